@@ -1,0 +1,135 @@
+"""Which array library an array belongs to, and how a row-wise formula is scheduled on it.
+
+No library is imported here that the user has not imported: an array says itself where it comes from.
+"""
+
+import functools
+import importlib
+import sys
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import Any
+
+import numpy
+
+from .errors import BackendError
+
+Array = Any
+"""An array of NumPy, CuPy or JAX (traced or not)."""
+
+Namespace = ModuleType | Any
+"""What such an array's functions are found in: `numpy`, `cupy`, `jax.numpy`."""
+
+BLOCK = 96 * 1024
+"""Bytes in one block of rows: a few fit a core's second-level cache, and each is less than the 128 KiB from which the C
+library would fetch fresh pages for every temporary."""
+
+
+def namespace(x: Array) -> Namespace:
+    """The array library that x belongs to, by the array API standard's own question. Raises BackendError."""
+    if hasattr(x, "__array_namespace__"):
+        return x.__array_namespace__()
+    cupy = sys.modules.get("cupy")  # whose arrays answer only in its newest versions
+    if cupy is not None and isinstance(x, cupy.ndarray):
+        return cupy
+    raise BackendError(f"no array library known for {type(x).__name__}: give arrays of NumPy, CuPy or JAX")
+
+
+def from_library(xp: Namespace, name: str) -> Callable[[Array], Array] | None:
+    """A special function from the library's own place for them, or None where it has none."""
+    place = {"jax.numpy": "jax.lax", "cupy": "cupyx.scipy.special"}.get(xp.__name__)
+    return None if place is None else getattr(importlib.import_module(place), name)
+
+
+def to_host(x: Any) -> numpy.ndarray:
+    """A NumPy array with the values of x: an array of any library, or nested lists."""
+    try:
+        return numpy.asarray(x)
+    except TypeError:  # CuPy's refuses to leave the device unasked
+        return x.get()
+
+
+# --- dtypes ---------------------------------------------------------------------------------------------------------
+
+DTYPES = ("float64", "float32", "float16", "bfloat16")
+
+
+def dtype_of(xp: Namespace, dtype: Any) -> Any:
+    """The library's dtype of that name. Raises BackendError where the library cannot hold it."""
+    name = dtype if isinstance(dtype, str) else numpy.dtype(dtype).name
+    if name not in DTYPES:
+        raise BackendError(f"dtype {name} is not known: give one of {', '.join(DTYPES)}")
+    if not hasattr(xp, name):
+        raise BackendError(f"{xp.__name__} has no {name}: load as float32, which holds every {name} number")
+    kind = numpy.dtype(getattr(xp, name))
+    if xp.asarray(numpy.zeros((), kind)).dtype != kind:
+        raise BackendError(
+            f"{xp.__name__} gives no {name} as it is set up: call jax.config.update('jax_enable_x64', True)"
+        )
+    return kind
+
+
+def cast(x: Array, dtype: Any) -> Array:
+    """x as dtype; x itself where it is so already."""
+    return x if x.dtype == dtype else x.astype(dtype)
+
+
+def widened(dtype: Any) -> Any:
+    """float32 for float16 and bfloat16; dtype itself otherwise."""
+    return numpy.dtype("float32") if dtype.itemsize == 2 else dtype
+
+
+def widen(x: Array) -> Array:
+    """x in float32 if it is of a half type; x itself otherwise."""
+    return cast(x, widened(x.dtype))
+
+
+def compute_dtype(xp: Namespace, dtype: Any) -> Any:
+    """What a library computes in when it stores dtype: NumPy has matrix products for no half type."""
+    return widened(dtype) if xp is numpy else dtype
+
+
+# --- schedule -------------------------------------------------------------------------------------------------------
+
+
+def rowwise(formula: Callable[..., Array]) -> Callable[..., Array]:
+    """Schedule a formula whose rows (last axis) do not mix.
+
+    On NumPy it runs on blocks of rows that fit the cache, elsewhere on the whole array. Half types are computed in
+    float32 and given back as they came. The result does not depend on the size of a block.
+    """
+
+    def in_float32(x: Array, **constants: Any) -> Array:
+        return cast(formula(widen(x), **constants), x.dtype)
+
+    @functools.wraps(formula)
+    def scheduled(x: Array, **constants: Any) -> Array:
+        if namespace(x) is not numpy or x.nbytes <= BLOCK:
+            return in_float32(x, **constants)
+        rows = x.reshape(-1, x.shape[-1])
+        result = numpy.empty(rows.shape, x.dtype)
+        step = max(1, BLOCK // (x.shape[-1] * x.itemsize))
+        for start in range(0, len(rows), step):
+            block = slice(start, start + step)
+            result[block] = in_float32(rows[block], **constants)
+        return result.reshape(x.shape)
+
+    return scheduled
+
+
+quietly = numpy.errstate(invalid="ignore", over="ignore")
+"""Decorates a formula whose NaN is an answer, as 0/0 is where every label is ignored."""
+
+
+# --- containers -----------------------------------------------------------------------------------------------------
+
+
+def as_container(cls: type, of: Array, flatten: Callable[[Any], tuple[Iterable[Any], Any]], build: Callable) -> None:
+    """Tell the array's library that cls is a container of arrays. JAX wants to know before `jax.jit` may return one."""
+    if namespace(of).__name__ == "jax.numpy":
+        _register_with_jax(cls, flatten, build)
+
+
+@functools.cache
+def _register_with_jax(cls: type, flatten: Callable, build: Callable) -> None:
+    sys.modules["jax"].tree_util.register_pytree_node(cls, flatten, build)

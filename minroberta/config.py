@@ -1,0 +1,368 @@
+"""Config: every choice that changes the mathematics, under Hugging Face's names.
+
+Families differ in data, not in code: `FAMILIES` says what a `model_type` means by its name alone, and nothing below
+this file asks for a family again.
+"""
+
+import math
+import reprlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from .errors import ConfigError
+
+HEADS = {
+    "encoder": "Model",
+    "masked_lm": "ForMaskedLM",
+    "causal_lm": "ForCausalLM",
+    "sequence_classification": "ForSequenceClassification",
+    "multiple_choice": "ForMultipleChoice",
+    "token_classification": "ForTokenClassification",
+    "question_answering": "ForQuestionAnswering",
+}
+"""The heads, and how Hugging Face ends the name of a class that has one."""
+
+ACTIVATIONS = (
+    "gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "quick_gelu",
+    "relu", "silu", "swish", "tanh", "mish", "linear",
+)  # fmt: skip
+"""The names that `hidden_act` takes; `ops.activation` has their formulas."""
+
+PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
+POSITION_TYPES = ("absolute", "relative_key", "relative_key_query")
+BODY = ("embeddings", "encoder", "LayerNorm", "pooler")
+"""The parts of the base model: the names that carry its prefix in a file with a head."""
+
+LARGEST_SIZE = 2**31 - 1
+MOST_LAYERS = 1000
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a `model_type` says by its name alone.
+
+    architecture: how Hugging Face's class names begin.
+    prefix: what precedes the base model's names in a file with a head.
+    norm_first, embedding_norm: defaults of the fields of Config.
+    final_norm: where a last norm stands: on the base model, in the encoder (and so in the last hidden state), or not.
+    names: the family's own names for modules that the canonical tree calls as Roberta does, within a layer.
+    padding_in_token_loss: whether the token classification loss ignores labels where the attention mask is not 1.
+    defaults: configuration fields whose default is not Roberta's, in transformers 4.48.3.
+    """
+
+    architecture: str
+    prefix: str = "roberta"
+    norm_first: bool = False
+    embedding_norm: bool = True
+    final_norm: Literal["LayerNorm", "encoder.LayerNorm"] | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+    padding_in_token_loss: bool = True
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    def own_name(self, name: str) -> str:
+        """The family's name for a canonical one: a weight's, or a traced value's."""
+        return rename(name, self.names)
+
+    def canonical_name(self, name: str) -> str:
+        """The canonical name for one of the family's."""
+        return rename(name, {own: canonical for canonical, own in self.names.items()})
+
+
+def rename(name: str, names: Mapping[str, str]) -> str:
+    """Exchange the module within an encoder layer, `encoder.layer.N.MODULE[.REST]`, by the table."""
+    parts = name.split(".", 3)
+    if parts[:2] == ["encoder", "layer"] and len(parts) == 4:
+        for module, other in names.items():
+            if (parts[3] + ".").startswith(module + "."):
+                return ".".join([*parts[:3], other + parts[3][len(module) :]])
+    return name
+
+
+FAMILIES = {
+    "roberta": Family("Roberta"),
+    "xlm-roberta": Family("XLMRoberta", defaults={"vocab_size": 30522}),
+    "camembert": Family("Camembert", defaults={"vocab_size": 30522}),
+    "data2vec-text": Family("Data2VecText", prefix="data2vec_text", defaults={"vocab_size": 30522}),
+    "roberta-prelayernorm": Family(
+        "RobertaPreLayerNorm",
+        prefix="roberta_prelayernorm",
+        norm_first=True,
+        final_norm="LayerNorm",
+        names={
+            "attention.output.LayerNorm": "attention.LayerNorm",
+            "crossattention.output.LayerNorm": "crossattention.LayerNorm",
+            "output.LayerNorm": "intermediate.LayerNorm",
+        },
+    ),
+    "xlm-roberta-xl": Family(
+        "XLMRobertaXL",
+        norm_first=True,
+        embedding_norm=False,
+        final_norm="encoder.LayerNorm",
+        names={
+            "attention.output.LayerNorm": "attention.self_attn_layer_norm",
+            "crossattention.output.LayerNorm": "crossattention.self_attn_layer_norm",
+            "output.LayerNorm": "LayerNorm",
+        },
+        padding_in_token_loss=False,
+        defaults={
+            "vocab_size": 250880,
+            "hidden_size": 2560,
+            "num_hidden_layers": 36,
+            "num_attention_heads": 32,
+            "intermediate_size": 10240,
+            "max_position_embeddings": 514,
+            "type_vocab_size": 1,
+            "layer_norm_eps": 1e-5,
+        },
+    ),
+}
+
+ROBERTA_DEFAULTS: Mapping[str, Any] = {
+    "vocab_size": 50265,
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+    "layer_norm_eps": 1e-12,
+}
+
+ABSENT: Any = object()
+"""Stands for a field that was not given: the family's default takes its place."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The configuration of a RoBERTa, with the fields and defaults of transformers 4.48.3 for its `model_type`.
+
+    `norm_first` puts the norms before attention and feed-forward (pre-LN) instead of after the residual sums
+    (post-LN); `embedding_norm` says whether the embeddings have one. Both follow from `model_type` unless given.
+    Dropout probabilities are kept for saving and never applied: minroberta infers, it does not train.
+    `other` holds the fields of a `config.json` that do not change the mathematics, so that saving loses none.
+
+    Hugging Face's class defaults are not roberta-base's (512 position rows instead of 514, eps 1e-12 instead of
+    1e-5, two token types instead of one): take those from a `config.json`, or from `PRESETS`.
+
+    Raises ConfigError for a field of a wrong type or value.
+    """
+
+    model_type: str = "roberta"
+    vocab_size: int = ABSENT
+    hidden_size: int = ABSENT
+    num_hidden_layers: int = ABSENT
+    num_attention_heads: int = ABSENT
+    intermediate_size: int = ABSENT
+    hidden_act: str = "gelu"
+    max_position_embeddings: int = ABSENT
+    type_vocab_size: int = ABSENT
+    layer_norm_eps: float = ABSENT
+    norm_first: bool = ABSENT
+    embedding_norm: bool = ABSENT
+    position_embedding_type: str = "absolute"
+    pad_token_id: int = 1
+    bos_token_id: int | None = 0
+    eos_token_id: int | None = 2
+    is_decoder: bool = False
+    add_cross_attention: bool = False
+    use_cache: bool = True
+    chunk_size_feed_forward: int = 0
+    tie_word_embeddings: bool = True
+    pruned_heads: Mapping[int, list[int]] = field(default_factory=dict)
+    num_labels: int = ABSENT
+    id2label: Mapping[int, str] = ABSENT
+    label2id: Mapping[str, int] = ABSENT
+    problem_type: str | None = None
+    initializer_range: float = 0.02
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    classifier_dropout: float | None = None
+    architectures: list[str] | None = None
+    other: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model_type, str) or self.model_type not in FAMILIES:
+            raise ConfigError(f"model_type {self.model_type!r} is no RoBERTa known here: {', '.join(FAMILIES)}")
+        family = FAMILIES[self.model_type]
+        defaults = {**ROBERTA_DEFAULTS, **family.defaults}
+        defaults.update(norm_first=family.norm_first, embedding_norm=family.embedding_norm)
+        for name, value in defaults.items():
+            if getattr(self, name) is ABSENT:
+                object.__setattr__(self, name, value)
+        for name, value in zip(("num_labels", "id2label", "label2id"), self._labels(), strict=True):
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "pruned_heads", self._pruned_heads())
+        self._check()
+
+    # --- what follows from the fields -------------------------------------------------------------------------------
+
+    @property
+    def family(self) -> Family:
+        """What the model_type says by its name alone."""
+        return FAMILIES[self.model_type]
+
+    @property
+    def head_size(self) -> int:
+        """E = D / H."""
+        return self.hidden_size // self.num_attention_heads
+
+    @property
+    def longest(self) -> int:
+        """The most tokens of one sequence, pads apart.
+
+        Absolute positions start at `pad_token_id + 1`, so that many rows of the table are never reached; relative
+        distances have no such offset.
+        """
+        if self.position_embedding_type == "absolute":
+            return self.max_position_embeddings - self.pad_token_id - 1
+        return self.max_position_embeddings
+
+    @property
+    def head(self) -> str:
+        """The head that `architectures` names; the bare encoder where it names none."""
+        if not self.architectures:
+            return "encoder"
+        name = self.architectures[0]
+        for head, ending in HEADS.items():
+            if name.endswith(ending):
+                return head
+        raise ConfigError(f"architectures {self.architectures} names no head known here: say head= {', '.join(HEADS)}")
+
+    # --- from and to config.json ------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Config":
+        """The Config of a parsed `config.json`. Raises ConfigError."""
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"a configuration is a JSON object, not {type(values).__name__}")
+        if "model_type" not in values:
+            raise ConfigError(f"the configuration has no model_type: give one of {', '.join(FAMILIES)}")
+        known = {f.name for f in fields(cls)} - {"other"}
+        given = {name: value for name, value in values.items() if name in known}
+        for name in ("id2label", "label2id"):
+            if given.get(name, 0) is None:
+                del given[name]
+        if "id2label" in given:
+            given.pop("num_labels", None)  # as the reference: the labels' names say how many there are
+        return cls(**given, other={name: value for name, value in values.items() if name not in known})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as a `config.json` holds them, those of `other` included."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        for name in ("norm_first", "embedding_norm"):
+            if values[name] == getattr(self.family, name):
+                del values[name]  # the model_type says it
+        del values["num_labels"]  # as the reference: the length of id2label
+        return {**values.pop("other"), **values}
+
+    # --- checks -----------------------------------------------------------------------------------------------------
+
+    def _labels(self) -> tuple[int, Mapping[int, str], Mapping[str, int]]:
+        names, count = self.id2label, 2 if self.num_labels is ABSENT else self.num_labels
+        if names is ABSENT:
+            _check_integer("num_labels", count, 1, 1_000_000)
+            names = {i: f"LABEL_{i}" for i in range(count)}
+        try:
+            names = {int(i): label for i, label in names.items()}
+        except (AttributeError, TypeError, ValueError):
+            raise ConfigError(f"id2label is an object from numbers to names, not {reprlib.repr(names)}") from None
+        if self.num_labels is not ABSENT and self.num_labels != len(names):
+            raise ConfigError(f"num_labels is {self.num_labels}, but id2label names {len(names)}: change both")
+        ids = {label: i for i, label in names.items()} if self.label2id is ABSENT else self.label2id
+        if not isinstance(ids, Mapping):
+            raise ConfigError(f"label2id is an object from names to numbers, not {reprlib.repr(ids)}")
+        return len(names), names, ids
+
+    def _pruned_heads(self) -> Mapping[int, list[int]]:
+        try:
+            pruned = {int(layer): sorted({int(h) for h in heads}) for layer, heads in (self.pruned_heads or {}).items()}
+        except (AttributeError, TypeError, ValueError):
+            raise ConfigError(
+                f"pruned_heads is an object from layers to heads, not {reprlib.repr(self.pruned_heads)}"
+            ) from None
+        return pruned
+
+    def _check(self) -> None:
+        sizes = ("vocab_size", "hidden_size", "num_attention_heads", "intermediate_size")
+        for name in (*sizes, "max_position_embeddings", "type_vocab_size"):
+            _check_integer(name, getattr(self, name), 1, LARGEST_SIZE)
+        _check_integer("num_hidden_layers", self.num_hidden_layers, 0, MOST_LAYERS)
+        _check_integer("chunk_size_feed_forward", self.chunk_size_feed_forward, 0, LARGEST_SIZE)
+        _check_integer("pad_token_id", self.pad_token_id, 0, self.vocab_size - 1)
+        for name in ("norm_first", "embedding_norm", "is_decoder", "add_cross_attention", "use_cache",
+                     "tie_word_embeddings"):  # fmt: skip
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} is true or false, not {reprlib.repr(getattr(self, name))}")
+        for name in ("layer_norm_eps", "initializer_range"):
+            _check_number(name, getattr(self, name))
+        _check_choice("hidden_act", self.hidden_act, ACTIVATIONS)
+        _check_choice("position_embedding_type", self.position_embedding_type, POSITION_TYPES)
+        _check_choice("problem_type", self.problem_type, (None, *PROBLEM_TYPES))
+        if self.hidden_size % self.num_attention_heads:
+            raise ConfigError(
+                f"hidden_size {self.hidden_size} cannot be divided among num_attention_heads {self.num_attention_heads}"
+            )
+        if self.longest < 1:
+            raise ConfigError(
+                f"max_position_embeddings {self.max_position_embeddings} leaves no position above "
+                f"pad_token_id {self.pad_token_id}: give at least pad_token_id + 2"
+            )
+        if self.add_cross_attention and not self.is_decoder:
+            raise ConfigError("add_cross_attention needs is_decoder: only a decoder attends to another sequence")
+        if not (self.architectures is None or _is_list_of(str, self.architectures)):
+            raise ConfigError(f"architectures is a list of class names, not {reprlib.repr(self.architectures)}")
+        for layer, heads in self.pruned_heads.items():
+            if not (0 <= layer < self.num_hidden_layers and all(0 <= h < self.num_attention_heads for h in heads)):
+                raise ConfigError(
+                    f"pruned_heads names heads {heads} of layer {layer}; this model has "
+                    f"{self.num_hidden_layers} layers of {self.num_attention_heads} heads"
+                )
+
+
+def _check_integer(name: str, value: Any, least: int, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise ConfigError(f"{name} is a whole number from {least} to {most}, not {reprlib.repr(value)}")
+
+
+def _check_number(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value >= 0):
+        raise ConfigError(f"{name} is a finite number of at least 0, not {reprlib.repr(value)}")
+
+
+def _check_choice(name: str, value: Any, choices: tuple[str | None, ...]) -> None:
+    if not (value is None or isinstance(value, str)) or value not in choices:
+        raise ConfigError(f"{name} {reprlib.repr(value)} is not known: give one of {', '.join(map(str, choices))}")
+
+
+def _is_list_of(kind: type, value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(item, kind) for item in value)
+
+
+_BASE = {"model_type": "roberta", "max_position_embeddings": 514, "type_vocab_size": 1, "layer_norm_eps": 1e-5}
+_LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+_XLM = {**_BASE, "model_type": "xlm-roberta", "vocab_size": 250002}
+_MNLI = {0: "CONTRADICTION", 1: "NEUTRAL", 2: "ENTAILMENT"}
+
+PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
+    "roberta-base": ("FacebookAI/roberta-base", {**_BASE, "architectures": ["RobertaForMaskedLM"]}),
+    "roberta-large": ("FacebookAI/roberta-large", {**_BASE, **_LARGE, "architectures": ["RobertaForMaskedLM"]}),
+    "roberta-large-mnli": (
+        "FacebookAI/roberta-large-mnli",
+        {**_BASE, **_LARGE, "id2label": _MNLI, "architectures": ["RobertaForSequenceClassification"]},
+    ),
+    "distilroberta-base": (
+        "distilbert/distilroberta-base",
+        {**_BASE, "num_hidden_layers": 6, "architectures": ["RobertaForMaskedLM"]},
+    ),
+    "xlm-roberta-base": ("FacebookAI/xlm-roberta-base", {**_XLM, "architectures": ["XLMRobertaForMaskedLM"]}),
+    "xlm-roberta-large": ("FacebookAI/xlm-roberta-large",
+                          {**_XLM, **_LARGE, "architectures": ["XLMRobertaForMaskedLM"]}),
+    "camembert-base": (
+        "almanach/camembert-base",
+        {**_BASE, "model_type": "camembert", "vocab_size": 32005, "bos_token_id": 5, "eos_token_id": 6,
+         "architectures": ["CamembertForMaskedLM"]},
+    ),
+}  # fmt: skip
+"""Short names that people know: the hub's name, and the configuration that its `config.json` amounts to."""

@@ -1,0 +1,83 @@
+"""Safetensors: an 8-byte length, a JSON header with dtypes, shapes and offsets, and the arrays' bytes.
+
+The safetensors library opens each file first and rejects headers that lie; then the arrays are mapped by their
+offsets, which the library does not offer for NumPy, nor bfloat16 at all.
+"""
+
+import json
+import mmap
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy
+
+from ..errors import WeightsError
+
+DTYPES = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2",
+    "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1", "U8": "<u1", "BOOL": "?",
+}  # fmt: skip
+
+
+class File(Mapping[str, numpy.ndarray]):
+    """The arrays of one file, by name: read-only, and read from the disk only when they are looked at.
+
+    bfloat16, which NumPy does not have, is given as float32, a copy that holds the same numbers; so is an array that
+    is not aligned in the file. Raises WeightsError where the file is no whole and honest safetensors file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        check(path)
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length))
+            self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.path, self._start = path, 8 + length
+        self._entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+
+    def __getitem__(self, name: str) -> numpy.ndarray:
+        entry = self._entries[name]
+        if entry["dtype"] not in DTYPES:
+            raise WeightsError(f"{self.path}: {name} has dtype {entry['dtype']}; known are {', '.join(DTYPES)}")
+        offset = self._start + entry["data_offsets"][0]
+        array = numpy.ndarray(tuple(entry["shape"]), DTYPES[entry["dtype"]], self._bytes, offset)
+        if entry["dtype"] == "BF16":
+            return (array.astype("<u4") << 16).view("<f4")  # the upper half of a float32's bits
+        return array if array.flags.aligned else array.copy()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+def check(path: Path) -> None:
+    """Let the safetensors library judge the header. Raises WeightsError."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy"):
+            pass
+    except (SafetensorError, OSError, ValueError) as error:
+        size = path.stat().st_size if path.is_file() else 0
+        raise WeightsError(
+            f"{path} ({size} bytes) is no whole safetensors file: {error}. Fetch or write it again"
+        ) from error
+
+
+def write(path: Path, arrays: Mapping[str, numpy.ndarray], metadata: Mapping[str, str]) -> None:
+    """Write arrays to a file that appears only when it is complete.
+
+    A file that is being replaced may be mapped by the very arrays that are written, so it must not be cut short first;
+    and the library writes an array that is not contiguous wrongly, without a word.
+    """
+    from safetensors.numpy import save_file
+
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file({name: numpy.ascontiguousarray(x) for name, x in arrays.items()}, partial, metadata=dict(metadata))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,362 @@
+"""Embeddings, attention, feed-forward, the encoder: the body that every head stands on.
+
+Every function takes activations and a place in the parameter tree (`Node`), whose names are the checkpoint's, and
+gives each value the name of the module that Hugging Face has for it. Letters as in `ops`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from . import ops
+from .backend import Array, as_container, cast, compute_dtype, namespace, widened
+from .config import Config
+from .errors import InputError
+from .trace import Node, is_recording, tap
+
+KeysValues = tuple[Array, ...]
+"""(k, v) of a layer, or (k, v, cross k, cross v); each (B, H, S, E)."""
+
+
+class Cache(tuple[KeysValues, ...]):
+    """The keys and values of the tokens so far, one tuple a layer: what `past_key_values` takes and gives.
+
+    `tokens`, (B, 1), counts each row's tokens that are no pads, so that a left-padded prompt goes on at the right
+    positions. A bare tuple in its place gets Hugging Face's numbering, which counts pads too.
+    """
+
+    tokens: Array
+
+    def __new__(cls, layers: Sequence[KeysValues], tokens: Array) -> "Cache":
+        """layers: each layer's keys and values; tokens: (B, 1) integers."""
+        self = super().__new__(cls, layers)
+        self.tokens = tokens
+        as_container(cls, tokens, cls._flatten, cls._build)
+        return self
+
+    def _flatten(self) -> tuple[tuple[Any, Array], None]:
+        return (tuple(self), self.tokens), None
+
+    @classmethod
+    def _build(cls, _: None, children: tuple[Any, Array]) -> "Cache":
+        self = super().__new__(cls, children[0])
+        self.tokens = children[1]
+        return self
+
+
+def cached_length(cache: Sequence[KeysValues] | None) -> int:
+    """How many places the cache holds."""
+    return 0 if not cache else cache[0][0].shape[2]
+
+
+# --- a module and its name ------------------------------------------------------------------------------------------
+
+
+def dense(x: Array, p: Node) -> Array:
+    """A linear layer with its name."""
+    return tap(p.path, ops.linear(x, **p.tree))  # (..., I) -> (..., O)
+
+
+def norm(x: Array, p: Node, config: Config) -> Array:
+    """A layer norm with its name."""
+    return tap(p.path, ops.layer_norm(x, **p.tree, eps=config.layer_norm_eps))
+
+
+def embed(ids: Array, p: Node) -> Array:
+    """The rows of a table, with its name."""
+    return tap(p.path, computable(p.weight[ids]))  # (B, L) -> (B, L, D)
+
+
+def computable(x: Array) -> Array:
+    """x in the dtype that its library computes in."""
+    return cast(x, compute_dtype(namespace(x), x.dtype))
+
+
+# --- embeddings -----------------------------------------------------------------------------------------------------
+
+
+def embeddings(
+    p: Node,
+    config: Config,
+    *,
+    input_ids: Array | None,
+    inputs_embeds: Array | None,
+    token_type_ids: Array | None,
+    position_ids: Array,
+) -> Array:
+    """LayerNorm(word + token type + position) (Devlin et al. 2019, section 3). Returns (B, L, D).
+
+    Relative positions enter in the attention, and add nothing here.
+    """
+    x = embed(input_ids, p.word_embeddings) if inputs_embeds is None else computable(inputs_embeds)
+    if token_type_ids is None:
+        token_type_ids = namespace(x).zeros(x.shape[:2], dtype=int)  # (B, L)
+    x = x + embed(token_type_ids, p.token_type_embeddings)
+    if config.position_embedding_type == "absolute":
+        x = x + embed(tap(f"{p.path}.position_ids", position_ids), p.position_embeddings)
+    if config.embedding_norm:
+        x = norm(tap(f"{p.path}.sum", x), p.LayerNorm, config)
+    return tap(p.path, x)
+
+
+def make_position_ids(
+    config: Config, input_ids: Array, inputs_embeds: Array, past: Sequence[KeysValues] | None
+) -> Array:
+    """The positions of tokens for which none were given, by ids (or None) or embeddings. Returns (B, L).
+
+    Ids are counted by `create_position_ids_from_input_ids`. For embeddings, which do not tell a pad, the positions are
+    padding_idx + 1, + 2, ...; they go on after a Cache, and start anew after a bare tuple, as in the reference.
+    """
+    if input_ids is not None:
+        return ops.create_position_ids_from_input_ids(
+            input_ids, config.pad_token_id, getattr(past, "tokens", cached_length(past))
+        )
+    B, L, _ = inputs_embeds.shape
+    xp = namespace(inputs_embeds)
+    first = config.pad_token_id + 1 + getattr(past, "tokens", 0)
+    return xp.broadcast_to(xp.arange(L)[None, :] + first, (B, L))
+
+
+def count_tokens(config: Config, input_ids: Array, inputs_embeds: Array, past: Sequence[KeysValues] | None) -> Array:
+    """Each row's tokens so far that are no pads. Returns (B, 1)."""
+    before = getattr(past, "tokens", cached_length(past))
+    if input_ids is not None:
+        return (input_ids != config.pad_token_id).sum(1, keepdims=True) + before
+    B, L, _ = inputs_embeds.shape
+    return namespace(inputs_embeds).full((B, 1), L) + before
+
+
+# --- attention ------------------------------------------------------------------------------------------------------
+
+
+class Seen(NamedTuple):
+    """What an attention makes beside its output: the probabilities (B, H, L, S), and its keys and values."""
+
+    probs: Array
+    cache: KeysValues
+
+
+def attention(
+    x: Array,
+    p: Node,
+    config: Config,
+    *,
+    mask: Array | None,
+    head_mask: Array | None,
+    past: KeysValues | None,
+    memory: Array | None = None,
+) -> tuple[Array, Seen]:
+    """softmax(q kᵀ / √E + mask) v in each head, the heads merged and projected (Vaswani et al. 2017, section 3.2).
+
+    Self-attention takes keys and values from x, after those of `past`; cross-attention takes them from `memory`, the
+    encoder's last hidden state, or from `past` where they stand already. x: (B, L, D); memory: (B, S, D).
+    Returns (B, L, D) and what was `Seen`.
+    """
+    E, own = config.head_size, p.self
+    q = ops.split_heads(dense(x, own.query), E)  # (B, L, D) -> (B, H, L, E)
+    k, v = _keys_values(x if memory is None else memory, own, E, past, append=memory is None)
+    relative = None
+    if "distance_embedding" in own:
+        with_key = config.position_embedding_type == "relative_key_query"
+        relative = ops.relative_scores(q, k, own.distance_embedding.weight, with_key)
+    scores = tap(f"{own.path}.scores", ops.attention_scores(q, k, mask, relative))  # (B, H, L, S)
+    probs = cast(ops.softmax(scores), q.dtype)
+    if head_mask is not None:
+        probs = probs * head_mask[None, :, None, None]
+    probs = tap(f"{own.path}.probs", probs)
+    context = tap(own.path, ops.merge_heads(probs @ v))  # (B, H, L, S) @ (B, H, S, E) -> (B, L, D)
+    return dense(context, p.output.dense), Seen(probs, (k, v))
+
+
+def _keys_values(x: Array, p: Node, E: int, past: KeysValues | None, append: bool) -> KeysValues:
+    if past is not None and not append:
+        return past
+    k = ops.split_heads(dense(x, p.key), E)  # (B, S, D) -> (B, H, S, E)
+    v = ops.split_heads(dense(x, p.value), E)
+    if past is None:
+        return k, v
+    xp = namespace(x)
+    return xp.concatenate([past[0], k], axis=2), xp.concatenate([past[1], v], axis=2)
+
+
+# --- feed-forward ---------------------------------------------------------------------------------------------------
+
+
+def feed_forward(x: Array, p: Node, config: Config) -> Array:
+    """act(x W₁ᵀ + b₁) W₂ᵀ + b₂ at every place alone (Vaswani et al. 2017, section 3.3). (B, L, D) -> (B, L, D)."""
+    hidden = ops.ACTIVATIONS[config.hidden_act](dense(x, p.intermediate.dense))  # (B, L, D) -> (B, L, F)
+    return dense(tap(p.intermediate.path, hidden), p.output.dense)  # (B, L, F) -> (B, L, D)
+
+
+def chunked_feed_forward(x: Array, p: Node, config: Config) -> Array:
+    """`feed_forward` on `chunk_size_feed_forward` places at a time, for the sake of memory; the result is the same."""
+    size, L = config.chunk_size_feed_forward, x.shape[1]
+    if size and L % size:
+        raise InputError(f"input of {L} tokens; chunk_size_feed_forward {size} must divide the length: pad the input")
+    if not size or is_recording():  # a named value has its full shape
+        return feed_forward(x, p, config)
+    chunks = [feed_forward(x[:, i : i + size], p, config) for i in range(0, L, size)]
+    return namespace(x).concatenate(chunks, axis=1)
+
+
+# --- the encoder ----------------------------------------------------------------------------------------------------
+
+
+def residual(x: Array, f: Callable[[Array], tuple[Array, Any]], p: Node, config: Config) -> tuple[Array, Any]:
+    """A sum around f, with the norm after it (post-LN) or before f (pre-LN; Xiong et al. 2020, figure 1).
+
+    p holds the norm and names the sum. f returns its output and whatever else it makes, which is passed on.
+    """
+    if config.norm_first:
+        output, rest = f(norm(x, p.LayerNorm, config))
+        return tap(p.path, x + output), rest
+    output, rest = f(x)
+    return tap(p.path, norm(tap(f"{p.path}.sum", x + output), p.LayerNorm, config)), rest
+
+
+class Context(NamedTuple):
+    """What every layer attends under: additive masks, the sequence of cross-attention, and the last cache."""
+
+    mask: Array | None
+    head_mask: Array | None  # (layers, H)
+    memory: Array | None
+    memory_mask: Array | None
+    past: Sequence[KeysValues] | None
+
+
+class LayerOutput(NamedTuple):
+    """What a layer makes: x (B, L, D), the probabilities of its attentions, and its part of the cache."""
+
+    x: Array
+    attention: Array
+    cross_attention: Array | None
+    cache: KeysValues
+
+
+def encoder_layer(x: Array, p: Node, index: int, config: Config, context: Context) -> LayerOutput:
+    """Self-attention, cross-attention where there is a memory, feed-forward; each with its residual sum and norm."""
+    past = None if context.past is None else context.past[index]
+    head_mask = None if context.head_mask is None else context.head_mask[index]  # (layers, H) -> (H,)
+
+    def attend(x: Array) -> tuple[Array, Seen]:
+        own = None if past is None else past[:2]
+        return attention(x, p.attention, config, mask=context.mask, head_mask=head_mask, past=own)
+
+    def attend_to_memory(x: Array) -> tuple[Array, Seen]:
+        own = None if past is None else past[2:]
+        return attention(x, p.crossattention, config, mask=context.memory_mask, head_mask=head_mask, past=own,
+                         memory=context.memory)  # fmt: skip
+
+    x, seen = residual(x, attend, p.attention.output, config)
+    x, cross_probs, cache = tap(p.attention.path, x), None, seen.cache
+    if context.memory is not None:
+        x, cross = residual(x, attend_to_memory, p.crossattention.output, config)
+        x, cross_probs, cache = tap(p.crossattention.path, x), cross.probs, cache + cross.cache
+    x, _ = residual(x, lambda x: (chunked_feed_forward(x, p, config), None), p.output, config)
+    return LayerOutput(tap(p.path, x), seen.probs, cross_probs, cache)
+
+
+class Body(NamedTuple):
+    """What the base model makes. What was not asked for is None."""
+
+    last_hidden_state: Array  # (B, L, D)
+    hidden_states: tuple[Array, ...] | None  # layers + 1 of (B, L, D)
+    attentions: tuple[Array, ...] | None  # layers of (B, H, L, S)
+    cross_attentions: tuple[Array, ...] | None
+    cache: tuple[KeysValues, ...] | None
+
+
+def encoder(
+    x: Array, p: Node, config: Config, context: Context, *, use_cache: bool, attentions: bool, hidden_states: bool
+) -> Body:
+    """The layers one after the other. x: (B, L, D), the embeddings."""
+    states, probs, cross_probs, caches = [x], [], [], []
+    for index in range(config.num_hidden_layers):
+        made = encoder_layer(x, p.layer[index], index, config, context)
+        x = made.x
+        if hidden_states:
+            states.append(x)
+        if attentions:
+            probs.append(made.attention)
+            cross_probs.append(made.cross_attention)
+        if use_cache:
+            caches.append(made.cache)
+    if "LayerNorm" in p:  # a norm of the encoder's own comes before its last hidden state is taken
+        x = states[-1] = norm(x, p.LayerNorm, config)
+    return Body(
+        tap(p.path, x),
+        tuple(states) if hidden_states else None,
+        tuple(probs) if attentions else None,
+        tuple(cross_probs) if attentions and context.memory is not None else None,
+        tuple(caches) if use_cache else None,
+    )
+
+
+def body(
+    p: Node,
+    config: Config,
+    *,
+    input_ids: Array | None = None,
+    attention_mask: Array | None = None,
+    token_type_ids: Array | None = None,
+    position_ids: Array | None = None,
+    head_mask: Array | None = None,
+    inputs_embeds: Array | None = None,
+    encoder_hidden_states: Array | None = None,
+    encoder_attention_mask: Array | None = None,
+    past_key_values: Sequence[KeysValues] | None = None,
+    use_cache: bool = False,
+    output_attentions: bool = False,
+    output_hidden_states: bool = False,
+) -> Body:
+    """The base model: embeddings, encoder, and where there is one a last norm (RobertaPreLayerNorm).
+
+    input_ids, token_type_ids, position_ids: (B, L); inputs_embeds: (B, L, D) in place of ids; attention_mask: (B, S)
+    or (B, L, S); head_mask: (H,) or (layers, H); encoder_hidden_states: (B, S', D) with a mask (B, S') or (B, L, S').
+    """
+    if position_ids is None:
+        position_ids = make_position_ids(config, input_ids, inputs_embeds, past_key_values)
+    x = embeddings(
+        p.embeddings,
+        config,
+        input_ids=input_ids,
+        inputs_embeds=inputs_embeds,
+        token_type_ids=token_type_ids,
+        position_ids=position_ids,
+    )
+    context = Context(
+        self_attention_mask(x, attention_mask, cached_length(past_key_values), config),
+        None if head_mask is None else expand_head_mask(cast(head_mask, x.dtype), config),
+        None if encoder_hidden_states is None else computable(encoder_hidden_states),
+        None if encoder_attention_mask is None else ops.additive_mask(encoder_attention_mask, widened(x.dtype)),
+        past_key_values,
+    )
+    made = encoder(
+        x, p.encoder, config, context,
+        use_cache=use_cache, attentions=output_attentions, hidden_states=output_hidden_states,
+    )  # fmt: skip
+    if made.cache is not None:
+        tokens = count_tokens(config, input_ids, inputs_embeds, past_key_values)
+        made = made._replace(cache=Cache(made.cache, tokens))
+    if "LayerNorm" in p:
+        made = made._replace(last_hidden_state=norm(made.last_hidden_state, p.LayerNorm, config))
+    return made
+
+
+def self_attention_mask(x: Array, mask: Array | None, past: int, config: Config) -> Array | None:
+    """The additive mask of self-attention, or None where every query attends to every key.
+
+    In a decoder a 2-D mask is multiplied by the causal one; a 3-D mask says all by itself. x: (B, L, D).
+    Returns (B, 1, 1, S), (B, 1, L, S) or (1, 1, L, S).
+    """
+    xp, L = namespace(x), x.shape[1]
+    if config.is_decoder and (mask is None or mask.ndim == 2):
+        causal = ops.causal_mask(xp, L, L + past)[None]  # (1, L, S)
+        mask = causal if mask is None else causal * mask[:, None, :]  # (B, L, S)
+    return None if mask is None else ops.additive_mask(mask, widened(x.dtype))
+
+
+def expand_head_mask(head_mask: Array, config: Config) -> Array:
+    """One row a layer: (H,) is the same for all. Returns (layers, H)."""
+    if head_mask.ndim == 2:
+        return head_mask
+    return namespace(head_mask).broadcast_to(head_mask[None, :], (config.num_hidden_layers, head_mask.shape[0]))

@@ -1,0 +1,162 @@
+"""Text to ids and back, by the tokenizers library: byte-level BPE as RoBERTa has it, or what a `tokenizer.json` says.
+
+`<s> A </s>` for a text, `<s> A </s></s> B </s>` for a pair, and token types that are all 0 and so left out.
+"""
+
+import json
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy
+
+from .config import Config
+from .errors import TokenizerError
+from .weights import read_json
+
+if TYPE_CHECKING:
+    import tokenizers
+
+LARGEST_FILE = 200_000_000
+
+
+class Tokenizer:
+    """A tokenizer of the tokenizers library (`.library`), with the padding id and longest input of a model."""
+
+    def __init__(self, library: "tokenizers.Tokenizer", config: Config) -> None:
+        self.library = library
+        self.pad_token_id, self.longest = config.pad_token_id, config.longest
+        self._lock = threading.Lock()  # the library keeps its truncation as a state
+
+    @classmethod
+    def load(cls, directory: Path, config: Config) -> "Tokenizer | None":
+        """The tokenizer whose files stand in a directory, or None where none do. Raises TokenizerError."""
+        if (directory / "tokenizer.json").is_file():
+            return cls(_from_json(directory / "tokenizer.json"), config)
+        if (directory / "vocab.json").is_file() and (directory / "merges.txt").is_file():
+            return cls(_from_vocabulary(directory), config)
+        return None
+
+    def __call__(
+        self,
+        texts: str | Sequence[str],
+        pairs: str | Sequence[str] | None = None,
+        *,
+        padding: bool = True,
+        truncation: bool = True,
+        max_length: int | None = None,
+        add_special_tokens: bool = True,
+    ) -> dict[str, numpy.ndarray]:
+        """`input_ids` and `attention_mask`, both (B, L) int64, padded on the right; one text is a batch of one.
+
+        pairs: a second text for each. max_length: at most so many tokens, special ones included; by default what the
+        model can read. With truncation, the longer text of a pair is cut first; without it, too many are an error
+        when the model is called. Without padding all texts must come to one length.
+
+        Raises TokenizerError.
+        """
+        inputs = _as_inputs(texts, pairs)
+        with self._lock:
+            if truncation:
+                limit = self.longest if max_length is None else max_length
+                least = self.library.num_special_tokens_to_add(pairs is not None) if add_special_tokens else 0
+                if limit <= least:
+                    raise TokenizerError(f"max_length {limit} leaves no room beside {least} special tokens")
+                self.library.enable_truncation(limit)
+            else:
+                self.library.no_truncation()
+            encodings = self.library.encode_batch(inputs, add_special_tokens=add_special_tokens)
+        return self._as_arrays([encoding.ids for encoding in encodings], padding)
+
+    def _as_arrays(self, ids: list[list[int]], padding: bool) -> dict[str, numpy.ndarray]:
+        lengths = [len(row) for row in ids]
+        if not padding and len(set(lengths)) > 1:
+            raise TokenizerError(f"texts of {min(lengths)} to {max(lengths)} tokens make no array: give padding=True")
+        input_ids = numpy.full((len(ids), max(lengths, default=0)), self.pad_token_id, numpy.int64)  # (B, L)
+        for row, values in zip(input_ids, ids, strict=True):
+            row[: len(values)] = values
+        attention_mask = numpy.arange(input_ids.shape[1])[None, :] < numpy.array(lengths, int)[:, None]
+        return {"input_ids": input_ids, "attention_mask": attention_mask.astype(numpy.int64)}
+
+    def decode(self, ids: Any, skip_special_tokens: bool = False) -> str | list[str]:
+        """The text of one sequence of ids, (L,), or a list of the texts of several, (B, L)."""
+        array = numpy.asarray(ids)
+        if array.dtype.kind not in "iu" or array.ndim not in (1, 2):
+            raise TokenizerError(f"ids are whole numbers, (L,) or (B, L), not {array.dtype} of {array.ndim} dimensions")
+        if array.size and not 0 <= array.min() <= array.max() < 2**32:
+            raise TokenizerError(f"ids are from 0 up, not {array.min()} to {array.max()}")
+        if array.ndim == 1:
+            return self.library.decode(array.tolist(), skip_special_tokens)
+        return self.library.decode_batch(array.tolist(), skip_special_tokens)
+
+    def save(self, directory: Path) -> None:
+        """Write `tokenizer.json`, and the longest input to `tokenizer_config.json`, as transformers reads them."""
+        with self._lock:
+            self.library.no_truncation()
+            self.library.save(str(directory / "tokenizer.json"))
+        settings = json.dumps({"model_max_length": self.longest}, indent=2)
+        (directory / "tokenizer_config.json").write_text(settings + "\n", encoding="utf-8")
+
+
+def _as_inputs(texts: str | Sequence[str], pairs: str | Sequence[str] | None) -> list[Any]:
+    firsts = [texts] if isinstance(texts, str) else list(texts)
+    seconds = [pairs] if isinstance(pairs, str) else pairs
+    for text in [*firsts, *(seconds or ())]:
+        if not isinstance(text, str):
+            raise TokenizerError(f"a text is a str, not {type(text).__name__}")
+        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+            raise TokenizerError(
+                "a text holds half a surrogate pair, which is no character: decode it with errors='replace'"
+            )
+    if seconds is None:
+        return firsts
+    if len(firsts) != len(seconds):
+        raise TokenizerError(f"{len(firsts)} texts and {len(seconds)} pairs: give one for each")
+    return list(zip(firsts, seconds, strict=True))
+
+
+def _from_json(path: Path) -> "tokenizers.Tokenizer":
+    import tokenizers
+
+    _check_size(path)
+    try:
+        library = tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises plain Exception for whatever it cannot parse
+        raise TokenizerError(f"{path} is no tokenizer: {error}") from error
+    library.no_padding()
+    return library
+
+
+def _from_vocabulary(directory: Path) -> "tokenizers.Tokenizer":
+    """RoBERTa's byte-level BPE from `vocab.json` and `merges.txt` alone."""
+    import tokenizers
+    from tokenizers import decoders, models, pre_tokenizers, processors
+
+    vocabulary = read_json(directory / "vocab.json", TokenizerError)
+    _check_size(directory / "merges.txt")
+    names = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+    lacking = [name for name in names if not isinstance(vocabulary.get(name), int)]
+    if lacking:
+        raise TokenizerError(f"{directory / 'vocab.json'} has no {', '.join(lacking)}: RoBERTa's special tokens")
+    try:
+        lines = (directory / "merges.txt").read_text(encoding="utf-8").split("\n")
+        pairs = [line.split(" ") for line in lines if line and not line.startswith("#version")]
+        merges = [(first, second) for first, second in pairs]
+        library = tokenizers.Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>"))
+    except Exception as error:  # as above
+        raise TokenizerError(f"{directory / 'merges.txt'} and vocab.json are no tokenizer: {error}") from error
+    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    library.decoder = decoders.ByteLevel()
+    library.post_processor = processors.RobertaProcessing(
+        ("</s>", vocabulary["</s>"]), ("<s>", vocabulary["<s>"]), trim_offsets=True, add_prefix_space=False
+    )
+    library.add_special_tokens([tokenizers.AddedToken(name, normalized=True) for name in names[:-1]])
+    mask = tokenizers.AddedToken("<mask>", lstrip=True, normalized=False)  # it takes the space on its left
+    library.add_special_tokens([mask])
+    return library
+
+
+def _check_size(path: Path) -> None:
+    if path.stat().st_size > LARGEST_FILE:
+        raise TokenizerError(f"{path} has {path.stat().st_size} bytes; at most {LARGEST_FILE} are read")

@@ -1,0 +1,146 @@
+"""Every intermediate has a name: `q = tap(p.query.path, linear(x, **p.query.tree))`.
+
+A name is that of the Hugging Face module that makes the value, without the base model's prefix; values that no
+module makes (`.scores`, `.probs`, `.sum`) are named in the same place. With nobody recording, `tap` returns its
+argument.
+"""
+
+import contextlib
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from typing import Any
+
+from .backend import Array
+from .errors import InputError, NameUnknownError
+
+Record = Callable[[str, Array], Array]
+_record: ContextVar[Record | None] = ContextVar("record", default=None)
+
+
+def tap(name: str, value: Array) -> Array:
+    """Give an intermediate its name. Returns the value, or what an editor makes of it."""
+    record = _record.get()
+    return value if record is None else record(name, value)
+
+
+def is_recording() -> bool:
+    """Whether anybody looks: then shortcuts are left out."""
+    return _record.get() is not None
+
+
+@contextlib.contextmanager
+def recording(record: Record) -> Iterator[None]:
+    """Within the block, every tapped value is passed through `record(name, value)`."""
+    token = _record.set(record)
+    try:
+        yield
+    finally:
+        _record.reset(token)
+
+
+class Node:
+    """A place in the parameter tree, which knows its dotted name.
+
+    `p.attention.self.query` holds that module's arrays (`.tree`) and its name (`.path`); `p.layer[3]` steps into a
+    list, `"pooler" in p` asks, and a name whose value is an array gives the array.
+    """
+
+    __slots__ = ("path", "tree")
+
+    def __init__(self, tree: Any, path: str = "") -> None:
+        self.tree, self.path = tree, path
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self._step(self.tree[name], name)
+        except KeyError:
+            raise NameUnknownError(
+                f"the parameters have no {self.path}.{name}; here are {', '.join(self.tree)}"
+            ) from None
+
+    def __getitem__(self, index: int) -> Any:
+        return self._step(self.tree[index], str(index))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.tree
+
+    def __len__(self) -> int:
+        return len(self.tree)
+
+    def _step(self, child: Any, name: str) -> Any:
+        if isinstance(child, dict | list):
+            return Node(child, f"{self.path}.{name}" if self.path else name)
+        return child
+
+
+class Trace(Mapping[str, Array]):
+    """The named intermediates of one run, in the order in which they were computed.
+
+    A mapping from names to arrays that also holds the `model`, its `inputs` and its `output`.
+    """
+
+    def __init__(self, model: Any, inputs: Mapping[str, Any]) -> None:
+        self.model, self.inputs = model, inputs
+        self.output: Any = None
+        self._values: dict[str, Array] = {}
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self._values:
+            raise NameUnknownError(_no_value(name, self._values))
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        rows = (f"{name:<48} {value.dtype!s:<9} {tuple(value.shape)}" for name, value in self.items())
+        return "\n".join(rows)
+
+
+def trace(model: Any, *, edit: Mapping[str, Callable[[Array], Array]] | None = None, **inputs: Any) -> Trace:
+    """Run the model and keep every named intermediate.
+
+    model: a `Model`; inputs: what it is called with.
+    edit: functions by name, each given the value of that name and returning another of the same shape and dtype, with
+    which the run goes on.
+
+    Names are the family's own: where Roberta has `encoder.layer.0.attention.output.LayerNorm`, RobertaPreLayerNorm
+    has `encoder.layer.0.attention.LayerNorm`.
+
+    Raises NameUnknownError for an edit of a name that the run does not have, InputError for an edit that changes a
+    shape or dtype.
+    """
+    edit, result, own_name = edit or {}, Trace(model, inputs), model.config.family.own_name
+
+    def record(name: str, value: Array) -> Array:
+        name = own_name(name)
+        if name in edit:
+            value = _edited(name, value, edit[name])
+        result._values[name] = value
+        return value
+
+    with recording(record):
+        result.output = model(**inputs)
+    for name in edit:
+        if name not in result:
+            raise NameUnknownError(_no_value(name, result))
+    return result
+
+
+def _edited(name: str, value: Array, function: Callable[[Array], Array]) -> Array:
+    new = function(value)
+    if getattr(new, "shape", None) != value.shape or new.dtype != value.dtype:
+        raise InputError(
+            f"the edit of {name} made {getattr(new, 'dtype', type(new).__name__)} {getattr(new, 'shape', '')} of "
+            f"{value.dtype} {tuple(value.shape)}: an edit keeps dtype and shape"
+        )
+    return new
+
+
+def _no_value(name: str, names: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(name, names, n=3)
+    return f"this run has no value named {name!r}" + (f": perhaps {', '.join(close)}" if close else "")

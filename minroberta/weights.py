@@ -1,0 +1,353 @@
+"""The way from weights files to a parameter tree, and back: find, rename, check, draw.
+
+The tree is a plain nested dict, with a list for the layers, that follows the dots of Hugging Face's names for Roberta,
+without the base model's prefix. A family's own names are exchanged by its table in `config`.
+"""
+
+import json
+import re
+import warnings
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from .backend import Namespace, dtype_of, to_host
+from .config import BODY, HEADS, Config
+from .errors import NotFoundError, WeightsError
+from .formats import safetensors
+
+Arrays = Mapping[str, Any]
+Shape = tuple[int, ...]
+
+# --- what a model holds ---------------------------------------------------------------------------------------------
+
+
+def shapes(config: Config, head: str) -> dict[str, Shape]:
+    """Every weight of a model and its shape, under canonical names, in the order of the data's way.
+
+    A pooler is listed for the heads `encoder` and `multiple_choice`; an untied decoder where `tie_word_embeddings` is
+    false.
+    """
+    D, V = config.hidden_size, config.vocab_size
+    result: dict[str, Shape] = {
+        "embeddings.word_embeddings.weight": (V, D),
+        "embeddings.position_embeddings.weight": (config.max_position_embeddings, D),
+        "embeddings.token_type_embeddings.weight": (config.type_vocab_size, D),
+    }
+    if config.embedding_norm:
+        result |= _norm("embeddings.LayerNorm", D)
+    for index in range(config.num_hidden_layers):
+        result |= _layer_shapes(f"encoder.layer.{index}", config, index)
+    if config.family.final_norm:
+        result |= _norm(config.family.final_norm, D)
+    return result | head_shapes(config, head)
+
+
+def _layer_shapes(name: str, config: Config, index: int) -> dict[str, Shape]:
+    D, F = config.hidden_size, config.intermediate_size
+    kept = config.num_attention_heads - len(config.pruned_heads.get(index, ()))
+    result = _attention_shapes(f"{name}.attention", D, kept * config.head_size)
+    if config.position_embedding_type != "absolute":
+        rows = 2 * config.max_position_embeddings - 1
+        result[f"{name}.attention.self.distance_embedding.weight"] = (rows, config.head_size)
+    if config.add_cross_attention:
+        result |= _attention_shapes(f"{name}.crossattention", D, D)
+    result |= _linear(f"{name}.intermediate.dense", D, F) | _linear(f"{name}.output.dense", F, D)
+    return result | _norm(f"{name}.output.LayerNorm", D)
+
+
+def _attention_shapes(name: str, D: int, inner: int) -> dict[str, Shape]:
+    result: dict[str, Shape] = {}
+    for part in ("query", "key", "value"):
+        result |= _linear(f"{name}.self.{part}", D, inner)
+    return result | _linear(f"{name}.output.dense", inner, D) | _norm(f"{name}.output.LayerNorm", D)
+
+
+def head_shapes(config: Config, head: str) -> dict[str, Shape]:
+    """The weights of a head alone, the pooler included."""
+    D, V, N = config.hidden_size, config.vocab_size, config.num_labels
+    pooler = _linear("pooler.dense", D, D)
+    match head:
+        case "encoder":
+            return pooler
+        case "masked_lm" | "causal_lm":
+            decoder = {} if config.tie_word_embeddings else {"lm_head.decoder.weight": (V, D)}
+            dense, norm = _linear("lm_head.dense", D, D), _norm("lm_head.layer_norm", D)
+            return dense | norm | decoder | {"lm_head.bias": (V,)}
+        case "sequence_classification":
+            return _linear("classifier.dense", D, D) | _linear("classifier.out_proj", D, N)
+        case "multiple_choice":
+            return pooler | _linear("classifier", D, 1)
+        case "token_classification":
+            return _linear("classifier", D, N)
+        case _:
+            return _linear("qa_outputs", D, N)
+
+
+def _linear(name: str, inputs: int, outputs: int) -> dict[str, Shape]:
+    return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
+
+
+def _norm(name: str, size: int) -> dict[str, Shape]:
+    return {f"{name}.weight": (size,), f"{name}.bias": (size,)}
+
+
+# --- from a file's names to arrays ----------------------------------------------------------------------------------
+
+PREFIXES = ("roberta.", "roberta_prelayernorm.", "data2vec_text.")
+OLD_ENDINGS = {".gamma": ".weight", ".beta": ".bias"}  # TensorFlow's names, in files of 2018 and 2019
+BUFFERS = re.compile(r"embeddings\.(position_ids|token_type_ids)$")
+OF_SOME_HEAD = re.compile(r"(pooler|lm_head|classifier|qa_outputs)\.")
+
+
+def canonical_names(names: Iterable[str], config: Config) -> dict[str, str]:
+    """The canonical name of each weight in a file, mapped to its own. Raises WeightsError where two would be one."""
+    result: dict[str, str] = {}
+    for own in names:
+        name = next((own.removeprefix(p) for p in PREFIXES if own.startswith(p)), own)
+        for old, new in OLD_ENDINGS.items():
+            name = name.removesuffix(old) + new if name.endswith(old) else name
+        name = config.family.canonical_name(name)
+        if name in result:
+            raise WeightsError(f"the weights hold {result[name]} and {own}, which name one weight: remove one")
+        result[name] = own
+    return result
+
+
+def load_arrays(arrays: Arrays, config: Config, head: str, *, missing: str, seed: int, check: bool) -> dict[str, Any]:
+    """A model's weights out of a file's, under canonical names, every shape checked.
+
+    Weights of other heads are left where they are; unknown ones are named in a warning. Missing ones are an error,
+    unless they are the head's and `missing` is "init": then they are drawn, with `seed`. The encoder goes without a
+    pooler. `check` looks for NaN, infinities, and tied weights that differ.
+
+    Raises WeightsError.
+    """
+    names = canonical_names(arrays, config)
+    _untangle_lm_bias(names, arrays)
+    wanted = shapes(config, head)
+    lacking = [name for name in wanted if name not in names]
+    drawn: dict[str, Any] = {}
+    if lacking and head == "encoder" and not any(name.startswith("pooler.") for name in names):
+        lacking = [name for name in lacking if not name.startswith("pooler.")]
+        wanted = {name: shape for name, shape in wanted.items() if not name.startswith("pooler.")}
+    if lacking and missing == "init":
+        of_head = [name for name in lacking if name in head_shapes(config, head)]
+        drawn = {name: draw(name, wanted[name], config, seed) for name in of_head}
+        lacking = [name for name in lacking if name not in drawn]
+    if lacking:
+        raise WeightsError(_lacking(lacking, wanted, config, head))
+    _warn_of_unknown(names, wanted)
+    result = {}
+    for name, shape in wanted.items():
+        array = drawn[name] if name in drawn else arrays[names[name]]
+        if array.shape != shape:
+            raise WeightsError(f"{names[name]} has shape {array.shape}; the configuration says {shape}")
+        if array.dtype.kind != "f":
+            raise WeightsError(f"{names[name]} holds {array.dtype}; a weight is a floating-point array")
+        result[name] = array
+    if check:
+        _check_values(result)
+        _check_tied(names, arrays, config)
+    return result
+
+
+def _untangle_lm_bias(names: dict[str, str], arrays: Arrays) -> None:
+    """`lm_head.bias` and `lm_head.decoder.bias` are one parameter; the reference takes the second where both stand."""
+    other = names.pop("lm_head.decoder.bias", None)
+    if other is None:
+        return
+    own = names.get("lm_head.bias")
+    if own is not None and not numpy.array_equal(arrays[own], arrays[other]):
+        warnings.warn(f"{own} and {other} are one parameter, but differ here: {other} is taken", stacklevel=4)
+    names["lm_head.bias"] = other
+
+
+def _lacking(lacking: list[str], wanted: Arrays, config: Config, head: str) -> str:
+    text = f"the weights lack {len(lacking)} of the {len(wanted)} that head {head!r} takes: {', '.join(lacking[:10])}"
+    if len(lacking) > 10:
+        text += f" and {len(lacking) - 10} more"
+    if all(name in head_shapes(config, head) for name in lacking):
+        text += '. The file holds no such head: name another head, or give missing="init" to draw this one at random'
+    return text
+
+
+def _warn_of_unknown(names: Mapping[str, str], wanted: Arrays) -> None:
+    unknown = [
+        own
+        for name, own in names.items()
+        if name not in wanted and not BUFFERS.search(name) and not OF_SOME_HEAD.match(name)
+    ]
+    if unknown:
+        text = ", ".join(unknown[:10]) + (f" and {len(unknown) - 10} more" if len(unknown) > 10 else "")
+        warnings.warn(f"the weights hold {len(unknown)} that this model does not use: {text}", stacklevel=4)
+
+
+def _check_values(arrays: Arrays) -> None:
+    for name, array in arrays.items():
+        bad = int(array.size - numpy.isfinite(array).sum())
+        if bad:
+            raise WeightsError(f"{name} holds {bad} NaN or infinite numbers of {array.size}")
+
+
+def _check_tied(names: Mapping[str, str], arrays: Arrays, config: Config) -> None:
+    own = names.get("lm_head.decoder.weight")
+    if own is None or not config.tie_word_embeddings:
+        return
+    if not numpy.array_equal(arrays[own], arrays[names["embeddings.word_embeddings.weight"]]):
+        raise WeightsError(
+            f"{own} differs from the word embeddings, though tie_word_embeddings says that they are one: "
+            "set it to false in config.json, or remove one"
+        )
+
+
+# --- random weights -------------------------------------------------------------------------------------------------
+
+
+def draw(name: str, shape: Shape, config: Config, seed: int) -> numpy.ndarray:
+    """A weight as the reference initialises it: N(0, initializer_range²); norms are 1 and biases 0; so is a pad's row.
+
+    Each weight has a random stream of its own, from the seed and its name. Returns float32.
+    """
+    if name.endswith(".bias"):
+        return numpy.zeros(shape, numpy.float32)
+    if re.search(r"(LayerNorm|layer_norm)\.weight$", name):
+        return numpy.ones(shape, numpy.float32)
+    random = numpy.random.default_rng([seed, zlib.crc32(name.encode())])
+    weight = random.standard_normal(shape, numpy.float32) * numpy.float32(config.initializer_range)
+    if name in ("embeddings.word_embeddings.weight", "embeddings.position_embeddings.weight"):
+        weight[config.pad_token_id] = 0
+    return weight
+
+
+# --- trees ----------------------------------------------------------------------------------------------------------
+
+
+def tree(arrays: Arrays) -> dict[str, Any]:
+    """The nested dict of a flat one: `a.b.0.c` is `[a][b][0][c]`, with a list wherever names are numbers."""
+    root: dict[str, Any] = {}
+    for name, array in arrays.items():
+        *path, last = name.split(".")
+        node = root
+        for part in path:
+            node = node.setdefault(part, {})
+        node[last] = array
+    return _with_lists(root)
+
+
+def _with_lists(node: Any) -> Any:
+    if not isinstance(node, dict):
+        return node
+    children = {name: _with_lists(child) for name, child in node.items()}
+    return list(children.values()) if children and all(name.isdigit() for name in children) else children
+
+
+def flat(node: Any, path: str = "") -> dict[str, Any]:
+    """The inverse of `tree`."""
+    if not isinstance(node, dict | list):
+        return {path: node}
+    result: dict[str, Any] = {}
+    for name, child in node.items() if isinstance(node, dict) else enumerate(node):
+        result |= flat(child, f"{path}.{name}" if path else str(name))
+    return result
+
+
+def move(arrays: Arrays, dtype: Any, xp: Namespace) -> dict[str, Any]:
+    """The arrays in a library and dtype; the very same ones where they are so already."""
+    kind = dtype_of(xp, dtype)
+    if xp is numpy:
+        return {name: array.astype(kind, copy=False) for name, array in arrays.items()}
+    return {name: xp.asarray(array, dtype=kind) for name, array in arrays.items()}
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+LARGEST_JSON = 50_000_000
+
+
+def read(path: Path) -> Arrays:
+    """The arrays of a checkpoint: a directory, whole or in shards, or one weights file. Raises WeightsError."""
+    if path.is_file():
+        return safetensors.File(path)
+    if (path / WHOLE).is_file():
+        return safetensors.File(path / WHOLE)
+    if (path / INDEX).is_file():
+        return _read_shards(path)
+    others = sorted(p.name for p in path.iterdir() if p.suffix in (".bin", ".h5", ".msgpack", ".pt", ".safetensors"))
+    hint = (
+        f"; it has {', '.join(others)}, which are not read from a directory: save it as safetensors" if others else ""
+    )
+    raise NotFoundError(f"{path} holds neither {WHOLE} nor {INDEX}{hint}")
+
+
+def _read_shards(directory: Path) -> Arrays:
+    weight_map = read_json(directory / INDEX, WeightsError).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
+        raise WeightsError(f"{directory / INDEX} has no weight_map from names to files")
+    files: dict[str, safetensors.File] = {}
+    for file in set(weight_map.values()):
+        if Path(file).name != file or "\\" in file or not file.endswith(".safetensors"):
+            raise WeightsError(f"{directory / INDEX} names {file!r}: a shard is a .safetensors file beside the index")
+        if not (directory / file).is_file():
+            raise NotFoundError(f"{directory / INDEX} names {file}, which is not there: fetch the checkpoint again")
+        files[file] = safetensors.File(directory / file)
+    for name, file in weight_map.items():
+        if name not in files[file]:
+            raise WeightsError(f"{directory / INDEX} says that {file} holds {name}, which it does not")
+    return Shards(files, weight_map)
+
+
+class Shards(Mapping[str, Any]):
+    """The arrays of several files, by name; each is mapped when it is asked for."""
+
+    def __init__(self, files: Mapping[str, Arrays], weight_map: Mapping[str, str]) -> None:
+        self._files, self._weight_map = files, weight_map
+
+    def __getitem__(self, name: str) -> Any:
+        return self._files[self._weight_map[name]][name]
+
+    def __iter__(self) -> Any:
+        return iter(self._weight_map)
+
+    def __len__(self) -> int:
+        return len(self._weight_map)
+
+
+def read_json(path: Path, error: type[Exception]) -> dict[str, Any]:
+    """The JSON object in a file. Raises NotFoundError where there is no file, and `error` where it holds none."""
+    try:
+        if path.stat().st_size > LARGEST_JSON:
+            raise error(f"{path} has {path.stat().st_size} bytes; at most {LARGEST_JSON} are read")
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as cause:
+        raise NotFoundError(f"there is no {path}") from cause
+    except (ValueError, RecursionError, OSError) as cause:
+        raise error(f"{path} is not JSON: {cause}") from cause
+    if not isinstance(value, dict):
+        raise error(f"{path} holds a JSON {type(value).__name__}; an object is wanted")
+    return value
+
+
+def save(directory: Path, params: Any, config: Config, head: str) -> None:
+    """Write `config.json` and `model.safetensors` as transformers 4.48.3 reads them back with equal output.
+
+    That version needs `lm_head.decoder.bias` beside `lm_head.bias`, or sets both to zero, and the metadata
+    `format: pt`.
+    """
+    arrays = {}
+    for name, array in flat(params).items():
+        prefix = f"{config.family.prefix}." if head != "encoder" and name.split(".")[0] in BODY else ""
+        arrays[prefix + config.family.own_name(name)] = to_host(array)
+    if "lm_head.bias" in arrays:
+        arrays["lm_head.decoder.bias"] = arrays["lm_head.bias"].copy()
+    values = config.to_dict()
+    values["architectures"] = [config.family.architecture + HEADS[head]]
+    values["torch_dtype"] = next(iter(arrays.values())).dtype.name
+    directory.mkdir(parents=True, exist_ok=True)
+    safetensors.write(directory / WHOLE, arrays, {"format": "pt"})
+    text = json.dumps(values, indent=2, ensure_ascii=False, sort_keys=True)
+    (directory / "config.json").write_text(text + "\n", encoding="utf-8")
