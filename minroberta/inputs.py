@@ -231,6 +231,8 @@ def as_array(name: str, values: Any) -> numpy.ndarray:
     try:
         array = to_host(values)
     except (ValueError, TypeError, AttributeError) as error:
+        if "Tracer" in type(values).__name__:
+            raise InputError(f"{name} is traced, and a model checks values: call minroberta.forward instead") from error
         raise InputError(f"{name} is no array of numbers: {error}") from error
     kind = array.dtype.kind
     if name in IDS and kind not in "iu":

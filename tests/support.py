@@ -2,13 +2,14 @@
 
 import functools
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from minroberta import Config, Model
+from minroberta.backend import to_host
 from minroberta.formats.safetensors import File
 from minroberta.weights import move, shapes, tree
 
@@ -16,8 +17,6 @@ GOLDEN = Path(__file__).parent / "golden"
 sys.path.insert(0, str(GOLDEN))
 
 from cases import CASES, Case, parameter  # noqa: E402
-
-__all__ = ["CASE", "CASES", "Case", "config_of", "golden", "model_of", "parameter", "tiny", "weights_of"]
 
 CASE = {case.name: case for case in CASES}
 
@@ -72,3 +71,74 @@ def _by_step(group: str) -> dict[tuple[str, str, int], dict[str, np.ndarray]]:
 def golden(case: Case, kind: str, step: int) -> Mapping[str, np.ndarray]:
     """The stored values of a step: kind is float64, float32, or error (the reference's own rounding in float32)."""
     return _by_step(case.name.partition("/")[0]).get((case.name, kind, step), {})
+
+
+# --- comparison -----------------------------------------------------------------------------------------------------
+
+FLOAT64 = 1e-11
+"""The bound in float64 (absolute; the golden values are of the order of 1 to 100): thousands of roundings."""
+
+FLOAT32 = 8
+"""The bound in float32, as a multiple of the reference's own rounding error there, which is the distance between its
+float32 and its float64 run. Both ours and theirs are the maximum over a few hundred numbers, so that neither is worth
+more than a factor of a few: the largest multiple seen is 4.3, on NumPy with OpenBLAS."""
+
+
+def flatten(name: str, value: Any) -> Iterator[tuple[str, np.ndarray]]:
+    """The arrays of an output, the places in tuples added to the name as in the golden files."""
+    if isinstance(value, tuple):
+        for place, item in enumerate(value):
+            yield from flatten(f"{name}.{place}", item)
+    elif value is not None:
+        yield name, to_host(value)
+
+
+def bound(case: Case, dtype: str, step: int, name: str) -> float:
+    """How far a value of this dtype may be from the reference's float64 one."""
+    exact = golden(case, "float64", step)[name]
+    if dtype == "float64":  # the reference's causal loss is float32 even then: half its last digit
+        return FLOAT64 if exact.dtype == np.float64 else float(np.spacing(exact))
+    own = own_error(case, step, name)
+    if name == "loss":  # one number may be right by luck; it moves no more than twice as far as the logits do
+        own = max(
+            own, *(2 * own_error(case, step, other) for other in golden(case, "float64", step) if "logits" in other)
+        )
+    least = np.spacing(np.float32(np.abs(exact).max(initial=0))) / 2  # luck aside, nobody does better
+    return FLOAT32 * max(own, float(least))
+
+
+def own_error(case: Case, step: int, name: str) -> float:
+    """The distance between the reference's float32 and float64 runs."""
+    errors = golden(case, "error", step)
+    if name in errors:
+        return float(errors[name])
+    exact, rounded = (golden(case, dtype, step)[name] for dtype in ("float64", "float32"))
+    return float(np.abs(rounded - exact).max(initial=0))
+
+
+def assert_golden(case: Case, dtype: str, step: int, name: str, value: np.ndarray) -> None:
+    """The value is the reference's, in shape, dtype and numbers."""
+    exact = golden(case, "float64", step)[name]
+    where = f"{case.name}, step {step}, {name}"
+    assert value.shape == exact.shape, where
+    assert value.dtype == dtype, where
+    if np.isnan(exact).any():
+        assert np.array_equal(np.isnan(value), np.isnan(exact)), where
+        return
+    distance, allowed = np.abs(value - exact).max(initial=0), bound(case, dtype, step, name)
+    assert distance <= allowed, f"{where}: {distance:.2e} from the reference, {allowed:.2e} allowed"
+
+
+def check(case: Case, dtype: str, call: Callable[..., Mapping[str, Any]]) -> None:
+    """Run the case's steps by `call(**inputs)`, each with the cache of the one before, and compare every output."""
+    past: dict[str, Any] = {}
+    for step, inputs in enumerate(case.steps):
+        outputs = call(**{**inputs, **past})
+        values = dict(pair for name, value in outputs.items() for pair in flatten(name, value))
+        names = {name for name in golden(case, "float64", step) if not name.startswith("module:")}
+        assert names <= set(values), case.name
+        assert all(name.startswith("past_key_values") for name in set(values) - names), case.name
+        for name in names:
+            assert_golden(case, dtype, step, name, values[name])
+        cache = outputs.get("past_key_values")
+        past = {} if cache is None else {"past_key_values": cache}

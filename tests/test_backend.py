@@ -1,0 +1,124 @@
+"""Namespaces, dtypes and the schedule; the golden cases on a stand-in for CuPy, and on CuPy where there is a GPU."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import strict
+from hypothesis import given
+from hypothesis import strategies as st
+from support import CASES, Case, check, model_of
+
+from minroberta import BackendError, InputError, backend, init
+from minroberta.backend import compute_dtype, dtype_of, namespace, rowwise, to_host
+
+
+def test_an_array_says_where_it_comes_from() -> None:
+    assert namespace(np.zeros(3)) is np
+    assert namespace(strict.asarray([1.0])) is strict
+
+
+@pytest.mark.parametrize("stranger", [[1, 2], "text", None, 3])
+def test_what_is_no_array_is_refused(stranger: Any) -> None:
+    with pytest.raises(BackendError, match="no array library known for"):
+        namespace(stranger)
+
+
+# --- dtypes ---------------------------------------------------------------------------------------------------------
+
+
+def test_dtypes_by_name_and_by_type() -> None:
+    assert dtype_of(np, "float16") == dtype_of(np, np.float16) == np.float16
+
+
+@pytest.mark.parametrize(
+    ("dtype", "sentence"),
+    [("bfloat16", "numpy has no bfloat16: load as float32"), ("int8", "dtype int8 is not known: give one of float64")],
+)
+def test_what_a_library_cannot_hold_is_said(dtype: str, sentence: str) -> None:
+    with pytest.raises(BackendError, match=sentence):
+        dtype_of(np, dtype)
+
+
+def test_numpy_only_stores_half_types() -> None:
+    assert compute_dtype(np, np.dtype("float16")) == np.float32
+    assert compute_dtype(strict, np.dtype("float16")) == np.float16
+
+
+# --- the schedule ---------------------------------------------------------------------------------------------------
+
+
+@given(rows=st.integers(1, 40), columns=st.integers(1, 30), block=st.integers(1, 5000))
+def test_rowwise_does_not_depend_on_the_block(rows: int, columns: int, block: int) -> None:
+    """To the bit, for odd blocks, blocks of less than a row, and one block."""
+    x = np.random.RandomState(0).standard_normal((2, rows, columns)).astype(np.float32)
+    whole = scaled(x, by=3.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backend, "BLOCK", block)
+        assert np.array_equal(scaled(x, by=3.0), whole)
+
+
+@rowwise
+def scaled(x: Any, *, by: float) -> Any:
+    return x * by / np.sqrt((x * x).sum(-1, keepdims=True))
+
+
+def test_rowwise_computes_half_types_in_float32() -> None:
+    x = np.array([[60000.0, 60000.0]], np.float16)  # whose squares float16 cannot hold
+    result = scaled(x, by=1.0)
+    assert result.dtype == np.float16
+    np.testing.assert_array_equal(result, np.float16([[0.7071, 0.7071]]))
+
+
+def test_rowwise_leaves_its_input_alone() -> None:
+    x = np.ones((200, 300), np.float32)
+    scaled(x, by=2.0)
+    assert (x == 1).all()
+
+
+# --- a library that is not NumPy ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_golden_without_numpy(case: Case, dtype: str) -> None:
+    """Not one NumPy call on the model's arrays, and no decision by a value."""
+    check(case, dtype, model_of(case, dtype, strict))
+
+
+def test_the_stand_in_refuses() -> None:
+    """So that the test above can fail."""
+    x = strict.asarray([1.0, 2.0])
+    for misuse in (np.exp, np.asarray, np.concatenate, bool, lambda x: x + np.ones(2), lambda x: np.ones(2) @ x):
+        with pytest.raises(TypeError):
+            misuse(x)
+    assert to_host(x).tolist() == [1.0, 2.0]
+    assert strict.asarray([10.0, 20.0])[strict.asarray([5])].get().tolist() == [20.0]
+
+
+def test_an_index_that_would_wrap_is_refused_first() -> None:
+    model = init({"model_type": "roberta", "max_position_embeddings": 6, "vocab_size": 20, "hidden_size": 6,
+                  "num_attention_heads": 2, "num_hidden_layers": 1}, xp=strict)  # fmt: skip
+    with pytest.raises(InputError, match="input of 5 tokens"):
+        model([[5, 6, 7, 8, 9]])
+    with pytest.raises(InputError, match="holds 20 at"):
+        model([[20]])
+
+
+def cupy() -> Any:
+    """CuPy, where it is installed and has a GPU."""
+    library = pytest.importorskip("cupy", reason="CuPy is not installed")
+    try:
+        count = library.cuda.runtime.getDeviceCount()
+    except library.cuda.runtime.CUDARuntimeError:
+        count = 0
+    if not count:
+        pytest.skip("CuPy finds no GPU")
+    return library
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_golden_on_cupy(dtype: str) -> None:
+    library = cupy()
+    for case in CASES:
+        check(case, dtype, model_of(case, dtype, library))

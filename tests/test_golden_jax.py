@@ -1,0 +1,192 @@
+"""Every golden case on JAX, eagerly and under `jit`; gradients and `vmap` of the same functions."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from support import CASE, CASES, Case, check, model_of
+
+from minroberta import BackendError, Cache, InputError, Model, forward, init
+from minroberta.weights import flat, tree
+
+jax = pytest.importorskip("jax", reason="JAX is not installed: pip install 'minroberta[jax]'")
+jnp = jax.numpy
+
+DTYPES = ("float64", "float32")
+ids = [case.name for case in CASES]
+
+
+@pytest.fixture(autouse=True)
+def _double_precision() -> Any:
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", CASES, ids=ids)
+def test_eagerly(case: Case, dtype: str) -> None:
+    check(case, dtype, model_of(case, dtype, jnp))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", CASES, ids=ids)
+def test_under_jit(case: Case, dtype: str) -> None:
+    """Parameters, inputs and cache are traced; a NumPy call on one of them, or a shape that depends on data, raises."""
+    model = model_of(case, dtype, jnp)
+
+    def call(**inputs: Any) -> dict[str, Any]:
+        flags = {name: value for name, value in inputs.items() if isinstance(value, bool)}
+        arrays = {name: on_device(value, dtype) for name, value in inputs.items() if name not in flags}
+        run = jax.jit(lambda params, arrays: forward(params, model.config, model.head, **arrays, **flags))
+        return run(model.params, arrays)
+
+    check(case, dtype, call)
+
+
+def on_device(value: Any, dtype: str) -> Any:
+    """What `Model.__call__` makes of an input: floats in the model's dtype, integers as they are."""
+    if isinstance(value, Cache):
+        return value
+    if isinstance(value, tuple):
+        return tuple(on_device(item, dtype) for item in value)
+    return jnp.asarray(value, dtype=dtype if value.dtype.kind == "f" else None)
+
+
+LOSSES = (
+    "family/roberta/masked_lm",
+    "family/roberta-prelayernorm/causal_lm",
+    "family/xlm-roberta-xl/multiple_choice",
+    "family/roberta/sequence_classification",
+    "family/camembert/token_classification",
+    "family/roberta-prelayernorm/question_answering",
+    "position/relative_key_query/decoder/post",
+)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradient_of_the_loss(name: str) -> None:
+    """`jax.grad` over the whole parameter tree agrees with a finite difference in a random direction."""
+    model = model_of(CASE[name], "float64", jnp)
+    inputs = {key: on_device(x, "float64") for key, x in CASE[name].steps[0].items() if not isinstance(x, bool)}
+
+    if "decoder" in name:
+        inputs["labels"] = inputs["input_ids"]
+
+    @jax.jit
+    def loss(params: Any) -> Any:
+        return forward(params, model.config, model.head, **inputs)["loss"]
+
+    gradient = jax.jit(jax.grad(loss))(model.params)
+    random = np.random.RandomState(0)
+    direction = jax.tree.map(lambda x: jnp.asarray(random.standard_normal(x.shape)), model.params)
+    slope = float(sum(jax.tree.leaves(jax.tree.map(lambda a, b: (a * b).sum(), gradient, direction))))
+
+    def along(step: float) -> float:
+        return float(loss(jax.tree.map(lambda x, d: x + step * d, model.params, direction)))
+
+    difference = (along(1e-5) - along(-1e-5)) / 2e-5
+    assert abs(slope) > 1e-3
+    assert difference == pytest.approx(slope, rel=1e-5)  # its own error is of the order of step²
+
+
+def test_the_tied_embedding_gets_both_gradients() -> None:
+    """As input and as decoder: a token that is no input still has a gradient."""
+    model = model_of(CASE["family/roberta/masked_lm"], "float64", jnp)
+    inputs, labels = jnp.array([[0, 7, 2]]), jnp.array([[-100, 9, -100]])
+    loss = lambda params: forward(params, model.config, model.head, input_ids=inputs, labels=labels)["loss"]  # noqa: E731
+    gradient = jax.grad(loss)(model.params)["embeddings"]["word_embeddings"]["weight"]
+    assert jnp.abs(gradient[7]).max() > 0
+    assert jnp.abs(gradient[9]).max() > 0
+
+
+def test_vmap() -> None:
+    """A map over sequences of one is the batch."""
+    case = CASE["family/roberta/token_classification"]
+    model, inputs = model_of(case, "float64", jnp), case.steps[0]
+    ids, mask = jnp.asarray(inputs["input_ids"]), jnp.asarray(inputs["attention_mask"])
+
+    def one(ids: Any, mask: Any) -> Any:
+        outputs = forward(model.params, model.config, model.head, input_ids=ids[None], attention_mask=mask[None])
+        return outputs["logits"][0]
+
+    whole = model(input_ids=ids, attention_mask=mask).logits
+    np.testing.assert_allclose(jax.vmap(one)(ids, mask), whole, rtol=0, atol=1e-12)
+
+
+def test_a_cache_crosses_jit_both_ways() -> None:
+    """It comes out of one compiled step and goes into the next with its count of tokens."""
+    case = CASE["cache/generation/post"]
+    model = model_of(case, "float64", jnp)
+    step = jax.jit(
+        lambda ids, past: forward(model.params, model.config, model.head, input_ids=ids, past_key_values=past)
+    )
+    cache = step(jnp.array([[1, 1, 0, 8]]), None)["past_key_values"]
+    assert isinstance(cache, Cache)
+    assert cache.tokens.tolist() == [[2]]
+    assert step(jnp.array([[9]]), cache)["past_key_values"].tokens.tolist() == [[3]]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_types_stay_half(dtype: str) -> None:
+    """Every floating output has the model's dtype, and is near what float64 gives."""
+    case = CASE["mask/left/post"]
+    exact = model_of(case, "float64")(**case.steps[0])
+    model = model_of(case, dtype, jnp)
+    outputs = model(**case.steps[0])
+    digits = {"float16": 11, "bfloat16": 8}[dtype]
+    for name in ("last_hidden_state", "pooler_output"):
+        assert outputs[name].dtype == dtype
+        error = np.abs(np.asarray(outputs[name], np.float64) - exact[name]).max()
+        assert error < 50 * 2.0**-digits  # 3 layers of some ten roundings each, of numbers up to 3
+
+
+def test_no_value_of_half_types_is_lost_to_the_mask() -> None:
+    """float16's smallest number plus a score of -16 is -inf there, and a row of -inf is NaN: scores are float32."""
+    case = CASE["mask/hidden_row/post"]
+    outputs = model_of(case, "float16", jnp)(**case.steps[0])
+    assert jnp.isfinite(outputs.last_hidden_state).all()
+
+
+def test_float64_needs_x64() -> None:
+    with jax.enable_x64(False), pytest.raises(BackendError, match="jax_enable_x64"):
+        init({"model_type": "roberta", **SMALL}, dtype="float64", xp=jnp)
+
+
+SMALL = {"hidden_size": 12, "num_attention_heads": 2, "num_hidden_layers": 1, "intermediate_size": 8, "vocab_size": 20}
+
+
+def test_too_long_an_input_is_said_where_jax_would_clamp() -> None:
+    model = init({"model_type": "roberta", "max_position_embeddings": 6, **SMALL}, xp=jnp)
+    with pytest.raises(InputError, match=r"input of 5 tokens; this model has 4 positions \(6 rows less"):
+        model([[5, 6, 7, 8, 9]])
+
+
+def test_a_model_called_under_jit_says_what_to_call() -> None:
+    model = init({"model_type": "roberta", **SMALL}, xp=jnp)
+    with pytest.raises(InputError, match=r"minroberta\.forward"):
+        jax.jit(lambda ids: model(ids).last_hidden_state)(jnp.array([[5, 6]]))
+
+
+def test_outputs_stay_on_jax() -> None:
+    model = init({"model_type": "roberta", **SMALL}, xp=jnp)
+    assert isinstance(model(np.array([[5, 6]], np.int8)).last_hidden_state, jax.Array)
+
+
+def test_saving_a_jax_model(tmp_path: Any) -> None:
+    """bfloat16 too, which NumPy does not have."""
+    from minroberta import load
+
+    for dtype in ("float32", "bfloat16"):
+        model = init({"model_type": "roberta", **SMALL}, head="masked_lm", dtype=dtype, xp=jnp)
+        model.save(tmp_path / dtype)
+        again = load(tmp_path / dtype, dtype=dtype, xp=jnp)
+        for name, array in flat(model.params).items():
+            assert jnp.array_equal(array, flat(again.params)[name]), name
+
+
+def test_params_of_numpy_may_be_moved_by_hand() -> None:
+    """`forward` asks the arrays where they belong, nothing else."""
+    model = init({"model_type": "roberta", **SMALL}, dtype="float64")
+    params = tree({name: jnp.asarray(array) for name, array in flat(model.params).items()})
+    ours = Model(model.config, params)([[5, 6, 7]]).last_hidden_state
+    np.testing.assert_allclose(ours, model([[5, 6, 7]]).last_hidden_state, rtol=0, atol=1e-12)

@@ -1,0 +1,284 @@
+"""What must hold of every RoBERTa, whatever the reference says: in float64, to the rounding of a few layers."""
+
+import functools
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from support import TINY, tiny
+
+from minroberta import Cache, Config, InputError, Model
+from minroberta.weights import flat, tree
+
+NORMS = ("roberta", "roberta-prelayernorm", "xlm-roberta-xl")
+POSITIONS = ("absolute", "relative_key", "relative_key_query")
+ROUNDING = 1e-11  # numbers of the order of 1 to 10, two layers, a few hundred roundings of 1e-16 each
+
+tiny = functools.cache(tiny)
+norms = st.sampled_from(NORMS)
+positions = st.sampled_from(POSITIONS)
+tokens = st.lists(st.integers(6, TINY["vocab_size"] - 1), min_size=1, max_size=8)
+few = settings(max_examples=40, deadline=None)
+
+
+def assert_close(a: Any, b: Any) -> None:
+    np.testing.assert_allclose(a, b, rtol=0, atol=ROUNDING)
+
+
+def padded(rows: list[list[int]], left: int = 0, right: int = 0) -> dict[str, np.ndarray]:
+    """A batch of rows, shorter ones padded on their left, then all with more pads on either side."""
+    longest = max(map(len, rows))
+    ids = [[1] * (left + longest - len(row)) + row + [1] * right for row in rows]
+    return {"input_ids": np.array(ids), "attention_mask": (np.array(ids) != 1).astype(int)}
+
+
+# --- padding and batches --------------------------------------------------------------------------------------------
+
+
+@few
+@given(norms, positions, tokens, st.integers(0, 5), st.integers(0, 5))
+def test_padding_changes_nothing_on_real_tokens(norm: str, kind: str, row: list[int], left: int, right: int) -> None:
+    model = tiny(model_type=norm, position_embedding_type=kind)
+    alone = model([row]).last_hidden_state
+    among = model(**padded([row], left, right)).last_hidden_state
+    assert_close(among[:, left : left + len(row)], alone)
+
+
+@few
+@given(norms, positions, st.lists(tokens, min_size=2, max_size=4))
+def test_a_batch_is_its_rows_one_at_a_time(norm: str, kind: str, rows: list[list[int]]) -> None:
+    model = tiny(model_type=norm, position_embedding_type=kind)
+    batch = model(**padded(rows)).last_hidden_state
+    for made, row in zip(batch, rows, strict=True):
+        assert_close(made[-len(row) :], model([row]).last_hidden_state[0])
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_pads_are_numbered_by_their_own_row_and_computed_like_any_other(norm: str) -> None:
+    """Their position is padding_idx, and their values are not zero."""
+    model = tiny(model_type=norm)
+    ids = [[1, 1, 7, 1, 8]]
+    assert_close(model(ids).last_hidden_state, model(ids, position_ids=[[1, 1, 2, 1, 3]]).last_hidden_state)
+    assert np.abs(model(ids).last_hidden_state[0, 0]).max() > 0.1
+
+
+def test_embeddings_are_numbered_in_a_row_pads_and_all() -> None:
+    model = tiny()
+    ids = np.array([[1, 7, 1, 8]])
+    embeds = model.params["embeddings"]["word_embeddings"]["weight"][ids]
+    numbered = model(ids, position_ids=[[2, 3, 4, 5]]).last_hidden_state
+    assert_close(model(inputs_embeds=embeds).last_hidden_state, numbered)
+
+
+# --- the cache ------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def cuts(draw: Any, length: int) -> list[int]:
+    """Places at which a sequence is cut, 0 and its length among them."""
+    inner = draw(st.sets(st.integers(1, length - 1), max_size=length - 1)) if length > 1 else set()
+    return [0, *sorted(inner), length]
+
+
+def flatten(cache: Cache) -> list[np.ndarray]:
+    return [array for layer in cache for array in layer]
+
+
+def decode(model: Model, places: list[int], **inputs: Any) -> tuple[np.ndarray, Cache]:
+    """The logits or states of a sequence that is given piece by piece, each with the cache of those before."""
+    mask, made, cache = inputs.pop("attention_mask"), [], None
+    memory = {name: inputs.pop(name) for name in list(inputs) if name.startswith("encoder_")}
+    for start, end in pairwise(places):
+        pieces = {name: x[:, start:end] for name, x in inputs.items()}
+        output = model(**pieces, **memory, attention_mask=mask[:, :end], past_key_values=cache)
+        made.append(output[0])
+        cache = output.past_key_values
+    return np.concatenate(made, axis=1), cache
+
+
+@few
+@given(st.data(), norms, positions, st.lists(tokens, min_size=1, max_size=3))
+def test_cached_is_uncached(data: Any, norm: str, kind: str, rows: list[list[int]]) -> None:
+    """For every way of cutting, for relative positions, and with pads on the left.
+
+    On real tokens, that is: a pad before the first one has nothing to attend to, and so attends uniformly to whatever
+    keys there are, which are fewer in a piece than in the whole.
+    """
+    model = tiny("causal_lm", model_type=norm, position_embedding_type=kind, is_decoder=True)
+    inputs = padded(rows)
+    places = data.draw(cuts(inputs["input_ids"].shape[1]))
+    logits, cache = decode(model, places, **inputs)
+    whole, real = model(**inputs), inputs["attention_mask"] == 1
+    assert_close(logits[real], whole.logits[real])
+    assert cache.tokens.tolist() == [[len(row)] for row in rows]
+    for ours, theirs in zip(flatten(cache), flatten(whole.past_key_values), strict=True):
+        assert_close(ours.swapaxes(1, 2)[real], theirs.swapaxes(1, 2)[real])  # (B, H, S, E) -> (tokens, H, E)
+
+
+@few
+@given(st.data(), norms, tokens)
+def test_cached_is_uncached_for_embeddings(data: Any, norm: str, row: list[int]) -> None:
+    """Where the reference starts anew at padding_idx + 1 with every piece."""
+    model = tiny("encoder", model_type=norm, is_decoder=True)
+    embeds = model.params["embeddings"]["word_embeddings"]["weight"][[row]]
+    mask = np.ones((1, len(row)), int)
+    states, _ = decode(model, data.draw(cuts(len(row))), inputs_embeds=embeds, attention_mask=mask)
+    assert_close(states, model(inputs_embeds=embeds).last_hidden_state)
+
+
+@few
+@given(st.data(), norms, st.lists(tokens, min_size=1, max_size=3))
+def test_cached_is_uncached_with_cross_attention(data: Any, norm: str, rows: list[list[int]]) -> None:
+    """The memory's keys and values are made once, and are the same for every piece."""
+    model = tiny("causal_lm", model_type=norm, is_decoder=True, add_cross_attention=True)
+    memory = np.random.RandomState(0).standard_normal((len(rows), 4, TINY["hidden_size"]))
+    inputs = padded(rows)
+    source = {"encoder_hidden_states": memory, "encoder_attention_mask": [[1, 1, 0, 1]] * len(rows)}
+    logits, _ = decode(model, data.draw(cuts(inputs["input_ids"].shape[1])), **inputs, **source)
+    real = inputs["attention_mask"] == 1
+    assert_close(logits[real], model(**inputs, **source).logits[real])
+
+
+def test_a_bare_tuple_gets_hugging_face_s_numbering() -> None:
+    """Which counts the pads of the past, and so goes on elsewhere after a left-padded prompt."""
+    model = tiny("causal_lm", is_decoder=True)
+    prompt, following = padded([[7, 8]], left=2), {"input_ids": [[9]], "attention_mask": [[0, 0, 1, 1, 1]]}
+    cache = model(**prompt).past_key_values
+    counted = model(**following, past_key_values=cache).logits
+    bare = model(**following, past_key_values=tuple(cache)).logits
+    assert_close(counted, model(**following, past_key_values=cache, position_ids=[[4]]).logits)
+    assert_close(bare, model(**following, past_key_values=tuple(cache), position_ids=[[6]]).logits)
+    assert np.abs(counted - bare).max() > 0.1
+
+
+def test_when_a_cache_is_kept() -> None:
+    """By decoders, unless they are told otherwise or given labels, and by no other."""
+    decoder = tiny("causal_lm", is_decoder=True)
+    assert isinstance(decoder([[7]]).past_key_values, Cache)
+    assert decoder([[7]], use_cache=False).past_key_values is None
+    assert decoder([[7, 8]], labels=[[7, 8]]).past_key_values is None
+    assert tiny("causal_lm", is_decoder=True, use_cache=False)([[7]]).past_key_values is None
+    assert tiny("encoder")([[7]], use_cache=True).past_key_values is None
+
+
+# --- attention ------------------------------------------------------------------------------------------------------
+
+
+@few
+@given(norms, positions, st.permutations(range(TINY["num_attention_heads"])), tokens)
+def test_permuting_the_heads_with_their_weights_changes_nothing(
+    norm: str, kind: str, order: list[int], row: list[int]
+) -> None:
+    model = tiny(model_type=norm, position_embedding_type=kind)
+    E = model.config.head_size
+    channels = np.concatenate([np.arange(h * E, (h + 1) * E) for h in order])
+    arrays = flat(model.params)
+    for name, array in arrays.items():
+        if any(part in name for part in (".query.", ".key.", ".value.")):
+            arrays[name] = array[channels]
+        elif name.endswith("attention.output.dense.weight"):
+            arrays[name] = array[:, channels]
+    permuted = Model(model.config, tree(arrays))
+    assert_close(permuted([row]).last_hidden_state, model([row]).last_hidden_state)
+
+
+@few
+@given(norms, st.sets(st.integers(0, TINY["num_attention_heads"] - 1)), tokens)
+def test_a_masked_head_is_a_head_without_values(norm: str, masked: set[int], row: list[int]) -> None:
+    """`head_mask` multiplies the probabilities after the softmax; nobody else's grow."""
+    model = tiny(model_type=norm)
+    head_mask = np.array([0.0 if h in masked else 1.0 for h in range(TINY["num_attention_heads"])])
+    E, arrays = model.config.head_size, flat(model.params)
+    for name, array in arrays.items():
+        if ".value." in name:
+            arrays[name] = (array.T * np.repeat(head_mask, E)).T
+    without = Model(model.config, tree(arrays))
+    assert_close(model([row], head_mask=head_mask).last_hidden_state, without([row]).last_hidden_state)
+    probs = model([row], head_mask=head_mask, output_attentions=True).attentions[0]
+    assert_close(probs.sum(-1), np.broadcast_to(head_mask[None, :, None], probs.shape[:3]))
+
+
+def test_a_causal_model_does_not_see_ahead() -> None:
+    model = tiny("causal_lm", is_decoder=True)
+    a, b = model([[7, 8, 9, 10]]).logits, model([[7, 8, 20, 21]]).logits
+    assert_close(a[:, :2], b[:, :2])
+    assert np.abs(a[:, 2] - b[:, 2]).max() > 0.1
+
+
+def test_a_three_axis_mask_has_no_causal_part() -> None:
+    decoder, encoder = tiny("encoder", is_decoder=True), tiny("encoder")
+    states = decoder([[7, 8, 9]], attention_mask=np.ones((1, 3, 3))).last_hidden_state
+    assert_close(states, encoder([[7, 8, 9]]).last_hidden_state)
+
+
+def test_a_row_that_attends_to_nothing_is_uniform() -> None:
+    probs = tiny()([[7, 8, 9]], attention_mask=[[0, 0, 0]], output_attentions=True).attentions[0]
+    np.testing.assert_array_equal(probs, np.full_like(probs, 1 / 3))
+
+
+# --- feed-forward and norms -----------------------------------------------------------------------------------------
+
+
+@few
+@given(norms, st.sampled_from([1, 2, 3, 4, 6, 12]))
+def test_a_chunked_feed_forward_is_a_whole_one(norm: str, size: int) -> None:
+    ids = [list(range(6, 18))]
+    chunked = tiny(model_type=norm, chunk_size_feed_forward=size)
+    assert_close(chunked(ids).last_hidden_state, tiny(model_type=norm)(ids).last_hidden_state)
+
+
+@few
+@given(st.integers(1, 12), st.integers(1, 12))
+def test_a_chunk_must_divide_the_length(length: int, size: int) -> None:
+    assume(length % size)
+    with pytest.raises(InputError, match=f"input of {length} tokens; chunk_size_feed_forward {size} must divide"):
+        tiny(chunk_size_feed_forward=size)([[7] * length])
+
+
+def test_the_norm_order_is_one_field() -> None:
+    """Without its last norm, a pre-LN model with post-LN's field is a post-LN model, and the other way round."""
+    config = tiny().config
+    flipped = Config.from_dict({**TINY, "norm_first": True})
+    a, b = Model(config, tiny().params), Model(flipped, tiny().params)
+    assert np.abs(a([[7, 8]]).last_hidden_state - b([[7, 8]]).last_hidden_state).max() > 0.1
+
+
+def test_the_last_norm_and_the_hidden_states() -> None:
+    """RobertaPreLayerNorm's stands behind the last of the hidden states, XLM-Roberta-XL's before it."""
+    for model_type, same in (("roberta", True), ("roberta-prelayernorm", False), ("xlm-roberta-xl", True)):
+        output = tiny(model_type=model_type)([[7, 8]], output_hidden_states=True)
+        assert len(output.hidden_states) == TINY["num_hidden_layers"] + 1
+        assert np.array_equal(output.hidden_states[-1], output.last_hidden_state) == same
+
+
+# --- dtypes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize(("stored", "made"), [("float64", "float64"), ("float32", "float32"), ("float16", "float32")])
+def test_dtype_in_is_dtype_out(norm: str, stored: str, made: str) -> None:
+    """On NumPy float16 is only stored; nothing on the way is wider than what comes out."""
+    from minroberta import trace
+
+    for head in ("masked_lm", "sequence_classification"):
+        model = tiny(head, stored, model_type=norm, position_embedding_type="relative_key_query")
+        values = trace(model, input_ids=[[7, 8, 9]], attention_mask=[[1, 1, 0]], head_mask=np.ones(5))
+        assert {str(array.dtype) for array in values.values() if array.dtype.kind == "f"} == {made}
+
+
+def test_float16_is_near_float32() -> None:
+    whole, half = tiny()([[7, 8, 9]]).last_hidden_state, tiny(dtype="float16")([[7, 8, 9]]).last_hidden_state
+    assert np.abs(whole - half).max() < 0.02  # weights of the order of 1, rounded to 11 bits, two layers
+
+
+# --- what is asked for ----------------------------------------------------------------------------------------------
+
+
+def test_what_was_not_asked_for_is_none() -> None:
+    output = tiny()([[7, 8]])
+    assert list(output) == ["last_hidden_state", "pooler_output"]
+    for name in ("loss", "logits", "hidden_states", "attentions", "cross_attentions", "past_key_values"):
+        assert getattr(output, name) is None

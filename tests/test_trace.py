@@ -1,0 +1,154 @@
+"""Names, recording and editing."""
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from support import TINY, tiny
+
+from minroberta import InputError, NameUnknownError, trace
+from minroberta.trace import Node, tap
+
+IDS = [[0, 7, 8, 2]]
+ATTENTION = ["self.query", "self.key", "self.value", "self.scores", "self.probs", "self", "output.dense"]
+FEED_FORWARD = ["intermediate.dense", "intermediate", "output.dense"]
+
+
+def layer(index: int, names: list[str]) -> list[str]:
+    return [f"encoder.layer.{index}.{name}" if name else f"encoder.layer.{index}" for name in names]
+
+
+def test_the_names_in_the_order_of_computation() -> None:
+    """Post-LN: each sum before its norm."""
+    embeddings = ["word_embeddings", "token_type_embeddings", "position_ids", "position_embeddings", "sum", "LayerNorm"]
+    attention = [f"attention.{name}" for name in [*ATTENTION, "output.sum", "output.LayerNorm", "output"]]
+    names = [*attention, "attention", *FEED_FORWARD, "output.sum", "output.LayerNorm", "output", ""]
+    head = ["lm_head.dense", "lm_head.gelu", "lm_head.layer_norm", "lm_head", "logits"]
+    expected = [*(f"embeddings.{name}" for name in embeddings), "embeddings", *layer(0, names), *layer(1, names)]
+    assert list(trace(tiny("masked_lm"), input_ids=IDS)) == [*expected, "encoder", *head]
+
+
+@pytest.mark.parametrize(
+    ("model_type", "before_attention", "before_feed_forward", "last"),
+    [
+        ("roberta-prelayernorm", "attention.LayerNorm", "intermediate.LayerNorm", ["encoder", "LayerNorm"]),
+        ("xlm-roberta-xl", "attention.self_attn_layer_norm", "LayerNorm", ["encoder.LayerNorm", "encoder"]),
+    ],
+)
+def test_a_trace_has_the_family_s_own_names(
+    model_type: str, before_attention: str, before_feed_forward: str, last: list[str]
+) -> None:
+    """Pre-LN: each norm before what it stands before."""
+    attention = [f"attention.{name}" for name in [*ATTENTION, "output"]]
+    names = [before_attention, *attention, "attention", before_feed_forward, *FEED_FORWARD, "output", ""]
+    made = list(trace(tiny("token_classification", model_type=model_type), input_ids=IDS))
+    start = made.index("encoder.layer.0." + before_attention)
+    assert made[start:] == [*layer(0, names), *layer(1, names), *last, "classifier", "logits"]
+
+
+def test_values_have_their_module_s_full_shape() -> None:
+    values = trace(tiny(), input_ids=IDS * 2)
+    for name in ("word_embeddings", "token_type_embeddings", "position_embeddings"):
+        assert values[f"embeddings.{name}"].shape == (2, 4, TINY["hidden_size"])
+    assert values["encoder.layer.0.attention.self.probs"].shape == (2, 5, 4, 4)
+
+
+def test_a_trace_holds_model_inputs_and_output() -> None:
+    model = tiny()
+    values = trace(model, input_ids=IDS)
+    assert values.model is model
+    assert values.inputs == {"input_ids": IDS}
+    np.testing.assert_array_equal(values.output.last_hidden_state, values["encoder"])
+    np.testing.assert_array_equal(values.output.last_hidden_state, model(IDS).last_hidden_state)
+    assert repr(values).splitlines()[0].split() == ["embeddings.word_embeddings", "float64", "(1,", "4,", "30)"]
+
+
+def test_a_chunked_model_is_traced_whole() -> None:
+    values = trace(tiny(chunk_size_feed_forward=2), input_ids=IDS)
+    assert values["encoder.layer.0.intermediate"].shape == (1, 4, TINY["intermediate_size"])
+
+
+# --- edits ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_edit_is_what_the_run_goes_on_with() -> None:
+    model = tiny()
+    clean = trace(model, input_ids=IDS)
+    edited = trace(model, edit={"encoder.layer.0.output": lambda x: x * 0}, input_ids=IDS)
+    names = list(clean)
+    place = names.index("encoder.layer.0.output")
+    for name in names[:place]:
+        np.testing.assert_array_equal(edited[name], clean[name])
+    assert not edited["encoder.layer.0.output"].any()
+    assert not edited["encoder.layer.0"].any()
+    assert np.abs(edited["encoder"] - clean["encoder"]).max() > 0.1
+
+
+@pytest.mark.parametrize("name", [n for n in trace(tiny("masked_lm"), input_ids=IDS) if n != "embeddings.position_ids"])
+def test_every_value_is_on_the_way(name: str) -> None:
+    """An edit of any named value reaches the logits: none is a copy on the side."""
+    model = tiny("masked_lm")
+    bump = np.random.RandomState(0)
+    edited = trace(model, edit={name: lambda x: x + bump.standard_normal(x.shape)}, input_ids=IDS)
+    assert np.abs(edited.output.logits - model(IDS).logits).max() > 1e-3
+
+
+def test_positions_may_be_edited() -> None:
+    from_zero = trace(tiny(), edit={"embeddings.position_ids": lambda ids: ids - 2}, input_ids=IDS).output
+    np.testing.assert_array_equal(from_zero[0], tiny()(IDS, position_ids=[[0, 1, 2, 3]])[0])
+
+
+def test_an_edit_by_a_family_s_own_name() -> None:
+    model = tiny(model_type="roberta-prelayernorm")
+    edit = {"encoder.layer.0.attention.LayerNorm": np.zeros_like}
+    assert not trace(model, edit=edit, input_ids=IDS)["encoder.layer.0.attention.LayerNorm"].any()
+    with pytest.raises(NameUnknownError, match=r"encoder\.layer\.0\.attention\.output\.LayerNorm"):
+        trace(model, edit={"encoder.layer.0.attention.output.LayerNorm": np.zeros_like}, input_ids=IDS)
+
+
+def test_an_edit_of_an_unknown_name_says_what_is_near() -> None:
+    with pytest.raises(
+        NameUnknownError, match=r"no value named 'encoder\.layer\.0\.outputs': perhaps encoder\.layer\.0\.output"
+    ):
+        trace(tiny(), edit={"encoder.layer.0.outputs": lambda x: x}, input_ids=IDS)
+
+
+@pytest.mark.parametrize("function", [lambda x: x[:, :1], lambda x: x.astype(np.float32), lambda _: 3])
+def test_an_edit_keeps_shape_and_dtype(function: Any) -> None:
+    with pytest.raises(InputError, match="the edit of encoder made"):
+        trace(tiny(), edit={"encoder": function}, input_ids=IDS)
+
+
+def test_an_unknown_name_is_a_key_error() -> None:
+    with pytest.raises(KeyError, match="no value named 'nonsense'"):
+        trace(tiny(), input_ids=IDS)["nonsense"]
+
+
+# --- recording ------------------------------------------------------------------------------------------------------
+
+
+def test_nobody_records_afterwards_nor_elsewhere() -> None:
+    """Not after an error in the run, and not in another thread."""
+    value = np.ones(2)
+    with pytest.raises(ZeroDivisionError):
+        trace(tiny(), edit={"embeddings": lambda x: x / (1 // 0)}, input_ids=IDS)
+    assert tap("name", value) is value
+    seen: list[Any] = []
+
+    def look(x: Any) -> Any:
+        thread = threading.Thread(target=lambda: seen.append(tap("elsewhere", value)))
+        thread.start()
+        thread.join()
+        return x
+
+    assert "elsewhere" not in trace(tiny(), edit={"embeddings": look}, input_ids=IDS)
+    assert seen[0] is value
+
+
+def test_a_node_knows_its_name() -> None:
+    tree = {"a": [{"b": {"weight": 1}}]}
+    node = Node(tree).a[0].b
+    assert (node.path, node.tree, node.weight, "bias" in node) == ("a.0.b", {"weight": 1}, 1, False)
+    with pytest.raises(NameUnknownError, match=r"no a\.0\.b\.bias; here are weight"):
+        node.bias  # noqa: B018
