@@ -84,6 +84,11 @@ def widen(x: Array) -> Array:
     return cast(x, widened(x.dtype))
 
 
+def smallest(dtype: Any) -> float:
+    """The smallest finite number of a dtype."""
+    return float(numpy.finfo(dtype).min)
+
+
 def compute_dtype(xp: Namespace, dtype: Any) -> Any:
     """What a library computes in when it stores dtype: NumPy has matrix products for no half type."""
     return widened(dtype) if xp is numpy else dtype

@@ -4,8 +4,8 @@ Families differ in data, not in code: `FAMILIES` says what a `model_type` means 
 this file asks for a family again.
 """
 
-import math
 import reprlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
@@ -36,6 +36,7 @@ BODY = ("embeddings", "encoder", "LayerNorm", "pooler")
 
 LARGEST_SIZE = 2**31 - 1
 MOST_LAYERS = 1000
+MOST_LABELS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,9 @@ class Config:
 
     def __post_init__(self) -> None:
         if not isinstance(self.model_type, str) or self.model_type not in FAMILIES:
-            raise ConfigError(f"model_type {self.model_type!r} is no RoBERTa known here: {', '.join(FAMILIES)}")
+            raise ConfigError(
+                f"model_type {reprlib.repr(self.model_type)} is no RoBERTa known here: {', '.join(FAMILIES)}"
+            )
         family = FAMILIES[self.model_type]
         defaults = {**ROBERTA_DEFAULTS, **family.defaults}
         defaults.update(norm_first=family.norm_first, embedding_norm=family.embedding_norm)
@@ -228,7 +231,10 @@ class Config:
         for head, ending in HEADS.items():
             if name.endswith(ending):
                 return head
-        raise ConfigError(f"architectures {self.architectures} names no head known here: say head= {', '.join(HEADS)}")
+        raise ConfigError(
+            f"architectures {reprlib.repr(self.architectures)} names no head known here: "
+            f"give head=, one of {', '.join(HEADS)}"
+        )
 
     # --- from and to config.json ------------------------------------------------------------------------------------
 
@@ -262,15 +268,17 @@ class Config:
     def _labels(self) -> tuple[int, Mapping[int, str], Mapping[str, int]]:
         names, count = self.id2label, 2 if self.num_labels is ABSENT else self.num_labels
         if names is ABSENT:
-            _check_integer("num_labels", count, 1, 1_000_000)
+            _check_integer("num_labels", count, 1, MOST_LABELS)
             names = {i: f"LABEL_{i}" for i in range(count)}
         try:
             names = {int(i): label for i, label in names.items()}
-        except (AttributeError, TypeError, ValueError):
+            own_ids = {label: i for i, label in names.items()}
+        except (AttributeError, TypeError, ValueError, OverflowError):
             raise ConfigError(f"id2label is an object from numbers to names, not {reprlib.repr(names)}") from None
         if self.num_labels is not ABSENT and self.num_labels != len(names):
             raise ConfigError(f"num_labels is {self.num_labels}, but id2label names {len(names)}: change both")
-        ids = {label: i for i, label in names.items()} if self.label2id is ABSENT else self.label2id
+        _check_integer("num_labels", len(names), 1, MOST_LABELS)
+        ids = own_ids if self.label2id is ABSENT else self.label2id
         if not isinstance(ids, Mapping):
             raise ConfigError(f"label2id is an object from names to numbers, not {reprlib.repr(ids)}")
         return len(names), names, ids
@@ -278,7 +286,7 @@ class Config:
     def _pruned_heads(self) -> Mapping[int, list[int]]:
         try:
             pruned = {int(layer): sorted({int(h) for h in heads}) for layer, heads in (self.pruned_heads or {}).items()}
-        except (AttributeError, TypeError, ValueError):
+        except (AttributeError, TypeError, ValueError, OverflowError):
             raise ConfigError(
                 f"pruned_heads is an object from layers to heads, not {reprlib.repr(self.pruned_heads)}"
             ) from None
@@ -288,7 +296,7 @@ class Config:
         sizes = ("vocab_size", "hidden_size", "num_attention_heads", "intermediate_size")
         for name in (*sizes, "max_position_embeddings", "type_vocab_size"):
             _check_integer(name, getattr(self, name), 1, LARGEST_SIZE)
-        _check_integer("num_hidden_layers", self.num_hidden_layers, 0, MOST_LAYERS)
+        _check_integer("num_hidden_layers", self.num_hidden_layers, 1, MOST_LAYERS)
         _check_integer("chunk_size_feed_forward", self.chunk_size_feed_forward, 0, LARGEST_SIZE)
         _check_integer("pad_token_id", self.pad_token_id, 0, self.vocab_size - 1)
         for name in ("norm_first", "embedding_norm", "is_decoder", "add_cross_attention", "use_cache",
@@ -316,7 +324,7 @@ class Config:
         for layer, heads in self.pruned_heads.items():
             if not (0 <= layer < self.num_hidden_layers and all(0 <= h < self.num_attention_heads for h in heads)):
                 raise ConfigError(
-                    f"pruned_heads names heads {heads} of layer {layer}; this model has "
+                    f"pruned_heads names heads {reprlib.repr(heads)} of layer {layer}; this model has "
                     f"{self.num_hidden_layers} layers of {self.num_attention_heads} heads"
                 )
 
@@ -327,7 +335,7 @@ def _check_integer(name: str, value: Any, least: int, most: int) -> None:
 
 
 def _check_number(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value >= 0):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= sys.float_info.max:
         raise ConfigError(f"{name} is a finite number of at least 0, not {reprlib.repr(value)}")
 
 

@@ -4,6 +4,7 @@ The cache, the offline mode (`HF_HUB_OFFLINE`), endpoints and tokens are that cl
 name is no path, because the import takes longer than a load.
 """
 
+import textwrap
 from pathlib import Path
 
 from .config import PRESETS
@@ -11,6 +12,8 @@ from .errors import DownloadError, NotFoundError
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
 TOKENIZER = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
+SUFFIXES = (".safetensors", ".json", ".bin", ".pt", ".h5", ".msgpack")
+"""What a name ends with that is meant as a file's."""
 
 
 def locate(
@@ -29,10 +32,14 @@ def locate(
     Raises NotFoundError where nothing has that name, DownloadError where the hub could not be asked or what it sent
     did not arrive whole.
     """
-    path = Path(name)
-    if path.exists():
-        return path
-    name = str(name)
+    if not isinstance(name, str | Path) or not str(name):
+        raise NotFoundError(f"a name is a path or a hub name, not {name!r}")
+    path, name = Path(name), str(name)
+    try:
+        if path.exists():
+            return path
+    except OSError as error:  # too long a name, or a directory that may not be looked into
+        raise NotFoundError(f"{name} cannot be opened: {error.strerror}") from error
     if (
         path.is_absolute()
         or name.startswith((".", "~"))
@@ -42,12 +49,14 @@ def locate(
     ):
         raise NotFoundError(f"there is no directory or file {name}")
     repository = PRESETS[name][0] if name in PRESETS else name
-    return _fetch(
-        repository, [*(WEIGHTS if weights else ()), "config.json", *TOKENIZER], revision, local_files_only, token
-    )
-
-
-SUFFIXES = (".safetensors", ".json", ".bin", ".pt", ".h5", ".msgpack")
+    patterns = [*(WEIGHTS if weights else ()), "config.json", *TOKENIZER]
+    directory = _fetch(repository, patterns, revision, local_files_only, token)
+    if weights and not any((directory / file).is_file() for file in WEIGHTS[:2]):
+        raise NotFoundError(
+            f"no safetensors came of the hub's {repository}: {directory} has neither {WEIGHTS[0]} nor {WEIGHTS[1]}. "
+            "Either the hub has none, and this model is not to be had here, or a fetch was cut off: load again online"
+        )
+    return directory
 
 
 def _fetch(
@@ -61,23 +70,39 @@ def _fetch(
             repository, revision=revision, allow_patterns=patterns, local_files_only=local_files_only, token=token
         )
     except errors.HFValidationError as error:
-        raise NotFoundError(f"{repository!r} is neither a path that exists nor a hub name: {error}") from error
+        raise NotFoundError(f"{repository!r} is neither a path that exists nor a hub name: {_line(error)}") from error
     except errors.RevisionNotFoundError as error:
         raise NotFoundError(f"the hub's {repository} has no revision {revision!r}") from error
     except errors.GatedRepoError as error:
         raise DownloadError(f"the hub's {repository} is gated: ask for access on its page, then give token=") from error
-    except errors.RepositoryNotFoundError as error:
-        raise NotFoundError(
-            f"there is no path {repository}, and the hub has no model of that name that you may see: "
-            "check the name; a private one needs token="
+    except errors.LocalTokenNotFoundError as error:
+        raise DownloadError(
+            "token=True, but no token is stored on this machine: log in with `hf auth login`, or give the token itself"
         ) from error
     except errors.LocalEntryNotFoundError as error:
+        why = f" ({_line(error.__cause__)})" if error.__cause__ else ""
         raise DownloadError(
-            f"{repository} is neither a path nor in the hub's cache on this machine, and the hub could not be asked: "
-            "go online, or give the path of a directory"
+            f"{repository} is no path, nor is all of it in the hub's cache on this machine, and the hub could not be "
+            f"asked{why}: go online, or give the path of a directory"
         ) from error
     except Exception as error:  # the client's own errors are those of whichever HTTP library its version uses
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if "Invalid credentials" in str(error):
+            raise DownloadError(
+                f"the hub refuses the token, and so {repository}: give another, or token=False for a public model"
+            ) from error
+        if isinstance(error, errors.RepositoryNotFoundError) or status == 401:
+            raise NotFoundError(
+                f"there is no path {repository}, and the hub has no model of that name that you may see: "
+                "check the name; a private one needs token="
+            ) from error
         raise DownloadError(
-            f"{repository} did not arrive from the hub: {error}. Try again; it goes on where it stopped"
+            f"{repository} did not arrive from the hub: {_line(error)}. Try again; the files that did arrive are kept"
         ) from error
     return Path(directory)
+
+
+def _line(error: BaseException) -> str:
+    """What an error of the client says first; its further lines are advice about the client."""
+    line = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+    return textwrap.shorten(line, 250, placeholder=" …")

@@ -18,6 +18,7 @@ from .layers import Cache, cached_length
 IDS = ("input_ids", "token_type_ids", "position_ids", "start_positions", "end_positions")
 NUMBERS = ("attention_mask", "head_mask", "inputs_embeds", "encoder_hidden_states", "encoder_attention_mask")
 WITH_CACHE = ("encoder", "causal_lm")
+LARGEST = 2**63 - 1
 TOKEN_LABELS = ("masked_lm", "causal_lm", "token_classification")
 
 Inputs = Mapping[str, Any]
@@ -30,20 +31,20 @@ def check_shapes(config: Config, head: str, inputs: Inputs) -> None:
     """Raise InputError unless all shapes fit each other, the model and the head. inputs: arrays by name, no None."""
     rows = _rows(config, head, inputs)
     past = inputs.get("past_key_values")
+    if past is not None:
+        _check_cache_layers(config, head, past, "encoder_hidden_states" in inputs)
     S = rows[-1] + cached_length(past)
     if config.position_embedding_type != "absolute" and S > config.longest:
         _too_long(S, config)
-    for name in ("token_type_ids", "position_ids"):
-        _check_shape(inputs, name, rows, (1, *rows[1:]))
     B, L = rows[0], rows[-1]
-    if head == "multiple_choice":
-        _check_shape(inputs, "attention_mask", rows)
-    else:
-        _check_shape(inputs, "attention_mask", (B, S), (B, L, S))
+    several = head == "multiple_choice"
+    for name in ("token_type_ids", "position_ids"):
+        _check_shape(inputs, name, rows, rows if several else (1, L))
+    _check_shape(inputs, "attention_mask", *([rows] if several else [(B, S), (B, L, S)]))
     _check_head_mask(config, inputs)
     _check_memory(config, head, inputs, B, L)
     if past is not None:
-        _check_cache(config, head, past, B, "encoder_hidden_states" in inputs)
+        _check_cache_shapes(config, past, B, inputs)
     _check_label_shapes(config, head, inputs, rows)
 
 
@@ -89,30 +90,39 @@ def _check_memory(config: Config, head: str, inputs: Inputs, B: int, L: int) -> 
         return
     if not config.add_cross_attention or head == "multiple_choice":
         raise InputError("encoder_hidden_states is for decoders with cross-attention: this model has none")
-    if memory.ndim != 3 or memory.shape[0] != B or memory.shape[2] != config.hidden_size:
-        wanted = f"({B}, S, {config.hidden_size})"
+    if memory.ndim != 3 or memory.shape[::2] != (B, config.hidden_size) or not memory.shape[1]:
+        wanted = f"({B}, S, {config.hidden_size}), S at least 1,"
         raise InputError(f"encoder_hidden_states has shape {tuple(memory.shape)}; {wanted} is wanted")
     S = memory.shape[1]
     _check_shape(inputs, "encoder_attention_mask", (B, S), (B, L, S))
 
 
-def _check_cache(config: Config, head: str, past: Sequence[Any], B: int, with_memory: bool) -> None:
+def _check_cache_layers(config: Config, head: str, past: Any, with_memory: bool) -> None:
     if head not in WITH_CACHE:
         raise InputError(f"past_key_values is for the heads {', '.join(WITH_CACHE)}, not {head!r}")
+    if not (_is_sequence(past) and all(_is_sequence(x) and all(getattr(y, "ndim", 0) == 4 for y in x) for x in past)):
+        raise InputError("past_key_values is what an earlier call gave: for each layer a tuple of arrays (B, H, S, E)")
     count = 4 if with_memory else 2
     if len(past) != config.num_hidden_layers or any(len(layer) != count for layer in past):
         sizes = " or ".join(map(str, sorted({len(layer) for layer in past})))
         raise InputError(
-            f"past_key_values has {len(past)} layers of {sizes} arrays; "
+            f"past_key_values has {len(past)} layers of {sizes or 'no'} arrays; "
             f"{config.num_hidden_layers} of {count} are wanted: four with encoder_hidden_states, two without"
         )
-    S = cached_length(past)
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _check_cache_shapes(config: Config, past: Sequence[Any], B: int, inputs: Inputs) -> None:
+    S, H = cached_length(past), config.num_attention_heads
     for index, layer in enumerate(past):
-        heads = config.num_attention_heads - len(config.pruned_heads.get(index, ()))
+        heads = H - len(config.pruned_heads.get(index, ()))
         for array in layer[:2]:
             _cache_shape(index, array, (B, heads, S, config.head_size))
         for array in layer[2:]:
-            _cache_shape(index, array, (B, config.num_attention_heads, array.shape[2], config.head_size))
+            _cache_shape(index, array, (B, H, inputs["encoder_hidden_states"].shape[1], config.head_size))
     if isinstance(past, Cache) and tuple(past.tokens.shape) != (B, 1):
         raise InputError(f"past_key_values counts the tokens of {past.tokens.shape[0]} rows; {B} are given")
 
@@ -235,10 +245,12 @@ def as_array(name: str, values: Any) -> numpy.ndarray:
             raise InputError(f"{name} is traced, and a model checks values: call minroberta.forward instead") from error
         raise InputError(f"{name} is no array of numbers: {error}") from error
     kind = array.dtype.kind
-    if name in IDS and kind not in "iu":
+    if name in IDS and kind not in "iu" and array.size:  # an empty list is float64
         raise InputError(f"{name} is {array.dtype}; ids are whole numbers: give an integer dtype")
     if kind not in "iufb" and array.dtype.name != "bfloat16":
         raise InputError(f"{name} is {array.dtype}; numbers are wanted")
     if name == "labels" and kind == "b":
         raise InputError("labels are bool; give integers for classes, floats for several classes at once")
+    if kind == "u" and array.size and array.max() > LARGEST:
+        raise InputError(f"{name} holds {array.max()}; whole numbers up to {LARGEST} are wanted")
     return array.astype(numpy.int64, copy=False) if kind in "iu" else array

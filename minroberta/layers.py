@@ -98,31 +98,21 @@ def embeddings(
     return tap(p.path, x)
 
 
-def make_position_ids(
-    config: Config, input_ids: Array, inputs_embeds: Array, past: Sequence[KeysValues] | None
-) -> Array:
-    """The positions of tokens for which none were given, by ids (or None) or embeddings. Returns (B, L).
+def number_tokens(
+    config: Config, input_ids: Array | None, inputs_embeds: Array | None, past: Sequence[KeysValues] | None
+) -> tuple[Array, Array]:
+    """The position of each token, (B, L), and each row's count of tokens up to here, pads apart, (B, 1).
 
-    Ids are counted by `create_position_ids_from_input_ids`. For embeddings, which do not tell a pad, the positions are
-    padding_idx + 1, + 2, ...; they go on after a Cache, and start anew after a bare tuple, as in the reference.
+    Embeddings do not tell a pad, so that each counts. After a `Cache` the numbers go on from its count of tokens; after
+    a bare tuple as in the reference, from its length for ids, and anew for embeddings.
     """
     if input_ids is not None:
-        return ops.create_position_ids_from_input_ids(
-            input_ids, config.pad_token_id, getattr(past, "tokens", cached_length(past))
-        )
-    B, L, _ = inputs_embeds.shape
-    xp = namespace(inputs_embeds)
-    first = config.pad_token_id + 1 + getattr(past, "tokens", 0)
-    return xp.broadcast_to(xp.arange(L)[None, :] + first, (B, L))
-
-
-def count_tokens(config: Config, input_ids: Array, inputs_embeds: Array, past: Sequence[KeysValues] | None) -> Array:
-    """Each row's tokens so far that are no pads. Returns (B, 1)."""
-    before = getattr(past, "tokens", cached_length(past))
-    if input_ids is not None:
-        return (input_ids != config.pad_token_id).sum(1, keepdims=True) + before
-    B, L, _ = inputs_embeds.shape
-    return namespace(inputs_embeds).full((B, 1), L) + before
+        ids, before = input_ids, getattr(past, "tokens", cached_length(past))
+    else:
+        B, L, _ = inputs_embeds.shape  # type: ignore[union-attr]
+        ids, before = namespace(inputs_embeds).full((B, L), config.pad_token_id + 1), getattr(past, "tokens", 0)
+    position_ids = ops.create_position_ids_from_input_ids(ids, config.pad_token_id, before)
+    return position_ids, (ids != config.pad_token_id).sum(1, keepdims=True) + before
 
 
 # --- attention ------------------------------------------------------------------------------------------------------
@@ -153,7 +143,10 @@ def attention(
     """
     E, own = config.head_size, p.self
     q = ops.split_heads(dense(x, own.query), E)  # (B, L, D) -> (B, H, L, E)
-    k, v = _keys_values(x if memory is None else memory, own, E, past, append=memory is None)
+    if memory is None:
+        k, v = append(past, keys_values(x, own, E))
+    else:
+        k, v = past or keys_values(memory, own, E)
     relative = None
     if "distance_embedding" in own:
         with_key = config.position_embedding_type == "relative_key_query"
@@ -167,15 +160,16 @@ def attention(
     return dense(context, p.output.dense), Seen(probs, (k, v))
 
 
-def _keys_values(x: Array, p: Node, E: int, past: KeysValues | None, append: bool) -> KeysValues:
-    if past is not None and not append:
-        return past
-    k = ops.split_heads(dense(x, p.key), E)  # (B, S, D) -> (B, H, S, E)
-    v = ops.split_heads(dense(x, p.value), E)
+def keys_values(x: Array, p: Node, E: int) -> KeysValues:
+    """k and v of every place. x: (B, S, D). Returns two of (B, H, S, E)."""
+    return ops.split_heads(dense(x, p.key), E), ops.split_heads(dense(x, p.value), E)
+
+
+def append(past: KeysValues | None, new: KeysValues) -> KeysValues:
+    """The keys and values of earlier places, then those of the new ones."""
     if past is None:
-        return k, v
-    xp = namespace(x)
-    return xp.concatenate([past[0], k], axis=2), xp.concatenate([past[1], v], axis=2)
+        return new
+    return tuple(namespace(x).concatenate([before, x], axis=2) for before, x in zip(past, new, strict=True))
 
 
 # --- feed-forward ---------------------------------------------------------------------------------------------------
@@ -214,13 +208,18 @@ def residual(x: Array, f: Callable[[Array], tuple[Array, Any]], p: Node, config:
 
 
 class Context(NamedTuple):
-    """What every layer attends under: additive masks, the sequence of cross-attention, and the last cache."""
+    """What the layers attend under: additive masks, the sequence of cross-attention, and the cache."""
 
-    mask: Array | None
-    head_mask: Array | None  # (layers, H)
-    memory: Array | None
-    memory_mask: Array | None
-    past: Sequence[KeysValues] | None
+    mask: Array | None  # (B, 1, 1 or L, S)
+    head_mask: Array | None  # (layers, H); in a layer (H,)
+    memory: Array | None  # (B, S, D)
+    memory_mask: Array | None  # (B, 1, 1 or L, S)
+    past: Any  # layers of KeysValues; in a layer one
+
+    def of_layer(self, index: int) -> "Context":
+        """What one layer attends under."""
+        head_mask, past = (None if part is None else part[index] for part in (self.head_mask, self.past))
+        return self._replace(head_mask=head_mask, past=past)
 
 
 class LayerOutput(NamedTuple):
@@ -232,26 +231,26 @@ class LayerOutput(NamedTuple):
     cache: KeysValues
 
 
-def encoder_layer(x: Array, p: Node, index: int, config: Config, context: Context) -> LayerOutput:
+def encoder_layer(x: Array, p: Node, config: Config, context: Context) -> LayerOutput:
     """Self-attention, cross-attention where there is a memory, feed-forward; each with its residual sum and norm."""
-    past = None if context.past is None else context.past[index]
-    head_mask = None if context.head_mask is None else context.head_mask[index]  # (layers, H) -> (H,)
+    mask, head_mask, memory, memory_mask, past = context
+    own, other = (None, None) if past is None else (past[:2], past[2:])
 
     def attend(x: Array) -> tuple[Array, Seen]:
-        own = None if past is None else past[:2]
-        return attention(x, p.attention, config, mask=context.mask, head_mask=head_mask, past=own)
+        return attention(x, p.attention, config, mask=mask, head_mask=head_mask, past=own)
 
     def attend_to_memory(x: Array) -> tuple[Array, Seen]:
-        own = None if past is None else past[2:]
-        return attention(x, p.crossattention, config, mask=context.memory_mask, head_mask=head_mask, past=own,
-                         memory=context.memory)  # fmt: skip
+        return attention(x, p.crossattention, config, mask=memory_mask, head_mask=head_mask, past=other, memory=memory)
+
+    def transform(x: Array) -> tuple[Array, None]:
+        return chunked_feed_forward(x, p, config), None
 
     x, seen = residual(x, attend, p.attention.output, config)
     x, cross_probs, cache = tap(p.attention.path, x), None, seen.cache
-    if context.memory is not None:
+    if memory is not None:
         x, cross = residual(x, attend_to_memory, p.crossattention.output, config)
         x, cross_probs, cache = tap(p.crossattention.path, x), cross.probs, cache + cross.cache
-    x, _ = residual(x, lambda x: (chunked_feed_forward(x, p, config), None), p.output, config)
+    x, _ = residual(x, transform, p.output, config)
     return LayerOutput(tap(p.path, x), seen.probs, cross_probs, cache)
 
 
@@ -271,7 +270,7 @@ def encoder(
     """The layers one after the other. x: (B, L, D), the embeddings."""
     states, probs, cross_probs, caches = [x], [], [], []
     for index in range(config.num_hidden_layers):
-        made = encoder_layer(x, p.layer[index], index, config, context)
+        made = encoder_layer(x, p.layer[index], config, context.of_layer(index))
         x = made.x
         if hidden_states:
             states.append(x)
@@ -313,15 +312,14 @@ def body(
     input_ids, token_type_ids, position_ids: (B, L); inputs_embeds: (B, L, D) in place of ids; attention_mask: (B, S)
     or (B, L, S); head_mask: (H,) or (layers, H); encoder_hidden_states: (B, S', D) with a mask (B, S') or (B, L, S').
     """
-    if position_ids is None:
-        position_ids = make_position_ids(config, input_ids, inputs_embeds, past_key_values)
+    numbers, tokens = number_tokens(config, input_ids, inputs_embeds, past_key_values)
     x = embeddings(
         p.embeddings,
         config,
         input_ids=input_ids,
         inputs_embeds=inputs_embeds,
         token_type_ids=token_type_ids,
-        position_ids=position_ids,
+        position_ids=numbers if position_ids is None else position_ids,
     )
     context = Context(
         self_attention_mask(x, attention_mask, cached_length(past_key_values), config),
@@ -335,7 +333,6 @@ def body(
         use_cache=use_cache, attentions=output_attentions, hidden_states=output_hidden_states,
     )  # fmt: skip
     if made.cache is not None:
-        tokens = count_tokens(config, input_ids, inputs_embeds, past_key_values)
         made = made._replace(cache=Cache(made.cache, tokens))
     if "LayerNorm" in p:
         made = made._replace(last_hidden_state=norm(made.last_hidden_state, p.LayerNorm, config))

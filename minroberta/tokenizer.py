@@ -5,12 +5,13 @@
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy
 
+from .backend import to_host
 from .config import Config
 from .errors import TokenizerError
 from .weights import read_json
@@ -18,6 +19,7 @@ from .weights import read_json
 if TYPE_CHECKING:
     import tokenizers
 
+SETTINGS = "tokenizer_config.json"
 LARGEST_FILE = 200_000_000
 
 
@@ -81,7 +83,12 @@ class Tokenizer:
 
     def decode(self, ids: Any, skip_special_tokens: bool = False) -> str | list[str]:
         """The text of one sequence of ids, (L,), or a list of the texts of several, (B, L)."""
-        array = numpy.asarray(ids)
+        try:
+            array = to_host(ids)
+        except ValueError as error:
+            raise TokenizerError("ids of several texts have one length: pad them, or decode one at a time") from error
+        if array.size == 0:
+            array = array.astype(int)
         if array.dtype.kind not in "iu" or array.ndim not in (1, 2):
             raise TokenizerError(f"ids are whole numbers, (L,) or (B, L), not {array.dtype} of {array.ndim} dimensions")
         if array.size and not 0 <= array.min() <= array.max() < 2**32:
@@ -91,29 +98,40 @@ class Tokenizer:
         return self.library.decode_batch(array.tolist(), skip_special_tokens)
 
     def save(self, directory: Path) -> None:
-        """Write `tokenizer.json`, and the longest input to `tokenizer_config.json`, as transformers reads them."""
+        """Write `tokenizer.json`, and `tokenizer_config.json` with what transformers would not take from it."""
         with self._lock:
             self.library.no_truncation()
             self.library.save(str(directory / "tokenizer.json"))
-        settings = json.dumps({"model_max_length": self.longest}, indent=2)
-        (directory / "tokenizer_config.json").write_text(settings + "\n", encoding="utf-8")
+        settings = {
+            "model_max_length": self.longest,
+            "add_prefix_space": getattr(self.library.pre_tokenizer, "add_prefix_space", False),
+        }
+        (directory / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 def _as_inputs(texts: str | Sequence[str], pairs: str | Sequence[str] | None) -> list[Any]:
-    firsts = [texts] if isinstance(texts, str) else list(texts)
-    seconds = [pairs] if isinstance(pairs, str) else pairs
-    for text in [*firsts, *(seconds or ())]:
+    firsts = _as_list(texts)
+    if pairs is None:
+        return firsts
+    seconds = _as_list(pairs)
+    if len(firsts) != len(seconds):
+        raise TokenizerError(f"{len(firsts)} texts and {len(seconds)} pairs: give one for each")
+    return list(zip(firsts, seconds, strict=True))
+
+
+def _as_list(texts: str | Sequence[str]) -> list[str]:
+    """The texts of a batch, each looked at."""
+    if not isinstance(texts, Iterable):
+        raise TokenizerError(f"texts are a str or several, not {type(texts).__name__}")
+    result = [texts] if isinstance(texts, str) else list(texts)
+    for text in result:
         if not isinstance(text, str):
             raise TokenizerError(f"a text is a str, not {type(text).__name__}")
         if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
             raise TokenizerError(
                 "a text holds half a surrogate pair, which is no character: decode it with errors='replace'"
             )
-    if seconds is None:
-        return firsts
-    if len(firsts) != len(seconds):
-        raise TokenizerError(f"{len(firsts)} texts and {len(seconds)} pairs: give one for each")
-    return list(zip(firsts, seconds, strict=True))
+    return result
 
 
 def _from_json(path: Path) -> "tokenizers.Tokenizer":
@@ -129,7 +147,7 @@ def _from_json(path: Path) -> "tokenizers.Tokenizer":
 
 
 def _from_vocabulary(directory: Path) -> "tokenizers.Tokenizer":
-    """RoBERTa's byte-level BPE from `vocab.json` and `merges.txt` alone."""
+    """RoBERTa's byte-level BPE from `vocab.json` and `merges.txt`, and one setting where there are any."""
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers, processors
 
@@ -146,10 +164,12 @@ def _from_vocabulary(directory: Path) -> "tokenizers.Tokenizer":
         library = tokenizers.Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>"))
     except Exception as error:  # as above
         raise TokenizerError(f"{directory / 'merges.txt'} and vocab.json are no tokenizer: {error}") from error
-    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    settings = read_json(directory / SETTINGS, TokenizerError) if (directory / SETTINGS).is_file() else {}
+    prefix = settings.get("add_prefix_space") is True
+    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
     library.decoder = decoders.ByteLevel()
     library.post_processor = processors.RobertaProcessing(
-        ("</s>", vocabulary["</s>"]), ("<s>", vocabulary["<s>"]), trim_offsets=True, add_prefix_space=False
+        ("</s>", vocabulary["</s>"]), ("<s>", vocabulary["<s>"]), trim_offsets=True, add_prefix_space=prefix
     )
     library.add_special_tokens([tokenizers.AddedToken(name, normalized=True) for name in names[:-1]])
     mask = tokenizers.AddedToken("<mask>", lstrip=True, normalized=False)  # it takes the space on its left

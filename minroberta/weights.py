@@ -100,7 +100,6 @@ def _norm(name: str, size: int) -> dict[str, Shape]:
 PREFIXES = ("roberta.", "roberta_prelayernorm.", "data2vec_text.")
 OLD_ENDINGS = {".gamma": ".weight", ".beta": ".bias"}  # TensorFlow's names, in files of 2018 and 2019
 BUFFERS = re.compile(r"embeddings\.(position_ids|token_type_ids)$")
-OF_SOME_HEAD = re.compile(r"(pooler|lm_head|classifier|qa_outputs)\.")
 
 
 def canonical_names(names: Iterable[str], config: Config) -> dict[str, str]:
@@ -140,7 +139,7 @@ def load_arrays(arrays: Arrays, config: Config, head: str, *, missing: str, seed
         lacking = [name for name in lacking if name not in drawn]
     if lacking:
         raise WeightsError(_lacking(lacking, wanted, config, head))
-    _warn_of_unknown(names, wanted)
+    _warn_of_unknown(names, wanted, config)
     result = {}
     for name, shape in wanted.items():
         array = drawn[name] if name in drawn else arrays[names[name]]
@@ -175,12 +174,9 @@ def _lacking(lacking: list[str], wanted: Arrays, config: Config, head: str) -> s
     return text
 
 
-def _warn_of_unknown(names: Mapping[str, str], wanted: Arrays) -> None:
-    unknown = [
-        own
-        for name, own in names.items()
-        if name not in wanted and not BUFFERS.search(name) and not OF_SOME_HEAD.match(name)
-    ]
+def _warn_of_unknown(names: Mapping[str, str], wanted: Arrays, config: Config) -> None:
+    known = {*wanted, "lm_head.decoder.weight", *(name for head in HEADS for name in head_shapes(config, head))}
+    unknown = [own for name, own in names.items() if name not in known and not BUFFERS.search(name)]
     if unknown:
         text = ", ".join(unknown[:10]) + (f" and {len(unknown) - 10} more" if len(unknown) > 10 else "")
         warnings.warn(f"the weights hold {len(unknown)} that this model does not use: {text}", stacklevel=4)
@@ -219,7 +215,7 @@ def draw(name: str, shape: Shape, config: Config, seed: int) -> numpy.ndarray:
     random = numpy.random.default_rng([seed, zlib.crc32(name.encode())])
     weight = random.standard_normal(shape, numpy.float32) * numpy.float32(config.initializer_range)
     if name in ("embeddings.word_embeddings.weight", "embeddings.position_embeddings.weight"):
-        weight[config.pad_token_id] = 0
+        weight[config.pad_token_id : config.pad_token_id + 1] = 0  # no row, where relative positions are few
     return weight
 
 
@@ -277,11 +273,13 @@ def read(path: Path) -> Arrays:
         return safetensors.File(path / WHOLE)
     if (path / INDEX).is_file():
         return _read_shards(path)
-    others = sorted(p.name for p in path.iterdir() if p.suffix in (".bin", ".h5", ".msgpack", ".pt", ".safetensors"))
-    hint = (
-        f"; it has {', '.join(others)}, which are not read from a directory: save it as safetensors" if others else ""
-    )
-    raise NotFoundError(f"{path} holds neither {WHOLE} nor {INDEX}{hint}")
+    endings = (".safetensors", ".bin", ".h5", ".msgpack", ".pt")
+    others = ", ".join(sorted(p.name for p in path.iterdir() if p.suffix in endings))
+    if ".safetensors" in others:
+        others += ": give the path of the file you mean"
+    elif others:
+        others += ", which are not read: save the model as safetensors"
+    raise NotFoundError(f"{path} holds neither {WHOLE} nor {INDEX}{others and f'; it has {others}'}")
 
 
 def _read_shards(directory: Path) -> Arrays:
@@ -289,15 +287,16 @@ def _read_shards(directory: Path) -> Arrays:
     if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
         raise WeightsError(f"{directory / INDEX} has no weight_map from names to files")
     files: dict[str, safetensors.File] = {}
-    for file in set(weight_map.values()):
+    index, beside = directory / INDEX, {path.name for path in directory.iterdir()}
+    for file in sorted(set(weight_map.values())):
         if Path(file).name != file or "\\" in file or not file.endswith(".safetensors"):
-            raise WeightsError(f"{directory / INDEX} names {file!r}: a shard is a .safetensors file beside the index")
-        if not (directory / file).is_file():
-            raise NotFoundError(f"{directory / INDEX} names {file}, which is not there: fetch the checkpoint again")
+            raise WeightsError(f"{index} names {file[:200]!r}: a shard is a .safetensors file beside it")
+        if file not in beside:
+            raise NotFoundError(f"{index} names {file[:200]!r}, which is not there: fetch the checkpoint again")
         files[file] = safetensors.File(directory / file)
     for name, file in weight_map.items():
         if name not in files[file]:
-            raise WeightsError(f"{directory / INDEX} says that {file} holds {name}, which it does not")
+            raise WeightsError(f"{index} says that {file} holds {name}, which it does not")
     return Shards(files, weight_map)
 
 
@@ -349,5 +348,5 @@ def save(directory: Path, params: Any, config: Config, head: str) -> None:
     values["torch_dtype"] = next(iter(arrays.values())).dtype.name
     directory.mkdir(parents=True, exist_ok=True)
     safetensors.write(directory / WHOLE, arrays, {"format": "pt"})
-    text = json.dumps(values, indent=2, ensure_ascii=False, sort_keys=True)
+    text = json.dumps(dict(sorted(values.items())), indent=2)
     (directory / "config.json").write_text(text + "\n", encoding="utf-8")

@@ -118,10 +118,6 @@ def asarray(values: Any, dtype: Any = None) -> StrictArray:
     return StrictArray(np.array(values.values if isinstance(values, StrictArray) else values, dtype=dtype))
 
 
-def finfo(dtype: Any) -> np.finfo:
-    return np.finfo(dtype)
-
-
 for _name in METHODS:
     setattr(StrictArray, _name, _method(_name))
 for _name in OPERATORS:

@@ -3,12 +3,14 @@
 import functools
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
-from minroberta import Config, Model
+from minroberta import Config, Error, Model
 from minroberta.backend import to_host
 from minroberta.formats.safetensors import File
 from minroberta.weights import move, shapes, tree
@@ -142,3 +144,19 @@ def check(case: Case, dtype: str, call: Callable[..., Mapping[str, Any]]) -> Non
             assert_golden(case, dtype, step, name, values[name])
         cache = outputs.get("past_key_values")
         past = {} if cache is None else {"past_key_values": cache}
+
+
+# --- errors ---------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def raises(kind: type[Error], builtin: type[Exception], *telling: str) -> Iterator[None]:
+    """Expect exactly this error, which is the built-in one too, and says all these things in one short sentence."""
+    with pytest.raises(kind) as caught:
+        yield
+    assert type(caught.value) is kind
+    assert isinstance(caught.value, builtin)
+    text = str(caught.value)
+    for part in telling:
+        assert part in text
+    assert len(text) < 700

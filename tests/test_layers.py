@@ -142,6 +142,15 @@ def test_cached_is_uncached_with_cross_attention(data: Any, norm: str, rows: lis
     assert_close(logits[real], model(**inputs, **source).logits[real])
 
 
+def test_the_memory_is_read_once() -> None:
+    """Its keys and values are those of the cache: another memory later changes nothing."""
+    model = tiny("causal_lm", is_decoder=True, add_cross_attention=True)
+    memory = np.random.RandomState(0).standard_normal((1, 4, TINY["hidden_size"]))
+    cache = model([[7, 8]], encoder_hidden_states=memory).past_key_values
+    same = model([[9]], encoder_hidden_states=memory, past_key_values=cache).logits
+    assert_close(model([[9]], encoder_hidden_states=-memory, past_key_values=cache).logits, same)
+
+
 def test_a_bare_tuple_gets_hugging_face_s_numbering() -> None:
     """Which counts the pads of the past, and so goes on elsewhere after a left-padded prompt."""
     model = tiny("causal_lm", is_decoder=True)

@@ -9,6 +9,7 @@ import mmap
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy
 
@@ -18,6 +19,8 @@ DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2",
     "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1", "U8": "<u1", "BOOL": "?",
 }  # fmt: skip
+LARGEST_HEADER = 10_000_000
+"""Bytes: enough for 100,000 arrays, and read in a second; ten times as many would take a gigabyte to parse."""
 
 
 class File(Mapping[str, numpy.ndarray]):
@@ -28,12 +31,10 @@ class File(Mapping[str, numpy.ndarray]):
     """
 
     def __init__(self, path: Path) -> None:
-        check(path)
+        header, self._start = read_header(path)
         with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length))
             self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self.path, self._start = path, 8 + length
+        self.path = path
         self._entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
 
     def __getitem__(self, name: str) -> numpy.ndarray:
@@ -41,10 +42,16 @@ class File(Mapping[str, numpy.ndarray]):
         if entry["dtype"] not in DTYPES:
             raise WeightsError(f"{self.path}: {name} has dtype {entry['dtype']}; known are {', '.join(DTYPES)}")
         offset = self._start + entry["data_offsets"][0]
-        array = numpy.ndarray(tuple(entry["shape"]), DTYPES[entry["dtype"]], self._bytes, offset)
+        try:
+            array = numpy.ndarray(tuple(entry["shape"]), DTYPES[entry["dtype"]], self._bytes, offset)
+        except ValueError as error:  # more than 64 axes, or so many rows of nothing that NumPy cannot count them
+            raise WeightsError(f"{self.path}: {name} is an array that NumPy cannot hold: {error}") from error
         if entry["dtype"] == "BF16":
             return (array.astype("<u4") << 16).view("<f4")  # the upper half of a float32's bits
         return array if array.flags.aligned else array.copy()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -53,18 +60,33 @@ class File(Mapping[str, numpy.ndarray]):
         return len(self._entries)
 
 
-def check(path: Path) -> None:
-    """Let the safetensors library judge the header. Raises WeightsError."""
+def read_header(path: Path) -> tuple[dict[str, Any], int]:
+    """The header of a file, which the safetensors library has judged, and where it ends. Raises WeightsError."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="numpy"):
-            pass
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > LARGEST_HEADER:
+                raise ValueError(f"a header of {length} bytes; at most {LARGEST_HEADER} are read")
+            with safe_open(path, framework="numpy"):
+                header = json.loads(file.read(length), object_pairs_hook=_without_duplicates)
+        for name, entry in header.items():  # the library takes [dtype, shape, offsets] too, and {"F32": null}
+            if name != "__metadata__" and not (isinstance(entry, dict) and isinstance(entry["dtype"], str)):
+                raise ValueError(f"{name} has no entry of dtype, shape and data_offsets")
     except (SafetensorError, OSError, ValueError) as error:
         size = path.stat().st_size if path.is_file() else 0
         raise WeightsError(
             f"{path} ({size} bytes) is no whole safetensors file: {error}. Fetch or write it again"
         ) from error
+    return header, 8 + length
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        raise ValueError("its header names something twice")
+    return result
 
 
 def write(path: Path, arrays: Mapping[str, numpy.ndarray], metadata: Mapping[str, str]) -> None:
@@ -77,7 +99,10 @@ def write(path: Path, arrays: Mapping[str, numpy.ndarray], metadata: Mapping[str
 
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        save_file({name: numpy.ascontiguousarray(x) for name, x in arrays.items()}, partial, metadata=dict(metadata))
+        partial.touch()
+        mode = partial.stat().st_mode  # as the user's umask has it; the library's own file is for its owner alone
+        save_file({name: numpy.asarray(x, order="C") for name, x in arrays.items()}, partial, metadata=dict(metadata))
+        partial.chmod(mode)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -1,0 +1,420 @@
+"""The way from a hub name to a model: the real huggingface_hub client against a small hub on loopback.
+
+The client reads its environment when it is imported, so that each load runs in a process of its own, which prints one
+JSON object. Works with huggingface_hub 0.36 and 2.x alike, whichever is installed.
+"""
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support import TINY
+
+import minroberta
+from minroberta.formats import safetensors
+from minroberta.tokenizer import Tokenizer
+
+NAME = "someone/tiny"
+COMMIT = hashlib.sha1(b"a commit").hexdigest()
+IDS = [[0, 7, 8, 2]]
+WANTED = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"}
+UNWANTED = (
+    "README.md", ".gitattributes", "pytorch_model.bin", "tf_model.h5", "flax_model.msgpack", "rust_model.ot",
+    "dict.txt", "onnx/model.onnx", "onnx/config.json", "onnx/model.safetensors", "training_args.bin",
+)  # fmt: skip
+
+# --- the hub --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Hub:
+    """What the server knows, and what it was asked."""
+
+    repositories: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    revisions: tuple[str, ...] = ("main", COMMIT)
+    token: str | None = None  # without it there is no repository, for all that a visitor can see
+    refusal: tuple[int, dict[str, str]] | None = None  # a status and headers for whatever is asked
+    cut: str | None = None  # how weights arrive: "closed" half way, then not at all; or a "short" half, as if whole
+    log: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+    url: str = ""
+
+    def served(self) -> set[str]:
+        """The files of which a GET asked for the content."""
+        parts = [path.partition("/resolve/")[2] for method, path, _ in self.log if method == "GET"]
+        return {part.partition("/")[2] for part in parts if part}
+
+    def answer(self, path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and content for a path, as huggingface.co gives them."""
+        match = re.fullmatch(r"/(?:api/models/)?([^/]+/[^/]+?)(?:/(revision|tree|resolve)/([^/]+)(?:/(.+))?)?", path)
+        name, kind, revision, file = match.groups() if match else ("", None, None, None)
+        if self.refusal:
+            return *self.refusal, b"{}"
+        given = headers.get("authorization", "").removeprefix("Bearer ")
+        if self.token and given and given != self.token:
+            return 401, {"X-Error-Message": "Invalid credentials in Authorization header"}, b"{}"
+        if name not in self.repositories or given != (self.token or given):
+            if given:
+                return 404, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"}, b"{}"
+            return 401, {"X-Error-Message": "Invalid username or password."}, b"{}"
+        files = self.repositories[name]
+        if revision not in (None, *self.revisions):
+            return 404, {"X-Error-Code": "RevisionNotFound", "X-Error-Message": "Invalid rev id"}, b"{}"
+        if kind == "resolve":
+            if file not in files:
+                return 404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT}, b""
+            return 200, {"ETag": f'"{hashlib.sha256(files[file]).hexdigest()}"', "X-Repo-Commit": COMMIT}, files[file]
+        tree = [{"type": "file", "path": f, "size": len(c), "oid": _blob(c)} for f, c in files.items()]
+        siblings = [{"rfilename": f} for f in files]
+        info = {"_id": "1", "id": name, "modelId": name, "sha": COMMIT, "private": False, "siblings": siblings}
+        return 200, {"Content-Type": "application/json"}, json.dumps(tree if kind == "tree" else info).encode()
+
+
+def _blob(content: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers GET and HEAD with what the hub says; ranges too."""
+
+    hub: Hub
+    protocol_version = "HTTP/1.1"
+    timeout = 10
+
+    def do_GET(self) -> None:
+        path, headers = self.path.partition("?")[0], {key.lower(): value for key, value in self.headers.items()}
+        self.hub.log.append((self.command, path, headers))
+        status, fields, content = self.hub.answer(path, headers)
+        start = re.fullmatch(r"bytes=(\d+)-", headers.get("range", ""))
+        if status == 200 and start and self.command == "GET":
+            whole, content = len(content), content[int(start[1]) :]
+            status, fields = 206, {**fields, "Content-Range": f"bytes {start[1]}-{whole - 1}/{whole}"}
+        length = len(content)
+        if self.hub.cut and self.command == "GET" and path.endswith(".safetensors"):
+            content = content[: length // 2 if status == 200 else 0]
+            length = len(content) if self.hub.cut == "short" else length
+            self.close_connection = True
+        self.send_response(status)
+        for key, value in {**fields, "Content-Length": str(length)}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def serving(hub: Hub) -> Iterator[None]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("OfHub", (Handler,), {"hub": hub}))
+    server.handle_error = lambda *_: None  # a client may hang up
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    hub = Hub({NAME: model_files()})
+    with serving(hub):
+        yield hub
+
+
+# --- what it serves -------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def model_files() -> dict[str, bytes]:
+    """A repository with a tiny model, its tokenizer, and much else that hubs hold."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        tokens = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "Ġ", *"abcdefgh", "ab", "Ġab"]
+        (directory / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
+        (directory / "merges.txt").write_text("#version: 0.2\na b\nĠ ab\n", encoding="utf-8")
+        model = minroberta.init(TINY, head="masked_lm")
+        model.tokenizer = Tokenizer.load(directory, model.config)
+        model.save(directory)
+        files = {path.name: path.read_bytes() for path in directory.iterdir()}
+    assert set(files) == WANTED
+    return {**files, **dict.fromkeys(UNWANTED, b"not wanted")}
+
+
+def expected() -> np.ndarray:
+    return minroberta.init(TINY, head="masked_lm")(IDS).logits
+
+
+def sharded() -> dict[str, bytes]:
+    """The same repository with its weights in two files."""
+    files = dict(model_files())
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "weights.safetensors"
+        path.write_bytes(files.pop("model.safetensors"))
+        arrays, shards = dict(safetensors.File(path)), {}
+        for i in (1, 2):
+            shards[f"model-{i:05}-of-00002.safetensors"] = dict(list(arrays.items())[i - 1 :: 2])
+        for shard, held in shards.items():
+            safetensors.write(path, held, {"format": "pt"})
+            files[shard] = path.read_bytes()
+    weight_map = {name: shard for shard, held in shards.items() for name in held}
+    return {**files, "model.safetensors.index.json": json.dumps({"metadata": {}, "weight_map": weight_map}).encode()}
+
+
+# --- a load in a process of its own ---------------------------------------------------------------------------------
+
+LOAD = f"""
+import json, sys, time
+import minroberta
+time.sleep = lambda seconds: None  # the client pauses before it tries again
+function, name, options = json.loads(sys.argv[1])
+try:
+    model = getattr(minroberta, function)(name, **options)
+except minroberta.Error as error:
+    result = {{"error": type(error).__name__, "message": str(error)}}
+else:
+    result = {{"logits": model({IDS}).logits.tolist(), "tokenizer": model.tokenizer is not None}}
+print(json.dumps(result))
+"""
+
+
+def run(script: str, *arguments: str, cwd: Path, **environment: str) -> str:
+    """What a script prints to stdout in a new process, which has no settings of huggingface_hub but these."""
+    strip = ("HF_", "HUGGING", "TRANSFORMERS_")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(strip) and not k.lower().endswith("_proxy")}
+    place = {"PYTHONPATH": str(Path(minroberta.__file__).parents[1]), "HF_HOME": str(cwd / "home")}
+    command = [sys.executable, "-c", script, *arguments]
+    done = subprocess.run(command, cwd=cwd, env={**kept, **place, **environment}, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode()
+
+
+def load(
+    hub: Hub, cwd: Path, name: str = NAME, function: str = "load", offline: bool = False, **options: Any
+) -> dict[str, Any]:
+    """The JSON object, and nothing else, that a process prints after `minroberta.load(name, **options)`."""
+    settings = {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    settings |= {"HF_HUB_ETAG_TIMEOUT": "5", "HF_HUB_DOWNLOAD_TIMEOUT": "5", "HF_HUB_OFFLINE": "1" if offline else "0"}
+    return json.loads(run(LOAD, json.dumps([function, name, options]), cwd=cwd, **settings))
+
+
+def assert_loaded(result: dict[str, Any]) -> None:
+    assert "error" not in result, result
+    assert np.allclose(result["logits"], expected(), rtol=1e-5, atol=1e-6)
+    assert result["tokenizer"]
+
+
+def assert_error(result: dict[str, Any], kind: str, *words: str) -> None:
+    """An error of this kind, said in one line that holds these words."""
+    assert result.get("error") == kind, result
+    assert "\n" not in result["message"]
+    assert len(result["message"]) < 500
+    for word in words:
+        assert word in result["message"]
+
+
+# --- what works -----------------------------------------------------------------------------------------------------
+
+
+def test_the_first_load_fetches_what_is_read_and_nothing_else(hub: Hub, tmp_path: Path) -> None:
+    assert_loaded(load(hub, tmp_path))
+    assert hub.served() == WANTED
+
+
+def test_the_second_load_needs_no_hub(tmp_path: Path) -> None:
+    hub = Hub({NAME: model_files()})
+    with serving(hub):
+        assert_loaded(load(hub, tmp_path))
+    assert_loaded(load(hub, tmp_path))
+
+
+def test_the_second_load_fetches_no_file_again(hub: Hub, tmp_path: Path) -> None:
+    load(hub, tmp_path)
+    hub.log.clear()
+    assert_loaded(load(hub, tmp_path))
+    assert hub.served() == set()
+
+
+OFFLINE = pytest.mark.parametrize(
+    "options", [{"local_files_only": True}, {"offline": True}], ids=["local_files_only", "HF_HUB_OFFLINE"]
+)
+
+
+@OFFLINE
+def test_offline_from_the_cache(options: dict[str, bool], hub: Hub, tmp_path: Path) -> None:
+    load(hub, tmp_path)
+    hub.log.clear()
+    assert_loaded(load(hub, tmp_path, **options))
+    assert hub.log == []
+
+
+def test_shards(hub: Hub, tmp_path: Path) -> None:
+    hub.repositories[NAME] = sharded()
+    assert_loaded(load(hub, tmp_path))
+    shards = {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"}
+    assert hub.served() == WANTED - {"model.safetensors"} | {"model.safetensors.index.json"} | shards
+
+
+def test_a_revision(hub: Hub, tmp_path: Path) -> None:
+    hub.revisions = ("v1", COMMIT)
+    assert_loaded(load(hub, tmp_path, revision="v1"))
+    assert_loaded(load(hub, tmp_path, revision="v1", local_files_only=True))
+    assert_loaded(load(hub, tmp_path, revision=COMMIT))
+
+
+def test_a_private_repository_with_its_token(hub: Hub, tmp_path: Path) -> None:
+    hub.token = "hf_secret"
+    assert_loaded(load(hub, tmp_path, token="hf_secret"))
+    assert {headers["authorization"] for _, _, headers in hub.log} == {"Bearer hf_secret"}
+
+
+def test_without_token_none_is_sent(hub: Hub, tmp_path: Path) -> None:
+    load(hub, tmp_path)
+    assert not any("authorization" in headers for _, _, headers in hub.log)
+
+
+@pytest.mark.parametrize(
+    ("name", "repository"),
+    [
+        ("roberta-base", "FacebookAI/roberta-base"),
+        ("distilroberta-base", "distilbert/distilroberta-base"),
+        ("camembert-base", "almanach/camembert-base"),
+    ],
+)
+def test_a_short_name_is_one_of_the_hub(name: str, repository: str, hub: Hub, tmp_path: Path) -> None:
+    hub.repositories = {repository: model_files()}
+    assert_loaded(load(hub, tmp_path, name))
+    assert all(repository in path for _, path, _ in hub.log)
+
+
+def test_a_path_comes_before_a_hub_name(hub: Hub, tmp_path: Path) -> None:
+    directory = tmp_path / NAME
+    directory.mkdir(parents=True)
+    for name in WANTED:
+        (directory / name).write_bytes(model_files()[name])
+    assert_loaded(load(hub, tmp_path))
+    assert hub.log == []
+
+
+def test_init_fetches_the_configuration_without_the_weights(hub: Hub, tmp_path: Path) -> None:
+    result = load(hub, tmp_path, function="init")
+    assert np.allclose(result["logits"], expected(), rtol=1e-5, atol=1e-6)
+    assert "config.json" in hub.served()
+    assert not any("safetensors" in file for file in hub.served())
+
+
+# --- what goes wrong ------------------------------------------------------------------------------------------------
+
+
+@OFFLINE
+def test_offline_with_an_empty_cache(options: dict[str, bool], hub: Hub, tmp_path: Path) -> None:
+    assert_error(load(hub, tmp_path, **options), "DownloadError", NAME, "cache", "go online")
+    assert hub.log == []
+
+
+def test_an_unreachable_hub_and_an_empty_cache(tmp_path: Path) -> None:
+    hub = Hub()
+    with serving(hub):
+        pass
+    assert_error(load(hub, tmp_path), "DownloadError", NAME, "cache", "go online")
+
+
+@pytest.mark.parametrize("token", [None, "hf_any"], ids=["401", "404"])
+def test_no_such_repository(token: str | None, hub: Hub, tmp_path: Path) -> None:
+    result = load(hub, tmp_path, "someone/robbertta", token=token)
+    assert_error(result, "NotFoundError", "someone/robbertta", "no model of that name", "check the name", "token=")
+
+
+def test_a_private_repository_without_its_token(hub: Hub, tmp_path: Path) -> None:
+    hub.token = "hf_secret"
+    assert_error(load(hub, tmp_path), "NotFoundError", NAME, "that you may see", "token=")
+
+
+def test_a_wrong_token(hub: Hub, tmp_path: Path) -> None:
+    hub.token = "hf_secret"
+    result = load(hub, tmp_path, token="hf_wrong")
+    assert_error(result, "DownloadError", NAME, "token")
+    assert "hf_wrong" not in result["message"]
+
+
+def test_a_token_that_was_never_stored(hub: Hub, tmp_path: Path) -> None:
+    assert_error(load(hub, tmp_path, token=True), "DownloadError", "token=True")
+
+
+def test_no_such_revision(hub: Hub, tmp_path: Path) -> None:
+    assert_error(load(hub, tmp_path, revision="v9"), "NotFoundError", NAME, "revision", "v9")
+
+
+def test_a_gated_repository(hub: Hub, tmp_path: Path) -> None:
+    hub.refusal = (403, {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access to this model is restricted."})
+    assert_error(load(hub, tmp_path), "DownloadError", NAME, "gated", "ask for access")
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_hub_that_fails(status: int, hub: Hub, tmp_path: Path) -> None:
+    hub.refusal = (status, {})
+    assert_error(load(hub, tmp_path), "DownloadError", NAME, str(status))
+
+
+@pytest.mark.parametrize("cut", ["closed", "short"])
+def test_a_file_cut_off_half_way(cut: str, hub: Hub, tmp_path: Path) -> None:
+    hub.cut = cut
+    result = load(hub, tmp_path)
+    assert_error(result, "DownloadError", NAME, "did not arrive", "Try again")
+    assert "force_download" not in result["message"]  # the client's advice, which is not ours
+    half = load(hub, tmp_path, local_files_only=True)
+    assert_error(half, half["error"], NAME, "online")
+    assert half["error"] in ("DownloadError", "NotFoundError")  # only 2.x can tell that something is missing
+    hub.cut = None
+    assert_loaded(load(hub, tmp_path))
+
+
+def test_no_safetensors(hub: Hub, tmp_path: Path) -> None:
+    files = model_files()
+    hub.repositories[NAME] = {name: files[name] for name in files if not name.endswith(".safetensors")}
+    assert_error(load(hub, tmp_path), "NotFoundError", NAME, "safetensors")
+    assert "pytorch_model.bin" not in hub.served()
+
+
+@pytest.mark.parametrize(
+    "name", ["a/b/c", "./nowhere", "../nowhere", "~/nowhere", "/no/where", "a\\b", "nowhere.safetensors"]
+)
+def test_a_path_that_is_not_there(name: str, hub: Hub, tmp_path: Path) -> None:
+    assert_error(load(hub, tmp_path, name), "NotFoundError", f"no directory or file {name}")
+    assert hub.log == []
+
+
+@pytest.mark.parametrize("name", ["a b", "a--b", "a" * 100, "a" * 300])
+def test_a_name_that_is_neither_path_nor_hub_name(name: str, hub: Hub, tmp_path: Path) -> None:
+    assert_error(load(hub, tmp_path, name), "NotFoundError", name)
+    assert hub.log == []
+
+
+# --- what is imported -----------------------------------------------------------------------------------------------
+
+
+def test_a_local_directory_needs_no_client(tmp_path: Path) -> None:
+    for name in WANTED:
+        (tmp_path / name).write_bytes(model_files()[name])
+    script = "import minroberta, sys; minroberta.load('.').tokenize('ab'); print('huggingface_hub' in sys.modules)"
+    assert run(script, cwd=tmp_path) == "False\n"

@@ -1,0 +1,688 @@
+"""Everything that a model can be called with wrongly has its sentence; everything right is taken in any form."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from support import TINY, raises, tiny
+
+from minroberta import Cache, InputError, Model, ModelOutput, init
+
+V, D, H, LAYERS, ROWS = 53, 30, 5, 2, 24  # of the tiny model; its sequences have up to 22 tokens
+LONGEST = ROWS - 2
+IDS = np.array([[5, 9, 30, 7], [7, 8, 9, 10]])
+CHOICES = np.stack([IDS, IDS + 1, IDS + 2], axis=1)  # (2, 3, 4)
+
+ENCODER = tiny()
+DECODER = tiny("causal_lm", is_decoder=True)
+CROSS = tiny("causal_lm", is_decoder=True, add_cross_attention=True)
+MEMORY = np.ones((2, 3, D))
+
+
+def refused(*telling: str) -> Any:
+    return raises(InputError, ValueError, *telling)
+
+
+def ids_for(model: Model) -> np.ndarray:
+    return CHOICES if model.head == "multiple_choice" else IDS
+
+
+# --- ids and embeddings ---------------------------------------------------------------------------------------------
+
+
+def test_neither_ids_nor_embeddings() -> None:
+    with refused("give input_ids or inputs_embeds: one of them"):
+        ENCODER()
+    with refused("give input_ids or inputs_embeds: one of them"):
+        ENCODER(attention_mask=np.ones((2, 4)))
+
+
+def test_both_ids_and_embeddings() -> None:
+    with refused("give input_ids or inputs_embeds: not both of them"):
+        ENCODER(IDS, inputs_embeds=np.ones((2, 4, D)))
+
+
+@pytest.mark.parametrize("ids", [[5, 9, 30], 5, [[[5, 9, 30]]], np.zeros((1, 2, 3, 4), int), []])
+def test_ids_of_a_wrong_shape(ids: Any) -> None:
+    with refused(f"input_ids has shape {np.shape(ids)}; head 'encoder' takes (B, L)", "a batch of one sequence"):
+        ENCODER(ids)
+
+
+@pytest.mark.parametrize("ids", [IDS, IDS[0], CHOICES[None]])
+def test_choices_of_a_wrong_shape(ids: np.ndarray) -> None:
+    with refused(f"input_ids has shape {ids.shape}; head 'multiple_choice' takes (B, C, L)"):
+        tiny("multiple_choice")(ids)
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (2, 4, D + 1), (4, D), (1, 2, 4, D), (D,), ()])
+def test_embeddings_of_a_wrong_shape(shape: tuple[int, ...]) -> None:
+    with refused(f"inputs_embeds has shape {shape}; head 'encoder' takes (B, L, 30)"):
+        ENCODER(inputs_embeds=np.ones(shape))
+
+
+def test_embeddings_of_choices_of_a_wrong_shape() -> None:
+    with refused("inputs_embeds has shape (2, 4, 30); head 'multiple_choice' takes (B, C, L, 30)"):
+        tiny("multiple_choice")(inputs_embeds=np.ones((2, 4, D)))
+
+
+@pytest.mark.parametrize("ids", [[[]], np.zeros((2, 0), int)])
+def test_no_token(ids: Any) -> None:
+    with refused("input of 0 tokens; at least one is wanted"):
+        ENCODER(ids)
+
+
+def test_no_embedding() -> None:
+    with refused("input of 0 tokens"):
+        ENCODER(inputs_embeds=np.ones((2, 0, D)))
+
+
+@pytest.mark.parametrize(("ids", "dtype"), [([[5.0, 9.0]], "float64"), ([[True, False]], "bool"), ([["a"]], "<U1")])
+def test_ids_that_are_no_whole_numbers(ids: Any, dtype: str) -> None:
+    with refused(f"input_ids is {dtype}; ids are whole numbers: give an integer dtype"):
+        ENCODER(ids)
+
+
+@pytest.mark.parametrize("ids", [[[5, None]], [[2**70]], {"input_ids": [[5]]}, object()])
+def test_ids_that_are_no_numbers(ids: Any) -> None:
+    with refused("input_ids is object; ids are whole numbers"):
+        ENCODER(ids)
+
+
+@pytest.mark.parametrize("name", ["input_ids", "attention_mask", "token_type_ids", "inputs_embeds"])
+def test_rows_of_several_lengths(name: str) -> None:
+    with refused(f"{name} is no array of numbers"):
+        ENCODER(**{"input_ids": IDS, name: [[5, 9, 30], [5]]})
+
+
+@pytest.mark.parametrize("name", ["attention_mask", "head_mask", "inputs_embeds", "labels"])
+@pytest.mark.parametrize("value", ["ones", [[1, None]], np.ones((2, 4), complex), np.zeros((2, 4), "M8[s]")])
+def test_numbers_that_are_none(name: str, value: Any) -> None:
+    with refused(f"{name} is ", "; numbers are wanted"):
+        ENCODER(**{"input_ids": IDS, name: value})
+
+
+# --- values out of range --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [-1, V, -(2**63), 2**63 - 1])
+def test_an_id_out_of_range(value: int) -> None:
+    ids = IDS.copy()
+    ids[1, 2] = value
+    with refused(f"input_ids holds {value} at (1, 2); this model's vocab_size is 53: 0 to 52 are allowed"):
+        ENCODER(ids)
+
+
+def test_an_id_out_of_range_among_choices() -> None:
+    ids = CHOICES.copy()
+    ids[1, 2, 3] = 99
+    with refused("input_ids holds 99 at (1, 2, 3)"):
+        tiny("multiple_choice")(ids)
+
+
+def test_a_token_type_out_of_range() -> None:
+    with refused("token_type_ids holds 2 at (0, 3); this model's type_vocab_size is 2: 0 to 1 are allowed"):
+        ENCODER(IDS, token_type_ids=[[0, 1, 1, 2], [0, 0, 0, 0]])
+
+
+def test_the_one_token_type_of_roberta() -> None:
+    with refused("token_type_ids holds 1 at (0, 0)", "type_vocab_size is 1: 0 to 0 are allowed"):
+        tiny(type_vocab_size=1)(IDS, token_type_ids=np.ones((2, 4), int))
+
+
+@pytest.mark.parametrize("value", [-1, ROWS])
+def test_a_position_out_of_range(value: int) -> None:
+    with refused(f"position_ids holds {value} at (0, 1); this model's max_position_embeddings is 24: 0 to 23"):
+        ENCODER(IDS, position_ids=[[2, value, 4, 5]])
+
+
+@pytest.mark.parametrize("name", ["input_ids", "token_type_ids", "labels"])
+def test_an_unsigned_number_past_all_others(name: str) -> None:
+    """It would wrap to a negative one."""
+    given = {"input_ids": IDS, name: np.full((2, 4), 2**64 - 100, np.uint64)}
+    with refused(f"{name} holds {2**64 - 100}; whole numbers up to {2**63 - 1} are wanted"):
+        tiny("masked_lm")(**given)
+
+
+@pytest.mark.parametrize("name", ["token_type_ids", "position_ids"])
+@pytest.mark.parametrize("shape", [(2, 3), (4,), (2, 1), (3, 4), (2, 4, 1)])
+def test_ids_that_do_not_fit_the_tokens(name: str, shape: tuple[int, ...]) -> None:
+    with refused(f"{name} has shape {shape}; (2, 4) or (1, 4) is wanted"):
+        ENCODER(IDS, **{name: np.zeros(shape, int)})
+
+
+@pytest.mark.parametrize("name", ["token_type_ids", "position_ids", "attention_mask"])
+@pytest.mark.parametrize("shape", [(1, 3, 4), (2, 4), (2, 12), (6, 4)])
+def test_ids_that_do_not_fit_the_choices(name: str, shape: tuple[int, ...]) -> None:
+    """The choices become rows of one batch, so that no row can stand for all."""
+    with refused(f"{name} has shape {shape}; (2, 3, 4) is wanted"):
+        tiny("multiple_choice")(CHOICES, **{name: np.zeros(shape, int)})
+
+
+# --- length ---------------------------------------------------------------------------------------------------------
+
+TOO_LONG = f"input of {LONGEST + 1} tokens; this model has {LONGEST} positions ({ROWS} rows less padding_idx + 1 = 2)"
+ADVICE = "truncate, or load a longer model"
+
+
+def row_of(tokens: int, pads: int = 0) -> np.ndarray:
+    return np.array([[7] * tokens + [1] * pads])
+
+
+def test_the_longest_input() -> None:
+    assert ENCODER(row_of(LONGEST)).last_hidden_state.shape == (1, LONGEST, D)
+
+
+def test_too_long_an_input() -> None:
+    with refused(TOO_LONG, ADVICE):
+        ENCODER(row_of(LONGEST + 1))
+
+
+def test_too_long_embeddings() -> None:
+    assert ENCODER(inputs_embeds=np.ones((1, LONGEST, D)))
+    with refused(TOO_LONG, ADVICE):
+        ENCODER(inputs_embeds=np.ones((1, LONGEST + 1, D)))
+
+
+def test_pads_do_not_count() -> None:
+    assert ENCODER(row_of(LONGEST, pads=9)).last_hidden_state.shape == (1, LONGEST + 9, D)
+    with refused(TOO_LONG):
+        ENCODER(row_of(LONGEST + 1, pads=9))
+
+
+def test_one_row_too_long() -> None:
+    ids = np.concatenate([row_of(3, pads=LONGEST - 2), row_of(LONGEST + 1)])
+    with refused(TOO_LONG):
+        ENCODER(ids)
+
+
+def test_too_long_a_choice() -> None:
+    with refused(TOO_LONG):
+        tiny("multiple_choice")(np.full((1, 2, LONGEST + 1), 7))
+
+
+def test_positions_that_are_given_may_repeat() -> None:
+    """Any length goes then: the limit is the table's, not the tokens'."""
+    positions = np.arange(LONGEST + 9)[None] % LONGEST
+    assert ENCODER(row_of(LONGEST + 9), position_ids=positions).last_hidden_state.shape == (1, LONGEST + 9, D)
+
+
+@pytest.mark.parametrize("kind", ["relative_key", "relative_key_query"])
+def test_too_long_for_relative_positions(kind: str) -> None:
+    model = tiny(position_embedding_type=kind)
+    assert model(row_of(ROWS)).last_hidden_state.shape == (1, ROWS, D)
+    with refused(f"input of {ROWS + 1} tokens; this model has {ROWS} positions: {ADVICE}"):
+        model(row_of(ROWS + 1))
+    with refused(f"input of {ROWS + 1} tokens"):
+        model(row_of(3, pads=ROWS - 2))  # a distance is one, to a pad too
+
+
+def test_too_long_together_with_the_past() -> None:
+    past = DECODER(row_of(LONGEST - 1)).past_key_values
+    assert DECODER(row_of(1), past_key_values=past)
+    with refused(TOO_LONG):
+        DECODER(row_of(2), past_key_values=past)
+    with refused(TOO_LONG):
+        DECODER(row_of(2), past_key_values=tuple(past))
+    with refused(TOO_LONG):
+        DECODER(inputs_embeds=np.ones((1, 2, D)), past_key_values=past)
+
+
+def test_pads_in_the_past_do_not_count() -> None:
+    past = DECODER(row_of(LONGEST - 1, pads=4)).past_key_values
+    assert DECODER(row_of(1), past_key_values=past)
+    with refused(TOO_LONG):
+        DECODER(row_of(2), past_key_values=past)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "telling"),
+    [
+        ({"input_ids": row_of(LONGEST + 1)}, TOO_LONG),
+        ({"input_ids": [[5, V]]}, "input_ids holds 53 at (0, 1)"),
+        ({"input_ids": [[5, -1]]}, "input_ids holds -1 at (0, 1)"),
+        ({"input_ids": [[5]], "token_type_ids": [[2]]}, "token_type_ids holds 2"),
+        ({"input_ids": [[5]], "position_ids": [[ROWS]]}, "position_ids holds 24"),
+        ({"inputs_embeds": np.ones((1, LONGEST + 1, D))}, TOO_LONG),
+    ],
+)
+def test_a_library_that_would_clamp(inputs: dict[str, Any], telling: str) -> None:
+    """JAX clamps an index silently, so that a wrong one would have an answer."""
+    jax = pytest.importorskip("jax")
+    model = init(TINY, xp=jax.numpy)
+    with refused(telling):
+        model(**inputs)
+    with refused(telling):
+        model(**{name: jax.numpy.asarray(x) for name, x in inputs.items()})
+
+
+# --- masks ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (4,), (1, 4), (2, 5), (2, 1, 1, 4), (2, 4, 3), (1, 4, 4), (4, 4, 2)])
+def test_a_mask_of_a_wrong_shape(shape: tuple[int, ...]) -> None:
+    with refused(f"attention_mask has shape {shape}; (2, 4) or (2, 4, 4) is wanted"):
+        ENCODER(IDS, attention_mask=np.ones(shape))
+
+
+def test_a_mask_that_forgets_the_past() -> None:
+    past = DECODER(IDS).past_key_values
+    with refused("attention_mask has shape (2, 1); (2, 5) or (2, 1, 5) is wanted"):
+        DECODER(IDS[:, :1], attention_mask=np.ones((2, 1)), past_key_values=past)
+
+
+@pytest.mark.parametrize("name", ["attention_mask", "encoder_attention_mask"])
+@pytest.mark.parametrize("value", [-1, 2, 1.5, -1e-3, np.nan, np.inf, -np.inf, -10000.0, np.finfo("f4").min])
+def test_a_mask_of_wrong_values(name: str, value: float) -> None:
+    mask = np.ones((2, 4 if name == "attention_mask" else 3))
+    mask[1, 2] = value
+    with refused(f"{name} holds ", "1 attends and 0 does not: give numbers from 0 to 1"):
+        CROSS(IDS, encoder_hidden_states=MEMORY, **{name: mask})
+
+
+def test_a_soft_mask_is_right() -> None:
+    assert ENCODER(IDS, attention_mask=np.full((2, 4), 0.5))
+    assert ENCODER(IDS, attention_mask=np.ones((2, 4, 4), bool))
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 4), (3, 5), (1, 5), (2, 5, 1), (1, 1, 5, 1, 1), ()])
+def test_a_head_mask_of_a_wrong_shape(shape: tuple[int, ...]) -> None:
+    with refused(f"head_mask has shape {shape}; (5,) or (2, 5) is wanted"):
+        ENCODER(IDS, head_mask=np.ones(shape))
+
+
+def test_a_head_mask_for_pruned_heads() -> None:
+    with refused("head_mask has one number a head, but this model's heads are pruned"):
+        tiny(pruned_heads={"0": [1]})(IDS, head_mask=np.ones(5))
+
+
+# --- the sequence of cross-attention --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(3, D), (1, 3, D), (2, 3, D + 1), (2, 3), (2, 3, D, 1), (2, 0, D)])
+def test_a_memory_of_a_wrong_shape(shape: tuple[int, ...]) -> None:
+    with refused(f"encoder_hidden_states has shape {shape}; (2, S, 30), S at least 1, is wanted"):
+        CROSS(IDS, encoder_hidden_states=np.ones(shape))
+
+
+@pytest.mark.parametrize("model", [ENCODER, DECODER], ids=["encoder", "decoder"])
+def test_a_memory_for_a_model_without_cross_attention(model: Model) -> None:
+    with refused("encoder_hidden_states is for decoders with cross-attention: this model has none"):
+        model(IDS, encoder_hidden_states=MEMORY)
+
+
+def test_a_memory_for_choices() -> None:
+    with refused("encoder_hidden_states is for decoders with cross-attention"):
+        tiny("multiple_choice", is_decoder=True, add_cross_attention=True)(CHOICES, encoder_hidden_states=MEMORY)
+
+
+def test_a_memorys_mask_alone() -> None:
+    for model in (CROSS, ENCODER):
+        with refused("encoder_attention_mask without encoder_hidden_states: give both"):
+            model(IDS, encoder_attention_mask=np.ones((2, 3)))
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (3,), (1, 3), (2, 3, 3), (2, 1, 3)])
+def test_a_memorys_mask_of_a_wrong_shape(shape: tuple[int, ...]) -> None:
+    with refused(f"encoder_attention_mask has shape {shape}; (2, 3) or (2, 4, 3) is wanted"):
+        CROSS(IDS, encoder_hidden_states=MEMORY, encoder_attention_mask=np.ones(shape))
+
+
+# --- the past -------------------------------------------------------------------------------------------------------
+
+PAST = DECODER(IDS).past_key_values
+CROSS_PAST = CROSS(IDS, encoder_hidden_states=MEMORY).past_key_values
+NEXT = IDS[:, :1]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"num_attention_heads": 3},
+        {"num_attention_heads": 6},
+        {"hidden_size": 40},
+    ],
+    ids=str,
+)
+def test_a_past_of_other_heads(fields: dict[str, Any]) -> None:
+    other = tiny("causal_lm", is_decoder=True, **fields)
+    shape = other(IDS).past_key_values[0][0].shape
+    with refused(f"past_key_values has shape {shape} in layer 0; (2, 5, 4, 6) is wanted: another model's?"):
+        DECODER(NEXT, past_key_values=other(IDS).past_key_values)
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_a_past_of_other_layers(layers: int) -> None:
+    other = tiny("causal_lm", is_decoder=True, num_hidden_layers=layers)
+    with refused(f"past_key_values has {layers} layers of 2 arrays; 2 of 2 are wanted"):
+        DECODER(NEXT, past_key_values=other(IDS).past_key_values)
+
+
+def test_a_past_of_another_batch() -> None:
+    with refused("past_key_values has shape (2, 5, 4, 6) in layer 0; (1, 5, 4, 6) is wanted"):
+        DECODER(NEXT[:1], past_key_values=PAST)
+    with refused("past_key_values counts the tokens of 2 rows; 1 are given"):
+        DECODER(NEXT[:1], past_key_values=Cache([[x[:1] for x in layer] for layer in PAST], PAST.tokens))
+
+
+def test_a_past_whose_layers_differ() -> None:
+    longer = DECODER(np.concatenate([IDS, IDS], axis=1)).past_key_values
+    with refused("past_key_values has shape (2, 5, 8, 6) in layer 1; (2, 5, 4, 6) is wanted"):
+        DECODER(NEXT, past_key_values=(PAST[0], longer[1]))
+    with refused("past_key_values has shape (2, 5, 8, 6) in layer 0; (2, 5, 4, 6) is wanted"):
+        DECODER(NEXT, past_key_values=((PAST[0][0], longer[0][1]), PAST[1]))
+
+
+def test_a_past_with_and_without_a_memory() -> None:
+    with refused("has 2 layers of 4 arrays; 2 of 2 are wanted: four with encoder_hidden_states, two without"):
+        CROSS(NEXT, past_key_values=CROSS_PAST)
+    with refused("has 2 layers of 2 arrays; 2 of 4 are wanted: four with encoder_hidden_states, two without"):
+        CROSS(NEXT, encoder_hidden_states=MEMORY, past_key_values=CROSS(IDS).past_key_values)
+
+
+def test_a_past_with_another_memory() -> None:
+    with refused("past_key_values has shape (2, 5, 3, 6) in layer 0; (2, 5, 7, 6) is wanted"):
+        CROSS(NEXT, encoder_hidden_states=np.ones((2, 7, D)), past_key_values=CROSS_PAST)
+
+
+def test_no_layer_of_the_past() -> None:
+    with refused("past_key_values has 0 layers of no arrays; 2 of 2 are wanted"):
+        DECODER(NEXT, past_key_values=())
+
+
+@pytest.mark.parametrize(
+    "past",
+    [
+        5,
+        "ab",
+        PAST[0][0],
+        [None, None],
+        ["ab", "cd"],
+        [(1, 2), (3, 4)],
+        {0: PAST[0], 1: PAST[1]},
+        np.ones((2, 2, 2, 5, 4, 6)),
+        [([[[[0.0]]]],) * 2] * 2,
+        [(np.ones((2, 5, 4)),) * 2] * 2,
+        [(np.ones((2, 5, 4, 6, 1)),) * 2] * 2,
+    ],
+    ids=lambda past: type(past).__name__,
+)
+def test_a_past_that_is_none(past: Any) -> None:
+    with refused("past_key_values is what an earlier call gave: for each layer a tuple of arrays (B, H, S, E)"):
+        DECODER(NEXT, past_key_values=past)
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["masked_lm", "sequence_classification", "multiple_choice", "token_classification", "question_answering"],
+)
+def test_a_past_for_a_head_without(head: str) -> None:
+    model = tiny(head)
+    with refused(f"past_key_values is for the heads encoder, causal_lm, not '{head}'"):
+        model(ids_for(model), past_key_values=PAST)
+
+
+def test_the_past_of_pruned_heads() -> None:
+    model = tiny("causal_lm", is_decoder=True, pruned_heads={"0": [1, 2]})
+    past = model(IDS).past_key_values
+    assert [layer[0].shape for layer in past] == [(2, 3, 4, 6), (2, 5, 4, 6)]
+    assert model(NEXT, past_key_values=past)
+    with refused("past_key_values has shape (2, 5, 4, 6) in layer 0; (2, 3, 4, 6) is wanted"):
+        model(NEXT, past_key_values=PAST)
+
+
+# --- labels ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("head", ["masked_lm", "causal_lm", "token_classification"])
+@pytest.mark.parametrize("shape", [(2, 3), (2,), (4,), (2, 4, 1), ()])
+def test_token_labels_of_a_wrong_shape(head: str, shape: tuple[int, ...]) -> None:
+    with refused(f"labels has shape {shape}; (2, 4) is wanted"):
+        tiny(head)(IDS, labels=np.zeros(shape, int))
+
+
+@pytest.mark.parametrize(
+    ("head", "size"), [("masked_lm", V), ("causal_lm", V), ("token_classification", 2), ("token_classification", 9)]
+)
+@pytest.mark.parametrize("wrong", [-1, -99, -101, None])
+def test_token_labels_out_of_range(head: str, size: int, wrong: int | None) -> None:
+    labels = np.zeros((2, 4), int)
+    labels[1, 3] = size if wrong is None else wrong
+    with refused(f"labels hold {labels[1, 3]} at (1, 3); 0 to {size - 1}, or -100 for none, are allowed"):
+        tiny(head, num_labels=size if size < V else 2)(IDS, labels=labels)
+
+
+@pytest.mark.parametrize("head", ["masked_lm", "causal_lm", "token_classification", "multiple_choice"])
+def test_labels_that_are_no_whole_numbers(head: str) -> None:
+    model = tiny(head)
+    shape = (2,) if head == "multiple_choice" else (2, 4)
+    with refused("labels are float64; whole numbers are wanted"):
+        model(ids_for(model), labels=np.zeros(shape))
+
+
+@pytest.mark.parametrize("head", ["masked_lm", "sequence_classification", "token_classification"])
+def test_labels_that_are_switches(head: str) -> None:
+    with refused("labels are bool; give integers for classes, floats for several classes at once"):
+        tiny(head)(IDS, labels=np.ones((2, 4), bool))
+
+
+@pytest.mark.parametrize("labels", [[0], [0, 1, 0], [[0, 1]], 0, [[0, 1], [1, 0]]])
+def test_classes_of_a_wrong_shape(labels: Any) -> None:
+    with refused(f"labels has shape {np.shape(labels)}; (2,) or (2, 1) is wanted"):
+        tiny("sequence_classification", num_labels=3)(IDS, labels=labels)
+
+
+@pytest.mark.parametrize("value", [3, -1])
+def test_classes_out_of_range(value: int) -> None:
+    with refused(f"labels hold {value} at (1,); 0 to 2, or -100 for none, are allowed"):
+        tiny("sequence_classification", num_labels=3)(IDS, labels=[0, value])
+
+
+def test_fractions_for_classes() -> None:
+    model = tiny("sequence_classification", num_labels=3, problem_type="single_label_classification")
+    with refused("labels has shape (2,); (2, 3) is wanted"):  # floats mean several classes at once
+        tiny("sequence_classification", num_labels=3)(IDS, labels=[0.0, 1.0])
+    with refused("labels are float64; whole numbers are wanted"):
+        model(IDS, labels=[0.0, 1.0])
+
+
+@pytest.mark.parametrize("problem", ["multi_label_classification", "regression"])
+@pytest.mark.parametrize("shape", [(2,), (3,), (3, 2), (2, 4), (1, 3)])
+def test_several_labels_of_a_wrong_shape(problem: str, shape: tuple[int, ...]) -> None:
+    with refused(f"labels has shape {shape}; (2, 3) is wanted"):
+        tiny("sequence_classification", num_labels=3, problem_type=problem)(IDS, labels=np.zeros(shape))
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (1,), (4,)])
+def test_a_number_to_learn_of_a_wrong_shape(shape: tuple[int, ...]) -> None:
+    with refused(f"labels has shape {shape}; (2, 1) or (2,) is wanted"):
+        tiny("sequence_classification", num_labels=1)(IDS, labels=np.zeros(shape))
+
+
+@pytest.mark.parametrize("labels", [[0], [0, 1, 2], [[0], [1]]])
+def test_choices_labels_of_a_wrong_shape(labels: Any) -> None:
+    with refused(f"labels has shape {np.shape(labels)}; (2,) is wanted"):
+        tiny("multiple_choice")(CHOICES, labels=labels)
+
+
+def test_a_choice_that_is_none_of_them() -> None:
+    for inputs in ({"input_ids": CHOICES}, {"inputs_embeds": np.ones((2, 3, 4, D))}):
+        with refused("labels hold 3 at (0,); 0 to 2, or -100 for none, are allowed"):
+            tiny("multiple_choice")(**inputs, labels=[3, 0])
+
+
+def test_labels_for_an_encoder() -> None:
+    with refused("labels; head 'encoder' has no loss"):
+        ENCODER(IDS, labels=IDS)
+
+
+def test_labels_for_a_span() -> None:
+    with refused("labels; head 'question_answering' takes start_positions and end_positions"):
+        tiny("question_answering")(IDS, labels=[0, 1])
+
+
+@pytest.mark.parametrize("name", ["start_positions", "end_positions"])
+def test_one_end_of_a_span(name: str) -> None:
+    with refused(f"{name} alone; a loss needs start_positions and end_positions"):
+        tiny("question_answering")(IDS, **{name: [0, 1]})
+
+
+@pytest.mark.parametrize("name", ["start_positions", "end_positions"])
+@pytest.mark.parametrize("shape", [(1,), (3,), (2, 2), ()])
+def test_a_span_of_a_wrong_shape(name: str, shape: tuple[int, ...]) -> None:
+    given = {"start_positions": [0, 1], "end_positions": [1, 1], name: np.zeros(shape, int)}
+    with refused(f"{name} has shape {shape}; (2,) or (2, 1) is wanted"):
+        tiny("question_answering")(IDS, **given)
+
+
+def test_a_span_of_fractions() -> None:
+    with refused("end_positions is float64; ids are whole numbers"):
+        tiny("question_answering")(IDS, start_positions=[0, 1], end_positions=[1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    "head", ["encoder", "masked_lm", "causal_lm", "sequence_classification", "multiple_choice", "token_classification"]
+)
+@pytest.mark.parametrize("name", ["start_positions", "end_positions"])
+def test_a_span_for_another_head(head: str, name: str) -> None:
+    model = tiny(head)
+    with refused(f"{name}; it is for head 'question_answering', not '{head}'"):
+        model(ids_for(model), **{name: [0, 1]})
+
+
+@pytest.mark.parametrize(("size", "length"), [(3, 4), (5, 4), (2, 3)])
+def test_chunks_that_do_not_divide(size: int, length: int) -> None:
+    told = f"input of {length} tokens; chunk_size_feed_forward {size} must divide the length: pad the input"
+    with refused(told):
+        tiny(chunk_size_feed_forward=size)(IDS[:, :length])
+
+
+# --- what is right, in every form -----------------------------------------------------------------------------------
+
+
+def same(a: Any, b: Any) -> bool:
+    return np.array_equal(a.last_hidden_state, b.last_hidden_state)
+
+
+EXPECTED = ENCODER(IDS)
+
+
+@pytest.mark.parametrize("dtype", ["i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", ">i4"])
+def test_integer_dtypes(dtype: str) -> None:
+    assert same(ENCODER(IDS.astype(dtype), token_type_ids=np.zeros((2, 4), dtype)), EXPECTED)
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [IDS.tolist(), tuple(map(tuple, IDS.tolist())), list(IDS), np.asfortranarray(IDS), IDS[::-1][::-1]],
+    ids=["lists", "tuples", "rows", "columns", "view"],
+)
+def test_containers(ids: Any) -> None:
+    assert same(ENCODER(ids), EXPECTED)
+
+
+def test_arrays_of_another_library() -> None:
+    jax = pytest.importorskip("jax")
+    output = ENCODER(jax.numpy.asarray(IDS), attention_mask=jax.numpy.ones((2, 4)))
+    assert isinstance(output.last_hidden_state, np.ndarray)
+    assert same(output, EXPECTED)
+
+
+@pytest.mark.parametrize("name", ["token_type_ids", "position_ids"])
+def test_one_row_for_all(name: str) -> None:
+    row = np.array([[0, 1, 1, 0]])
+    assert same(ENCODER(IDS, **{name: row}), ENCODER(IDS, **{name: np.repeat(row, 2, axis=0)}))
+
+
+@pytest.mark.parametrize("dtype", ["?", "i1", "u8", "f2", "f4", "f8"])
+def test_dtypes_of_masks(dtype: str) -> None:
+    mask = np.array([[1, 1, 0, 1], [1, 0, 0, 1]])
+    assert same(ENCODER(IDS, attention_mask=mask.astype(dtype)), ENCODER(IDS, attention_mask=mask.tolist()))
+
+
+def test_inputs_are_left_as_they_were() -> None:
+    given = {"input_ids": IDS.copy(), "attention_mask": np.ones((2, 4)), "head_mask": np.ones(5)}
+    before = {name: x.copy() for name, x in given.items()}
+    for x in given.values():
+        x.flags.writeable = False
+    ENCODER(**given)
+    assert all(np.array_equal(given[name], before[name]) for name in given)
+
+
+def test_inputs_by_place() -> None:
+    mask = np.array([[1, 1, 0, 1], [1, 0, 0, 1]])
+    types = np.array([[0, 1, 1, 0]])
+    assert same(ENCODER(IDS, mask, types), ENCODER(input_ids=IDS, attention_mask=mask, token_type_ids=types))
+
+
+def test_a_batch_of_nothing() -> None:
+    assert ENCODER(np.zeros((0, 4), int)).last_hidden_state.shape == (0, 4, D)
+
+
+@pytest.mark.parametrize("labels", [[0, 2], [[0], [2]]])
+def test_classes_in_a_row_or_column(labels: Any) -> None:
+    model = tiny("sequence_classification", num_labels=3)
+    assert model(IDS, labels=labels).loss == model(IDS, labels=[0, 2]).loss
+
+
+def test_spans_in_a_row_or_column() -> None:
+    model = tiny("question_answering")
+    row = model(IDS, start_positions=[0, 1], end_positions=[1, 2]).loss
+    assert model(IDS, start_positions=[[0], [1]], end_positions=[[1], [2]]).loss == row
+
+
+# --- outputs --------------------------------------------------------------------------------------------------------
+
+
+def test_outputs_by_name_and_by_place() -> None:
+    output = ENCODER(IDS, output_hidden_states=True)
+    assert isinstance(output, ModelOutput)
+    assert list(output) == ["last_hidden_state", "pooler_output", "hidden_states"]
+    assert output.last_hidden_state is output["last_hidden_state"] is output[0]
+    assert output.hidden_states is output[2] is output[-1]
+    assert output[:2] == (output[0], output[1])
+    assert output[1:][-1] is output.hidden_states
+    assert len(output) == 3
+    assert output.to_tuple() == tuple(output.values())
+
+
+def test_what_was_not_asked_for_is_none_and_has_no_place() -> None:
+    output = tiny("masked_lm")(IDS)
+    assert output.loss is None
+    assert output.attentions is None
+    assert output.past_key_values is None
+    assert output[0] is output.logits
+    assert "loss" not in output
+    with pytest.raises(KeyError):
+        output["loss"]
+    with pytest.raises(IndexError):
+        output[1]
+
+
+def test_a_loss_comes_first() -> None:
+    output = tiny("masked_lm")(IDS, labels=IDS)
+    assert output[0] is output.loss
+    assert output[1] is output.logits
+
+
+def test_an_output_that_no_model_has() -> None:
+    with pytest.raises(AttributeError, match=r"a model's output has no logit; it has loss, last_hidden_state, .*"):
+        ENCODER(IDS).logit  # noqa: B018
+
+
+def test_a_tuple_for_a_dict() -> None:
+    given = tiny("masked_lm")(IDS, labels=IDS, output_attentions=True, return_dict=False)
+    wanted = tiny("masked_lm")(IDS, labels=IDS, output_attentions=True)
+    assert type(given) is tuple
+    assert len(given) == len(wanted) == 3
+    assert given[0] == wanted.loss
+    assert np.array_equal(given[1], wanted.logits)
+    assert len(given[2]) == LAYERS
+
+
+def test_a_cache_is_a_tuple_of_tuples() -> None:
+    past = DECODER(IDS).past_key_values
+    assert isinstance(past, Cache)
+    assert isinstance(past, tuple)
+    assert [[x.shape for x in layer] for layer in past] == [[(2, H, 4, D // H)] * 2] * LAYERS
+    assert past.tokens.tolist() == [[4], [4]]
+    assert [len(layer) for layer in CROSS_PAST] == [4] * LAYERS

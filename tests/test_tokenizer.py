@@ -1,0 +1,420 @@
+"""Text to ids and back, with the real files of roberta-base: tokenizer.json, and vocab.json with merges.txt alone."""
+
+import json
+import lzma
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from support import tiny
+
+from minroberta import Config, Model, TokenizerError
+from minroberta.tokenizer import Tokenizer
+
+DATA = Path(__file__).parent / "data" / "roberta-base"
+FILES = {"json": ["tokenizer.json"], "vocabulary": ["vocab.json", "merges.txt"]}
+CONFIG = Config.from_dict({"model_type": "roberta", "max_position_embeddings": 514})
+START, PAD, END, MASK = 0, 1, 2, 50264
+
+
+@pytest.fixture(scope="session")
+def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tokenizer]:
+    """The two tokenizers, by what they were read from."""
+    return {kind: read(unpacked(tmp_path_factory.mktemp(kind), *files)) for kind, files in FILES.items()}
+
+
+@pytest.fixture(scope="session", params=FILES)
+def tokenizer(request: pytest.FixtureRequest, tokenizers: dict[str, Tokenizer]) -> Tokenizer:
+    return tokenizers[request.param]
+
+
+def unpacked(directory: Path, *files: str) -> Path:
+    for file in files:
+        (directory / file).write_bytes(lzma.decompress((DATA / f"{file}.xz").read_bytes()))
+    return directory
+
+
+def read(directory: Path) -> Tokenizer:
+    tokenizer = Tokenizer.load(directory, CONFIG)
+    assert tokenizer is not None
+    return tokenizer
+
+
+def ids(tokenizer: Tokenizer, *arguments: Any, **options: Any) -> list[list[int]]:
+    return tokenizer(*arguments, **options)["input_ids"].tolist()
+
+
+# --- published ids --------------------------------------------------------------------------------------------------
+
+PUBLISHED = [
+    # facebookresearch/fairseq@3d262bb: examples/roberta/README.md
+    ("Hello world!", None, True, [0, 31414, 232, 328, 2]),
+    # huggingface/transformers: test_tokenization_roberta.py
+    ("A, <mask> AllenNLP sentence.", None, True, [0, 250, 6, 50264, 3823, 487, 21992, 3645, 4, 2]),
+    # keras-team/keras-hub: roberta_tokenizer_test.py
+    ("The quick brown fox.", None, False, [133, 2119, 6219, 23602, 4]),
+    # explosion/spacy-curated-transformers: test_bbpe_encoder.py (two)
+    ("I saw a girl with a telescope.", None, True, [0, 100, 794, 10, 1816, 19, 10, 27608, 4, 2]),
+    ("Today we will eat poké bowl.", None, True, [0, 5625, 52, 40, 3529, 181, 48344, 5749, 4, 2]),
+    # elixir-nx/bumblebee (two)
+    ("Test sentence with <mask>.", None, True, [0, 34603, 3645, 19, 50264, 4, 2]),
+    ("Question?", "Answer", True, [0, 45641, 116, 2, 2, 33683, 2]),
+    # huggingface/transformers: roberta_dict_integration_testing; its text ends in " 418", which its ids leave out
+    ("Hello world! cécé herlolip", None, True, [0, 31414, 232, 328, 740, 1140, 12695, 69, 46078, 1588, 2]),
+]
+
+
+@pytest.mark.parametrize(("text", "pair", "special", "expected"), PUBLISHED)
+def test_published(text: str, pair: str | None, special: bool, expected: list[int], tokenizer: Tokenizer) -> None:
+    encoded = tokenizer(text, pair, add_special_tokens=special)
+    assert encoded["input_ids"].tolist() == [expected]
+    assert encoded["attention_mask"].tolist() == [[1] * len(expected)]
+
+
+# --- properties -----------------------------------------------------------------------------------------------------
+
+SPECIAL = ["<s>", "</s>", "<pad>", "<unk>", "<mask>", " <mask>", "<mask> ", "<mask", "</s>\n"]
+ODD = [
+    "\x00",
+    "\x1b[0m",
+    "\t\r\n",
+    "\u00a0",
+    "\u200b",
+    "\u202e",
+    "\ufeff",
+    "\U0010ffff",
+    "e\u0301",
+    "👩‍👩‍👧",
+    "🇫🇷",
+    "'ll",
+    "  ",
+]
+ordinary = st.lists(st.text() | st.sampled_from(ODD)).map("".join)
+any_text = st.lists(st.text() | st.sampled_from(ODD + SPECIAL)).map("".join)
+often = settings(deadline=None, max_examples=150)
+
+
+@often
+@given(any_text)
+@example("".join(SPECIAL))
+@example("a <mask> <mask><mask>  <mask>b")
+def test_both_sources_agree(tokenizers: dict[str, Tokenizer], text: str) -> None:
+    first, second = (ids(tokenizer, text) for tokenizer in tokenizers.values())
+    assert first == second
+    assert tokenizers["json"].decode(first) == tokenizers["vocabulary"].decode(second)
+
+
+@often
+@given(st.lists(st.tuples(any_text, any_text), max_size=4), st.integers(5, 20))
+def test_both_sources_agree_on_pairs(tokenizers: dict[str, Tokenizer], pairs: list, length: int) -> None:
+    texts, others = [text for text, _ in pairs], [other for _, other in pairs]
+    first, second = (tokenizer(texts, others, max_length=length) for tokenizer in tokenizers.values())
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+@often
+@given(ordinary.filter(lambda text: not any(special.strip() in text for special in SPECIAL)))
+def test_decode_inverts_tokenize(tokenizers: dict[str, Tokenizer], text: str) -> None:
+    for tokenizer in tokenizers.values():
+        bare = tokenizer(text, add_special_tokens=False, truncation=False)["input_ids"]
+        assert tokenizer.decode(bare[0]) == text
+        whole = tokenizer(text, truncation=False)["input_ids"]
+        assert tokenizer.decode(whole, skip_special_tokens=True) == [text]
+        assert tokenizer.decode(whole[0]) == f"<s>{text}</s>"
+
+
+@often
+@given(st.lists(any_text, min_size=1, max_size=5))
+def test_a_batch_is_its_texts_padded_on_the_right(tokenizers: dict[str, Tokenizer], texts: list[str]) -> None:
+    tokenizer = tokenizers["json"]
+    encoded = tokenizer(texts)
+    for text, row, mask in zip(texts, *encoded.values(), strict=True):
+        (alone,) = ids(tokenizer, text)
+        pads = len(row) - len(alone)
+        assert row.tolist() == alone + [PAD] * pads
+        assert mask.tolist() == [1] * len(alone) + [0] * pads
+
+
+# --- arguments ------------------------------------------------------------------------------------------------------
+
+
+def test_arrays_are_ready_for_the_model(tokenizer: Tokenizer) -> None:
+    encoded = tokenizer(["Hello world!", "Hello"])
+    assert list(encoded) == ["input_ids", "attention_mask"]
+    assert {array.dtype for array in encoded.values()} == {np.dtype("int64")}
+    assert encoded["input_ids"].tolist() == [[0, 31414, 232, 328, 2], [0, 31414, 2, PAD, PAD]]
+    assert encoded["attention_mask"].tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
+
+
+def test_pads_are_those_of_the_configuration(tokenizer: Tokenizer) -> None:
+    other = Tokenizer(tokenizer.library, Config.from_dict({"model_type": "roberta", "pad_token_id": 7}))
+    assert ids(other, ["Hello", ""]) == [[0, 31414, 2], [0, 2, 7]]
+
+
+def test_one_text_is_a_batch_of_one(tokenizer: Tokenizer) -> None:
+    assert ids(tokenizer, "Hello") == ids(tokenizer, ["Hello"]) == ids(tokenizer, ("Hello",)) == [[0, 31414, 2]]
+    assert ids(tokenizer, "Hello", "Hello") == ids(tokenizer, ["Hello"], ["Hello"]) == [[0, 31414, 2, 2, 31414, 2]]
+
+
+def test_strings_of_numpy_are_texts(tokenizer: Tokenizer) -> None:
+    assert ids(tokenizer, np.array(["Hello", ""])) == [[0, 31414, 2], [0, 2, PAD]]
+
+
+def test_an_iterator_is_a_batch(tokenizer: Tokenizer) -> None:
+    assert ids(tokenizer, iter(["Hello"]), (text for text in ["Hello"])) == [[0, 31414, 2, 2, 31414, 2]]
+
+
+def test_nothing(tokenizer: Tokenizer) -> None:
+    assert ids(tokenizer, "") == [[START, END]]
+    assert ids(tokenizer, "", "") == [[START, END, END, END]]
+    assert tokenizer("", add_special_tokens=False)["input_ids"].shape == (1, 0)
+    assert tokenizer([])["input_ids"].shape == tokenizer([], [])["attention_mask"].shape == (0, 0)
+
+
+def test_mask_takes_the_space_before_it(tokenizer: Tokenizer) -> None:
+    assert ids(tokenizer, "A <mask>.") == ids(tokenizer, "A<mask>.") == [[START, 250, MASK, 4, END]]
+
+
+def test_special_tokens_within_a_text(tokenizer: Tokenizer) -> None:
+    assert ids(tokenizer, "A</s><s>A<pad><unk>") == [[START, 250, END, START, 250, PAD, 3, END]]
+
+
+def test_without_special_tokens(tokenizer: Tokenizer) -> None:
+    assert ids(tokenizer, "Hello", add_special_tokens=False) == [[31414]]
+    assert ids(tokenizer, "Hello", "Hello", add_special_tokens=False) == [[31414, 31414]]
+
+
+# --- truncation -----------------------------------------------------------------------------------------------------
+
+LONG = " a" * 600
+
+
+def test_a_text_is_cut_to_what_the_model_can_read(tokenizer: Tokenizer) -> None:
+    (row,) = ids(tokenizer, LONG)
+    assert len(row) == CONFIG.longest == 512
+    assert (row[0], row[-1]) == (START, END)
+
+
+def test_max_length_counts_special_tokens(tokenizer: Tokenizer) -> None:
+    assert ids(tokenizer, LONG, max_length=3) == [[START, 10, END]]
+    assert ids(tokenizer, LONG, max_length=3, add_special_tokens=False) == [[10, 10, 10]]
+    assert len(ids(tokenizer, LONG, max_length=700)[0]) == 602
+
+
+def test_the_longer_text_of_a_pair_is_cut_first(tokenizer: Tokenizer) -> None:
+    long, short = " a" * 20, " b b b"
+    assert ids(tokenizer, long, short, max_length=14) == [[START] + [10] * 7 + [END, END] + [741] * 3 + [END]]
+    assert ids(tokenizer, short, long, max_length=14) == [[START] + [741] * 3 + [END, END] + [10] * 7 + [END]]
+    assert ids(tokenizer, long, long, max_length=14) == [[START] + [10] * 5 + [END, END] + [10] * 5 + [END]]
+
+
+def test_without_truncation(tokenizer: Tokenizer) -> None:
+    tokenizer("a", max_length=4)  # is not remembered
+    assert len(ids(tokenizer, LONG, truncation=False)[0]) == 602
+    assert len(ids(tokenizer, LONG, truncation=False, max_length=4)[0]) == 602
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        (("a",), {"max_length": 2}),
+        (("a",), {"max_length": 0}),
+        (("a",), {"max_length": -1}),
+        (("a", "b"), {"max_length": 4}),
+        (("a",), {"max_length": 0, "add_special_tokens": False}),
+    ],
+)
+def test_max_length_leaves_room_for_text(arguments: tuple, options: dict[str, Any], tokenizer: Tokenizer) -> None:
+    with pytest.raises(TokenizerError, match=f"max_length {options['max_length']} leaves no room"):
+        tokenizer(*arguments, **options)
+
+
+def test_threads_do_not_mix_up_their_lengths(tokenizers: dict[str, Tokenizer]) -> None:
+    def lengths(length: int) -> set[int]:
+        return {tokenizers["json"](LONG, max_length=length)["input_ids"].shape[1] for _ in range(40)}
+
+    wanted = [5, 9, 50, 400]
+    with ThreadPoolExecutor(len(wanted)) as pool:
+        assert list(pool.map(lengths, wanted)) == [{length} for length in wanted]
+
+
+# --- decoding -------------------------------------------------------------------------------------------------------
+
+
+def test_decode_one_and_several(tokenizer: Tokenizer) -> None:
+    assert tokenizer.decode([0, 31414, 232, 2]) == "<s>Hello world</s>"
+    assert tokenizer.decode([[0, 31414, 2], [0, 232, 2]], skip_special_tokens=True) == ["Hello", " world"]
+    assert tokenizer.decode(np.array([31414], np.uint16)) == "Hello"
+
+
+def test_decode_nothing(tokenizer: Tokenizer) -> None:
+    assert tokenizer.decode([]) == ""
+    assert tokenizer.decode([[], []]) == ["", ""]
+    assert tokenizer.decode(np.zeros((0, 0), int)) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([1.0, 2.0], "whole numbers, .* not float64"),
+        ("Hello", "whole numbers"),
+        (5, "of 0 dimensions"),
+        (np.zeros((1, 1, 1), int), "of 3 dimensions"),
+        ([5, -1], "from 0 up, not -1 to 5"),
+        ([2**32], "from 0 up, not 4294967296"),
+        ([[1, 2], [3]], "one length"),
+    ],
+)
+def test_decode_refuses(given: Any, words: str, tokenizer: Tokenizer) -> None:
+    with pytest.raises(TokenizerError, match=words):
+        tokenizer.decode(given)
+
+
+# --- what is no text ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((None,), "texts are a str or several, not NoneType"),
+        ((5,), "texts are a str or several, not int"),
+        ((b"bytes",), "a text is a str, not int"),
+        ((["a", b"bytes"],), "a text is a str, not bytes"),
+        ((["a", None],), "a text is a str, not NoneType"),
+        (([["a", "b"]],), "a text is a str, not list"),
+        (("a", 5), "texts are a str or several, not int"),
+        (("a", [5]), "a text is a str, not int"),
+        (("\ud83d",), "half a surrogate pair"),
+        (("a", "b\udc00"), "half a surrogate pair"),
+        ((["a", "b"], "c"), "2 texts and 1 pairs: give one for each"),
+        (("a", []), "1 texts and 0 pairs: give one for each"),
+    ],
+)
+def test_what_is_no_text(arguments: tuple, words: str, tokenizer: Tokenizer) -> None:
+    with pytest.raises(TokenizerError, match=words):
+        tokenizer(*arguments)
+
+
+def test_unequal_lengths_without_padding(tokenizer: Tokenizer) -> None:
+    assert ids(tokenizer, ["Hello", "A"], padding=False) == [[0, 31414, 2], [0, 250, 2]]
+    with pytest.raises(TokenizerError, match="texts of 2 to 3 tokens make no array: give padding=True"):
+        tokenizer(["Hello", ""], padding=False)
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+def test_saved_and_read_again(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    tokenizer("a", max_length=4)  # is not saved
+    tokenizer.save(tmp_path)
+    again = read(tmp_path)
+    assert json.loads(again.library.to_str()) == json.loads(tokenizer.library.to_str())
+    assert json.loads(again.library.to_str())["truncation"] is None
+    assert ids(again, [text for text, *_ in PUBLISHED]) == ids(tokenizer, [text for text, *_ in PUBLISHED])
+    assert json.loads((tmp_path / "tokenizer_config.json").read_text())["model_max_length"] == 512
+
+
+def test_a_prefix_space_is_a_setting(tokenizers: dict[str, Tokenizer], tmp_path: Path) -> None:
+    """Some checkpoints read every text as if a space stood before it; saving does not lose that."""
+    directory = unpacked(tmp_path, *FILES["vocabulary"])
+    (directory / "tokenizer_config.json").write_text('{"add_prefix_space": true}')
+    prefixed, expected = read(directory), ids(tokenizers["vocabulary"], " Hello world!")
+    assert ids(prefixed, "Hello world!") == expected != ids(tokenizers["vocabulary"], "Hello world!")
+    (tmp_path / "saved").mkdir()
+    prefixed.save(tmp_path / "saved")
+    assert ids(read(tmp_path / "saved"), "Hello world!") == expected
+    assert json.loads((tmp_path / "saved" / "tokenizer_config.json").read_text())["add_prefix_space"] is True
+
+
+def test_padding_in_the_file_is_not_ours(tmp_path: Path) -> None:
+    unpacked(tmp_path, "tokenizer.json")
+    values = json.loads((tmp_path / "tokenizer.json").read_text())
+    values["padding"] = {
+        "strategy": {"Fixed": 9}, "direction": "Left", "pad_to_multiple_of": None,
+        "pad_id": 1, "pad_type_id": 0, "pad_token": "<pad>",
+    }  # fmt: skip
+    values["truncation"] = {"direction": "Left", "max_length": 3, "strategy": "LongestFirst", "stride": 0}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(values))
+    assert ids(read(tmp_path), "Hello world!") == [PUBLISHED[0][3]]
+    assert ids(read(tmp_path), "Hello world!", truncation=False) == [PUBLISHED[0][3]]
+
+
+def test_the_model_has_it(tokenizer: Tokenizer) -> None:
+    bare = tiny()
+    model = Model(bare.config, bare.params, bare.head, tokenizer)
+    encoded = model.tokenize(["Hello", ""], max_length=3)
+    assert encoded["input_ids"].tolist() == [[0, 31414, 2], [0, 2, PAD]]
+    assert model.decode(encoded["input_ids"][0], skip_special_tokens=True) == "Hello"
+
+
+@pytest.mark.parametrize("files", [[], ["vocab.json"], ["merges.txt"]])
+def test_a_model_without_tokenizer_files(files: list[str], tmp_path: Path) -> None:
+    assert Tokenizer.load(unpacked(tmp_path, *files), CONFIG) is None
+
+
+@pytest.mark.parametrize("call", [lambda model: model.tokenize("a"), lambda model: model.decode([1])])
+def test_a_model_without_tokenizer_says_what_is_missing(call: Callable[[Model], Any]) -> None:
+    with pytest.raises(TokenizerError, match=r"no tokenizer: .*tokenizer\.json.*vocab\.json.*merges\.txt"):
+        call(tiny())
+
+
+WORDS = {token: i for i, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", "<mask>", "a", "b", "ab"])}
+
+
+def write_vocabulary(directory: Path, vocabulary: Any = WORDS, merges: str = "#version: 0.2\na b\n") -> Path:
+    (directory / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
+    (directory / "merges.txt").write_text(merges, encoding="utf-8")
+    return directory
+
+
+@pytest.mark.parametrize("merges", ["#version: 0.2\na b\n", "a b\n", "#version: 0.2\r\na b\r\n", "a b\n\n"])
+def test_a_small_vocabulary(merges: str, tmp_path: Path) -> None:
+    write_vocabulary(tmp_path)
+    (tmp_path / "merges.txt").write_bytes(merges.encode())
+    assert ids(read(tmp_path), "abba<mask>z") == [[0, 7, 6, 5, 4, 3, 2]]
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "merges", "words"),
+    [
+        ({k: v for k, v in WORDS.items() if k != "<mask>"}, "a b\n", "vocab.json has no <mask>"),
+        ({"a": 0}, "", "has no <s>, <pad>, </s>, <unk>, <mask>"),
+        ({**WORDS, "<s>": "0"}, "a b\n", "has no <s>"),
+        ({**WORDS, "a": "x"}, "a b\n", "are no tokenizer"),
+        ([*WORDS], "a b\n", "holds a JSON list"),
+        (WORDS, "a b\nab\n", "merges.txt and vocab.json are no tokenizer"),
+        (WORDS, "a b c\n", "merges.txt and vocab.json are no tokenizer"),
+        (WORDS, "a c\n", "merges.txt and vocab.json are no tokenizer"),
+        (WORDS, "b a\n", "merges.txt and vocab.json are no tokenizer"),
+    ],
+)
+def test_broken_vocabularies(vocabulary: Any, merges: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(TokenizerError, match=words):
+        Tokenizer.load(write_vocabulary(tmp_path, vocabulary, merges), CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("tokenizer.json", b"{not JSON"),
+        ("tokenizer.json", b""),
+        ("tokenizer.json", b"[]"),
+        ("tokenizer.json", b"{}"),
+        ("tokenizer.json", b'"\xff"'),
+        ("tokenizer.json", b"[" * 100_000),
+        ("vocab.json", b"{not JSON"),
+        ("vocab.json", b""),
+        ("vocab.json", b'{"\xff": 1}'),
+        ("merges.txt", b"\xff \xfe\n"),
+    ],
+)
+def test_broken_files(file: str, content: bytes, tmp_path: Path) -> None:
+    write_vocabulary(tmp_path)
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(TokenizerError, match=file):
+        Tokenizer.load(tmp_path, CONFIG)

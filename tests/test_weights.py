@@ -1,0 +1,853 @@
+"""Checkpoints in every way that people have written them, loaded, drawn, saved; and what is wrong with the others."""
+
+import functools
+import json
+import os
+import struct
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+from support import TINY, flatten, raises, tiny, weights_of
+
+import minroberta
+from minroberta import BackendError, Config, ConfigError, Model, NameUnknownError, NotFoundError, WeightsError
+from minroberta.config import BODY, FAMILIES, HEADS, PRESETS
+from minroberta.weights import INDEX, WHOLE, flat, shapes, tree
+
+Arrays = dict[str, np.ndarray]
+
+IDS = [[5, 9, 30, 1], [7, 8, 9, 10]]
+PREFIXES = ("", "roberta.", "roberta_prelayernorm.", "data2vec_text.")
+WORDS = "embeddings.word_embeddings.weight"
+
+
+# --- checkpoints ----------------------------------------------------------------------------------------------------
+
+
+def config_of(**fields: Any) -> Config:
+    return Config.from_dict({**TINY, **fields})
+
+
+@functools.cache
+def _arrays(head: str, fields: str) -> Arrays:
+    config = config_of(**json.loads(fields))
+    return {name: x.astype("f4") for name, x in weights_of(config, head).items()}
+
+
+def arrays_of(head: str = "encoder", **fields: Any) -> Arrays:
+    """A tiny model's weights under canonical names, in float32."""
+    return dict(_arrays(head, json.dumps(fields)))
+
+
+def named(arrays: Arrays, family: str = "roberta", prefix: str = "roberta.") -> Arrays:
+    """The weights under a family's names, the base model's with this prefix."""
+    own = FAMILIES[family].own_name
+    return {(prefix if name.split(".")[0] in BODY else "") + own(name): x for name, x in arrays.items()}
+
+
+def write_config(directory: Path, **fields: Any) -> None:
+    (directory / "config.json").write_text(json.dumps({**TINY, **fields}))
+
+
+def checkpoint(directory: Path, arrays: Arrays, **fields: Any) -> Path:
+    """A directory with this config and these weights, as transformers would write it."""
+    directory.mkdir(exist_ok=True)
+    write_config(directory, **fields)
+    save_file(arrays, directory / WHOLE, metadata={"format": "pt"})
+    return directory
+
+
+def sharded(directory: Path, arrays: Arrays, shards: int = 3, **fields: Any) -> Path:
+    """The same in several files with an index."""
+    write_config(directory, **fields)
+    names = list(arrays)
+    weight_map = {}
+    for i in range(shards):
+        file = f"model-{i + 1:05}-of-{shards:05}.safetensors"
+        save_file({name: arrays[name] for name in names[i::shards]}, directory / file)
+        weight_map |= dict.fromkeys(names[i::shards], file)
+    write_index(directory, {"metadata": {"total_size": 1}, "weight_map": weight_map})
+    return directory
+
+
+def write_index(directory: Path, index: Any) -> None:
+    (directory / INDEX).write_text(index if isinstance(index, str) else json.dumps(index))
+
+
+def load(path: Path, **options: Any) -> Model:
+    return minroberta.load(path, **options)
+
+
+def assert_weights(model: Model, wanted: Mapping[str, np.ndarray]) -> None:
+    """The model holds exactly these arrays, under canonical names."""
+    given = flat(model.params)
+    assert set(given) == set(wanted)
+    for name, array in wanted.items():
+        assert np.array_equal(given[name], array), name
+
+
+def assert_same_output(a: Model, b: Model) -> None:
+    ids = [IDS, IDS] if a.head == "multiple_choice" else IDS
+    for (name, x), (_, y) in zip(flatten("", a(ids).to_tuple()), flatten("", b(ids).to_tuple()), strict=True):
+        assert np.array_equal(x, y), name
+
+
+# --- every way of writing a checkpoint ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("head", HEADS)
+def test_prefixes(tmp_path: Path, prefix: str, head: str) -> None:
+    arrays = arrays_of(head)
+    assert_weights(load(checkpoint(tmp_path, named(arrays, prefix=prefix)), head=head), arrays)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("head", HEADS)
+def test_families(tmp_path: Path, family: str, head: str) -> None:
+    arrays = arrays_of(head, model_type=family)
+    prefix = f"{FAMILIES[family].prefix}."
+    directory = checkpoint(tmp_path, named(arrays, family, prefix), model_type=family)
+    assert_weights(load(directory, head=head), arrays)
+
+
+def test_gamma_and_beta(tmp_path: Path) -> None:
+    arrays = arrays_of("masked_lm")
+    old = {
+        name.replace("Norm.weight", "Norm.gamma").replace("Norm.bias", "Norm.beta"): x
+        for name, x in named(arrays).items()
+    }
+    assert "roberta.encoder.layer.1.output.LayerNorm.gamma" in old
+    assert_weights(load(checkpoint(tmp_path, old), head="masked_lm"), arrays)
+
+
+def test_buffers_are_passed_over(tmp_path: Path) -> None:
+    arrays = arrays_of()
+    buffers = {
+        "roberta.embeddings.position_ids": np.arange(24)[None],
+        "roberta.embeddings.token_type_ids": np.zeros((1, 24), int),
+    }
+    assert_weights(load(checkpoint(tmp_path, named(arrays) | buffers)), arrays)
+
+
+def test_both_biases_of_the_language_model_head(tmp_path: Path) -> None:
+    arrays = arrays_of("masked_lm")
+    both = named(arrays) | {"lm_head.decoder.bias": arrays["lm_head.bias"].copy()}
+    assert_weights(load(checkpoint(tmp_path, both), head="masked_lm"), arrays)
+
+
+def test_biases_that_differ(tmp_path: Path) -> None:
+    arrays = arrays_of("masked_lm")
+    both = named(arrays) | {"lm_head.decoder.bias": arrays["lm_head.bias"] + 1}
+    with pytest.warns(UserWarning, match="one parameter, but differ here: lm_head.decoder.bias is taken"):
+        model = load(checkpoint(tmp_path, both), head="masked_lm")
+    assert_weights(model, arrays | {"lm_head.bias": arrays["lm_head.bias"] + 1})
+
+
+def test_the_decoders_bias_alone(tmp_path: Path) -> None:
+    arrays = arrays_of("masked_lm")
+    other = named(arrays)
+    other["lm_head.decoder.bias"] = other.pop("lm_head.bias")
+    assert_weights(load(checkpoint(tmp_path, other), head="masked_lm"), arrays)
+
+
+def test_a_tied_decoder_that_is_listed(tmp_path: Path) -> None:
+    arrays = arrays_of("masked_lm")
+    listed = named(arrays) | {"lm_head.decoder.weight": arrays[WORDS].copy()}
+    assert_weights(load(checkpoint(tmp_path, listed), head="masked_lm", check=True), arrays)
+
+
+def test_an_untied_decoder(tmp_path: Path) -> None:
+    arrays = arrays_of("masked_lm", tie_word_embeddings=False)
+    assert "lm_head.decoder.weight" in arrays
+    directory = checkpoint(tmp_path, named(arrays), tie_word_embeddings=False)
+    assert_weights(load(directory, head="masked_lm", check=True), arrays)
+
+
+@pytest.mark.parametrize("shards", [1, 3, 7])
+def test_shards(tmp_path: Path, shards: int) -> None:
+    arrays = arrays_of("masked_lm")
+    directory = sharded(tmp_path, named(arrays), shards, architectures=["RobertaForMaskedLM"])
+    assert_weights(load(directory), arrays)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "other name.safetensors", "no_ending"])
+def test_a_single_file_with_its_config_beside_it(tmp_path: Path, name: str) -> None:
+    arrays = arrays_of()
+    (checkpoint(tmp_path, named(arrays)) / WHOLE).rename(tmp_path / name)
+    assert_weights(load(tmp_path / name), arrays)
+    assert_weights(minroberta.load(str(tmp_path / name)), arrays)
+
+
+def test_pruned_heads(tmp_path: Path) -> None:
+    pruned = {"1": [0, 3]}
+    arrays = arrays_of("masked_lm", pruned_heads=pruned)
+    assert arrays["encoder.layer.1.attention.self.query.weight"].shape == (18, 30)
+    model = load(checkpoint(tmp_path, named(arrays), pruned_heads=pruned), head="masked_lm")
+    assert_weights(model, arrays)
+    assert [x.shape[1] for x in model(IDS, output_attentions=True).attentions] == [5, 3]
+
+
+# --- heads ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_the_head_is_the_architectures(tmp_path: Path, head: str) -> None:
+    directory = checkpoint(tmp_path, named(arrays_of(head)), architectures=[f"Roberta{HEADS[head]}"])
+    assert load(directory).head == head
+
+
+def test_heads_that_are_not_used(tmp_path: Path) -> None:
+    """The language-model head of a base checkpoint, its pooler, and heads of one name in two shapes."""
+    everything = arrays_of("masked_lm") | arrays_of("encoder") | arrays_of("question_answering")
+    everything |= {"classifier.dense.weight": np.zeros((30, 30), "f4"), "classifier.bias": np.zeros(3)}
+    directory = checkpoint(tmp_path, named(everything))
+    for head in ("encoder", "masked_lm", "question_answering"):
+        assert_weights(load(directory, head=head), arrays_of(head))
+
+
+def test_the_encoder_with_and_without_a_pooler(tmp_path: Path) -> None:
+    arrays = arrays_of()
+    with_pooler = load(checkpoint(tmp_path / "with", named(arrays)))
+    assert with_pooler(IDS).pooler_output.shape == (2, 30)
+    without = load(checkpoint(tmp_path / "without", named(arrays_of("masked_lm"))), head="encoder")
+    assert without(IDS).pooler_output is None
+    assert "pooler" not in without.params
+    assert np.array_equal(without(IDS).last_hidden_state, with_pooler(IDS).last_hidden_state)
+
+
+@pytest.mark.parametrize("head", [head for head in HEADS if head != "encoder"])
+def test_a_head_that_the_file_lacks(tmp_path: Path, head: str) -> None:
+    body = {name: x for name, x in arrays_of().items() if not name.startswith("pooler")}
+    directory = checkpoint(tmp_path, named(body))
+    count = len(shapes(config_of(), head))
+    lacking = [name for name in shapes(config_of(), head) if name not in body]
+    told = (f"lack {len(lacking)} of the {count} that head {head!r} takes", *lacking, 'missing="init"')
+    with raises(WeightsError, ValueError, *told):
+        load(directory, head=head)
+
+
+def test_a_head_is_drawn(tmp_path: Path) -> None:
+    directory = checkpoint(tmp_path, named(arrays_of()), num_labels=1000, initializer_range=0.5)
+
+    def head(seed: int) -> dict[str, np.ndarray]:
+        return load(directory, head="token_classification", missing="init", seed=seed).params["classifier"]
+
+    first, again, other = head(3), head(3), head(4)
+    assert np.array_equal(first["weight"], again["weight"])
+    assert not np.array_equal(first["weight"], other["weight"])
+    assert first["weight"].shape == (1000, 30)
+    assert first["weight"].dtype == np.float32
+    assert abs(first["weight"].mean()) < 0.5 * 4 / np.sqrt(30_000)  # four deviations of a mean, and of a deviation
+    assert abs(first["weight"].std() / 0.5 - 1) < 4 / np.sqrt(2 * 30_000)
+    assert not first["bias"].any()
+
+
+def test_drawn_heads_are_not_alike(tmp_path: Path) -> None:
+    """Each weight has its own stream, and the body stays the file's."""
+    directory = checkpoint(tmp_path, named(arrays_of()))
+    model = load(directory, head="sequence_classification", missing="init")
+    dense, out = (model.params["classifier"][name]["weight"] for name in ("dense", "out_proj"))
+    assert not np.array_equal(dense[:2], out)
+    assert np.array_equal(model.params["embeddings"]["word_embeddings"]["weight"], arrays_of()[WORDS])
+
+
+def test_what_a_file_has_of_a_head_is_kept(tmp_path: Path) -> None:
+    arrays = arrays_of("masked_lm")
+    del arrays["lm_head.bias"]
+    params = load(checkpoint(tmp_path, named(arrays)), head="masked_lm", missing="init").params
+    assert np.array_equal(params["lm_head"]["dense"]["weight"], arrays["lm_head.dense.weight"])
+    assert not params["lm_head"]["bias"].any()
+
+
+def test_nothing_is_drawn_for_an_encoder_without_a_pooler(tmp_path: Path) -> None:
+    directory = checkpoint(tmp_path, named(arrays_of("masked_lm")))
+    assert load(directory, head="encoder", missing="init")(IDS).pooler_output is None
+
+
+@pytest.mark.parametrize("missing", ["error", "init"])
+def test_a_body_is_never_drawn(tmp_path: Path, missing: str) -> None:
+    arrays = {name: x for name, x in arrays_of("masked_lm").items() if not name.startswith("encoder.layer.1.")}
+    directory = checkpoint(tmp_path, named(arrays))
+    names = [name for name in shapes(config_of(), "masked_lm") if name not in arrays]
+    assert len(names) == 16
+    with pytest.raises(WeightsError) as caught:
+        load(directory, head="masked_lm", missing=missing)
+    assert "the weights lack 16 of the 42 that head 'masked_lm' takes" in str(caught.value)
+    assert all(name in str(caught.value) for name in names[:10])
+    assert not any(name in str(caught.value) for name in names[10:])
+    assert str(caught.value).endswith(" and 6 more")
+
+
+# --- weights that are not right -------------------------------------------------------------------------------------
+
+
+def test_unknown_weights_are_named(tmp_path: Path) -> None:
+    arrays = arrays_of()
+    extra = {name: np.zeros(3) for name in ("encoder.layer.2.output.dense.bias", "something.else", "lm_head.extra")}
+    with pytest.warns(UserWarning, match="hold 3 that this model does not use: ") as caught:
+        model = load(checkpoint(tmp_path, named(arrays | extra)))
+    assert_weights(model, arrays)
+    for name in ("roberta.encoder.layer.2.output.dense.bias", "something.else", "lm_head.extra"):
+        assert name in str(caught[0].message)
+    assert caught[0].filename == __file__  # the line that called load
+
+
+def test_many_unknown_weights_are_counted(tmp_path: Path) -> None:
+    extra = {f"unknown.{i}": np.zeros(1) for i in range(15)}
+    with pytest.warns(UserWarning, match=r"hold 15 that this model does not use: .* and 5 more$"):
+        load(checkpoint(tmp_path, named(arrays_of()) | extra))
+
+
+@pytest.mark.parametrize("shape", [(30, 53), (54, 30), (53, 30, 1), (1590,), ()])
+def test_a_wrong_shape(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    arrays = named(arrays_of() | {WORDS: np.zeros(shape, "f4")})
+    with raises(WeightsError, ValueError, f"roberta.{WORDS} has shape {shape}; the configuration says (53, 30)"):
+        load(checkpoint(tmp_path, arrays))
+
+
+def test_a_config_of_another_model(tmp_path: Path) -> None:
+    with raises(WeightsError, ValueError, f"{WORDS} has shape (53, 30); the configuration says (53, 60)"):
+        load(checkpoint(tmp_path, named(arrays_of()), hidden_size=60))
+
+
+@pytest.mark.parametrize("dtype", ["i8", "i4", "u1", "?"])
+def test_whole_numbers_for_weights(tmp_path: Path, dtype: str) -> None:
+    arrays = named(arrays_of() | {WORDS: np.ones((53, 30), dtype)})
+    told = f"roberta.{WORDS} holds {np.dtype(dtype)}; a weight is a floating-point array"
+    with raises(WeightsError, ValueError, told):
+        load(checkpoint(tmp_path, arrays))
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        (f"roberta.{WORDS}", WORDS),
+        (f"roberta.{WORDS}", f"data2vec_text.{WORDS}"),
+        ("roberta.embeddings.LayerNorm.weight", "roberta.embeddings.LayerNorm.gamma"),
+    ],
+)
+def test_two_names_for_one_weight(tmp_path: Path, name: str, other: str) -> None:
+    arrays = named(arrays_of())
+    with raises(WeightsError, ValueError, name, other, "which name one weight: remove one"):
+        load(checkpoint(tmp_path, arrays | {other: arrays[name].copy()}))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_check_finds_numbers_that_are_none(tmp_path: Path, value: float) -> None:
+    arrays = arrays_of()
+    name = "encoder.layer.1.output.dense.weight"
+    arrays[name] = arrays[name].copy()
+    arrays[name][2, 3:5] = value
+    directory = checkpoint(tmp_path, named(arrays))
+    assert load(directory)
+    with raises(WeightsError, ValueError, f"{name} holds 2 NaN or infinite numbers of 1110"):
+        load(directory, check=True)
+
+
+def test_check_finds_tied_weights_that_differ(tmp_path: Path) -> None:
+    arrays = arrays_of("masked_lm")
+    differing = named(arrays) | {"lm_head.decoder.weight": arrays[WORDS] + 1}
+    directory = checkpoint(tmp_path, differing)
+    assert_weights(load(directory, head="masked_lm"), arrays)  # tied, as the configuration says
+    with raises(WeightsError, ValueError, "lm_head.decoder.weight differs", "tie_word_embeddings", "config.json"):
+        load(directory, head="masked_lm", check=True)
+
+
+def test_check_is_content_with_what_is_right(tmp_path: Path) -> None:
+    for head in HEADS:
+        directory = checkpoint(tmp_path / head, named(arrays_of(head)))
+        assert_weights(load(directory, head=head, check=True), arrays_of(head))
+
+
+# --- dtypes ---------------------------------------------------------------------------------------------------------
+
+STORED = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+
+
+def stored_as(directory: Path, arrays: Arrays, dtype: str) -> tuple[Path, Arrays]:
+    """A checkpoint whose weights are of this dtype, and their values; bfloat16 is cut off, not rounded."""
+    header, data, values = {}, b"", {}
+    for name, array in arrays.items():
+        if dtype == "bfloat16":
+            halves = (array.view("u4") >> 16).astype("u2")
+            values[name], bits = (halves.astype("u4") << 16).view("f4"), halves.tobytes()
+        else:
+            values[name] = array.astype(dtype)
+            bits = values[name].tobytes()
+        offsets = [len(data), len(data) + len(bits)]
+        header[name] = {"dtype": STORED[dtype], "shape": list(array.shape), "data_offsets": offsets}
+        data += bits
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    write_config(directory)
+    (directory / WHOLE).write_bytes(struct.pack("<Q", len(text)) + text + data)
+    return directory, values
+
+
+@pytest.mark.parametrize("stored", STORED)
+@pytest.mark.parametrize("wanted", ["float64", "float32", "float16"])
+def test_dtypes(tmp_path: Path, stored: str, wanted: str) -> None:
+    directory, values = stored_as(tmp_path, arrays_of(), stored)
+    model = load(directory, dtype=wanted)
+    assert_weights(model, {name: x.astype(wanted) for name, x in values.items()})
+    for array in flat(model.params).values():
+        assert array.dtype == wanted
+        assert array.flags.owndata == (stored != wanted) or stored == "bfloat16"
+        assert array.flags.writeable == (stored != wanted)
+    assert model.dtype == wanted
+
+
+@pytest.mark.parametrize("dtype", ["float32", np.float32, np.dtype("float32"), np.zeros(1, "f4").dtype])
+def test_ways_to_name_a_dtype(tmp_path: Path, dtype: Any) -> None:
+    assert load(checkpoint(tmp_path, named(arrays_of())), dtype=dtype).dtype == np.float32
+
+
+def test_numpy_has_no_bfloat16(tmp_path: Path) -> None:
+    directory = checkpoint(tmp_path, named(arrays_of()))
+    with raises(BackendError, TypeError, "numpy has no bfloat16: load as float32"):
+        load(directory, dtype="bfloat16")
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float8", "f4", "", np.int64, bool])
+def test_unknown_dtypes(tmp_path: Path, dtype: Any) -> None:
+    directory = checkpoint(tmp_path, named(arrays_of()))
+    with raises(BackendError, TypeError, "is not known: give one of float64, float32, float16, bfloat16"):
+        load(directory, dtype=dtype)
+
+
+@pytest.fixture(scope="module")
+def jax() -> ModuleType:
+    return pytest.importorskip("jax")
+
+
+@pytest.mark.parametrize("stored", STORED)
+@pytest.mark.parametrize("wanted", ["float32", "float16", "bfloat16"])
+def test_dtypes_on_jax(tmp_path: Path, jax: ModuleType, stored: str, wanted: str) -> None:
+    directory, values = stored_as(tmp_path, arrays_of(), stored)
+    with jax.enable_x64(False):
+        model = load(directory, dtype=wanted, xp=jax.numpy)
+    assert model.dtype == wanted
+    assert model.xp is jax.numpy
+    given = flat(model.params)
+    for name, value in values.items():
+        assert np.array_equal(np.asarray(given[name]), np.asarray(value).astype(given[name].dtype)), name
+
+
+def test_jax_without_float64(tmp_path: Path, jax: ModuleType) -> None:
+    directory = checkpoint(tmp_path, named(arrays_of()))
+    with jax.enable_x64(False), raises(BackendError, TypeError, "jax.numpy gives no float64", "jax_enable_x64"):
+        load(directory, dtype="float64", xp=jax.numpy)
+
+
+def test_jax_with_float64(tmp_path: Path, jax: ModuleType) -> None:
+    directory = checkpoint(tmp_path, named(arrays_of()))
+    with jax.enable_x64(True):
+        assert load(directory, dtype="float64", xp=jax.numpy).dtype == np.float64
+
+
+# --- the index of shards --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    return sharded(tmp_path, named(arrays_of()))
+
+
+SHARD = "model-00001-of-00003.safetensors"
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "../secret.safetensors",
+        "..",
+        ".",
+        "",
+        "/etc/passwd",
+        "/tmp/x.safetensors",
+        "sub/x.safetensors",
+        f"./{SHARD}",
+        f"{SHARD}/",
+        f"sub/../{SHARD}",
+        "..\\x.safetensors",
+        "C:\\x.safetensors",
+        "https://example.com/x.safetensors",
+        "file:///x.safetensors",
+        "config.json",
+        "pytorch_model.bin",
+    ],
+)
+def test_a_shard_that_is_no_file_beside_the_index(shards: Path, file: str) -> None:
+    (shards.parent / "secret.safetensors").write_bytes(b"")
+    write_index(shards, {"weight_map": {WORDS: file}})
+    with raises(WeightsError, ValueError, INDEX, f"names {file!r}", "a shard is a .safetensors file beside it"):
+        load(shards)
+
+
+@pytest.mark.parametrize("file", [None, 3, ["x.safetensors"], {"x": 1}, True])
+def test_a_shard_that_is_no_name(shards: Path, file: Any) -> None:
+    write_index(shards, {"weight_map": {WORDS: file}})
+    with raises(WeightsError, ValueError, INDEX, "has no weight_map from names to files"):
+        load(shards)
+
+
+def test_a_missing_shard(shards: Path) -> None:
+    (shards / SHARD).unlink()
+    with raises(NotFoundError, FileNotFoundError, INDEX, SHARD, "which is not there: fetch the checkpoint again"):
+        load(shards)
+
+
+@pytest.mark.parametrize("file", ["x" * 5000 + ".safetensors", "a\0b.safetensors", "\ud800.safetensors"])
+def test_a_shard_whose_name_no_file_can_have(shards: Path, file: str) -> None:
+    write_index(shards, {"weight_map": {WORDS: file}})
+    with raises(NotFoundError, FileNotFoundError, INDEX, "which is not there"):
+        load(shards)
+
+
+def test_a_directory_for_a_shard(shards: Path) -> None:
+    (shards / SHARD).unlink()
+    (shards / SHARD).mkdir()
+    with raises(WeightsError, ValueError, SHARD, "is no whole safetensors file"):
+        load(shards)
+
+
+def test_a_damaged_shard(shards: Path) -> None:
+    os.truncate(shards / SHARD, 1000)
+    with raises(WeightsError, ValueError, SHARD, "(1000 bytes) is no whole safetensors file"):
+        load(shards)
+
+
+@pytest.mark.parametrize("index", ["", "{", "[" * 100_000])
+def test_an_index_that_is_not_json(shards: Path, index: str) -> None:
+    write_index(shards, index)
+    with raises(WeightsError, ValueError, INDEX, "is not JSON"):
+        load(shards)
+
+
+@pytest.mark.parametrize("index", [[], [1], "null", "3", '"text"'])
+def test_an_index_that_is_no_object(shards: Path, index: Any) -> None:
+    write_index(shards, index)
+    with raises(WeightsError, ValueError, INDEX, "holds a JSON", "an object is wanted"):
+        load(shards)
+
+
+@pytest.mark.parametrize("index", [{}, {"weight_map": None}, {"weight_map": []}, {"weight_map": "x"}])
+def test_an_index_without_a_map(shards: Path, index: Any) -> None:
+    write_index(shards, index)
+    with raises(WeightsError, ValueError, INDEX, "has no weight_map from names to files"):
+        load(shards)
+
+
+def test_a_map_to_the_wrong_shard(shards: Path) -> None:
+    index = json.loads((shards / INDEX).read_text())
+    name, file = next(iter(index["weight_map"].items()))
+    other = next(f for f in index["weight_map"].values() if f != file)
+    write_index(shards, {"weight_map": {**index["weight_map"], name: other}})
+    with raises(WeightsError, ValueError, INDEX, f"says that {other} holds {name}, which it does not"):
+        load(shards)
+
+
+def test_a_map_that_leaves_weights_out(shards: Path) -> None:
+    index = json.loads((shards / INDEX).read_text())
+    del index["weight_map"][f"roberta.{WORDS}"]
+    write_index(shards, index)
+    with raises(WeightsError, ValueError, f"the weights lack 1 of the 39 that head 'encoder' takes: {WORDS}"):
+        load(shards)
+
+
+# --- places that hold no model --------------------------------------------------------------------------------------
+
+
+def test_no_name() -> None:
+    with raises(NotFoundError, FileNotFoundError, "no model comes with the package yet", "roberta-base"):
+        minroberta.load()
+
+
+def test_no_such_path(tmp_path: Path) -> None:
+    for path in (tmp_path / "nothing", tmp_path / "model.safetensors"):
+        with raises(NotFoundError, FileNotFoundError, str(path)):
+            load(path)
+
+
+def test_a_directory_without_weights(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    with raises(NotFoundError, FileNotFoundError, f"{tmp_path} holds neither {WHOLE} nor {INDEX}"):
+        load(tmp_path)
+
+
+def test_a_directory_with_other_weights(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    for name in ("tf_model.h5", "pytorch_model.bin", "readme.md"):
+        (tmp_path / name).touch()
+    with raises(NotFoundError, FileNotFoundError, "it has pytorch_model.bin, tf_model.h5, which are not read"):
+        load(tmp_path)
+
+
+def test_a_directory_with_weights_of_another_name(tmp_path: Path) -> None:
+    (checkpoint(tmp_path, arrays_of()) / WHOLE).rename(tmp_path / "mine.safetensors")
+    with raises(NotFoundError, FileNotFoundError, "it has mine.safetensors: give the path of the file you mean"):
+        load(tmp_path)
+    assert load(tmp_path / "mine.safetensors")
+
+
+def test_no_config(tmp_path: Path) -> None:
+    (checkpoint(tmp_path, arrays_of()) / "config.json").unlink()
+    for path in (tmp_path, tmp_path / WHOLE):
+        with raises(NotFoundError, FileNotFoundError, f"there is no {tmp_path / 'config.json'}"):
+            load(path)
+
+
+def test_a_file_that_is_no_weights(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    with raises(WeightsError, ValueError, "config.json", "is no whole safetensors file"):
+        load(tmp_path / "config.json")
+
+
+@pytest.mark.parametrize("call", [minroberta.load, minroberta.init])
+def test_an_unknown_head(tmp_path: Path, call: Callable[..., Model]) -> None:
+    with raises(NameUnknownError, KeyError, "there is no head 'ner': give one of", *HEADS):
+        call(checkpoint(tmp_path, arrays_of()), head="ner")
+
+
+@pytest.mark.parametrize("call", [minroberta.load, minroberta.init])
+def test_a_span_with_three_ends(tmp_path: Path, call: Callable[..., Model]) -> None:
+    directory = checkpoint(tmp_path, arrays_of(), num_labels=3)
+    with raises(ConfigError, ValueError, "'question_answering' has a start and an end", "has 3 labels"):
+        call(directory, head="question_answering")
+
+
+def test_a_word_for_missing_that_is_none(tmp_path: Path) -> None:
+    with raises(NameUnknownError, KeyError, """missing is "error" or "init", not 'ignore'"""):
+        load(checkpoint(tmp_path, arrays_of()), missing="ignore")
+
+
+# --- random models --------------------------------------------------------------------------------------------------
+
+
+def test_the_shapes_of_roberta_base() -> None:
+    """124,697,433 parameters, as published with a language-model head; the tied decoder counts once."""
+    config = Config.from_dict(PRESETS["roberta-base"][1])
+    sizes = shapes(config, "masked_lm")
+    assert sum(np.prod(shape) for shape in sizes.values()) == 124_697_433
+    assert sizes[WORDS] == (50265, 768)
+    assert sizes["embeddings.position_embeddings.weight"] == (514, 768)
+    assert sizes["embeddings.token_type_embeddings.weight"] == (1, 768)
+    assert sizes["encoder.layer.11.intermediate.dense.weight"] == (3072, 768)
+    assert sizes["lm_head.bias"] == (50265,)
+    assert "pooler.dense.weight" not in sizes
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_short_name_gives_its_configuration(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    config = Config.from_dict({**PRESETS[name][1], "num_hidden_layers": 1, "vocab_size": 53})
+    monkeypatch.setitem(PRESETS, name, ("", config.to_dict()))
+    model = minroberta.init(name)
+    assert model.config == config
+    assert model.head == config.head
+    assert set(flat(model.params)) == set(shapes(config, model.head))
+
+
+def test_ways_to_give_a_configuration(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    models = [minroberta.init(given) for given in (config_of(), TINY, tmp_path, str(tmp_path))]
+    for model in models:
+        assert_weights(model, flat(models[0].params))
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    first, again, other = (minroberta.init(TINY, seed=seed) for seed in (5, 5, 6))
+    assert_weights(again, flat(first.params))
+    assert not np.array_equal(flat(first.params)[WORDS], flat(other.params)[WORDS])
+
+
+def test_drawn_weights_have_the_configurations_deviation() -> None:
+    config = config_of(vocab_size=2000, initializer_range=0.1, num_hidden_layers=1)
+    arrays = flat(minroberta.init(config, head="masked_lm").params)
+    for name, array in arrays.items():
+        assert array.dtype == np.float32
+        if name.endswith(".bias"):
+            assert not array.any(), name
+        elif "norm" in name.lower():
+            assert (array == 1).all(), name
+        else:  # within four deviations of a mean, and of a deviation; a pad's row of zeros takes a little
+            n = array.size
+            assert abs(array.mean()) < 0.1 * 4 / np.sqrt(n), name
+            assert abs(array.std() / 0.1 - 1) < 4 / np.sqrt(2 * n) + 30 / n, name
+
+
+def test_rows_of_pads_are_zero() -> None:
+    arrays = flat(minroberta.init(config_of(pad_token_id=3)).params)
+    for name in (WORDS, "embeddings.position_embeddings.weight"):
+        assert not arrays[name][3].any()
+        assert arrays[name][[0, 1, 2, 4]].all()
+    assert arrays["embeddings.token_type_embeddings.weight"].all()
+
+
+def test_a_random_model_on_jax_has_the_same_weights(jax: ModuleType) -> None:
+    with jax.enable_x64(False):
+        model = minroberta.init(TINY, xp=jax.numpy)
+    assert model.xp is jax.numpy
+    assert_weights(model, flat(minroberta.init(TINY).params))
+
+
+# --- trees ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_tree_has_lists_where_names_are_numbers() -> None:
+    leaves = {"a.b": 1, "a.c.0.d": 2, "a.c.1.d": 3, "e": 4}
+    assert tree(leaves) == {"a": {"b": 1, "c": [{"d": 2}, {"d": 3}]}, "e": 4}
+    assert flat(tree(leaves)) == leaves
+
+
+def test_layers_keep_their_order_past_nine() -> None:
+    names = list(shapes(config_of(num_hidden_layers=12), "masked_lm"))
+    assert list(flat(tree(dict.fromkeys(names)))) == names
+
+
+# --- saving ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+@pytest.mark.parametrize("head", HEADS)
+def test_what_is_saved_loads(tmp_path: Path, head: str, dtype: str) -> None:
+    model = tiny(head, dtype)
+    model.save(tmp_path)
+    again = load(tmp_path, dtype=dtype, check=True)
+    assert (again.head, again.dtype) == (head, np.dtype(dtype))
+    assert_weights(again, flat(model.params))
+    assert_same_output(model, again)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("head", HEADS)
+def test_saved_names_are_the_familys(tmp_path: Path, family: str, head: str) -> None:
+    fields = {"is_decoder": True, "add_cross_attention": True, "position_embedding_type": "relative_key"}
+    model = tiny(head, "float32", model_type=family, **fields)
+    model.save(tmp_path)
+    prefix = "" if head == "encoder" else f"{FAMILIES[family].prefix}."
+    wanted = named(flat(model.params), family, prefix)
+    if "lm_head.bias" in wanted:
+        wanted["lm_head.decoder.bias"] = wanted["lm_head.bias"]
+    given = load_file(tmp_path / WHOLE)
+    assert set(given) == set(wanted)
+    assert all(np.array_equal(given[name], wanted[name]) for name in wanted)
+    with safe_open(tmp_path / WHOLE, "numpy") as file:
+        assert file.metadata() == {"format": "pt"}
+
+
+def test_names_of_a_pre_norm_model(tmp_path: Path) -> None:
+    tiny("masked_lm", "float32", model_type="roberta-prelayernorm").save(tmp_path)
+    names = set(load_file(tmp_path / WHOLE))
+    assert names >= {
+        "roberta_prelayernorm.LayerNorm.weight",
+        "roberta_prelayernorm.embeddings.LayerNorm.weight",
+        "roberta_prelayernorm.encoder.layer.1.attention.LayerNorm.weight",
+        "roberta_prelayernorm.encoder.layer.1.intermediate.LayerNorm.weight",
+        "lm_head.bias",
+        "lm_head.decoder.bias",
+        "lm_head.layer_norm.weight",
+    }
+    assert "lm_head.decoder.weight" not in names
+
+
+def test_the_config_is_saved_whole(tmp_path: Path) -> None:
+    model = tiny("token_classification", "float16", id2label={"0": "a", "1": "é"}, mystery={"x": [1, None]})
+    model.save(tmp_path)
+    values = json.loads((tmp_path / "config.json").read_text())
+    assert values["architectures"] == ["RobertaForTokenClassification"]
+    assert values["torch_dtype"] == "float16"
+    assert values["mystery"] == {"x": [1, None]}
+    assert values["id2label"] == {"0": "a", "1": "é"}
+    assert {name: values[name] for name in TINY} == TINY
+    assert list(values) == sorted(values)
+
+
+@pytest.mark.parametrize("names", [{"0": "a", "1": 1}, {"0": None, "1": "b"}, {"0": "\ud800", "1": "b"}])
+def test_a_config_of_odd_labels_is_saved(tmp_path: Path, names: Any) -> None:
+    write_config(tmp_path, id2label=names)
+    model = minroberta.init(tmp_path)
+    model.save(tmp_path)
+    assert load(tmp_path).config.id2label == model.config.id2label
+
+
+def test_a_model_saved_where_it_is_mapped_from(tmp_path: Path) -> None:
+    first = load(checkpoint(tmp_path, named(arrays_of("masked_lm"))), head="masked_lm")
+    before = first(IDS).logits
+    first.save(tmp_path)
+    again = load(tmp_path)
+    again.save(tmp_path)
+    assert np.array_equal(load(tmp_path)(IDS).logits, before)
+    assert np.array_equal(first(IDS).logits, before)
+    assert np.array_equal(again(IDS).logits, before)
+
+
+def test_transposed_weights_are_saved_as_they_look(tmp_path: Path) -> None:
+    model = tiny("masked_lm")
+    flipped = tree({name: np.asfortranarray(x) for name, x in flat(model.params).items()})
+    Model(model.config, flipped, "masked_lm").save(tmp_path)
+    assert_weights(load(tmp_path, dtype="float64"), flat(model.params))
+
+
+def test_saving_makes_the_directories(tmp_path: Path) -> None:
+    tiny().save(tmp_path / "a" / "b")
+    tiny().save(str(tmp_path / "c"))
+    assert sorted(p.name for p in (tmp_path / "a" / "b").iterdir()) == ["config.json", WHOLE]
+    assert load(tmp_path / "c")
+
+
+@pytest.mark.parametrize("fields", [{"pruned_heads": {"0": [1]}}, {"tie_word_embeddings": False}])
+def test_odd_models_are_saved(tmp_path: Path, fields: dict[str, Any]) -> None:
+    model = tiny("masked_lm", **fields)
+    model.save(tmp_path)
+    assert_same_output(load(tmp_path, dtype="float64"), model)
+
+
+def test_a_model_on_jax_is_saved(tmp_path: Path, jax: ModuleType) -> None:
+    with jax.enable_x64(False):
+        model = load(checkpoint(tmp_path, named(arrays_of())), xp=jax.numpy, dtype="bfloat16")
+        model.save(tmp_path / "saved")
+    assert json.loads((tmp_path / "saved" / "config.json").read_text())["torch_dtype"] == "bfloat16"
+    wanted = {name: np.asarray(x).astype("f4") for name, x in flat(model.params).items()}
+    assert_weights(load(tmp_path / "saved"), wanted)
+
+
+# --- memory ---------------------------------------------------------------------------------------------------------
+
+ROLLUP = Path("/proc/self/smaps_rollup")
+
+
+def private_bytes() -> int:
+    """The memory that is this process's alone."""
+    lines = (line.split() for line in ROLLUP.read_text().splitlines()[1:])
+    return sum(int(line[1]) * 1024 for line in lines if line[0].startswith("Private_"))
+
+
+@pytest.mark.skipif(not ROLLUP.exists(), reason="only Linux says what memory is private")
+def test_a_large_file_is_mapped_not_read(tmp_path: Path) -> None:
+    fields = {"vocab_size": 100_000, "hidden_size": 512, "num_attention_heads": 8}
+    header, end = {}, 0
+    for name, shape in shapes(config_of(**fields), "encoder").items():
+        start, end = end, end + 4 * int(np.prod(shape))
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [start, end]}
+    assert end > 200_000_000
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    write_config(tmp_path, **fields)
+    path = tmp_path / WHOLE
+    path.write_bytes(struct.pack("<Q", len(text)) + text)
+    os.truncate(path, 8 + len(text) + end)  # zeros that take no space on the disk
+    before, start_time = private_bytes(), time.perf_counter()
+    model = load(tmp_path)
+    seconds, growth = time.perf_counter() - start_time, private_bytes() - before
+    assert np.isfinite(model(IDS).last_hidden_state).all()
+    path.unlink()
+    assert growth < 60_000_000
+    assert seconds < 1
