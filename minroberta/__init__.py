@@ -9,6 +9,7 @@ from .errors import (
     InputError,
     NameUnknownError,
     NotFoundError,
+    SaveError,
     TokenizerError,
     WeightsError,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "ModelOutput",
     "NameUnknownError",
     "NotFoundError",
+    "SaveError",
     "TokenizerError",
     "Trace",
     "WeightsError",

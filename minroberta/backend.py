@@ -56,7 +56,12 @@ DTYPES = ("float64", "float32", "float16", "bfloat16")
 
 def dtype_of(xp: Namespace, dtype: Any) -> Any:
     """The library's dtype of that name. Raises BackendError where the library cannot hold it."""
-    name = dtype if isinstance(dtype, str) else numpy.dtype(dtype).name
+    if not hasattr(xp, "asarray"):
+        raise BackendError(f"xp is an array library, such as numpy, cupy or jax.numpy, not {xp!r}")
+    try:
+        name = dtype if isinstance(dtype, str) or dtype is None else numpy.dtype(dtype).name
+    except TypeError:
+        name = dtype
     if name not in DTYPES:
         raise BackendError(f"dtype {name} is not known: give one of {', '.join(DTYPES)}")
     if not hasattr(xp, name):

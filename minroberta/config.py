@@ -4,6 +4,7 @@ Families differ in data, not in code: `FAMILIES` says what a `model_type` means 
 this file asks for a family again.
 """
 
+import operator
 import reprlib
 import sys
 from collections.abc import Mapping
@@ -199,6 +200,9 @@ class Config:
         object.__setattr__(self, "pruned_heads", self._pruned_heads())
         self._check()
 
+    def __hash__(self) -> int:
+        return hash((self.model_type, self.vocab_size, self.hidden_size, self.num_hidden_layers, self.num_labels))
+
     # --- what follows from the fields -------------------------------------------------------------------------------
 
     @property
@@ -285,7 +289,8 @@ class Config:
 
     def _pruned_heads(self) -> Mapping[int, list[int]]:
         try:
-            pruned = {int(layer): sorted({int(h) for h in heads}) for layer, heads in (self.pruned_heads or {}).items()}
+            given = (self.pruned_heads or {}).items()
+            pruned = {int(layer): sorted({operator.index(head) for head in heads}) for layer, heads in given}
         except (AttributeError, TypeError, ValueError, OverflowError):
             raise ConfigError(
                 f"pruned_heads is an object from layers to heads, not {reprlib.repr(self.pruned_heads)}"

@@ -29,6 +29,10 @@ class DownloadError(Error, OSError):
     """The hub has the model, or may have it, but it did not arrive."""
 
 
+class SaveError(Error, OSError):
+    """A directory that a model cannot be written to."""
+
+
 class BackendError(Error, TypeError):
     """An array library or dtype that cannot do what was asked."""
 

@@ -9,7 +9,7 @@ import numpy
 from . import heads, hub, weights
 from .backend import Array, Namespace, compute_dtype, namespace
 from .config import HEADS, PRESETS, Config
-from .errors import ConfigError, NameUnknownError, NotFoundError, TokenizerError
+from .errors import ConfigError, InputError, NameUnknownError, NotFoundError, SaveError, TokenizerError
 from .inputs import NUMBERS, WITH_CACHE, as_array, check_shapes, check_values
 from .layers import Cache, KeysValues, body
 from .tokenizer import Tokenizer
@@ -270,15 +270,27 @@ class Model:
         return self.tokenizer
 
     def save(self, directory: str | Path) -> None:
-        """Write configuration, weights and tokenizer to a directory that transformers opens with equal output."""
-        weights.save(Path(directory), self.params, self.config, self.head)
-        if self.tokenizer is not None:
-            self.tokenizer.save(Path(directory))
+        """Write configuration, weights and tokenizer to a directory that transformers opens with equal output.
+
+        Raises SaveError.
+        """
+        try:
+            weights.save(Path(directory), self.params, self.config, self.head)
+            if self.tokenizer is not None:
+                self.tokenizer.save(Path(directory))
+        except OSError as error:
+            raise SaveError(f"the model cannot be written to {directory}: {error.strerror or error}") from error
+
+
+def _check_choices(head: str | None, seed: int) -> None:
+    if head is not None and (not isinstance(head, str) or head not in HEADS):
+        raise NameUnknownError(f"there is no head {head!r}: give one of {', '.join(HEADS)}")
+    if not isinstance(seed, int) or seed < 0:
+        raise InputError(f"seed is a whole number of at least 0, not {seed!r}")
 
 
 def _check_head(head: str, config: Config) -> None:
-    if head not in HEADS:
-        raise NameUnknownError(f"there is no head {head!r}: give one of {', '.join(HEADS)}")
+    _check_choices(head, seed=0)
     if head == "question_answering" and config.num_labels != 2:
         raise ConfigError(
             f"head 'question_answering' has a start and an end; this configuration has {config.num_labels} labels"
@@ -316,8 +328,7 @@ def load(
         raise NotFoundError("no model comes with the package yet: give a directory or a name such as 'roberta-base'")
     if missing not in ("error", "init"):
         raise NameUnknownError(f'missing is "error" or "init", not {missing!r}')
-    if head is not None and head not in HEADS:
-        raise NameUnknownError(f"there is no head {head!r}: give one of {', '.join(HEADS)}")
+    _check_choices(head, seed)
     path = hub.locate(name, revision=revision, local_files_only=local_files_only, token=token)
     directory = path.parent if path.is_file() else path
     config = read_config(directory)
@@ -342,6 +353,7 @@ def init(
 
     Raises ConfigError, NotFoundError, BackendError, NameUnknownError.
     """
+    _check_choices(head, seed)
     config = _as_config(config)
     head = head or config.head
     _check_head(head, config)

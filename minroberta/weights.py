@@ -169,7 +169,7 @@ def _lacking(lacking: list[str], wanted: Arrays, config: Config, head: str) -> s
     text = f"the weights lack {len(lacking)} of the {len(wanted)} that head {head!r} takes: {', '.join(lacking[:10])}"
     if len(lacking) > 10:
         text += f" and {len(lacking) - 10} more"
-    if all(name in head_shapes(config, head) for name in lacking):
+    if set(lacking) == {name for name in head_shapes(config, head) if name in wanted}:
         text += '. The file holds no such head: name another head, or give missing="init" to draw this one at random'
     return text
 
@@ -324,7 +324,9 @@ def read_json(path: Path, error: type[Exception]) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as cause:
         raise NotFoundError(f"there is no {path}") from cause
-    except (ValueError, RecursionError, OSError) as cause:
+    except OSError as cause:
+        raise error(f"{path} cannot be read: {cause.strerror}") from cause
+    except (ValueError, RecursionError) as cause:
         raise error(f"{path} is not JSON: {cause}") from cause
     if not isinstance(value, dict):
         raise error(f"{path} holds a JSON {type(value).__name__}; an object is wanted")

@@ -150,10 +150,10 @@ def check(case: Case, dtype: str, call: Callable[..., Mapping[str, Any]]) -> Non
 
 
 @contextmanager
-def raises(kind: type[Error], builtin: type[Exception], *telling: str) -> Iterator[None]:
+def raises(kind: type[Error], builtin: type[Exception], *telling: str) -> Iterator[pytest.ExceptionInfo[Error]]:
     """Expect exactly this error, which is the built-in one too, and says all these things in one short sentence."""
     with pytest.raises(kind) as caught:
-        yield
+        yield caught
     assert type(caught.value) is kind
     assert isinstance(caught.value, builtin)
     text = str(caught.value)

@@ -17,7 +17,17 @@ from safetensors.numpy import load_file, save_file
 from support import TINY, flatten, raises, tiny, weights_of
 
 import minroberta
-from minroberta import BackendError, Config, ConfigError, Model, NameUnknownError, NotFoundError, WeightsError
+from minroberta import (
+    BackendError,
+    Config,
+    ConfigError,
+    InputError,
+    Model,
+    NameUnknownError,
+    NotFoundError,
+    SaveError,
+    WeightsError,
+)
 from minroberta.config import BODY, FAMILIES, HEADS, PRESETS
 from minroberta.weights import INDEX, WHOLE, flat, shapes, tree
 
@@ -270,6 +280,13 @@ def test_what_a_file_has_of_a_head_is_kept(tmp_path: Path) -> None:
 def test_nothing_is_drawn_for_an_encoder_without_a_pooler(tmp_path: Path) -> None:
     directory = checkpoint(tmp_path, named(arrays_of("masked_lm")))
     assert load(directory, head="encoder", missing="init")(IDS).pooler_output is None
+
+
+def test_half_a_pooler_is_no_missing_head(tmp_path: Path) -> None:
+    arrays = {name: x for name, x in arrays_of().items() if name != "pooler.dense.bias"}
+    with raises(WeightsError, ValueError, "the weights lack 1 of the", "pooler.dense.bias") as caught:
+        load(checkpoint(tmp_path, named(arrays)))
+    assert "holds no such head" not in str(caught.value)
 
 
 @pytest.mark.parametrize("missing", ["error", "init"])
@@ -851,3 +868,57 @@ def test_a_large_file_is_mapped_not_read(tmp_path: Path) -> None:
     path.unlink()
     assert growth < 60_000_000
     assert seconds < 1
+
+
+# --- arguments ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [None, 3, object(), "float8"])
+def test_a_dtype_that_is_none(dtype: Any, tmp_path: Path) -> None:
+    directory = checkpoint(tmp_path, named(arrays_of()))
+    with raises(BackendError, TypeError, "is not known: give one of float64, float32, float16, bfloat16"):
+        load(directory, dtype=dtype)
+
+
+def test_a_library_that_is_none() -> None:
+    with raises(BackendError, TypeError, "xp is an array library, such as numpy, cupy or jax.numpy, not 'jax'"):
+        minroberta.init(TINY, xp="jax")
+
+
+@pytest.mark.parametrize("name", ["", 5, None])
+def test_a_name_that_is_none(name: Any) -> None:
+    with raises(NotFoundError, FileNotFoundError, "no model comes with" if name is None else "a name is a path or"):
+        load(name)
+
+
+@pytest.mark.parametrize("seed", [-1, "a", 1.5])
+def test_a_seed_that_is_none(seed: Any) -> None:
+    with raises(InputError, ValueError, f"seed is a whole number of at least 0, not {seed!r}"):
+        minroberta.init(TINY, seed=seed)
+
+
+def test_a_head_that_is_none() -> None:
+    with raises(NameUnknownError, KeyError, "there is no head ['encoder']: give one of encoder, masked_lm"):
+        minroberta.init(TINY, head=["encoder"])  # type: ignore[arg-type]
+
+
+def test_saving_where_a_file_stands(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with raises(SaveError, OSError, "the model cannot be written to", "File exists"):
+        tiny().save(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"PK\x03\x04 and more", "it is a zip archive, such as torch.save writes; save the model as safetensors"),
+        (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 and more", "it is a pickle, such as torch.save once wrote"),
+        (b"\x89HDF\r\n\x1a\n and more", "it is an HDF5 file, such as Keras writes"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "it is a pointer of Git LFS; fetch the file itself"),
+    ],
+)
+def test_a_file_of_another_kind(content: bytes, sentence: str, tmp_path: Path) -> None:
+    write_config(tmp_path)
+    (tmp_path / "file.bin").write_bytes(content)
+    with raises(WeightsError, ValueError, "is no whole safetensors file", sentence):
+        load(tmp_path / "file.bin")

@@ -76,10 +76,26 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
                 raise ValueError(f"{name} has no entry of dtype, shape and data_offsets")
     except (SafetensorError, OSError, ValueError) as error:
         size = path.stat().st_size if path.is_file() else 0
-        raise WeightsError(
-            f"{path} ({size} bytes) is no whole safetensors file: {error}. Fetch or write it again"
-        ) from error
+        what = _what_it_is(path) or f"{error}. Fetch or write it again"
+        raise WeightsError(f"{path} ({size} bytes) is no whole safetensors file: {what}") from error
     return header, 8 + length
+
+
+OTHER_KINDS = {
+    b"PK\x03\x04": "it is a zip archive, such as torch.save writes; save the model as safetensors",
+    b"\x80\x02\x8a\nl\xfc": "it is a pickle, such as torch.save once wrote; save the model as safetensors",
+    b"\x89HDF": "it is an HDF5 file, such as Keras writes; save the model as safetensors",
+    b"version https://git-lfs": "it is a pointer of Git LFS; fetch the file itself with git lfs pull",
+}
+
+
+def _what_it_is(path: Path) -> str | None:
+    """What a file that is no safetensors file begins like."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        start = file.read(32)
+    return next((kind for magic, kind in OTHER_KINDS.items() if start.startswith(magic)), None)
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
