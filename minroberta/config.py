@@ -353,29 +353,38 @@ def _is_list_of(kind: type, value: Any) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(item, kind) for item in value)
 
 
-_BASE = {"model_type": "roberta", "max_position_embeddings": 514, "type_vocab_size": 1, "layer_norm_eps": 1e-5}
-_LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
-_XLM = {**_BASE, "model_type": "xlm-roberta", "vocab_size": 250002}
-_MNLI = {0: "CONTRADICTION", 1: "NEUTRAL", 2: "ENTAILMENT"}
+HUB_NAMES = {
+    "roberta-base": "FacebookAI/roberta-base",
+    "roberta-large": "FacebookAI/roberta-large",
+    "roberta-large-mnli": "FacebookAI/roberta-large-mnli",
+    "distilroberta-base": "distilbert/distilroberta-base",
+    "xlm-roberta-base": "FacebookAI/xlm-roberta-base",
+    "xlm-roberta-large": "FacebookAI/xlm-roberta-large",
+    "camembert-base": "almanach/camembert-base",
+}
+"""Short names that people know, and the hub's."""
 
-PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
-    "roberta-base": ("FacebookAI/roberta-base", {**_BASE, "architectures": ["RobertaForMaskedLM"]}),
-    "roberta-large": ("FacebookAI/roberta-large", {**_BASE, **_LARGE, "architectures": ["RobertaForMaskedLM"]}),
-    "roberta-large-mnli": (
-        "FacebookAI/roberta-large-mnli",
-        {**_BASE, **_LARGE, "id2label": _MNLI, "architectures": ["RobertaForSequenceClassification"]},
-    ),
-    "distilroberta-base": (
-        "distilbert/distilroberta-base",
-        {**_BASE, "num_hidden_layers": 6, "architectures": ["RobertaForMaskedLM"]},
-    ),
-    "xlm-roberta-base": ("FacebookAI/xlm-roberta-base", {**_XLM, "architectures": ["XLMRobertaForMaskedLM"]}),
-    "xlm-roberta-large": ("FacebookAI/xlm-roberta-large",
-                          {**_XLM, **_LARGE, "architectures": ["XLMRobertaForMaskedLM"]}),
-    "camembert-base": (
-        "almanach/camembert-base",
-        {**_BASE, "model_type": "camembert", "vocab_size": 32005, "bos_token_id": 5, "eos_token_id": 6,
-         "architectures": ["CamembertForMaskedLM"]},
-    ),
-}  # fmt: skip
-"""Short names that people know: the hub's name, and the configuration that its `config.json` amounts to."""
+_BASE = {
+    "model_type": "roberta",
+    "architectures": ["RobertaForMaskedLM"],
+    "max_position_embeddings": 514,
+    "type_vocab_size": 1,
+    "layer_norm_eps": 1e-5,
+}
+_LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+_MNLI = {"architectures": ["RobertaForSequenceClassification"],
+         "id2label": {0: "CONTRADICTION", 1: "NEUTRAL", 2: "ENTAILMENT"}}  # fmt: skip
+_XLM = {"model_type": "xlm-roberta", "architectures": ["XLMRobertaForMaskedLM"], "vocab_size": 250002}
+_CAMEMBERT = {"model_type": "camembert", "architectures": ["CamembertForMaskedLM"], "vocab_size": 32005,
+              "bos_token_id": 5, "eos_token_id": 6}  # fmt: skip
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "roberta-base": _BASE,
+    "roberta-large": {**_BASE, **_LARGE},
+    "roberta-large-mnli": {**_BASE, **_LARGE, **_MNLI},
+    "distilroberta-base": {**_BASE, "num_hidden_layers": 6},
+    "xlm-roberta-base": {**_BASE, **_XLM},
+    "xlm-roberta-large": {**_BASE, **_XLM, **_LARGE},
+    "camembert-base": {**_BASE, **_CAMEMBERT},
+}
+"""What the `config.json` of each amounts to, so that `init` needs no network."""

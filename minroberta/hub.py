@@ -7,7 +7,7 @@ name is no path, because the import takes longer than a load.
 import textwrap
 from pathlib import Path
 
-from .config import PRESETS
+from .config import HUB_NAMES
 from .errors import DownloadError, NotFoundError
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
@@ -48,7 +48,7 @@ def locate(
         or path.suffix in SUFFIXES
     ):
         raise NotFoundError(f"there is no directory or file {name}")
-    repository = PRESETS[name][0] if name in PRESETS else name
+    repository = HUB_NAMES.get(name, name)
     patterns = [*(WEIGHTS if weights else ()), "config.json", *TOKENIZER]
     directory = _fetch(repository, patterns, revision, local_files_only, token)
     if weights and not any((directory / file).is_file() for file in WEIGHTS[:2]):

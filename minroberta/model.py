@@ -367,7 +367,7 @@ def _as_config(config: Config | Mapping[str, Any] | str | Path) -> Config:
     if isinstance(config, Mapping):
         return Config.from_dict(config)
     if config in PRESETS:
-        return Config.from_dict(PRESETS[str(config)][1])
+        return Config.from_dict(PRESETS[str(config)])
     return read_config(hub.locate(config, weights=False))
 
 

@@ -105,7 +105,7 @@ def test_a_config_made_in_python_is_the_same() -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_are_configs_with_a_head(name: str) -> None:
-    given = Config.from_dict(PRESETS[name][1])
+    given = Config.from_dict(PRESETS[name])
     assert given.head == ("sequence_classification" if "mnli" in name else "masked_lm")
     assert given.longest == 512
     assert (given.type_vocab_size, given.layer_norm_eps, given.head_size) == (1, 1e-5, 64)

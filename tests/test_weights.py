@@ -651,7 +651,7 @@ def test_a_word_for_missing_that_is_none(tmp_path: Path) -> None:
 
 def test_the_shapes_of_roberta_base() -> None:
     """124,697,433 parameters, as published with a language-model head; the tied decoder counts once."""
-    config = Config.from_dict(PRESETS["roberta-base"][1])
+    config = Config.from_dict(PRESETS["roberta-base"])
     sizes = shapes(config, "masked_lm")
     assert sum(np.prod(shape) for shape in sizes.values()) == 124_697_433
     assert sizes[WORDS] == (50265, 768)
@@ -664,8 +664,8 @@ def test_the_shapes_of_roberta_base() -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_short_name_gives_its_configuration(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    config = Config.from_dict({**PRESETS[name][1], "num_hidden_layers": 1, "vocab_size": 53})
-    monkeypatch.setitem(PRESETS, name, ("", config.to_dict()))
+    config = Config.from_dict({**PRESETS[name], "num_hidden_layers": 1, "vocab_size": 53})
+    monkeypatch.setitem(PRESETS, name, config.to_dict())
     model = minroberta.init(name)
     assert model.config == config
     assert model.head == config.head
