@@ -46,6 +46,8 @@ def to_host(x: Any) -> numpy.ndarray:
     try:
         return numpy.asarray(x)
     except TypeError:  # CuPy's refuses to leave the device unasked
+        if not hasattr(x, "get"):
+            raise
         return x.get()
 
 
@@ -79,9 +81,14 @@ def cast(x: Array, dtype: Any) -> Array:
     return x if x.dtype == dtype else x.astype(dtype)
 
 
+def is_float(dtype: Any) -> bool:
+    """Whether it is float64, float32, float16 or bfloat16, which is a type that NumPy does not know."""
+    return dtype.kind in "fV" and dtype.itemsize <= 8
+
+
 def widened(dtype: Any) -> Any:
     """float32 for float16 and bfloat16; dtype itself otherwise."""
-    return numpy.dtype("float32") if dtype.itemsize == 2 else dtype
+    return numpy.dtype("float32") if dtype.itemsize == 2 and is_float(dtype) else dtype
 
 
 def widen(x: Array) -> Array:
@@ -89,8 +96,8 @@ def widen(x: Array) -> Array:
     return cast(x, widened(x.dtype))
 
 
-def smallest(dtype: Any) -> float:
-    """The smallest finite number of a dtype."""
+def lowest(dtype: Any) -> float:
+    """The most negative finite number of a dtype."""
     return float(numpy.finfo(dtype).min)
 
 
@@ -114,6 +121,8 @@ def rowwise(formula: Callable[..., Array]) -> Callable[..., Array]:
 
     @functools.wraps(formula)
     def scheduled(x: Array, **constants: Any) -> Array:
+        if not is_float(x.dtype):
+            raise BackendError(f"{formula.__name__} is for floating-point arrays, not {x.dtype}: give float32")
         if namespace(x) is not numpy or x.nbytes <= BLOCK:
             return in_float32(x, **constants)
         rows = x.reshape(-1, x.shape[-1])

@@ -7,6 +7,7 @@ this file asks for a family again.
 import operator
 import reprlib
 import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
@@ -49,7 +50,7 @@ class Family:
     norm_first, embedding_norm: defaults of the fields of Config.
     final_norm: where a last norm stands: on the base model, in the encoder (and so in the last hidden state), or not.
     names: the family's own names for modules that the canonical tree calls as Roberta does, within a layer.
-    padding_in_token_loss: whether the token classification loss ignores labels where the attention mask is not 1.
+    mask_in_token_loss: whether the token classification loss ignores labels where the attention mask is not 1.
     defaults: configuration fields whose default is not Roberta's, in transformers 4.48.3.
     """
 
@@ -59,7 +60,7 @@ class Family:
     embedding_norm: bool = True
     final_norm: Literal["LayerNorm", "encoder.LayerNorm"] | None = None
     names: Mapping[str, str] = field(default_factory=dict)
-    padding_in_token_loss: bool = True
+    mask_in_token_loss: bool = False
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
     def own_name(self, name: str) -> str:
@@ -107,7 +108,7 @@ FAMILIES = {
             "crossattention.output.LayerNorm": "crossattention.self_attn_layer_norm",
             "output.LayerNorm": "LayerNorm",
         },
-        padding_in_token_loss=False,
+        mask_in_token_loss=True,
         defaults={
             "vocab_size": 250880,
             "hidden_size": 2560,
@@ -132,7 +133,13 @@ ROBERTA_DEFAULTS: Mapping[str, Any] = {
     "layer_norm_eps": 1e-12,
 }
 
-ABSENT: Any = object()
+
+class _Absent:
+    def __repr__(self) -> str:
+        return "<the family's default>"
+
+
+ABSENT: Any = _Absent()
 """Stands for a field that was not given: the family's default takes its place."""
 
 
@@ -254,8 +261,10 @@ class Config:
         for name in ("id2label", "label2id"):
             if given.get(name, 0) is None:
                 del given[name]
-        if "id2label" in given:
-            given.pop("num_labels", None)  # as the reference: the labels' names say how many there are
+        if "id2label" in given:  # as the reference: the labels' names say how many there are
+            count = given.pop("num_labels", None)
+            if isinstance(given["id2label"], Mapping) and count not in (None, len(given["id2label"])):
+                warnings.warn(f"num_labels {count} gives way to the {len(given['id2label'])} of id2label", stacklevel=2)
         return cls(**given, other={name: value for name, value in values.items() if name not in known})
 
     def to_dict(self) -> dict[str, Any]:
@@ -266,6 +275,18 @@ class Config:
                 del values[name]  # the model_type says it
         del values["num_labels"]  # as the reference: the length of id2label
         return {**values.pop("other"), **values}
+
+    def replace(self, **changes: Any) -> "Config":
+        """The configuration with other fields; what followed from a changed one follows anew. Raises ConfigError."""
+        names = [f.name for f in fields(self)]
+        for name in changes.keys() - set(names):
+            raise ConfigError(f"a configuration has no field {name}: it has {', '.join(names)}")
+        values = self.to_dict()
+        if "num_labels" in changes:
+            del values["id2label"]
+        if {"num_labels", "id2label"} & changes.keys():
+            del values["label2id"]
+        return Config.from_dict({**values, **changes})
 
     # --- checks -----------------------------------------------------------------------------------------------------
 

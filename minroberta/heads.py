@@ -47,7 +47,7 @@ def classification_head(x: Array, p: Node) -> Array:
 
 
 def encoder(p: Node, config: Config, body: Body) -> Outputs:
-    """The bare model: the last hidden state, and what the pooler makes of it where there is one."""
+    """The bare model, as a head that adds nothing but a pooler, where there is one (`layers.encoder` is the stack)."""
     x = body.last_hidden_state
     return {"last_hidden_state": x, "pooler_output": pooler(x, p.pooler) if "pooler" in p else None}
 
@@ -93,8 +93,8 @@ def problem_type(config: Config, integer_labels: bool) -> str:
     return "single_label_classification" if integer_labels else "multi_label_classification"
 
 
-def multiple_choice(p: Node, config: Config, body: Body, labels: Array | None = None, choices: int = 1) -> Outputs:
-    """The right one of C choices, each of which went through the body as a row of its own. labels: (B,)."""
+def multiple_choice(p: Node, config: Config, body: Body, choices: int, labels: Array | None = None) -> Outputs:
+    """The right one of C choices, which `forward` sent through the body as rows of their own. labels: (B,)."""
     pooled = pooler(body.last_hidden_state, p.pooler)  # (B·C, L, D) -> (B·C, D)
     logits = tap("logits", dense(pooled, p.classifier).reshape(-1, choices))  # (B·C, 1) -> (B, C)
     return _with_loss(logits, labels, ops.cross_entropy)
@@ -105,7 +105,7 @@ def token_classification(
 ) -> Outputs:
     """Each token's class. labels: (B, L); -100 is ignored, and in XLM-Roberta-XL what the mask does not attend to."""
     logits = tap("logits", dense(body.last_hidden_state, p.classifier))  # (B, L, D) -> (B, L, N)
-    if labels is not None and attention_mask is not None and not config.family.padding_in_token_loss:
+    if labels is not None and attention_mask is not None and config.family.mask_in_token_loss:
         labels = namespace(logits).where(attention_mask == 1, labels, -100)
     return _with_loss(logits, labels, ops.cross_entropy)
 
@@ -126,6 +126,7 @@ def question_answering(
 
 
 def _place_loss(logits: Array, places: Array) -> Array:
+    """The loss of a start or an end. Place L, behind the last, means that there is none."""
     length = logits.shape[1]
     return ops.cross_entropy(logits, places.reshape(-1).clip(0, length), ignored=length)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy
 
-from .backend import to_host
+from .backend import is_float, to_host
 from .config import Config
 from .errors import InputError
 from .heads import problem_type
@@ -18,6 +18,7 @@ from .layers import Cache, cached_length
 IDS = ("input_ids", "token_type_ids", "position_ids", "start_positions", "end_positions")
 NUMBERS = ("attention_mask", "head_mask", "inputs_embeds", "encoder_hidden_states", "encoder_attention_mask")
 WITH_CACHE = ("encoder", "causal_lm")
+WITH_MEMORY = (*WITH_CACHE, "masked_lm")
 LARGEST = 2**63 - 1
 TOKEN_LABELS = ("masked_lm", "causal_lm", "token_classification")
 
@@ -29,6 +30,9 @@ Inputs = Mapping[str, Any]
 
 def check_shapes(config: Config, head: str, inputs: Inputs) -> None:
     """Raise InputError unless all shapes fit each other, the model and the head. inputs: arrays by name, no None."""
+    for name, value in inputs.items():
+        if name != "past_key_values" and not hasattr(value, "shape"):
+            raise InputError(f"{name} is a {type(value).__name__}; forward takes arrays, and Model lists too")
     rows = _rows(config, head, inputs)
     past = inputs.get("past_key_values")
     if past is not None:
@@ -40,7 +44,8 @@ def check_shapes(config: Config, head: str, inputs: Inputs) -> None:
     several = head == "multiple_choice"
     for name in ("token_type_ids", "position_ids"):
         _check_shape(inputs, name, rows, rows if several else (1, L))
-    _check_shape(inputs, "attention_mask", *([rows] if several else [(B, S), (B, L, S)]))
+    keys = f": {S - L} places of the cache, then {L}" if past is not None else ""
+    _check_shape(inputs, "attention_mask", *([rows] if several else [(B, S), (B, L, S)]), hint=keys)
     _check_head_mask(config, inputs)
     _check_memory(config, head, inputs, B, L)
     if past is not None:
@@ -59,18 +64,20 @@ def _rows(config: Config, head: str, inputs: Inputs) -> tuple[int, ...]:
     shape = tuple(inputs[name].shape)
     if len(shape) != wanted.count(",") + 1 or (name == "inputs_embeds" and shape[-1] != config.hidden_size):
         raise InputError(
-            f"{name} has shape {shape}; head {head!r} takes {wanted}: a batch of one sequence is [sequence]"
+            f"{name} has shape {shape}; head {head!r} takes {wanted}"
+            + ("" if len(shape) >= wanted.count(",") + 1 else ": a batch of one sequence is [sequence]")
         )
     shape = shape[: rows.count(",") + 1]
-    if not shape[-1]:
-        raise InputError("input of 0 tokens; at least one is wanted, such as <s>")
+    if 0 in shape[1:]:
+        what = "tokens" if not shape[-1] else "choices"
+        raise InputError(f"input of 0 {what}; at least one is wanted")
     return shape
 
 
-def _check_shape(inputs: Inputs, name: str, *allowed: tuple[int, ...]) -> None:
+def _check_shape(inputs: Inputs, name: str, *allowed: tuple[int, ...], hint: str = "") -> None:
     if name in inputs and tuple(inputs[name].shape) not in allowed:
         wanted = " or ".join(map(str, dict.fromkeys(allowed)))
-        raise InputError(f"{name} has shape {tuple(inputs[name].shape)}; {wanted} is wanted")
+        raise InputError(f"{name} has shape {tuple(inputs[name].shape)}; {wanted} is wanted{hint}")
 
 
 def _check_head_mask(config: Config, inputs: Inputs) -> None:
@@ -88,8 +95,11 @@ def _check_memory(config: Config, head: str, inputs: Inputs, B: int, L: int) -> 
         if "encoder_attention_mask" in inputs:
             raise InputError("encoder_attention_mask without encoder_hidden_states: give both")
         return
-    if not config.add_cross_attention or head == "multiple_choice":
-        raise InputError("encoder_hidden_states is for decoders with cross-attention: this model has none")
+    if not config.add_cross_attention or head not in WITH_MEMORY:
+        raise InputError(
+            f"encoder_hidden_states is for decoders with cross-attention and the heads {', '.join(WITH_MEMORY)}: "
+            f"this model has head {head!r}, and add_cross_attention is {config.add_cross_attention}"
+        )
     if memory.ndim != 3 or memory.shape[::2] != (B, config.hidden_size) or not memory.shape[1]:
         wanted = f"({B}, S, {config.hidden_size}), S at least 1,"
         raise InputError(f"encoder_hidden_states has shape {tuple(memory.shape)}; {wanted} is wanted")
@@ -100,7 +110,7 @@ def _check_memory(config: Config, head: str, inputs: Inputs, B: int, L: int) -> 
 def _check_cache_layers(config: Config, head: str, past: Any, with_memory: bool) -> None:
     if head not in WITH_CACHE:
         raise InputError(f"past_key_values is for the heads {', '.join(WITH_CACHE)}, not {head!r}")
-    if not (_is_sequence(past) and all(_is_sequence(x) and all(getattr(y, "ndim", 0) == 4 for y in x) for x in past)):
+    if not (_is_sequence(past) and all(_is_sequence(x) and all(map(_is_states, x)) for x in past)):
         raise InputError("past_key_values is what an earlier call gave: for each layer a tuple of arrays (B, H, S, E)")
     count = 4 if with_memory else 2
     if len(past) != config.num_hidden_layers or any(len(layer) != count for layer in past):
@@ -115,6 +125,10 @@ def _is_sequence(value: Any) -> bool:
     return isinstance(value, list | tuple)
 
 
+def _is_states(value: Any) -> bool:
+    return getattr(value, "ndim", 0) == 4 and is_float(value.dtype)
+
+
 def _check_cache_shapes(config: Config, past: Sequence[Any], B: int, inputs: Inputs) -> None:
     S, H = cached_length(past), config.num_attention_heads
     for index, layer in enumerate(past):
@@ -124,7 +138,7 @@ def _check_cache_shapes(config: Config, past: Sequence[Any], B: int, inputs: Inp
         for array in layer[2:]:
             _cache_shape(index, array, (B, H, inputs["encoder_hidden_states"].shape[1], config.head_size))
     if isinstance(past, Cache) and tuple(past.tokens.shape) != (B, 1):
-        raise InputError(f"past_key_values counts the tokens of {past.tokens.shape[0]} rows; {B} are given")
+        raise InputError(f"past_key_values has tokens of shape {tuple(past.tokens.shape)}; {(B, 1)} is wanted")
 
 
 def _cache_shape(index: int, array: Any, wanted: tuple[int, ...]) -> None:
@@ -139,27 +153,32 @@ def _check_label_shapes(config: Config, head: str, inputs: Inputs, rows: tuple[i
     places = [name for name in ("start_positions", "end_positions") if name in inputs]
     if head == "question_answering":
         if "labels" in inputs:
-            raise InputError("labels; head 'question_answering' takes start_positions and end_positions")
+            raise InputError("head 'question_answering' takes no labels: give start_positions and end_positions")
         if len(places) == 1:
             raise InputError(f"{places[0]} alone; a loss needs start_positions and end_positions")
         for name in places:
             _check_shape(inputs, name, (B,), (B, 1))
         return
     if places:
-        raise InputError(f"{places[0]}; it is for head 'question_answering', not {head!r}")
+        raise InputError(f"{places[0]} is for head 'question_answering', not {head!r}")
     if "labels" not in inputs:
         return
     labels = inputs["labels"]
     if head == "encoder":
-        raise InputError("labels; head 'encoder' has no loss")
+        raise InputError("head 'encoder' has no loss: leave labels out, or load another head")
     if head in TOKEN_LABELS:
         _check_shape(inputs, "labels", rows)
+        if head == "token_classification" and config.family.mask_in_token_loss:
+            _check_shape(inputs, "attention_mask", rows, hint=": the loss reads it")
     elif head == "multiple_choice":
         _check_shape(inputs, "labels", (B,))
     elif problem_type(config, labels.dtype.kind in "iu") == "single_label_classification":
-        _check_shape(inputs, "labels", (B,), (B, 1))
+        _check_shape(inputs, "labels", (B,), (B, 1), hint=": one class each; for several give floats (B, N)")
     else:
-        _check_shape(inputs, "labels", (B, N), *([(B,)] if N == 1 else []))
+        hint = (
+            "" if N == 1 else ": floats are several classes, or numbers, at once; for one class each give integers (B,)"
+        )
+        _check_shape(inputs, "labels", (B, N), *([(B,)] if N == 1 else []), hint=hint)
 
 
 # --- values ---------------------------------------------------------------------------------------------------------
@@ -202,7 +221,10 @@ def _check_length(config: Config, inputs: Inputs) -> None:
     else:
         tokens = (ids != config.pad_token_id).sum(-1, keepdims=True)
         before = getattr(past, "tokens", cached_length(past))
-    most = int(numpy.max(tokens + to_host(before), initial=0))
+    before = to_host(before)
+    if before.dtype.kind not in "iu" or before.min(initial=0) < 0:
+        raise InputError(f"past_key_values counts {before.tolist()} tokens; whole numbers of at least 0 are wanted")
+    most = int(numpy.max(tokens + before, initial=0))
     if most > config.longest:
         _too_long(most, config)
 
@@ -219,7 +241,11 @@ def _too_long(tokens: int, config: Config) -> None:
 def _check_labels(config: Config, head: str, inputs: Inputs) -> None:
     labels = inputs["labels"]
     integers = labels.dtype.kind in "iu"
-    if head == "sequence_classification" and problem_type(config, integers) != "single_label_classification":
+    if head == "sequence_classification" and problem_type(config, integers) == "regression":
+        return
+    if head == "sequence_classification" and problem_type(config, integers) == "multi_label_classification":
+        if labels.size and not (labels.min() >= 0 and labels.max() <= 1):
+            raise InputError(f"labels hold {labels.min()} to {labels.max()}; several classes at once are from 0 to 1")
         return
     if not integers:
         raise InputError(f"labels are {labels.dtype}; whole numbers are wanted: the labels' ids")
@@ -238,13 +264,19 @@ def _check_labels(config: Config, head: str, inputs: Inputs) -> None:
 
 def as_array(name: str, values: Any) -> numpy.ndarray:
     """The host's array of an input: int64 for whole numbers, else its own dtype. Raises InputError."""
+    if isinstance(values, Mapping):
+        raise InputError(f"{name} is a dict: call the model with its items, model(**inputs)")
     try:
         array = to_host(values)
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, RuntimeError) as error:
         if "Tracer" in type(values).__name__:
-            raise InputError(f"{name} is traced, and a model checks values: call minroberta.forward instead") from error
+            raise InputError(f"{name} is traced, and a model checks values: call minroberta.forward") from None
+        if "inhomogeneous" in str(error):
+            raise InputError(f"{name} has rows of several lengths: pad them to one, and mask the pads") from None
         raise InputError(f"{name} is no array of numbers: {error}") from error
     kind = array.dtype.kind
+    if name == "input_ids" and kind in "UST":
+        raise InputError(f"{name} is text: call the model with its tokens, model(**model.tokenize(text))")
     if name in IDS and kind not in "iu" and array.size:  # an empty list is float64
         raise InputError(f"{name} is {array.dtype}; ids are whole numbers: give an integer dtype")
     if kind not in "iufb" and array.dtype.name != "bfloat16":

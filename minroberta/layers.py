@@ -33,6 +33,9 @@ class Cache(tuple[KeysValues, ...]):
         as_container(cls, tokens, cls._flatten, cls._build)
         return self
 
+    def __getnewargs__(self) -> tuple[Any, ...]:  # for copies and pickles, which know only a tuple's items
+        return tuple(self), self.tokens
+
     def _flatten(self) -> tuple[tuple[Any, Array], None]:
         return (tuple(self), self.tokens), None
 
@@ -52,7 +55,7 @@ def cached_length(cache: Sequence[KeysValues] | None) -> int:
 
 
 def dense(x: Array, p: Node) -> Array:
-    """A linear layer with its name."""
+    """A linear layer with its name. On NumPy a weight in float16 is widened here, by NumPy's own promotion."""
     return tap(p.path, ops.linear(x, **p.tree))  # (..., I) -> (..., O)
 
 
@@ -83,9 +86,9 @@ def embeddings(
     token_type_ids: Array | None,
     position_ids: Array,
 ) -> Array:
-    """LayerNorm(word + token type + position) (Devlin et al. 2019, section 3). Returns (B, L, D).
+    """LayerNorm(word + token type + position), without the norm in XLM-Roberta-XL. Returns (B, L, D).
 
-    Relative positions enter in the attention, and add nothing here.
+    Devlin et al. 2019, section 3 and figure 2. Relative positions enter in the attention, and add nothing here.
     """
     x = embed(input_ids, p.word_embeddings) if inputs_embeds is None else computable(inputs_embeds)
     if token_type_ids is None:
@@ -106,19 +109,21 @@ def number_tokens(
     Embeddings do not tell a pad, so that each counts. After a `Cache` the numbers go on from its count of tokens; after
     a bare tuple as in the reference, from its length for ids, and anew for embeddings.
     """
+    pad = config.pad_token_id
     if input_ids is not None:
-        ids, before = input_ids, getattr(past, "tokens", cached_length(past))
+        ids, before = input_ids, cached_length(past)
     else:
         B, L, _ = inputs_embeds.shape  # type: ignore[union-attr]
-        ids, before = namespace(inputs_embeds).full((B, L), config.pad_token_id + 1), getattr(past, "tokens", 0)
-    position_ids = ops.create_position_ids_from_input_ids(ids, config.pad_token_id, before)
-    return position_ids, (ids != config.pad_token_id).sum(1, keepdims=True) + before
+        ids, before = namespace(inputs_embeds).full((B, L), pad + 1), 0  # as of any id that is no pad
+    if isinstance(past, Cache):
+        before = past.tokens
+    return ops.create_position_ids_from_input_ids(ids, pad, before), (ids != pad).sum(1, keepdims=True) + before
 
 
 # --- attention ------------------------------------------------------------------------------------------------------
 
 
-class Seen(NamedTuple):
+class Attended(NamedTuple):
     """What an attention makes beside its output: the probabilities (B, H, L, S), and its keys and values."""
 
     probs: Array
@@ -134,19 +139,20 @@ def attention(
     head_mask: Array | None,
     past: KeysValues | None,
     memory: Array | None = None,
-) -> tuple[Array, Seen]:
+) -> tuple[Array, Attended]:
     """softmax(q kᵀ / √E + mask) v in each head, the heads merged and projected (Vaswani et al. 2017, section 3.2).
 
     Self-attention takes keys and values from x, after those of `past`; cross-attention takes them from `memory`, the
     encoder's last hidden state, or from `past` where they stand already. x: (B, L, D); memory: (B, S, D).
-    Returns (B, L, D) and what was `Seen`.
+    Returns (B, L, D), and what was `Attended`.
     """
-    E, own = config.head_size, p.self
+    own = p.self
+    E = config.head_size
     q = ops.split_heads(dense(x, own.query), E)  # (B, L, D) -> (B, H, L, E)
     if memory is None:
         k, v = append(past, keys_values(x, own, E))
     else:
-        k, v = past or keys_values(memory, own, E)
+        k, v = keys_values(memory, own, E) if past is None else past
     relative = None
     if "distance_embedding" in own:
         with_key = config.position_embedding_type == "relative_key_query"
@@ -157,7 +163,7 @@ def attention(
         probs = probs * head_mask[None, :, None, None]
     probs = tap(f"{own.path}.probs", probs)
     context = tap(own.path, ops.merge_heads(probs @ v))  # (B, H, L, S) @ (B, H, S, E) -> (B, L, D)
-    return dense(context, p.output.dense), Seen(probs, (k, v))
+    return dense(context, p.output.dense), Attended(probs, (k, v))
 
 
 def keys_values(x: Array, p: Node, E: int) -> KeysValues:
@@ -198,7 +204,8 @@ def chunked_feed_forward(x: Array, p: Node, config: Config) -> Array:
 def residual(x: Array, f: Callable[[Array], tuple[Array, Any]], p: Node, config: Config) -> tuple[Array, Any]:
     """A sum around f, with the norm after it (post-LN) or before f (pre-LN; Xiong et al. 2020, figure 1).
 
-    p holds the norm and names the sum. f returns its output and whatever else it makes, which is passed on.
+    p holds the norm and names the sum, as in Roberta; where another family keeps the norm elsewhere, its table of names
+    says so. f returns its output and whatever else it makes, which is passed on.
     """
     if config.norm_first:
         output, rest = f(norm(x, p.LayerNorm, config))
@@ -207,7 +214,7 @@ def residual(x: Array, f: Callable[[Array], tuple[Array, Any]], p: Node, config:
     return tap(p.path, norm(tap(f"{p.path}.sum", x + output), p.LayerNorm, config)), rest
 
 
-class Context(NamedTuple):
+class AttentionInputs(NamedTuple):
     """What the layers attend under: additive masks, the sequence of cross-attention, and the cache."""
 
     mask: Array | None  # (B, 1, 1 or L, S)
@@ -216,9 +223,10 @@ class Context(NamedTuple):
     memory_mask: Array | None  # (B, 1, 1 or L, S)
     past: Any  # layers of KeysValues; in a layer one
 
-    def of_layer(self, index: int) -> "Context":
+    def of_layer(self, index: int) -> "AttentionInputs":
         """What one layer attends under."""
-        head_mask, past = (None if part is None else part[index] for part in (self.head_mask, self.past))
+        head_mask = None if self.head_mask is None else self.head_mask[index]
+        past = None if self.past is None else self.past[index]
         return self._replace(head_mask=head_mask, past=past)
 
 
@@ -231,27 +239,34 @@ class LayerOutput(NamedTuple):
     cache: KeysValues
 
 
-def encoder_layer(x: Array, p: Node, config: Config, context: Context) -> LayerOutput:
+def encoder_layer(x: Array, p: Node, config: Config, inputs: AttentionInputs) -> LayerOutput:
     """Self-attention, cross-attention where there is a memory, feed-forward; each with its residual sum and norm."""
-    mask, head_mask, memory, memory_mask, past = context
-    own, other = (None, None) if past is None else (past[:2], past[2:])
+    mask, head_mask, memory, memory_mask, past = inputs
+    past_self = None if past is None else past[:2]
+    past_cross = None if past is None else past[2:]
 
-    def attend(x: Array) -> tuple[Array, Seen]:
-        return attention(x, p.attention, config, mask=mask, head_mask=head_mask, past=own)
+    def attend(x: Array) -> tuple[Array, Attended]:
+        return attention(x, p.attention, config, mask=mask, head_mask=head_mask, past=past_self)
 
-    def attend_to_memory(x: Array) -> tuple[Array, Seen]:
-        return attention(x, p.crossattention, config, mask=memory_mask, head_mask=head_mask, past=other, memory=memory)
+    def attend_to_memory(x: Array) -> tuple[Array, Attended]:
+        return attention(
+            x, p.crossattention, config, mask=memory_mask, head_mask=head_mask, past=past_cross, memory=memory
+        )
 
     def transform(x: Array) -> tuple[Array, None]:
         return chunked_feed_forward(x, p, config), None
 
     x, seen = residual(x, attend, p.attention.output, config)
-    x, cross_probs, cache = tap(p.attention.path, x), None, seen.cache
+    x = tap(p.attention.path, x)
+    cross = None
     if memory is not None:
         x, cross = residual(x, attend_to_memory, p.crossattention.output, config)
-        x, cross_probs, cache = tap(p.crossattention.path, x), cross.probs, cache + cross.cache
+        x = tap(p.crossattention.path, x)
     x, _ = residual(x, transform, p.output, config)
-    return LayerOutput(tap(p.path, x), seen.probs, cross_probs, cache)
+    x = tap(p.path, x)
+    if cross is None:
+        return LayerOutput(x, seen.probs, None, seen.cache)
+    return LayerOutput(x, seen.probs, cross.probs, seen.cache + cross.cache)
 
 
 class Body(NamedTuple):
@@ -265,27 +280,35 @@ class Body(NamedTuple):
 
 
 def encoder(
-    x: Array, p: Node, config: Config, context: Context, *, use_cache: bool, attentions: bool, hidden_states: bool
+    x: Array,
+    p: Node,
+    config: Config,
+    inputs: AttentionInputs,
+    *,
+    use_cache: bool,
+    attentions: bool,
+    hidden_states: bool,
 ) -> Body:
     """The layers one after the other. x: (B, L, D), the embeddings."""
     states, probs, cross_probs, caches = [x], [], [], []
     for index in range(config.num_hidden_layers):
-        made = encoder_layer(x, p.layer[index], config, context.of_layer(index))
-        x = made.x
+        layer = encoder_layer(x, p.layer[index], config, inputs.of_layer(index))
+        x = layer.x
         if hidden_states:
             states.append(x)
         if attentions:
-            probs.append(made.attention)
-            cross_probs.append(made.cross_attention)
+            probs.append(layer.attention)
+            cross_probs.append(layer.cross_attention)
         if use_cache:
-            caches.append(made.cache)
-    if "LayerNorm" in p:  # a norm of the encoder's own comes before its last hidden state is taken
-        x = states[-1] = norm(x, p.LayerNorm, config)
+            caches.append(layer.cache)
+    if "LayerNorm" in p:  # XLM-Roberta-XL's last hidden state is behind the last norm
+        x = norm(x, p.LayerNorm, config)
+        states[-1] = x
     return Body(
         tap(p.path, x),
         tuple(states) if hidden_states else None,
         tuple(probs) if attentions else None,
-        tuple(cross_probs) if attentions and context.memory is not None else None,
+        tuple(cross_probs) if attentions and inputs.memory is not None else None,
         tuple(caches) if use_cache else None,
     )
 
@@ -321,7 +344,7 @@ def body(
         token_type_ids=token_type_ids,
         position_ids=numbers if position_ids is None else position_ids,
     )
-    context = Context(
+    inputs = AttentionInputs(
         self_attention_mask(x, attention_mask, cached_length(past_key_values), config),
         None if head_mask is None else expand_head_mask(cast(head_mask, x.dtype), config),
         None if encoder_hidden_states is None else computable(encoder_hidden_states),
@@ -329,7 +352,7 @@ def body(
         past_key_values,
     )
     made = encoder(
-        x, p.encoder, config, context,
+        x, p.encoder, config, inputs,
         use_cache=use_cache, attentions=output_attentions, hidden_states=output_hidden_states,
     )  # fmt: skip
     if made.cache is not None:

@@ -1,5 +1,8 @@
 """The whole model: a pure `forward`, and `Model`, called as a Hugging Face model is, around it."""
 
+import dataclasses
+import difflib
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,55 +47,74 @@ def forward(
     """The outputs of a model for arrays of one library: a pure function, to be traced, differentiated and mapped.
 
     params: the parameter tree, nested dicts under Hugging Face's names for Roberta, without the base model's prefix.
-    input_ids: (B, L) integers, or (B, C, L) for multiple choice, and so the other inputs; inputs_embeds, (B, L, D),
-    stands in place of ids. attention_mask: (B, S), or (B, L, S), 1 where a key is attended to. head_mask: (H,) or
-    (layers, H). encoder_hidden_states: (B, S, D), for cross-attention. past_key_values: from an earlier call.
-    use_cache: by default the configuration's, in a decoder without labels.
+    input_ids: (B, L) integers, or (B, C, L) for multiple choice, as then all that has a row a sequence; inputs_embeds,
+    (B, L, D), stands in place of ids. token_type_ids, position_ids: (B, L); by default 0, and counted from the ids.
+    attention_mask: (B, S), or (B, L, S): 1 where a key is attended to; with a cache it covers earlier places too.
+    head_mask: (H,) or (layers, H). encoder_hidden_states: (B, S', D), for cross-attention, with encoder_attention_mask
+    (B, S') or (B, L, S'). past_key_values: an earlier call's. use_cache: by default the configuration's, in a decoder
+    without labels. labels: (B, L) ids, -100 ignored, for masked_lm, causal_lm (shifted here) and token_classification;
+    (B,) integers for sequence_classification and multiple_choice, or (B, N) floats for several classes or numbers.
+    start_positions, end_positions: (B,), for question_answering.
 
-    Returns a dict under Hugging Face's names, in its order; what was not asked for is None. `Model` says what else.
-    Only shapes are checked here: a wrong id is whatever the library makes of it. Raises InputError.
+    Returns a dict under Hugging Face's names, in its order; what was not asked for is None: loss (), logits (B, L, V),
+    (B, L, N), (B, N) or (B, C), or last_hidden_state (B, L, D) and pooler_output (B, D), or start_logits and end_logits
+    (B, L); past_key_values, hidden_states, attentions and cross_attentions as in `ModelOutput`.
+
+    Only shapes are checked: a wrong id is whatever the library makes of it. With `jax.jit`, close over config and head,
+    or make them static. Raises InputError.
     """
-    sequence = {
-        "input_ids": input_ids,
-        "inputs_embeds": inputs_embeds,
-        "attention_mask": attention_mask,
-        "token_type_ids": token_type_ids,
-        "position_ids": position_ids,
-    }
-    context = {
-        "head_mask": head_mask,
-        "encoder_hidden_states": encoder_hidden_states,
-        "encoder_attention_mask": encoder_attention_mask,
-        "past_key_values": past_key_values,
-    }
-    answers = {"labels": labels, "start_positions": start_positions, "end_positions": end_positions}
-    sequence, context, answers = map(_given, (sequence, context, answers))
+    check_head(head, config)
+    sequence = given(
+        input_ids=input_ids,
+        inputs_embeds=inputs_embeds,
+        attention_mask=attention_mask,
+        token_type_ids=token_type_ids,
+        position_ids=position_ids,
+    )
+    context = given(
+        head_mask=head_mask,
+        encoder_hidden_states=encoder_hidden_states,
+        encoder_attention_mask=encoder_attention_mask,
+        past_key_values=past_key_values,
+    )
+    answers = given(labels=labels, start_positions=start_positions, end_positions=end_positions)
     check_shapes(config, head, {**sequence, **context, **answers})
     if head == "multiple_choice":
-        answers["choices"] = sequence["input_ids" if "input_ids" in sequence else "inputs_embeds"].shape[1]
+        answers["choices"] = next(iter(sequence.values())).shape[1]
         sequence = {name: x.reshape(-1, *x.shape[2:]) for name, x in sequence.items()}  # (B, C, L) -> (B·C, L)
     if head == "token_classification":
         answers["attention_mask"] = attention_mask
-    if use_cache is None:
-        use_cache = config.use_cache and labels is None
+    if use_cache and not config.is_decoder:
+        raise InputError("use_cache=True, but this model is no decoder: is_decoder=True in the configuration makes one")
+    if labels is not None or not (config.is_decoder and head in WITH_CACHE):
+        use_cache = False
     p = Node(params)
     made = body(
         p,
         config,
         **sequence,
         **context,
-        use_cache=use_cache and config.is_decoder and head in WITH_CACHE,
+        use_cache=config.use_cache if use_cache is None else use_cache,
         output_attentions=output_attentions,
         output_hidden_states=output_hidden_states,
     )
     outputs = heads.HEADS[head](p, config, made, **answers)
-    extras = {"past_key_values": made.cache, "hidden_states": made.hidden_states}
-    if head == "encoder":  # where the reference has these two the other way round
-        extras = dict(reversed(extras.items()))
-    return {**outputs, **extras, "attentions": made.attentions, "cross_attentions": made.cross_attentions}
+    rest = {
+        "past_key_values": made.cache,
+        "hidden_states": made.hidden_states,
+        "attentions": made.attentions,
+        "cross_attentions": made.cross_attentions,
+    }
+    order = ORDER_OF_THE_ENCODER if head == "encoder" else tuple(rest)
+    return {**outputs, **{name: rest[name] for name in order}}
 
 
-def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+ORDER_OF_THE_ENCODER = ("hidden_states", "past_key_values", "attentions", "cross_attentions")
+"""Of the outputs behind the head's own; the other heads have the cache first."""
+
+
+def given(**values: Any) -> dict[str, Any]:
+    """What was given, and is not None."""
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -117,19 +139,34 @@ class ModelOutput(dict[Any, Any]):
     cross_attentions: Any  # layers of (B, H, L, S)
 
     def __init__(self, outputs: Mapping[str, Any]) -> None:
-        super().__init__(_given(outputs))
+        super().__init__(given(**outputs))
 
     def __getattr__(self, name: str) -> Any:
         if name in ModelOutput.__annotations__:
             return self.get(name)
         raise AttributeError(f"a model's output has no {name}; it has {', '.join(ModelOutput.__annotations__)}")
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
     def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, str) and key not in self:
+            raise NameUnknownError(f"this output has no {key}; it has {', '.join(self)}")
         return super().__getitem__(key) if isinstance(key, str) else self.to_tuple()[key]
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{name:<18} {_summary(value)}" for name, value in self.items())
 
     def to_tuple(self) -> tuple[Any, ...]:
         """The outputs that were asked for, in order."""
         return tuple(self.values())
+
+
+def _summary(value: Any) -> str:
+    """Dtype and shape of an array; how many of them there are in a tuple."""
+    if isinstance(value, tuple):
+        return f"{len(value)} of {_summary(value[0])}"
+    return f"{value.dtype} {tuple(value.shape)}"
 
 
 # --- the model ------------------------------------------------------------------------------------------------------
@@ -138,14 +175,21 @@ class ModelOutput(dict[Any, Any]):
 class Model:
     """A RoBERTa for inference: a configuration, parameters, a head, and a tokenizer where there is one.
 
-    config: Config, with Hugging Face's field names; params: the parameter tree; head: one of `config.HEADS`.
-    Dropout is never applied. Nothing is remembered from call to call.
+    config: a Config, with Hugging Face's field names; params: the parameter tree, as `forward` takes it; head: encoder,
+    masked_lm, causal_lm, sequence_classification, multiple_choice, token_classification or question_answering;
+    tokenizer: a Tokenizer, or None. All four are attributes. Dropout is never applied, and nothing is remembered from
+    call to call.
+
+    Raises ConfigError, NameUnknownError, and WeightsError where params lack what the head takes.
     """
 
     def __init__(
         self, config: Config, params: Params, head: str = "encoder", tokenizer: Tokenizer | None = None
     ) -> None:
-        _check_head(head, config)
+        if not isinstance(config, Config):
+            raise ConfigError(f"a model takes a Config, not {type(config).__name__}: see Config.from_dict")
+        check_head(head, config)
+        weights.check_names(params, config, head)
         self.config, self.params, self.head, self.tokenizer = config, params, head, tokenizer
 
     def __repr__(self) -> str:
@@ -196,22 +240,20 @@ class Model:
 
         Raises InputError, with the offending value and its place.
         """
-        given = _given(
-            {
-                "input_ids": input_ids,
-                "attention_mask": attention_mask,
-                "token_type_ids": token_type_ids,
-                "position_ids": position_ids,
-                "head_mask": head_mask,
-                "inputs_embeds": inputs_embeds,
-                "encoder_hidden_states": encoder_hidden_states,
-                "encoder_attention_mask": encoder_attention_mask,
-                "labels": labels,
-                "start_positions": start_positions,
-                "end_positions": end_positions,
-            }
+        values = given(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
+            position_ids=position_ids,
+            head_mask=head_mask,
+            inputs_embeds=inputs_embeds,
+            encoder_hidden_states=encoder_hidden_states,
+            encoder_attention_mask=encoder_attention_mask,
+            labels=labels,
+            start_positions=start_positions,
+            end_positions=end_positions,
         )
-        inputs: dict[str, Any] = {name: as_array(name, value) for name, value in given.items()}
+        inputs: dict[str, Any] = {name: as_array(name, value) for name, value in values.items()}
         if past_key_values is not None:
             inputs["past_key_values"] = past_key_values
         check_shapes(self.config, self.head, inputs)
@@ -278,8 +320,8 @@ class Model:
             weights.save(Path(directory), self.params, self.config, self.head)
             if self.tokenizer is not None:
                 self.tokenizer.save(Path(directory))
-        except OSError as error:
-            raise SaveError(f"the model cannot be written to {directory}: {error.strerror or error}") from error
+        except (OSError, TypeError) as error:  # a full disk, a file in the way; no path at all
+            raise SaveError(f"the model cannot be written to {directory!r}: {error}") from error
 
 
 def _check_choices(head: str | None, seed: int) -> None:
@@ -289,11 +331,21 @@ def _check_choices(head: str | None, seed: int) -> None:
         raise InputError(f"seed is a whole number of at least 0, not {seed!r}")
 
 
-def _check_head(head: str, config: Config) -> None:
+def check_head(head: str, config: Config) -> None:
+    """Raise NameUnknownError for a head that there is not, ConfigError for one that the configuration does not fit."""
     _check_choices(head, seed=0)
     if head == "question_answering" and config.num_labels != 2:
         raise ConfigError(
             f"head 'question_answering' has a start and an end; this configuration has {config.num_labels} labels"
+        )
+
+
+def _warn_of_both_ways(head: str, config: Config) -> None:
+    if head == "causal_lm" and not config.is_decoder:
+        warnings.warn(
+            "head 'causal_lm' in a model that is no decoder sees both ways: "
+            "set is_decoder in the configuration, as by load(..., config={'is_decoder': True}), to see back only",
+            stacklevel=3,
         )
 
 
@@ -312,15 +364,21 @@ def load(
     missing: str = "error",
     seed: int = 0,
     check: bool = False,
+    config: Mapping[str, Any] | None = None,
 ) -> Model:
     """The model of a name, its weights mapped from the file where dtype and library allow.
 
-    name: a directory, a weights file with `config.json` beside it, a hub name, or a short name such as
-    `roberta-base`. head: one of `config.HEADS`, by default the one that the configuration's `architectures` names.
-    dtype: float64, float32, float16 (on NumPy for storage; it computes in float32), bfloat16 where xp has it.
-    xp: numpy, cupy or jax.numpy. revision, local_files_only, token: huggingface_hub's.
-    missing: "error", or "init" to draw a head that the file lacks from N(0, initializer_range²) with `seed`.
+    name: a directory, a weights file with `config.json` beside it, a hub name, or one of the short names roberta-base,
+    roberta-large, roberta-large-mnli, distilroberta-base, xlm-roberta-base, xlm-roberta-large, camembert-base.
+    head: encoder, masked_lm, causal_lm, sequence_classification, multiple_choice, token_classification or
+    question_answering; by default the one that the configuration's `architectures` names.
+    dtype: float32, float64 (on JAX with jax_enable_x64), float16 (on NumPy for storage: it computes, and answers, in
+    float32), bfloat16 where xp has it. xp: the module numpy, cupy or jax.numpy.
+    revision: a branch, tag or commit of the hub's; local_files_only: do not ask the network; token: for private models.
+    missing: "error", or "init" to draw a head that the file lacks from N(0, initializer_range²) with `seed`; the
+    encoder's pooler is no head, and without one `pooler_output` is None.
     check: look for NaN and infinite weights, and for tied ones that differ; reads the whole file.
+    config: fields that replace the checkpoint's own, such as {"num_labels": 5} or {"is_decoder": True}.
 
     Raises NotFoundError, DownloadError, ConfigError, WeightsError, TokenizerError, BackendError, NameUnknownError.
     """
@@ -331,32 +389,35 @@ def load(
     _check_choices(head, seed)
     path = hub.locate(name, revision=revision, local_files_only=local_files_only, token=token)
     directory = path.parent if path.is_file() else path
-    config = read_config(directory)
-    head = head or config.head
-    _check_head(head, config)
-    arrays = weights.load_arrays(weights.read(path), config, head, missing=missing, seed=seed, check=check)
-    return Model(config, weights.tree(weights.move(arrays, dtype, xp)), head, Tokenizer.load(directory, config))
+    settings = read_config(directory).replace(**(config or {}))
+    head = head or settings.head
+    check_head(head, settings)
+    _warn_of_both_ways(head, settings)
+    arrays = weights.load_arrays(weights.read(path), settings, head, missing=missing, seed=seed, check=check)
+    return Model(settings, weights.tree(weights.move(arrays, dtype, xp)), head, Tokenizer.load(directory, settings))
 
 
 def init(
-    config: Config | Mapping[str, Any] | str | Path,
-    *,
+    config_or_name: Config | Mapping[str, Any] | str | Path,
     head: str | None = None,
+    *,
     seed: int = 0,
     dtype: Any = "float32",
     xp: Namespace = numpy,
 ) -> Model:
     """A randomly initialised model: N(0, initializer_range²), norms 1, biases and pads' rows 0.
 
-    config: a Config, the fields of one, a directory with a `config.json`, or a short name such as `roberta-base`,
-    whose configuration is known here. The same seed gives the same weights.
+    config_or_name: a Config, a dict of fields, a directory with a `config.json`, a hub name, or one of `load`'s short
+    names, whose configurations are known here. head: as for `load`: by default what `architectures` names, which is
+    masked_lm for `roberta-base`, and the bare encoder for a dict that names none. The same seed gives the same weights.
 
     Raises ConfigError, NotFoundError, BackendError, NameUnknownError.
     """
     _check_choices(head, seed)
-    config = _as_config(config)
+    config = _as_config(config_or_name)
     head = head or config.head
-    _check_head(head, config)
+    check_head(head, config)
+    _warn_of_both_ways(head, config)
     arrays = {name: weights.draw(name, shape, config, seed) for name, shape in weights.shapes(config, head).items()}
     return Model(config, weights.tree(weights.move(arrays, dtype, xp)), head)
 
@@ -365,10 +426,22 @@ def _as_config(config: Config | Mapping[str, Any] | str | Path) -> Config:
     if isinstance(config, Config):
         return config
     if isinstance(config, Mapping):
+        _refuse_misspelt(config)
         return Config.from_dict(config)
+    if not isinstance(config, str | Path):
+        raise ConfigError(f"a configuration is a Config, a dict, a path or a name, not {type(config).__name__}")
     if config in PRESETS:
         return Config.from_dict(PRESETS[str(config)])
     return read_config(hub.locate(config, weights=False))
+
+
+def _refuse_misspelt(values: Mapping[str, Any]) -> None:
+    """A file may hold any field, but one that somebody types is meant."""
+    known = [f.name for f in dataclasses.fields(Config)]
+    for name in values.keys() - set(known):
+        close = difflib.get_close_matches(str(name), known, n=1)
+        if close:
+            raise ConfigError(f"the configuration has no field {name!r}: perhaps {close[0]}")
 
 
 def read_config(directory: Path) -> Config:

@@ -4,18 +4,21 @@ Every function takes its namespace from its arguments and makes new values, so t
 JAX, under `jax.jit`, `jax.vmap` and `jax.grad`. Constants are Python numbers: a NumPy scalar would turn float32 into
 float64 on the way.
 
+`rowwise` marks a formula whose rows do not mix: it is computed in float32 for half types, and in blocks on NumPy.
+
 Letters: B batch, L queries, S keys, D hidden size, H heads, E head size (D = H·E), F feed-forward size, P position
 rows, V vocabulary, N labels.
 """
 
 import math
 from collections.abc import Callable
+from typing import Any
 
-from .backend import Array, Namespace, from_library, namespace, quietly, rowwise, smallest, widen
+from .backend import Array, Namespace, from_library, lowest, namespace, quietly, rowwise, widen
 
 # --- activations ----------------------------------------------------------------------------------------------------
 
-ERF = {  # P and Q of erf, lowest degree first, as tools/fit_erf.py finds them; Q has a leading 1 more
+ERF = {  # P and Q of erf, lowest degree first, as tools/fit_erf.py finds them; Q's last coefficient, 1, is left out
     "float32": (
         (9.999544, 9.336259, 1.1796225, 0.052465796),
         (77.89061, 10.372407),
@@ -43,6 +46,7 @@ def erf(x: Array) -> Array:
     P, Q = ERF[x.dtype.name]
     x = xp.clip(x, -6.5, 6.5)  # where tanh has long reached 1, and infinities would meet
     square = x * x
+    # Q's last coefficient is 1, so that its first step is a sum.
     ratio = horner(square, P[-1], P[:-1]) / horner(square, square + Q[-1], Q[:-1])
     return xp.tanh(x + x * ratio)
 
@@ -102,11 +106,12 @@ def softplus(x: Array) -> Array:
 
 
 def sigmoid(x: Array) -> Array:
-    """1 / (1 + exp -x) = exp(-softplus(-x)), without overflow."""
-    return namespace(x).exp(-softplus(-x))
+    """1 / (1 + exp -x). Below -80 it stands still at 1.8e-35, so that nothing overflows, in a gradient either."""
+    xp = namespace(x)
+    return 1 / (1 + xp.exp(xp.minimum(-x, 80.0)))
 
 
-def linear_activation(x: Array) -> Array:
+def identity(x: Array) -> Array:
     """x itself."""
     return x
 
@@ -122,7 +127,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "swish": silu,
     "tanh": tanh,
     "mish": mish,
-    "linear": linear_activation,
+    "linear": identity,
 }
 """The formula of each `hidden_act`. The reference's `gelu_fast` is `gelu_new` with ten digits of √(2/π): 3e-12 away."""
 
@@ -192,15 +197,17 @@ def relative_scores(q: Array, k: Array, distance_embedding: Array, with_key: boo
     """q·a(l - s), and with_key k·a(l - s) on top, for the distance from key place s to query place l.
 
     Shaw et al. 2018, equation 5, is `relative_key`; Huang et al. 2020, method 4, adds the key's term. The queries are
-    the last L of S places, so a cache changes nothing. distance_embedding: (2P - 1, E), row d + P - 1 for distance d.
+    the last L of S places, so a cache changes nothing. distance_embedding: (2P - 1, E), whose row d + P - 1 is a(d).
     q: (B, H, L, E), k: (B, H, S, E). Returns (B, H, L, S).
     """
-    xp, L, S = namespace(q), q.shape[2], k.shape[2]
+    xp, L, S, P = namespace(q), q.shape[2], k.shape[2], (distance_embedding.shape[0] + 1) // 2
     keys, queries = xp.arange(S), xp.arange(S - L, S)
-    row = queries[:, None] - keys[None, :] + distance_embedding.shape[0] // 2  # (L, S)
-    scores = (q @ distance_embedding.T)[:, :, xp.arange(L)[:, None], row]  # (B, H, L, 2P - 1) -> (B, H, L, S)
+    table = distance_embedding[P - S : P + S - 1]  # distances 1 - S to S - 1: (2S - 1, E)
+    row = queries[:, None] - keys[None, :] + S - 1  # (L, S)
+    # Every query against every distance, and of these for each key the one that it has.
+    scores = (q @ table.T)[:, :, xp.arange(L)[:, None], row]  # (B, H, L, 2S - 1) -> (B, H, L, S)
     if with_key:
-        scores = scores + (k @ distance_embedding.T)[:, :, keys[None, :], row]  # (B, H, S, 2P - 1) -> (B, H, L, S)
+        scores = scores + (k @ table.T)[:, :, keys[None, :], row]  # (B, H, S, 2S - 1) -> (B, H, L, S)
     return scores
 
 
@@ -212,14 +219,14 @@ def causal_mask(xp: Namespace, L: int, S: int) -> Array:
     return xp.arange(S)[None, :] <= xp.arange(S - L, S)[:, None]
 
 
-def additive_mask(mask: Array, dtype: object) -> Array:
+def additive_mask(mask: Array, dtype: Any) -> Array:
     """(1 - mask) · the smallest finite number of dtype: 1 attends, 0 does not, and between is soft.
 
     A finite number keeps a row with nothing to attend to at uniform weights, where -inf would make it NaN.
     mask: (B, S), the same for every query; or (B, L, S). Returns (B, 1, 1, S) or (B, 1, L, S), as dtype.
     """
     mask = mask[:, None, None, :] if mask.ndim == 2 else mask[:, None, :, :]
-    return (1 - mask.astype(dtype)) * smallest(dtype)
+    return (1 - mask.astype(dtype)) * lowest(dtype)
 
 
 def create_position_ids_from_input_ids(input_ids: Array, padding_idx: int, past: Array | int = 0) -> Array:
@@ -228,7 +235,7 @@ def create_position_ids_from_input_ids(input_ids: Array, padding_idx: int, past:
     From the ids, never from a mask (RoBERTa's fairseq `make_positions`). input_ids: (B, L); past: a number, or (B, 1).
     Returns (B, L).
     """
-    tokens = (input_ids != padding_idx).astype(input_ids.dtype)
+    tokens = (input_ids != padding_idx).astype(int)  # a sum of bytes would be a byte on JAX
     return (tokens.cumsum(1) + past) * tokens + padding_idx  # (B, L)
 
 

@@ -30,8 +30,8 @@ def is_recording() -> bool:
 
 
 @contextlib.contextmanager
-def recording(record: Record) -> Iterator[None]:
-    """Within the block, every tapped value is passed through `record(name, value)`."""
+def recording(record: Record | None) -> Iterator[None]:
+    """Within the block, every tapped value is passed through `record(name, value)`, or left alone with None."""
     token = _record.set(record)
     try:
         yield
@@ -55,11 +55,12 @@ class Node:
         try:
             return self._step(self.tree[name], name)
         except KeyError:
-            raise NameUnknownError(
-                f"the parameters have no {self.path}.{name}; here are {', '.join(self.tree)}"
-            ) from None
+            place = f"{self.path}.{name}" if self.path else name
+            raise NameUnknownError(f"the parameters have no {place}; here are {', '.join(self.tree)}") from None
 
     def __getitem__(self, index: int) -> Any:
+        if index >= len(self.tree):
+            raise NameUnknownError(f"the parameters have no {self.path}.{index}: {self.path} holds {len(self.tree)}")
         return self._step(self.tree[index], str(index))
 
     def __contains__(self, name: str) -> bool:
@@ -101,10 +102,21 @@ class Trace(Mapping[str, Array]):
         return "\n".join(rows)
 
 
-def trace(model: Any, *, edit: Mapping[str, Callable[[Array], Array]] | None = None, **inputs: Any) -> Trace:
+def trace(
+    model: Any,
+    input_ids: Any = None,
+    *,
+    edit: Mapping[str, Callable[[Array], Array]] | None = None,
+    **inputs: Any,
+) -> Trace:
     """Run the model and keep every named intermediate.
 
-    model: a `Model`; inputs: what it is called with.
+        t = trace(model, ids)                                                   # print(t) lists the names and shapes
+        t["encoder.layer.3.attention.self.probs"]                               # (B, H, L, S)
+        t.output.logits                                                         # what the model gave
+        trace(model, ids, edit={"encoder.layer.3.output": lambda x: 0 * x})     # the run goes on with zeros
+
+    model: a `Model`; input_ids, inputs: what it is called with.
     edit: functions by name, each given the value of that name and returning another of the same shape and dtype, with
     which the run goes on.
 
@@ -114,12 +126,20 @@ def trace(model: Any, *, edit: Mapping[str, Callable[[Array], Array]] | None = N
     Raises NameUnknownError for an edit of a name that the run does not have, InputError for an edit that changes a
     shape or dtype.
     """
-    edit, result, own_name = edit or {}, Trace(model, inputs), model.config.family.own_name
+    edit = edit or {}
+    if not (callable(model) and hasattr(model, "config")):
+        raise InputError(f"trace takes a Model, not {type(model).__name__}: minroberta.load(name) gives one")
+    if not (isinstance(edit, Mapping) and all(map(callable, edit.values()))):
+        raise InputError("edit is a dict from names to functions, such as {'encoder': lambda x: 2 * x}")
+    if input_ids is not None:
+        inputs["input_ids"] = input_ids
+    result, own_name = Trace(model, inputs), model.config.family.own_name
 
     def record(name: str, value: Array) -> Array:
         name = own_name(name)
         if name in edit:
-            value = _edited(name, value, edit[name])
+            with recording(None):  # an edit may run a model itself, as activation patching does
+                value = _edited(name, value, edit[name])
         result._values[name] = value
         return value
 
@@ -133,14 +153,12 @@ def trace(model: Any, *, edit: Mapping[str, Callable[[Array], Array]] | None = N
 
 def _edited(name: str, value: Array, function: Callable[[Array], Array]) -> Array:
     new = function(value)
-    if getattr(new, "shape", None) != value.shape or new.dtype != value.dtype:
-        raise InputError(
-            f"the edit of {name} made {getattr(new, 'dtype', type(new).__name__)} {getattr(new, 'shape', '')} of "
-            f"{value.dtype} {tuple(value.shape)}: an edit keeps dtype and shape"
-        )
+    made = f"{new.dtype} {tuple(new.shape)}" if hasattr(new, "shape") else type(new).__name__
+    if made != (wanted := f"{value.dtype} {tuple(value.shape)}"):
+        raise InputError(f"the edit of {name} made {made} of {wanted}: an edit keeps dtype and shape")
     return new
 
 
-def _no_value(name: str, names: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(name, names, n=3)
+def _no_value(name: Any, names: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(str(name), names, n=3)
     return f"this run has no value named {name!r}" + (f": perhaps {', '.join(close)}" if close else "")

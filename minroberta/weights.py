@@ -154,6 +154,18 @@ def load_arrays(arrays: Arrays, config: Config, head: str, *, missing: str, seed
     return result
 
 
+def check_names(params: Any, config: Config, head: str) -> None:
+    """Raise WeightsError where a tree lacks what the head takes; the encoder's pooler apart."""
+    if not isinstance(params, dict):
+        raise WeightsError(f"params is the tree of a model's weights, nested dicts, not {type(params).__name__}")
+    held = flat(params)
+    lacking = [name for name in shapes(config, head) if name not in held]
+    if head == "encoder":
+        lacking = [name for name in lacking if not name.startswith("pooler.")]
+    if lacking:
+        raise WeightsError(_lacking(lacking, shapes(config, head), config, head))
+
+
 def _untangle_lm_bias(names: dict[str, str], arrays: Arrays) -> None:
     """`lm_head.bias` and `lm_head.decoder.bias` are one parameter; the reference takes the second where both stand."""
     other = names.pop("lm_head.decoder.bias", None)
@@ -267,6 +279,8 @@ LARGEST_JSON = 50_000_000
 
 def read(path: Path) -> Arrays:
     """The arrays of a checkpoint: a directory, whole or in shards, or one weights file. Raises WeightsError."""
+    if path.suffix == ".json":
+        raise WeightsError(f"{path} holds no weights: give its directory, or a weights file beside it")
     if path.is_file():
         return safetensors.File(path)
     if (path / WHOLE).is_file():
@@ -323,7 +337,7 @@ def read_json(path: Path, error: type[Exception]) -> dict[str, Any]:
             raise error(f"{path} has {path.stat().st_size} bytes; at most {LARGEST_JSON} are read")
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as cause:
-        raise NotFoundError(f"there is no {path}") from cause
+        raise NotFoundError(f"there is no {path.name} in {path.parent.resolve()}") from cause
     except OSError as cause:
         raise error(f"{path} cannot be read: {cause.strerror}") from cause
     except (ValueError, RecursionError) as cause:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 FUNCTIONS = (
-    "arange", "asarray", "broadcast_to", "clip", "concatenate", "exp", "full", "log", "logaddexp", "maximum", "ones",
-    "sqrt", "take_along_axis", "tanh", "where", "zeros",
+    "arange", "asarray", "broadcast_to", "clip", "concatenate", "exp", "full", "log", "logaddexp", "maximum", "minimum",
+    "ones", "sqrt", "take_along_axis", "tanh", "where", "zeros",
 )  # fmt: skip
 DTYPES = ("float64", "float32", "float16", "dtype")
 METHODS = ("astype", "clip", "cumsum", "max", "mean", "reshape", "sum", "swapaxes")

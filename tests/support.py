@@ -139,7 +139,8 @@ def check(case: Case, dtype: str, call: Callable[..., Mapping[str, Any]]) -> Non
         values = dict(pair for name, value in outputs.items() for pair in flatten(name, value))
         names = {name for name in golden(case, "float64", step) if not name.startswith("module:")}
         assert names <= set(values), case.name
-        assert all(name.startswith("past_key_values") for name in set(values) - names), case.name
+        further = {name for name in values if step == len(case.steps) - 1 or not name.startswith("past_key_values")}
+        assert further <= names, case.name  # the golden files keep the cache of the last step alone
         for name in names:
             assert_golden(case, dtype, step, name, values[name])
         cache = outputs.get("past_key_values")

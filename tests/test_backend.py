@@ -70,6 +70,13 @@ def test_rowwise_computes_half_types_in_float32() -> None:
     np.testing.assert_array_equal(result, np.float16([[0.7071, 0.7071]]))
 
 
+@pytest.mark.parametrize("dtype", ["int16", "int64", "bool", "complex64", "longdouble"])
+def test_rowwise_is_for_floats(dtype: str) -> None:
+    """Whole numbers would give whole numbers."""
+    with pytest.raises(BackendError, match=r"scaled is for floating-point arrays, not \w+: give float32"):
+        scaled(np.ones((2, 3), dtype), by=2.0)
+
+
 def test_rowwise_leaves_its_input_alone() -> None:
     x = np.ones((200, 300), np.float32)
     scaled(x, by=2.0)

@@ -179,10 +179,25 @@ def test_a_number_of_labels_names_them() -> None:
 
 
 def test_names_of_labels_number_them_and_win() -> None:
-    given = config(id2label={"0": "no", "1": "maybe", "2": "yes"}, num_labels=7)
+    with pytest.warns(UserWarning, match="num_labels 7 gives way to the 3 of id2label"):
+        given = config(id2label={"0": "no", "1": "maybe", "2": "yes"}, num_labels=7)
     assert given.num_labels == 3
     assert given.id2label == {0: "no", 1: "maybe", 2: "yes"}
     assert given.label2id == {"no": 0, "maybe": 1, "yes": 2}
+
+
+def test_a_changed_field_changes_what_follows_from_it() -> None:
+    before = config(num_labels=3, finetuning_task="ner")
+    after = before.replace(num_labels=5)
+    assert (after.num_labels, after.id2label[4], after.label2id["LABEL_4"]) == (5, "LABEL_4", 4)
+    assert after.other == {"finetuning_task": "ner"}
+    named = before.replace(id2label={0: "O", 1: "PER"})
+    assert (named.num_labels, named.label2id) == (2, {"O": 0, "PER": 1})
+    xl = before.replace(model_type="xlm-roberta-xl")
+    assert (xl.norm_first, xl.embedding_norm, xl.hidden_size) == (True, False, before.hidden_size)
+    assert before.replace() == before
+    with raises(ConfigError, ValueError, "a configuration has no field hiden_size: it has model_type"):
+        before.replace(hiden_size=3)
 
 
 def test_label2id_is_kept_as_given() -> None:
@@ -447,7 +462,7 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with raises(NotFoundError, FileNotFoundError, f"there is no {tmp_path / 'config.json'}"):
+    with raises(NotFoundError, FileNotFoundError, f"there is no config.json in {tmp_path}"):
         read_config(tmp_path)
 
 
@@ -472,6 +487,7 @@ JSON = st.recursive(SCALARS, lambda x: st.lists(x, max_size=4) | st.dictionaries
 FIELDS = st.dictionaries(st.sampled_from([f.name for f in fields(Config)]), JSON, max_size=4)
 
 
+@pytest.mark.filterwarnings("ignore:num_labels .* gives way")
 @settings(max_examples=400, deadline=3000)  # a million labels take a while
 @given(FIELDS, st.booleans())
 def test_any_fields_give_a_config_or_an_error(changes: dict[str, Any], known: bool) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from support import CASE, CASES, Case, check, model_of
 
-from minroberta import BackendError, Cache, InputError, Model, forward, init
+from minroberta import BackendError, Cache, InputError, Model, forward, init, trace
+from minroberta.ops import create_position_ids_from_input_ids
 from minroberta.weights import flat, tree
 
 jax = pytest.importorskip("jax", reason="JAX is not installed: pip install 'minroberta[jax]'")
@@ -145,6 +146,42 @@ def test_no_value_of_half_types_is_lost_to_the_mask() -> None:
     case = CASE["mask/hidden_row/post"]
     outputs = model_of(case, "float16", jnp)(**case.steps[0])
     assert jnp.isfinite(outputs.last_hidden_state).all()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("with_ids", [True, False])
+def test_half_types_in_a_decoder_with_everything(dtype: str, with_ids: bool) -> None:
+    """A source that is masked throughout, a head mask, embeddings, labels: all finite, and only scores are wider."""
+    case = CASE["cross/head_mask/post"]
+    model = model_of(case, dtype, jnp)
+    inputs = {name: x for name, x in case.steps[0].items() if name.startswith("encoder_hidden") or name == "head_mask"}
+    inputs["encoder_attention_mask"] = np.zeros(inputs["encoder_hidden_states"].shape[:2])
+    ids = np.array([[7, 8, 9], [10, 11, 12]])
+    embeds = flat(model.params)["embeddings.word_embeddings.weight"][ids]
+    inputs |= {"input_ids": ids} if with_ids else {"inputs_embeds": embeds}
+    values = trace(model, **inputs, labels=ids)
+    assert all(jnp.isfinite(x).all() for x in values.values() if x.dtype.kind != "i")
+    wide = {name.rpartition(".")[2] for name, x in values.items() if x.dtype.kind != "i" and x.dtype != dtype}
+    assert wide == {"scores"}
+    exact = model_of(case, "float64")(**{**inputs, "labels": ids}).logits if with_ids else values["logits"]
+    assert np.abs(np.asarray(values["logits"], np.float64) - np.asarray(exact, np.float64)).max() < 0.5
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "int64"])
+def test_positions_do_not_wrap_in_ids_of_few_bits(dtype: str) -> None:
+    """JAX sums bytes to a byte: 300 tokens would be numbered from 44 again."""
+    ids = jnp.full((1, 300), 7, dtype=dtype)
+    for make in (create_position_ids_from_input_ids, jax.jit(create_position_ids_from_input_ids, static_argnums=1)):
+        np.testing.assert_array_equal(make(ids, 1), np.arange(2, 302)[None])
+
+
+def test_a_config_may_be_static() -> None:
+    case = CASE["family/roberta/masked_lm"]
+    model = model_of(case, "float64", jnp)
+    ids = jnp.asarray(case.steps[0]["input_ids"])
+    run = jax.jit(forward, static_argnames=("config", "head"))
+    outputs = run(model.params, config=model.config, head=model.head, input_ids=ids)
+    np.testing.assert_allclose(outputs["logits"], model(ids).logits, rtol=0, atol=1e-12)
 
 
 def test_float64_needs_x64() -> None:

@@ -1,12 +1,25 @@
 """Everything that a model can be called with wrongly has its sentence; everything right is taken in any form."""
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
 import pytest
 from support import TINY, raises, tiny
 
-from minroberta import Cache, InputError, Model, ModelOutput, init
+from minroberta import (
+    Cache,
+    Config,
+    ConfigError,
+    InputError,
+    Model,
+    ModelOutput,
+    NameUnknownError,
+    WeightsError,
+    forward,
+    init,
+)
 
 V, D, H, LAYERS, ROWS = 53, 30, 5, 2, 24  # of the tiny model; its sequences have up to 22 tokens
 LONGEST = ROWS - 2
@@ -44,8 +57,13 @@ def test_both_ids_and_embeddings() -> None:
 
 @pytest.mark.parametrize("ids", [[5, 9, 30], 5, [[[5, 9, 30]]], np.zeros((1, 2, 3, 4), int), []])
 def test_ids_of_a_wrong_shape(ids: Any) -> None:
-    with refused(f"input_ids has shape {np.shape(ids)}; head 'encoder' takes (B, L)", "a batch of one sequence"):
+    with refused(f"input_ids has shape {np.shape(ids)}; head 'encoder' takes (B, L)"):
         ENCODER(ids)
+
+
+def test_a_sequence_that_is_no_batch() -> None:
+    with refused("a batch of one sequence is [sequence]"):
+        ENCODER([5, 9, 30])
 
 
 @pytest.mark.parametrize("ids", [IDS, IDS[0], CHOICES[None]])
@@ -76,21 +94,28 @@ def test_no_embedding() -> None:
         ENCODER(inputs_embeds=np.ones((2, 0, D)))
 
 
-@pytest.mark.parametrize(("ids", "dtype"), [([[5.0, 9.0]], "float64"), ([[True, False]], "bool"), ([["a"]], "<U1")])
+@pytest.mark.parametrize(("ids", "dtype"), [([[5.0, 9.0]], "float64"), ([[True, False]], "bool")])
 def test_ids_that_are_no_whole_numbers(ids: Any, dtype: str) -> None:
     with refused(f"input_ids is {dtype}; ids are whole numbers: give an integer dtype"):
         ENCODER(ids)
 
 
-@pytest.mark.parametrize("ids", [[[5, None]], [[2**70]], {"input_ids": [[5]]}, object()])
+@pytest.mark.parametrize("ids", [[[5, None]], [[2**70]], object()])
 def test_ids_that_are_no_numbers(ids: Any) -> None:
     with refused("input_ids is object; ids are whole numbers"):
         ENCODER(ids)
 
 
+def test_ids_that_are_text_or_a_dict() -> None:
+    with refused("input_ids is text: call the model with its tokens, model(**model.tokenize(text))"):
+        ENCODER("hello")
+    with refused("input_ids is a dict: call the model with its items, model(**inputs)"):
+        ENCODER({"input_ids": [[5]]})
+
+
 @pytest.mark.parametrize("name", ["input_ids", "attention_mask", "token_type_ids", "inputs_embeds"])
 def test_rows_of_several_lengths(name: str) -> None:
-    with refused(f"{name} is no array of numbers"):
+    with refused(f"{name} has rows of several lengths: pad them to one, and mask the pads"):
         ENCODER(**{"input_ids": IDS, name: [[5, 9, 30], [5]]})
 
 
@@ -306,13 +331,19 @@ def test_a_memory_of_a_wrong_shape(shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("model", [ENCODER, DECODER], ids=["encoder", "decoder"])
 def test_a_memory_for_a_model_without_cross_attention(model: Model) -> None:
-    with refused("encoder_hidden_states is for decoders with cross-attention: this model has none"):
+    with refused("encoder_hidden_states is for decoders with cross-attention", "add_cross_attention is False"):
         model(IDS, encoder_hidden_states=MEMORY)
 
 
 def test_a_memory_for_choices() -> None:
     with refused("encoder_hidden_states is for decoders with cross-attention"):
         tiny("multiple_choice", is_decoder=True, add_cross_attention=True)(CHOICES, encoder_hidden_states=MEMORY)
+
+
+@pytest.mark.parametrize("head", ["sequence_classification", "token_classification", "question_answering"])
+def test_a_memory_for_a_head_that_the_reference_gives_none(head: str) -> None:
+    with refused("encoder_hidden_states is for decoders", "and the heads encoder, causal_lm, masked_lm"):
+        tiny(head, is_decoder=True, add_cross_attention=True)(IDS, encoder_hidden_states=MEMORY)
 
 
 def test_a_memorys_mask_alone() -> None:
@@ -360,7 +391,7 @@ def test_a_past_of_other_layers(layers: int) -> None:
 def test_a_past_of_another_batch() -> None:
     with refused("past_key_values has shape (2, 5, 4, 6) in layer 0; (1, 5, 4, 6) is wanted"):
         DECODER(NEXT[:1], past_key_values=PAST)
-    with refused("past_key_values counts the tokens of 2 rows; 1 are given"):
+    with refused("past_key_values has tokens of shape (2, 1); (1, 1) is wanted"):
         DECODER(NEXT[:1], past_key_values=Cache([[x[:1] for x in layer] for layer in PAST], PAST.tokens))
 
 
@@ -511,12 +542,12 @@ def test_a_choice_that_is_none_of_them() -> None:
 
 
 def test_labels_for_an_encoder() -> None:
-    with refused("labels; head 'encoder' has no loss"):
+    with refused("head 'encoder' has no loss: leave labels out, or load another head"):
         ENCODER(IDS, labels=IDS)
 
 
 def test_labels_for_a_span() -> None:
-    with refused("labels; head 'question_answering' takes start_positions and end_positions"):
+    with refused("head 'question_answering' takes no labels: give start_positions and end_positions"):
         tiny("question_answering")(IDS, labels=[0, 1])
 
 
@@ -545,7 +576,7 @@ def test_a_span_of_fractions() -> None:
 @pytest.mark.parametrize("name", ["start_positions", "end_positions"])
 def test_a_span_for_another_head(head: str, name: str) -> None:
     model = tiny(head)
-    with refused(f"{name}; it is for head 'question_answering', not '{head}'"):
+    with refused(f"{name} is for head 'question_answering', not '{head}'"):
         model(ids_for(model), **{name: [0, 1]})
 
 
@@ -686,3 +717,122 @@ def test_a_cache_is_a_tuple_of_tuples() -> None:
     assert [[x.shape for x in layer] for layer in past] == [[(2, H, 4, D // H)] * 2] * LAYERS
     assert past.tokens.tolist() == [[4], [4]]
     assert [len(layer) for layer in CROSS_PAST] == [4] * LAYERS
+
+
+# --- forward, which is given arrays ---------------------------------------------------------------------------------
+
+
+def test_forward_takes_arrays() -> None:
+    with refused("input_ids is a list; forward takes arrays, and Model lists too"):
+        forward(ENCODER.params, ENCODER.config, input_ids=[[5, 9]])
+
+
+def test_forward_of_an_unknown_head() -> None:
+    with raises(NameUnknownError, KeyError, "there is no head 'foo': give one of encoder"):
+        forward(ENCODER.params, ENCODER.config, "foo", input_ids=IDS)
+
+
+def test_no_choice() -> None:
+    with refused("input of 0 choices; at least one is wanted"):
+        tiny("multiple_choice")(np.zeros((2, 0, 4), int))
+
+
+def test_xl_s_token_loss_reads_a_mask_of_two_axes() -> None:
+    model = tiny("token_classification", model_type="xlm-roberta-xl")
+    mask, labels = np.ones((2, 4, 4)), np.zeros((2, 4), int)
+    assert model(IDS, attention_mask=mask).logits.shape == (2, 4, 2)
+    with refused("attention_mask has shape (2, 4, 4); (2, 4) is wanted: the loss reads it"):
+        model(IDS, attention_mask=mask, labels=labels)
+
+
+@pytest.mark.parametrize("tokens", [[[1.5], [2.0]], [[-1], [2]]])
+def test_a_cache_that_counts_strangely(tokens: Any) -> None:
+    with refused("past_key_values counts", "whole numbers of at least 0 are wanted"):
+        DECODER(NEXT, past_key_values=Cache(PAST, np.array(tokens)))
+
+
+def test_several_classes_are_from_0_to_1() -> None:
+    model = tiny("sequence_classification", num_labels=3, problem_type="multi_label_classification")
+    for value in (2, -100):
+        with refused("labels hold", "several classes at once are from 0 to 1"):
+            model(IDS, labels=np.full((2, 3), value))
+
+
+def test_a_tensor_that_cannot_leave() -> None:
+    class Tensor:
+        def __array__(self, *_: Any, **__: Any) -> Any:
+            raise RuntimeError("call detach() first")
+
+    with refused("input_ids is no array of numbers: call detach() first"):
+        ENCODER(Tensor())
+
+
+# --- models ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_takes_a_config() -> None:
+    with raises(ConfigError, ValueError, "a model takes a Config, not dict: see Config.from_dict"):
+        Model({"model_type": "roberta"}, ENCODER.params)  # type: ignore[arg-type]
+
+
+def test_a_model_takes_a_tree_with_its_head() -> None:
+    with raises(WeightsError, ValueError, "lack 5 of the", "lm_head.dense.weight"):
+        Model(ENCODER.config, ENCODER.params, "masked_lm")
+    with raises(WeightsError, ValueError, "params is the tree of a model's weights"):
+        Model(ENCODER.config, [1])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("config", [["a"], 3, None])
+def test_what_is_no_configuration(config: Any) -> None:
+    with raises(ConfigError, ValueError, "a configuration is a Config, a dict, a path or a name, not"):
+        init(config)
+
+
+def test_a_misspelt_field_is_refused_where_it_is_typed() -> None:
+    """A file may hold any field."""
+    with raises(ConfigError, ValueError, "no field 'num_hiden_layers': perhaps num_hidden_layers"):
+        init({"model_type": "roberta", "num_hiden_layers": 3})
+    assert Config.from_dict({"model_type": "roberta", "num_hiden_layers": 3}).num_hidden_layers == 12
+
+
+def test_a_causal_head_on_no_decoder_is_said() -> None:
+    with pytest.warns(UserWarning, match="head 'causal_lm' in a model that is no decoder sees both ways"):
+        init(TINY, head="causal_lm")
+
+
+def test_writing_to_an_output_keeps_attribute_and_item_in_step() -> None:
+    output = ENCODER(IDS)
+    output.last_hidden_state = 3
+    assert output["last_hidden_state"] == output[0] == 3
+
+
+def test_an_output_that_is_not_there_by_name() -> None:
+    with raises(NameUnknownError, KeyError, "this output has no logits; it has last_hidden_state, pooler_output"):
+        ENCODER(IDS)["logits"]
+
+
+def test_an_output_shows_shapes() -> None:
+    lines = repr(ENCODER(IDS, output_hidden_states=True)).splitlines()
+    assert lines[0].split() == ["last_hidden_state", "float64", "(2,", "4,", "30)"]
+    assert lines[2].split() == ["hidden_states", "3", "of", "float64", "(2,", "4,", "30)"]
+    assert "past_key_values    2 of 2 of float64" in repr(DECODER(IDS))
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_outputs_and_caches_can_be_copied(copied: Any) -> None:
+    output = DECODER(IDS)
+    again = copied(output)
+    np.testing.assert_array_equal(again.logits, output.logits)
+    np.testing.assert_array_equal(copied(PAST).tokens, PAST.tokens)
+    np.testing.assert_array_equal(again.past_key_values.tokens, output.past_key_values.tokens)
+    logits = DECODER(NEXT, past_key_values=PAST).logits
+    np.testing.assert_array_equal(DECODER(NEXT, past_key_values=copied(PAST)).logits, logits)
+
+
+def test_outputs_are_in_hugging_face_s_order() -> None:
+    asked = {"output_attentions": True, "output_hidden_states": True}
+    output = CROSS(IDS, encoder_hidden_states=MEMORY, **asked)
+    rest = ["hidden_states", "attentions", "cross_attentions"]
+    assert list(output) == ["logits", "past_key_values", *rest]
+    bare = tiny("encoder", is_decoder=True, add_cross_attention=True)(IDS, encoder_hidden_states=MEMORY, **asked)
+    assert list(bare) == ["last_hidden_state", "pooler_output", "hidden_states", "past_key_values", *rest[1:]]

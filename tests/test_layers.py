@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from support import TINY, tiny
 
-from minroberta import Cache, Config, InputError, Model
+from minroberta import Cache, Config, InputError, Model, forward
 from minroberta.weights import flat, tree
 
 NORMS = ("roberta", "roberta-prelayernorm", "xlm-roberta-xl")
@@ -170,7 +170,9 @@ def test_when_a_cache_is_kept() -> None:
     assert decoder([[7]], use_cache=False).past_key_values is None
     assert decoder([[7, 8]], labels=[[7, 8]]).past_key_values is None
     assert tiny("causal_lm", is_decoder=True, use_cache=False)([[7]]).past_key_values is None
-    assert tiny("encoder")([[7]], use_cache=True).past_key_values is None
+    assert tiny("masked_lm", is_decoder=True)([[7]], use_cache=True).past_key_values is None
+    with pytest.raises(InputError, match="use_cache=True, but this model is no decoder"):
+        tiny("encoder")([[7]], use_cache=True)
 
 
 # --- attention ------------------------------------------------------------------------------------------------------
@@ -248,11 +250,18 @@ def test_a_chunk_must_divide_the_length(length: int, size: int) -> None:
 
 
 def test_the_norm_order_is_one_field() -> None:
-    """Without its last norm, a pre-LN model with post-LN's field is a post-LN model, and the other way round."""
-    config = tiny().config
-    flipped = Config.from_dict({**TINY, "norm_first": True})
-    a, b = Model(config, tiny().params), Model(flipped, tiny().params)
-    assert np.abs(a([[7, 8]]).last_hidden_state - b([[7, 8]]).last_hidden_state).max() > 0.1
+    """A pre-LN model without its last norm and with post-LN's field is a post-LN model, and the other way round."""
+    post, pre, ids = tiny("token_classification"), tiny("token_classification", model_type=NORMS[1]), np.array([[7, 8]])
+
+    def states(params: Any, config: Config) -> np.ndarray:
+        return forward(params, config, "token_classification", input_ids=ids, output_hidden_states=True)[
+            "hidden_states"
+        ]
+
+    as_post = {name: node for name, node in pre.params.items() if name != "LayerNorm"}
+    assert_close(states(as_post, pre.config.replace(norm_first=False)), states(as_post, post.config))
+    assert_close(states(post.params, post.config.replace(norm_first=True)), states(post.params, pre.config))
+    assert np.abs(states(post.params, pre.config)[-1] - states(post.params, post.config)[-1]).max() > 0.1
 
 
 def test_the_last_norm_and_the_hidden_states() -> None:

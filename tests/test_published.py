@@ -30,13 +30,12 @@ TEI = "huggingface/text-embeddings-inference: test_bert__emotions_batch.snap"  #
 @functools.lru_cache(maxsize=1)  # rows of one model stand together
 def model_of(name: str, head: str, dtype: str = "float32") -> Model:
     try:
-        model = minroberta.load(name, head=head, dtype=dtype)
+        # the published causal models are decoders, whatever the checkpoint says
+        model = minroberta.load(name, head=head, dtype=dtype, config={"is_decoder": head == "causal_lm"})
     except NotFoundError as error:
         if "no safetensors" in str(error):
             pytest.skip(f"the hub has {name} in other formats only")
         raise
-    if head == "causal_lm":  # the published ones are decoders, whatever the checkpoint says
-        model = Model(dataclasses.replace(model.config, is_decoder=True), model.params, head, model.tokenizer)
     return model
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from support import TINY, tiny
 
-from minroberta import InputError, NameUnknownError, trace
+from minroberta import InputError, NameUnknownError, ops, trace
 from minroberta.trace import Node, tap
+from minroberta.weights import flat
 
 IDS = [[0, 7, 8, 2]]
 ATTENTION = ["self.query", "self.key", "self.value", "self.scores", "self.probs", "self", "output.dense"]
@@ -118,6 +119,46 @@ def test_an_edit_of_an_unknown_name_says_what_is_near() -> None:
 def test_an_edit_keeps_shape_and_dtype(function: Any) -> None:
     with pytest.raises(InputError, match="the edit of encoder made"):
         trace(tiny(), edit={"encoder": function}, input_ids=IDS)
+
+
+def test_an_edit_may_run_a_model() -> None:
+    """Activation patching in one line; the inner run is not recorded, nor edited."""
+    model, name = tiny(), "encoder.layer.0.output"
+    patched = trace(
+        model, IDS, edit={name: lambda _: model([[0, 9, 8, 2]], output_hidden_states=True).hidden_states[1]}
+    )
+    other = trace(model, [[0, 9, 8, 2]])
+    np.testing.assert_array_equal(patched["encoder"], other["encoder"])
+    assert np.abs(patched["embeddings"] - other["embeddings"]).max() > 0.1
+
+
+@pytest.mark.parametrize("edit", [{"encoder": np.ones(3)}, [1], lambda x: x])
+def test_edits_are_functions_by_name(edit: Any) -> None:
+    with pytest.raises(InputError, match="edit is a dict from names to functions"):
+        trace(tiny(), IDS, edit=edit)
+
+
+def test_what_is_no_model() -> None:
+    with pytest.raises(InputError, match=r"trace takes a Model, not str: minroberta\.load\(name\) gives one"):
+        trace("roberta-base", IDS)
+
+
+def test_values_without_a_module_of_their_own() -> None:
+    """What no hook of the reference shows, by what follows from it."""
+    model = tiny("masked_lm")
+    t = trace(model, IDS)
+    layer, weights = "encoder.layer.1", flat(model.params)
+    norm = {name: weights[f"{layer}.output.LayerNorm.{name}"] for name in ("weight", "bias")}
+    total = t[f"{layer}.output.dense"] + t[f"{layer}.attention"]
+    words, types, places = (t[f"embeddings.{name}_embeddings"] for name in ("word", "token_type", "position"))
+    np.testing.assert_array_equal(t[f"{layer}.output.sum"], total)
+    np.testing.assert_array_equal(t[f"{layer}.output"], ops.layer_norm(total, **norm, eps=1e-5))
+    np.testing.assert_array_equal(t[f"{layer}.attention.self.probs"], ops.softmax(t[f"{layer}.attention.self.scores"]))
+    np.testing.assert_array_equal(t["lm_head.gelu"], ops.gelu(t["lm_head.dense"]))
+    np.testing.assert_array_equal(t["embeddings.sum"], words + types + places)
+    np.testing.assert_array_equal(t["embeddings.position_ids"], [[2, 3, 4, 5]])
+    classified = trace(tiny("sequence_classification"), IDS)
+    np.testing.assert_array_equal(classified["classifier.tanh"], np.tanh(classified["classifier.dense"]))
 
 
 def test_an_unknown_name_is_a_key_error() -> None:

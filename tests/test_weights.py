@@ -31,6 +31,8 @@ from minroberta import (
 from minroberta.config import BODY, FAMILIES, HEADS, PRESETS
 from minroberta.weights import INDEX, WHOLE, flat, shapes, tree
 
+pytestmark = pytest.mark.filterwarnings("ignore:head 'causal_lm' in a model that is no decoder")
+
 Arrays = dict[str, np.ndarray]
 
 IDS = [[5, 9, 30, 1], [7, 8, 9, 10]]
@@ -280,6 +282,17 @@ def test_what_a_file_has_of_a_head_is_kept(tmp_path: Path) -> None:
 def test_nothing_is_drawn_for_an_encoder_without_a_pooler(tmp_path: Path) -> None:
     directory = checkpoint(tmp_path, named(arrays_of("masked_lm")))
     assert load(directory, head="encoder", missing="init")(IDS).pooler_output is None
+
+
+def test_fields_over_the_checkpoint_s_own(tmp_path: Path) -> None:
+    directory = checkpoint(tmp_path, named(arrays_of("masked_lm")))
+    model = load(directory, head="sequence_classification", missing="init", config={"num_labels": 5})
+    assert model(IDS).logits.shape == (2, 5)
+    assert model.config.id2label[4] == "LABEL_4"
+    decoder = load(directory, head="causal_lm", config={"is_decoder": True})
+    assert decoder(IDS).past_key_values is not None
+    with raises(ConfigError, ValueError, "a configuration has no field num_label"):
+        load(directory, config={"num_label": 5})
 
 
 def test_half_a_pooler_is_no_missing_head(tmp_path: Path) -> None:
@@ -618,13 +631,13 @@ def test_a_directory_with_weights_of_another_name(tmp_path: Path) -> None:
 def test_no_config(tmp_path: Path) -> None:
     (checkpoint(tmp_path, arrays_of()) / "config.json").unlink()
     for path in (tmp_path, tmp_path / WHOLE):
-        with raises(NotFoundError, FileNotFoundError, f"there is no {tmp_path / 'config.json'}"):
+        with raises(NotFoundError, FileNotFoundError, f"there is no config.json in {tmp_path}"):
             load(path)
 
 
 def test_a_file_that_is_no_weights(tmp_path: Path) -> None:
     write_config(tmp_path)
-    with raises(WeightsError, ValueError, "config.json", "is no whole safetensors file"):
+    with raises(WeightsError, ValueError, "config.json holds no weights: give its directory"):
         load(tmp_path / "config.json")
 
 
