@@ -81,9 +81,10 @@ def _fetch(
         ) from error
     except errors.LocalEntryNotFoundError as error:
         why = f" ({_line(error.__cause__)})" if error.__cause__ else ""
+        short = "" if "/" in repository else f". Short names known here: {', '.join(HUB_NAMES)}"
         raise DownloadError(
             f"{repository} is no path, nor is all of it in the hub's cache on this machine, and the hub could not be "
-            f"asked{why}: go online, or give the path of a directory. Short names known here: {', '.join(HUB_NAMES)}"
+            f"asked{why}: go online, or give the path of a directory{short}"
         ) from error
     except Exception as error:  # the client's own errors are those of whichever HTTP library its version uses
         status = getattr(getattr(error, "response", None), "status_code", None)

@@ -90,7 +90,7 @@ def embeddings(
 
     Devlin et al. 2019, section 3 and figure 2. Relative positions enter in the attention, and add nothing here.
     """
-    x = embed(input_ids, p.word_embeddings) if inputs_embeds is None else computable(inputs_embeds)
+    x = embed(input_ids, p.word_embeddings) if inputs_embeds is None else inputs_embeds
     if token_type_ids is None:
         token_type_ids = namespace(x).zeros(x.shape[:2], dtype=int)  # (B, L)
     x = x + embed(token_type_ids, p.token_type_embeddings)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from support import TINY, tiny
 
 from minroberta import Cache, Config, InputError, Model, forward
+from minroberta.trace import recording
 from minroberta.weights import flat, tree
 
 NORMS = ("roberta", "roberta-prelayernorm", "xlm-roberta-xl")
@@ -285,6 +286,25 @@ def test_dtype_in_is_dtype_out(norm: str, stored: str, made: str) -> None:
         model = tiny(head, stored, model_type=norm, position_embedding_type="relative_key_query")
         values = trace(model, input_ids=[[7, 8, 9]], attention_mask=[[1, 1, 0]], head_mask=np.ones(5))
         assert {str(array.dtype) for array in values.values() if array.dtype.kind == "f"} == {made}
+
+
+def test_forward_computes_in_one_type() -> None:
+    """On NumPy half types are widened before any product, and whole numbers of a head mask do not widen floats."""
+    model = tiny("causal_lm", "float16", is_decoder=True, add_cross_attention=True)
+    random = np.random.RandomState(0)
+    states, memory = (random.standard_normal((1, 3, TINY["hidden_size"])).astype(np.float16) for _ in range(2))
+
+    def run(dtype: str, head_mask: np.ndarray) -> np.ndarray:
+        inputs = {"inputs_embeds": states.astype(dtype), "encoder_hidden_states": memory.astype(dtype)}
+        return forward(model.params, model.config, model.head, **inputs, head_mask=head_mask)["logits"]
+
+    narrow, wide = run("float16", np.ones(5, int)), run("float32", np.ones(5, np.float32))
+    assert narrow.dtype == wide.dtype == np.float32
+    np.testing.assert_array_equal(narrow, wide)
+    traced: dict[str, np.dtype] = {}
+    with recording(lambda name, value: traced.setdefault(name, value.dtype) and value):
+        run("float16", np.ones(5, int))
+    assert set(traced.values()) == {np.dtype("float32"), np.dtype("int64")}
 
 
 def test_float16_is_near_float32() -> None:
