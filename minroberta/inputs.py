@@ -19,7 +19,7 @@ IDS = ("input_ids", "token_type_ids", "position_ids", "start_positions", "end_po
 NUMBERS = ("attention_mask", "head_mask", "inputs_embeds", "encoder_hidden_states", "encoder_attention_mask")
 WITH_CACHE = ("encoder", "causal_lm")
 WITH_MEMORY = (*WITH_CACHE, "masked_lm")
-LARGEST = 2**63 - 1
+LARGEST_INTEGER = 2**63 - 1
 TOKEN_LABELS = ("masked_lm", "causal_lm", "token_classification")
 
 Inputs = Mapping[str, Any]
@@ -63,10 +63,8 @@ def _rows(config: Config, head: str, inputs: Inputs) -> tuple[int, ...]:
     wanted = rows + (")" if name == "input_ids" else f", {config.hidden_size})")
     shape = tuple(inputs[name].shape)
     if len(shape) != wanted.count(",") + 1 or (name == "inputs_embeds" and shape[-1] != config.hidden_size):
-        raise InputError(
-            f"{name} has shape {shape}; head {head!r} takes {wanted}"
-            + ("" if len(shape) >= wanted.count(",") + 1 else ": a batch of one sequence is [sequence]")
-        )
+        hint = ": a batch of one sequence is [sequence]" if len(shape) <= wanted.count(",") else ""
+        raise InputError(f"{name} has shape {shape}; head {head!r} takes {wanted}{hint}")
     shape = shape[: rows.count(",") + 1]
     if 0 in shape[1:]:
         what = "tokens" if not shape[-1] else "choices"
@@ -174,11 +172,11 @@ def _check_label_shapes(config: Config, head: str, inputs: Inputs, rows: tuple[i
         _check_shape(inputs, "labels", (B,))
     elif problem_type(config, labels.dtype.kind in "iu") == "single_label_classification":
         _check_shape(inputs, "labels", (B,), (B, 1), hint=": one class each; for several give floats (B, N)")
+    elif N == 1:
+        _check_shape(inputs, "labels", (B, 1), (B,))
     else:
-        hint = (
-            "" if N == 1 else ": floats are several classes, or numbers, at once; for one class each give integers (B,)"
-        )
-        _check_shape(inputs, "labels", (B, N), *([(B,)] if N == 1 else []), hint=hint)
+        hint = ": floats are several classes, or numbers, at once; for one class each give integers (B,)"
+        _check_shape(inputs, "labels", (B, N), hint=hint)
 
 
 # --- values ---------------------------------------------------------------------------------------------------------
@@ -283,6 +281,6 @@ def as_array(name: str, values: Any) -> numpy.ndarray:
         raise InputError(f"{name} is {array.dtype}; numbers are wanted")
     if name == "labels" and kind == "b":
         raise InputError("labels are bool; give integers for classes, floats for several classes at once")
-    if kind == "u" and array.size and array.max() > LARGEST:
-        raise InputError(f"{name} holds {array.max()}; whole numbers up to {LARGEST} are wanted")
+    if kind == "u" and array.size and array.max() > LARGEST_INTEGER:
+        raise InputError(f"{name} holds {array.max()}; whole numbers up to {LARGEST_INTEGER} are wanted")
     return array.astype(numpy.int64, copy=False) if kind in "iu" else array

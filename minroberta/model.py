@@ -387,6 +387,8 @@ def load(
     if missing not in ("error", "init"):
         raise NameUnknownError(f'missing is "error" or "init", not {missing!r}')
     _check_choices(head, seed)
+    if not isinstance(config, Mapping | None):
+        raise ConfigError(f"config is a dict of fields to replace, not {type(config).__name__}")
     path = hub.locate(name, revision=revision, local_files_only=local_files_only, token=token)
     directory = path.parent if path.is_file() else path
     settings = read_config(directory).replace(**(config or {}))
@@ -436,11 +438,11 @@ def _as_config(config: Config | Mapping[str, Any] | str | Path) -> Config:
 
 
 def _refuse_misspelt(values: Mapping[str, Any]) -> None:
-    """A file may hold any field, but one that somebody types is meant."""
+    """A file may hold any field, but one that somebody types is meant. (`sep_token_id` is no `pad_token_id`.)"""
     known = [f.name for f in dataclasses.fields(Config)]
     for name in values.keys() - set(known):
-        close = difflib.get_close_matches(str(name), known, n=1)
-        if close:
+        close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.9)
+        if close and not str(name).startswith("_"):
             raise ConfigError(f"the configuration has no field {name!r}: perhaps {close[0]}")
 
 

@@ -19,6 +19,7 @@ from minroberta import (
     WeightsError,
     forward,
     init,
+    load,
 )
 
 V, D, H, LAYERS, ROWS = 53, 30, 5, 2, 24  # of the tiny model; its sequences have up to 22 tokens
@@ -793,6 +794,12 @@ def test_a_misspelt_field_is_refused_where_it_is_typed() -> None:
     with raises(ConfigError, ValueError, "no field 'num_hiden_layers': perhaps num_hidden_layers"):
         init({"model_type": "roberta", "num_hiden_layers": 3})
     assert Config.from_dict({"model_type": "roberta", "num_hiden_layers": 3}).num_hidden_layers == 12
+    init({**TINY, "sep_token_id": 2, "_num_labels": 2, "mask_token_id": 4, "output_past": True})
+
+
+def test_fields_to_replace_are_a_dict() -> None:
+    with raises(ConfigError, ValueError, "config is a dict of fields to replace, not list"):
+        load("anything", config=["num_labels"])  # type: ignore[arg-type]
 
 
 def test_a_causal_head_on_no_decoder_is_said() -> None:
