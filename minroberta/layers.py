@@ -290,7 +290,7 @@ def encoder(
     hidden_states: bool,
 ) -> Body:
     """The layers one after the other. x: (B, L, D), the embeddings."""
-    states, probs, cross_probs, caches = [x], [], [], []
+    states, probs, cross_probs, caches = [x] if hidden_states else [], [], [], []
     for index in range(config.num_hidden_layers):
         layer = encoder_layer(x, p.layer[index], config, inputs.of_layer(index))
         x = layer.x
@@ -303,7 +303,7 @@ def encoder(
             caches.append(layer.cache)
     if "LayerNorm" in p:  # XLM-Roberta-XL's last hidden state is behind the last norm
         x = norm(x, p.LayerNorm, config)
-        states[-1] = x
+        states[-1:] = [x] if hidden_states else []
     return Body(
         tap(p.path, x),
         tuple(states) if hidden_states else None,
