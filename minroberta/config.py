@@ -278,13 +278,13 @@ class Config:
 
     def replace(self, **changes: Any) -> "Config":
         """The configuration with other fields; what followed from a changed one follows anew. Raises ConfigError."""
-        names = [f.name for f in fields(self)]
+        names = [f.name for f in fields(self) if f.name != "other"]
         for name in changes.keys() - set(names):
             raise ConfigError(f"a configuration has no field {name}: it has {', '.join(names)}")
         values = self.to_dict()
-        if "num_labels" in changes:
-            del values["id2label"]
-        if {"num_labels", "id2label"} & changes.keys():
+        if changes.get("num_labels", self.num_labels) != self.num_labels:
+            del values["id2label"], values["label2id"]
+        elif "id2label" in changes:
             del values["label2id"]
         return Config.from_dict({**values, **changes})
 

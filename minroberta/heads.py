@@ -81,7 +81,7 @@ def _classification_loss(logits: Array, labels: Array, config: Config) -> Array:
         case "single_label_classification":
             return ops.cross_entropy(logits, labels.reshape(-1))
         case _:
-            return ops.binary_cross_entropy(logits, labels)
+            return ops.binary_cross_entropy(logits, labels.reshape(logits.shape))
 
 
 def problem_type(config: Config, integer_labels: bool) -> str:

@@ -124,7 +124,8 @@ def _is_sequence(value: Any) -> bool:
 
 
 def _is_states(value: Any) -> bool:
-    return getattr(value, "ndim", 0) == 4 and is_float(value.dtype)
+    """Whether it has four axes and, where its library has NumPy's dtypes, is of floats."""
+    return getattr(value, "ndim", 0) == 4 and (not hasattr(value.dtype, "kind") or is_float(value.dtype))
 
 
 def _check_cache_shapes(config: Config, past: Sequence[Any], B: int, inputs: Inputs) -> None:

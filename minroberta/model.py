@@ -84,9 +84,13 @@ def forward(
         sequence = {name: x.reshape(-1, *x.shape[2:]) for name, x in sequence.items()}  # (B, C, L) -> (B·C, L)
     if head == "token_classification":
         answers["attention_mask"] = attention_mask
-    if use_cache and not config.is_decoder:
-        raise InputError("use_cache=True, but this model is no decoder: is_decoder=True in the configuration makes one")
-    if labels is not None or not (config.is_decoder and head in WITH_CACHE):
+    caching = config.is_decoder and head in WITH_CACHE
+    if use_cache and not caching:
+        raise InputError(
+            f"use_cache=True, but head {head!r} with is_decoder={config.is_decoder} keeps no cache: "
+            f"decoders with the heads {', '.join(WITH_CACHE)} do"
+        )
+    if labels is not None or not caching:
         use_cache = False
     p = Node(params)
     made = body(
@@ -147,7 +151,9 @@ class ModelOutput(dict[Any, Any]):
         raise AttributeError(f"a model's output has no {name}; it has {', '.join(ModelOutput.__annotations__)}")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        self[name] = value
+        if name not in ModelOutput.__annotations__:
+            raise AttributeError(f"a model's output has no {name}; it has {', '.join(ModelOutput.__annotations__)}")
+        self.pop(name, None) if value is None else self.update({name: value})
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, str) and key not in self:
@@ -165,8 +171,8 @@ class ModelOutput(dict[Any, Any]):
 def _summary(value: Any) -> str:
     """Dtype and shape of an array; how many of them there are in a tuple."""
     if isinstance(value, tuple):
-        return f"{len(value)} of {_summary(value[0])}"
-    return f"{value.dtype} {tuple(value.shape)}"
+        return f"{len(value)} of {_summary(value[0]) if value else 'nothing'}"
+    return f"{value.dtype} {tuple(value.shape)}" if hasattr(value, "dtype") else repr(value)
 
 
 # --- the model ------------------------------------------------------------------------------------------------------
@@ -327,7 +333,7 @@ class Model:
 def _check_choices(head: str | None, seed: int) -> None:
     if head is not None and (not isinstance(head, str) or head not in HEADS):
         raise NameUnknownError(f"there is no head {head!r}: give one of {', '.join(HEADS)}")
-    if not isinstance(seed, int) or seed < 0:
+    if not isinstance(seed, int | numpy.integer) or seed < 0:
         raise InputError(f"seed is a whole number of at least 0, not {seed!r}")
 
 
@@ -380,15 +386,16 @@ def load(
     check: look for NaN and infinite weights, and for tied ones that differ; reads the whole file.
     config: fields that replace the checkpoint's own, such as {"num_labels": 5} or {"is_decoder": True}.
 
-    Raises NotFoundError, DownloadError, ConfigError, WeightsError, TokenizerError, BackendError, NameUnknownError.
+    Raises NotFoundError, DownloadError, ConfigError, WeightsError, TokenizerError, BackendError, NameUnknownError, and
+    InputError for a seed that is none.
     """
     if name is None:
         raise NotFoundError("no model comes with the package yet: give a directory or a name such as 'roberta-base'")
     if missing not in ("error", "init"):
         raise NameUnknownError(f'missing is "error" or "init", not {missing!r}')
     _check_choices(head, seed)
-    if not isinstance(config, Mapping | None):
-        raise ConfigError(f"config is a dict of fields to replace, not {type(config).__name__}")
+    if not (config is None or (isinstance(config, Mapping) and all(isinstance(name, str) for name in config))):
+        raise ConfigError(f"config is a dict of fields to replace, by their names, not {config!r}")
     path = hub.locate(name, revision=revision, local_files_only=local_files_only, token=token)
     directory = path.parent if path.is_file() else path
     settings = read_config(directory).replace(**(config or {}))
@@ -413,7 +420,7 @@ def init(
     names, whose configurations are known here. head: as for `load`: by default what `architectures` names, which is
     masked_lm for `roberta-base`, and the bare encoder for a dict that names none. The same seed gives the same weights.
 
-    Raises ConfigError, NotFoundError, BackendError, NameUnknownError.
+    Raises ConfigError, NotFoundError, BackendError, NameUnknownError, and InputError for a seed that is none.
     """
     _check_choices(head, seed)
     config = _as_config(config_or_name)
@@ -442,7 +449,7 @@ def _refuse_misspelt(values: Mapping[str, Any]) -> None:
     known = [f.name for f in dataclasses.fields(Config)]
     for name in values.keys() - set(known):
         close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.9)
-        if close and not str(name).startswith("_"):
+        if close and not (str(name).startswith("_") or str(name).endswith("_ids")):
             raise ConfigError(f"the configuration has no field {name!r}: perhaps {close[0]}")
 
 

@@ -106,7 +106,10 @@ def softplus(x: Array) -> Array:
 
 
 def sigmoid(x: Array) -> Array:
-    """1 / (1 + exp -x). Below -80 it stands still at 1.8e-35, so that nothing overflows, in a gradient either."""
+    """1 / (1 + exp -x). Below -80 it stays at 1.8e-35, so that nothing overflows, in a gradient either.
+
+    For x·σ(x) that makes less than 1e-7 down to x = -5e27.
+    """
     xp = namespace(x)
     return 1 / (1 + xp.exp(xp.minimum(-x, 80.0)))
 

@@ -93,8 +93,9 @@ class Tokenizer:
             raise TokenizerError(f"ids are whole numbers, (L,) or (B, L), not {array.dtype} of {array.ndim} dimensions")
         if array.size and not 0 <= array.min() <= array.max() < 2**32:
             raise TokenizerError(f"ids are from 0 up, not {array.min()} to {array.max()}")
-        if array.size and array.max() >= (count := self.library.get_vocab_size()):
-            raise TokenizerError(f"ids hold {array.max()}; this tokenizer has {count} tokens: 0 to {count - 1}")
+        if array.size and self.library.id_to_token(int(array.max())) is None:
+            count = self.library.get_vocab_size()
+            raise TokenizerError(f"ids hold {array.max()}, which is none of this tokenizer's {count} tokens")
         if array.ndim == 1:
             return self.library.decode(array.tolist(), skip_special_tokens)
         return self.library.decode_batch(array.tolist(), skip_special_tokens)

@@ -181,7 +181,8 @@ def _lacking(lacking: list[str], wanted: Arrays, config: Config, head: str) -> s
     text = f"the weights lack {len(lacking)} of the {len(wanted)} that head {head!r} takes: {', '.join(lacking[:10])}"
     if len(lacking) > 10:
         text += f" and {len(lacking) - 10} more"
-    if set(lacking) == {name for name in head_shapes(config, head) if name in wanted}:
+    own = [name for name in head_shapes(config, head) if head == "encoder" or not name.startswith("pooler.")]
+    if set(own) <= set(lacking) <= set(head_shapes(config, head)):
         text += '. The file holds no such head: name another head, or give missing="init" to draw this one at random'
     return text
 

@@ -186,11 +186,18 @@ def test_names_of_labels_number_them_and_win() -> None:
     assert given.label2id == {"no": 0, "maybe": 1, "yes": 2}
 
 
+def named_three() -> Config:
+    return config(id2label={"0": "x", "1": "y", "2": "z"})
+
+
 def test_a_changed_field_changes_what_follows_from_it() -> None:
     before = config(num_labels=3, finetuning_task="ner")
     after = before.replace(num_labels=5)
     assert (after.num_labels, after.id2label[4], after.label2id["LABEL_4"]) == (5, "LABEL_4", 4)
     assert after.other == {"finetuning_task": "ner"}
+    assert named_three().replace(num_labels=3) == named_three()
+    with raises(ConfigError, ValueError, "a configuration has no field other"):
+        before.replace(other={"x": 1})
     named = before.replace(id2label={0: "O", 1: "PER"})
     assert (named.num_labels, named.label2id) == (2, {"O": 0, "PER": 1})
     xl = before.replace(model_type="xlm-roberta-xl")

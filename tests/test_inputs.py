@@ -746,6 +746,27 @@ def test_xl_s_token_loss_reads_a_mask_of_two_axes() -> None:
         model(IDS, attention_mask=mask, labels=labels)
 
 
+def test_a_cache_of_another_library_s_arrays() -> None:
+    """Whose dtypes may be anything, as torch's are: what matters is that they become arrays."""
+
+    class Tensor:
+        dtype = "torch.float64"
+
+        def __init__(self, values: np.ndarray) -> None:
+            self.values, self.shape, self.ndim = values, values.shape, values.ndim
+
+        def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+            return self.values
+
+    past = [tuple(Tensor(x) for x in layer) for layer in PAST]
+    np.testing.assert_array_equal(DECODER(NEXT, past_key_values=past)[0], DECODER(NEXT, past_key_values=tuple(PAST))[0])
+
+
+def test_one_label_of_several_classes_has_one_loss() -> None:
+    model = tiny("sequence_classification", num_labels=1, problem_type="multi_label_classification")
+    assert model(IDS, labels=[0.0, 1.0]).loss == model(IDS, labels=[[0.0], [1.0]]).loss
+
+
 @pytest.mark.parametrize("tokens", [[[1.5], [2.0]], [[-1], [2]]])
 def test_a_cache_that_counts_strangely(tokens: Any) -> None:
     with refused("past_key_values counts", "whole numbers of at least 0 are wanted"):
@@ -794,12 +815,13 @@ def test_a_misspelt_field_is_refused_where_it_is_typed() -> None:
     with raises(ConfigError, ValueError, "no field 'num_hiden_layers': perhaps num_hidden_layers"):
         init({"model_type": "roberta", "num_hiden_layers": 3})
     assert Config.from_dict({"model_type": "roberta", "num_hiden_layers": 3}).num_hidden_layers == 12
-    init({**TINY, "sep_token_id": 2, "_num_labels": 2, "mask_token_id": 4, "output_past": True})
+    init({**TINY, "sep_token_id": 2, "_num_labels": 2, "mask_token_id": 4, "output_past": True, "eos_token_ids": [2]})
 
 
 def test_fields_to_replace_are_a_dict() -> None:
-    with raises(ConfigError, ValueError, "config is a dict of fields to replace, not list"):
-        load("anything", config=["num_labels"])  # type: ignore[arg-type]
+    for config in (["num_labels"], {1: 2}):
+        with raises(ConfigError, ValueError, "config is a dict of fields to replace, by their names, not"):
+            load("anything", config=config)  # type: ignore[arg-type]
 
 
 def test_a_causal_head_on_no_decoder_is_said() -> None:
@@ -811,6 +833,12 @@ def test_writing_to_an_output_keeps_attribute_and_item_in_step() -> None:
     output = ENCODER(IDS)
     output.last_hidden_state = 3
     assert output["last_hidden_state"] == output[0] == 3
+    assert repr(output).splitlines()[0].split() == ["last_hidden_state", "3"]
+    output.last_hidden_state, output.attentions = None, ()
+    assert list(output) == ["pooler_output", "attentions"]
+    assert repr(output).endswith("0 of nothing")
+    with pytest.raises(AttributeError, match="a model's output has no foo; it has loss"):
+        output.foo = 1
 
 
 def test_an_output_that_is_not_there_by_name() -> None:

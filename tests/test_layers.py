@@ -171,9 +171,10 @@ def test_when_a_cache_is_kept() -> None:
     assert decoder([[7]], use_cache=False).past_key_values is None
     assert decoder([[7, 8]], labels=[[7, 8]]).past_key_values is None
     assert tiny("causal_lm", is_decoder=True, use_cache=False)([[7]]).past_key_values is None
-    assert tiny("masked_lm", is_decoder=True)([[7]], use_cache=True).past_key_values is None
-    with pytest.raises(InputError, match="use_cache=True, but this model is no decoder"):
-        tiny("encoder")([[7]], use_cache=True)
+    assert tiny("masked_lm", is_decoder=True)([[7]]).past_key_values is None
+    for model in (tiny("masked_lm", is_decoder=True), tiny("encoder")):
+        with pytest.raises(InputError, match="keeps no cache: decoders with the heads encoder, causal_lm do"):
+            model([[7]], use_cache=True)
 
 
 # --- attention ------------------------------------------------------------------------------------------------------

@@ -252,6 +252,11 @@ def test_decode_one_and_several(tokenizer: Tokenizer) -> None:
     assert tokenizer.decode(np.array([31414], np.uint16)) == "Hello"
 
 
+def test_decode_an_id_that_there_is_not(tokenizer: Tokenizer) -> None:
+    with pytest.raises(TokenizerError, match="ids hold 60000, which is none of this tokenizer's 50265 tokens"):
+        tokenizer.decode([31414, 60000])
+
+
 def test_decode_nothing(tokenizer: Tokenizer) -> None:
     assert tokenizer.decode([]) == ""
     assert tokenizer.decode([[], []]) == ["", ""]

@@ -904,6 +904,25 @@ def test_a_name_that_is_none(name: Any) -> None:
         load(name)
 
 
+def test_a_pooler_alone_is_no_choice(tmp_path: Path) -> None:
+    """The advice is given where only the classifier is missing, too."""
+    directory = checkpoint(tmp_path, named(arrays_of()))
+    with raises(WeightsError, ValueError, "lack 2 of the", 'give missing="init"'):
+        load(directory, head="multiple_choice")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read anything")
+def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
+    directory = checkpoint(tmp_path, named(arrays_of()))
+    (directory / WHOLE).chmod(0)
+    with raises(WeightsError, ValueError, "Permission denied"):
+        load(directory)
+
+
+def test_a_seed_of_numpy() -> None:
+    assert minroberta.init(TINY, seed=np.int64(3)).config.hidden_size == TINY["hidden_size"]
+
+
 @pytest.mark.parametrize("seed", [-1, "a", 1.5])
 def test_a_seed_that_is_none(seed: Any) -> None:
     with raises(InputError, ValueError, f"seed is a whole number of at least 0, not {seed!r}"):

@@ -91,10 +91,11 @@ OTHER_KINDS = {
 
 def _what_it_is(path: Path) -> str | None:
     """What a file that is no safetensors file begins like."""
-    if not path.is_file():
+    try:
+        with path.open("rb") as file:
+            start = file.read(32)
+    except OSError:
         return None
-    with path.open("rb") as file:
-        start = file.read(32)
     return next((kind for magic, kind in OTHER_KINDS.items() if start.startswith(magic)), None)
 
 
