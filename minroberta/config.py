@@ -207,7 +207,7 @@ class Config:
         object.__setattr__(self, "pruned_heads", self._pruned_heads())
         self._check()
 
-    def __hash__(self) -> int:
+    def __hash__(self) -> int:  # the dicts among the fields have none; equal configurations agree on these
         return hash((self.model_type, self.vocab_size, self.hidden_size, self.num_hidden_layers, self.num_labels))
 
     # --- what follows from the fields -------------------------------------------------------------------------------

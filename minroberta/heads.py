@@ -68,7 +68,7 @@ def sequence_classification(p: Node, config: Config, body: Body, labels: Array |
     """The class, the classes or the number of a sequence. labels: (B,), or (B, N) for several classes or numbers.
 
     Where the configuration has no `problem_type`, one label means regression, integer labels a single class, float
-    labels several. Nothing is remembered from call to call, as the reference does.
+    labels several. The reference writes what it inferred first into its configuration; here every call infers anew.
     """
     logits = tap("logits", classification_head(body.last_hidden_state, p.classifier))
     return _with_loss(logits, labels, lambda logits, labels: _classification_loss(logits, labels, config))

@@ -127,13 +127,10 @@ def load_arrays(arrays: Arrays, config: Config, head: str, *, missing: str, seed
     """
     names = canonical_names(arrays, config)
     _untangle_lm_bias(names, arrays)
-    wanted = shapes(config, head)
+    wanted = _wanted(config, head, names)
     lacking = [name for name in wanted if name not in names]
     drawn: dict[str, Any] = {}
-    if lacking and head == "encoder" and not any(name.startswith("pooler.") for name in names):
-        lacking = [name for name in lacking if not name.startswith("pooler.")]
-        wanted = {name: shape for name, shape in wanted.items() if not name.startswith("pooler.")}
-    if lacking and missing == "init":
+    if missing == "init":
         of_head = [name for name in lacking if name in head_shapes(config, head)]
         drawn = {name: draw(name, wanted[name], config, seed) for name in of_head}
         lacking = [name for name in lacking if name not in drawn]
@@ -155,15 +152,22 @@ def load_arrays(arrays: Arrays, config: Config, head: str, *, missing: str, seed
 
 
 def check_names(params: Any, config: Config, head: str) -> None:
-    """Raise WeightsError where a tree lacks what the head takes; the encoder's pooler apart."""
+    """Raise WeightsError where a tree lacks what the head takes."""
     if not isinstance(params, dict):
         raise WeightsError(f"params is the tree of a model's weights, nested dicts, not {type(params).__name__}")
     held = flat(params)
-    lacking = [name for name in shapes(config, head) if name not in held]
-    if head == "encoder":
-        lacking = [name for name in lacking if not name.startswith("pooler.")]
+    wanted = _wanted(config, head, held)
+    lacking = [name for name in wanted if name not in held]
     if lacking:
-        raise WeightsError(_lacking(lacking, shapes(config, head), config, head))
+        raise WeightsError(_lacking(lacking, wanted, config, head))
+
+
+def _wanted(config: Config, head: str, held: Iterable[str]) -> dict[str, Shape]:
+    """What a model takes of the weights that are held: an encoder without any pooler's goes without."""
+    wanted = shapes(config, head)
+    if head == "encoder" and not any(name.startswith("pooler.") for name in held):
+        return {name: shape for name, shape in wanted.items() if not name.startswith("pooler.")}
+    return wanted
 
 
 def _untangle_lm_bias(names: dict[str, str], arrays: Arrays) -> None:
@@ -334,15 +338,16 @@ class Shards(Mapping[str, Any]):
 def read_json(path: Path, error: type[Exception]) -> dict[str, Any]:
     """The JSON object in a file. Raises NotFoundError where there is no file, and `error` where it holds none."""
     try:
-        if path.stat().st_size > LARGEST_JSON:
-            raise error(f"{path} has {path.stat().st_size} bytes; at most {LARGEST_JSON} are read")
-        value = json.loads(path.read_text(encoding="utf-8"))
+        size = path.stat().st_size
+        value = json.loads(path.read_text(encoding="utf-8")) if size <= LARGEST_JSON else None
     except FileNotFoundError as cause:
         raise NotFoundError(f"there is no {path.name} in {path.parent.resolve()}") from cause
     except OSError as cause:
         raise error(f"{path} cannot be read: {cause.strerror}") from cause
     except (ValueError, RecursionError) as cause:
         raise error(f"{path} is not JSON: {cause}") from cause
+    if size > LARGEST_JSON:
+        raise error(f"{path} has {size} bytes; at most {LARGEST_JSON} are read")
     if not isinstance(value, dict):
         raise error(f"{path} holds a JSON {type(value).__name__}; an object is wanted")
     return value
