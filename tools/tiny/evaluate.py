@@ -1,0 +1,145 @@
+"""Measure the embedded model, by minroberta alone, on text that it was not trained on.
+
+python tools/tiny/evaluate.py DATA
+"""
+
+import re
+import string
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import numpy
+from data import END, PAD, articles, pack, pieces_of_words, questions, sentiments, tagged
+from heads import TAGS
+
+import minroberta
+
+LENGTH = 128
+
+
+def masked_tokens(data: Path, rows: int) -> dict[str, float]:
+    """Accuracy and perplexity at 15 % of the places of held-out articles, beside two models of counts.
+
+    The bigram model knows the true token to the left, even where that is masked too, and leans on the shares of single
+    tokens with a weight of 100.
+    """
+    model = minroberta.load(head="masked_lm")
+    mask, V = model.config.vocab_size - 1, model.config.vocab_size
+    held_out = pack(model.tokenizer.library, articles(data, True), LENGTH)
+    ids = held_out[:: max(1, len(held_out) // rows)][:rows].astype(int)  # (B, L)
+    chosen = (numpy.random.default_rng(0).random(ids.shape) < 0.15) & (ids > END)
+    given = numpy.where(chosen, mask, ids)
+    labels, before = ids[chosen], numpy.roll(ids, 1, 1)[chosen]
+    logits = numpy.concatenate([_logits(model, part, where) for part, where in _parts(given, chosen, 16)])  # (n, V)
+    own = _log_softmax(logits)
+
+    seen = pack(model.tokenizer.library, articles(data, False), LENGTH).astype(int)
+    pairs = numpy.bincount((seen[:, :-1] * V + seen[:, 1:]).ravel(), minlength=V * V).reshape(V, V)
+    pairs[:, [PAD, END]] = 0
+    single = pairs.sum(0) + 1.0
+    single /= single.sum()
+    two = numpy.log((pairs[before] + 100 * single) / (pairs[before].sum(1, keepdims=True) + 100))  # (n, V)
+    one = numpy.broadcast_to(numpy.log(single), two.shape)
+    return {
+        f"{name} {measure}": value
+        for name, scores in (("masked token", own), ("commonest token", one), ("bigram", two))
+        for measure, value in (
+            ("accuracy", float((scores.argmax(1) == labels).mean())),
+            ("perplexity", float(numpy.exp(-scores[numpy.arange(len(labels)), labels].mean()))),
+        )
+    } | {"masked places": float(len(labels))}
+
+
+def _parts(given: numpy.ndarray, chosen: numpy.ndarray, size: int) -> list[tuple[numpy.ndarray, numpy.ndarray]]:
+    return [(given[i : i + size], chosen[i : i + size]) for i in range(0, len(given), size)]
+
+
+def _logits(model: minroberta.Model, given: numpy.ndarray, chosen: numpy.ndarray) -> numpy.ndarray:
+    return model(given, attention_mask=given != PAD).logits[chosen]
+
+
+def _log_softmax(scores: numpy.ndarray) -> numpy.ndarray:
+    scores = scores - scores.max(1, keepdims=True)
+    return scores - numpy.log(numpy.exp(scores).sum(1, keepdims=True))
+
+
+def sentiment(data: Path) -> dict[str, float]:
+    """Accuracy on the held-out tenth."""
+    examples = sentiments(data, held_out=True)
+    model = minroberta.load(head="sequence_classification")
+    found = model.classify([e.text for e in examples])
+    right = [best["label"] == e.label for [best], e in zip(found, examples, strict=True)]
+    commonest = Counter(e.label for e in examples).most_common(1)[0][1]
+    return {
+        "sentiment accuracy": float(numpy.mean(right)),
+        "always the commonest label": commonest / len(examples),
+        "reviews": float(len(examples)),
+    }
+
+
+def parts_of_speech(data: Path) -> dict[str, float]:
+    """Accuracy on the words of UD's dev: each is told by the piece that holds its first character.
+
+    A word without a piece of its own, as in "don't", counts as wrong.
+    """
+    model = minroberta.load(head="token_classification")
+    sentences = tagged(data, "dev")
+    right = words = 0
+    for first in range(0, len(sentences), 64):
+        batch = sentences[first : first + 64]
+        inputs = model.tokenize([s.text for s in batch])
+        best = model(**inputs).logits.argmax(-1)  # (B, L)
+        for sentence, row in zip(batch, best, strict=True):
+            offsets = model.tokenizer.library.encode(sentence.text).offsets[: len(row)]
+            pieces = pieces_of_words(sentence, offsets)
+            right += sum(p is not None and TAGS[row[p]] == tag for p, tag in zip(pieces, sentence.tags, strict=True))
+            words += len(sentence.tags)
+    return {"UPOS accuracy": right / words, "words": float(words)}
+
+
+def answers(data: Path, most: int) -> dict[str, float]:
+    """Exact match and F1 on SQuAD's dev (Rajpurkar et al. 2016, section 6.1), the best over the given answers."""
+    model = minroberta.load(head="question_answering")
+    found = questions(data, "dev")
+    found = found[:: max(1, len(found) // most)]
+    exact, f1 = [], []
+    for q in found:
+        answer = normalised(model.answer(q.question, q.context)[0]["answer"])
+        exact.append(max(answer == normalised(a) for a in q.answers))
+        f1.append(max(overlap(answer.split(), normalised(a).split()) for a in q.answers))
+    return {"exact match": float(numpy.mean(exact)), "F1": float(numpy.mean(f1)), "questions": float(len(found))}
+
+
+def normalised(text: str) -> str:
+    """In small letters, without punctuation, articles and needless spaces."""
+    text = "".join(c for c in text.lower() if c not in string.punctuation)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+
+
+def overlap(found: list[str], wanted: list[str]) -> float:
+    """F1 of two bags of words."""
+    common = (Counter(found) & Counter(wanted)).total()
+    return 2 * common / (len(found) + len(wanted)) if common else float(found == wanted)
+
+
+@click.command()
+@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--rows", default=1000, show_default=True, help="Rows of held-out articles.")
+@click.option("--questions", default=100_000, show_default=True, help="At most about so many of SQuAD's dev.")
+def main(data: Path, rows: int, questions: int) -> None:
+    """Print the figures of the model card."""
+    parts: list[Callable[[], dict[str, float]]] = [
+        lambda: masked_tokens(data, rows),
+        lambda: sentiment(data),
+        lambda: parts_of_speech(data),
+        lambda: answers(data, questions),
+    ]
+    for part in parts:
+        for name, value in part().items():
+            click.echo(f"{name:<28} {value:10.4g}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,292 @@
+"""Train the embedded model from a data folder: tokenizer, masked language modelling, heads.
+
+    python tools/tiny/train.py DATA OUT --tokens 200_000_000 --seed 0
+
+The same command goes on after an interruption. A larger `--tokens` goes on from where the rate began to fall.
+"""
+
+import json
+import time
+from pathlib import Path
+
+import click
+import numpy
+import tokenizers
+import torch
+from data import END, PAD, START, articles, pack, train_tokenizer
+from heads import SENTIMENTS, TAGS, answer_examples, batches, head_loss, sentence_examples, word_examples
+from network import Tiny
+from safetensors.torch import save_file
+from torch.nn import functional
+
+VOCABULARY = 8000
+SHORT, LONG = 128, 512  # tokens of a row: the position rows of long ones are learned at the end
+WARM_UP, FALL, LONG_SHARE = 0.01, 0.3, 0.05  # of all tokens
+ADAM = 0.3  # AdamW's rate to Muon's: a higher one drives the tied embeddings of all tokens into one direction
+
+# --- data -----------------------------------------------------------------------------------------------------------
+
+
+def prepare(data: Path, out: Path) -> tokenizers.Tokenizer:
+    """Write tokenizer.json and the packed rows, each once."""
+    path = out / "tokenizer.json"
+    if not path.exists():
+        train_tokenizer(data, VOCABULARY).save(str(path))
+    library = tokenizers.Tokenizer.from_file(str(path))
+    for name, length, held_out in (("short", SHORT, False), ("long", LONG, False), ("held-out", SHORT, True)):
+        if not (out / f"{name}.npy").exists():
+            numpy.save(out / f"{name}.npy", pack(library, articles(data, held_out), length))
+    return library
+
+
+def mask_tokens(ids: torch.Tensor, random: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """15 % of the ordinary tokens to be told: 80 % of them become <mask>, 10 % another token, 10 % stay.
+
+    Returns the changed ids and where they are to be told, both (B, L).
+    """
+    chosen = (torch.rand(ids.shape, generator=random) < 0.15) & (ids > END)
+    kind = torch.rand(ids.shape, generator=random)
+    other = torch.randint(END + 2, VOCABULARY - 1, ids.shape, generator=random)
+    changed = torch.where(chosen & (kind < 0.8), VOCABULARY - 1, ids)
+    return torch.where(chosen & (kind >= 0.9), other, changed), chosen
+
+
+def rows(table: numpy.ndarray, seed: int, first: int, count: int) -> torch.Tensor:
+    """Rows number first to first + count of an endless reading, in an order that each epoch draws anew."""
+    numbers = numpy.arange(first, first + count)
+    epochs = numbers // len(table)
+    orders = {epoch: numpy.random.default_rng([seed, epoch]).permutation(len(table)) for epoch in set(epochs.tolist())}
+    chosen = [orders[epoch][number % len(table)] for epoch, number in zip(epochs.tolist(), numbers, strict=True)]
+    return torch.from_numpy(table[chosen].astype(numpy.int64))
+
+
+# --- optimisation ---------------------------------------------------------------------------------------------------
+
+
+def optimizers(model: Tiny, rate: float) -> list[torch.optim.Optimizer]:
+    """Muon for the encoder's matrices, AdamW for all else."""
+    matrices = [p for name, p in model.named_parameters() if "encoder" in name and p.ndim == 2]
+    ids = {id(p) for p in matrices}
+    rest = [p for p in model.parameters() if id(p) not in ids]
+    muon = torch.optim.Muon(matrices, lr=rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+    adam = torch.optim.AdamW(rest, lr=ADAM * rate, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01)
+    return [muon, adam]
+
+
+def share_of_rate(done: float) -> float:
+    """Linear warm-up, a plateau, linear decay to 0, of the share of all tokens done."""
+    return min(1.0, done / WARM_UP, (1 - done) / FALL)
+
+
+def set_rate(chain: list[torch.optim.Optimizer], rate: float) -> None:
+    for optimizer, share in zip(chain, (1, ADAM), strict=True):
+        for group in optimizer.param_groups:
+            group["lr"] = share * rate
+
+
+# --- masked language modelling --------------------------------------------------------------------------------------
+
+
+class Log:
+    """A line of JSON for whatever is worth keeping, on the screen too."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __call__(self, **values: object) -> None:
+        line = json.dumps(values)
+        click.echo(line)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
+def masked_loss(model: Tiny, ids: torch.Tensor, seed: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """The mean cross-entropy of the masked places, and how many of them are told right."""
+    changed, chosen = (x.to(device) for x in mask_tokens(ids, torch.Generator().manual_seed(seed)))
+    with torch.autocast(device, torch.bfloat16):
+        logits = model.masked_lm(changed, chosen).float()  # (n, V)
+    labels = ids.to(device)[chosen]
+    return functional.cross_entropy(logits, labels), (logits.argmax(-1) == labels).float().mean()
+
+
+def causal_loss(model: Tiny, ids: torch.Tensor, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same of each next token, every place seeing only those before it."""
+    ids = ids.to(device)
+    told = torch.zeros_like(ids, dtype=torch.bool)
+    told[:, :-1] = ids[:, 1:] != PAD
+    with torch.autocast(device, torch.bfloat16):
+        logits = model.masked_lm(ids, told, causal=True).float()  # (n, V)
+    labels = ids[:, 1:][told[:, :-1]]
+    return functional.cross_entropy(logits, labels), (logits.argmax(-1) == labels).float().mean()
+
+
+def start_at_frequencies(model: Tiny, table: numpy.ndarray) -> None:
+    """Start the bias of the masked LM at the logarithm of each token's share, else the first thing to be learned."""
+    counts = numpy.bincount(table.ravel(), minlength=VOCABULARY) + 1.0
+    counts[: END + 2] = 1
+    model.lm_head.bias.data.copy_(torch.from_numpy(numpy.log(counts / counts.sum())))
+
+
+@torch.no_grad()
+def validate(model: Tiny, table: numpy.ndarray, device: str) -> dict[str, float]:
+    """Loss and accuracy on the same 512 held-out rows, masked the same way."""
+    model.eval()
+    batches = torch.from_numpy(table[:: max(1, len(table) // 512)][:512].astype(numpy.int64)).split(64)
+    results = [masked_loss(model, ids, seed, device) for seed, ids in enumerate(batches)]
+    model.train()
+    loss, right = (torch.stack(values).mean().item() for values in zip(*results, strict=True))
+    return {"held_out_loss": round(loss, 4), "held_out_accuracy": round(right, 4)}
+
+
+def pretrain(
+    model: Tiny, out: Path, tokens: int, batch: int, rate: float, causal: float, seed: int, device: str, log: Log
+) -> None:
+    """Until so many tokens are read, pads counted. Keeps `latest.pt`, and `plateau.pt` of before the rate falls."""
+    short, long, held_out = (numpy.load(out / f"{name}.npy", mmap_mode="r") for name in ("short", "long", "held-out"))
+    chain = optimizers(model, rate)
+    start_at_frequencies(model, short)
+    step, done = resume(model, chain, out, tokens)
+    saved = told = time.monotonic()
+    while done < tokens:
+        if done / tokens < 1 - FALL <= (done + batch) / tokens:
+            save(model, chain, out / "plateau.pt", step, done, tokens)
+        table = long if done / tokens >= 1 - LONG_SHARE else short
+        if (done - batch) / tokens < 1 - LONG_SHARE <= done / tokens:
+            model.roberta.embeddings.repeat_positions(SHORT)
+        count = batch // table.shape[1]
+        set_rate(chain, rate * share_of_rate((done + batch) / tokens))
+        ids = rows(table, seed, step * count, count)
+        if done / tokens < causal:
+            loss, right = causal_loss(model, ids, device)
+        else:
+            loss, right = masked_loss(model, ids, seed * 10**9 + step, device)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in chain:
+            optimizer.step()
+            optimizer.zero_grad()
+        step, done = step + 1, done + batch
+        if step % 50 == 0:
+            speed = 50 * batch / (time.monotonic() - told)
+            told = time.monotonic()
+            more = validate(model, held_out, device) if step % 500 == 0 else {}
+            log(step=step, tokens=done, loss=round(loss.item(), 4), accuracy=round(right.item(), 4),
+                tokens_a_second=round(speed), **more)  # fmt: skip
+        if time.monotonic() - saved > 300 or done >= tokens:
+            save(model, chain, out / "latest.pt", step, done, tokens)
+            saved = time.monotonic()
+
+
+def save(model: Tiny, chain: list[torch.optim.Optimizer], path: Path, step: int, done: int, tokens: int) -> None:
+    state = {"model": model.state_dict(), "chain": [o.state_dict() for o in chain]}
+    torch.save({**state, "step": step, "done": done, "tokens": tokens}, path.with_suffix(".part"))
+    path.with_suffix(".part").replace(path)
+
+
+def resume(model: Tiny, chain: list[torch.optim.Optimizer], out: Path, tokens: int) -> tuple[int, int]:
+    """Go on from `latest.pt`; or from `plateau.pt`, if that one's rate had begun to fall towards another end."""
+    for name in ("latest.pt", "plateau.pt"):
+        if (out / name).exists():
+            state = torch.load(out / name, weights_only=True)
+            if state["tokens"] == tokens or state["done"] <= (1 - FALL) * state["tokens"]:
+                model.load_state_dict(state["model"])
+                for optimizer, values in zip(chain, state["chain"], strict=True):
+                    optimizer.load_state_dict(values)
+                return state["step"], state["done"]
+    return 0, 0
+
+
+# --- heads ----------------------------------------------------------------------------------------------------------
+
+WEIGHTS = {"masked": 1.0, "sentences": 0.3, "words": 0.5, "answers": 0.5}
+SIZES = {"sentences": 32, "words": 32, "answers": 16}
+
+
+def train_heads(model: Tiny, data: Path, out: Path, steps: int, rate: float, seed: int, device: str, log: Log) -> None:
+    """Every step takes a batch of each task and of masked rows. Ends at a rate of 0."""
+    library = tokenizers.Tokenizer.from_file(str(out / "tokenizer.json"))
+    examples = {
+        "sentences": sentence_examples(data, library),
+        "words": word_examples(data, library),
+        "answers": answer_examples(data, library, seed),
+    }
+    readers = {task: batches(found, SIZES[task], seed) for task, found in examples.items()}
+    table = numpy.load(out / "short.npy", mmap_mode="r")
+    chain = optimizers(model, rate)
+    for part in model.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0.1
+    for step in range(steps):
+        set_rate(chain, rate * min(1.0, (step + 1) / 100, (steps - step) / (0.7 * steps)))
+        losses = {task: head_loss(model, task, next(reader), device) for task, reader in readers.items()}
+        losses["masked"], _ = masked_loss(model, rows(table, seed + 1, step * 16, 16), seed * 10**9 - step, device)
+        sum(WEIGHTS[task] * loss for task, loss in losses.items()).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in chain:
+            optimizer.step()
+            optimizer.zero_grad()
+        if step % 50 == 49:
+            log(head_step=step + 1, **{task: round(loss.item(), 4) for task, loss in losses.items()})
+
+
+# --- the files ------------------------------------------------------------------------------------------------------
+
+
+def write_checkpoint(model: Tiny, out: Path) -> None:
+    """Write `model.safetensors` and `config.json`, which with `tokenizer.json` are the embedded model."""
+    save_file(model.checkpoint(), out / "model.safetensors", {"format": "pt"})
+    body = model.roberta
+    labels = {"text-classification": SENTIMENTS, "token-classification": TAGS}
+    config = {
+        "architectures": ["RobertaForMaskedLM"],
+        "bos_token_id": START,
+        "eos_token_id": END,
+        "hidden_size": body.embeddings.word_embeddings.embedding_dim,
+        "intermediate_size": body.encoder.layer[0].intermediate.dense.out_features,
+        "layer_norm_eps": body.embeddings.LayerNorm.eps,
+        "max_position_embeddings": body.embeddings.position_embeddings.num_embeddings,
+        "model_type": "roberta",
+        "num_attention_heads": body.encoder.layer[0].attention.self.heads,
+        "num_hidden_layers": len(body.encoder.layer),
+        "pad_token_id": PAD,
+        "task_specific_params": {
+            task: {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
+            for task, names in labels.items()
+        },
+        "torch_dtype": "float16",
+        "type_vocab_size": 1,
+        "vocab_size": VOCABULARY,
+    }
+    (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+@click.command()
+@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--tokens", default=200_000_000, show_default=True, help="Tokens to read before the heads, pads counted.")
+@click.option("--batch", default=4096, show_default=True, help="Tokens of a step.")
+@click.option("--rate", default=3e-3, show_default=True, help="The highest learning rate.")
+@click.option(
+    "--causal", default=0.0, show_default=True, help="Share of the tokens to begin with next-token prediction."
+)
+@click.option("--head-steps", default=1500, show_default=True, help="Steps of the heads.")
+@click.option("--head-rate", default=1e-3, show_default=True, help="The highest learning rate of the heads.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True)
+def main(
+    data: Path, out: Path, tokens: int, batch: int, rate: float, causal: float, head_steps: int, head_rate: float,
+    seed: int, device: str,
+) -> None:  # fmt: skip
+    """Train the embedded model on the files in DATA and write it to OUT."""
+    out.mkdir(parents=True, exist_ok=True)
+    prepare(data, out)
+    torch.manual_seed(seed)
+    model = Tiny(VOCABULARY).to(device)
+    log = Log(out / "log.jsonl")
+    pretrain(model, out, tokens, batch, rate, causal, seed, device, log)
+    train_heads(model, data, out, head_steps, head_rate, seed, device, log)
+    write_checkpoint(model, out)
+
+
+if __name__ == "__main__":
+    main()
