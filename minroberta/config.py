@@ -25,6 +25,15 @@ HEADS = {
 }
 """The heads, and how Hugging Face ends the name of a class that has one."""
 
+TASKS = {
+    "masked_lm": "fill-mask",
+    "causal_lm": "text-generation",
+    "sequence_classification": "text-classification",
+    "token_classification": "token-classification",
+    "question_answering": "question-answering",
+}
+"""What Hugging Face calls the task of a head, in `task_specific_params` too."""
+
 ACTIVATIONS = (
     "gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "quick_gelu",
     "relu", "silu", "swish", "tanh", "mish", "linear",
@@ -275,6 +284,22 @@ class Config:
                 del values[name]  # the model_type says it
         del values["num_labels"]  # as the reference: the length of id2label
         return {**values.pop("other"), **values}
+
+    def for_head(self, head: str) -> "Config":
+        """The configuration with the fields that `task_specific_params` has for a head's task, its labels for one.
+
+        As Hugging Face's pipelines read it. Other fields there, such as a generation's, change nothing here.
+        Raises ConfigError.
+        """
+        changes = self.other.get("task_specific_params") or {}
+        changes = changes.get(TASKS.get(head)) if isinstance(changes, Mapping) else changes
+        if not (changes is None or isinstance(changes, Mapping)):
+            raise ConfigError(
+                "task_specific_params is an object from tasks to objects of fields, "
+                f"not {reprlib.repr(self.other['task_specific_params'])}"
+            )
+        known = {f.name for f in fields(self)} - {"other"}
+        return self.replace(**{name: value for name, value in (changes or {}).items() if name in known})
 
     def replace(self, **changes: Any) -> "Config":
         """The configuration with other fields; what followed from a changed one follows anew. Raises ConfigError."""

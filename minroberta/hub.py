@@ -12,6 +12,8 @@ from .errors import DownloadError, NotFoundError
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
 TOKENIZER = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
+EMBEDDED = "minroberta/tiny"
+"""The model that comes with the package; its directory is in the package's own."""
 SUFFIXES = (".safetensors", ".json", ".bin", ".pt", ".h5", ".msgpack")
 """What a name ends with that is meant as a file's."""
 
@@ -26,8 +28,9 @@ def locate(
 ) -> Path:
     """The directory or weights file that a name means.
 
-    name: a path, a hub name (`FacebookAI/roberta-base`), or a short name that people know (`roberta-base`). A path
-    that exists comes first. weights: whether they are fetched too, beside configuration and tokenizer.
+    name: a path, a hub name (`FacebookAI/roberta-base`), a short name that people know (`roberta-base`), or
+    `minroberta/tiny`, which comes with the package. Another path that exists comes first. weights: whether they are
+    fetched too, beside configuration and tokenizer.
 
     Raises NotFoundError where nothing has that name, DownloadError where the hub could not be asked or what it sent
     did not arrive whole.
@@ -35,6 +38,8 @@ def locate(
     if not isinstance(name, str | Path) or not str(name):
         raise NotFoundError(f"a name is a path or a hub name, not {name!r}")
     path, name = Path(name), str(name)
+    if name == EMBEDDED:
+        return Path(__file__).parent / "tiny"
     try:
         if path.exists():
             return path

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy
 
-from . import heads, hub, weights
+from . import heads, hub, tasks, weights
 from .backend import Array, Namespace, compute_dtype, namespace
 from .config import HEADS, PRESETS, Config
-from .errors import ConfigError, InputError, NameUnknownError, NotFoundError, SaveError, TokenizerError
+from .errors import ConfigError, InputError, NameUnknownError, SaveError, TokenizerError
 from .inputs import NUMBERS, WITH_CACHE, as_array, check_shapes, check_values
 from .layers import Cache, KeysValues, body
 from .tokenizer import Tokenizer
@@ -317,6 +317,15 @@ class Model:
             )
         return self.tokenizer
 
+    fill_mask = tasks.fill_mask
+    classify = tasks.classify
+    tag = tasks.tag
+    answer = tasks.answer
+    choose = tasks.choose
+    encode = tasks.encode
+    generate = tasks.generate
+    predict_all = tasks.predict_all
+
     def save(self, directory: str | Path) -> None:
         """Write configuration, weights and tokenizer to a directory that transformers opens with equal output.
 
@@ -359,7 +368,7 @@ def _warn_of_both_ways(head: str, config: Config) -> None:
 
 
 def load(
-    name: str | Path | None = None,
+    name: str | Path = hub.EMBEDDED,
     *,
     head: str | None = None,
     dtype: Any = "float32",
@@ -374,8 +383,9 @@ def load(
 ) -> Model:
     """The model of a name, its weights mapped from the file where dtype and library allow.
 
-    name: a directory, a weights file with `config.json` beside it, a hub name, or one of the short names roberta-base,
-    roberta-large, roberta-large-mnli, distilroberta-base, xlm-roberta-base, xlm-roberta-large, camembert-base.
+    name: a directory, a weights file with `config.json` beside it, a hub name, one of the short names roberta-base,
+    roberta-large, roberta-large-mnli, distilroberta-base, xlm-roberta-base, xlm-roberta-large, camembert-base; or
+    minroberta/tiny, the small English model that comes with the package, which no name means as well.
     head: encoder, masked_lm, causal_lm, sequence_classification, multiple_choice, token_classification or
     question_answering; by default the one that the configuration's `architectures` names.
     dtype: float32, float64 (on JAX with jax_enable_x64), float16 (on NumPy for storage: it computes, and answers, in
@@ -389,8 +399,6 @@ def load(
     Raises NotFoundError, DownloadError, ConfigError, WeightsError, TokenizerError, BackendError, NameUnknownError, and
     InputError for a seed that is none.
     """
-    if name is None:
-        raise NotFoundError("no model comes with the package yet: give a directory or a name such as 'roberta-base'")
     if missing not in ("error", "init"):
         raise NameUnknownError(f'missing is "error" or "init", not {missing!r}')
     _check_choices(head, seed)
@@ -398,8 +406,9 @@ def load(
         raise ConfigError(f"config is a dict of fields to replace, by their names, not {config!r}")
     path = hub.locate(name, revision=revision, local_files_only=local_files_only, token=token)
     directory = path.parent if path.is_file() else path
-    settings = read_config(directory).replace(**(config or {}))
-    head = head or settings.head
+    settings = read_config(directory)
+    head = head or settings.replace(**(config or {})).head
+    settings = settings.for_head(head).replace(**(config or {}))
     check_head(head, settings)
     _warn_of_both_ways(head, settings)
     arrays = weights.load_arrays(weights.read(path), settings, head, missing=missing, seed=seed, check=check)

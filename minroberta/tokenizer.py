@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 SETTINGS = "tokenizer_config.json"
 LARGEST_FILE = 200_000_000
 
+Text = str | tuple[str, str]
+"""One input: a text, or a pair of them."""
+
 
 class Tokenizer:
     """A tokenizer of the tokenizers library (`.library`), with the padding id and longest input of a model."""
@@ -29,6 +32,8 @@ class Tokenizer:
     def __init__(self, library: "tokenizers.Tokenizer", config: Config) -> None:
         self.library = library
         self.pad_token_id, self.longest = config.pad_token_id, config.longest
+        self.mask_token_id = library.token_to_id("<mask>")
+        self.unk_token_id = library.token_to_id("<unk>")
         self._lock = threading.Lock()  # the library keeps its truncation as a state
 
     @classmethod
@@ -59,22 +64,59 @@ class Tokenizer:
         Raises TokenizerError.
         """
         inputs = _as_inputs(texts, pairs)
-        with self._lock:
-            if truncation:
-                limit = self.longest if max_length is None else max_length
-                least = self.library.num_special_tokens_to_add(pairs is not None) if add_special_tokens else 0
-                if limit <= least:
-                    raise TokenizerError(f"max_length {limit} leaves no room beside {least} special tokens")
-                self.library.enable_truncation(limit)
-            else:
-                self.library.no_truncation()
-            encodings = self.library.encode_batch(inputs, add_special_tokens=add_special_tokens)
-        return self._as_arrays([encoding.ids for encoding in encodings], padding)
-
-    def _as_arrays(self, ids: list[list[int]], padding: bool) -> dict[str, numpy.ndarray]:
-        lengths = [len(row) for row in ids]
-        if not padding and len(set(lengths)) > 1:
+        limit = self.longest if max_length is None else max_length
+        ids, _ = self.cut(inputs, limit if truncation else None, add_special_tokens)
+        lengths = {len(row) for row in ids}
+        if not padding and len(lengths) > 1:
             raise TokenizerError(f"texts of {min(lengths)} to {max(lengths)} tokens make no array: give padding=True")
+        return self.pad(ids)
+
+    def cut(
+        self, inputs: Sequence[Text], limit: int | None = None, add_special_tokens: bool = True
+    ) -> tuple[list[list[int]], list[list[int]]]:
+        """The ids of each text or pair, at most `limit` of them, and those that were cut off.
+
+        The longer text of a pair is cut first. By hand, since the library would also make what it cuts off into
+        windows, of a pair every one of the first text with every one of the second. Raises TokenizerError.
+        """
+        for paired in {isinstance(text, tuple) for text in inputs}:
+            least = self.library.num_special_tokens_to_add(paired) if add_special_tokens else 0
+            if limit is not None and limit <= least:
+                raise TokenizerError(f"max_length {limit} leaves no room beside {least} special tokens")
+        with self._lock:
+            self.library.no_truncation()
+            encodings = self.library.encode_batch(list(inputs), add_special_tokens=add_special_tokens)
+        pairs = [_cut(encoding, limit) for encoding in encodings]
+        return [kept for kept, _ in pairs], [rest for _, rest in pairs]
+
+    def windows(
+        self, text: str, pair: str | None = None, *, stride: int, max_length: int | None = None
+    ) -> list["tokenizers.Encoding"]:
+        """What the model reads one after the other of a long text: windows of at most `max_length` tokens.
+
+        Two that follow each other share `stride` tokens. With a pair, the first text stands whole in every window and
+        the second is cut; where the first leaves room for no more than `stride` tokens, half of them are shared.
+
+        Raises TokenizerError.
+        """
+        inputs = _as_inputs(text, pair)
+        limit = self.longest if max_length is None else max_length
+        with self._lock:
+            self.library.no_truncation()
+            first = 0 if pair is None else len(self.library.encode(text, add_special_tokens=False))
+            room = limit - first - self.library.num_special_tokens_to_add(pair is not None)
+            if room < 1:
+                beside = f"a first text of {first} tokens: shorten it" if first else "special tokens"
+                raise TokenizerError(f"max_length {limit} leaves no room beside {beside}")
+            cut = "only_first" if pair is None else "only_second"
+            self.library.enable_truncation(limit, stride=stride if stride < room else room // 2, strategy=cut)
+            (encoding,) = self.library.encode_batch(inputs)
+            self.library.no_truncation()
+        return [encoding, *encoding.overflowing]
+
+    def pad(self, ids: Sequence[Sequence[int]]) -> dict[str, numpy.ndarray]:
+        """`input_ids` and `attention_mask` of rows of ids, (B, L) int64, with pads on the right."""
+        lengths = [len(row) for row in ids]
         input_ids = numpy.full((len(ids), max(lengths, default=0)), self.pad_token_id, numpy.int64)  # (B, L)
         for row, values in zip(input_ids, ids, strict=True):
             row[: len(values)] = values
@@ -112,18 +154,39 @@ class Tokenizer:
         (directory / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
-def _as_inputs(texts: str | Sequence[str], pairs: str | Sequence[str] | None) -> list[Any]:
-    firsts = _as_list(texts)
+def _cut(encoding: "tokenizers.Encoding", limit: int | None) -> tuple[list[int], list[int]]:
+    """Of the ids of a text or pair at most `limit`, special ones included; and the rest."""
+    ids = encoding.ids
+    if limit is None or len(ids) <= limit:
+        return ids, []
+    sequences = encoding.sequence_ids  # 0 or 1; None for special tokens
+    first, second = sequences.count(0), sequences.count(1)
+    room = limit - sequences.count(None)
+    shorter = min(first, second, room // 2)
+    left = [room - shorter, shorter] if first > second else [shorter, room - shorter]
+    kept: list[int] = []
+    rest: list[int] = []
+    for token, sequence in zip(ids, sequences, strict=True):
+        if sequence is None:
+            kept.append(token)
+        else:
+            left[sequence] -= 1
+            (kept if left[sequence] >= 0 else rest).append(token)
+    return kept, rest
+
+
+def _as_inputs(texts: str | Sequence[str], pairs: str | Sequence[str] | None) -> list[Text]:
+    firsts = as_texts(texts)
     if pairs is None:
-        return firsts
-    seconds = _as_list(pairs)
+        return list(firsts)
+    seconds = as_texts(pairs)
     if len(firsts) != len(seconds):
         raise TokenizerError(f"{len(firsts)} texts and {len(seconds)} pairs: give one for each")
     return list(zip(firsts, seconds, strict=True))
 
 
-def _as_list(texts: str | Sequence[str]) -> list[str]:
-    """The texts of a batch, each looked at."""
+def as_texts(texts: str | Iterable[str]) -> list[str]:
+    """The texts of a batch, each looked at; one text is a batch of one. Raises TokenizerError."""
     if not isinstance(texts, Iterable):
         raise TokenizerError(f"texts are a str or several, not {type(texts).__name__}")
     result = [texts] if isinstance(texts, str) else list(texts)

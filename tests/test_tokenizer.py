@@ -243,6 +243,67 @@ def test_threads_do_not_mix_up_their_lengths(tokenizers: dict[str, Tokenizer]) -
         assert list(pool.map(lengths, wanted)) == [{length} for length in wanted]
 
 
+@often
+@given(st.lists(any_text | st.tuples(any_text, any_text), max_size=4), st.integers(5, 30))
+def test_cut_as_the_library_cuts(tokenizers: dict[str, Tokenizer], texts: list, limit: int) -> None:
+    """And what is cut off is all the rest."""
+    tokenizer = tokenizers["json"]
+    kept, rest = tokenizer.cut(texts, limit)
+    whole, nothing = tokenizer.cut(texts)
+    assert not any(nothing)
+    assert [sorted(a + b) for a, b in zip(kept, rest, strict=True)] == [sorted(row) for row in whole]
+    tokenizer.library.enable_truncation(limit)
+    expected = [encoding.ids for encoding in tokenizer.library.encode_batch(texts)]
+    tokenizer.library.no_truncation()
+    assert kept == expected
+
+
+def test_a_pair_of_very_long_texts(tokenizer: Tokenizer) -> None:
+    """The library would make a window of every part of the one with every part of the other: millions."""
+    (row,) = ids(tokenizer, " a" * 200_000, " b" * 200_000)
+    assert row == [START] + [10] * 254 + [END, END] + [741] * 254 + [END]
+
+
+@often
+@given(any_text, st.integers(8, 30), st.integers(0, 5))
+def test_windows_share_their_tokens(tokenizers: dict[str, Tokenizer], text: str, length: int, stride: int) -> None:
+    tokenizer = tokenizers["json"]
+    first, *others = tokenizer.windows(text, stride=stride, max_length=length)
+    read = first.ids[1:-1]
+    for window in others:
+        assert (window.ids[0], window.ids[-1]) == (START, END)
+        assert len(window.ids) <= length
+        assert window.ids[1:-1][:stride] == read[len(read) - stride :]
+        read += window.ids[1:-1][stride:]
+    assert [START, *read, END] == tokenizer.library.encode(text).ids  # which is left as it was, without truncation
+
+
+def test_windows_of_a_pair(tokenizer: Tokenizer) -> None:
+    windows = tokenizer.windows(" b", " a" * 9, stride=2, max_length=10)
+    assert [window.ids for window in windows] == [[START, 741, END, END, *[10] * 5, END]] * 2 + [
+        [START, 741, END, END, 10, 10, 10, END]
+    ]
+    assert [window.offsets[4] for window in windows] == [(1, 2), (7, 8), (13, 14)]
+
+
+def test_windows_share_half_where_there_is_little_room(tokenizer: Tokenizer) -> None:
+    windows = tokenizer.windows(" b" * 4, " a" * 6, stride=8, max_length=12)
+    assert [window.offsets[7] for window in windows] == [(1, 2), (5, 6)]
+    with pytest.raises(TokenizerError, match="max_length 12 leaves no room beside a first text of 8 tokens: shorten"):
+        tokenizer.windows(" b" * 8, "a", stride=1, max_length=12)
+    with pytest.raises(TokenizerError, match="max_length 2 leaves no room"):
+        tokenizer.windows("a", stride=0, max_length=2)
+
+
+def test_threads_do_not_mix_up_their_windows(tokenizers: dict[str, Tokenizer]) -> None:
+    def counts(length: int) -> set[int]:
+        return {len(tokenizers["json"].windows(LONG, stride=1, max_length=length)) for _ in range(40)}
+
+    wanted = {5: 300, 9: 100, 50: 13, 400: 2}
+    with ThreadPoolExecutor(len(wanted)) as pool:
+        assert list(pool.map(counts, wanted)) == [{count} for count in wanted.values()]
+
+
 # --- decoding -------------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,136 @@
+"""The texts that the tasks are held against the reference with, and the models: nothing but frozen random streams.
+
+Shared by `make_tasks.py`, which needs transformers, and by the tests, which need minroberta. It imports neither.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from cases import parameter
+
+STORY = (
+    "The old lighthouse at Port Ellen was built by William Steel in 1832, and for ninety years somebody climbed its "
+    "stairs every evening to light the lamp. Anna Berg, the last keeper, kept a diary: she wrote about storms, ships, "
+    "birds and the price of bread. In 1922 a machine took her place. She moved to Glasgow, opened a small café in King "
+    "Street, and never spoke of the sea again. Her diary was found a hundred years later, in a box under the floor, by "
+    "two children from Oslo who had come to see the whales. Today it lies in the museum next to the harbour, where "
+    "everybody can read it; most people only want to see the page about the great storm of 1879, when three ships from "
+    "Hamburg reached the harbour on one night and Mr. Steel's lamp went out twice."
+)
+ODD = "Zoë’s  naïve façade 👩‍👩‍👧 cost 5 € —\tor 東京 100\u00a0¥…"
+TEXTS = [
+    "Anna Berg moved to Glasgow.",
+    "In 1922, a machine (from Hamburg) took her place - didn't it?",
+    ODD,
+    "",
+]
+
+MODEL = {
+    "model_type": "roberta",
+    "vocab_size": 480,
+    "hidden_size": 32,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 2,
+    "intermediate_size": 64,
+    "max_position_embeddings": 66,
+    "type_vocab_size": 1,
+    "layer_norm_eps": 1e-5,
+}
+PLAIN = {"id2label": {0: "NOUN", 1: "VERB", 2: "O", 3: "X-TRA"}}
+KINDS = ["X-TRA", "B-ORG", "I-PER", "B-PER", "O", "I-LOC", "MISC", "B-LOC", "I-ORG"]
+GROUPED = {"id2label": dict(enumerate(KINDS))}
+
+
+def drawn(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The float64 weight of this name: as in the other golden files, four times as large in the table of tokens.
+
+    In the layers, and in what is added at every place, a quarter of it: so that what a place says depends on its token.
+    """
+    weight = parameter(name, shape)
+    if name == "embeddings.word_embeddings.weight":
+        return 4 * weight
+    common = name.startswith(("encoder.layer", "embeddings.token_type", "embeddings.LayerNorm"))
+    return weight / 4 if common and not name.endswith("LayerNorm.weight") else weight
+
+
+def apart(value: Any, numbers: list[float]) -> Any:
+    """A result without its floats, of whatever library: they go into the list. Of a list of floats the length stays."""
+    if isinstance(value, dict):
+        return {name: apart(item, numbers) for name, item in value.items()}
+    if isinstance(value, list) and value and isinstance(value[0], float):
+        numbers.extend(value)
+        return len(value)
+    if isinstance(value, list):
+        return [apart(item, numbers) for item in value]
+    if isinstance(value, str | int):
+        return value
+    numbers.append(float(value))
+    return "a number"
+
+
+@dataclass(frozen=True)
+class TaskCase:
+    """One call of a task: `{task}/{what it shows}`, what the model's configuration adds, and the arguments."""
+
+    name: str
+    head: str
+    arguments: tuple
+    options: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def task(self) -> str:
+        return self.name.partition("/")[0]
+
+
+PAIR = ("Who kept a diary?", "Anna Berg, the last keeper, kept a diary.")
+PAIRS = [PAIR, ("", "Oslo"), ("Zoë", ODD)]
+
+CASES = [
+    TaskCase("fill_mask/one", "masked_lm", ("Anna Berg moved to <mask>.",)),
+    TaskCase("fill_mask/more", "masked_lm", ("Anna Berg moved to <mask>.",), {"top_k": 12}),
+    TaskCase("fill_mask/several", "masked_lm", ("<mask> Berg opened <mask><mask> café.",), {"top_k": 3}),
+    TaskCase("fill_mask/odd", "masked_lm", (f"{ODD} <mask>",)),
+    TaskCase("fill_mask/pads", "masked_lm", ("Anna <pad><mask></s> <mask>",)),
+    TaskCase("fill_mask/alone", "masked_lm", ("<mask>",)),
+    TaskCase("classify/softmax", "sequence_classification", (TEXTS,), {"top_k": None}, {"num_labels": 4}),
+    TaskCase("classify/best", "sequence_classification", (TEXTS,), {}, {"num_labels": 4}),
+    TaskCase(
+        "classify/several", "sequence_classification", (TEXTS,), {"top_k": 2},
+        {"num_labels": 4, "problem_type": "multi_label_classification"},
+    ),
+    TaskCase(
+        "classify/numbers", "sequence_classification", (TEXTS,), {"top_k": None},
+        {"num_labels": 2, "problem_type": "regression"},
+    ),
+    TaskCase(
+        "classify/number", "sequence_classification", (TEXTS,), {},
+        {"num_labels": 1, "problem_type": "regression"},
+    ),
+    TaskCase("classify/one", "sequence_classification", (TEXTS,), {}, {"num_labels": 1}),
+    TaskCase("classify/pairs", "sequence_classification", (PAIRS,), {"top_k": None}, {"num_labels": 3}),
+    TaskCase("tag/pieces", "token_classification", (TEXTS,), {"aggregation_strategy": "none"}, PLAIN),
+    TaskCase("tag/pieces-grouped", "token_classification", (TEXTS,), {"aggregation_strategy": "none"}, GROUPED),
+    TaskCase("tag/groups", "token_classification", ([*TEXTS, STORY[:150]],), {}, GROUPED),
+    TaskCase("answer/short", "question_answering", PAIR),
+    TaskCase("answer/some", "question_answering", PAIR, {"top_k": 5}),
+    TaskCase("answer/pieces", "question_answering", PAIR, {"top_k": 5, "align_to_words": False}),
+    TaskCase("answer/near", "question_answering", PAIR, {"top_k": 40, "max_answer_len": 2}),
+    TaskCase("answer/windows", "question_answering", (PAIR[0], STORY)),
+    TaskCase("answer/windows-some", "question_answering", (PAIR[0], STORY), {"top_k": 7}),
+    TaskCase("answer/odd", "question_answering", ("¿Quién?", ODD), {"top_k": 4}),
+    TaskCase("answer/odd-pieces", "question_answering", ("¿Quién?", ODD), {"top_k": 4, "align_to_words": False}),
+    TaskCase("choose/three", "multiple_choice", ("Anna Berg", ["moved to Glasgow.", "", "kept a diary, they say."])),
+    TaskCase("choose/odd", "multiple_choice", (ODD, [ODD, "Oslo"])),
+    *(
+        TaskCase(f"encode/{pooling}-{normalize}", "encoder", (TEXTS,), {"pooling": pooling, "normalize": normalize})
+        for pooling in ("mean", "cls", "max")
+        for normalize in (True, False)
+    ),
+    *(
+        TaskCase(f"generate/{name}", "causal_lm", (prompt,), {"max_new_tokens": 16}, {"is_decoder": True})
+        for name, prompt in (("words", "Anna Berg moved to"), ("odd", ODD), ("nothing", ""))
+    ),
+    TaskCase("predict_all/texts", "masked_lm", (TEXTS,)),
+]  # fmt: skip

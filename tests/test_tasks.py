@@ -1,0 +1,671 @@
+"""Text in, answers out: the pipelines of transformers 4.48.3 on the same weights, and what holds for any text."""
+
+import functools
+import io
+import itertools
+import json
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+import strict
+import tokenizers
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from support import FLOAT32, FLOAT64, GOLDEN, raises
+
+import minroberta
+from minroberta import Config, InputError, Model, NameUnknownError, TokenizerError
+from minroberta.config import HEADS
+from minroberta.tokenizer import Tokenizer
+from minroberta.weights import move, shapes, tree
+
+sys.path.insert(0, str(GOLDEN))
+
+from task_cases import CASES, GROUPED, MODEL, ODD, PAIR, PLAIN, STORY, TEXTS, TaskCase, apart, drawn
+
+LIBRARY = tokenizers.Tokenizer.from_file(str(GOLDEN / "tasks_tokenizer.json"))
+FOUND = json.loads((GOLDEN / "tasks.json").read_text(encoding="utf-8"))
+DECODER = {"is_decoder": True}
+TOKENIZER = Tokenizer(LIBRARY, Config.from_dict(MODEL))
+
+
+def tiny(head: str, dtype: str = "float32", xp: Any = np, **fields: Any) -> Model:
+    """The model of the golden files, with these fields."""
+    return _tiny(head, dtype, xp, json.dumps(fields))
+
+
+@functools.cache
+def _tiny(head: str, dtype: str, xp: Any, fields: str) -> Model:
+    config = Config.from_dict({**MODEL, **json.loads(fields)})
+    arrays = {name: drawn(name, shape) for name, shape in shapes(config, head).items()}
+    return Model(config, tree(move(arrays, dtype, xp)), head, TOKENIZER)
+
+
+CALLS: dict[str, tuple[str, tuple, dict[str, Any]]] = {
+    "fill_mask": ("masked_lm", ("A <mask>",), {}),
+    "classify": ("sequence_classification", ("A",), {}),
+    "tag": ("token_classification", ("A",), PLAIN),
+    "answer": ("question_answering", PAIR, {}),
+    "choose": ("multiple_choice", ("A", ["b", "c"]), {}),
+    "encode": ("encoder", ("A",), {}),
+    "generate": ("causal_lm", ("A",), DECODER),
+    "predict_all": ("masked_lm", ("A",), {}),
+}
+
+# --- the reference --------------------------------------------------------------------------------------------------
+
+
+def relative_error(task: str) -> float:
+    """The reference's own rounding in float32, of all the task's cases: of a few numbers, one may be right by luck."""
+    return max(FOUND[case.name]["error"] for case in CASES if case.task == task)
+
+
+def assert_golden(case: TaskCase, model: Model, allowed: float) -> None:
+    """What the model says is what the reference says, and its numbers are as near, relative to the largest."""
+    result = getattr(model, case.task)(*case.arguments, **case.options)
+    numbers: list[float] = []
+    rest = apart(result.tolist() if isinstance(result, np.ndarray) else result, numbers)
+    expected = FOUND[case.name]
+    assert rest == expected["result"]
+    exact = np.array(expected["numbers"])
+    assert np.abs(numbers - exact).max(initial=0) <= allowed * np.abs(exact).max(initial=0)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_golden(case: TaskCase) -> None:
+    """In float32 as far from the reference's float64 as eight times its own float32, and half a last digit at least."""
+    allowed = FLOAT32 * max(relative_error(case.task), float(np.finfo(np.float32).eps) / 2)
+    assert_golden(case, tiny(case.head, **case.config), allowed)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_golden_in_float64(case: TaskCase) -> None:
+    """The pipeline for labels rounds even a float64 model's logits, which are up to 4 here, to float32."""
+    allowed = 4 * float(np.finfo(np.float32).eps) if case.task == "classify" else FLOAT64
+    assert_golden(case, tiny(case.head, "float64", **case.config), allowed)
+
+
+@pytest.mark.parametrize(
+    "name", ["fill_mask/several", "classify/pairs", "tag/groups", "answer/some", "encode/mean-True"]
+)
+def test_golden_on_jax(name: str) -> None:
+    (case,) = (case for case in CASES if case.name == name)
+    allowed = FLOAT32 * max(relative_error(case.task), float(np.finfo(np.float32).eps) / 2)
+    assert_golden(case, tiny(case.head, xp=jax.numpy, **case.config), allowed)
+
+
+@pytest.mark.parametrize("task", CALLS)
+def test_arrays_stay_in_their_library(task: str) -> None:
+    """On a library that mixes with no other, the answers are NumPy's."""
+    head, arguments, fields = CALLS[task]
+    model = tiny(head, **fields)
+    other = Model(model.config, _moved(model.params), head, model.tokenizer)
+    assert_same(getattr(other, task)(*arguments), getattr(model, task)(*arguments))
+
+
+def _moved(params: Any) -> Any:
+    if isinstance(params, dict):
+        return {name: _moved(value) for name, value in params.items()}
+    return [_moved(value) for value in params] if isinstance(params, list) else strict.asarray(params)
+
+
+def assert_same(first: Any, second: Any, within: float = 1e-5) -> None:
+    """Equal but for rounding, which a batch's shape changes: of float32 numbers of the order of 1, dozens of steps."""
+    one, other = [], []
+    first, second = (x.tolist() if isinstance(x, np.ndarray) else x for x in (first, second))
+    assert apart(first, one) == apart(second, other)
+    assert np.abs(np.subtract(one, other)).max(initial=0) <= within
+
+
+# --- any text -------------------------------------------------------------------------------------------------------
+
+SPECIAL = ["<s>", "</s>", "<pad>", "<unk>", "<mask>", " <mask>", "<mask> "]
+PARTS = [
+    "\x00",
+    "\x1b[0m",
+    "\t\r\n",
+    "\u00a0",
+    "\u200b",
+    "\u202e",
+    "\ufeff",
+    "\U0010ffff",
+    "e\u0301",
+    "👩‍👩‍👧",
+    "'ll",
+    "  ",
+]
+any_text = st.lists(st.text() | st.sampled_from(PARTS + SPECIAL)).map("".join)
+long_text = st.lists(st.text() | st.sampled_from([STORY, ODD, *PARTS, *SPECIAL]), max_size=12).map("".join)
+no_blank = any_text.filter(str.strip)
+often = settings(deadline=None, max_examples=60)
+
+
+@often
+@given(long_text)
+@example(" ")
+@example("a<mask>b  c\n")
+def test_words_are_the_texts_own(text: str) -> None:
+    """In order, without blanks around them, and all of them."""
+    words = tiny("token_classification", id2label={0: "A", 1: "B"}).tag(text)
+    places = [place for word in words for place in range(word["start"], word["end"])]
+    assert places == sorted(set(places))
+    assert {place for place, character in enumerate(text) if not character.isspace()} <= set(places)
+    for word in words:
+        assert list(word) == ["entity", "score", "word", "start", "end"]
+        assert word["word"] == text[word["start"] : word["end"]] == word["word"].strip() != ""
+        assert 0.5 <= word["score"] <= 1
+
+
+@often
+@given(long_text)
+def test_groups_are_the_texts_own(text: str) -> None:
+    groups = tiny("token_classification", **GROUPED).tag(text)
+    for group in groups:
+        assert list(group) == ["entity_group", "score", "word", "start", "end"]
+        assert group["entity_group"] in ("PER", "LOC", "ORG", "MISC", "TRA")
+        assert group["word"] == text[group["start"] : group["end"]] == group["word"].strip() != ""
+    assert all(first["end"] <= second["start"] for first, second in itertools.pairwise(groups))
+
+
+@often
+@given(long_text)
+def test_pieces_are_the_texts_own(text: str) -> None:
+    """Each token once, with its number and place in the whole text, however many windows it takes."""
+    whole = LIBRARY.encode(text, add_special_tokens=False)
+    tagged = tiny("token_classification", id2label={0: "A", 1: "B"}).tag(text, "none")
+    assert [(piece["start"], piece["end"]) for piece in tagged] == whole.offsets
+    assert [piece["index"] for piece in tagged] == list(range(1, len(whole.ids) + 1))
+    assert [piece["word"] for piece in tagged] == [LIBRARY.id_to_token(token) for token in whole.ids]
+    predicted = tiny("masked_lm").predict_all(text)
+    assert [piece["word"] for piece in predicted] == [text[slice(*place)] for place in whole.offsets]
+    assert all(0 <= piece["word_score"] <= piece["score"] <= 1 for piece in predicted)
+    assert all(piece["token_str"] == LIBRARY.decode([piece["token"]], False) for piece in predicted)
+
+
+@often
+@given(no_blank, long_text.filter(str.strip), st.integers(1, 30), st.integers(1, 20), st.booleans())
+def test_answers_are_the_contexts_own(question: str, context: str, top_k: int, longest: int, align: bool) -> None:
+    model = tiny("question_answering")
+    if len(LIBRARY.encode(question, add_special_tokens=False).ids) > 59:
+        with raises(TokenizerError, ValueError, "max_length 64 leaves no room beside a first text of"):
+            model.answer(question, context)
+        return
+    answers = model.answer(question, context, top_k=top_k, max_answer_len=longest, align_to_words=align)
+    assert 1 <= len(answers) <= top_k
+    for answer in answers:
+        assert list(answer) == ["score", "start", "end", "answer"]
+        assert 0 <= answer["start"] <= answer["end"] <= len(context)
+        assert context[answer["start"] : answer["end"]] == answer["answer"]
+        if not align:
+            assert len(answer["answer"].encode()) <= longest * 24
+    scores = [answer["score"] for answer in answers]
+    assert scores == sorted(scores, reverse=True)
+    assert 0 <= scores[-1] <= scores[0] <= 1
+
+
+@often
+@given(any_text, any_text)
+def test_masks_are_filled_in_any_text(before: str, after: str) -> None:
+    text = f"{before[:10]}<mask>{after[:5]}"
+    found = tiny("masked_lm").fill_mask(text, top_k=480)
+    found = found if isinstance(found[0], list) else [found]
+    assert len(found) == text.count("<mask>")
+    for row in found:
+        scores = [filling["score"] for filling in row]
+        assert scores == sorted(scores, reverse=True)
+        assert sorted(filling["token"] for filling in row) == list(range(480))
+        assert abs(sum(scores) - 1) < 1e-4
+
+
+@often
+@given(any_text.map(lambda text: text[:15]))
+def test_a_prompt_is_continued_whatever_it_is(text: str) -> None:
+    ((made,),) = tiny("causal_lm", **DECODER).generate([text], max_new_tokens=3)
+    assert made["generated_text"].startswith(text)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(any_text, min_size=1, max_size=9), st.sampled_from(["mean", "cls", "max"]), st.randoms())
+def test_a_list_is_its_texts(texts: list[str], pooling: str, random: Any) -> None:
+    """Whatever else is in the batch, and in what order."""
+    shuffled = random.sample(texts, len(texts))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some are longer than the model
+        for call in (
+            functools.partial(tiny("encoder").encode, pooling=pooling),
+            functools.partial(tiny("sequence_classification", num_labels=4).classify, top_k=None),
+            tiny("token_classification", **PLAIN).tag,
+            tiny("masked_lm").predict_all,
+        ):
+            alone = [call(text) for text in shuffled]
+            for one, other in zip(alone, call(shuffled), strict=True):
+                assert_near(one, other)
+
+
+def assert_near(one: Any, other: Any) -> None:
+    """As `assert_same`, where a label or token may be decided by rounding: then the scores are equal to rounding."""
+    if isinstance(one, np.ndarray):
+        assert_same(one, other)
+        return
+    assert len(one) == len(other)
+    for first, second in zip(one, other, strict=True):
+        assert first["score"] == pytest.approx(second["score"], abs=1e-5)
+
+
+# --- long texts -----------------------------------------------------------------------------------------------------
+
+
+def test_a_piece_is_told_by_the_window_that_shows_most_around_it() -> None:
+    model = tiny("token_classification", "float64", **PLAIN)
+    ids = LIBRARY.encode(STORY, add_special_tokens=False).ids
+    room, stride = 62, 16
+    starts = range(0, len(ids) - stride, room - stride)
+    windows = [model([[0, *ids[start : start + room], 2]]).logits[0, 1:-1] for start in starts]
+    assert len(windows) > 3
+    scores = []
+    for place in range(len(ids)):
+        holding = [number for number, start in enumerate(starts) if 0 <= place - start < room]
+        nearest = {number: around(place, starts[number], len(ids)) for number in holding}
+        best = max(holding, key=lambda number: (nearest[number], number))
+        e = np.exp(windows[best][place - starts[best]])
+        scores.append((e / e.sum()).max())
+    kinds = Model(
+        model.config.replace(id2label={i: "ABCD"[i] for i in range(4)}), model.params, model.head, model.tokenizer
+    )
+    told = kinds.tag(STORY, "none")
+    assert np.abs(np.subtract([piece["score"] for piece in told], scores)).max() < FLOAT64
+
+
+def around(place: int, start: int, count: int) -> float:
+    """How far it is to the nearer edge of the window, where that is not the text's own."""
+    before = place - start if start else np.inf
+    after = start + 61 - place if start + 62 < count else np.inf
+    return min(before, after)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda text: tiny("sequence_classification").classify(["a", (text, "b"), text]), "2 of 3 texts are longer"),
+        (lambda text: tiny("encoder").encode([text, "a"]), "1 of 2 texts are longer than the 64 tokens that this"),
+        (lambda text: tiny("multiple_choice").choose(text, ["a", "b"]), "2 of 2 texts are longer"),
+        (lambda text: tiny("masked_lm").fill_mask(f"<mask> {text}"), "1 of 1 texts are longer"),
+    ],
+)  # fmt: skip
+def test_what_is_cut_is_said(call: Callable[[str], Any], said: str) -> None:
+    with pytest.warns(UserWarning, match=said) as caught:
+        call(STORY)
+    assert caught[0].filename == __file__
+
+
+def test_cut_texts_are_their_beginnings() -> None:
+    model = tiny("encoder")
+    beginning = STORY[: LIBRARY.encode(STORY, add_special_tokens=False).offsets[61][1]]
+    with pytest.warns(UserWarning):
+        assert_same(model.encode(STORY), model.encode(beginning))
+
+
+def test_a_mask_that_is_cut_off() -> None:
+    with raises(InputError, ValueError, "a <mask> stands behind the 64 tokens that this model reads: shorten it"):
+        tiny("masked_lm").fill_mask(f"<mask> {STORY} <mask>")
+
+
+def test_a_question_as_long_as_the_window() -> None:
+    """Where the question leaves little room, the windows share half of it."""
+    (found,) = tiny("question_answering").answer("who " * 20, STORY)
+    assert STORY[found["start"] : found["end"]] == found["answer"]
+    with raises(TokenizerError, ValueError, "max_length 64 leaves no room beside a first text of 294 tokens"):
+        tiny("question_answering").answer(STORY, "a")
+
+
+@pytest.mark.parametrize("unit", ["ab c. ", "a", "\x00é"])
+def test_a_million_characters(unit: str) -> None:
+    text = (unit * 10**6)[: 10**6]
+    start = time.monotonic()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert len(tiny("masked_lm").fill_mask(f"<mask>{text}")) == 5
+        assert len(tiny("sequence_classification").classify((text, text))) == 1
+        assert tiny("encoder").encode(text).shape == (32,)
+        assert len(tiny("multiple_choice").choose("a", [text, "b"])) == 2
+    with raises(InputError, ValueError, "this model reads 64 in all: shorten the prompt, or ask for less"):
+        tiny("causal_lm", **DECODER).generate(text)
+    assert tiny("token_classification", id2label={0: "A", 1: "B"}).tag(text[:30_000])[-1]["end"] == len(
+        text[:30_000].rstrip()
+    )
+    (found,) = tiny("question_answering").answer("who?", text[:30_000])
+    assert found["answer"] == text[found["start"] : found["end"]]
+    assert time.monotonic() - start < 120  # some 20 seconds; what grows as the square would take days
+
+
+# --- one text and several -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", ["fill_mask", "classify", "tag", "generate", "predict_all"])
+def test_a_str_gives_its_own_result(task: str) -> None:
+    head, (text,), fields = CALLS[task]
+    call = getattr(tiny(head, **fields), task)
+    alone = call(text)
+    assert isinstance(alone, list)
+    assert all(isinstance(row, dict) for row in alone)
+    assert call([text]) == [alone] == call(iter([text]))
+    assert call([]) == []
+
+
+def test_texts_with_one_mask_and_more() -> None:
+    call = tiny("masked_lm").fill_mask
+    texts = ["Anna <mask>", "<mask> moved <mask>", "<mask>", "to <mask><mask><mask>."]
+    for one, text in zip(call(texts), texts, strict=True):
+        assert_same(one, call(text))
+
+
+def test_pairs_of_texts() -> None:
+    call = tiny("sequence_classification").classify
+    assert call(PAIR) == call([PAIR])[0] != call(PAIR[0])
+    assert_near(call([PAIR, "A", PAIR])[1], call("A"))
+    assert_near(call([PAIR, "A", PAIR])[2], call(PAIR))
+
+
+def test_vectors_of_one_text_and_of_none() -> None:
+    model = tiny("encoder")
+    assert model.encode("A").shape == model.encode("").shape == (32,)
+    assert model.encode([]).shape == (0, 32)
+    assert model.encode(("A", "b")).shape == (2, 32)
+    assert {model.encode(texts).dtype for texts in ("A", ["A"], [])} == {np.dtype("float32")}
+    assert tiny("encoder", "float64").encode("A").dtype == np.dtype("float64")
+
+
+def test_questions_take_one_context_or_one_each() -> None:
+    call = tiny("question_answering").answer
+    question, context = PAIR
+    assert call([question], context) == [call(question, context)]
+    both = call([question, "Who?"], context, top_k=2)
+    assert_same(both[1], call("Who?", context, top_k=2))
+    each = call([question, "Who?"], [context, STORY])
+    assert_same(each[1], call("Who?", STORY))
+    assert call([], context) == call([], []) == []
+    with raises(InputError, ValueError, "2 questions and 1 contexts: give one for each, or one for all"):
+        call([question, question], [context])
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, None])
+def test_batches_do_not_change_vectors(batch_size: int | None) -> None:
+    model = tiny("encoder")
+    texts = [STORY[: 7 * i % 100] for i in range(30)]
+    assert_same(model.encode(texts, batch_size=batch_size), np.stack([model.encode(text) for text in texts]))
+
+
+def test_rows_of_like_length_share_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that few pads are computed, and no batch has more than 1024 tokens."""
+    model, shapes = tiny("encoder"), []
+    own = Model.__call__
+
+    def watched(self: Model, input_ids: np.ndarray, mask: np.ndarray) -> Any:
+        shapes.append((input_ids.shape, int(mask.sum())))
+        return own(self, input_ids, mask)
+
+    monkeypatch.setattr(Model, "__call__", watched)
+    model.encode(["a " * (i % 25) for i in range(200)])
+    assert all(B * L <= 1024 for (B, L), _ in shapes)
+    pads = sum(B * L - tokens for (B, L), tokens in shapes)
+    assert 0 < pads < 0.25 * sum(tokens for _, tokens in shapes)  # unsorted, almost as many as tokens
+    shapes.clear()
+    model.encode(["a"] * 7, batch_size=3)
+    assert [B for (B, _), _ in shapes] == [3, 3, 1]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "count", "shown"), [(Terminal(), 150, True), (Terminal(), 5, False), (io.StringIO(), 150, False)]
+)
+def test_a_bar_for_a_long_list_on_a_terminal(
+    stream: io.StringIO, count: int, shown: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "stderr", stream)
+    tiny("encoder").encode(["a"] * count)
+    assert ("150/150" in stream.getvalue()) == shown
+    assert (stream.getvalue() == "") == (not shown)
+    assert capsys.readouterr().out == ""
+
+
+def test_vectors_have_length_1_unless_asked() -> None:
+    model = tiny("encoder")
+    vectors = model.encode(TEXTS)
+    assert np.abs(np.linalg.norm(vectors, axis=1) - 1).max() < 1e-6
+    plain = model.encode(TEXTS, normalize=False)
+    assert_same(plain / np.linalg.norm(plain, axis=1, keepdims=True), vectors)
+
+
+@pytest.mark.parametrize(("dtype", "xp"), [("float16", np), ("float16", jax.numpy), ("bfloat16", jax.numpy)])
+@pytest.mark.parametrize("task", ["fill_mask", "classify", "tag", "encode", "predict_all"])
+def test_half_types(task: str, dtype: str, xp: Any) -> None:
+    """Scores are float32's, whatever the weights are: those of a softmax sum to 1."""
+    head, arguments, fields = CALLS[task]
+    result = getattr(tiny(head, dtype, xp, **fields), task)(*arguments)
+    if task == "encode":
+        assert result.dtype == np.dtype("float32")
+        assert abs(np.linalg.norm(result) - 1) < 1e-6
+    else:
+        assert all(type(row["score"]) is float for row in result)
+    if task in ("classify", "fill_mask"):
+        every = getattr(tiny(head, dtype, xp, **fields), task)(*arguments, top_k=480)
+        assert abs(sum(row["score"] for row in every) - 1) < 1e-6
+
+
+def test_threads_do_not_mix_up_their_windows() -> None:
+    """The tokenizer's library keeps how it cuts as a state."""
+    models = [tiny("token_classification", **PLAIN), tiny("question_answering"), tiny("encoder")]
+    calls = [lambda: models[0].tag(STORY), lambda: models[1].answer("Who?", STORY), lambda: models[2].encode(ODD)]
+    expected = [call() for call in calls]
+    wrong: list[int] = []
+
+    def work(i: int) -> None:
+        for _ in range(5):
+            try:
+                assert_same(calls[i](), expected[i])
+            except AssertionError:
+                wrong.append(i)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in (0, 1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+# --- labels ---------------------------------------------------------------------------------------------------------
+
+
+def test_labels_without_a_name() -> None:
+    """A configuration may name some only; the reference fails there."""
+    call = tiny("sequence_classification", id2label={1: "one", 3: "three"}).classify
+    assert {row["label"] for row in call("A", top_k=None)} == {"LABEL_0", "one"}
+
+
+def test_a_word_has_its_first_pieces_label() -> None:
+    """Its first that shows any of it: a space may be a piece of its own. What is labelled "O" is left out."""
+    model, text = tiny("token_classification", **PLAIN), STORY[:150]
+    shown = [piece for piece in model.tag(text, "none") if piece["start"] < piece["end"]]
+    pieces = {piece["start"]: (piece["entity"], piece["score"]) for piece in shown}
+    words = model.tag(text)
+    assert 5 < len(words) < len(text.split())
+    assert all((word["entity"], word["score"]) == pieces[word["start"]] for word in words)
+
+
+def test_choices_sum_to_one() -> None:
+    found = tiny("multiple_choice").choose("A", ["b", "", "b"])
+    assert abs(sum(row["score"] for row in found) - 1) < 1e-6
+    assert sorted(row["label"] for row in found) == ["", "b", "b"]
+    assert tiny("multiple_choice").choose("A", ("b",)) == [{"label": "b", "score": 1.0}]
+
+
+# --- generation -----------------------------------------------------------------------------------------------------
+
+
+def made(**options: Any) -> str:
+    return tiny("causal_lm", **DECODER).generate("Anna Berg", max_new_tokens=20, **options)[0]["generated_text"]
+
+
+def test_the_likeliest_token_of_one_is_the_greedy_one() -> None:
+    assert made() == made(temperature=1.5, top_k=1, seed=3) == made(temperature=1e-300) == made(top_k=7, seed=1)
+
+
+def test_the_same_seed_draws_the_same() -> None:
+    assert made(temperature=1.0, seed=5) == made(temperature=1.0, seed=5)
+    assert len({made(temperature=1.0, seed=seed) for seed in range(5)}) == 5
+
+
+def test_draws_follow_temperature_and_top_k() -> None:
+    """One token each of many seeds: as often as softmax(logits / temperature) among the likeliest says."""
+    model = tiny("causal_lm", "float64", **DECODER)
+    (ids,) = model.tokenizer("Anna", add_special_tokens=False)["input_ids"].tolist()
+    logits = model([[0, *ids]]).logits[0, -1]
+    likely = np.argsort(-logits)[:6]
+    wanted = np.exp((logits[likely] - logits[likely[0]]) / 2.0)
+    wanted /= wanted.sum()
+    drawn = [
+        model.generate("Anna", max_new_tokens=1, temperature=2.0, top_k=6, seed=seed)[0]["generated_text"]
+        for seed in range(600)
+    ]
+    names = [LIBRARY.decode([*ids, int(token)]) for token in likely]
+    assert set(drawn) <= set(names)
+    for name in set(names):  # bytes that are no character look alike
+        share = sum(p for other, p in zip(names, wanted, strict=True) if other == name)
+        assert abs(drawn.count(name) / 600 - share) < 4 * np.sqrt(share * (1 - share) / 600)  # four deviations
+
+
+def test_it_ends_at_the_end_of_the_sequence() -> None:
+    model = tiny("causal_lm", **DECODER)
+    ids = [0, *LIBRARY.encode("Anna", add_special_tokens=False).ids]
+    for _ in range(6):
+        ids.append(int(model([ids]).logits[0, -1].argmax()))
+    new = ids[-6:]
+    assert model.generate("Anna", max_new_tokens=6) == [{"generated_text": LIBRARY.decode(ids)}]
+    ending = Model(model.config.replace(eos_token_id=new[3]), model.params, model.head, model.tokenizer)
+    shown = ids[: len(ids) - 6 + new.index(new[3])]
+    assert ending.generate("Anna", max_new_tokens=6) == [{"generated_text": LIBRARY.decode(shown)}]
+
+
+def test_each_token_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths, own = [], Model.__call__
+
+    def watched(self: Model, ids: list, **options: Any) -> Any:
+        lengths.append(len(ids[0]))
+        return own(self, ids, **options)
+
+    monkeypatch.setattr(Model, "__call__", watched)
+    expected = tiny("causal_lm", **DECODER).generate("Anna Berg", max_new_tokens=4)
+    lengths.clear()
+    assert tiny("causal_lm", use_cache=False, **DECODER).generate("Anna Berg", max_new_tokens=4) == expected
+    assert lengths == [1 + len(LIBRARY.encode("Anna Berg", add_special_tokens=False).ids), 1, 1, 1]
+
+
+def test_as_many_tokens_as_the_model_has_places() -> None:
+    model = tiny("causal_lm", **DECODER)
+    known = 1 + len(LIBRARY.encode("Anna", add_special_tokens=False).ids)
+    model.generate("Anna", max_new_tokens=64 - known)
+    with raises(InputError, ValueError, f"a prompt of {known} tokens and {65 - known} new ones", "reads 64 in all"):
+        model.generate("Anna", max_new_tokens=65 - known)
+
+
+# --- what is refused ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("task", "head"), [(task, head) for task in CALLS for head in HEADS if head != CALLS[task][0]])
+def test_another_head(task: str, head: str) -> None:
+    _, arguments, _ = CALLS[task]
+    wanted = CALLS[task][0]
+    with raises(InputError, ValueError, f"{task} needs head '{wanted}'", f"'{head}': load(name, head='{wanted}')"):
+        getattr(tiny(head, **DECODER), task)(*arguments)
+
+
+@pytest.mark.parametrize("task", CALLS)
+def test_no_tokenizer(task: str) -> None:
+    head, arguments, fields = CALLS[task]
+    model = tiny(head, **fields)
+    with raises(TokenizerError, ValueError, "this model has no tokenizer"):
+        getattr(Model(model.config, model.params, head), task)(*arguments)
+
+
+@pytest.mark.parametrize("task", CALLS)
+@pytest.mark.parametrize("text", ["\ud83d", "a\udc00"])
+def test_half_a_surrogate_pair(task: str, text: str) -> None:
+    head, arguments, fields = CALLS[task]
+    for place in range(len(arguments)):
+        given = [[text] if isinstance(x, list) else text if i == place else x for i, x in enumerate(arguments)]
+        with raises(TokenizerError, ValueError, "half a surrogate pair"):
+            getattr(tiny(head, **fields), task)(*given)
+
+
+@pytest.mark.parametrize("task", CALLS)
+@pytest.mark.parametrize("text", [5, None, [b"a"], [["a"]]])
+def test_what_is_no_text(task: str, text: Any) -> None:
+    head, (_, *others), fields = CALLS[task]
+    with pytest.raises(minroberta.Error):
+        getattr(tiny(head, **fields), task)(text, *others)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: tiny("masked_lm").fill_mask(""), "a text has no <mask>: write one"),
+        (lambda: tiny("masked_lm").fill_mask("   "), "a text has no <mask>"),
+        (lambda: tiny("masked_lm").fill_mask(["<mask>", "a"]), "a text has no <mask>"),
+        (lambda: tiny("masked_lm").fill_mask("<mask>", top_k=0), "top_k is a whole number of at least 1, not 0"),
+        (lambda: tiny("masked_lm").fill_mask("<mask>", top_k=True), "top_k is a whole number of at least 1, not True"),
+        (lambda: tiny("sequence_classification").classify("a", top_k=1.5), "top_k is a whole number"),
+        (lambda: tiny("sequence_classification").classify(("a", "b", "c")), "a tuple of 3 is no pair"),
+        (lambda: tiny("sequence_classification").classify([("a",)]), "a tuple of 1 is no pair"),
+        (lambda: tiny("question_answering").answer("", "a"), "a question is empty: give some text"),
+        (lambda: tiny("question_answering").answer("a", " \n"), "a context is empty: give some text"),
+        (lambda: tiny("question_answering").answer("a", "b", top_k=0), "top_k is"),
+        (lambda: tiny("question_answering").answer("a", "b", max_answer_len=0), "max_answer_len is"),
+        (lambda: tiny("multiple_choice").choose("a", []), "no choices: give at least one"),
+        (lambda: tiny("multiple_choice").choose("a", "b"), "choose takes one prompt, a str, and several choices"),
+        (lambda: tiny("multiple_choice").choose(["a"], ["b"]), "choose takes one prompt, a str, and several choices"),
+        (lambda: tiny("encoder").encode("a", batch_size=0), "batch_size is a whole number of at least 1, not 0"),
+        (lambda: tiny("causal_lm", **DECODER).generate("a", 0), "max_new_tokens is"),
+        (lambda: tiny("causal_lm", **DECODER).generate("a", top_k=-1), "top_k is"),
+        (lambda: tiny("causal_lm", **DECODER).generate("a", seed=-1), "seed is a whole number of at least 0, not -1"),
+        (lambda: tiny("causal_lm", **DECODER).generate("a", temperature=-0.5), "temperature is a finite number"),
+        (lambda: tiny("causal_lm", **DECODER).generate("a", temperature=float("nan")), "temperature is a finite"),
+        (lambda: tiny("causal_lm", **DECODER).generate("a", temperature="hot"), "at least 0, not 'hot'"),
+        (lambda: tiny("causal_lm").generate("a"), "needs a decoder: load(name, head='causal_lm', config="),
+        (lambda: tiny("causal_lm", bos_token_id=None, **DECODER).generate(""), "at least one is wanted"),
+    ],
+)  # fmt: skip
+def test_refused(call: Callable[[], Any], said: str) -> None:
+    with raises(InputError, ValueError, said):
+        call()
+
+
+@pytest.mark.parametrize("pooling", ["sum", None, ["mean"]])
+def test_a_pooling_that_there_is_not(pooling: Any) -> None:
+    with raises(NameUnknownError, KeyError, "there is no pooling", "give one of mean, cls, max"):
+        tiny("encoder").encode("a", pooling)
+
+
+@pytest.mark.parametrize("strategy", ["simple", None, ["first"]])
+def test_a_strategy_that_there_is_not(strategy: Any) -> None:
+    with raises(NameUnknownError, KeyError, 'aggregation_strategy is "first" or "none", not'):
+        tiny("token_classification").tag("a", strategy)
+
+
+def test_a_tokenizer_without_a_mask() -> None:
+    model = tiny("masked_lm")
+    library = tokenizers.Tokenizer.from_str(LIBRARY.to_str().replace("<mask>", "<hole>"))
+    other = Model(model.config, model.params, model.head, Tokenizer(library, model.config))
+    with raises(InputError, ValueError, "this model's tokenizer has no <mask>"):
+        other.fill_mask("<hole>")
