@@ -151,6 +151,36 @@ def load_arrays(arrays: Arrays, config: Config, head: str, *, missing: str, seed
     return result
 
 
+def inventory(file: "safetensors.File | Shards", config: Config) -> tuple[dict[str, Shape], list[str]]:
+    """The parameters that a file holds, and the names of what no model of this configuration uses.
+
+    Parameters are given with their shapes, under canonical names and in the order of the data's way, whatever head they
+    belong to; tied ones once. Raises WeightsError where two names are one weight.
+    """
+    names = canonical_names(file, config)
+    _untangle_lm_bias(names, file)
+    if config.tie_word_embeddings:
+        names.pop("lm_head.decoder.weight", None)
+    known = [name for head in HEADS for name in shapes(config, head)]
+    held = {name: file.stored(names[name])[1] for name in known if name in names}
+    return held, [own for name, own in names.items() if name not in held and not BUFFERS.search(name)]
+
+
+def heads_in(held: Mapping[str, Shape], config: Config) -> list[str]:
+    """The heads, beside the bare encoder, whose weights stand among those that are held.
+
+    `masked_lm` and `causal_lm` have the same: they go by `is_decoder`. A bare classifier of one row beside a pooler is
+    that of `multiple_choice`, any other that of `token_classification`.
+    """
+    heads = [head for head in HEADS if head != "encoder" and held.keys() >= head_shapes(config, head).keys()]
+    one_row = held.get("classifier.weight") == head_shapes(config, "multiple_choice")["classifier.weight"]
+    others = {
+        "masked_lm" if config.is_decoder else "causal_lm",
+        "token_classification" if one_row and "multiple_choice" in heads else "multiple_choice",
+    }
+    return [head for head in heads if head not in others]
+
+
 def check_names(params: Any, config: Config, head: str) -> None:
     """Raise WeightsError where a tree lacks what the head takes."""
     if not isinstance(params, dict):
@@ -282,7 +312,7 @@ WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 LARGEST_JSON = 50_000_000
 
 
-def read(path: Path) -> Arrays:
+def read(path: Path) -> "safetensors.File | Shards":
     """The arrays of a checkpoint: a directory, whole or in shards, or one weights file. Raises WeightsError."""
     if path.suffix == ".json":
         raise WeightsError(f"{path} holds no weights: give its directory, or a weights file beside it")
@@ -301,7 +331,7 @@ def read(path: Path) -> Arrays:
     raise NotFoundError(f"{path} holds neither {WHOLE} nor {INDEX}{others and f'; it has {others}'}")
 
 
-def _read_shards(directory: Path) -> Arrays:
+def _read_shards(directory: Path) -> "Shards":
     weight_map = read_json(directory / INDEX, WeightsError).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
         raise WeightsError(f"{directory / INDEX} has no weight_map from names to files")
@@ -322,11 +352,20 @@ def _read_shards(directory: Path) -> Arrays:
 class Shards(Mapping[str, Any]):
     """The arrays of several files, by name; each is mapped when it is asked for."""
 
-    def __init__(self, files: Mapping[str, Arrays], weight_map: Mapping[str, str]) -> None:
+    def __init__(self, files: Mapping[str, safetensors.File], weight_map: Mapping[str, str]) -> None:
         self._files, self._weight_map = files, weight_map
 
     def __getitem__(self, name: str) -> Any:
         return self._files[self._weight_map[name]][name]
+
+    def stored(self, name: str) -> tuple[str, Shape]:
+        """The dtype and the shape that an array has in its file."""
+        return self._files[self._weight_map[name]].stored(name)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self._files.values())
 
     def __iter__(self) -> Any:
         return iter(self._weight_map)

@@ -50,6 +50,19 @@ class File(Mapping[str, numpy.ndarray]):
             return (array.astype("<u4") << 16).view("<f4")  # the upper half of a float32's bits
         return array if array.flags.aligned else array.copy()
 
+    def stored(self, name: str) -> tuple[str, tuple[int, ...]]:
+        """The dtype and the shape that an array has in the file, by its header alone."""
+        entry = self._entries[name]
+        kind, shape = entry["dtype"], tuple(entry["shape"])
+        if kind == "BF16":
+            return "bfloat16", shape
+        return numpy.dtype(DTYPES[kind]).name if kind in DTYPES else kind, shape
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return len(self._bytes)
+
     def __contains__(self, name: object) -> bool:
         return name in self._entries
 

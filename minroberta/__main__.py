@@ -1,0 +1,5 @@
+"""`python -m minroberta`: the command without its entry point."""
+
+from .cli import main
+
+main()

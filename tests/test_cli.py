@@ -1,0 +1,630 @@
+"""The command: what it prints, what it takes, what it says of bad input, and how it ends."""
+
+import io
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tomllib
+import warnings
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from support import CASES, config_of, weights_of
+
+import minroberta
+from minroberta import cli, weights
+from minroberta.formats import safetensors
+
+ROOT = Path(__file__).parents[1]
+SENTENCES = ["The cup is on the table.", "It rained all day, and the street is wet.", "Is the cup wet?"]
+FIELDS = {
+    "model_type": "roberta",
+    "vocab_size": 300,
+    "hidden_size": 32,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 3,
+    "intermediate_size": 48,
+    "max_position_embeddings": 66,
+    "type_vocab_size": 1,
+    "initializer_range": 0.2,
+    "id2label": {"0": "cold", "1": "warm"},
+}
+ALL = ("masked_lm", "sequence_classification", "token_classification", "question_answering")
+
+# --- models ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def tokenizer_json() -> str:
+    """A byte-level BPE of 300 tokens with RoBERTa's special ones."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+    library = Tokenizer(models.BPE(unk_token="<unk>"))
+    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    library.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=299,
+        special_tokens=["<s>", "<pad>", "</s>", "<unk>"],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    library.train_from_iterator(SENTENCES, trainer)
+    library.add_special_tokens([AddedToken("<mask>", lstrip=True)])
+    library.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    assert library.get_vocab_size() == FIELDS["vocab_size"]
+    return library.to_str()
+
+
+def write(directory: Path, *heads: str, dtype: str = "float32", tokenizer: str | None = None, **fields: Any) -> str:
+    """A checkpoint with the weights of several heads in one file."""
+    values = {**FIELDS, **fields}
+    values["architectures"] = ["Roberta" + minroberta.config.HEADS[heads[0]]]
+    arrays = {}
+    for head in heads:
+        for name, array in weights.flat(minroberta.init(values, head=head, dtype=dtype).params).items():
+            arrays["roberta." * name.startswith(("embeddings", "encoder", "pooler")) + name] = array
+    directory.mkdir()
+    safetensors.write(directory / "model.safetensors", arrays, {"format": "pt"})
+    (directory / "config.json").write_text(json.dumps(values), encoding="utf-8")
+    if tokenizer:
+        (directory / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
+    return str(directory)
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory, tokenizer_json: str) -> dict[str, str]:
+    """Directories: one with most heads, one for choices, a decoder."""
+    root = tmp_path_factory.mktemp("models")
+    return {
+        "all": write(root / "all", *ALL, tokenizer=tokenizer_json),
+        "choice": write(root / "choice", "multiple_choice", tokenizer=tokenizer_json),
+        "decoder": write(root / "decoder", "causal_lm", tokenizer=tokenizer_json, is_decoder=True),
+    }
+
+
+@pytest.fixture
+def model(models: dict[str, str]) -> str:
+    return models["all"]
+
+
+# --- running --------------------------------------------------------------------------------------------------------
+
+
+def run(*arguments: str, input: str | bytes | None = None) -> Result:
+    return CliRunner().invoke(cli.main, arguments, input=input)
+
+
+def printed(*arguments: str, input: str | bytes | None = None) -> str:
+    """What a command prints that goes well."""
+    result = run(*arguments, input=input)
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    return result.stdout
+
+
+def lines(*arguments: str, input: str | bytes | None = None) -> list[Any]:
+    """What --json prints."""
+    return [json.loads(line) for line in printed(*arguments, "--json", input=input).splitlines()]
+
+
+def refused(*arguments: str, input: str | bytes | None = None) -> str:
+    """The one line that a command says when it refuses."""
+    result = run(*arguments, input=input)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+def start(*arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+    """The command in a process of its own, without a warning turned to an error."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "minroberta", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+# --- the same as the methods ----------------------------------------------------------------------------------------
+
+
+def test_fill_mask(model: str) -> None:
+    texts = ["The cup is <mask>.", "The <mask> is <mask>."]
+    loaded = minroberta.load(model, head="masked_lm")
+    expected = [loaded.fill_mask(text, top_k=2) for text in texts]  # one by one: batches round otherwise
+    assert lines("fill-mask", *texts, "--top-k", "2", "--model", model) == expected
+
+
+def test_classify(model: str) -> None:
+    loaded = minroberta.load(model, head="sequence_classification")
+    assert lines("classify", *SENTENCES, "--model", model) == [loaded.classify(text) for text in SENTENCES]
+    (every,) = lines("classify", SENTENCES[0], "--all", "--model", model)
+    assert every == loaded.classify(SENTENCES[0], top_k=None)
+    assert len(every) == 2
+
+
+def test_classify_pairs(model: str) -> None:
+    loaded = minroberta.load(model, head="sequence_classification")
+    expected = [loaded.classify(("a cup", "a table")), loaded.classify(("the day", "the street"))]
+    arguments = ("a cup", "a table", "the day", "the street")
+    assert lines("classify", "--pairs", *arguments, "--model", model) == expected
+    content = "a cup\ta table\nthe day\tthe street\n"
+    assert lines("classify", "--pairs", "--model", model, input=content) == expected
+
+
+@pytest.mark.parametrize("strategy", ["first", "none"])
+def test_tag(model: str, strategy: Any) -> None:
+    loaded = minroberta.load(model, head="token_classification")
+    expected = [loaded.tag(text, aggregation_strategy=strategy) for text in SENTENCES]
+    assert lines("tag", *SENTENCES, "--aggregation-strategy", strategy, "--model", model) == expected
+
+
+def test_answer(model: str, tmp_path: Path) -> None:
+    loaded = minroberta.load(model, head="question_answering")
+    expected = [loaded.answer("Is it wet?", SENTENCES[1], top_k=3, max_answer_len=4)]
+    options = ("--top-k", "3", "--max-answer-len", "4", "--model", model)
+    assert lines("answer", "Is it wet?", "--context", SENTENCES[1], *options) == expected
+    assert lines("answer", "Is it wet?", *options, input=SENTENCES[1]) == expected
+    (tmp_path / "context.txt").write_text(SENTENCES[1], encoding="utf-8-sig")
+    assert lines("answer", "Is it wet?", "--context-file", str(tmp_path / "context.txt"), *options) == expected
+
+
+def test_choose(models: dict[str, str]) -> None:
+    expected = minroberta.load(models["choice"]).choose("It rained.", ["It is wet.", "The cup."])
+    assert lines("choose", "It rained.", "It is wet.", "The cup.", "--model", models["choice"]) == [expected]
+
+
+def test_encode(model: str, tmp_path: Path) -> None:
+    """JSON gives every float32 back; so does the .npy file."""
+    expected = minroberta.load(model, head="encoder").encode(SENTENCES, pooling="max", normalize=False)
+    options = ("--pooling", "max", "--no-normalize", "--batch-size", "3", "--model", model)
+    vectors = np.array(lines("encode", *SENTENCES, *options), np.float32)
+    np.testing.assert_array_equal(vectors, expected)
+    file = tmp_path / "vectors.npy"
+    assert printed("encode", *SENTENCES, "--output", str(file), *options) == ""
+    np.testing.assert_array_equal(np.load(file), expected)
+    written = run("encode", *SENTENCES, "--output", "-", *options).stdout_bytes
+    np.testing.assert_array_equal(np.load(io.BytesIO(written)), expected)
+
+
+def test_encode_in_float64(model: str) -> None:
+    expected = minroberta.load(model, head="encoder", dtype="float64").encode(SENTENCES[0])
+    (vector,) = lines("encode", SENTENCES[0], "--dtype", "float64", "--model", model)
+    np.testing.assert_allclose(vector, expected, rtol=0, atol=1e-12)
+
+
+def test_generate(models: dict[str, str]) -> None:
+    loaded = minroberta.load(models["decoder"])
+    options = {"max_new_tokens": 7, "temperature": 0.9, "top_k": 9, "seed": 3}
+    given = [word for name, value in options.items() for word in ("--" + name.replace("_", "-"), str(value))]
+    expected = [loaded.generate(text, **options) for text in SENTENCES]
+    assert lines("generate", *SENTENCES, *given, "--model", models["decoder"]) == expected
+    text = printed("generate", SENTENCES[0], *given, "--model", models["decoder"])
+    assert text.startswith(SENTENCES[0])
+    assert all(line.isprintable() for line in text.splitlines())
+
+
+def test_predict_all(model: str) -> None:
+    loaded = minroberta.load(model, head="masked_lm")
+    expected = [loaded.predict_all(text) for text in SENTENCES]
+    assert lines("predict-all", *SENTENCES, "--model", model) == expected
+
+
+# --- tables ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_row_for_each_text(model: str) -> None:
+    """Piped, long texts are whole, and control characters cannot move the cursor."""
+    texts = [*SENTENCES, "It rained " * 12, "a\x1b[2Jb\tc"]
+    header, *rows = printed("classify", *texts, "--model", model).splitlines()
+    assert header == " score  label  text"
+    assert [re.fullmatch(r"0\.\d{4}  (cold|warm)   (.+)", row)[2] for row in rows] == [  # type: ignore[index]
+        *SENTENCES,
+        texts[3],
+        r"a\x1b[2Jb\tc",
+    ]
+
+
+def test_blank_lines_part_texts_and_masks(model: str) -> None:
+    table = printed("fill-mask", "<mask>", "a <mask> b <mask>", "--top-k", "2", "--model", model)
+    first, *blocks = [block.splitlines() for block in table.split("\n\n")]
+    assert first[0].split() == ["score", "token_str", "sequence"]
+    assert [len(block) for block in (first[1:], *blocks)] == [2, 2, 2]
+
+
+def test_an_empty_text_has_no_tags(model: str) -> None:
+    assert printed("tag", "", "--model", model) == ""
+    assert printed("tag", "", "--model", model, "--json") == "[]\n"
+
+
+def test_vectors_as_a_table(model: str) -> None:
+    header, row = printed("encode", "a cup", "--model", model).splitlines()
+    assert header.split() == ["text", "vector"]
+    assert len(row.removeprefix("a cup").split()) == FIELDS["hidden_size"]
+
+
+def test_a_terminal_shortens(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "terminal_width", lambda: 40)
+    rows = printed("classify", "長い" * 5 + " It rained." * 3, "short", "--model", model).splitlines()
+    assert rows[1].endswith("…")
+    assert max(map(cli.width, rows)) in (39, 40)  # a wide character may leave one over
+    assert rows[2].endswith("short")
+    row = printed("encode", SENTENCES[1], "--model", model).splitlines()[1]
+    assert re.fullmatch(r"It rained al…  [ \d.-]{24}…", row)  # a third for the text
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"), [("cup", 3), ("日本", 4), ("e\u0301", 1), ("", 0), ("ｆ", 2), ("a\u200db", 2)]
+)
+def test_width(text: str, columns: int) -> None:
+    assert cli.width(text) == columns
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "short"),
+    [("a cup", 5, "a cup"), ("a cups", 5, "a cu…"), ("日本語", 6, "日本語"), ("日本語", 5, "日本…"), ("", 1, "")],
+)
+def test_shortened(text: str, limit: int, short: str) -> None:
+    assert cli.shortened(text, limit) == short
+    assert cli.width(short) <= limit
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.25, "0.2500"), (-1.5, "-1.5000"), (0.0, "0.0000"), (0.00012, "1.2e-04"), (7, "7")]
+)
+def test_numbers(value: float, text: str) -> None:
+    assert cli.cell(value) == text
+
+
+# --- where texts come from ------------------------------------------------------------------------------------------
+
+
+def test_a_file(model: str, tmp_path: Path) -> None:
+    """Lines end as on any system, a mark at the start is none of the text, an empty line is a text."""
+    file = tmp_path / "texts.txt"
+    file.write_bytes("\ufeffIs it wet?\r\n\n日本\t\u2028 a\nlast".encode())
+    expected = lines("classify", "Is it wet?", "", "日本\t\u2028 a", "last", "--model", model)
+    assert lines("classify", "--file", str(file), "--model", model) == expected
+    assert lines("classify", "--file", "-", "--model", model, input=file.read_bytes()) == expected
+    assert lines("classify", "--model", model, input=file.read_bytes()) == expected
+    assert printed("classify", "--file", str(file), "--model", model).count("\n") == 5
+
+
+def test_nothing_comes_of_nothing(model: str) -> None:
+    assert printed("classify", "--model", model, input="") == ""
+    assert printed("encode", "--json", "--model", model, input="") == ""
+
+
+def test_json_is_not_escaped(model: str) -> None:
+    assert '"word": "日本"' in printed("tag", "--json", "日本", "--model", model)
+
+
+# --- bad input ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "telling"),
+    [
+        (["fill-mask", "no mask"], "no <mask>"),
+        (["fill-mask", "<mask>", "none"], "error: text 2: a text has no <mask>"),
+        (["fill-mask", "<mask>", "--top-k", "0"], "top_k is a whole number of at least 1"),
+        (["fill-mask", "<mask>", "--top-k", "x"], "Invalid value for '--top-k'"),
+        (["fill-mask", "<mask>", "--dtype", "int8"], "Invalid value for '--dtype'"),
+        (["fill-mask", "--file", "nowhere.txt"], "nowhere.txt"),
+        (["fill-mask", "<mask>", "--file", "-"], "not both"),
+        (["fill-mask", "--nonsense"], "--nonsense"),
+        (["nonsense"], "No such command 'nonsense'"),
+        (["--nonsense"], "--nonsense"),
+        (["classify", "--pairs", "a", "b", "c"], "two by two; here are 3"),
+        (["answer", "Who?", "--context", " "], "a context is empty"),
+        (["answer", "Who?", "--context", "a", "--context-file", "-"], "not both"),
+        (["answer"], "QUESTION"),
+        (["choose", "A prompt"], "CHOICE"),
+        (["choose", "A prompt", "a", "b"], "head 'multiple_choice'"),
+        (["encode", "a", "--json", "--output", "a.npy"], "not both"),
+        (["encode", "a", "--output", "nowhere/a.npy"], "nowhere/a.npy: No such file"),
+        (["generate", "Once"], "generate needs a decoder"),
+        (["classify", "a\udcff"], "half a surrogate pair"),
+        (["trace", "a", "--name", "nonsense"], "no value of this run has a name like 'nonsense'"),
+        (["trace", "a " * 100], "this model has 64 positions"),
+    ],
+)
+def test_one_sentence(arguments: list[str], telling: str, model: str) -> None:
+    given = [*arguments, "--model", model] if arguments[0] in cli.main.commands else arguments
+    assert telling in refused(*given)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "content", "telling"),
+    [
+        (["fill-mask"], b"<mask>\n\n", "error: line 2: a text has no <mask>"),
+        (["classify"], b"one\ntw\xfco\n", "error: line 2: the text is not in UTF-8 (byte 3 is 0xfc)"),
+        (["classify"], "utf-16".encode("utf-16"), "error: line 1: the text is not in UTF-8"),
+        (["classify", "--pairs"], b"a\tb\na b\n", "error: line 2: --pairs takes two texts with one tab"),
+        (["answer", "Who?"], b"\xff", "error: the text is not in UTF-8"),
+    ],
+)
+def test_lines_that_are_bad(arguments: list[str], content: bytes, telling: str, model: str) -> None:
+    assert telling in refused(*arguments, "--model", model, input=content)
+
+
+def test_models_that_are_bad(tmp_path: Path, models: dict[str, str]) -> None:
+    assert "no directory or file" in refused("tag", "a", "--model", str(tmp_path / "none"))
+    assert "no directory or file" in refused("info", str(tmp_path / "none"))
+    assert "'masked_lm' takes" in refused("fill-mask", "<mask>", "--model", models["choice"])
+    without = write(tmp_path / "without", "masked_lm")
+    assert "no tokenizer" in refused("fill-mask", "<mask>", "--model", without)
+
+
+def test_what_is_left_of_a_failure_is_printed(model: str) -> None:
+    """Results come as they are made: what stood before the bad line is there."""
+    result = run("fill-mask", "--json", "--model", model, input="<mask>\nnone\n")
+    assert result.exit_code == 2
+    assert len(result.stdout.splitlines()) == 1
+
+
+def test_warnings_are_lines(model: str) -> None:
+    """One for each text that is meant, without the name of a Python file."""
+    long = "a " * 100
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        result = run("classify", "--json", "--model", model, input=f"short\n{long}\n{long}\n")
+    assert result.exit_code == 0
+    assert len(result.stdout.splitlines()) == 3
+    first, second = result.stderr.splitlines()
+    assert re.match(r"warning: line 2: .*64 tokens", first)
+    assert re.match(r"warning: line 3: .*64 tokens", second)
+    assert ".py" not in result.stderr
+
+
+def test_a_decoder_is_asked_for_in_one_sentence(model: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        refused("generate", "Once", "--model", model)
+
+
+# --- info -----------------------------------------------------------------------------------------------------------
+
+
+def test_info(model: str) -> None:
+    text = printed("info", model)
+    facts = dict(re.findall(r"^(\S+) +(.+)$", text.partition("\n\n")[0], re.MULTILINE))
+    assert facts["family"] == "roberta"
+    assert facts["norms"].startswith("post-LN")
+    assert facts["heads"] == ", ".join(("masked_lm", "sequence_classification", "token_classification",
+                                        "question_answering"))  # fmt: skip
+    assert facts["tokenizer"] == "ByteLevel > BPE, 300 tokens"
+    assert (facts["dtypes"], facts["unused"], facts["longest_input"]) == ("float32", "none", "64")
+    assert facts["bytes"] == f"{(Path(model) / 'model.safetensors').stat().st_size:,}"
+    assert "  layer.0 … layer.2\n    attention\n      self\n        query" in text
+    assert re.search(r"^        query +weight \(32, 32\)  bias \(32,\)$", text, re.MULTILINE)
+
+
+def test_info_counts_each_parameter_once(model: str, tmp_path: Path) -> None:
+    """The bias and the matrix that are the language model's twice, and a buffer, count once or not."""
+    (facts,) = lines("info", model)
+    assert facts["parameters"] == sum(value for name, value in facts.items() if name.startswith("parameters."))
+    assert facts["parameters"] == sum(int(np.prod(shape)) for shape in facts["shapes"].values())
+    whole = {name: np.array(x) for name, x in safetensors.File(Path(model) / "model.safetensors").items()}
+    whole["lm_head.decoder.bias"] = whole["lm_head.bias"].copy()
+    whole["lm_head.decoder.weight"] = whole["roberta.embeddings.word_embeddings.weight"].copy()
+    whole["roberta.embeddings.position_ids"] = np.arange(66)[None]
+    (tmp_path / "config.json").write_bytes((Path(model) / "config.json").read_bytes())
+    safetensors.write(tmp_path / "model.safetensors", whole, {})
+    (twice,) = lines("info", str(tmp_path))
+    for name in ("parameters", "shapes", "heads", "unused"):
+        assert twice[name] == facts[name]
+    assert twice["dtypes"] == ["float32", "int64"]
+    (other,) = lines("info", write(tmp_path / "untied", "masked_lm", tie_word_embeddings=False))
+    assert other["shapes"]["lm_head.decoder.weight"] == [300, 32]
+
+
+def test_info_of_shards(model: str, tmp_path: Path) -> None:
+    whole = safetensors.File(Path(model) / "model.safetensors")
+    names, files = list(whole), {"a.safetensors": slice(None, 9), "b.safetensors": slice(9, None)}
+    for file, part in files.items():
+        safetensors.write(tmp_path / file, {name: whole[name] for name in names[part]}, {})
+    index = {"weight_map": {name: file for file, part in files.items() for name in names[part]}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    (tmp_path / "config.json").write_bytes((Path(model) / "config.json").read_bytes())
+    (facts,), (expected,) = lines("info", str(tmp_path)), lines("info", model)
+    assert facts["shapes"] == expected["shapes"]
+    assert facts["tokenizer"] == "none"
+    assert facts["bytes"] == sum((tmp_path / file).stat().st_size for file in files)
+
+
+def test_info_of_layers_that_differ(tmp_path: Path) -> None:
+    name = write(tmp_path / "pruned", "encoder", dtype="float16", num_hidden_layers=4, pruned_heads={"1": [0, 2]})
+    text = printed("info", name)
+    assert [line.strip() for line in text.splitlines() if "layer." in line] == [
+        "layer.0",
+        "layer.1",
+        "layer.2 … layer.3",
+    ]
+    assert re.search(r"dtypes +float16", text)
+    assert re.search(r"heads +none", text)
+
+
+def test_info_orders_more_than_ten_layers(tmp_path: Path) -> None:
+    """In a file, layer 10 stands before layer 2."""
+    text = printed("info", write(tmp_path / "deep", "encoder", num_hidden_layers=12, pruned_heads={"10": [0]}))
+    assert re.findall(r"layer\.\d+.*", text) == ["layer.0 … layer.9", "layer.10", "layer.11"]
+
+
+def test_info_names_what_is_unused(tmp_path: Path) -> None:
+    arrays = {"nonsense.weight": np.zeros(3, np.float32), "embeddings.LayerNorm.weight": np.ones(32, np.float32)}
+    safetensors.write(tmp_path / "model.safetensors", arrays, {})
+    (tmp_path / "config.json").write_text(json.dumps(FIELDS), encoding="utf-8")
+    (facts,) = lines("info", str(tmp_path))
+    assert facts["unused"] == ["nonsense.weight"]
+    assert facts["shapes"] == {"embeddings.LayerNorm.weight": [32]}
+
+
+FAMILY_CASES = {case.name: case for case in CASES if case.name.startswith("family/")}
+
+
+@pytest.mark.parametrize("case", FAMILY_CASES.values(), ids=FAMILY_CASES)
+def test_info_finds_the_head_of_every_model(case: Any, tmp_path: Path) -> None:
+    config = config_of(case)
+    model = minroberta.Model(config, weights.tree(weights_of(config, case.head)), case.head)
+    model.save(tmp_path)
+    (facts,) = lines("info", str(tmp_path))
+    expected = case.head
+    if case.head in ("masked_lm", "causal_lm"):
+        expected = "causal_lm" if config.is_decoder else "masked_lm"
+    assert facts["heads"] == ([] if expected == "encoder" else [expected])
+    assert facts["shapes"] == {name: list(x.shape) for name, x in weights.flat(model.params).items()}
+    assert facts["norms"].startswith("pre-LN" if config.norm_first else "post-LN")
+    assert facts["unused"] == []
+
+
+# --- trace ----------------------------------------------------------------------------------------------------------
+
+
+def test_trace(model: str) -> None:
+    loaded = minroberta.load(model)
+    expected = minroberta.trace(loaded, **loaded.tokenize("a cup"))
+    rows = lines("trace", "a cup", "--model", model)
+    assert [row["name"] for row in rows] == list(expected)
+    for row in rows:
+        value = expected[row["name"]]
+        assert row["shape"] == list(value.shape)
+        np.testing.assert_allclose([row["mean"], row["std"]], [value.mean(), value.std()], rtol=1e-3, atol=1e-6)
+
+
+def test_trace_of_some_names(model: str) -> None:
+    header, *rows = printed("trace", "a cup", "--name", "*.probs", "--model", model).splitlines()
+    assert header.split() == ["mean", "std", "shape", "name"]
+    assert [row.split()[-1] for row in rows] == [f"encoder.layer.{i}.attention.self.probs" for i in range(3)]
+
+
+def test_trace_of_a_head(model: str) -> None:
+    assert '"classifier.tanh"' in printed("trace", "a", "--head", "sequence_classification", "--json", "--model", model)
+
+
+# --- help -----------------------------------------------------------------------------------------------------------
+
+
+def examples() -> list[str]:
+    return re.findall(r"^ +(minroberta .+)$", printed("--help"), re.MULTILINE)
+
+
+def test_each_command_has_an_example() -> None:
+    """In the order in which the commands are listed."""
+    listed = re.findall(r"^  ([a-z-]+)  ", printed("--help").partition("Commands:")[2], re.MULTILINE)
+    assert [shlex.split(line)[1] for line in examples()] == listed == list(cli.main.commands)
+
+
+@pytest.mark.parametrize("line", examples(), ids=lambda line: line.split()[1])
+def test_the_examples_run(line: str, models: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("lines.txt").write_text("a cup\na table\n", encoding="utf-8")
+    _, command, *arguments = shlex.split(line)
+    if "NAME" in arguments:
+        arguments[arguments.index("NAME")] = models["choice" if command == "choose" else "decoder"]
+    else:
+        arguments += [models["all"]] if command == "info" else ["--model", models["all"]]
+    printed(command, *arguments)
+
+
+def test_help_and_version() -> None:
+    assert printed() == printed("--help")
+    assert printed("--version") == f"minroberta {minroberta.__version__}\n"
+    for command in cli.main.commands:
+        text = printed(command, "--help")
+        assert "--json" in text
+        assert max(map(len, text.splitlines())) <= 80
+
+
+def test_the_entry_point() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    module, _, name = project["scripts"]["minroberta"].partition(":")
+    assert getattr(import_module(module), name) is cli.main
+
+
+# --- in a process of its own ----------------------------------------------------------------------------------------
+
+
+def test_statuses(model: str) -> None:
+    good, bad = start("classify", "a", "--model", model), start("fill-mask", "a", "--model", model)
+    out, err = good.communicate(timeout=60)
+    assert (good.returncode, err) == (0, b"")
+    assert out.startswith(b" score  label  text")
+    out, err = bad.communicate(timeout=60)
+    assert (bad.returncode, out) == (2, b"")
+    assert err.startswith(b"error: ")
+    assert err.count(b"\n") == 1
+
+
+def test_a_broken_pipe_is_quiet(model: str) -> None:
+    """As of `| head`: results come line by line, and nothing is said when nobody reads on."""
+    process = start("classify", "--json", "--model", model)
+    assert process.stdin and process.stdout and process.stderr
+    process.stdin.write(b"a cup\n" * 200)
+    process.stdin.close()
+    assert process.stdout.readline().startswith(b"[{")
+    process.stdout.close()
+    assert process.wait(timeout=60) == 1
+    assert process.stderr.read() == b""
+    process.stderr.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal for one process")
+def test_an_interrupt_is_quiet(model: str) -> None:
+    process = start("classify", "--json", "--model", model)
+    assert process.stdin and process.stdout
+    process.stdin.write(b"a cup\n")
+    process.stdin.flush()
+    process.stdout.readline()  # it waits for the next line
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.strip() == b""
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {"PYTHONIOENCODING": "latin-1"}],
+)
+def test_utf_8_whatever_the_locale(environment: dict[str, str], model: str) -> None:
+    process = start("classify", "--model", model, **environment)
+    out, err = process.communicate("日本 naïve\n".encode(), timeout=60)
+    assert err == b""
+    assert "日本 naïve" in out.decode()
+
+
+def test_a_full_disk(model: str) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-m", "minroberta", "info", model]
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr == b"error: No space left on device\n"
+
+
+def test_on_a_terminal(model: str) -> None:
+    """A table as wide as the terminal; and without texts nobody waits for one to be typed."""
+    pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "30"}
+    command = [sys.executable, "-m", "minroberta", "classify", "--model", model]
+    subprocess.run([*command, "cup " * 30], env=environment, stdout=theirs, timeout=60, check=True)
+    rows = os.read(ours, 10_000).decode().splitlines()
+    assert len(rows[1]) == 30
+    assert rows[1].endswith("…")
+    done = subprocess.run(command, env=environment, stdin=theirs, capture_output=True, timeout=60)
+    os.close(ours)
+    os.close(theirs)
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"error: no text: ")
