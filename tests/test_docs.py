@@ -5,16 +5,19 @@ import doctest
 import io
 import re
 import runpy
+import shlex
 import tokenize
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from support import CASES
 
 import minroberta
+from minroberta.cli import main
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("minroberta/**/*.md")])
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -26,14 +29,21 @@ def test_examples(page: Path) -> None:
     assert results.attempted or page != ROOT / "README.md"
 
 
-def test_the_first_block_ends_with_a_forward_pass(capsys: pytest.CaptureFixture[str]) -> None:
-    script = re.findall(r"^python (examples/\w+\.py)$", README, re.MULTILINE)[0]
+def test_the_first_block_ends_with_a_prediction() -> None:
+    command = re.findall(r"^minroberta (.+)$", README, re.MULTILINE)[0]
+    result = CliRunner().invoke(main, shlex.split(command))
+    assert result.exit_code == 0
+    assert len(result.stdout.splitlines()) == 1 + 5  # a header and five candidates
+
+
+def test_the_example_of_a_first_pass(capsys: pytest.CaptureFixture[str]) -> None:
+    script = re.findall(r"`python (examples/\w+\.py)`", README)[0]
     runpy.run_path(str(ROOT / script))
     printed = capsys.readouterr().out
     assert re.search(r"logits +float32 +\(1, 5, 50265\)", printed)
     count = re.search(r"(\d+) named values", printed)
     assert count
-    assert f"its {count[1]} named values" in README
+    assert f"the {count[1]} named values" in README
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

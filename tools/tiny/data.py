@@ -19,6 +19,9 @@ from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 START, PAD, END, UNKNOWN = 0, 1, 2, 3
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
 IGNORED = -100
+SENTIMENTS = ("negative", "positive")
+TAGS = ("ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART", "PRON", "PROPN", "PUNCT", "SCONJ",
+        "SYM", "VERB", "X")  # fmt: skip
 
 # --- Wikipedia ------------------------------------------------------------------------------------------------------
 

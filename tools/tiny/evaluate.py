@@ -7,12 +7,12 @@ import re
 import string
 from collections import Counter
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import click
 import numpy
-from data import END, PAD, articles, pack, pieces_of_words, questions, sentiments, tagged
-from heads import TAGS
+from data import END, PAD, TAGS, articles, pack, pieces_of_words, questions, sentiments, tagged
 
 import minroberta
 
@@ -22,8 +22,8 @@ LENGTH = 128
 def masked_tokens(data: Path, rows: int) -> dict[str, float]:
     """Accuracy and perplexity at 15 % of the places of held-out articles, beside two models of counts.
 
-    The bigram model knows the true token to the left, even where that is masked too, and leans on the shares of single
-    tokens with a weight of 100.
+    The bigram model was counted on 4,000 articles. It knows the true token to the left, even where that is masked too,
+    and leans on the shares of single tokens with a weight of 100.
     """
     model = minroberta.load(head="masked_lm")
     mask, V = model.config.vocab_size - 1, model.config.vocab_size
@@ -35,7 +35,7 @@ def masked_tokens(data: Path, rows: int) -> dict[str, float]:
     logits = numpy.concatenate([_logits(model, part, where) for part, where in _parts(given, chosen, 16)])  # (n, V)
     own = _log_softmax(logits)
 
-    seen = pack(model.tokenizer.library, articles(data, False), LENGTH).astype(int)
+    seen = pack(model.tokenizer.library, islice(articles(data, False), 4000), LENGTH).astype(int)
     pairs = numpy.bincount((seen[:, :-1] * V + seen[:, 1:]).ravel(), minlength=V * V).reshape(V, V)
     pairs[:, [PAD, END]] = 0
     single = pairs.sum(0) + 1.0

@@ -8,13 +8,10 @@ from typing import Any
 import numpy
 import tokenizers
 import torch
-from data import IGNORED, PAD, Tagged, pieces_of_words, questions, sentiments, tagged
+from data import IGNORED, PAD, SENTIMENTS, TAGS, Tagged, pieces_of_words, questions, sentiments, tagged
 from network import Tiny
 from torch.nn import functional
 
-SENTIMENTS = ("negative", "positive")
-TAGS = ("ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART", "PRON", "PROPN", "PUNCT", "SCONJ",
-        "SYM", "VERB", "X")  # fmt: skip
 LONGEST = {"sentences": 96, "words": 128, "answers": 256}
 Example = tuple[list[int], Any]
 

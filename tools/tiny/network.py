@@ -30,12 +30,6 @@ class Embeddings(nn.Module):
         nn.init.zeros_(self.position_embeddings.weight)
         self.position_embeddings.weight.data += 0.02 * math.sqrt(2) * waves
 
-    def repeat_positions(self, known: int) -> None:
-        """Start the positions behind the known ones as those over again (Beltagy et al. 2020, section 5)."""
-        rows = self.position_embeddings.weight.data[PAD + 1 :]
-        for first in range(known, len(rows), known):
-            rows[first : first + known] = rows[: min(known, len(rows) - first)]
-
     def forward(self, ids: Tensor) -> Tensor:
         mask = (ids != PAD).long()
         x = self.word_embeddings(ids) + self.position_embeddings(mask.cumsum(1) * mask + PAD)
@@ -78,10 +72,9 @@ class Output(nn.Module):
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
         self.dense, self.LayerNorm = nn.Linear(inputs, width), nn.LayerNorm(width)
-        self.dropout = nn.Dropout(0.0)  # none before the heads
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
-        return self.LayerNorm(residual + self.dropout(self.dense(x)))
+        return self.LayerNorm(residual + self.dense(x))
 
 
 class Attention(nn.Module):

@@ -13,15 +13,15 @@ import click
 import numpy
 import tokenizers
 import torch
-from data import END, PAD, START, articles, pack, train_tokenizer
-from heads import SENTIMENTS, TAGS, answer_examples, batches, head_loss, sentence_examples, word_examples
+from data import END, PAD, SENTIMENTS, START, TAGS, articles, pack, train_tokenizer
+from heads import answer_examples, batches, head_loss, sentence_examples, word_examples
 from network import Tiny
 from safetensors.torch import save_file
 from torch.nn import functional
 
 VOCABULARY = 8000
-SHORT, LONG = 128, 512  # tokens of a row: the position rows of long ones are learned at the end
-WARM_UP, FALL, LONG_SHARE = 0.01, 0.3, 0.05  # of all tokens
+LENGTH = 128  # tokens of a row
+WARM_UP, FALL = 0.01, 0.3  # of all tokens
 ADAM = 0.3  # AdamW's rate to Muon's: a higher one drives the tied embeddings of all tokens into one direction
 
 # --- data -----------------------------------------------------------------------------------------------------------
@@ -33,9 +33,9 @@ def prepare(data: Path, out: Path) -> tokenizers.Tokenizer:
     if not path.exists():
         train_tokenizer(data, VOCABULARY).save(str(path))
     library = tokenizers.Tokenizer.from_file(str(path))
-    for name, length, held_out in (("short", SHORT, False), ("long", LONG, False), ("held-out", SHORT, True)):
+    for name, held_out in (("train", False), ("held-out", True)):
         if not (out / f"{name}.npy").exists():
-            numpy.save(out / f"{name}.npy", pack(library, articles(data, held_out), length))
+            numpy.save(out / f"{name}.npy", pack(library, articles(data, held_out), LENGTH))
     return library
 
 
@@ -142,18 +142,15 @@ def pretrain(
     model: Tiny, out: Path, tokens: int, batch: int, rate: float, causal: float, seed: int, device: str, log: Log
 ) -> None:
     """Until so many tokens are read, pads counted. Keeps `latest.pt`, and `plateau.pt` of before the rate falls."""
-    short, long, held_out = (numpy.load(out / f"{name}.npy", mmap_mode="r") for name in ("short", "long", "held-out"))
+    table, held_out = (numpy.load(out / f"{name}.npy", mmap_mode="r") for name in ("train", "held-out"))
     chain = optimizers(model, rate)
-    start_at_frequencies(model, short)
+    start_at_frequencies(model, table)
     step, done = resume(model, chain, out, tokens)
     saved = told = time.monotonic()
     while done < tokens:
         if done / tokens < 1 - FALL <= (done + batch) / tokens:
             save(model, chain, out / "plateau.pt", step, done, tokens)
-        table = long if done / tokens >= 1 - LONG_SHARE else short
-        if (done - batch) / tokens < 1 - LONG_SHARE <= done / tokens:
-            model.roberta.embeddings.repeat_positions(SHORT)
-        count = batch // table.shape[1]
+        count = batch // LENGTH
         set_rate(chain, rate * share_of_rate((done + batch) / tokens))
         ids = rows(table, seed, step * count, count)
         if done / tokens < causal:
@@ -211,13 +208,10 @@ def train_heads(model: Tiny, data: Path, out: Path, steps: int, rate: float, see
         "answers": answer_examples(data, library, seed),
     }
     readers = {task: batches(found, SIZES[task], seed) for task, found in examples.items()}
-    table = numpy.load(out / "short.npy", mmap_mode="r")
+    table = numpy.load(out / "train.npy", mmap_mode="r")
     chain = optimizers(model, rate)
-    for part in model.modules():
-        if isinstance(part, torch.nn.Dropout):
-            part.p = 0.1
     for step in range(steps):
-        set_rate(chain, rate * min(1.0, (step + 1) / 100, (steps - step) / (0.7 * steps)))
+        set_rate(chain, rate * min(1.0, (step + 1) / 50, (steps - step) / (0.7 * steps)))
         losses = {task: head_loss(model, task, next(reader), device) for task, reader in readers.items()}
         losses["masked"], _ = masked_loss(model, rows(table, seed + 1, step * 16, 16), seed * 10**9 - step, device)
         sum(WEIGHTS[task] * loss for task, loss in losses.items()).backward()
