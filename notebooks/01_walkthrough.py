@@ -1,0 +1,694 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 1. One sentence, from bytes to a prediction
+#
+# A RoBERTa reads a text in which a word is hidden, and says what the word may be. Here we follow one sentence through
+# a small one, step by step, and look at every array on the way. There is nothing behind the curtain: each step is a
+# line or two of NumPy, and at the end our own steps give exactly what the finished model gives.
+#
+# You need to know what a matrix product is, and a little Python. Wherever the text claims something that a computer
+# can check, the code beside it checks it, with `assert`. Weights of a newer training may draw other pictures than you
+# see here; the claims hold for any.
+
+# %%
+import itertools
+import json
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import minroberta
+from minroberta import heads, layers, ops
+from minroberta.trace import Node
+
+np.set_printoptions(precision=2, suppress=True, linewidth=110)
+plt.rcParams.update({"font.size": 10, "axes.titlesize": 11, "axes.titlelocation": "left", "figure.dpi": 80})
+
+model = minroberta.load()  # a small model of English, which comes with the package
+config = model.config
+text = "The river flows into the <mask> Ocean."
+
+print(model)
+
+# %% [markdown]
+# Six layers, vectors of 256 numbers, eight heads: roberta-base has 12, 768 and 12, and is otherwise the same. What all
+# this means is what the rest of the notebook is about.
+#
+# Two helpers, for looking. `same` compares what we compute with what the model computes; `heat` draws a matrix as
+# colours, red above zero and blue below, with a name for each row and column.
+
+
+# %%
+def same(ours, theirs):
+    """Equal, but for the last digits of float32."""
+    return ours.shape == theirs.shape and np.allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def heat(ax, matrix, title, rows=None, columns=None, low=None, high=None, colours="RdBu_r", labels=("", "")):
+    """Draw a matrix; without limits, zero is white."""
+    high = np.abs(matrix).max() if high is None else high
+    low = -high if low is None else low
+    image = ax.imshow(matrix, cmap=colours, vmin=low, vmax=high, aspect="auto", interpolation="nearest")
+    ax.set_title(title)
+    ax.set_ylabel(labels[0])
+    ax.set_xlabel(labels[1])
+    if rows is not None:
+        ax.set_yticks(range(len(rows)), rows)
+    if columns is not None:
+        ax.set_xticks(range(len(columns)), columns, rotation=60, ha="right", rotation_mode="anchor")
+    return image
+
+
+# %% [markdown]
+# ## From text to bytes
+#
+# A computer stores text as bytes: numbers from 0 to 255. In UTF-8 an English letter is one byte, an accented letter
+# two, and an emoji four. The model's alphabet is these 256 bytes. So no text of any language holds a letter that the
+# model does not know.
+
+# %%
+for word in ["river", "café", "🌊"]:
+    print(f"{word:<8} {len(word)} characters, {len(word.encode())} bytes: {list(word.encode())}")
+
+assert len("é".encode()) == 2
+assert bytes([0xC3, 0xA9]).decode() == "é"
+
+# %% [markdown]
+# Bytes are awkward to print, for one of them is the space, and others are no letters at all. Byte-level tokenizers
+# therefore write each byte as a visible character of its own. A plain letter stands for itself; the space is written
+# `Ġ`. First the text is cut into words, and each word keeps the space on its left.
+
+# %%
+library = model.tokenizer.library  # the tokenizers library does this part of the work
+words = [word for word, _ in library.pre_tokenizer.pre_tokenize_str("The river flows into the café.")]
+print(words)
+
+assert "".join(words).count("Ġ") == 5  # one for each space
+
+# %% [markdown]
+# ## From bytes to tokens
+#
+# Bytes are too small to carry meaning. Before training, someone looked for the pair of neighbours that is commonest in
+# a large text and glued it into one new symbol; then again, and again, some thousands of times. This is byte-pair
+# encoding, and the list of glued pairs, in the order in which they were found, is all it needs to remember.
+
+# %%
+settings = json.loads(library.to_str())["model"]  # what stands in tokenizer.json
+merges = [tuple(pair) for pair in settings["merges"]]
+print(f"{len(merges)} merges; the first: {merges[:8]}")
+
+assert library.get_vocab_size() == config.vocab_size == 5 + 256 + len(merges)  # special tokens, bytes, merges
+
+# %% [markdown]
+# To split a new word, we replay the list. Start with single bytes. Among all neighbours that are in the list, glue
+# those that come first in it. Repeat until no neighbours are in the list. Each line below shows the place in the list
+# of the merge that was made.
+
+# %%
+rank = {pair: place for place, pair in enumerate(merges)}
+
+
+def split(word):
+    """The pieces of a word, printing each step."""
+    pieces = list(word)
+    print("start     ", " | ".join(pieces))
+    while True:
+        pairs = list(itertools.pairwise(pieces))
+        known = [pair for pair in pairs if pair in rank]
+        if not known:
+            return pieces
+        best = min(known, key=rank.get)
+        glued, i = [], 0
+        while i < len(pieces):
+            width = 2 if tuple(pieces[i : i + 2]) == best else 1
+            glued.append("".join(pieces[i : i + width]))
+            i += width
+        pieces = glued
+        print(f"merge {rank[best]:<4}", " | ".join(pieces))
+
+
+pieces = split("Ġflows")
+assert pieces == library.encode(" flows", add_special_tokens=False).tokens
+
+# %% [markdown]
+# Our replay gives what the library gives. Common words end as one piece; rare words stay in several, which the model
+# has to put together again. The number of each piece in the vocabulary is its *id*.
+
+# %% [markdown]
+# ## Ids and special tokens
+#
+# The model sees ids only. `<s>` opens a text, `</s>` closes it, and `<mask>` stands where a token is to be guessed.
+# The mask takes the space on its left with it, since the guess will bring a space of its own.
+
+# %%
+ids = model.tokenize(text)["input_ids"]  # (B, L): one text of L tokens
+names = [library.id_to_token(token) for token in ids[0]]
+B, L = ids.shape
+
+for place, (token, name) in enumerate(zip(ids[0], names, strict=True)):
+    print(f"place {place:<3} id {token:<6} {name}")
+
+print("shape", ids.shape)
+assert (names[0], names[-1]) == ("<s>", "</s>")
+assert "".join(names[1:-1]).replace("Ġ", " ") == text.replace(" <mask>", "<mask>")
+
+# %%
+mask_id = model.tokenizer.mask_token_id
+mask_place = int((ids[0] == mask_id).argmax())
+
+assert (ids == mask_id).sum() == 1
+assert mask_id == config.vocab_size - 1  # RoBERTa's <mask> is the last of its tokens
+print("the mask stands at place", mask_place)
+
+# %% [markdown]
+# ## Positions
+#
+# What follows treats all places alike: it would not notice if the words were shuffled. So each token is also given a
+# number for its place. RoBERTa counts from 2. Number 1 is for padding, as token id 1 is `<pad>`; number 0 is never
+# used.
+#
+# Padding is needed when texts of different lengths share one array. The pads are on the right here, but they could be
+# anywhere: the count simply steps over them.
+
+# %%
+batch = model.tokenize([text, "Rivers <mask> water."])
+positions = ops.create_position_ids_from_input_ids(batch["input_ids"], config.pad_token_id)
+
+print("ids\n", batch["input_ids"])
+print("positions\n", positions)
+print("attention mask\n", batch["attention_mask"])
+
+pads = batch["input_ids"] == config.pad_token_id
+assert (positions[pads] == config.pad_token_id).all()
+assert (positions[0] == np.arange(2, 2 + L)).all()
+
+# %% [markdown]
+# The attention mask, 1 for a token and 0 for a pad, keeps real tokens from looking at pads. With it, a text's answer
+# does not depend on who shares its batch.
+
+# %%
+alone = model([batch["input_ids"][1][~pads[1]]]).logits[0]
+in_company = model(**batch).logits[1][~pads[1]]
+
+assert same(in_company, alone)
+print("equal, with pads and without:", alone.shape)
+
+# %% [markdown]
+# ## Embeddings
+#
+# Now the ids become vectors. The model holds a table with a row for every token, learned in training, and one with a
+# row for every position. Look up a row in each and add them. A third table, for the kind of text, has a single row in
+# RoBERTa and so adds the same to all; it is left over from BERT.
+#
+# From here on we need the model's parameters, and its own values to compare with. `Node` walks through the parameters
+# by name, and `trace` runs the model and keeps every intermediate, under the names that Hugging Face gives to its
+# modules.
+
+# %%
+p = Node(model.params)
+trace = minroberta.trace(model, ids)
+print(f"{len(trace)} named values, among them:")
+for name in list(trace)[:7]:
+    print(f"  {name:<34} {trace[name].shape}")
+
+# %%
+positions = ops.create_position_ids_from_input_ids(ids, config.pad_token_id)
+
+word = p.embeddings.word_embeddings.weight[ids]  # (B, L) -> (B, L, D)
+position = p.embeddings.position_embeddings.weight[positions]  # (B, L) -> (B, L, D)
+kind = p.embeddings.token_type_embeddings.weight[np.zeros_like(ids)]  # (B, L) -> (B, L, D)
+total = word + position + kind
+
+assert same(total, trace["embeddings.sum"])
+print("table of tokens   ", p.embeddings.word_embeddings.weight.shape)
+print("table of positions", p.embeddings.position_embeddings.weight.shape)
+print("our sum           ", total.shape)
+
+# %% [markdown]
+# The sum is then *normed*: each token's 256 numbers are shifted to mean 0 and scaled to variance 1, then stretched and
+# shifted, channel by channel, by what the model has learned. A layer norm keeps numbers in a range in which the next
+# step works well, however large they were before.
+
+# %%
+norm = p.embeddings.LayerNorm
+x = ops.layer_norm(total, **norm.tree, eps=config.layer_norm_eps)
+
+centred = total - total.mean(-1, keepdims=True)
+by_hand = centred / np.sqrt(total.var(-1, keepdims=True) + config.layer_norm_eps) * norm.weight + norm.bias
+
+assert same(by_hand, x)
+assert same(x, trace["embeddings"])
+
+# %%
+figure, axes = plt.subplots(3, 1, figsize=(10, 9), layout="constrained")
+panels = [(word, "Rows of the token table"), (position, "Rows of the position table"), (x, "The sum, normed")]
+for ax, (array, title) in zip(axes, panels, strict=True):
+    shown = array[0, :, :64]  # the first 64 channels are enough to see the pattern
+    image = heat(ax, shown, f"{title}: a row a token, 64 of its {array.shape[-1]} numbers", rows=names)
+    figure.colorbar(image, ax=ax)
+axes[-1].set_xlabel("channel")
+plt.show()
+
+# %% [markdown]
+# One array of shape (1, tokens, 256) goes into the layers, and an array of the same shape comes out of each. It is
+# called the *residual stream*. So far no token knows of any other: `<mask>` has the same vector in every sentence in
+# which it stands at this place. That is about to change.
+
+# %%
+other = "He drank a cup of <mask>."
+other_ids = model.tokenize(other)["input_ids"]
+other_place = int((other_ids[0] == mask_id).argmax())
+moved = model.tokenize("He " * (mask_place - 1) + "<mask>")["input_ids"]
+
+assert (moved[0, mask_place], ids[0, mask_place]) == (mask_id, mask_id)
+assert same(minroberta.trace(model, moved)["embeddings"][0, mask_place], x[0, mask_place])
+
+# %% [markdown]
+# ## One attention head, by hand
+#
+# In attention, each token collects something from the others. It asks a question (its *query* q), every token offers a
+# label (its *key* k) and a message (its *value* v). Where query and label fit, the message is taken.
+#
+# All three are linear maps of x. A layer has several heads that do this side by side, each in a share of the channels:
+# here 8 heads of 32. Let us follow one of the first layer: the one that divides its attention most evenly, since it
+# makes the best picture.
+
+# %%
+own = p.encoder.layer[0].attention.self
+E = config.head_size
+head = int(trace["encoder.layer.0.attention.self.probs"][0].max(-1).mean(-1).argmin())
+print("head", head, "of the first layer, counted from 0")
+
+q, k, v = (ops.split_heads(ops.linear(x, **part.tree), E) for part in (own.query, own.key, own.value))
+q1, k1, v1 = q[0, head], k[0, head], v[0, head]  # one head of one text: (L, E)
+
+assert same(ops.merge_heads(q), trace["encoder.layer.0.attention.self.query"])
+print("all heads", q.shape, "(B, H, L, E);  one head", q1.shape, "(L, E)")
+
+# %% [markdown]
+# How well does the query of token *l* fit the key of token *s*? The measure is their dot product, divided by √E so
+# that it does not grow with the size of a head. For all pairs at once, that is one matrix product.
+
+# %%
+scores = q1 @ k1.T / E**0.5  # (L, E) @ (E, L) -> (L, L)
+
+assert same(scores, trace["encoder.layer.0.attention.self.scores"][0, head])
+print(f"scores {scores.shape}, from {scores.min():.1f} to {scores.max():.1f}")
+
+# %% [markdown]
+# The *softmax* makes each row of scores into shares that sum to 1: exponentials, divided by their sum. A score that is
+# higher by 1 gets e = 2.7 times as much, so that a lead of a few points takes nearly all. The row's largest score is
+# subtracted first, which changes no share, and keeps the exponentials from growing too large for a float.
+
+# %%
+exponentials = np.exp(scores - scores.max(-1, keepdims=True))
+shares = exponentials / exponentials.sum(-1, keepdims=True)  # (L, L)
+
+assert np.allclose(shares.sum(-1), 1)
+assert (shares.argmax(-1) == scores.argmax(-1)).all()
+assert same(shares, ops.softmax(scores))
+assert same(shares, trace["encoder.layer.0.attention.self.probs"][0, head])
+
+# %%
+figure, axes = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
+labels = ("this token asks ...", "... and looks at this one")
+image = heat(axes[0], scores, "Scores: how query and key fit", names, names, labels=labels)
+figure.colorbar(image, ax=axes[0])
+image = heat(axes[1], shares, "Shares: each row sums to 1", names, names, 0, None, "Blues", labels)
+figure.colorbar(image, ax=axes[1])
+plt.show()
+
+# %% [markdown]
+# Read a row from left to right: of all that this token collects, how much comes from where? Last, the messages are
+# mixed in these shares. A token's new content is a weighted mean of all values, so it lies between them.
+
+# %%
+context = shares @ v1  # (L, L) @ (L, E) -> (L, E)
+
+merged = trace["encoder.layer.0.attention.self"]  # (B, L, D): the heads side by side
+assert same(context, merged[0, :, head * E : (head + 1) * E])
+assert (context <= v1.max(0) + 1e-5).all()
+assert (context >= v1.min(0) - 1e-5).all()
+print("context of one head", context.shape, "is", E, "of the", merged.shape[-1], "channels of all")
+
+# %% [markdown]
+# ## All the heads
+#
+# The other heads do the same with other weights, and look elsewhere. In the package, one matrix product does all of
+# them. Their contexts stand side by side, 8 · 32 = 256 channels again, and a last linear map mixes them.
+
+# %%
+probs = ops.softmax(ops.attention_scores(q, k))  # (B, H, L, L)
+context = ops.merge_heads(probs @ v)  # (B, H, L, L) @ (B, H, L, E) -> (B, L, D)
+attended = ops.linear(context, **p.encoder.layer[0].attention.output.dense.tree)  # (B, L, D) -> (B, L, D)
+
+assert same(probs, trace["encoder.layer.0.attention.self.probs"])
+assert same(context, merged)
+assert same(attended, trace["encoder.layer.0.attention.output.dense"])
+
+# %%
+figure, axes = plt.subplots(2, 4, figsize=(12, 7), sharex=True, sharey=True, layout="constrained")
+for h, ax in enumerate(axes.flat):
+    image = heat(ax, probs[0, h], f"Head {h}", names, names, 0, 1, "Blues")
+figure.colorbar(image, ax=axes, label="share", shrink=0.6)
+figure.suptitle("The eight heads of the first layer: each row is a token, and shows where it looks")
+plt.show()
+
+# %% [markdown]
+# Look for stripes. A diagonal means that a token looks at itself, a line beside the diagonal that it looks at a
+# neighbour, a column that all look at one token, often `<s>` or the full stop. Do not read too much into a single
+# picture: what a head *does* with what it sees depends on its values, too.
+
+# %% [markdown]
+# ## Add, and norm
+#
+# What attention made does not replace x: it is *added* to it. So a layer needs to say only what is to change, and what
+# a token was is kept. Then the sum is normed.
+
+# %%
+output = p.encoder.layer[0].attention.output
+after_attention = ops.layer_norm(x + attended, **output.LayerNorm.tree, eps=config.layer_norm_eps)
+
+assert same(x + attended, trace["encoder.layer.0.attention.output.sum"])
+assert same(after_attention, trace["encoder.layer.0.attention"])
+
+# %% [markdown]
+# ## Feed-forward
+#
+# Attention moves things between tokens. The second half of a layer works on each token by itself: a linear map to four
+# times as many channels, a bend, and a linear map back. The bend is *gelu*, x·Φ(x), where Φ(x) is the probability that
+# a bell-shaped random number is below x. Large numbers pass, very negative ones become almost 0, and between it is
+# smooth. Without a bend, two linear maps would be no more than one.
+
+# %%
+wide = ops.linear(after_attention, **p.encoder.layer[0].intermediate.dense.tree)  # (B, L, D) -> (B, L, F)
+bent = ops.gelu(wide)
+transformed = ops.linear(bent, **p.encoder.layer[0].output.dense.tree)  # (B, L, F) -> (B, L, D)
+
+assert same(bent, trace["encoder.layer.0.intermediate"])
+assert same(transformed, trace["encoder.layer.0.output.dense"])
+assert bent.min() > -0.18  # gelu's lowest point
+print("wide", wide.shape, " back", transformed.shape)
+print(f"{(wide < 0).mean():.0%} of the wide values were below 0, and are now between -0.17 and 0")
+
+# %%
+figure, axes = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
+line = np.linspace(-4, 4, 201)
+axes[0].plot(line, line, ":", color="grey", label="x")
+axes[0].plot(line, ops.gelu(line), label="gelu(x)")
+axes[0].set_title("gelu: large numbers pass, negative ones hardly")
+axes[0].set_xlabel("x")
+axes[0].legend()
+limits = (wide.min(), max(wide.max(), 1))
+axes[1].hist(wide.ravel(), 60, range=limits, alpha=0.5, label="before gelu")
+axes[1].hist(bent.ravel(), 60, range=limits, alpha=0.5, label="after")
+axes[1].set_yscale("log")
+axes[1].set_title("Our sentence's values: those below 0 pile up at 0")
+axes[1].set_xlabel("value")
+axes[1].set_ylabel("how many (logarithmic)")
+axes[1].legend()
+plt.show()
+
+# %% [markdown]
+# Again the result is added and the sum normed, and the first layer is done. The package writes the same as one
+# function.
+
+# %%
+output = p.encoder.layer[0].output
+after_layer = ops.layer_norm(after_attention + transformed, **output.LayerNorm.tree, eps=config.layer_norm_eps)
+
+nothing = layers.AttentionInputs(mask=None, head_mask=None, memory=None, memory_mask=None, past=None)
+in_one = layers.encoder_layer(x, p.encoder.layer[0], config, nothing).x
+
+assert same(after_layer, trace["encoder.layer.0"])
+assert same(in_one, trace["encoder.layer.0"])
+
+# %% [markdown]
+# ## The other order of norms
+#
+# Twice in a layer we had a function f, a sum, and a norm. There are two orders in which these may stand:
+#
+# | | | where |
+# |---|---|---|
+# | post-LN | x ← norm(x + f(x)) | BERT, RoBERTa, this model |
+# | pre-LN | x ← x + f(norm(x)) | RoBERTa-PreLayerNorm, XLM-RoBERTa-XL, most of what came later |
+#
+# In post-LN the norm stands *on* the stream: everything passes through it. In pre-LN it stands beside the stream, on
+# the way into f. In the package both are one function, `layers.residual`, of two lines each; which one runs is a field
+# of the configuration. Here is the attention half of our layer both ways, with the same weights.
+
+# %%
+p_attention = p.encoder.layer[0].attention
+
+
+def attend(x):
+    """The f of the first half of a layer, as `layers.residual` takes it."""
+    return layers.attention(x, p_attention, config, mask=None, head_mask=None, past=None)
+
+
+def normed(x):
+    """The norm of the first half."""
+    return ops.layer_norm(x, **p_attention.output.LayerNorm.tree, eps=config.layer_norm_eps)
+
+
+pre_config = config.replace(norm_first=True)
+post, _ = layers.residual(x, attend, p_attention.output, config)
+pre, _ = layers.residual(x, attend, p_attention.output, pre_config)
+
+assert same(post, normed(x + attend(x)[0]))
+assert same(pre, x + attend(normed(x))[0])
+assert same(post, trace["encoder.layer.0.attention"])
+assert not same(pre, post)
+print("post-LN", post.shape, " pre-LN", pre.shape)
+
+# %% [markdown]
+# The weights were trained for post-LN, so as a pre-LN model they will guess badly. But they show what the order does
+# to the stream. In pre-LN nothing on the stream is ever scaled, so that its end is a plain sum: the embeddings, plus
+# what each half of each layer had to add. In post-LN the sum is scaled anew at each step.
+
+# %%
+pre_model = minroberta.Model(pre_config, model.params, "masked_lm", model.tokenizer)
+pre_trace = minroberta.trace(pre_model, ids)
+
+added = [
+    pre_trace[f"encoder.layer.{i}.{half}.dense"]
+    for i in range(config.num_hidden_layers)
+    for half in ("attention.output", "output")
+]
+assert same(pre_trace["embeddings"] + sum(added), pre_trace["encoder"])
+
+last = p.encoder.layer[config.num_hidden_layers - 1].output.LayerNorm
+standard = (trace["encoder"] - last.bias) / last.weight  # what the last norm had before it stretched and shifted
+assert np.allclose(standard.mean(-1), 0, atol=1e-2)
+assert np.allclose(standard.std(-1), 1, atol=1e-2)
+
+# %%
+depth = range(config.num_hidden_layers + 1)
+
+
+def spread(trace):
+    """The standard deviation of a token's channels, the mean over tokens, after each layer."""
+    states = [trace["embeddings"], *(trace[f"encoder.layer.{i}"] for i in range(config.num_hidden_layers))]
+    return [state.std(-1).mean() for state in states]
+
+
+figure, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
+ax.plot(depth, spread(trace), "o-", label="post-LN: set anew by each norm")
+ax.plot(depth, spread(pre_trace), "s--", label="pre-LN, same weights: a growing sum")
+ax.set_title("How large the stream is after each layer")
+ax.set_xlabel("layers done (0: embeddings)")
+ax.set_ylabel("spread of a token's channels")
+ax.set_ylim(0)
+ax.legend()
+plt.show()
+
+# %% [markdown]
+# ## The other layers
+#
+# The remaining layers do the same, each with weights of its own. A loop is all there is to it.
+
+# %%
+states = [x]  # the embeddings, then the stream after each layer
+for layer in range(config.num_hidden_layers):
+    states.append(layers.encoder_layer(states[-1], p.encoder.layer[layer], config, nothing).x)
+
+assert same(states[-1], trace["encoder"])
+assert all(state.shape == (B, L, config.hidden_size) for state in states)
+print(f"{len(states)} states of shape {states[0].shape}")
+
+# %%
+looks = np.stack([trace[f"encoder.layer.{i}.attention.self.probs"][0, :, mask_place].mean(0) for i in depth[:-1]])
+assert np.allclose(looks.sum(-1), 1)
+
+figure, ax = plt.subplots(figsize=(9, 3.8), layout="constrained")
+image = heat(
+    ax, looks, "Where <mask> looks: the mean of the heads, layer by layer",
+    [f"layer {i}" for i in depth[:-1]], names, 0, None, "Blues",
+)  # fmt: skip
+figure.colorbar(image, ax=ax, label="share")
+plt.show()
+
+# %% [markdown]
+# ## From a vector to a guess
+#
+# The last state of `<mask>` is 256 numbers. The *head* of the model turns them into a score for each token of the
+# vocabulary: a linear map, a gelu, a norm, and then the dot product with each token's embedding. So the table that
+# made vectors from tokens at the start makes scores from vectors at the end.
+
+# %%
+hidden = ops.layer_norm(
+    ops.gelu(ops.linear(states[-1], **p.lm_head.dense.tree)), **p.lm_head.layer_norm.tree, eps=config.layer_norm_eps
+)
+logits = hidden @ p.embeddings.word_embeddings.weight.T + p.lm_head.bias  # (B, L, D) @ (D, V) -> (B, L, V)
+
+assert same(logits, heads.lm_head(states[-1], p, config))
+assert same(logits, model(ids).logits)
+print("scores", logits.shape, "for each place a score of each of", config.vocab_size, "tokens")
+
+# %% [markdown]
+# A softmax makes the scores at the mask into probabilities.
+
+# %%
+probabilities = ops.softmax(logits[0, mask_place])  # (V,)
+order = np.argsort(-probabilities)
+
+assert np.isclose(probabilities.sum(), 1)
+for token in order[:5]:
+    print(f"{probabilities[token]:6.1%}  {text.replace(' <mask>', model.decode([token]))}")
+
+# %% [markdown]
+# ## The guess forms
+#
+# The head is made for the last state, but every state has the right shape for it. Nothing stops us from asking early:
+# if the model had to answer now, what would it say? This is known as the *logit lens*. Early answers should be taken
+# with a grain of salt, for the head never learned to read early states; but the change from layer to layer is telling.
+
+# %%
+guesses = np.concatenate([ops.softmax(heads.lm_head(state, p, config))[:, mask_place] for state in states])
+best = np.argsort(-guesses)[:, :6]  # (layers + 1, 6): the six likeliest after each layer
+
+assert guesses.shape == (config.num_hidden_layers + 1, config.vocab_size)
+assert np.allclose(guesses.sum(-1), 1)
+assert same(guesses[-1], probabilities)
+
+# %%
+chances = np.take_along_axis(guesses, best, -1)
+stages = ["embeddings", *(f"after layer {i}" for i in depth[:-1])]
+
+figure, ax = plt.subplots(figsize=(11, 4.6), layout="constrained")
+image = heat(ax, chances, f"{text}   What the head would say at each stage", stages, range(1, 7), 0, None, "Blues")
+ax.set_xticks(range(6), [f"guess {i}" for i in range(1, 7)], rotation=0, ha="center")
+for row in range(chances.shape[0]):
+    for column in range(chances.shape[1]):
+        chance = chances[row, column]
+        name = repr(model.decode([best[row, column]]))
+        colour = "white" if chance > 0.6 * chances.max() else "black"
+        ax.text(column, row, f"{name}\n{chance:.1%}", ha="center", va="center", color=colour, fontsize=9)
+figure.colorbar(image, ax=ax, label="probability")
+plt.show()
+
+# %% [markdown]
+# Another look at the same: take the five tokens that win in the end, and follow how likely each is on the way.
+
+# %%
+figure, ax = plt.subplots(figsize=(8, 3.8), layout="constrained")
+for token, marker in zip(order[:5], "osD^v", strict=True):
+    ax.plot(depth, guesses[:, token], marker=marker, label=repr(model.decode([token])))
+ax.set_title("The five final candidates, on the way")
+ax.set_xticks(depth, stages, rotation=20)
+ax.set_ylabel("probability")
+ax.set_ylim(0)
+ax.legend()
+plt.show()
+
+# %% [markdown]
+# ## The prediction
+#
+# All of this is what a call of `fill_mask` does, from text to text.
+
+# %%
+filled = model.fill_mask(text)
+for candidate in filled:
+    print(f"{candidate['score']:6.1%}  {candidate['sequence']}")
+
+assert filled[0]["token"] == order[0] == best[-1, 0]  # the last layer's guess
+assert np.allclose([candidate["score"] for candidate in filled], probabilities[order[:5]], atol=1e-4)
+assert all(candidate["token_str"] in candidate["sequence"] for candidate in filled)
+
+# %% [markdown]
+# That is a whole RoBERTa. The large ones have more layers and wider vectors, and nothing else: `minroberta.load` takes
+# the name "roberta-base" for the real one, and its trace has the same names.
+#
+# ## Three exercises
+#
+# Replace `None` by your answer and run the cell; what you make is checked.
+#
+# **1. A bag of words?** Attention does not know what order its tokens come in: only the positions tell. So hand the
+# model the same tokens *in another order*, without changing its guess for the mask. (Hint: a model can be called as
+# `model(ids, position_ids=...)`, and you can reorder two arrays alike.)
+
+# %%
+# exercise 1
+shuffled_ids = None  # (1, L), the tokens of `ids` in another order
+shuffled_positions = None  # (1, L)
+
+# %%
+# check 1
+if shuffled_ids is not None:
+    assert (np.sort(shuffled_ids) == np.sort(ids)).all(), "the same tokens, please"
+    assert (shuffled_ids != ids).any(), "another order, please"
+    found = model(shuffled_ids, position_ids=shuffled_positions).logits[shuffled_ids == mask_id][0]
+    assert same(found, logits[0, mask_place]), "the guess has changed"
+    print("right")
+
+# %% [markdown]
+# **2. A layer of your own.** Write the last layer as a function of x and its parameters, from `ops` alone, without
+# `layers`. (Hint: it takes ten lines, and all of them stand above: q, k and v; scores, softmax, context, linear; sum
+# and norm; linear, gelu, linear; sum and norm.)
+
+# %%
+# exercise 2
+my_layer = None  # a function of x (B, L, D) and p_layer, such as p.encoder.layer[5], giving (B, L, D)
+
+# %%
+# check 2
+if my_layer is not None:
+    made = my_layer(states[-2], p.encoder.layer[config.num_hidden_layers - 1])
+    assert same(made, states[-1]), "not what the last layer makes"
+    print("right")
+
+# %% [markdown]
+# **3. The head that matters most.** Switch off one head, and the guess becomes more or less sure. Which single head,
+# switched off, makes the model's first guess *least* likely? (Hint: `model(ids, head_mask=mask)` takes an array of
+# ones and zeros, of shape (layers, heads). There are only 48 heads: try them all.)
+
+# %%
+# exercise 3
+most_important = None  # a tuple (layer, head)
+
+
+def without(layer, head):
+    """How likely the first guess is without one head. Yours to write."""
+
+
+# %%
+# check 3
+if most_important is not None:
+    winner, (i, j) = order[0], most_important
+    zero = {f"encoder.layer.{i}.attention.self": lambda x: x * (np.arange(x.shape[-1]) // E != j).astype(x.dtype)}
+    left = ops.softmax(minroberta.trace(model, ids, edit=zero).output.logits[0, mask_place])[winner]
+    assert np.isclose(without(i, j), left, rtol=1e-3), "this is not how likely it is without that head"
+    heads_of_all = np.ndindex(config.num_hidden_layers, config.num_attention_heads)
+    assert all(without(*one) >= left * 0.999 for one in heads_of_all), "another head matters more"
+    print("right:", most_important)

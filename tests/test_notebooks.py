@@ -1,0 +1,95 @@
+"""Notebooks: each .ipynb is what jupytext makes of its .py, and runs from clean, its asserts and exercises included."""
+
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REASON = 'notebooks are tested where their extra is: pip install -e ".[notebooks]"'
+jupytext = pytest.importorskip("jupytext", reason=REASON)
+nbclient = pytest.importorskip("nbclient", reason=REASON)
+nbformat = pytest.importorskip("nbformat", reason=REASON)
+pytest.importorskip("ipykernel", reason=REASON)
+pytest.importorskip("matplotlib", reason=REASON)
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+SOURCES = sorted(FOLDER.glob("*.py"))
+
+SOLUTIONS = {
+    "01_walkthrough": {
+        "1": "shuffled_ids, shuffled_positions = ids[:, ::-1], positions[:, ::-1]",
+        "2": """
+def my_layer(x, p_layer):
+    own = p_layer.attention.self
+    q, k, v = (ops.split_heads(ops.linear(x, **part.tree), E) for part in (own.query, own.key, own.value))
+    context = ops.merge_heads(ops.softmax(ops.attention_scores(q, k)) @ v)
+    for f, p_sum in (
+        (lambda x: context, p_layer.attention.output),
+        (lambda x: ops.gelu(ops.linear(x, **p_layer.intermediate.dense.tree)), p_layer.output),
+    ):
+        made = ops.linear(f(x), **p_sum.dense.tree)
+        x = ops.layer_norm(x + made, **p_sum.LayerNorm.tree, eps=config.layer_norm_eps)
+    return x
+""",
+        "3": """
+def without(layer, head):
+    head_mask = np.ones((config.num_hidden_layers, config.num_attention_heads))
+    head_mask[layer, head] = 0
+    return ops.softmax(model(ids, head_mask=head_mask).logits[0, mask_place])[order[0]]
+
+most_important = min(np.ndindex(config.num_hidden_layers, config.num_attention_heads), key=lambda one: without(*one))
+""",
+    }
+}
+
+
+def cells(notebook: Any) -> list[tuple[str, str]]:
+    return [(cell.cell_type, cell.source) for cell in notebook.cells]
+
+
+def test_there_are_notebooks() -> None:
+    assert {source.stem for source in SOURCES} == {page.stem for page in FOLDER.glob("*.ipynb")} == set(SOLUTIONS)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
+def test_the_notebook_is_what_jupytext_makes_of_its_source(source: Path) -> None:
+    page = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+    nbformat.validate(page)
+    assert cells(page) == cells(jupytext.read(source))
+    counts = [cell.execution_count for cell in page.cells if cell.cell_type == "code"]
+    assert counts == list(range(1, len(counts) + 1))  # executed once, from top to bottom
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
+def test_outputs_show_no_machine_and_no_warning(source: Path) -> None:
+    page = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+    for output in (output for cell in page.cells if cell.cell_type == "code" for output in cell.outputs):
+        assert output.output_type in ("stream", "display_data", "execute_result")
+        assert output.get("name") != "stderr"
+        text = output.get("text") or output.data.get("text/plain", "")
+        assert not re.search(r"/(home|root|work|tmp|usr|Users)/|Warning", text)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
+def test_the_notebook_runs_from_clean_and_its_exercises_can_be_solved(source: Path) -> None:
+    """Solutions and then the checks run after the notebook, whose own checks pass over what was not tried."""
+    notebook = jupytext.read(source)
+    checks = [cell for cell in notebook.cells if cell.source.startswith("# check ")]
+    assert len(checks) == len(SOLUTIONS[source.stem]) == 3
+    solved = []
+    for (number, solution), check in zip(SOLUTIONS[source.stem].items(), checks, strict=True):
+        assert check.source.startswith(f"# check {number}\n")
+        solved += [nbformat.v4.new_code_cell(solution), nbformat.v4.new_code_cell(check.source)]
+    notebook.cells += solved
+    client = nbclient.NotebookClient(
+        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of Jupyter's own machinery; a cell's are in its output
+        client.execute()
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert not [output for output in outputs if output.get("name") == "stderr"]
+    for cell in solved[1::2]:
+        assert cell.outputs[0].text.startswith("right")

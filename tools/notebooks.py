@@ -1,0 +1,26 @@
+"""Make each notebooks/*.ipynb anew from its .py, executed from clean. Needs the extra `notebooks`."""
+
+from pathlib import Path
+
+import jupytext
+import nbclient
+import nbformat
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+
+
+def main() -> None:
+    for source in sorted(FOLDER.glob("*.py")):
+        notebook = jupytext.read(source)
+        for place, cell in enumerate(notebook.cells):
+            cell["id"] = f"cell-{place}"  # or else they are random, and every cell differs at every run
+        nbclient.NotebookClient(
+            notebook, kernel_name="python3", record_timing=False, resources={"metadata": {"path": str(FOLDER)}}
+        ).execute()
+        notebook.metadata["language_info"] = {"name": "python"}  # without the version that happened to run it
+        nbformat.write(notebook, source.with_suffix(".ipynb"))
+        print(source.with_suffix(".ipynb").name)
+
+
+if __name__ == "__main__":
+    main()
