@@ -26,8 +26,6 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 Texts = Iterator[tuple[str, Any]]
 """Texts, or pairs of them, and what a message about one begins with."""
 
-EMBEDDED = "minroberta/tiny"
-
 # --- the group ------------------------------------------------------------------------------------------------------
 
 
@@ -114,7 +112,7 @@ def takes_model(command: Command) -> Command:
     return click.option(
         "--model",
         metavar="NAME",
-        default=EMBEDDED,
+        default=hub.EMBEDDED,
         show_default=True,
         help="A directory, a weights file or a hub name.",
     )(command)
@@ -465,7 +463,7 @@ def predict_all(texts: Sequence[str], file: BinaryIO, model: str, dtype: str, as
 
 
 @main.command()
-@click.argument("name", default=EMBEDDED)
+@click.argument("name", default=hub.EMBEDDED)
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 def info(name: str, as_json: bool) -> None:
     """What a model is: sizes, heads, parameters.

@@ -261,7 +261,7 @@ def write_checkpoint(model: Tiny, out: Path) -> None:
 @click.option("--batch", default=4096, show_default=True, help="Tokens of a step.")
 @click.option("--rate", default=3e-3, show_default=True, help="The highest learning rate.")
 @click.option(
-    "--causal", default=0.0, show_default=True, help="Share of the tokens to begin with next-token prediction."
+    "--causal", default=0.3, show_default=True, help="Share of the tokens to begin with next-token prediction."
 )
 @click.option("--head-steps", default=1500, show_default=True, help="Steps of the heads.")
 @click.option("--head-rate", default=1e-3, show_default=True, help="The highest learning rate of the heads.")
