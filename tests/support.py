@@ -161,3 +161,21 @@ def raises(kind: type[Error], builtin: type[Exception], *telling: str) -> Iterat
     for part in telling:
         assert part in text
     assert len(text) < 700
+
+
+ODD_PARTS = [
+    "\x00",
+    "\x1b[0m",
+    "\t\r\n",
+    "\u00a0",
+    "\u200b",
+    "\u202e",
+    "\ufeff",
+    "\U0010ffff",
+    "e\u0301",
+    "👩‍👩‍👧",
+    "🇫🇷",
+    "'ll",
+    "  ",
+]
+"""Bits of text that tokenizers and terminals trip over."""

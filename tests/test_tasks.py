@@ -18,7 +18,7 @@ import strict
 import tokenizers
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support import FLOAT32, FLOAT64, GOLDEN, raises
+from support import FLOAT32, FLOAT64, GOLDEN, ODD_PARTS, raises
 
 import minroberta
 from minroberta import Config, InputError, Model, NameUnknownError, TokenizerError
@@ -127,22 +127,8 @@ def assert_same(first: Any, second: Any, within: float = 1e-5) -> None:
 # --- any text -------------------------------------------------------------------------------------------------------
 
 SPECIAL = ["<s>", "</s>", "<pad>", "<unk>", "<mask>", " <mask>", "<mask> "]
-PARTS = [
-    "\x00",
-    "\x1b[0m",
-    "\t\r\n",
-    "\u00a0",
-    "\u200b",
-    "\u202e",
-    "\ufeff",
-    "\U0010ffff",
-    "e\u0301",
-    "👩‍👩‍👧",
-    "'ll",
-    "  ",
-]
-any_text = st.lists(st.text() | st.sampled_from(PARTS + SPECIAL)).map("".join)
-long_text = st.lists(st.text() | st.sampled_from([STORY, ODD, *PARTS, *SPECIAL]), max_size=12).map("".join)
+any_text = st.lists(st.text() | st.sampled_from(ODD_PARTS + SPECIAL)).map("".join)
+long_text = st.lists(st.text() | st.sampled_from([STORY, ODD, *ODD_PARTS, *SPECIAL]), max_size=12).map("".join)
 no_blank = any_text.filter(str.strip)
 often = settings(deadline=None, max_examples=60)
 

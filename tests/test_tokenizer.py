@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support import tiny
+from support import ODD_PARTS, tiny
 
 from minroberta import Config, Model, TokenizerError
 from minroberta.tokenizer import Tokenizer
@@ -79,23 +79,8 @@ def test_published(text: str, pair: str | None, special: bool, expected: list[in
 # --- properties -----------------------------------------------------------------------------------------------------
 
 SPECIAL = ["<s>", "</s>", "<pad>", "<unk>", "<mask>", " <mask>", "<mask> ", "<mask", "</s>\n"]
-ODD = [
-    "\x00",
-    "\x1b[0m",
-    "\t\r\n",
-    "\u00a0",
-    "\u200b",
-    "\u202e",
-    "\ufeff",
-    "\U0010ffff",
-    "e\u0301",
-    "👩‍👩‍👧",
-    "🇫🇷",
-    "'ll",
-    "  ",
-]
-ordinary = st.lists(st.text() | st.sampled_from(ODD)).map("".join)
-any_text = st.lists(st.text() | st.sampled_from(ODD + SPECIAL)).map("".join)
+ordinary = st.lists(st.text() | st.sampled_from(ODD_PARTS)).map("".join)
+any_text = st.lists(st.text() | st.sampled_from(ODD_PARTS + SPECIAL)).map("".join)
 often = settings(deadline=None, max_examples=150)
 
 
