@@ -28,10 +28,12 @@ from minroberta.weights import move, shapes, tree
 
 sys.path.insert(0, str(GOLDEN))
 
-from task_cases import CASES, GROUPED, MODEL, ODD, PAIR, PLAIN, STORY, TEXTS, TaskCase, apart, drawn
+from task_cases import CASES, EMBEDDED, GROUPED, MODEL, ODD, PAIR, PLAIN, STORY, TEXTS, TaskCase, apart, drawn
 
 LIBRARY = tokenizers.Tokenizer.from_file(str(GOLDEN / "tasks_tokenizer.json"))
-FOUND = json.loads((GOLDEN / "tasks.json").read_text(encoding="utf-8"))
+FOUND, FOUND_OF_EMBEDDED = (
+    json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8")) for name in ("tasks", "tiny_tasks")
+)
 DECODER = {"is_decoder": True}
 TOKENIZER = Tokenizer(LIBRARY, Config.from_dict(MODEL))
 
@@ -62,17 +64,20 @@ CALLS: dict[str, tuple[str, tuple, dict[str, Any]]] = {
 # --- the reference --------------------------------------------------------------------------------------------------
 
 
-def relative_error(task: str) -> float:
-    """The reference's own rounding in float32, of all the task's cases: of a few numbers, one may be right by luck."""
-    return max(FOUND[case.name]["error"] for case in CASES if case.task == task)
+def allowed_in_float32(task: str) -> float:
+    """Eight times the reference's own rounding, and half a last digit at least.
+
+    Of all the task's cases: of a few numbers, one may be right by luck.
+    """
+    own = max(FOUND[case.name]["error"] for case in CASES if case.task == task)
+    return FLOAT32 * max(own, float(np.finfo(np.float32).eps) / 2)
 
 
-def assert_golden(case: TaskCase, model: Model, allowed: float) -> None:
+def assert_golden(case: TaskCase, model: Model, expected: dict[str, Any], allowed: float) -> None:
     """What the model says is what the reference says, and its numbers are as near, relative to the largest."""
     result = getattr(model, case.task)(*case.arguments, **case.options)
     numbers: list[float] = []
     rest = apart(result.tolist() if isinstance(result, np.ndarray) else result, numbers)
-    expected = FOUND[case.name]
     assert rest == expected["result"]
     exact = np.array(expected["numbers"])
     assert np.abs(numbers - exact).max(initial=0) <= allowed * np.abs(exact).max(initial=0)
@@ -80,16 +85,24 @@ def assert_golden(case: TaskCase, model: Model, allowed: float) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_golden(case: TaskCase) -> None:
-    """In float32 as far from the reference's float64 as eight times its own float32, and half a last digit at least."""
-    allowed = FLOAT32 * max(relative_error(case.task), float(np.finfo(np.float32).eps) / 2)
-    assert_golden(case, tiny(case.head, **case.config), allowed)
+    assert_golden(case, tiny(case.head, **case.config), FOUND[case.name], allowed_in_float32(case.task))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_golden_in_float64(case: TaskCase) -> None:
     """The pipeline for labels rounds even a float64 model's logits, which are up to 4 here, to float32."""
     allowed = 4 * float(np.finfo(np.float32).eps) if case.task == "classify" else FLOAT64
-    assert_golden(case, tiny(case.head, "float64", **case.config), allowed)
+    assert_golden(case, tiny(case.head, "float64", **case.config), FOUND[case.name], allowed)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", EMBEDDED, ids=lambda case: case.name)
+def test_golden_of_the_embedded_model(case: TaskCase, dtype: str) -> None:
+    """All are scores of one body, so the reference's own rounding is that of all cases."""
+    own = max(FOUND_OF_EMBEDDED[case.name]["error"] for case in EMBEDDED)
+    exact = 4 * float(np.finfo(np.float32).eps) if case.task == "classify" else FLOAT64
+    allowed = FLOAT32 * own if dtype == "float32" else exact
+    assert_golden(case, minroberta.load(head=case.head, dtype=dtype), FOUND_OF_EMBEDDED[case.name], allowed)
 
 
 @pytest.mark.parametrize(
@@ -97,8 +110,7 @@ def test_golden_in_float64(case: TaskCase) -> None:
 )
 def test_golden_on_jax(name: str) -> None:
     (case,) = (case for case in CASES if case.name == name)
-    allowed = FLOAT32 * max(relative_error(case.task), float(np.finfo(np.float32).eps) / 2)
-    assert_golden(case, tiny(case.head, xp=jax.numpy, **case.config), allowed)
+    assert_golden(case, tiny(case.head, xp=jax.numpy, **case.config), FOUND[case.name], allowed_in_float32(case.task))
 
 
 @pytest.mark.parametrize("task", CALLS)

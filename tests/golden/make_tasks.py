@@ -156,7 +156,10 @@ TASKS: dict[str, Callable] = {
 # --- the files --------------------------------------------------------------------------------------------------------
 
 
-def run(case: TaskCase, tokens: Tokens) -> dict[str, Any]:
+Build = Callable[[TaskCase, torch.dtype], Model]
+
+
+def run(case: TaskCase, tokens: Tokens, build: Build) -> dict[str, Any]:
     """What is said in float64, and how far float32 is from it."""
     found = []
     for dtype in (torch.float64, torch.float32):
@@ -168,6 +171,15 @@ def run(case: TaskCase, tokens: Tokens) -> dict[str, Any]:
     assert rest == again, f"{case.name} is decided by rounding"
     distance = max((abs(a - b) for a, b in zip(exact, rounded, strict=True)), default=0.0)
     return {"result": rest, "numbers": exact, "error": distance / max(map(abs, exact), default=1.0)}
+
+
+def write(name: str, cases: list[TaskCase], tokens: Tokens, build: Build) -> None:
+    """A line of JSON for each case."""
+    found = {case.name: run(case, tokens, build) for case in cases}
+    versions = {library.__name__: library.__version__ for library in (transformers, torch)}
+    lines = [f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in found.items()]
+    text = ",\n".join([f'"versions": {json.dumps(versions)}', *lines])
+    (HERE / name).write_text(f"{{\n{text}\n}}\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -182,11 +194,7 @@ def main() -> None:
     tokens = transformers.RobertaTokenizerFast(
         tokenizer_file=str(HERE / "tasks_tokenizer.json"), model_max_length=longest
     )
-    found = {case.name: run(case, tokens) for case in CASES}
-    versions = {library.__name__: library.__version__ for library in (transformers, torch)}
-    lines = [f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in found.items()]
-    text = ",\n".join([f'"versions": {json.dumps(versions)}', *lines])
-    (HERE / "tasks.json").write_text(f"{{\n{text}\n}}\n", encoding="utf-8")
+    write("tasks.json", CASES, tokens, build)
 
 
 if __name__ == "__main__":

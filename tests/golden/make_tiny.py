@@ -1,13 +1,19 @@
-"""Write what transformers 4.48.3 makes of the embedded model: `python make_tiny.py`, with torch 2.13.0."""
+"""Write what transformers 4.48.3 makes of the embedded model: `python make_tiny.py`, with torch 2.13.0.
+
+`tiny.safetensors` holds its logits, and `tiny_tasks.json` what its pipelines answer, as `make_tasks.py` tells it.
+"""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
+import make_tasks
 import numpy as np
 import torch
 import transformers
 from safetensors.numpy import save_file
+from task_cases import EMBEDDED, TaskCase
 
 HERE = Path(__file__).parent
 MODEL = HERE.parents[1] / "minroberta" / "tiny"
@@ -22,28 +28,48 @@ CLASSES = {
 TASKS = {"sequence_classification": "text-classification", "token_classification": "token-classification"}
 
 
-def main() -> None:
-    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_file=str(MODEL / "tokenizer.json"), pad_token="<pad>")
+def build(head: str, dtype: torch.dtype) -> transformers.PreTrainedModel:
+    """The embedded model with this head and its labels."""
+    settings = json.loads((MODEL / "config.json").read_text())["task_specific_params"].get(TASKS.get(head), {})
+    labels = {
+        name: {int(k): v for k, v in value.items()} if name == "id2label" else value for name, value in settings.items()
+    }
+    kind = CLASSES.get(head, transformers.RobertaModel)
+    kind._supports_param_buffer_assignment = False  # that version sets lm_head.bias to zero otherwise
+    return kind.from_pretrained(MODEL, torch_dtype=dtype, attn_implementation="eager", **labels).eval()
+
+
+def build_for(case: TaskCase, dtype: torch.dtype) -> transformers.PreTrainedModel:
+    return build(case.head, dtype)
+
+
+def logits(tokenizer: transformers.PreTrainedTokenizerFast) -> dict[str, Any]:
+    """The inputs and logits of every head, in both dtypes."""
     arrays: dict[str, Any] = {}
-    for head, kind in CLASSES.items():
+    for head in CLASSES:
         pair = [[QUESTION[0]], [QUESTION[1]]] if head == "question_answering" else [TEXTS]
-        inputs = tokenizer(*pair, padding=True, return_tensors="pt", return_token_type_ids=False)
+        inputs = tokenizer(*pair, padding=True, return_tensors="pt")
         arrays |= {f"{head}.{name}": value.numpy() for name, value in inputs.items()}
-        settings = json.loads((MODEL / "config.json").read_text())["task_specific_params"].get(TASKS.get(head), {})
-        labels = {name: {int(k): v for k, v in value.items()} if name == "id2label" else value
-                  for name, value in settings.items()}  # fmt: skip
-        kind._supports_param_buffer_assignment = False  # that version sets lm_head.bias to zero otherwise
         for dtype in (torch.float64, torch.float32):
-            model = kind.from_pretrained(MODEL, torch_dtype=dtype, attn_implementation="eager", **labels).eval()
             with torch.no_grad():
-                output = model(**inputs)
+                output = build(head, dtype)(**inputs)
             for name in ("logits", "start_logits", "end_logits"):
                 if name in output:
                     value = output[name].numpy()
                     if head == "masked_lm":
-                        value = value[inputs["input_ids"].numpy() == tokenizer.convert_tokens_to_ids("<mask>")]
+                        value = value[inputs["input_ids"].numpy() == tokenizer.mask_token_id]
                     arrays[f"{head}.{name}.{str(dtype).removeprefix('torch.')}"] = np.ascontiguousarray(value)
-    save_file(arrays, HERE / "tiny.safetensors")
+    return arrays
+
+
+def main() -> None:
+    """Rewrite both files; a second run gives the same bytes."""
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    warnings.simplefilter("ignore")  # of words that are parted by spaces alone
+    tokenizer = transformers.RobertaTokenizerFast(tokenizer_file=str(MODEL / "tokenizer.json"), model_max_length=512)
+    save_file(logits(tokenizer), HERE / "tiny.safetensors")
+    make_tasks.write("tiny_tasks.json", EMBEDDED, tokenizer, build_for)
 
 
 if __name__ == "__main__":

@@ -134,3 +134,17 @@ CASES = [
     ),
     TaskCase("predict_all/texts", "masked_lm", (TEXTS,)),
 ]  # fmt: skip
+
+PEOPLE = "Marie Curie was born in Warsaw in 1867; she moved to Paris, where she discovered radium and polonium."
+FILMS = ["A warm, funny and moving film.", "The plot is dull, and so are the jokes.", "It runs for two hours."]
+
+EMBEDDED = [
+    TaskCase("fill_mask/one", "masked_lm", ("He was born in <mask> 1950.",)),
+    TaskCase("fill_mask/several", "masked_lm", ("The <mask> of France <mask> Paris.",), {"top_k": 3}),
+    TaskCase("classify/films", "sequence_classification", (FILMS,), {"top_k": None}),
+    TaskCase("tag/pieces", "token_classification", ([PEOPLE, *FILMS],), {"aggregation_strategy": "none"}),
+    TaskCase("answer/people", "question_answering", ("Where was Marie Curie born?", PEOPLE)),
+    TaskCase("answer/windows", "question_answering", ("Who kept a diary?", f"{STORY} {STORY} {STORY}"), {"top_k": 3}),
+    TaskCase("encode/mean", "encoder", ([PEOPLE, *FILMS],), {"pooling": "mean", "normalize": True}),
+    TaskCase("predict_all/films", "masked_lm", (FILMS,)),
+]
