@@ -30,9 +30,10 @@ class Embeddings(nn.Module):
         nn.init.zeros_(self.position_embeddings.weight)
         self.position_embeddings.weight.data += 0.02 * math.sqrt(2) * waves
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, shift: Tensor | int = 0) -> Tensor:
+        """`shift`, (B, 1), moves all places of a row."""
         mask = (ids != PAD).long()
-        x = self.word_embeddings(ids) + self.position_embeddings(mask.cumsum(1) * mask + PAD)
+        x = self.word_embeddings(ids) + self.position_embeddings((mask.cumsum(1) + shift) * mask + PAD)
         return self.LayerNorm(x + self.token_type_embeddings.weight[0])  # (B, L) -> (B, L, D)
 
 
@@ -55,8 +56,8 @@ class SelfAttention(nn.Module):
             for pair, (sine, cosine) in enumerate(zip(turn.sin(), turn.cos(), strict=True)):
                 row, column = head * size + 2 * pair, 2 * pair
                 block = torch.stack((torch.stack((cosine, sine)), torch.stack((-sine, cosine))))
-                self.query.weight.data[row : row + 2, column : column + 2] = 2 * block
-                self.key.weight.data[row : row + 2, column : column + 2] = 2 * torch.eye(2)
+                self.query.weight.data[row : row + 2, column : column + 2] = 1.5 * block
+                self.key.weight.data[row : row + 2, column : column + 2] = 1.5 * torch.eye(2)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         B, L, D = x.shape
@@ -118,8 +119,8 @@ class Body(nn.Module):
         self.embeddings = Embeddings(vocabulary, width, positions)
         self.encoder = Encoder(layers, width, heads)
 
-    def forward(self, ids: Tensor, causal: bool = False) -> Tensor:
-        x = self.embeddings(ids)
+    def forward(self, ids: Tensor, causal: bool = False, shift: Tensor | int = 0) -> Tensor:
+        x = self.embeddings(ids, shift)
         hidden = (ids == PAD)[:, None, None]  # (B, L) -> (B, 1, 1, L)
         if causal:
             L = ids.shape[1]
@@ -173,9 +174,9 @@ class Tiny(nn.Module):
         self.roberta.embeddings.start_as_waves()
         self.roberta.encoder.layer[0].attention.self.start_beside()
 
-    def masked_lm(self, ids: Tensor, where: Tensor, causal: bool = False) -> Tensor:
+    def masked_lm(self, ids: Tensor, where: Tensor, causal: bool = False, shift: Tensor | int = 0) -> Tensor:
         """The logits (n, V) of the n places of (B, L) that `where` marks."""
-        return self.lm_head(self.roberta(ids, causal)[where], self.roberta.embeddings.word_embeddings.weight)
+        return self.lm_head(self.roberta(ids, causal, shift)[where], self.roberta.embeddings.word_embeddings.weight)
 
     def checkpoint(self) -> dict[str, Tensor]:
         """The weights in float16, as Hugging Face names them: the heads of sentences and words are both `classifier`.

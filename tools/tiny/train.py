@@ -21,8 +21,11 @@ from torch.nn import functional
 
 VOCABULARY = 8000
 LENGTH = 128  # tokens of a row
+POSITIONS = 512
 WARM_UP, FALL = 0.01, 0.3  # of all tokens
-ADAM = 0.3  # AdamW's rate to Muon's: a higher one drives the tied embeddings of all tokens into one direction
+# Of the learning rate: Muon's, AdamW's, that of the heads. A higher second one drives the tied embeddings of all tokens
+# into one direction.
+RATES = (1.0, 0.3, 2.0)
 
 # --- data -----------------------------------------------------------------------------------------------------------
 
@@ -51,6 +54,17 @@ def mask_tokens(ids: torch.Tensor, random: torch.Generator) -> tuple[torch.Tenso
     return torch.where(chosen & (kind >= 0.9), other, changed), chosen
 
 
+def shifts(ids: torch.Tensor, seed: int) -> torch.Tensor:
+    """Where each row begins among all positions, (B, 1): every other row at 0, the rest anywhere that it fits.
+
+    So all positions are learned from short rows, and the first ones as often as they will be used.
+    """
+    random = torch.Generator().manual_seed(seed)
+    result = torch.randint(POSITIONS - ids.shape[1] + 1, (len(ids), 1), generator=random)
+    result[::2] = 0
+    return result
+
+
 def rows(table: numpy.ndarray, seed: int, first: int, count: int) -> torch.Tensor:
     """Rows number first to first + count of an endless reading, in an order that each epoch draws anew."""
     numbers = numpy.arange(first, first + count)
@@ -63,14 +77,14 @@ def rows(table: numpy.ndarray, seed: int, first: int, count: int) -> torch.Tenso
 # --- optimisation ---------------------------------------------------------------------------------------------------
 
 
-def optimizers(model: Tiny, rate: float) -> list[torch.optim.Optimizer]:
-    """Muon for the encoder's matrices, AdamW for all else."""
+def optimizers(model: Tiny) -> list[torch.optim.Optimizer]:
+    """Muon for the encoder's matrices, AdamW for the rest of the masked LM, and AdamW for the other heads."""
     matrices = [p for name, p in model.named_parameters() if "encoder" in name and p.ndim == 2]
-    ids = {id(p) for p in matrices}
-    rest = [p for p in model.parameters() if id(p) not in ids]
-    muon = torch.optim.Muon(matrices, lr=rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
-    adam = torch.optim.AdamW(rest, lr=ADAM * rate, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01)
-    return [muon, adam]
+    heads = [p for head in (model.sentences, model.words, model.qa_outputs) for p in head.parameters()]
+    others = {id(p) for p in (*matrices, *heads)}
+    rest = [p for p in model.parameters() if id(p) not in others]
+    muon = torch.optim.Muon(matrices, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+    return [muon, *(torch.optim.AdamW(x, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01) for x in (rest, heads))]
 
 
 def share_of_rate(done: float) -> float:
@@ -79,7 +93,7 @@ def share_of_rate(done: float) -> float:
 
 
 def set_rate(chain: list[torch.optim.Optimizer], rate: float) -> None:
-    for optimizer, share in zip(chain, (1, ADAM), strict=True):
+    for optimizer, share in zip(chain, RATES, strict=True):
         for group in optimizer.param_groups:
             group["lr"] = share * rate
 
@@ -100,22 +114,24 @@ class Log:
             file.write(line + "\n")
 
 
-def masked_loss(model: Tiny, ids: torch.Tensor, seed: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+def masked_loss(
+    model: Tiny, ids: torch.Tensor, seed: int, device: str, shift: torch.Tensor | int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The mean cross-entropy of the masked places, and how many of them are told right."""
     changed, chosen = (x.to(device) for x in mask_tokens(ids, torch.Generator().manual_seed(seed)))
     with torch.autocast(device, torch.bfloat16):
-        logits = model.masked_lm(changed, chosen).float()  # (n, V)
+        logits = model.masked_lm(changed, chosen, shift=shift).float()  # (n, V)
     labels = ids.to(device)[chosen]
     return functional.cross_entropy(logits, labels), (logits.argmax(-1) == labels).float().mean()
 
 
-def causal_loss(model: Tiny, ids: torch.Tensor, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+def causal_loss(model: Tiny, ids: torch.Tensor, device: str, shift: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The same of each next token, every place seeing only those before it."""
     ids = ids.to(device)
     told = torch.zeros_like(ids, dtype=torch.bool)
     told[:, :-1] = ids[:, 1:] != PAD
     with torch.autocast(device, torch.bfloat16):
-        logits = model.masked_lm(ids, told, causal=True).float()  # (n, V)
+        logits = model.masked_lm(ids, told, causal=True, shift=shift).float()  # (n, V)
     labels = ids[:, 1:][told[:, :-1]]
     return functional.cross_entropy(logits, labels), (logits.argmax(-1) == labels).float().mean()
 
@@ -143,7 +159,7 @@ def pretrain(
 ) -> None:
     """Until so many tokens are read, pads counted. Keeps `latest.pt`, and `plateau.pt` of before the rate falls."""
     table, held_out = (numpy.load(out / f"{name}.npy", mmap_mode="r") for name in ("train", "held-out"))
-    chain = optimizers(model, rate)
+    chain = optimizers(model)
     start_at_frequencies(model, table)
     step, done = resume(model, chain, out, tokens)
     saved = told = time.monotonic()
@@ -153,10 +169,11 @@ def pretrain(
         count = batch // LENGTH
         set_rate(chain, rate * share_of_rate((done + batch) / tokens))
         ids = rows(table, seed, step * count, count)
+        shift = shifts(ids, seed * 10**9 + step).to(device)
         if done / tokens < causal:
-            loss, right = causal_loss(model, ids, device)
+            loss, right = causal_loss(model, ids, device, shift)
         else:
-            loss, right = masked_loss(model, ids, seed * 10**9 + step, device)
+            loss, right = masked_loss(model, ids, seed * 10**9 + step, device, shift)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in chain:
@@ -209,7 +226,7 @@ def train_heads(model: Tiny, data: Path, out: Path, steps: int, rate: float, see
     }
     readers = {task: batches(found, SIZES[task], seed) for task, found in examples.items()}
     table = numpy.load(out / "train.npy", mmap_mode="r")
-    chain = optimizers(model, rate)
+    chain = optimizers(model)
     for step in range(steps):
         set_rate(chain, rate * min(1.0, (step + 1) / 50, (steps - step) / (0.7 * steps)))
         losses = {task: head_loss(model, task, next(reader), device) for task, reader in readers.items()}
@@ -261,10 +278,12 @@ def write_checkpoint(model: Tiny, out: Path) -> None:
 @click.option("--batch", default=4096, show_default=True, help="Tokens of a step.")
 @click.option("--rate", default=3e-3, show_default=True, help="The highest learning rate.")
 @click.option(
-    "--causal", default=0.3, show_default=True, help="Share of the tokens to begin with next-token prediction."
+    "--causal", default=0.2, show_default=True, help="Share of the tokens to begin with next-token prediction."
 )
 @click.option("--head-steps", default=1500, show_default=True, help="Steps of the heads.")
-@click.option("--head-rate", default=1e-3, show_default=True, help="The highest learning rate of the heads.")
+@click.option(
+    "--head-rate", default=5e-4, show_default=True, help="The highest learning rate while the heads are trained."
+)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True)
 def main(
@@ -275,7 +294,7 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     prepare(data, out)
     torch.manual_seed(seed)
-    model = Tiny(VOCABULARY).to(device)
+    model = Tiny(VOCABULARY, positions=POSITIONS).to(device)
     log = Log(out / "log.jsonl")
     pretrain(model, out, tokens, batch, rate, causal, seed, device, log)
     train_heads(model, data, out, head_steps, head_rate, seed, device, log)
