@@ -65,7 +65,7 @@ def dtype_of(xp: Namespace, dtype: Any) -> Any:
     except TypeError:
         name = dtype
     if name not in DTYPES:
-        raise BackendError(f"dtype {name} is not known: give one of {', '.join(DTYPES)}")
+        raise BackendError(f"dtype {name} is not known: give one of {', '.join(x for x in DTYPES if hasattr(xp, x))}")
     if not hasattr(xp, name):
         raise BackendError(f"{xp.__name__} has no {name}: load as float32, which holds every {name} number")
     kind = numpy.dtype(getattr(xp, name))

@@ -89,8 +89,12 @@ def main(context: click.Context) -> None:
       minroberta info
       minroberta trace "Time flies." --name "*.probs"
 
-    Texts are arguments, or the lines of --file or of standard input, where an empty line is a text as well. Answers are
-    a table; on a terminal its long texts are shortened, to a pipe or file they are whole. Programs read --json.
+    Where a command takes several texts they are arguments, or the lines of --file or of standard input; an empty line
+    is a text as well. Answers are a table; on a terminal its long texts are shortened, to a pipe or file they are
+    whole. Programs read --json.
+
+    Of a text longer than the model, fill-mask, classify, choose and encode read the beginning, with a warning; tag,
+    predict-all and answer read all, by windows; generate and trace refuse it.
 
     Without --model it is the small English model that comes with the package, which has a head for each command but
     choose and generate. NAME is a directory, a weights file, or a name on the Hugging Face hub.
@@ -99,23 +103,28 @@ def main(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-def takes_model(command: Command) -> Command:
-    """--model, --dtype and --json."""
-    command = click.option("--json", "as_json", is_flag=True, help="Print JSON, a line for each text.")(command)
-    command = click.option(
-        "--dtype",
-        type=click.Choice(["float64", "float32", "float16"]),
-        default="float32",
-        show_default=True,
-        help="What weights are held in; float16 computes in float32.",
-    )(command)
-    return click.option(
-        "--model",
-        metavar="NAME",
-        default=hub.EMBEDDED,
-        show_default=True,
-        help="A directory, a weights file or a hub name.",
-    )(command)
+def takes_model(default: str | None = hub.EMBEDDED) -> Callable[[Command], Command]:
+    """--model, which must be given where there is no default, --dtype and --json."""
+
+    def decorate(command: Command) -> Command:
+        command = click.option("--json", "as_json", is_flag=True, help="Print lines of JSON.")(command)
+        command = click.option(
+            "--dtype",
+            type=click.Choice(["float64", "float32", "float16"]),
+            default="float32",
+            show_default=True,
+            help="What weights are held in; float16 computes in float32.",
+        )(command)
+        return click.option(
+            "--model",
+            metavar="NAME",
+            default=default,
+            required=default is None,
+            show_default=default is not None,
+            help="A directory, a weights file or a hub name.",
+        )(command)
+
+    return decorate
 
 
 def takes_texts(command: Command) -> Command:
@@ -235,9 +244,9 @@ def terminal_width() -> int:
 
 
 def cell(value: Any) -> str:
-    """How a value stands in a table: numbers with four digits behind the point, or the first two where those are 0."""
+    """How a value stands in a table: numbers with four digits behind the point, very small and large ones with two."""
     if isinstance(value, float):
-        return f"{value:.4f}" if value == 0 or abs(value) >= 1e-3 else f"{value:.1e}"
+        return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e6 else f"{value:.1e}"
     return printable(str(value))
 
 
@@ -293,7 +302,7 @@ def answers(texts: Texts, task: Callable[[Any], Any]) -> Iterator[tuple[Any, Any
 @main.command()
 @takes_texts
 @click.option("--top-k", default=5, show_default=True, help="How many tokens for each mask.")
-@takes_model
+@takes_model()
 def fill_mask(texts: Sequence[str], file: BinaryIO, model: str, dtype: str, as_json: bool, top_k: int) -> None:
     """The likeliest tokens for each <mask> of a text."""
     given = read_texts(texts, file)
@@ -308,7 +317,7 @@ def fill_mask(texts: Sequence[str], file: BinaryIO, model: str, dtype: str, as_j
 @click.option("--pairs", is_flag=True, help="Texts are pairs: two arguments, or a line with a tab between them.")
 @click.option("--top-k", default=1, show_default=True, help="How many labels, best first.")
 @click.option("--all", "every", is_flag=True, help="All labels.")
-@takes_model
+@takes_model()
 def classify(
     texts: Sequence[str], file: BinaryIO, model: str, dtype: str, as_json: bool, pairs: bool, top_k: int, every: bool
 ) -> None:
@@ -329,7 +338,7 @@ def classify(
     show_default=True,
     help="Words by their first piece, or every piece.",
 )
-@takes_model
+@takes_model()
 def tag(texts: Sequence[str], file: BinaryIO, model: str, dtype: str, as_json: bool, aggregation_strategy: Any) -> None:
     """The label of each word, such as its part of speech."""
     given = read_texts(texts, file)
@@ -345,7 +354,7 @@ def tag(texts: Sequence[str], file: BinaryIO, model: str, dtype: str, as_json: b
 @click.option("--context-file", type=click.File("rb"), metavar="FILE", help="The same, from a file in UTF-8.")
 @click.option("--top-k", default=1, show_default=True, help="How many answers, best first.")
 @click.option("--max-answer-len", default=15, show_default=True, help="Tokens of the longest answer.")
-@takes_model
+@takes_model()
 def answer(
     question: str,
     context: str | None,
@@ -358,7 +367,8 @@ def answer(
 ) -> None:
     """The words of a text that answer a question.
 
-    The text is --context, --context-file, or all of standard input.
+    The text is --context, --context-file, or all of standard input. One answer may stand in the list twice: from two
+    windows of a long text, or from two spans within the same words.
     """
     text = read_context(context, context_file)
     loaded = load(model, head="question_answering", dtype=dtype)
@@ -369,7 +379,7 @@ def answer(
 @main.command()
 @click.argument("prompt")
 @click.argument("choices", nargs=-1, required=True, metavar="CHOICE...")
-@takes_model
+@takes_model(default=None)
 def choose(prompt: str, choices: Sequence[str], model: str, dtype: str, as_json: bool) -> None:
     """Which of several texts goes on from a prompt."""
     loaded = load(model, head="multiple_choice", dtype=dtype)
@@ -382,7 +392,7 @@ def choose(prompt: str, choices: Sequence[str], model: str, dtype: str, as_json:
 @click.option("--normalize/--no-normalize", default=True, show_default=True, help="Vectors of length 1.")
 @click.option("--batch-size", type=int, help="Texts in a batch.")
 @click.option("--output", metavar="FILE", help="Write the vectors as one .npy array, (N, D); - is standard output.")
-@takes_model
+@takes_model()
 def encode(
     texts: Sequence[str],
     file: BinaryIO,
@@ -419,7 +429,7 @@ def encode(
 @click.option("--temperature", default=0.0, show_default=True, help="0 takes the likeliest token, 1 draws as it is.")
 @click.option("--top-k", type=int, help="Draw from the likeliest so many alone.")
 @click.option("--seed", default=0, show_default=True, help="Of the draw.")
-@takes_model
+@takes_model(default=None)
 def generate(
     texts: Sequence[str],
     file: BinaryIO,
@@ -449,7 +459,7 @@ def generate(
 
 @main.command()
 @takes_texts
-@takes_model
+@takes_model()
 def predict_all(texts: Sequence[str], file: BinaryIO, model: str, dtype: str, as_json: bool) -> None:
     """The model's own prediction at each token of a text."""
     given = read_texts(texts, file)
@@ -545,7 +555,7 @@ def _alike(layers: Sequence[Any]) -> Iterator[tuple[int, int]]:
     type=click.Choice(list(HEADS)),
     help="encoder, masked_lm, ...; by default the one that the model was saved with.",
 )
-@takes_model
+@takes_model()
 def trace(text: str, pattern: str, head: str | None, model: str, dtype: str, as_json: bool) -> None:
     """Every value on the way: name, shape, mean, spread.
 

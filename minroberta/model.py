@@ -355,11 +355,17 @@ def check_head(head: str, config: Config) -> None:
         )
 
 
-def _warn_of_both_ways(head: str, config: Config) -> None:
+def _warn_of_direction(head: str, config: Config) -> None:
     if head == "causal_lm" and not config.is_decoder:
         warnings.warn(
             "head 'causal_lm' in a model that is no decoder sees both ways: "
             "set is_decoder in the configuration, as by load(..., config={'is_decoder': True}), to see back only",
+            stacklevel=3,
+        )
+    if head == "masked_lm" and config.is_decoder:
+        warnings.warn(
+            "head 'masked_lm' in a decoder sees only back: "
+            "unset is_decoder in the configuration, as by load(..., config={'is_decoder': False}), to see both ways",
             stacklevel=3,
         )
 
@@ -391,8 +397,8 @@ def load(
     dtype: float32, float64 (on JAX with jax_enable_x64), float16 (on NumPy for storage: it computes, and answers, in
     float32), bfloat16 where xp has it. xp: the module numpy, cupy or jax.numpy.
     revision: a branch, tag or commit of the hub's; local_files_only: do not ask the network; token: for private models.
-    missing: "error", or "init" to draw a head that the file lacks from N(0, initializer_range²) with `seed`; the
-    encoder's pooler is no head, and without one `pooler_output` is None.
+    missing: "error", or "init" to draw what the file lacks of the head, or holds in another shape, from
+    N(0, initializer_range²) with `seed`; the encoder's pooler is no head, and without one `pooler_output` is None.
     check: look for NaN and infinite weights, and for tied ones that differ; reads the whole file.
     config: fields that replace the checkpoint's own, such as {"num_labels": 5} or {"is_decoder": True}.
 
@@ -410,7 +416,7 @@ def load(
     head = head or settings.replace(**(config or {})).head
     settings = settings.for_head(head).replace(**(config or {}))
     check_head(head, settings)
-    _warn_of_both_ways(head, settings)
+    _warn_of_direction(head, settings)
     arrays = weights.load_arrays(weights.read(path), settings, head, missing=missing, seed=seed, check=check)
     return Model(settings, weights.tree(weights.move(arrays, dtype, xp)), head, Tokenizer.load(directory, settings))
 
@@ -435,7 +441,7 @@ def init(
     config = _as_config(config_or_name)
     head = head or config.head
     check_head(head, config)
-    _warn_of_both_ways(head, config)
+    _warn_of_direction(head, config)
     arrays = {name: weights.draw(name, shape, config, seed) for name, shape in weights.shapes(config, head).items()}
     return Model(config, weights.tree(weights.move(arrays, dtype, xp)), head)
 

@@ -53,11 +53,12 @@ def fill_mask(model: "Model", text: str | Sequence[str], top_k: int = 5) -> Any:
     if mask is None:
         raise InputError("this model's tokenizer has no <mask>")
     rows, cut_off = tokenizer.cut(texts, tokenizer.longest)
-    for row, rest in zip(rows, cut_off, strict=True):
+    for index, (row, rest) in enumerate(zip(rows, cut_off, strict=True)):
+        which = _which(index, texts)
         if mask in rest:
-            raise InputError(f"a <mask> stands behind the {tokenizer.longest} tokens that this model reads: shorten it")
+            raise InputError(f"{which} has a <mask> behind the {tokenizer.longest} tokens that this model reads")
         if mask not in row:
-            raise InputError("a text has no <mask>: write one where a token is to be told, as in 'Hello <mask>!'")
+            raise InputError(f"{which} has no <mask>: write one where a token is to be told, as in 'Hello <mask>!'")
     _warn_of_cut(tokenizer, cut_off)
 
     def read(output: "ModelOutput", inputs: Inputs) -> list[numpy.ndarray]:
@@ -252,10 +253,13 @@ def answer(
     if isinstance(context, str):
         contexts *= len(questions)
     if len(questions) != len(contexts):
-        raise InputError(f"{len(questions)} questions and {len(contexts)} contexts: give one for each, or one for all")
+        raise InputError(
+            f"{len(questions)} questions and {len(contexts)} contexts: give one context for each, or one for all"
+        )
     for name, texts in (("question", questions), ("context", contexts)):
-        if not all(text.strip() for text in texts):
-            raise InputError(f"a {name} is empty: give some text")
+        for index, text in enumerate(texts):
+            if not text.strip():
+                raise InputError(f"{_which(index, texts, name)} is empty: give some text")
     longest = min(tokenizer.longest, 384)
     stride = min(longest // 2, 128)
     windows = [
@@ -412,13 +416,18 @@ def generate(
     """
     tokenizer = _ready(model, "generate", "causal_lm")
     if not model.config.is_decoder:
-        raise InputError("generate needs a decoder: load(name, head='causal_lm', config={'is_decoder': True})")
+        raise InputError(
+            "generate needs a decoder, and this model sees both ways: set is_decoder in its config.json, "
+            "or load(name, head='causal_lm', config={'is_decoder': True})"
+        )
     _check_count("max_new_tokens", max_new_tokens)
     if top_k is not None:
         _check_count("top_k", top_k)
     _check_count("seed", seed, least=0)
     if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 0 <= temperature < math.inf:
         raise InputError(f"temperature is a finite number of at least 0, not {temperature!r}")
+    if top_k is not None and temperature == 0:
+        raise InputError("top_k is for a draw: give a temperature above 0 as well")
     prompts = as_texts(prompt)
     begin = [] if model.config.bos_token_id is None else [model.config.bos_token_id]
     rows = [begin + ids for ids in tokenizer.cut(prompts, add_special_tokens=False)[0]]
@@ -630,11 +639,17 @@ def _check_count(name: str, value: Any, least: int = 1) -> None:
         raise InputError(f"{name} is a whole number of at least {least}, not {value!r}")
 
 
+def _which(index: int, texts: Sequence[Any], name: str = "text") -> str:
+    """How a message calls one of the texts."""
+    return f"the {name}" if len(texts) == 1 else f"{name} {index + 1}"
+
+
 def _warn_of_cut(tokenizer: Tokenizer, cut_off: Sequence[list[int]]) -> None:
-    count = sum(map(bool, cut_off))
-    if count:
+    longer = [_which(index, cut_off) for index, rest in enumerate(cut_off) if rest]
+    if longer:
+        which = f"{longer[0]} is" if len(longer) == 1 else f"{len(longer)} of {len(cut_off)} texts are"
         warnings.warn(
-            f"{count} of {len(cut_off)} texts are longer than the {tokenizer.longest} tokens that this model reads: "
+            f"{which} longer than the {tokenizer.longest} tokens that this model reads: "
             "what comes after them is left out",
             stacklevel=3,
         )

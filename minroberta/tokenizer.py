@@ -5,7 +5,7 @@
 
 import json
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,10 @@ class Tokenizer:
         self.pad_token_id, self.longest = config.pad_token_id, config.longest
         self.mask_token_id = library.token_to_id("<mask>")
         self.unk_token_id = library.token_to_id("<unk>")
-        self._lock = threading.Lock()  # the library keeps its truncation as a state
+        self._config, self._lock = config, threading.Lock()  # the library keeps its truncation as a state
+
+    def __reduce__(self) -> tuple[Any, ...]:  # for copies and pickles, which a lock would refuse
+        return Tokenizer, (self.library, self._config)
 
     @classmethod
     def load(cls, directory: Path, config: Config) -> "Tokenizer | None":
@@ -82,7 +85,7 @@ class Tokenizer:
         for paired in {isinstance(text, tuple) for text in inputs}:
             least = self.library.num_special_tokens_to_add(paired) if add_special_tokens else 0
             if limit is not None and limit <= least:
-                raise TokenizerError(f"max_length {limit} leaves no room beside {least} special tokens")
+                raise TokenizerError(f"{limit} tokens leave no room for text beside {least} special ones")
         with self._lock:
             self.library.no_truncation()
             encodings = self.library.encode_batch(list(inputs), add_special_tokens=add_special_tokens)
@@ -106,8 +109,8 @@ class Tokenizer:
             first = 0 if pair is None else len(self.library.encode(text, add_special_tokens=False))
             room = limit - first - self.library.num_special_tokens_to_add(pair is not None)
             if room < 1:
-                beside = f"a first text of {first} tokens: shorten it" if first else "special tokens"
-                raise TokenizerError(f"max_length {limit} leaves no room beside {beside}")
+                beside = f" and a first text of {first}, such as a question: shorten it" if first else ""
+                raise TokenizerError(f"{limit} tokens leave no room for text beside the special ones{beside}")
             cut = "only_first" if pair is None else "only_second"
             self.library.enable_truncation(limit, stride=stride if stride < room else room // 2, strategy=cut)
             (encoding,) = self.library.encode_batch(inputs)
@@ -187,16 +190,14 @@ def _as_inputs(texts: str | Sequence[str], pairs: str | Sequence[str] | None) ->
 
 def as_texts(texts: str | Iterable[str]) -> list[str]:
     """The texts of a batch, each looked at; one text is a batch of one. Raises TokenizerError."""
-    if not isinstance(texts, Iterable):
+    if not isinstance(texts, Iterable) or isinstance(texts, bytes | Mapping):
         raise TokenizerError(f"texts are a str or several, not {type(texts).__name__}")
     result = [texts] if isinstance(texts, str) else list(texts)
     for text in result:
         if not isinstance(text, str):
             raise TokenizerError(f"a text is a str, not {type(text).__name__}")
         if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-            raise TokenizerError(
-                "a text holds half a surrogate pair, which is no character: decode it with errors='replace'"
-            )
+            raise TokenizerError("a text holds half a surrogate pair, which is no character: its bytes were not UTF-8")
     return result
 
 

@@ -119,21 +119,21 @@ def canonical_names(names: Iterable[str], config: Config) -> dict[str, str]:
 def load_arrays(arrays: Arrays, config: Config, head: str, *, missing: str, seed: int, check: bool) -> dict[str, Any]:
     """A model's weights out of a file's, under canonical names, every shape checked.
 
-    Weights of other heads are left where they are; unknown ones are named in a warning. Missing ones are an error,
-    unless they are the head's and `missing` is "init": then they are drawn, with `seed`. The encoder goes without a
-    pooler. `check` looks for NaN, infinities, and tied weights that differ.
+    Weights of other heads are left where they are; unknown ones are named in a warning. Missing ones, and those of
+    another shape, are an error, unless they are the head's and `missing` is "init": then they are drawn, with `seed`.
+    The encoder goes without a pooler. `check` looks for NaN, infinities, and tied weights that differ.
 
     Raises WeightsError.
     """
     names = canonical_names(arrays, config)
     _untangle_lm_bias(names, arrays)
     wanted = _wanted(config, head, names)
-    lacking = [name for name in wanted if name not in names]
     drawn: dict[str, Any] = {}
     if missing == "init":
-        of_head = [name for name in lacking if name in head_shapes(config, head)]
+        fitting = {name for name, shape in wanted.items() if name in names and arrays[names[name]].shape == shape}
+        of_head = [name for name in wanted if name in head_shapes(config, head) and name not in fitting]
         drawn = {name: draw(name, wanted[name], config, seed) for name in of_head}
-        lacking = [name for name in lacking if name not in drawn]
+    lacking = [name for name in wanted if name not in names and name not in drawn]
     if lacking:
         raise WeightsError(_lacking(lacking, wanted, config, head))
     _warn_of_unknown(names, wanted, config)
@@ -141,7 +141,9 @@ def load_arrays(arrays: Arrays, config: Config, head: str, *, missing: str, seed
     for name, shape in wanted.items():
         array = drawn[name] if name in drawn else arrays[names[name]]
         if array.shape != shape:
-            raise WeightsError(f"{names[name]} has shape {array.shape}; the configuration says {shape}")
+            text = f"{names[name]} has shape {array.shape}; the configuration says {shape}"
+            of_head = name in head_shapes(config, head)
+            raise WeightsError(f'{text}: give missing="init" to draw a new one at random' if of_head else text)
         if array.dtype.kind != "f":
             raise WeightsError(f"{names[name]} holds {array.dtype}; a weight is a floating-point array")
         result[name] = array

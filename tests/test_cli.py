@@ -280,7 +280,8 @@ def test_shortened(text: str, limit: int, short: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.25, "0.2500"), (-1.5, "-1.5000"), (0.0, "0.0000"), (0.00012, "1.2e-04"), (7, "7")]
+    ("value", "text"),
+    [(0.25, "0.2500"), (-1.5, "-1.5000"), (0.0, "0.0000"), (0.00012, "1.2e-04"), (-3e38, "-3.0e+38"), (7, "7")],
 )
 def test_numbers(value: float, text: str) -> None:
     assert cli.cell(value) == text
@@ -316,7 +317,7 @@ def test_json_is_not_escaped(model: str) -> None:
     ("arguments", "telling"),
     [
         (["fill-mask", "no mask"], "no <mask>"),
-        (["fill-mask", "<mask>", "none"], "error: text 2: a text has no <mask>"),
+        (["fill-mask", "<mask>", "none"], "error: text 2: the text has no <mask>"),
         (["fill-mask", "<mask>", "--top-k", "0"], "top_k is a whole number of at least 1"),
         (["fill-mask", "<mask>", "--top-k", "x"], "Invalid value for '--top-k'"),
         (["fill-mask", "<mask>", "--dtype", "int8"], "Invalid value for '--dtype'"),
@@ -326,7 +327,7 @@ def test_json_is_not_escaped(model: str) -> None:
         (["nonsense"], "No such command 'nonsense'"),
         (["--nonsense"], "--nonsense"),
         (["classify", "--pairs", "a", "b", "c"], "two by two; here are 3"),
-        (["answer", "Who?", "--context", " "], "a context is empty"),
+        (["answer", "Who?", "--context", " "], "the context is empty"),
         (["answer", "Who?", "--context", "a", "--context-file", "-"], "not both"),
         (["answer"], "QUESTION"),
         (["choose", "A prompt"], "CHOICE"),
@@ -347,7 +348,7 @@ def test_one_sentence(arguments: list[str], telling: str, model: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "content", "telling"),
     [
-        (["fill-mask"], b"<mask>\n\n", "error: line 2: a text has no <mask>"),
+        (["fill-mask"], b"<mask>\n\n", "error: line 2: the text has no <mask>"),
         (["classify"], b"one\ntw\xfco\n", "error: line 2: the text is not in UTF-8 (byte 3 is 0xfc)"),
         (["classify"], "utf-16".encode("utf-16"), "error: line 1: the text is not in UTF-8"),
         (["classify", "--pairs"], b"a\tb\na b\n", "error: line 2: --pairs takes two texts with one tab"),

@@ -829,6 +829,11 @@ def test_a_causal_head_on_no_decoder_is_said() -> None:
         init(TINY, head="causal_lm")
 
 
+def test_a_masked_head_on_a_decoder_is_said() -> None:
+    with pytest.warns(UserWarning, match="head 'masked_lm' in a decoder sees only back"):
+        init({**TINY, "is_decoder": True}, head="masked_lm")
+
+
 def test_writing_to_an_output_keeps_attribute_and_item_in_step() -> None:
     output = ENCODER(IDS)
     output.last_hidden_state = 3

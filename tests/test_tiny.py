@@ -1,6 +1,9 @@
 """The embedded model: `load()`, its heads and labels, and its logits as transformers 4.48.3 gives them."""
 
+import copy
 import json
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ from safetensors.numpy import load_file
 from support import raises
 
 import minroberta
-from minroberta import ConfigError
+from minroberta import ConfigError, Model
 from minroberta.config import Config
 
 HERE = Path(__file__).parent
@@ -78,6 +81,12 @@ def test_a_saved_head_is_a_checkpoint_of_its_own(tmp_path: Path) -> None:
     again = minroberta.load(tmp_path)
     assert again.head == model.head and again.config.id2label == model.config.id2label
     assert again.tag("It rains.") == model.tag("It rains.")
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copy_answers_alike(copied: Callable[[Model], Model]) -> None:
+    model = minroberta.load()
+    assert copied(model).fill_mask("A <mask>.") == model.fill_mask("A <mask>.")
 
 
 # --- the labels of a head's task, in any checkpoint -------------------------------------------------------------------

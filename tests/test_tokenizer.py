@@ -215,7 +215,7 @@ def test_without_truncation(tokenizer: Tokenizer) -> None:
     ],
 )
 def test_max_length_leaves_room_for_text(arguments: tuple, options: dict[str, Any], tokenizer: Tokenizer) -> None:
-    with pytest.raises(TokenizerError, match=f"max_length {options['max_length']} leaves no room"):
+    with pytest.raises(TokenizerError, match=f"{options['max_length']} tokens leave no room"):
         tokenizer(*arguments, **options)
 
 
@@ -274,9 +274,11 @@ def test_windows_of_a_pair(tokenizer: Tokenizer) -> None:
 def test_windows_share_half_where_there_is_little_room(tokenizer: Tokenizer) -> None:
     windows = tokenizer.windows(" b" * 4, " a" * 6, stride=8, max_length=12)
     assert [window.offsets[7] for window in windows] == [(1, 2), (5, 6)]
-    with pytest.raises(TokenizerError, match="max_length 12 leaves no room beside a first text of 8 tokens: shorten"):
+    with pytest.raises(
+        TokenizerError, match="12 tokens leave no room for text beside the special ones and a first text of 8"
+    ):
         tokenizer.windows(" b" * 8, "a", stride=1, max_length=12)
-    with pytest.raises(TokenizerError, match="max_length 2 leaves no room"):
+    with pytest.raises(TokenizerError, match="2 tokens leave no room"):
         tokenizer.windows("a", stride=0, max_length=2)
 
 
@@ -334,7 +336,8 @@ def test_decode_refuses(given: Any, words: str, tokenizer: Tokenizer) -> None:
     [
         ((None,), "texts are a str or several, not NoneType"),
         ((5,), "texts are a str or several, not int"),
-        ((b"bytes",), "a text is a str, not int"),
+        ((b"bytes",), "texts are a str or several, not bytes"),
+        (({"text": "a", "text_pair": "b"},), "texts are a str or several, not dict"),
         ((["a", b"bytes"],), "a text is a str, not bytes"),
         ((["a", None],), "a text is a str, not NoneType"),
         (([["a", "b"]],), "a text is a str, not list"),
