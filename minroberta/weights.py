@@ -142,8 +142,9 @@ def load_arrays(arrays: Arrays, config: Config, head: str, *, missing: str, seed
         array = drawn[name] if name in drawn else arrays[names[name]]
         if array.shape != shape:
             text = f"{names[name]} has shape {array.shape}; the configuration says {shape}"
-            of_head = name in head_shapes(config, head)
-            raise WeightsError(f'{text}: give missing="init" to draw a new one at random' if of_head else text)
+            if name in head_shapes(config, head):
+                text += ': give missing="init" to draw a new one at random'
+            raise WeightsError(text)
         if array.dtype.kind != "f":
             raise WeightsError(f"{names[name]} holds {array.dtype}; a weight is a floating-point array")
         result[name] = array
