@@ -10,6 +10,7 @@ import sys
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import click
@@ -250,11 +251,17 @@ def cell(value: Any) -> str:
     return printable(str(value))
 
 
+TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""What turns the direction of a line."""
+
+
 def printable(text: str) -> str:
-    """A text without what would move the cursor or end the line: control characters as Python writes them."""
+    """A text without what would move the cursor, end the line or turn it: such characters as Python writes them."""
     if text.isprintable():
         return text
-    return "".join(repr(c)[1:-1] if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in text)
+    return "".join(
+        repr(c)[1:-1] if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or c in TURNS else c for c in text
+    )
 
 
 def width(text: str) -> int:
@@ -409,7 +416,7 @@ def encode(
         raise click.UsageError("vectors go to --output or out as --json, not both")
     given = [text for _, text in read_texts(texts, file)]
     loaded = load(model, head="encoder", dtype=dtype)
-    opening = click.open_file(output, "wb") if output else contextlib.nullcontext()
+    opening = _open_new(output) if output else contextlib.nullcontext()
     with opening as opened:  # before the work, which may be long
         vectors = loaded.encode(given, pooling=pooling, normalize=normalize, batch_size=batch_size)
         if opened:
@@ -421,6 +428,25 @@ def encode(
             table.write([float(str(x)) for x in vector])  # the fewest digits that give a float32 back
         else:
             table.write([{"text": text, "vector": " ".join(f"{x:7.4f}" for x in vector)}])
+
+
+@contextlib.contextmanager
+def _open_new(name: str) -> Iterator[Any]:
+    """A file to write: it takes the place of an old one when all is written, and none where that fails."""
+    path = Path(name)
+    if name == "-" or (path.exists() and not path.is_file()):  # a pipe or a device
+        with click.open_file(name, "wb") as file:
+            yield file
+        return
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+        part.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, name) from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 @main.command()

@@ -286,7 +286,7 @@ class Config:
         return {**values.pop("other"), **values}
 
     def for_head(self, head: str) -> "Config":
-        """The configuration with the fields that `task_specific_params` has for a head's task, its labels for one.
+        """The configuration with the labels and `problem_type` that `task_specific_params` has for a head's task.
 
         As Hugging Face's pipelines read it. Other fields there, such as a generation's, change nothing here.
         Raises ConfigError.
@@ -298,8 +298,8 @@ class Config:
                 "task_specific_params is an object from tasks to objects of fields, "
                 f"not {reprlib.repr(self.other['task_specific_params'])}"
             )
-        known = {f.name for f in fields(self)} - {"other"}
-        return self.replace(**{name: value for name, value in (changes or {}).items() if name in known})
+        of_labels = ("num_labels", "id2label", "label2id", "problem_type")
+        return self.replace(**{name: value for name, value in (changes or {}).items() if name in of_labels})
 
     def replace(self, **changes: Any) -> "Config":
         """The configuration with other fields; what followed from a changed one follows anew. Raises ConfigError."""

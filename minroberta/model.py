@@ -440,6 +440,7 @@ def init(
     _check_choices(head, seed)
     config = _as_config(config_or_name)
     head = head or config.head
+    config = config.for_head(head)
     check_head(head, config)
     _warn_of_direction(head, config)
     arrays = {name: weights.draw(name, shape, config, seed) for name, shape in weights.shapes(config, head).items()}

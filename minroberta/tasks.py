@@ -9,8 +9,10 @@ What is longer than the model reads is cut, with a warning, or read by windows t
 
 import itertools
 import math
+import numbers
+import reprlib
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy
@@ -30,8 +32,10 @@ Answers = list[dict[str, Any]]
 """What a task says about one text."""
 
 TOKENS = 1024
-"""The most in a batch, pads included: enough to keep a processor busy, few enough for the logits of a large vocabulary.
-"""
+"""The most in a batch, pads included: enough to keep a processor busy."""
+
+LOGITS = 2**26
+"""The most of a batch of several texts, where each token has one for every word of the vocabulary: 256 MiB."""
 
 LONG = 100
 """So many texts are a long list, which gets a progress bar."""
@@ -61,18 +65,19 @@ def fill_mask(model: "Model", text: str | Sequence[str], top_k: int = 5) -> Any:
             raise InputError(f"{which} has no <mask>: write one where a token is to be told, as in 'Hello <mask>!'")
     _warn_of_cut(tokenizer, cut_off)
 
-    def read(output: "ModelOutput", inputs: Inputs) -> list[numpy.ndarray]:
+    def read(output: "ModelOutput", inputs: Inputs) -> list[list[list[tuple[int, float]]]]:
         masks = inputs["input_ids"] == mask  # (B, L)
         places = tuple(model.xp.asarray(axis) for axis in masks.nonzero())
-        probabilities = _softmax(output.logits[places])  # (B, L, V) -> (M, V)
-        return numpy.split(probabilities, masks.sum(1).cumsum()[:-1])  # B of (masks, V)
+        probabilities = _softmax(output.logits[places])  # (B, L, V) -> (masks, V)
+        likeliest = iter([[(int(i), float(row[i])) for i in _best(row, top_k)] for row in probabilities])
+        return [list(itertools.islice(likeliest, count)) for count in masks.sum(1).tolist()]
 
     found = _run(model, rows, read)
-    return _as_given(text, [_fillings(tokenizer, *one, top_k) for one in zip(rows, found, strict=True)])
+    return _as_given(text, [_fillings(tokenizer, *one) for one in zip(rows, found, strict=True)])
 
 
-def _fillings(tokenizer: Tokenizer, ids: list[int], probabilities: numpy.ndarray, top_k: int) -> Any:
-    """For each mask of a text its tokens. probabilities: (masks, V)."""
+def _fillings(tokenizer: Tokenizer, ids: list[int], likeliest: list[list[tuple[int, float]]]) -> Any:
+    """For each mask of a text its tokens. likeliest: for each mask tokens and their probabilities."""
     places = [place for place, token in enumerate(ids) if token == tokenizer.mask_token_id]
 
     def filling(place: int, token: int, score: float) -> dict[str, Any]:
@@ -86,8 +91,7 @@ def _fillings(tokenizer: Tokenizer, ids: list[int], probabilities: numpy.ndarray
         }
 
     result = [
-        [filling(place, int(token), float(row[token])) for token in _best(row, top_k)]
-        for place, row in zip(places, probabilities, strict=True)
+        [filling(place, token, score) for token, score in found] for place, found in zip(places, likeliest, strict=True)
     ]
     return result[0] if len(result) == 1 else result
 
@@ -183,7 +187,7 @@ def _tagged_words(text: str, pieces: list["Piece"]) -> Answers:
 
 def _tagged_groups(text: str, pieces: list["Piece"]) -> Answers:
     def of_one_word(before: Piece, piece: Piece) -> bool:
-        parted = piece.start == 0 or piece.unknown or " " in text[piece.start - 1 : piece.start + 1]
+        parted = piece.unknown or " " in text[piece.start - 1 : piece.start + 1]
         return not parted or piece.start < before.end  # two pieces of one character
 
     def of_one_group(before: list[Piece], word: list[Piece]) -> bool:
@@ -266,6 +270,10 @@ def answer(
         tokenizer.windows(*both, stride=stride, max_length=longest) for both in zip(questions, contexts, strict=True)
     ]
 
+    for index, parts in enumerate(windows):
+        if not any(_places(window, 1) for window in parts):
+            raise InputError(f"{_which(index, contexts, 'context')} has no tokens: give some text")
+
     def read(output: "ModelOutput", _: Inputs) -> list[tuple[numpy.ndarray, numpy.ndarray]]:
         logits = (to_host(widen(output.start_logits)), to_host(widen(output.end_logits)))  # both (B, L)
         return list(zip(*logits, strict=True))
@@ -293,12 +301,13 @@ def _spans(
 ) -> Iterator[Span]:
     """The best spans of a window's context. logits: of starts and of ends, both (L,)."""
     places = _places(window, 1)
-    starts, ends = (ops.softmax(row[[0, *places]])[1:] for row in logits)  # (L,) -> (C,)
-    K = min(max_answer_len, len(places))
-    padded = numpy.concatenate([ends, numpy.zeros(K - 1, ends.dtype)])
-    scores = starts[:, None] * numpy.lib.stride_tricks.sliding_window_view(padded, K)  # (C, K): ends 0 to K - 1 further
+    starts, ends = (ops.softmax(row[[0, *places]])[1:] for row in logits)  # (L,) -> (places,)
+    longest = min(max_answer_len, len(places))
+    padded = numpy.concatenate([ends, numpy.zeros(longest - 1, ends.dtype)])
+    further_ends = numpy.lib.stride_tricks.sliding_window_view(padded, longest)  # (places, longest)
+    scores = starts[:, None] * further_ends
     for i in _best(scores.reshape(-1), top_k):
-        first, further = divmod(int(i), K)
+        first, further = divmod(int(i), longest)
         if first + further < len(places):
             yield Span(window, places[first], places[first + further], float(scores[first, further]))
 
@@ -329,9 +338,8 @@ def choose(model: "Model", prompt: str, choices: Sequence[str]) -> Answers:
         raise InputError("no choices: give at least one")
     rows, cut_off = tokenizer.cut(_as_texts_or_pairs([(prompt, text) for text in texts]), tokenizer.longest)
     _warn_of_cut(tokenizer, cut_off)
-    inputs = tokenizer.pad(rows)
-    output = model(inputs["input_ids"][None], inputs["attention_mask"][None])  # (C, L) -> (1, C, L)
-    return _ranked(texts, _softmax(output.logits)[0])
+    logits = _run(model, rows, lambda output, _: to_host(widen(output.logits))[:, 0])  # (B, 1) -> (B,)
+    return _ranked(texts, ops.softmax(numpy.array(logits)))
 
 
 # --- encode -----------------------------------------------------------------------------------------------------------
@@ -424,8 +432,7 @@ def generate(
     if top_k is not None:
         _check_count("top_k", top_k)
     _check_count("seed", seed, least=0)
-    if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 0 <= temperature < math.inf:
-        raise InputError(f"temperature is a finite number of at least 0, not {temperature!r}")
+    temperature = _as_temperature(temperature)
     if top_k is not None and temperature == 0:
         raise InputError("top_k is for a draw: give a temperature above 0 as well")
     prompts = as_texts(prompt)
@@ -444,6 +451,16 @@ def generate(
         known, whole = (tokenizer.library.decode(ids, skip_special_tokens=True) for ids in (row, row + made))
         results.append([{"generated_text": text + whole[len(known) :]}])
     return _as_given(prompt, results)
+
+
+def _as_temperature(value: Any) -> float:
+    try:
+        temperature = float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
+    except OverflowError:
+        temperature = math.inf
+    if not 0 <= temperature < math.inf:
+        raise InputError(f"temperature is a finite number of at least 0, not {reprlib.repr(value)}")
+    return temperature
 
 
 def _continue(model: "Model", ids: list[int], choose: Callable[[numpy.ndarray], int]) -> Iterator[int]:
@@ -524,14 +541,20 @@ def _run(
     batch_size: int | None = None,
     advance: Callable[[int], Any] = lambda count: None,
 ) -> list[Any]:
-    """What `read` makes of each row of ids, in their order. Rows of like length share a batch, which has few pads."""
+    """What `read` makes of each row of ids, in their order. Rows of like length share a batch, which has few pads.
+
+    A row is one choice of multiple choice, by itself.
+    """
     results: list[Any] = [None] * len(rows)
+    tokens = min(TOKENS, LOGITS // model.config.vocab_size) if model.head == "masked_lm" else TOKENS
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]), reverse=True)
     start = 0
     while start < len(rows):
-        batch = order[start : start + (batch_size or TOKENS // max(1, len(rows[order[start]])) or 1)]
-        inputs = model._tokenizer().pad([rows[i] for i in batch])
-        for i, result in zip(batch, read(model(inputs["input_ids"], inputs["attention_mask"]), inputs), strict=True):
+        batch = order[start : start + (batch_size or tokens // max(1, len(rows[order[start]])) or 1)]
+        inputs = model._tokenizer().pad([rows[i] for i in batch])  # (B, L)
+        arrays = (inputs["input_ids"], inputs["attention_mask"])
+        output = model(*(x[:, None] for x in arrays) if model.head == "multiple_choice" else arrays)
+        for i, result in zip(batch, read(output, inputs), strict=True):
             results[i] = result
         start += len(batch)
         advance(len(batch))
@@ -589,8 +612,12 @@ def _softmax(logits: Array) -> numpy.ndarray:
 
 
 def _best(scores: numpy.ndarray, top_k: int | None) -> numpy.ndarray:
-    """The places of the largest numbers, (V,) -> (top_k,), best first."""
-    return numpy.argsort(-scores, kind="stable")[:top_k]
+    """The places of the largest numbers, (N,) -> (top_k,), best first; of equal ones the first."""
+    places = numpy.arange(len(scores))
+    if top_k is not None and top_k < len(scores):  # few of many: only those are sorted
+        least = -numpy.partition(-scores, top_k - 1)[top_k - 1]
+        places = numpy.flatnonzero(~(scores < least))
+    return places[numpy.argsort(-scores[places], kind="stable")][:top_k]
 
 
 def _ranked(labels: Sequence[str], scores: numpy.ndarray) -> Answers:
@@ -610,8 +637,8 @@ def _as_given(texts: str | Sequence[str], results: Any) -> Any:
 def _as_texts_or_pairs(texts: Any) -> list[Text]:
     """Texts and pairs, each looked at."""
     given = [texts] if isinstance(texts, str | tuple) else texts
-    if not isinstance(given, Iterable):
-        return list(as_texts(given))  # which says so
+    if not isinstance(given, Iterable) or isinstance(given, bytes | Mapping):
+        return list(as_texts(texts))  # which says so
     result: list[Text] = []
     for text in given:
         if isinstance(text, tuple) and len(text) == 2:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy
 
 from .backend import Namespace, dtype_of, to_host
-from .config import BODY, HEADS, Config
+from .config import BODY, HEADS, TASKS, Config
 from .errors import NotFoundError, WeightsError
 from .formats import safetensors
 
@@ -409,6 +409,9 @@ def save(directory: Path, params: Any, config: Config, head: str) -> None:
         arrays["lm_head.decoder.bias"] = arrays["lm_head.bias"].copy()
     values = config.to_dict()
     values["architectures"] = [config.family.architecture + HEADS[head]]
+    tasks = values.get("task_specific_params")
+    if isinstance(tasks, Mapping):  # the labels of this head may be others now
+        values["task_specific_params"] = {task: fields for task, fields in tasks.items() if task != TASKS.get(head)}
     values["torch_dtype"] = next(iter(arrays.values())).dtype.name
     directory.mkdir(parents=True, exist_ok=True)
     safetensors.write(directory / WHOLE, arrays, {"format": "pt"})

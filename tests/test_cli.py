@@ -203,6 +203,18 @@ def test_encode_in_float64(model: str) -> None:
     np.testing.assert_allclose(vector, expected, rtol=0, atol=1e-12)
 
 
+def test_vectors_that_fail_leave_the_file(tmp_path: Path, model: str) -> None:
+    file = tmp_path / "vectors.npy"
+    file.write_bytes(b"kept")
+    refused("encode", "a\udcff", "--output", str(file), "--model", model)
+    assert file.read_bytes() == b"kept" and list(tmp_path.iterdir()) == [file]
+
+
+def test_a_line_keeps_its_spaces(model: str) -> None:
+    (words,) = lines("predict-all", "--model", model, input="a  \r\n")
+    assert words == minroberta.load(model, head="masked_lm").predict_all("a  ")
+
+
 def test_generate(models: dict[str, str]) -> None:
     loaded = minroberta.load(models["decoder"])
     options = {"max_new_tokens": 7, "temperature": 0.9, "top_k": 9, "seed": 3}
@@ -225,13 +237,14 @@ def test_predict_all(model: str) -> None:
 
 def test_a_row_for_each_text(model: str) -> None:
     """Piped, long texts are whole, and control characters cannot move the cursor."""
-    texts = [*SENTENCES, "It rained " * 12, "a\x1b[2Jb\tc"]
+    texts = [*SENTENCES, "It rained " * 12, "a\x1b[2Jb\tc", "a\u2028b\u202ec"]
     header, *rows = printed("classify", *texts, "--model", model).splitlines()
     assert header == " score  label  text"
     assert [re.fullmatch(r"0\.\d{4}  (cold|warm)   (.+)", row)[2] for row in rows] == [  # type: ignore[index]
         *SENTENCES,
         texts[3],
         r"a\x1b[2Jb\tc",
+        r"a\u2028b\u202ec",
     ]
 
 

@@ -1,11 +1,14 @@
 """Notebooks: each .ipynb is what jupytext makes of its .py, and runs from clean, its asserts and exercises included."""
 
+import hashlib
 import re
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+import minroberta
 
 REASON = 'notebooks are tested where their extra is: pip install -e ".[notebooks]"'
 jupytext = pytest.importorskip("jupytext", reason=REASON)
@@ -60,6 +63,13 @@ def test_the_notebook_is_what_jupytext_makes_of_its_source(source: Path) -> None
     assert cells(page) == cells(jupytext.read(source))
     counts = [cell.execution_count for cell in page.cells if cell.cell_type == "code"]
     assert counts == list(range(1, len(counts) + 1))  # executed once, from top to bottom
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
+def test_outputs_are_of_the_weights_that_come_with_the_package(source: Path) -> None:
+    page = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+    weights = Path(minroberta.__file__).parent / "tiny" / "model.safetensors"
+    assert page.metadata["weights"] == hashlib.sha256(weights.read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)

@@ -1,5 +1,6 @@
 """Text in, answers out: the pipelines of transformers 4.48.3 on the same weights, and what holds for any text."""
 
+import copy
 import functools
 import io
 import itertools
@@ -23,6 +24,7 @@ from support import FLOAT32, FLOAT64, GOLDEN, ODD_PARTS, raises
 import minroberta
 from minroberta import Config, InputError, Model, NameUnknownError, TokenizerError
 from minroberta.config import HEADS
+from minroberta.tasks import POOLINGS, _best
 from minroberta.tokenizer import Tokenizer
 from minroberta.weights import move, shapes, tree
 
@@ -47,7 +49,8 @@ def tiny(head: str, dtype: str = "float32", xp: Any = np, **fields: Any) -> Mode
 def _tiny(head: str, dtype: str, xp: Any, fields: str) -> Model:
     config = Config.from_dict({**MODEL, **json.loads(fields)})
     arrays = {name: drawn(name, shape) for name, shape in shapes(config, head).items()}
-    return Model(config, tree(move(arrays, dtype, xp)), head, TOKENIZER)
+    own = TOKENIZER if config.longest == TOKENIZER.longest else Tokenizer(copy.deepcopy(LIBRARY), config)
+    return Model(config, tree(move(arrays, dtype, xp)), head, own)
 
 
 CALLS: dict[str, tuple[str, tuple, dict[str, Any]]] = {
@@ -173,11 +176,14 @@ def test_groups_are_the_texts_own(text: str) -> None:
 
 
 @often
-@given(long_text)
-def test_pieces_are_the_texts_own(text: str) -> None:
-    """Each token once, with its number and place in the whole text, however many windows it takes."""
+@given(long_text, st.sampled_from([66, 64, 40]))
+def test_pieces_are_the_texts_own(text: str, rows: int) -> None:
+    """Each token once, with its number and place in the whole text, however many windows it takes.
+
+    Windows share a quarter of their tokens, an even number or, with 64 rows of positions, an odd one.
+    """
     whole = LIBRARY.encode(text, add_special_tokens=False)
-    tagged = tiny("token_classification", id2label={0: "A", 1: "B"}).tag(text, "none")
+    tagged = tiny("token_classification", id2label={0: "A", 1: "B"}, max_position_embeddings=rows).tag(text, "none")
     assert [(piece["start"], piece["end"]) for piece in tagged] == whole.offsets
     assert [piece["index"] for piece in tagged] == list(range(1, len(whole.ids) + 1))
     assert [piece["word"] for piece in tagged] == [LIBRARY.id_to_token(token) for token in whole.ids]
@@ -400,6 +406,40 @@ def test_batches_do_not_change_vectors(batch_size: int | None) -> None:
     model = tiny("encoder")
     texts = [STORY[: 7 * i % 100] for i in range(30)]
     assert_same(model.encode(texts, batch_size=batch_size), np.stack([model.encode(text) for text in texts]))
+
+
+def test_a_text_longer_than_a_batch() -> None:
+    (one, other) = tiny("encoder", max_position_embeddings=1200).encode(["a " * 550, "a"])
+    assert_same(other, tiny("encoder", max_position_embeddings=1200).encode("a"))
+    assert one.shape == other.shape
+
+
+def test_choices_come_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, shapes = tiny("multiple_choice"), []
+    own = Model.__call__
+
+    def watched(self: Model, input_ids: np.ndarray, mask: np.ndarray) -> Any:
+        shapes.append(input_ids.shape)
+        return own(self, input_ids, mask)
+
+    monkeypatch.setattr(Model, "__call__", watched)
+    found = model.choose("Anna", [f"Berg {number} " * (number % 9) for number in range(200)])
+    assert len(found) == 200 and sum(choice["score"] for choice in found) == pytest.approx(1)
+    assert all(B * C * L <= 1024 for B, C, L in shapes)
+
+
+def test_the_logits_of_a_batch_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, shapes = tiny("masked_lm"), []
+    own = Model.__call__
+
+    def watched(self: Model, input_ids: np.ndarray, mask: np.ndarray) -> Any:
+        shapes.append(input_ids.shape)
+        return own(self, input_ids, mask)
+
+    monkeypatch.setattr(Model, "__call__", watched)
+    monkeypatch.setattr(minroberta.tasks, "LOGITS", 40 * model.config.vocab_size)
+    model.fill_mask(["A <mask>."] * 20)
+    assert all(B * L <= 40 for B, L in shapes)
 
 
 def test_rows_of_like_length_share_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -628,6 +668,8 @@ def test_what_is_no_text(task: str, text: Any) -> None:
         (lambda: tiny("sequence_classification").classify("a", top_k=1.5), "top_k is a whole number"),
         (lambda: tiny("sequence_classification").classify(("a", "b", "c")), "a tuple of 3 is no pair"),
         (lambda: tiny("sequence_classification").classify([("a",)]), "a tuple of 1 is no pair"),
+        (lambda: tiny("causal_lm", **DECODER).generate("a", temperature=10**400), "temperature is a finite number"),
+        (lambda: tiny("causal_lm", **DECODER).generate("a", temperature=True), "temperature is a finite number"),
         (lambda: tiny("question_answering").answer("", "a"), "the question is empty: give some text"),
         (lambda: tiny("question_answering").answer(["a", "b"], ["a", ""]), "context 2 is empty: give some text"),
         (lambda: tiny("question_answering").answer("a", " \n"), "the context is empty: give some text"),
@@ -671,3 +713,32 @@ def test_a_tokenizer_without_a_mask() -> None:
     other = Model(model.config, model.params, model.head, Tokenizer(library, model.config))
     with raises(InputError, ValueError, "this model's tokenizer has no <mask>"):
         other.fill_mask("<hole>")
+
+
+@given(st.lists(st.sampled_from([0.0, 0.5, 1.0, -1.0, np.inf, -np.inf, np.nan]), max_size=9), st.integers(1, 10))
+def test_the_best_are_the_first_of_all_sorted(scores: list[float], top_k: int) -> None:
+    """Of equal ones the first, and NaN last."""
+    array = np.array(scores, np.float32)
+    assert _best(array, top_k).tolist() == np.argsort(-array, kind="stable")[:top_k].tolist()
+
+
+def test_pads_are_not_the_largest() -> None:
+    x, mask = np.full((1, 2, 3), -5.0), np.array([[1.0, 0.0]])
+    x[0, 1] = 0
+    assert POOLINGS["max"](x, mask).tolist() == [[-5.0, -5.0, -5.0]]
+
+
+def test_a_context_of_no_token() -> None:
+    """Where the tokenizer drops what stands there."""
+    library = tokenizers.Tokenizer.from_str(LIBRARY.to_str())
+    library.normalizer = tokenizers.normalizers.Replace("\u200b", "")
+    model = tiny("question_answering")
+    dropping = Model(model.config, model.params, model.head, Tokenizer(library, model.config))
+    with raises(InputError, ValueError, "context 2 has no tokens: give some text"):
+        dropping.answer(["who", "who"], ["a", "\u200b"])
+
+
+def test_a_dict_is_no_pair() -> None:
+    for texts in ({"text": "a", "text_pair": "b"}, b"bytes"):
+        with raises(TokenizerError, ValueError, "texts are a str or several, not"):
+            tiny("sequence_classification").classify(texts)  # type: ignore[arg-type]

@@ -103,6 +103,29 @@ def test_a_task_s_fields_are_taken_for_its_head_alone() -> None:
     assert config.for_head("token_classification") == config.for_head("encoder") == config
 
 
+def test_of_a_task_s_fields_only_the_labels_and_their_kind_are_taken() -> None:
+    fields = {"problem_type": "regression", "num_labels": 3, "vocab_size": 7, "model_type": "xlm-roberta"}
+    config = settings({"text-classification": fields})
+    assert config.for_head("sequence_classification") == config.replace(problem_type="regression", num_labels=3)
+
+
+@pytest.mark.parametrize("labels", [("bad", "good"), ("bad", "fair", "good")])
+def test_the_labels_that_are_saved_are_loaded(labels: tuple[str, ...], tmp_path: Path) -> None:
+    """Not those that the task had in the checkpoint before."""
+    config = {"id2label": dict(enumerate(labels))}
+    minroberta.load(head="sequence_classification", config=config, missing="init").save(tmp_path)
+    assert minroberta.load(tmp_path).config.id2label == config["id2label"]
+    tags = minroberta.load(tmp_path, head="token_classification", missing="init").config
+    assert tags.num_labels == 17  # another head's task is left as it was
+
+
+def test_a_random_model_has_the_labels_of_its_head(tmp_path: Path) -> None:
+    model = minroberta.init("minroberta/tiny", head="token_classification")
+    assert model.config.num_labels == 17
+    model.save(tmp_path)
+    assert minroberta.load(tmp_path).config.id2label == model.config.id2label
+
+
 @pytest.mark.parametrize("params", [None, {}, {"text-classification": None}, {"summarization": {"num_beams": 4}}])
 def test_nothing_for_the_head(params: Any) -> None:
     assert settings(params).for_head("sequence_classification") == settings(params)

@@ -29,7 +29,7 @@ from minroberta import (
     WeightsError,
 )
 from minroberta.config import BODY, FAMILIES, HEADS, PRESETS
-from minroberta.weights import INDEX, WHOLE, flat, shapes, tree
+from minroberta.weights import INDEX, WHOLE, flat, heads_in, shapes, tree
 
 pytestmark = pytest.mark.filterwarnings("ignore:head 'causal_lm' in a model that is no decoder")
 
@@ -962,3 +962,18 @@ def test_a_file_of_another_kind(content: bytes, sentence: str, tmp_path: Path) -
     (tmp_path / "file.bin").write_bytes(content)
     with raises(WeightsError, ValueError, "is no whole safetensors file", sentence):
         load(tmp_path / "file.bin")
+
+
+@pytest.mark.parametrize(
+    ("head", "labels", "pooler", "found"),
+    [
+        ("token_classification", 1, False, "token_classification"),
+        ("token_classification", 3, True, "token_classification"),
+        ("multiple_choice", 1, True, "multiple_choice"),
+        ("multiple_choice", 4, True, "multiple_choice"),
+    ],
+)
+def test_whose_a_bare_classifier_is(head: str, labels: int, pooler: bool, found: str) -> None:
+    config = Config.from_dict({**TINY, "num_labels": labels})
+    held = {**shapes(config, head), **(shapes(config, "encoder") if pooler else {})}
+    assert heads_in(held, config) == [found]

@@ -26,6 +26,8 @@ TEXTS = [
     "",
 ]
 
+UNKNOWN = ["a<unk>b Anna<unk><unk> of<unk>Oslo", "<unk>", "Berg <unk> 1922<unk>"]
+
 MODEL = {
     "model_type": "roberta",
     "vocab_size": 480,
@@ -112,6 +114,8 @@ CASES = [
     TaskCase("classify/pairs", "sequence_classification", (PAIRS,), {"top_k": None}, {"num_labels": 3}),
     TaskCase("tag/pieces", "token_classification", (TEXTS,), {"aggregation_strategy": "none"}, PLAIN),
     TaskCase("tag/pieces-grouped", "token_classification", (TEXTS,), {"aggregation_strategy": "none"}, GROUPED),
+    TaskCase("tag/unknown", "token_classification", (UNKNOWN,), {"aggregation_strategy": "none"}, PLAIN),
+    TaskCase("tag/unknown-groups", "token_classification", (UNKNOWN,), {}, GROUPED),
     TaskCase("tag/groups", "token_classification", ([*TEXTS, STORY[:150]],), {}, GROUPED),
     TaskCase("answer/short", "question_answering", PAIR),
     TaskCase("answer/some", "question_answering", PAIR, {"top_k": 5}),

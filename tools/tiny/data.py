@@ -151,8 +151,8 @@ def _tagged(lines: list[str]) -> Tagged:
     words = [(c[1], c[3]) for c in columns if c[0].isdigit()]  # a range such as 1-2 is a contraction of two words
     spans, end = [], 0
     for word, _ in words:
-        start = text.find(word, end)
-        start, end = (end, end) if start < 0 else (start, start + len(word))  # a word that the text does not spell out
+        start = text.index(word, end)
+        end = start + len(word)
         spans.append((start, end))
     return Tagged(text, spans, [tag for _, tag in words])
 

@@ -138,7 +138,7 @@ def main(data: Path, rows: int, questions: int) -> None:
     ]
     for part in parts:
         for name, value in part().items():
-            click.echo(f"{name:<28} {value:10.4g}")
+            click.echo(f"{name:<28} {value:10,.0f}" if value == int(value) else f"{name:<28} {value:10.4g}")
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def _answer_example(start: int, end: int, encoding: tokenizers.Encoding, draw: p
     ids, begin = encoding.ids, encoding.sequence_ids.index(1)
     excess = len(ids) - LONGEST["answers"]
     if excess > 0:
-        least, most = max(0, inside[-1] + 2 - begin - (LONGEST["answers"] - begin)), min(excess, inside[0] - begin)
+        least, most = max(0, inside[-1] + 2 - LONGEST["answers"]), min(excess, inside[0] - begin)
         if least > most:
             return None  # a question or answer too long for a window
         cut = draw.randint(least, most)

@@ -2,7 +2,8 @@
 
     python tools/tiny/train.py DATA OUT --tokens 200_000_000 --seed 0
 
-The same command goes on after an interruption. A larger `--tokens` goes on from where the rate began to fall.
+The same command goes on after an interruption, where that was among the heads from their beginning. A larger `--tokens`
+goes on from where the rate began to fall.
 """
 
 import json
@@ -34,11 +35,13 @@ def prepare(data: Path, out: Path) -> tokenizers.Tokenizer:
     """Write tokenizer.json and the packed rows, each once."""
     path = out / "tokenizer.json"
     if not path.exists():
-        train_tokenizer(data, VOCABULARY).save(str(path))
+        train_tokenizer(data, VOCABULARY).save(str(path.with_suffix(".part")))
+        path.with_suffix(".part").replace(path)
     library = tokenizers.Tokenizer.from_file(str(path))
     for name, held_out in (("train", False), ("held-out", True)):
         if not (out / f"{name}.npy").exists():
-            numpy.save(out / f"{name}.npy", pack(library, articles(data, held_out), LENGTH))
+            numpy.save(out / "part.npy", pack(library, articles(data, held_out), LENGTH))
+            (out / "part.npy").replace(out / f"{name}.npy")
     return library
 
 
@@ -160,17 +163,19 @@ def pretrain(
     """Until so many tokens are read, pads counted. Keeps `latest.pt`, and `plateau.pt` of before the rate falls."""
     table, held_out = (numpy.load(out / f"{name}.npy", mmap_mode="r") for name in ("train", "held-out"))
     chain = optimizers(model)
-    start_at_frequencies(model, table)
-    step, done = resume(model, chain, out, tokens)
+    found = resume(model, chain, out, tokens)
+    if not found:
+        start_at_frequencies(model, table)
+    step, done, turn = found or (0, 0, round(causal * tokens))
     saved = told = time.monotonic()
     while done < tokens:
         if done / tokens < 1 - FALL <= (done + batch) / tokens:
-            save(model, chain, out / "plateau.pt", step, done, tokens)
+            save(model, chain, out / "plateau.pt", step, done, turn, tokens)
         count = batch // LENGTH
         set_rate(chain, rate * share_of_rate((done + batch) / tokens))
         ids = rows(table, seed, step * count, count)
         shift = shifts(ids, seed * 10**9 + step).to(device)
-        if done / tokens < causal:
+        if done < turn:
             loss, right = causal_loss(model, ids, device, shift)
         else:
             loss, right = masked_loss(model, ids, seed * 10**9 + step, device, shift)
@@ -187,18 +192,24 @@ def pretrain(
             log(step=step, tokens=done, loss=round(loss.item(), 4), accuracy=round(right.item(), 4),
                 tokens_a_second=round(speed), **more)  # fmt: skip
         if time.monotonic() - saved > 300 or done >= tokens:
-            save(model, chain, out / "latest.pt", step, done, tokens)
+            save(model, chain, out / "latest.pt", step, done, turn, tokens)
             saved = time.monotonic()
 
 
-def save(model: Tiny, chain: list[torch.optim.Optimizer], path: Path, step: int, done: int, tokens: int) -> None:
+def save(
+    model: Tiny, chain: list[torch.optim.Optimizer], path: Path, step: int, done: int, turn: int, tokens: int
+) -> None:
+    """All that `resume` needs; `turn`: the tokens after which masked ones were told, not the next."""
     state = {"model": model.state_dict(), "chain": [o.state_dict() for o in chain]}
-    torch.save({**state, "step": step, "done": done, "tokens": tokens}, path.with_suffix(".part"))
+    torch.save({**state, "step": step, "done": done, "turn": turn, "tokens": tokens}, path.with_suffix(".part"))
     path.with_suffix(".part").replace(path)
 
 
-def resume(model: Tiny, chain: list[torch.optim.Optimizer], out: Path, tokens: int) -> tuple[int, int]:
-    """Go on from `latest.pt`; or from `plateau.pt`, if that one's rate had begun to fall towards another end."""
+def resume(model: Tiny, chain: list[torch.optim.Optimizer], out: Path, tokens: int) -> tuple[int, int, int] | None:
+    """Go on from `latest.pt`; or from `plateau.pt`, if that one's rate had begun to fall towards another end.
+
+    Returns the steps, the tokens read, and those after which masked ones are told; None where nothing was saved.
+    """
     for name in ("latest.pt", "plateau.pt"):
         if (out / name).exists():
             state = torch.load(out / name, weights_only=True)
@@ -206,8 +217,8 @@ def resume(model: Tiny, chain: list[torch.optim.Optimizer], out: Path, tokens: i
                 model.load_state_dict(state["model"])
                 for optimizer, values in zip(chain, state["chain"], strict=True):
                     optimizer.load_state_dict(values)
-                return state["step"], state["done"]
-    return 0, 0
+                return state["step"], state["done"], state["turn"]
+    return None
 
 
 # --- heads ----------------------------------------------------------------------------------------------------------
