@@ -124,10 +124,16 @@ def refused(*arguments: str, input: str | bytes | None = None) -> str:
     return result.stderr
 
 
+AS_A_MODULE = (  # deaf to Ctrl-C, as what a shell starts in the background is, it would be no test of it
+    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "runpy.run_module('minroberta', run_name='__main__', alter_sys=True)"
+)
+
+
 def start(*arguments: str, **environment: str) -> subprocess.Popen[bytes]:
     """The command in a process of its own, without a warning turned to an error."""
     return subprocess.Popen(
-        [sys.executable, "-m", "minroberta", *arguments],
+        [sys.executable, "-c", AS_A_MODULE, *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
