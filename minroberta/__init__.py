@@ -12,6 +12,7 @@ from .errors import (
     SaveError,
     TokenizerError,
     WeightsError,
+    WorkerError,
 )
 from .layers import Cache
 from .model import Model, ModelOutput, forward, init, load
@@ -35,6 +36,7 @@ __all__ = [
     "TokenizerError",
     "Trace",
     "WeightsError",
+    "WorkerError",
     "forward",
     "init",
     "load",

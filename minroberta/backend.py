@@ -5,6 +5,7 @@ No library is imported here that the user has not imported: an array says itself
 
 import functools
 import importlib
+import itertools
 import sys
 from collections.abc import Callable, Iterable
 from types import ModuleType
@@ -134,6 +135,40 @@ def rowwise(formula: Callable[..., Array]) -> Callable[..., Array]:
         return result.reshape(x.shape)
 
     return scheduled
+
+
+SCORES = 512 * 1024
+"""Bytes of the attention scores in one block."""
+
+
+def blockwise(formula: Callable[..., Array]) -> Callable[..., Array]:
+    """Schedule an attention: sequences, heads and queries do not mix.
+
+    On NumPy it runs on blocks of the queries of some heads of one sequence, so that its memory grows with the length
+    and not with the square of it; elsewhere on the whole arrays.
+    """
+
+    @functools.wraps(formula)
+    def scheduled(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
+        (B, H, L, E), S = q.shape, k.shape[2]
+        if namespace(q) is not numpy:
+            return formula(q, k, v, mask)
+        queries = min(L, max(1, SCORES // (S * q.itemsize)))
+        heads = max(1, SCORES // (queries * S * q.itemsize))
+        result = numpy.empty((B, L, H, E), q.dtype).swapaxes(1, 2)  # in the order in which heads are merged
+        for b, h, l in itertools.product(range(B), range(0, H, heads), range(0, L, queries)):  # noqa: E741
+            one, some, rows = slice(b, b + 1), slice(h, h + heads), slice(l, l + queries)
+            result[one, some, rows] = formula(
+                q[one, some, rows], k[one, some], v[one, some], None if mask is None else _part(mask, one, rows)
+            )
+        return result
+
+    return scheduled
+
+
+def _part(mask: Array, one: slice, rows: slice) -> Array:
+    """Of a mask (B or 1, 1, L or 1, S) what one sequence's queries attend under."""
+    return mask[one if len(mask) > 1 else slice(None), :, rows if mask.shape[2] > 1 else slice(None)]
 
 
 quietly = numpy.errstate(invalid="ignore", over="ignore")

@@ -2,10 +2,13 @@
 
 import contextlib
 import fnmatch
+import functools
 import io
 import json
 import math
+import os
 import shutil
+import stat
 import sys
 import unicodedata
 import warnings
@@ -126,6 +129,12 @@ def takes_model(default: str | None = hub.EMBEDDED) -> Callable[[Command], Comma
         )(command)
 
     return decorate
+
+
+def takes_workers(command: Command) -> Command:
+    """--workers."""
+    help = "Compute on so many processes, for long files."
+    return click.option("--workers", type=int, metavar="N", help=help)(command)
 
 
 def takes_texts(command: Command) -> Command:
@@ -292,15 +301,52 @@ def pad(text: str, columns: int, to_the_right: bool) -> str:
     return gap + text if to_the_right else text + gap
 
 
-def answers(texts: Texts, task: Callable[[Any], Any]) -> Iterator[tuple[Any, Any]]:
-    """Each text and what the task says about it. An error or a warning says which text it is about."""
-    for place, text in texts:
+def answers(texts: Texts, task: Callable[[Any], Any], at_once: int = 1) -> Iterator[tuple[Any, Any]]:
+    """Each text and what the task says about it, of so many texts at once.
+
+    Where there is something to say about one of them they are asked one by one: an error or a warning names its text.
+    """
+    for some in _some(texts, at_once):
         try:
-            with warnings_in_a_line(place):
-                result = task(text)
-        except Error as error:
-            raise click.ClickException(place + str(error)) from error
-        yield text, result
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", UserWarning)
+                results = iter(task([text for _, text in some]) if some else ())
+        except (Error, UserWarning):
+            results = (_answer_one(place, text, task) for place, text in some)
+        yield from zip((text for _, text in some), results, strict=True)
+
+
+def _some(texts: Texts, at_once: int) -> Iterator[list[tuple[str, Any]]]:
+    """So many texts at once; and those before one that cannot be read, before it says so."""
+    some: list[tuple[str, Any]] = []
+    try:
+        for text in texts:
+            some.append(text)
+            if len(some) == at_once:
+                yield some
+                some = []
+    except click.ClickException:
+        yield some
+        raise
+    yield some
+
+
+def _answer_one(place: str, text: Any, task: Callable[[Any], Any]) -> Any:
+    try:
+        with warnings_in_a_line(place):
+            return task(text)
+    except Error as error:
+        raise click.ClickException(place + str(error)) from error
+
+
+def how_many(texts: Sequence[str], file: BinaryIO | None, workers: int | None) -> int:
+    """How many texts are asked about at once: one, where lines come as somebody or something writes them."""
+    given = file or sys.stdin.buffer
+    try:
+        comes = not texts and not stat.S_ISREG(os.fstat(given.fileno()).st_mode)
+    except OSError:  # no file of the system's
+        comes = False
+    return 1 if comes else 64 * (workers or 1)
 
 
 # --- the tasks ------------------------------------------------------------------------------------------------------
@@ -309,13 +355,17 @@ def answers(texts: Texts, task: Callable[[Any], Any]) -> Iterator[tuple[Any, Any
 @main.command()
 @takes_texts
 @click.option("--top-k", default=5, show_default=True, help="How many tokens for each mask.")
+@takes_workers
 @takes_model()
-def fill_mask(texts: Sequence[str], file: BinaryIO, model: str, dtype: str, as_json: bool, top_k: int) -> None:
+def fill_mask(
+    texts: Sequence[str], file: BinaryIO, model: str, dtype: str, as_json: bool, workers: int | None, top_k: int
+) -> None:
     """The likeliest tokens for each <mask> of a text."""
     given = read_texts(texts, file)
     loaded = load(model, head="masked_lm", dtype=dtype)
     output = Output(as_json, "score", "token_str", "sequence", apart=True)
-    for _, result in answers(given, lambda text: loaded.fill_mask(text, top_k=top_k)):
+    task = functools.partial(loaded.fill_mask, top_k=top_k, workers=workers)
+    for _, result in answers(given, task, how_many(texts, file, workers)):
         output.write(result)
 
 
@@ -324,15 +374,25 @@ def fill_mask(texts: Sequence[str], file: BinaryIO, model: str, dtype: str, as_j
 @click.option("--pairs", is_flag=True, help="Texts are pairs: two arguments, or a line with a tab between them.")
 @click.option("--top-k", default=1, show_default=True, help="How many labels, best first.")
 @click.option("--all", "every", is_flag=True, help="All labels.")
+@takes_workers
 @takes_model()
 def classify(
-    texts: Sequence[str], file: BinaryIO, model: str, dtype: str, as_json: bool, pairs: bool, top_k: int, every: bool
+    texts: Sequence[str],
+    file: BinaryIO,
+    model: str,
+    dtype: str,
+    as_json: bool,
+    workers: int | None,
+    pairs: bool,
+    top_k: int,
+    every: bool,
 ) -> None:
     """The label of each text, or pair of texts."""
     given = (read_pairs if pairs else read_texts)(texts, file)
     loaded = load(model, head="sequence_classification", dtype=dtype)
     output = Output(as_json, "score", "label", "text", "pair")
-    for text, result in answers(given, lambda text: loaded.classify(text, top_k=None if every else top_k)):
+    task = functools.partial(loaded.classify, top_k=None if every else top_k, workers=workers)
+    for text, result in answers(given, task, how_many(texts, file, workers)):
         output.write(result, **dict(zip(("text", "pair"), text if pairs else (text,), strict=False)))
 
 
@@ -345,13 +405,23 @@ def classify(
     show_default=True,
     help="Words by their first piece, or every piece.",
 )
+@takes_workers
 @takes_model()
-def tag(texts: Sequence[str], file: BinaryIO, model: str, dtype: str, as_json: bool, aggregation_strategy: Any) -> None:
+def tag(
+    texts: Sequence[str],
+    file: BinaryIO,
+    model: str,
+    dtype: str,
+    as_json: bool,
+    workers: int | None,
+    aggregation_strategy: Any,
+) -> None:
     """The label of each word, such as its part of speech."""
     given = read_texts(texts, file)
     loaded = load(model, head="token_classification", dtype=dtype)
     output = Output(as_json, "score", "entity", "entity_group", "word", apart=True)
-    for _, result in answers(given, lambda text: loaded.tag(text, aggregation_strategy=aggregation_strategy)):
+    task = functools.partial(loaded.tag, aggregation_strategy=aggregation_strategy, workers=workers)
+    for _, result in answers(given, task, how_many(texts, file, workers)):
         output.write(result)
 
 
@@ -399,6 +469,7 @@ def choose(prompt: str, choices: Sequence[str], model: str, dtype: str, as_json:
 @click.option("--normalize/--no-normalize", default=True, show_default=True, help="Vectors of length 1.")
 @click.option("--batch-size", type=int, help="Texts in a batch.")
 @click.option("--output", metavar="FILE", help="Write the vectors as one .npy array, (N, D); - is standard output.")
+@takes_workers
 @takes_model()
 def encode(
     texts: Sequence[str],
@@ -410,6 +481,7 @@ def encode(
     normalize: bool,
     batch_size: int | None,
     output: str | None,
+    workers: int | None,
 ) -> None:
     """A vector for each text, to compare texts by."""
     if output and as_json:
@@ -418,7 +490,7 @@ def encode(
     loaded = load(model, head="encoder", dtype=dtype)
     opening = _open_new(output) if output else contextlib.nullcontext()
     with opening as opened:  # before the work, which may be long
-        vectors = loaded.encode(given, pooling=pooling, normalize=normalize, batch_size=batch_size)
+        vectors = loaded.encode(given, pooling=pooling, normalize=normalize, batch_size=batch_size, workers=workers)
         if opened:
             numpy.save(opened, vectors)
             return
@@ -485,13 +557,17 @@ def generate(
 
 @main.command()
 @takes_texts
+@takes_workers
 @takes_model()
-def predict_all(texts: Sequence[str], file: BinaryIO, model: str, dtype: str, as_json: bool) -> None:
+def predict_all(
+    texts: Sequence[str], file: BinaryIO, model: str, dtype: str, as_json: bool, workers: int | None
+) -> None:
     """The model's own prediction at each token of a text."""
     given = read_texts(texts, file)
     loaded = load(model, head="masked_lm", dtype=dtype)
     output = Output(as_json, "index", "word_score", "word", "score", "token_str", apart=True)
-    for _, result in answers(given, loaded.predict_all):
+    task = functools.partial(loaded.predict_all, workers=workers)
+    for _, result in answers(given, task, how_many(texts, file, workers)):
         output.write(result)
 
 

@@ -11,6 +11,7 @@ from . import ops
 from .backend import Array, as_container, cast, compute_dtype, namespace, widened
 from .config import Config
 from .errors import InputError
+from .packing import Packing, Segment, segments, spans
 from .trace import Node, is_recording, tap
 
 KeysValues = tuple[Array, ...]
@@ -126,7 +127,7 @@ def number_tokens(
 class Attended(NamedTuple):
     """What an attention makes beside its output: the probabilities (B, H, L, S), and its keys and values."""
 
-    probs: Array
+    probs: Array | None  # where they were not asked for
     cache: KeysValues
 
 
@@ -139,12 +140,14 @@ def attention(
     head_mask: Array | None,
     past: KeysValues | None,
     memory: Array | None = None,
+    segments: Sequence[Segment] | None = None,
+    keep_probs: bool = True,
 ) -> tuple[Array, Attended]:
     """softmax(q kᵀ / √E + mask) v in each head, the heads merged and projected (Vaswani et al. 2017, section 3.2).
 
     Self-attention takes keys and values from x, after those of `past`; cross-attention takes them from `memory`, the
     encoder's last hidden state, or from `past` where they stand already. x: (B, L, D); memory: (B, S, D).
-    Returns (B, L, D), and what was `Attended`.
+    In a packed row each segment attends by itself. Returns (B, L, D), and what was `Attended`.
     """
     own = p.self
     E = config.head_size
@@ -153,17 +156,30 @@ def attention(
         k, v = append(past, keys_values(x, own, E))
     else:
         k, v = keys_values(memory, own, E) if past is None else past
+    probs = None
+    if segments is not None:
+        parts = [ops.attend(q[:, :, s.queries], k[:, :, s.keys], v[:, :, s.keys], s.mask) for s in segments]
+        context = namespace(x).concatenate(parts, axis=2)  # (1, H, T, E)
+    elif keep_probs or "distance_embedding" in own:
+        probs = probabilities(q, k, own, config, mask, head_mask)
+        context = probs @ v  # (B, H, L, S) @ (B, H, S, E) -> (B, H, L, E)
+    else:
+        context = ops.attend(q, k, v, mask)
+    context = tap(own.path, ops.merge_heads(context))  # (B, H, L, E) -> (B, L, D)
+    return dense(context, p.output.dense), Attended(probs, (k, v))
+
+
+def probabilities(q: Array, k: Array, p: Node, config: Config, mask: Array | None, head_mask: Array | None) -> Array:
+    """softmax(q kᵀ / √E + mask), with relative positions where there are any, times the head mask. (B, H, L, S)."""
     relative = None
-    if "distance_embedding" in own:
+    if "distance_embedding" in p:
         with_key = config.position_embedding_type == "relative_key_query"
-        relative = ops.relative_scores(q, k, own.distance_embedding.weight, with_key)
-    scores = tap(f"{own.path}.scores", ops.attention_scores(q, k, mask, relative))  # (B, H, L, S)
+        relative = ops.relative_scores(q, k, p.distance_embedding.weight, with_key)
+    scores = tap(f"{p.path}.scores", ops.attention_scores(q, k, mask, relative))
     probs = cast(ops.softmax(scores), q.dtype)
     if head_mask is not None:
         probs = probs * head_mask[None, :, None, None]
-    probs = tap(f"{own.path}.probs", probs)
-    context = tap(own.path, ops.merge_heads(probs @ v))  # (B, H, L, S) @ (B, H, S, E) -> (B, L, D)
-    return dense(context, p.output.dense), Attended(probs, (k, v))
+    return tap(f"{p.path}.probs", probs)
 
 
 def keys_values(x: Array, p: Node, E: int) -> KeysValues:
@@ -215,13 +231,15 @@ def residual(x: Array, f: Callable[[Array], tuple[Array, Any]], p: Node, config:
 
 
 class AttentionInputs(NamedTuple):
-    """What the layers attend under: additive masks, the sequence of cross-attention, and the cache."""
+    """What the layers attend under: additive masks, the sequence of cross-attention, the cache, the parts of a row."""
 
     mask: Array | None  # (B, 1, 1 or L, S)
     head_mask: Array | None  # (layers, H); in a layer (H,)
     memory: Array | None  # (B, S, D)
     memory_mask: Array | None  # (B, 1, 1 or L, S)
     past: Any  # layers of KeysValues; in a layer one
+    segments: Sequence[Segment] | None = None  # of a packed row
+    keep_probs: bool = True  # whether somebody asked for the probabilities
 
     def of_layer(self, index: int) -> "AttentionInputs":
         """What one layer attends under."""
@@ -234,29 +252,44 @@ class LayerOutput(NamedTuple):
     """What a layer makes: x (B, L, D), the probabilities of its attentions, and its part of the cache."""
 
     x: Array
-    attention: Array
+    attention: Array | None
     cross_attention: Array | None
     cache: KeysValues
 
 
-def encoder_layer(x: Array, p: Node, config: Config, inputs: AttentionInputs) -> LayerOutput:
-    """Self-attention, cross-attention where there is a memory, feed-forward; each with its residual sum and norm."""
-    mask, head_mask, memory, memory_mask, past = inputs
+def encoder_layer(
+    x: Array, p: Node, config: Config, inputs: AttentionInputs, asked: Sequence[int] | None = None
+) -> LayerOutput:
+    """Self-attention, cross-attention where there is a memory, feed-forward; each with its residual sum and norm.
+
+    asked: the places of a packed row that go on, the others being keys and values alone.
+    """
+    mask, head_mask, memory, memory_mask, past, segments, keep_probs = inputs
     past_self = None if past is None else past[:2]
     past_cross = None if past is None else past[2:]
 
-    def attend(x: Array) -> tuple[Array, Attended]:
-        return attention(x, p.attention, config, mask=mask, head_mask=head_mask, past=past_self)
+    def attend(y: Array, keys: Array | None = None) -> tuple[Array, Attended]:
+        return attention(
+            y, p.attention, config, mask=mask, head_mask=head_mask, past=past_self, memory=keys, segments=segments,
+            keep_probs=keep_probs,
+        )  # fmt: skip
+
+    def attend_from_asked(y: Array) -> tuple[Array, Attended]:
+        return attend(y, norm(x, p.attention.output.LayerNorm, config) if config.norm_first else x)
 
     def attend_to_memory(x: Array) -> tuple[Array, Attended]:
         return attention(
-            x, p.crossattention, config, mask=memory_mask, head_mask=head_mask, past=past_cross, memory=memory
-        )
+            x, p.crossattention, config, mask=memory_mask, head_mask=head_mask, past=past_cross, memory=memory,
+            keep_probs=keep_probs,
+        )  # fmt: skip
 
     def transform(x: Array) -> tuple[Array, None]:
-        return chunked_feed_forward(x, p, config), None
+        return (chunked_feed_forward if segments is None else feed_forward)(x, p, config), None
 
-    x, seen = residual(x, attend, p.attention.output, config)
+    if asked is None:
+        x, seen = residual(x, attend, p.attention.output, config)
+    else:
+        x, seen = residual(x[:, namespace(x).asarray(asked)], attend_from_asked, p.attention.output, config)
     x = tap(p.attention.path, x)
     cross = None
     if memory is not None:
@@ -288,11 +321,17 @@ def encoder(
     use_cache: bool,
     attentions: bool,
     hidden_states: bool,
+    packing: Packing | None = None,
 ) -> Body:
-    """The layers one after the other. x: (B, L, D), the embeddings."""
+    """The layers one after the other. x: (B, L, D), the embeddings; in a packed row the last has what was asked for."""
     states, probs, cross_probs, caches = [x] if hidden_states else [], [], [], []
     for index in range(config.num_hidden_layers):
-        layer = encoder_layer(x, p.layer[index], config, inputs.of_layer(index))
+        own, asked = inputs.of_layer(index), None
+        if packing and packing.asked is not None and index == config.num_hidden_layers - 1:
+            own = own._replace(segments=segments(packing, packing.asked, config, x))
+            starts = [span.start for span in spans(packing.lengths)]
+            asked = [start + i for start, places in zip(starts, packing.asked, strict=True) for i in places]
+        layer = encoder_layer(x, p.layer[index], config, own, asked)
         x = layer.x
         if hidden_states:
             states.append(x)
@@ -329,11 +368,13 @@ def body(
     use_cache: bool = False,
     output_attentions: bool = False,
     output_hidden_states: bool = False,
+    packing: Packing | None = None,
 ) -> Body:
     """The base model: embeddings, encoder, and where there is one a last norm (RobertaPreLayerNorm).
 
     input_ids, token_type_ids, position_ids: (B, L); inputs_embeds: (B, L, D) in place of ids; attention_mask: (B, S)
     or (B, L, S); head_mask: (H,) or (layers, H); encoder_hidden_states: (B, S', D) with a mask (B, S') or (B, L, S').
+    packing: how one row (1, T) holds several sequences; it wants position_ids.
     """
     numbers, tokens = number_tokens(config, input_ids, inputs_embeds, past_key_values)
     x = embeddings(
@@ -350,15 +391,19 @@ def body(
         None if encoder_hidden_states is None else computable(encoder_hidden_states),
         None if encoder_attention_mask is None else ops.additive_mask(encoder_attention_mask, widened(x.dtype)),
         past_key_values,
+        packing and segments(packing, [range(length) for length in packing.lengths], config, x),
+        output_attentions or head_mask is not None or is_recording(),
     )
     made = encoder(
         x, p.encoder, config, inputs,
-        use_cache=use_cache, attentions=output_attentions, hidden_states=output_hidden_states,
+        use_cache=use_cache, attentions=output_attentions, hidden_states=output_hidden_states, packing=packing,
     )  # fmt: skip
     if made.cache is not None:
         made = made._replace(cache=Cache(made.cache, tokens))
     if "LayerNorm" in p:
         made = made._replace(last_hidden_state=norm(made.last_hidden_state, p.LayerNorm, config))
+    if packing and packing.asked is not None:
+        made = made._replace(last_hidden_state=made.last_hidden_state.swapaxes(0, 1))  # (1, W, D) -> (W, 1, D)
     return made
 
 

@@ -15,8 +15,10 @@ from .config import HEADS, PRESETS, Config
 from .errors import ConfigError, InputError, NameUnknownError, SaveError, TokenizerError
 from .inputs import NUMBERS, WITH_CACHE, as_array, check_shapes, check_values
 from .layers import Cache, KeysValues, body
+from .ops import create_position_ids_from_input_ids
+from .packing import NAMES, PER_PLACE, Packing, pack, spans, unpack
 from .tokenizer import Tokenizer
-from .trace import Node
+from .trace import Node, is_recording
 
 Params = dict[str, Any]
 
@@ -43,6 +45,7 @@ def forward(
     end_positions: Array | None = None,
     output_attentions: bool = False,
     output_hidden_states: bool = False,
+    packing: Packing | None = None,
 ) -> dict[str, Any]:
     """The outputs of a model for arrays of one library: a pure function, to be traced, differentiated and mapped.
 
@@ -54,7 +57,8 @@ def forward(
     (B, S') or (B, L, S'). past_key_values: an earlier call's. use_cache: by default the configuration's, in a decoder
     without labels. labels: (B, L) ids, -100 ignored, for masked_lm, causal_lm (shifted here) and token_classification;
     (B,) integers for sequence_classification and multiple_choice, or (B, N) floats for several classes or numbers.
-    start_positions, end_positions: (B,), for question_answering.
+    start_positions, end_positions: (B,), for question_answering. packing: how one row (1, T) holds several sequences,
+    one behind the other without pads, as `Packing` says; position_ids tell where each begins anew.
 
     Returns a dict under Hugging Face's names, in its order; what was not asked for is None: loss (), logits (B, L, V),
     (B, L, N), (B, N) or (B, C), or last_hidden_state (B, L, D) and pooler_output (B, D), or start_logits and end_logits
@@ -78,8 +82,11 @@ def forward(
         past_key_values=past_key_values,
     )
     answers = given(labels=labels, start_positions=start_positions, end_positions=end_positions)
-    check_shapes(config, head, {**sequence, **context, **answers})
-    if head == "multiple_choice":
+    # A packed row is one of ids for every head.
+    check_shapes(config, "encoder" if packing else head, {**sequence, **context, **answers})
+    if head == "multiple_choice" and packing:
+        answers["choices"] = 1
+    elif head == "multiple_choice":
         answers["choices"] = next(iter(sequence.values())).shape[1]
         sequence = {name: x.reshape(-1, *x.shape[2:]) for name, x in sequence.items()}  # (B, C, L) -> (B·C, L)
     if head == "token_classification":
@@ -90,7 +97,7 @@ def forward(
             f"use_cache=True, but head {head!r} with is_decoder={config.is_decoder} keeps no cache: "
             f"decoders with the heads {', '.join(WITH_CACHE)} do"
         )
-    if labels is not None or not caching:
+    if labels is not None or packing or not caching:
         use_cache = False
     p = Node(params)
     made = body(
@@ -101,6 +108,7 @@ def forward(
         use_cache=config.use_cache if use_cache is None else use_cache,
         output_attentions=output_attentions,
         output_hidden_states=output_hidden_states,
+        packing=packing,
     )
     outputs = heads.HEADS[head](p, config, made, **answers)
     rest = {
@@ -235,6 +243,7 @@ class Model:
         output_attentions: bool = False,
         output_hidden_states: bool = False,
         return_dict: bool = True,
+        skip_padding: bool = False,
     ) -> ModelOutput:
         """Run the model on lists or arrays of any library and integer dtype; `forward` says what each means.
 
@@ -243,6 +252,9 @@ class Model:
 
         In a decoder `past_key_values` comes out and goes in again for the next tokens, with a mask over all places;
         it counts each row's tokens that are no pads, so that cached and uncached agree, left padding included.
+
+        With `skip_padding` nothing is computed for pads, where the outputs are then 0 and not the reference's values; a
+        recorder or an asked-for intermediate sees the plain path all the same.
 
         Raises InputError, with the offending value and its place.
         """
@@ -264,17 +276,74 @@ class Model:
             inputs["past_key_values"] = past_key_values
         check_shapes(self.config, self.head, inputs)
         check_values(self.config, self.head, inputs)
-        outputs = forward(
-            self.params,
-            self.config,
-            self.head,
-            **{name: self._move(name, value) for name, value in inputs.items()},
-            use_cache=use_cache,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
-        )
+        asked = {
+            "use_cache": use_cache,
+            "output_attentions": output_attentions,
+            "output_hidden_states": output_hidden_states,
+        }
+        if skip_padding and not (is_recording() or any(asked.values())):
+            outputs = self._without_pads(inputs)
+        else:
+            outputs = self._forward(inputs, **asked)
         result = ModelOutput(outputs)
         return result if return_dict else result.to_tuple()  # type: ignore[return-value]  # asked for by few
+
+    def on_rows(
+        self, rows: Sequence[Sequence[int]], asked: Sequence[Sequence[int]] | None = None
+    ) -> list[dict[str, Array]]:
+        """The head's outputs for each of several sequences of ids, (places, ...), without a pad computed.
+
+        asked: for each the places that are wanted; by default all, or the first where the head reads that alone.
+        """
+        if asked is None and self.head not in PER_PLACE:
+            asked = [[0]] * len(rows)
+        if is_recording() or self.config.position_embedding_type != "absolute":
+            return self._on_padded_rows(rows, asked)
+        ids = numpy.array([[token for row in rows for token in row]])  # (1, T)
+        numbers = [create_position_ids_from_input_ids(numpy.array([row]), self.config.pad_token_id) for row in rows]
+        inputs = {"input_ids": ids, "position_ids": numpy.concatenate(numbers, axis=1)}
+        check_values(self.config, self.head, inputs)
+        packing = Packing([len(row) for row in rows], asked)
+        outputs = self._forward(inputs, packing=packing)
+        counts = [len(places) for places in (rows if asked is None else asked)]
+        flat = {name: outputs[name].reshape(sum(counts), -1) for name in NAMES if name in outputs}
+        return [{name: x[span] for name, x in flat.items()} for span in spans(counts)]
+
+    def _on_padded_rows(
+        self, rows: Sequence[Sequence[int]], asked: Sequence[Sequence[int]] | None
+    ) -> list[dict[str, Array]]:
+        """The same by a batch with pads: for relative positions, and for who records."""
+        inputs = self._tokenizer().pad(rows)  # (B, L)
+        if self.head == "multiple_choice":
+            inputs = {name: x[:, None] for name, x in inputs.items()}  # (B, 1, L)
+        outputs = self(**inputs)  # type: ignore[arg-type]
+        result = []
+        for row, ids in enumerate(rows):
+            places = self.xp.asarray(range(len(ids)) if asked is None else asked[row])
+            own = {name: outputs[name][row] for name in NAMES if name in outputs}
+            picked = {name: x[places] if self.head in PER_PLACE else x for name, x in own.items()}
+            result.append({name: x.reshape(len(places), -1) for name, x in picked.items()})
+        return result
+
+    def _without_pads(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The outputs for a batch whose pads are left out, and 0 there."""
+        several = self.head == "multiple_choice"
+        rows = {name: x.reshape(-1, *x.shape[2:]) for name, x in inputs.items()} if several else inputs
+        packed, packing = pack(rows, self.config, self.head)
+        outputs = self._forward(packed, packing=packing)
+        if several:
+            outputs["logits"] = outputs["logits"].reshape(inputs["attention_mask"].shape[:2])  # (B·C, 1) -> (B, C)
+        if self.head in PER_PLACE:
+            pooled = outputs.pop("pooler_output", None)  # of the first sequence alone
+            outputs.update((name, unpack(x, inputs["attention_mask"])) for name, x in given(**outputs).items())
+            if pooled is not None:
+                outputs["pooler_output"] = heads.pooler(outputs["last_hidden_state"], Node(self.params).pooler)
+        return outputs
+
+    def _forward(self, inputs: Mapping[str, Any], **asked: Any) -> dict[str, Any]:
+        """`forward` on inputs that are moved to the model's library."""
+        moved = {name: self._move(name, value) for name, value in inputs.items()}
+        return forward(self.params, self.config, self.head, **moved, **asked)
 
     def _move(self, name: str, value: Any) -> Any:
         """An input in the model's library; numbers, and the arrays of a cache, in the dtype that it computes in."""

@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from .backend import Array, Namespace, from_library, lowest, namespace, quietly, rowwise, widen
+from .backend import Array, Namespace, blockwise, cast, from_library, lowest, namespace, quietly, rowwise, widen
 
 # --- activations ----------------------------------------------------------------------------------------------------
 
@@ -194,6 +194,17 @@ def attention_scores(q: Array, k: Array, mask: Array | None = None, relative: Ar
         scores = scores + relative
     scores = widen(scores / math.sqrt(q.shape[-1]))
     return scores if mask is None else scores + mask
+
+
+@blockwise
+def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
+    """softmax(q kᵀ / √E + mask) v, for who wants no probabilities: divided by the sum of the exponentials at the end.
+
+    q: (B, H, L, E); k, v: (B, H, S, E). Returns (B, H, L, E).
+    """
+    scores = attention_scores(q, k, mask)  # (B, H, L, S)
+    e = namespace(scores).exp(scores - scores.max(-1, keepdims=True))
+    return (cast(e, q.dtype) @ v) / cast(e.sum(-1, keepdims=True), q.dtype)
 
 
 def relative_scores(q: Array, k: Array, distance_embedding: Array, with_key: bool) -> Array:

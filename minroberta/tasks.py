@@ -7,6 +7,7 @@ pipelines of transformers 4.48.3, and where they are not, a docstring says so.
 What is longer than the model reads is cut, with a warning, or read by windows that overlap.
 """
 
+import functools
 import itertools
 import math
 import numbers
@@ -18,21 +19,31 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy
 
 from . import ops
-from .backend import Array, lowest, namespace, quietly, to_host, widen, widened
+from .backend import Array, namespace, quietly, to_host, widen, widened
 from .config import Config
 from .errors import InputError, NameUnknownError
 from .tokenizer import Text, Tokenizer, as_texts
+from .workers import on_workers
 
 if TYPE_CHECKING:
     import tokenizers
 
-    from .model import Model, ModelOutput
+    from .model import Model
 
 Answers = list[dict[str, Any]]
 """What a task says about one text."""
 
+Row = Sequence[int]
+"""The ids of a text or a window."""
+
+Output = dict[str, Array]
+"""The head's outputs at a row's places, each (places, ...)."""
+
+Read = Callable[[Output, Row], Any]
+"""What a task wants of a row."""
+
 TOKENS = 1024
-"""The most in a batch, pads included: enough to keep a processor busy."""
+"""The most in a batch: enough to keep a processor busy."""
 
 LOGITS = 2**26
 """The most of a batch of several texts, where each token has one for every word of the vocabulary: 256 MiB."""
@@ -43,7 +54,7 @@ LONG = 100
 # --- fill_mask --------------------------------------------------------------------------------------------------------
 
 
-def fill_mask(model: "Model", text: str | Sequence[str], top_k: int = 5) -> Any:
+def fill_mask(model: "Model", text: str | Sequence[str], top_k: int = 5, *, workers: int | None = None) -> Any:
     """The likeliest tokens for each `<mask>`: a list of {score, token, token_str, sequence}, best first.
 
     Of a text with several masks, a list of such lists; each mask is filled by itself, the others left as they are.
@@ -64,16 +75,14 @@ def fill_mask(model: "Model", text: str | Sequence[str], top_k: int = 5) -> Any:
         if mask not in row:
             raise InputError(f"{which} has no <mask>: write one where a token is to be told, as in 'Hello <mask>!'")
     _warn_of_cut(tokenizer, cut_off)
-
-    def read(output: "ModelOutput", inputs: Inputs) -> list[list[list[tuple[int, float]]]]:
-        masks = inputs["input_ids"] == mask  # (B, L)
-        places = tuple(model.xp.asarray(axis) for axis in masks.nonzero())
-        probabilities = _softmax(output.logits[places])  # (B, L, V) -> (masks, V)
-        likeliest = iter([[(int(i), float(row[i])) for i in _best(row, top_k)] for row in probabilities])
-        return [list(itertools.islice(likeliest, count)) for count in masks.sum(1).tolist()]
-
-    found = _run(model, rows, read)
+    asked = [[place for place, token in enumerate(row) if token == mask] for row in rows]
+    found = _run(model, rows, functools.partial(_read_likeliest, top_k=top_k), asked, workers=workers)
     return _as_given(text, [_fillings(tokenizer, *one) for one in zip(rows, found, strict=True)])
+
+
+def _read_likeliest(output: Output, _: Row, top_k: int) -> list[list[tuple[int, float]]]:
+    probabilities = _softmax(output["logits"])  # (masks, V)
+    return [[(int(i), float(row[i])) for i in _best(row, top_k)] for row in probabilities]
 
 
 def _fillings(tokenizer: Tokenizer, ids: list[int], likeliest: list[list[tuple[int, float]]]) -> Any:
@@ -100,7 +109,11 @@ def _fillings(tokenizer: Tokenizer, ids: list[int], likeliest: list[list[tuple[i
 
 
 def classify(
-    model: "Model", texts: str | tuple[str, str] | Sequence[str | tuple[str, str]], top_k: int | None = 1
+    model: "Model",
+    texts: str | tuple[str, str] | Sequence[str | tuple[str, str]],
+    top_k: int | None = 1,
+    *,
+    workers: int | None = None,
 ) -> Any:
     """The labels of a text, or of a pair of texts in a tuple: a list of {label, score}, best first; None gives all.
 
@@ -112,13 +125,17 @@ def classify(
         _check_count("top_k", top_k)
     rows, cut_off = tokenizer.cut(_as_texts_or_pairs(texts), tokenizer.longest)
     _warn_of_cut(tokenizer, cut_off)
-    scores = _run(model, rows, lambda output, _: to_host(_label_scores(widen(output.logits), model.config)))
+    scores = _run(model, rows, functools.partial(_read_scores, config=model.config), [[0]] * len(rows), workers=workers)
     results = [_ranked(_labels(model.config), row)[:top_k] for row in scores]
     return results[0] if isinstance(texts, str | tuple) else results
 
 
+def _read_scores(output: Output, _: Row, config: Config) -> numpy.ndarray:
+    return to_host(_label_scores(widen(output["logits"]), config))[0]  # (1, N) -> (N,)
+
+
 def _label_scores(logits: Array, config: Config) -> Array:
-    """(B, N) -> (B, N)."""
+    """(1, N) -> (1, N)."""
     if config.problem_type == "regression":
         return logits
     if config.problem_type == "multi_label_classification" or config.num_labels == 1:
@@ -129,7 +146,13 @@ def _label_scores(logits: Array, config: Config) -> Array:
 # --- tag --------------------------------------------------------------------------------------------------------------
 
 
-def tag(model: "Model", texts: str | Sequence[str], aggregation_strategy: Literal["first", "none"] = "first") -> Any:
+def tag(
+    model: "Model",
+    texts: str | Sequence[str],
+    aggregation_strategy: Literal["first", "none"] = "first",
+    *,
+    workers: int | None = None,
+) -> Any:
     """The label of each word, in order, or of each piece of a word; the label "O" is left out.
 
     "none": of each piece {entity, score, index, word, start, end}, where `word` is the tokenizer's name for it.
@@ -146,15 +169,10 @@ def tag(model: "Model", texts: str | Sequence[str], aggregation_strategy: Litera
     if aggregation_strategy not in ("first", "none"):
         raise NameUnknownError(f'aggregation_strategy is "first" or "none", not {aggregation_strategy!r}')
     labels = _labels(model.config)
-
-    def read(output: "ModelOutput", _: Inputs) -> list[list[Tag]]:
-        scores = _softmax(output.logits)  # (B, L, N)
-        best = zip(scores.argmax(-1).tolist(), scores.max(-1).tolist(), strict=True)  # B of L labels and L scores
-        return [[Tag(labels[i], score) for i, score in zip(*row, strict=True)] for row in best]
-
     grouped = any(label.startswith(("B-", "I-")) for label in labels)
     say = _tagged_pieces if aggregation_strategy == "none" else _tagged_groups if grouped else _tagged_words
-    return _as_given(texts, [say(*pieces) for pieces in _read_pieces(model, tokenizer, texts, read)])
+    read = functools.partial(_read_tags, labels=labels)
+    return _as_given(texts, [say(*pieces) for pieces in _read_pieces(model, tokenizer, texts, read, workers)])
 
 
 class Tag(NamedTuple):
@@ -162,6 +180,12 @@ class Tag(NamedTuple):
 
     entity: str
     score: float
+
+
+def _read_tags(output: Output, _: Row, labels: Sequence[str]) -> list[Tag]:
+    scores = _softmax(output["logits"])  # (L, N)
+    best = zip(scores.argmax(-1).tolist(), scores.max(-1).tolist(), strict=True)
+    return [Tag(labels[i], score) for i, score in best]
 
 
 def _tagged_pieces(text: str, pieces: list["Piece"]) -> Answers:
@@ -238,6 +262,8 @@ def answer(
     top_k: int = 1,
     max_answer_len: int = 15,
     align_to_words: bool = True,
+    *,
+    workers: int | None = None,
 ) -> Any:
     """Where in a context the answer stands: a list of {score, start, end, answer}, best first.
 
@@ -274,17 +300,17 @@ def answer(
         if not any(_places(window, 1) for window in parts):
             raise InputError(f"{_which(index, contexts, 'context')} has no tokens: give some text")
 
-    def read(output: "ModelOutput", _: Inputs) -> list[tuple[numpy.ndarray, numpy.ndarray]]:
-        logits = (to_host(widen(output.start_logits)), to_host(widen(output.end_logits)))  # both (B, L)
-        return list(zip(*logits, strict=True))
-
-    logits = iter(_run(model, [window.ids for parts in windows for window in parts], read))
+    logits = iter(_run(model, [window.ids for parts in windows for window in parts], _read_ends, workers=workers))
     results = []
     for text, parts in zip(contexts, windows, strict=True):
         found = [span for window in parts for span in _spans(window, next(logits), top_k, max_answer_len)]
         best = sorted(found, key=lambda span: span.score, reverse=True)[:top_k]
         results.append([_as_answer(text, span, align_to_words) for span in best])
     return _as_given(question, results)
+
+
+def _read_ends(output: Output, _: Row) -> list[numpy.ndarray]:
+    return [to_host(widen(output[name]))[:, 0] for name in ("start_logits", "end_logits")]  # both (L,)
 
 
 class Span(NamedTuple):
@@ -297,7 +323,7 @@ class Span(NamedTuple):
 
 
 def _spans(
-    window: "tokenizers.Encoding", logits: tuple[numpy.ndarray, numpy.ndarray], top_k: int, max_answer_len: int
+    window: "tokenizers.Encoding", logits: list[numpy.ndarray], top_k: int, max_answer_len: int
 ) -> Iterator[Span]:
     """The best spans of a window's context. logits: of starts and of ends, both (L,)."""
     places = _places(window, 1)
@@ -338,7 +364,7 @@ def choose(model: "Model", prompt: str, choices: Sequence[str]) -> Answers:
         raise InputError("no choices: give at least one")
     rows, cut_off = tokenizer.cut(_as_texts_or_pairs([(prompt, text) for text in texts]), tokenizer.longest)
     _warn_of_cut(tokenizer, cut_off)
-    logits = _run(model, rows, lambda output, _: to_host(widen(output.logits))[:, 0])  # (B, 1) -> (B,)
+    logits = _run(model, rows, lambda output, _: to_host(widen(output["logits"]))[0, 0], [[0]] * len(rows))
     return _ranked(texts, ops.softmax(numpy.array(logits)))
 
 
@@ -351,6 +377,8 @@ def encode(
     pooling: Literal["mean", "cls", "max"] = "mean",
     normalize: bool = True,
     batch_size: int | None = None,
+    *,
+    workers: int | None = None,
 ) -> numpy.ndarray:
     """A vector for each text, (N, D), or (D,) for one str; as sentence-transformers makes them of the same weights.
 
@@ -371,34 +399,29 @@ def encode(
     rows, cut_off = tokenizer.cut(as_texts(texts), tokenizer.longest)
     _warn_of_cut(tokenizer, cut_off)
 
-    def read(output: "ModelOutput", inputs: Inputs) -> numpy.ndarray:
-        x = widen(output.last_hidden_state)  # (B, L, D)
-        vectors = POOLINGS[pooling](x, model.xp.asarray(inputs["attention_mask"], dtype=x.dtype))  # (B, D)
-        return to_host(_unit(vectors) if normalize else vectors)
-
+    read = functools.partial(_read_vector, pooling=pooling, normalize=normalize)
+    asked = [[0]] * len(rows) if pooling == "cls" else None
     with tqdm(total=len(rows), unit=" texts", disable=None if len(rows) >= LONG else True) as bar:
-        vectors = _run(model, rows, read, batch_size, bar.update)
+        vectors = _run(model, rows, read, asked, batch_size, bar.update, workers)
     result = numpy.asarray(vectors, widened(model.dtype)).reshape(-1, model.config.hidden_size)
     return _as_given(texts, result)
 
 
-def _mean(x: Array, mask: Array) -> Array:
-    return (mask[:, None, :] @ x)[:, 0] / mask.sum(-1, keepdims=True)  # (B, L, D) -> (B, D)
+def _read_vector(output: Output, _: Row, pooling: str, normalize: bool) -> numpy.ndarray:
+    vector = POOLINGS[pooling](widen(output["last_hidden_state"]))  # (places, D) -> (D,)
+    return to_host(_unit(vector) if normalize else vector)
 
 
-def _cls(x: Array, mask: Array) -> Array:
-    return x[:, 0]  # (B, L, D) -> (B, D)
-
-
-def _max(x: Array, mask: Array) -> Array:
-    return namespace(x).where(mask[:, :, None] == 1, x, lowest(x.dtype)).max(1)  # (B, L, D) -> (B, D)
-
-
-POOLINGS: dict[str, Callable[[Array, Array], Array]] = {"mean": _mean, "cls": _cls, "max": _max}
+POOLINGS: dict[str, Callable[[Array], Array]] = {
+    "mean": lambda x: x.mean(0),
+    "cls": lambda x: x[0],
+    "max": lambda x: x.max(0),
+}
+"""Of the states of a text's tokens, (L, D), or of the first alone: (D,)."""
 
 
 def _unit(x: Array) -> Array:
-    """x / |x|, and 0 for 0. (B, D) -> (B, D)."""
+    """x / |x|, and 0 for 0."""
     xp = namespace(x)
     return x / xp.maximum(xp.sqrt((x * x).sum(-1, keepdims=True)), 1e-12)
 
@@ -492,7 +515,7 @@ def _chooser(temperature: float, top_k: int | None, seed: int) -> Callable[[nump
 # --- predict_all ------------------------------------------------------------------------------------------------------
 
 
-def predict_all(model: "Model", text: str | Sequence[str]) -> Any:
+def predict_all(model: "Model", text: str | Sequence[str], *, workers: int | None = None) -> Any:
     """What the model would write at each place of a text that it sees whole: a list of dicts, one a token.
 
     {index, word, start, end, token, token_str, score, word_score}: `word`, text[start:end], is what stands there, and
@@ -500,12 +523,6 @@ def predict_all(model: "Model", text: str | Sequence[str]) -> Any:
     read by windows that overlap, as by `tag`. Raises InputError, TokenizerError.
     """
     tokenizer = _ready(model, "predict_all", "masked_lm")
-
-    def read(output: "ModelOutput", inputs: Inputs) -> list[list[tuple[int, float, float]]]:
-        probabilities = _softmax(output.logits)  # (B, L, V)
-        own = numpy.take_along_axis(probabilities, inputs["input_ids"][:, :, None], axis=-1)[:, :, 0]  # (B, L)
-        columns = (probabilities.argmax(-1), probabilities.max(-1), own)
-        return [list(zip(*rows, strict=True)) for rows in zip(*(column.tolist() for column in columns), strict=True)]
 
     def say(text: str, pieces: list[Piece]) -> Answers:
         return [
@@ -522,43 +539,63 @@ def predict_all(model: "Model", text: str | Sequence[str]) -> Any:
             for piece in pieces
         ]
 
-    return _as_given(text, [say(*pieces) for pieces in _read_pieces(model, tokenizer, text, read)])
+    return _as_given(text, [say(*pieces) for pieces in _read_pieces(model, tokenizer, text, _read_own, workers)])
+
+
+def _read_own(output: Output, row: Row) -> list[tuple[int, float, float]]:
+    """The likeliest token of each place, its probability, and that of the token that stands there."""
+    probabilities = _softmax(output["logits"])  # (L, V)
+    columns = (probabilities.argmax(-1), probabilities.max(-1), probabilities[numpy.arange(len(row)), row])
+    return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
 # --- what the tasks share -------------------------------------------------------------------------------------------
 
-Inputs = dict[str, numpy.ndarray]
-"""`input_ids` and `attention_mask`, (B, L)."""
-
-Read = Callable[["ModelOutput", Inputs], Iterable[Any]]
-"""From a batch's output, what a task wants of each of its rows."""
-
 
 def _run(
     model: "Model",
-    rows: Sequence[list[int]],
+    rows: Sequence[Row],
     read: Read,
+    asked: Sequence[Sequence[int]] | None = None,
     batch_size: int | None = None,
     advance: Callable[[int], Any] = lambda count: None,
+    workers: int | None = None,
 ) -> list[Any]:
-    """What `read` makes of each row of ids, in their order. Rows of like length share a batch, which has few pads.
-
-    A row is one choice of multiple choice, by itself.
-    """
-    results: list[Any] = [None] * len(rows)
-    tokens = min(TOKENS, LOGITS // model.config.vocab_size) if model.head == "masked_lm" else TOKENS
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i]), reverse=True)
-    start = 0
-    while start < len(rows):
-        batch = order[start : start + (batch_size or tokens // max(1, len(rows[order[start]])) or 1)]
-        inputs = model._tokenizer().pad([rows[i] for i in batch])  # (B, L)
-        arrays = (inputs["input_ids"], inputs["attention_mask"])
-        output = model(*(x[:, None] for x in arrays) if model.head == "multiple_choice" else arrays)
-        for i, result in zip(batch, read(output, inputs), strict=True):
-            results[i] = result
-        start += len(batch)
-        advance(len(batch))
+    """What `read` makes of the outputs of each row, at the places that are asked for, or at all."""
+    tokens = TOKENS
+    if workers is not None:
+        _check_count("workers", workers)
+        tokens = min(TOKENS, sum(map(len, rows)) // (4 * workers))  # so that all have some to do
+    jobs = [
+        (rows[batch], None if asked is None else asked[batch], read)
+        for batch in _batches(model, rows, asked, batch_size, tokens)
+    ]
+    results: list[Any] = []
+    for found in on_workers(model, _run_batch, jobs, workers) if workers else (_run_batch(model, *job) for job in jobs):
+        results += found
+        advance(len(found))
     return results
+
+
+def _run_batch(model: "Model", rows: Sequence[Row], asked: Sequence[Sequence[int]] | None, read: Read) -> list[Any]:
+    return [read(output, row) for output, row in zip(model.on_rows(rows, asked), rows, strict=True)]
+
+
+def _batches(
+    model: "Model", rows: Sequence[Row], asked: Sequence[Sequence[int]] | None, batch_size: int | None, tokens: int
+) -> Iterator[slice]:
+    """Rows that are computed together, by their number or by their tokens, or what is as much."""
+    each = model.config.vocab_size * TOKENS / LOGITS if model.head == "masked_lm" else 0
+    start, cost = 0, 0.0
+    for index, row in enumerate(rows):
+        own = max(len(row), each * len(row if asked is None else asked[index]))
+        full = index - start == batch_size if batch_size else cost + own > tokens
+        if full and index > start:
+            yield slice(start, index)
+            start, cost = index, 0.0
+        cost += own
+    if rows:
+        yield slice(start, len(rows))
 
 
 class Piece(NamedTuple):
@@ -574,13 +611,13 @@ class Piece(NamedTuple):
 
 
 def _read_pieces(
-    model: "Model", tokenizer: Tokenizer, texts: str | Sequence[str], read: Read
+    model: "Model", tokenizer: Tokenizer, texts: str | Sequence[str], read: Read, workers: int | None
 ) -> Iterator[tuple[str, list[Piece]]]:
     """Each text with its pieces. `read` makes a sequence of L for each row."""
     stride = tokenizer.longest // 4
     inputs = as_texts(texts)
     windows = [tokenizer.windows(text, stride=stride) for text in inputs]
-    made = iter(_run(model, [window.ids for parts in windows for window in parts], read))
+    made = iter(_run(model, [window.ids for parts in windows for window in parts], read, workers=workers))
     for text, parts in zip(inputs, windows, strict=True):
         yield text, list(_pieces(tokenizer, parts, made, stride))
 

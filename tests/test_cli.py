@@ -147,13 +147,13 @@ def start(*arguments: str, **environment: str) -> subprocess.Popen[bytes]:
 def test_fill_mask(model: str) -> None:
     texts = ["The cup is <mask>.", "The <mask> is <mask>."]
     loaded = minroberta.load(model, head="masked_lm")
-    expected = [loaded.fill_mask(text, top_k=2) for text in texts]  # one by one: batches round otherwise
+    expected = loaded.fill_mask(texts, top_k=2)  # together, for batches round otherwise
     assert lines("fill-mask", *texts, "--top-k", "2", "--model", model) == expected
 
 
 def test_classify(model: str) -> None:
     loaded = minroberta.load(model, head="sequence_classification")
-    assert lines("classify", *SENTENCES, "--model", model) == [loaded.classify(text) for text in SENTENCES]
+    assert lines("classify", *SENTENCES, "--model", model) == loaded.classify(SENTENCES)
     (every,) = lines("classify", SENTENCES[0], "--all", "--model", model)
     assert every == loaded.classify(SENTENCES[0], top_k=None)
     assert len(every) == 2
@@ -161,7 +161,7 @@ def test_classify(model: str) -> None:
 
 def test_classify_pairs(model: str) -> None:
     loaded = minroberta.load(model, head="sequence_classification")
-    expected = [loaded.classify(("a cup", "a table")), loaded.classify(("the day", "the street"))]
+    expected = loaded.classify([("a cup", "a table"), ("the day", "the street")])
     arguments = ("a cup", "a table", "the day", "the street")
     assert lines("classify", "--pairs", *arguments, "--model", model) == expected
     content = "a cup\ta table\nthe day\tthe street\n"
@@ -171,7 +171,7 @@ def test_classify_pairs(model: str) -> None:
 @pytest.mark.parametrize("strategy", ["first", "none"])
 def test_tag(model: str, strategy: Any) -> None:
     loaded = minroberta.load(model, head="token_classification")
-    expected = [loaded.tag(text, aggregation_strategy=strategy) for text in SENTENCES]
+    expected = loaded.tag(SENTENCES, aggregation_strategy=strategy)
     assert lines("tag", *SENTENCES, "--aggregation-strategy", strategy, "--model", model) == expected
 
 
@@ -234,7 +234,7 @@ def test_generate(models: dict[str, str]) -> None:
 
 def test_predict_all(model: str) -> None:
     loaded = minroberta.load(model, head="masked_lm")
-    expected = [loaded.predict_all(text) for text in SENTENCES]
+    expected = loaded.predict_all(SENTENCES)
     assert lines("predict-all", *SENTENCES, "--model", model) == expected
 
 

@@ -24,7 +24,7 @@ from support import FLOAT32, FLOAT64, GOLDEN, ODD_PARTS, raises
 import minroberta
 from minroberta import Config, InputError, Model, NameUnknownError, TokenizerError
 from minroberta.config import HEADS
-from minroberta.tasks import POOLINGS, _best
+from minroberta.tasks import _best
 from minroberta.tokenizer import Tokenizer
 from minroberta.weights import move, shapes, tree
 
@@ -414,51 +414,42 @@ def test_a_text_longer_than_a_batch() -> None:
     assert one.shape == other.shape
 
 
-def test_choices_come_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, shapes = tiny("multiple_choice"), []
-    own = Model.__call__
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """The numbers of tokens of the rows that are computed together."""
+    seen: list[list[int]] = []
+    own = Model.on_rows
 
-    def watched(self: Model, input_ids: np.ndarray, mask: np.ndarray) -> Any:
-        shapes.append(input_ids.shape)
-        return own(self, input_ids, mask)
+    def watched(self: Model, rows: Any, asked: Any = None) -> Any:
+        seen.append([len(row) for row in rows])
+        return own(self, rows, asked)
 
-    monkeypatch.setattr(Model, "__call__", watched)
-    found = model.choose("Anna", [f"Berg {number} " * (number % 9) for number in range(200)])
+    monkeypatch.setattr(Model, "on_rows", watched)
+    return seen
+
+
+def test_choices_come_in_batches(batches: list[list[int]]) -> None:
+    found = tiny("multiple_choice").choose("Anna", [f"Berg {number} " * (number % 9) for number in range(200)])
     assert len(found) == 200 and sum(choice["score"] for choice in found) == pytest.approx(1)
-    assert all(B * C * L <= 1024 for B, C, L in shapes)
+    assert all(sum(batch) <= 1024 for batch in batches)
 
 
-def test_the_logits_of_a_batch_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, shapes = tiny("masked_lm"), []
-    own = Model.__call__
+def test_batches_are_full(batches: list[list[int]]) -> None:
+    tiny("encoder").encode(["a " * (i % 25) for i in range(200)])
+    assert all(1024 - 64 < sum(batch) <= 1024 for batch in batches[:-1]) and len(batches) > 2
+    batches.clear()
+    tiny("encoder").encode(["a"] * 7, batch_size=3)
+    assert batches == [[3, 3, 3], [3, 3, 3], [3]]
 
-    def watched(self: Model, input_ids: np.ndarray, mask: np.ndarray) -> Any:
-        shapes.append(input_ids.shape)
-        return own(self, input_ids, mask)
 
-    monkeypatch.setattr(Model, "__call__", watched)
-    monkeypatch.setattr(minroberta.tasks, "LOGITS", 40 * model.config.vocab_size)
+def test_the_logits_of_a_batch_are_bounded(batches: list[list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny("masked_lm")
+    monkeypatch.setattr(minroberta.tasks, "LOGITS", 8 * model.config.vocab_size)
     model.fill_mask(["A <mask>."] * 20)
-    assert all(B * L <= 40 for B, L in shapes)
-
-
-def test_rows_of_like_length_share_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that few pads are computed, and no batch has more than 1024 tokens."""
-    model, shapes = tiny("encoder"), []
-    own = Model.__call__
-
-    def watched(self: Model, input_ids: np.ndarray, mask: np.ndarray) -> Any:
-        shapes.append((input_ids.shape, int(mask.sum())))
-        return own(self, input_ids, mask)
-
-    monkeypatch.setattr(Model, "__call__", watched)
-    model.encode(["a " * (i % 25) for i in range(200)])
-    assert all(B * L <= 1024 for (B, L), _ in shapes)
-    pads = sum(B * L - tokens for (B, L), tokens in shapes)
-    assert 0 < pads < 0.25 * sum(tokens for _, tokens in shapes)  # unsorted, almost as many as tokens
-    shapes.clear()
-    model.encode(["a"] * 7, batch_size=3)
-    assert [B for (B, _), _ in shapes] == [3, 3, 1]
+    assert [len(batch) for batch in batches] == [8, 8, 4]
+    batches.clear()
+    model.predict_all(["A b c"] * 3)
+    assert [len(batch) for batch in batches] == [1, 1, 1]
 
 
 class Terminal(io.StringIO):
@@ -720,12 +711,6 @@ def test_the_best_are_the_first_of_all_sorted(scores: list[float], top_k: int) -
     """Of equal ones the first, and NaN last."""
     array = np.array(scores, np.float32)
     assert _best(array, top_k).tolist() == np.argsort(-array, kind="stable")[:top_k].tolist()
-
-
-def test_pads_are_not_the_largest() -> None:
-    x, mask = np.full((1, 2, 3), -5.0), np.array([[1.0, 0.0]])
-    x[0, 1] = 0
-    assert POOLINGS["max"](x, mask).tolist() == [[-5.0, -5.0, -5.0]]
 
 
 def test_a_context_of_no_token() -> None:

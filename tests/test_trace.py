@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import TINY, tiny
+from support import FLOAT64, TINY, tiny
 
 from minroberta import InputError, NameUnknownError, ops, trace
 from minroberta.trace import Node, tap
@@ -18,6 +18,11 @@ FEED_FORWARD = ["intermediate.dense", "intermediate", "output.dense"]
 
 def layer(index: int, names: list[str]) -> list[str]:
     return [f"encoder.layer.{index}.{name}" if name else f"encoder.layer.{index}" for name in names]
+
+
+def assert_near(one: np.ndarray, other: np.ndarray) -> None:
+    """Equal to rounding in float64: with nobody looking, attention is summed in another order."""
+    np.testing.assert_allclose(one, other, rtol=0, atol=FLOAT64)
 
 
 def test_the_names_in_the_order_of_computation() -> None:
@@ -61,7 +66,7 @@ def test_a_trace_holds_model_inputs_and_output() -> None:
     assert values.model is model
     assert values.inputs == {"input_ids": IDS}
     np.testing.assert_array_equal(values.output.last_hidden_state, values["encoder"])
-    np.testing.assert_array_equal(values.output.last_hidden_state, model(IDS).last_hidden_state)
+    assert_near(values.output.last_hidden_state, model(IDS).last_hidden_state)
     assert repr(values).splitlines()[0].split() == ["embeddings.word_embeddings", "float64", "(1,", "4,", "30)"]
 
 
@@ -97,7 +102,7 @@ def test_every_value_is_on_the_way(name: str) -> None:
 
 def test_positions_may_be_edited() -> None:
     from_zero = trace(tiny(), edit={"embeddings.position_ids": lambda ids: ids - 2}, input_ids=IDS).output
-    np.testing.assert_array_equal(from_zero[0], tiny()(IDS, position_ids=[[0, 1, 2, 3]])[0])
+    assert_near(from_zero[0], tiny()(IDS, position_ids=[[0, 1, 2, 3]])[0])
 
 
 def test_an_edit_by_a_family_s_own_name() -> None:
@@ -128,7 +133,7 @@ def test_an_edit_may_run_a_model() -> None:
         model, IDS, edit={name: lambda _: model([[0, 9, 8, 2]], output_hidden_states=True).hidden_states[1]}
     )
     other = trace(model, [[0, 9, 8, 2]])
-    np.testing.assert_array_equal(patched["encoder"], other["encoder"])
+    assert_near(patched["encoder"], other["encoder"])
     assert np.abs(patched["embeddings"] - other["embeddings"]).max() > 0.1
 
 

@@ -23,6 +23,23 @@ LARGEST_HEADER = 10_000_000
 """Bytes: enough for 100,000 arrays, and read in a second; ten times as many would take a gigabyte to parse."""
 
 
+class _Mapped(mmap.mmap):
+    """The bytes of a file, which know where they come from."""
+
+    path: Path
+
+
+def place(array: numpy.ndarray) -> tuple[str, int, str, tuple[int, ...]] | None:
+    """The file, byte, dtype and shape by which another process finds an array; None for one that is not mapped."""
+    base: Any = array
+    while isinstance(base, numpy.ndarray):
+        base = base.base
+    if not isinstance(base, _Mapped) or not array.flags.c_contiguous:
+        return None
+    start = numpy.frombuffer(base, numpy.uint8).ctypes.data
+    return str(base.path.absolute()), array.ctypes.data - start, array.dtype.str, array.shape
+
+
 class File(Mapping[str, numpy.ndarray]):
     """The arrays of one file, by name: read-only, and read from the disk only when they are looked at.
 
@@ -33,7 +50,8 @@ class File(Mapping[str, numpy.ndarray]):
     def __init__(self, path: Path) -> None:
         header, self._start = read_header(path)
         with path.open("rb") as file:
-            self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._bytes = _Mapped(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._bytes.path = path
         self.path = path
         self._entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
 
