@@ -23,7 +23,6 @@ from .backend import Array, namespace, quietly, to_host, widen, widened
 from .config import Config
 from .errors import InputError, NameUnknownError
 from .tokenizer import Text, Tokenizer, as_texts
-from .workers import on_workers
 
 if TYPE_CHECKING:
     import tokenizers
@@ -570,8 +569,13 @@ def _run(
         (rows[batch], None if asked is None else asked[batch], read)
         for batch in _batches(model, rows, asked, batch_size, tokens)
     ]
+    batches = (_run_batch(model, *job) for job in jobs)
+    if workers is not None:
+        from .workers import on_workers  # which takes a tenth of the start of a process
+
+        batches = on_workers(model, _run_batch, jobs, workers)
     results: list[Any] = []
-    for found in on_workers(model, _run_batch, jobs, workers) if workers else (_run_batch(model, *job) for job in jobs):
+    for found in batches:
         results += found
         advance(len(found))
     return results
