@@ -569,7 +569,7 @@ def _run(
         (rows[batch], None if asked is None else asked[batch], read)
         for batch in _batches(model, rows, asked, batch_size, tokens)
     ]
-    batches = (_run_batch(model, *job) for job in jobs)
+    batches: Iterator[list[Any]] = (_run_batch(model, *job) for job in jobs)
     if workers is not None:
         from .workers import on_workers  # which takes a tenth of the start of a process
 
