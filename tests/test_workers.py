@@ -1,6 +1,7 @@
 """Several processes: the same answers in the same order, from the same pages; and what is said when one dies."""
 
 import gc
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +72,7 @@ def test_they_stay_for_the_next_call(model: Model) -> None:
     processes = []
     for _ in range(2):
         model.fill_mask(TEXTS[0], workers=1)
-        processes.append(child())
+        processes.append(child().pid)
     assert processes[0] == processes[1]
 
 
@@ -91,15 +93,14 @@ def die_at(model: Model, rows: list[list[int]], token: int) -> int:
     return len(rows)
 
 
-def child() -> int:
-    """The newest process of this one that has started with `spawn`."""
-    listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True)
-    return max(int(line.split()[0]) for line in listed.stdout.splitlines() if "spawn_main" in line)
+def child() -> BaseProcess:
+    """The newest process of this one."""
+    return max(multiprocessing.active_children(), key=lambda process: int(process.name.split("-")[-1]))
 
 
 def test_one_that_died_between_calls_is_replaced(model: Model) -> None:
     model.fill_mask(TEXTS[0], workers=1)
-    os.kill(child(), signal.SIGKILL)
+    child().kill()
     time.sleep(0.2)
     assert model.fill_mask(TEXTS[:2], workers=1) == model.fill_mask(TEXTS[:2], workers=1)
 
@@ -113,7 +114,7 @@ def test_nothing_stays_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     del model
     gc.collect()
     assert not folder.exists()
-    wait_until(lambda: not is_alive(process))
+    wait_until(lambda: not process.is_alive())
 
 
 def wait_until(true: Callable[[], bool]) -> None:
@@ -122,11 +123,6 @@ def wait_until(true: Callable[[], bool]) -> None:
             return
         time.sleep(0.05)
     raise AssertionError("waited for five seconds")
-
-
-def is_alive(process: int) -> bool:
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True).stdout
-    return bool(state) and not state.startswith("Z")
 
 
 def test_an_interrupt_ends_all(tmp_path: Path) -> None:
@@ -145,9 +141,8 @@ def test_an_interrupt_ends_all(tmp_path: Path) -> None:
     assert running.stdout is not None and running.stdout.readline() == "begun\n"
     time.sleep(2)
     os.killpg(running.pid, signal.SIGINT)
-    _, said = running.communicate(timeout=20)
+    _, said = running.communicate(timeout=20)  # until nobody can write to these pipes, so until the last worker is gone
     assert said.count("Traceback") == 1 and said.endswith("KeyboardInterrupt\n")
-    wait_until(lambda: not subprocess.run(["pgrep", "-g", str(running.pid)], capture_output=True).stdout)
 
 
 @pytest.mark.parametrize("count", [0, -1, 2.0, True, "2"])
