@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from . import ops
-from .backend import Array, as_container, cast, compute_dtype, namespace, widened
+from .backend import Array, as_container, by_rows, cast, compute_dtype, namespace, widened
 from .config import Config
 from .errors import InputError
 from .packing import Packing, Segment, segments, spans
@@ -68,6 +68,11 @@ def norm(x: Array, p: Node, config: Config) -> Array:
 def embed(ids: Array, p: Node) -> Array:
     """The rows of a table, with its name."""
     return tap(p.path, computable(p.weight[ids]))  # (B, L) -> (B, L, D)
+
+
+def at_places(function: Callable[..., Sequence[Array]], *arrays: Array) -> Sequence[Array]:
+    """function(*arrays), which takes every place (B, L, D) alone: on shares of the places, where nobody looks."""
+    return function(*arrays) if is_recording() else by_rows(function, *arrays)
 
 
 def computable(x: Array) -> Array:
@@ -151,11 +156,12 @@ def attention(
     """
     own = p.self
     E = config.head_size
-    q = ops.split_heads(dense(x, own.query), E)  # (B, L, D) -> (B, H, L, E)
     if memory is None:
-        k, v = append(past, keys_values(x, own, E))
+        q, *new = project(x, [own.query, own.key, own.value], E)
+        k, v = append(past, tuple(new))
     else:
-        k, v = keys_values(memory, own, E) if past is None else past
+        (q,) = project(x, [own.query], E)
+        k, v = project(memory, [own.key, own.value], E) if past is None else past
     probs = None
     if segments is not None:
         parts = [ops.attend(q[:, :, s.queries], k[:, :, s.keys], v[:, :, s.keys], s.mask) for s in segments]
@@ -166,7 +172,8 @@ def attention(
     else:
         context = ops.attend(q, k, v, mask)
     context = tap(own.path, ops.merge_heads(context))  # (B, H, L, E) -> (B, L, D)
-    return dense(context, p.output.dense), Attended(probs, (k, v))
+    (output,) = at_places(lambda x: [dense(x, p.output.dense)], context)
+    return output, Attended(probs, (k, v))
 
 
 def probabilities(q: Array, k: Array, p: Node, config: Config, mask: Array | None, head_mask: Array | None) -> Array:
@@ -182,9 +189,10 @@ def probabilities(q: Array, k: Array, p: Node, config: Config, mask: Array | Non
     return tap(f"{p.path}.probs", probs)
 
 
-def keys_values(x: Array, p: Node, E: int) -> KeysValues:
-    """k and v of every place. x: (B, S, D). Returns two of (B, H, S, E)."""
-    return ops.split_heads(dense(x, p.key), E), ops.split_heads(dense(x, p.value), E)
+def project(x: Array, parts: Sequence[Node], E: int) -> KeysValues:
+    """Queries, keys or values of every place, split into heads. x: (B, L, D). Returns of each (B, H, L, E)."""
+    made = at_places(lambda x: [dense(x, p) for p in parts], x)
+    return tuple(ops.split_heads(y, E) for y in made)  # (B, L, D) -> (B, H, L, E)
 
 
 def append(past: KeysValues | None, new: KeysValues) -> KeysValues:
@@ -227,6 +235,8 @@ def residual(x: Array, f: Callable[[Array], tuple[Array, Any]], p: Node, config:
         output, rest = f(norm(x, p.LayerNorm, config))
         return tap(p.path, x + output), rest
     output, rest = f(x)
+    if not is_recording():
+        return ops.layer_norm_of_sum(x, output, **p.LayerNorm.tree, eps=config.layer_norm_eps), rest
     return tap(p.path, norm(tap(f"{p.path}.sum", x + output), p.LayerNorm, config)), rest
 
 
@@ -286,6 +296,9 @@ def encoder_layer(
     def transform(x: Array) -> tuple[Array, None]:
         return (chunked_feed_forward if segments is None else feed_forward)(x, p, config), None
 
+    def to_output(x: Array) -> list[Array]:
+        return [residual(x, transform, p.output, config)[0]]
+
     if asked is None:
         x, seen = residual(x, attend, p.attention.output, config)
     else:
@@ -295,7 +308,7 @@ def encoder_layer(
     if memory is not None:
         x, cross = residual(x, attend_to_memory, p.crossattention.output, config)
         x = tap(p.crossattention.path, x)
-    x, _ = residual(x, transform, p.output, config)
+    (x,) = to_output(x) if config.chunk_size_feed_forward else at_places(to_output, x)
     x = tap(p.path, x)
     if cross is None:
         return LayerOutput(x, seen.probs, None, seen.cache)

@@ -14,7 +14,19 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from .backend import Array, Namespace, blockwise, cast, from_library, lowest, namespace, quietly, rowwise, widen
+from .backend import (
+    Array,
+    Namespace,
+    blockwise,
+    cast,
+    from_library,
+    lowest,
+    namespace,
+    product,
+    quietly,
+    rowwise,
+    widen,
+)
 
 # --- activations ----------------------------------------------------------------------------------------------------
 
@@ -139,7 +151,9 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 def linear(x: Array, weight: Array, bias: Array) -> Array:
     """x Wᵀ + b. x: (..., I), weight: (O, I) as PyTorch stores it, bias: (O,). Returns (..., O)."""
-    return x @ weight.T + bias  # (..., I) -> (..., O)
+    O, I = weight.shape  # noqa: E741
+    rows = x.reshape(math.prod(x.shape[:-1]), I)  # so that a batch is one product, where NumPy makes one a sequence
+    return (product(rows, weight) + bias).reshape(*x.shape[:-1], O)  # (..., I) -> (..., O)
 
 
 @rowwise
@@ -151,6 +165,12 @@ def layer_norm(x: Array, *, weight: Array, bias: Array, eps: float) -> Array:
     x = x - x.mean(-1, keepdims=True)
     variance = (x * x).mean(-1, keepdims=True)  # (..., 1)
     return x / namespace(x).sqrt(variance + eps) * weight + bias
+
+
+@rowwise
+def layer_norm_of_sum(x: Array, y: Array, *, weight: Array, bias: Array, eps: float) -> Array:
+    """`layer_norm` of x + y, for who wants no sum."""
+    return layer_norm(x + y, weight=weight, bias=bias, eps=eps)
 
 
 @rowwise

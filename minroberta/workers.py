@@ -113,7 +113,7 @@ class Workers:
             raise
 
     def _submit(self, worker: int, function: Callable[..., Any], job: tuple) -> Future:
-        with _one_thread():
+        with _as_worker():
             try:
                 return self._executors[worker].submit(_call, function, job)
             except BrokenProcessPool:  # it died since the last call
@@ -122,13 +122,16 @@ class Workers:
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Within the block, a process that starts has one thread for its matrix products."""
+def _as_worker() -> Iterator[None]:
+    """Within the block, a process that starts has one thread for its matrix products, and is deaf to Ctrl-C."""
     before = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, "1"))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) if hasattr(signal, "pthread_sigmask") else None
     try:
         yield
     finally:
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for name, value in before.items():
             if value is None:
                 del os.environ[name]
@@ -150,7 +153,7 @@ _object: Any = None
 
 def _start(build: Callable[..., Any], arguments: tuple) -> None:
     global _object
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where no process inherits that
     _object = build(*arguments)
 
 

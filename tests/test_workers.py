@@ -125,7 +125,9 @@ def wait_until(true: Callable[[], bool]) -> None:
     raise AssertionError("waited for five seconds")
 
 
-def test_an_interrupt_ends_all(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seconds", [0.1, 2])
+def test_an_interrupt_ends_all(seconds: float, tmp_path: Path) -> None:
+    """While the second worker starts, and while both work."""
     program = tmp_path / "program.py"
     program.write_text(
         "import signal, minroberta\n"
@@ -139,10 +141,10 @@ def test_an_interrupt_ends_all(tmp_path: Path) -> None:
     running = subprocess.Popen([sys.executable, program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                start_new_session=True)  # fmt: skip
     assert running.stdout is not None and running.stdout.readline() == "begun\n"
-    time.sleep(2)
+    time.sleep(seconds)
     os.killpg(running.pid, signal.SIGINT)
     _, said = running.communicate(timeout=20)  # until nobody can write to these pipes, so until the last worker is gone
-    assert said.count("Traceback") == 1 and said.endswith("KeyboardInterrupt\n")
+    assert said.count("Traceback") == 1 and said.endswith("KeyboardInterrupt\n"), said
 
 
 @pytest.mark.parametrize("count", [0, -1, 2.0, True, "2"])

@@ -1,0 +1,141 @@
+"""The schedules: the golden cases under odd ones, several threads for one call, and what they leave behind."""
+
+import os
+import threading
+import tracemalloc
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import threadpoolctl
+from support import CASES, Case, check, model_of
+
+import minroberta
+from minroberta import backend, threads
+from minroberta.trace import is_recording, recording
+
+SCHEDULES = {
+    "odd blocks": {"BLOCK": 77, "SCORES": 131, "FEW": 0},
+    "few rows": {"FEW": 10**6},
+    "three threads": {"BLOCK": 77, "WIDE": 150, "SCORES": 131, "FEW": 3, "MANY": 1, "SHARE": 0},
+}
+"""What is set for each: sizes that the tiny models of the golden cases exceed."""
+
+
+@pytest.fixture
+def schedule(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    for name, value in SCHEDULES[request.param].items():
+        monkeypatch.setattr(threads if name == "SHARE" else backend, name, value)
+    if "threads" in request.param:
+        monkeypatch.setattr(threads, "count", lambda: 1 if threads.is_inside() else 3)
+    yield request.param
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, indirect=True)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_golden_under_every_schedule(case: Case, dtype: str, schedule: str) -> None:
+    check(case, dtype, model_of(case, dtype))
+
+
+@pytest.mark.parametrize("schedule", ["three threads"], indirect=True)
+def test_the_threads_are_used(schedule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the test above shows something: each of the kinds of work is dealt out."""
+    seen = set()
+
+    def each(function: Any, items: Any, nbytes: int) -> Any:
+        if not threads.is_inside() and len(items) > 1:
+            seen.add((function.__qualname__.split(".")[0], len(items)))
+        return once(function, items, nbytes)
+
+    once = threads.each
+    monkeypatch.setattr(threads, "each", each)
+    minroberta.load(dtype="float64")([[0, *range(20, 60), 2]])
+    assert {name for name, _ in seen} == {"by_rows", "rowwise", "blockwise"}
+    assert ("by_rows", 3) in seen
+
+
+@pytest.mark.parametrize("threads_of_blas", [1, 2, 4])
+def test_real_sizes(threads_of_blas: int) -> None:
+    """Rows enough for the threads as they are set; the same to rounding, and to the bit under one schedule."""
+    model = minroberta.init({"model_type": "roberta", "hidden_size": 768, "num_attention_heads": 12, "vocab_size": 99,
+                             "num_hidden_layers": 1, "max_position_embeddings": 514})  # fmt: skip
+    ids = np.random.default_rng(0).integers(5, 99, (2, 400))
+    with threadpoolctl.threadpool_limits(threads_of_blas):
+        one, other = (model(ids).last_hidden_state for _ in range(2))
+        with recording(lambda _, value: value):
+            plain = model(ids).last_hidden_state
+    assert np.array_equal(one, other)
+    np.testing.assert_allclose(one, plain, atol=2e-6)
+
+
+def test_the_matrix_library_has_its_threads_back() -> None:
+    before = threads.count()
+    with threadpoolctl.threadpool_limits(3, user_api="blas"):
+        assert threads.count() == 3
+        seen = threads.each(lambda item: (item, threads.count(), library_threads()), range(7), 10**9)
+        assert seen == [(item, 1, 1) for item in range(7)]
+        with pytest.raises(ZeroDivisionError):
+            threads.each(lambda item: 1 // item, range(3), 10**9)
+        assert library_threads() == 3
+        with threads._single:
+            with threads._single:  # two calls at once, of which one is the first to end
+                assert library_threads() == 1
+            assert library_threads() == 1
+        assert library_threads() == 3
+    assert threads.count() == before
+
+
+def library_threads() -> int:
+    return max(one.num_threads for one in threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers)
+
+
+def test_what_the_caller_set_holds_in_the_threads() -> None:
+    with threadpoolctl.threadpool_limits(2, user_api="blas"), np.errstate(divide="raise"), recording(lambda _, x: x):
+        assert threads.each(lambda _: (is_recording(), np.geterr()["divide"]), "ab", 10**9) == [(True, "raise")] * 2
+
+
+def test_nothing_small_is_dealt_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "count", lambda: 1 / 0)  # it would ask
+    assert threads.each(str, range(3), 3 * threads.SHARE - 1) == ["0", "1", "2"]
+    assert backend.shares(10**6, 2 * threads.SHARE - 1) == [slice(0, 10**6)]
+    assert backend.shares(2 * backend.MANY - 1, 10**9) == [slice(0, 2 * backend.MANY - 1)]
+
+
+def test_all_threads_or_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three threads' rows on four threads would leave one idle."""
+    monkeypatch.setattr(threads, "count", lambda: 4)
+    assert len(backend.shares(4 * backend.MANY - 1, 10**9)) == 1
+    assert backend.shares(4 * backend.MANY, 10**9) == backend.blocks(slice(0, 4 * backend.MANY), backend.MANY)
+
+
+def test_without_threadpoolctl(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "threadpoolctl", None)
+    monkeypatch.setattr(threads, "_libraries", threads._libraries.__wrapped__)
+    assert threads.count() == 1
+    assert threads.each(lambda _: threading.current_thread(), range(2), 10**9) == [threading.current_thread()] * 2
+
+
+def test_after_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child has none of its parent's threads: those that it is promised are its own."""
+    pool = threads._pool(2, os.getpid())
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    assert threads._pool(2, os.getpid()) is not pool
+
+
+def test_memory_grows_with_the_length() -> None:
+    """Less than 60 MB in a pass of 512 tokens at the base size, whose scores alone would be 12.6 MB a copy."""
+    model = minroberta.init({"model_type": "roberta", "hidden_size": 768, "num_attention_heads": 12, "vocab_size": 99,
+                             "num_hidden_layers": 1, "intermediate_size": 3072,
+                             "max_position_embeddings": 4098})  # fmt: skip
+    peaks = {}
+    for length in (512, 2048):
+        ids = np.full((1, length), 7)
+        model(ids)
+        tracemalloc.start()
+        model(ids)
+        peaks[length] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peaks[512] < 60e6
+    assert peaks[2048] < 4.5 * peaks[512]
