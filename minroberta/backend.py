@@ -26,16 +26,16 @@ BLOCK = 96 * 1024
 """Bytes in one block of rows: a few fit a core's second-level cache, and each is less than the 128 KiB from which the C
 library would fetch fresh pages for every temporary."""
 
-WIDE = 1024 * 1024
+WIDE = 2 * 1024 * 1024
 """Bytes of it in one of several threads, among whom the interpreter's lock changes hands at every call."""
 
-SCORES = 512 * 1024
+SCORES = 1024 * 1024
 """Bytes of the attention scores in one block."""
 
 MANY = 96
 """Rows of one thread, at least: with fewer its products are slower than those that all threads make together."""
 
-FEW = 32
+FEW = 64
 """Rows up to which a product is made the other way round."""
 
 

@@ -91,6 +91,7 @@ def main(context: click.Context) -> None:
       minroberta generate --model NAME "Once upon a time" --max-new-tokens 50
       minroberta predict-all "Time flies like an arrow."
       minroberta info
+      minroberta bench
       minroberta trace "Time flies." --name "*.probs"
 
     Where a command takes several texts they are arguments, or the lines of --file or of standard input; an empty line
@@ -646,6 +647,35 @@ def _alike(layers: Sequence[Any]) -> Iterator[tuple[int, int]]:
         if index == len(layers) or layers[index] != layers[first]:
             yield first, index - 1
             first = index
+
+
+@main.command()
+@click.argument("name", default=hub.EMBEDDED)
+@click.option("--rounds", type=click.IntRange(1), default=9, show_default=True, help="Of which the median is told.")
+@click.option("--json", "as_json", is_flag=True, help="Print lines of JSON.")
+def bench(name: str, rounds: int, as_json: bool) -> None:
+    """How fast this machine is, beside its own matrix products.
+
+    The floor is the time of the products with the weights alone; what the rest takes comes on top of it.
+    """
+    from . import bench  # which nothing else needs
+
+    model, facts = load(name, head="encoder"), bench.machine()
+    hindrances = list(bench.hindrances(facts))
+    if as_json:
+        click.echo(json.dumps({**facts, "hindrances": hindrances}, ensure_ascii=False))
+    else:
+        for key, value in facts.items():
+            click.echo(printable(f"{key:<24}{value}"))
+        for line in hindrances:
+            click.echo(printable(f"held back: {line}"))
+        click.echo()
+    output = Output(False, "batch", "length", "ms", "floor_ms", "ratio")
+    for shape in bench.shapes(model, rounds):
+        if as_json:
+            click.echo(json.dumps(shape))
+        else:
+            output.write([shape])
 
 
 @main.command()

@@ -41,7 +41,7 @@ Output = dict[str, Array]
 Read = Callable[[Output, Row], Any]
 """What a task wants of a row."""
 
-TOKENS = 1024
+TOKENS = 4096
 """The most in a batch: enough to keep a processor busy."""
 
 LOGITS = 2**26
@@ -564,7 +564,7 @@ def _run(
     tokens = TOKENS
     if workers is not None:
         _check_count("workers", workers)
-        tokens = min(TOKENS, sum(map(len, rows)) // (4 * workers))  # so that all have some to do
+        tokens = min(TOKENS // 4, sum(map(len, rows)) // (4 * workers))  # so that all have some to do
     jobs = [
         (rows[batch], None if asked is None else asked[batch], read)
         for batch in _batches(model, rows, asked, batch_size, tokens)

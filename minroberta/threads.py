@@ -34,6 +34,12 @@ def count() -> int:
     return 1 if libraries is None else max((one.num_threads for one in libraries.lib_controllers), default=1)
 
 
+def libraries() -> list[dict[str, Any]]:
+    """What threadpoolctl tells of the matrix libraries of this process; nothing without it."""
+    found = _libraries()
+    return [] if found is None else found.info()
+
+
 @functools.cache
 def _libraries() -> Any:
     """What steers the matrix libraries of this process, or None without threadpoolctl."""

@@ -553,7 +553,7 @@ def test_the_examples_run(line: str, models: dict[str, str], tmp_path: Path, mon
     if "NAME" in arguments:
         arguments[arguments.index("NAME")] = models["choice" if command == "choose" else "decoder"]
     else:
-        arguments += [models["all"]] if command == "info" else ["--model", models["all"]]
+        arguments += [models["all"]] if command in ("info", "bench") else ["--model", models["all"]]
     printed(command, *arguments)
 
 

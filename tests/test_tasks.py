@@ -429,14 +429,14 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
 
 
 def test_choices_come_in_batches(batches: list[list[int]]) -> None:
-    found = tiny("multiple_choice").choose("Anna", [f"Berg {number} " * (number % 9) for number in range(200)])
-    assert len(found) == 200 and sum(choice["score"] for choice in found) == pytest.approx(1)
-    assert all(sum(batch) <= 1024 for batch in batches)
+    found = tiny("multiple_choice").choose("Anna", [f"Berg {number} " * (number % 9) for number in range(600)])
+    assert len(found) == 600 and sum(choice["score"] for choice in found) == pytest.approx(1)
+    assert all(sum(batch) <= 4096 for batch in batches) and len(batches) > 1
 
 
 def test_batches_are_full(batches: list[list[int]]) -> None:
-    tiny("encoder").encode(["a " * (i % 25) for i in range(200)])
-    assert all(1024 - 64 < sum(batch) <= 1024 for batch in batches[:-1]) and len(batches) > 2
+    tiny("encoder").encode(["a " * (i % 25) for i in range(800)])
+    assert all(4096 - 64 < sum(batch) <= 4096 for batch in batches[:-1]) and len(batches) > 2
     batches.clear()
     tiny("encoder").encode(["a"] * 7, batch_size=3)
     assert batches == [[3, 3, 3], [3, 3, 3], [3]]

@@ -1,0 +1,217 @@
+"""The engines that are compared, each in a process of its own: `python engines.py NAME DIRECTORY THREADS`.
+
+A line of JSON on standard input is a task, a line on standard output its result: {"batches": [[[ids] ...] ...],
+"values": bool} gives {"seconds": for all batches, "peak": bytes of memory so far}, and with "values" the mean of the
+last hidden states of each row, to compare. Rows of a batch are padded on the right, where the engine wants that.
+"""
+
+import functools
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+Rows = Sequence[Sequence[int]]
+Batches = Sequence[Rows]
+Engine = Callable[[Path, int], Callable[[Batches], Any]]
+"""Takes a directory and the number of threads, and gives what computes the states of each row of each batch."""
+
+PAD = 1
+
+
+def padded(rows: Rows) -> tuple[Any, Any]:
+    """Ids and mask, (B, L) int64."""
+    import numpy
+
+    ids = numpy.full((len(rows), max(map(len, rows))), PAD, numpy.int64)
+    for row, values in zip(ids, rows, strict=True):
+        row[: len(values)] = values
+    return ids, (ids != PAD).astype(numpy.int64)
+
+
+def by_batch(run: Callable[[Rows], Any]) -> Callable[[Batches], list[Any]]:
+    """The states of each row, where an engine takes a batch at a time."""
+    return lambda batches: [states for rows in batches for states in run(rows)]
+
+
+# --- minroberta -----------------------------------------------------------------------------------------------------
+
+
+def minroberta(directory: Path, threads: int) -> Callable[[Batches], Any]:
+    """One call a batch, pads and all."""
+    import minroberta as package
+
+    model = package.load(directory, head="encoder")
+    return by_batch(lambda rows: model(*padded(rows)).last_hidden_state)
+
+
+def vectors(directory: Path, threads: int, workers: int | None = None) -> Callable[[Batches], Any]:
+    """All batches in one go, as `encode` computes them."""
+    import minroberta as package
+    from minroberta import tasks
+
+    model = package.load(directory, head="encoder")
+    read = functools.partial(tasks._read_vector, pooling="mean", normalize=False)
+    return lambda batches: tasks._run(model, [row for rows in batches for row in rows], read, workers=workers)
+
+
+def vectors_by_workers(directory: Path, threads: int) -> Callable[[Batches], Any]:
+    """The same on as many processes as the others have threads."""
+    return vectors(directory, threads, workers=threads)
+
+
+def floor(directory: Path, threads: int) -> Callable[[Batches], Any]:
+    """The products with the weights alone, x Wᵀ by NumPy for the tokens of a batch, without pads."""
+    import numpy
+
+    import minroberta as package
+
+    model = package.load(directory, head="encoder")
+    D, F = model.config.hidden_size, model.config.intermediate_size
+    products = [
+        (weight, weight.shape[1])
+        for layer in model.params["encoder"]["layer"]
+        for weight in (
+            *(layer["attention"]["self"][name]["weight"] for name in ("query", "key", "value")),
+            layer["attention"]["output"]["dense"]["weight"],
+            layer["intermediate"]["dense"]["weight"],
+            layer["output"]["dense"]["weight"],
+        )
+    ]
+
+    @functools.cache
+    def inputs(tokens: int) -> dict[int, Any]:
+        random = numpy.random.default_rng(0)
+        return {size: random.normal(size=(tokens, size)).astype("f4") for size in (D, F)}
+
+    def run(batches: Batches) -> None:
+        for rows in batches:
+            x = inputs(sum(map(len, rows)))
+            for weight, size in products:
+                x[size] @ weight.T
+
+    return run
+
+
+# --- the others -----------------------------------------------------------------------------------------------------
+
+
+def transformers(directory: Path, threads: int, attention: str, compiled: bool = False) -> Callable[[Batches], Any]:
+    """PyTorch, with one of its attentions."""
+    import torch
+    from transformers import RobertaModel
+
+    torch.set_num_threads(threads)
+    model = RobertaModel.from_pretrained(directory, attn_implementation=attention, add_pooling_layer=False).eval()
+    call = torch.compile(model, dynamic=False) if compiled else model
+
+    def run(rows: Rows) -> Any:
+        with torch.inference_mode():
+            ids, mask = (torch.from_numpy(x) for x in padded(rows))
+            return call(ids, attention_mask=mask).last_hidden_state.numpy()
+
+    return by_batch(run)
+
+
+def onnxruntime(directory: Path, threads: int) -> Callable[[Batches], Any]:
+    """With its own optimisations, all of which are on by default."""
+    import onnxruntime as library
+
+    options = library.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = library.InferenceSession(exported(directory), options, providers=["CPUExecutionProvider"])
+
+    def run(rows: Rows) -> Any:
+        ids, mask = padded(rows)
+        return session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+
+    return by_batch(run)
+
+
+def openvino(directory: Path, threads: int) -> Callable[[Batches], Any]:
+    """In float32, which it would leave on some processors."""
+    import openvino as library
+
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    model = library.Core().compile_model(exported(directory), "CPU", settings)
+
+    def run(rows: Rows) -> Any:
+        ids, mask = padded(rows)
+        return model({"input_ids": ids, "attention_mask": mask})[0]
+
+    return by_batch(run)
+
+
+def exported(directory: Path) -> str:
+    """The model as ONNX, written once."""
+    path = directory / "onnx" / "model.onnx"
+    if not path.exists():
+        import torch
+        from transformers import RobertaModel
+
+        path.parent.mkdir(exist_ok=True)
+        model = RobertaModel.from_pretrained(directory, attn_implementation="eager", add_pooling_layer=False).eval()
+        ids = torch.arange(40).reshape(2, 20) + 5
+        axes = {name: {0: "B", 1: "L"} for name in ("input_ids", "attention_mask", "last_hidden_state")}
+        torch.onnx.export(
+            model, (ids, torch.ones_like(ids)), path, input_names=["input_ids", "attention_mask"],
+            output_names=["last_hidden_state"], opset_version=17, dynamo=False, dynamic_axes=axes,
+        )  # fmt: skip
+    return str(path)
+
+
+def ctranslate2(directory: Path, threads: int) -> Callable[[Batches], Any]:
+    """In float32; its converter wants the tokenizer's files beside the model."""
+    import ctranslate2 as library
+    import numpy
+
+    path = directory / "ctranslate2"
+    if not path.exists():
+        library.converters.TransformersConverter(str(directory)).convert(str(path))
+    encoder = library.Encoder(str(path), device="cpu", compute_type="float32", intra_threads=threads)
+    return by_batch(lambda rows: numpy.asarray(encoder.forward_batch(list(map(list, rows))).last_hidden_state))
+
+
+ENGINES: dict[str, Engine] = {
+    "minroberta": minroberta,
+    "minroberta, encode": vectors,
+    "minroberta, workers": vectors_by_workers,
+    "transformers eager": functools.partial(transformers, attention="eager"),
+    "transformers SDPA": functools.partial(transformers, attention="sdpa"),
+    "transformers compiled": functools.partial(transformers, attention="sdpa", compiled=True),
+    "onnxruntime": onnxruntime,
+    "OpenVINO": openvino,
+    "ctranslate2": ctranslate2,
+    "floor": floor,
+}
+
+
+def mean(states: Any, row: Sequence[int]) -> list[float]:
+    """The mean state of a row, pads left out; of some engines it is all that there is."""
+    return (states if states.ndim == 1 else states[: len(row)].mean(0)).tolist()
+
+
+def main() -> None:
+    """Answer tasks until there are no more."""
+    name, directory, threads = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    run = ENGINES[name](directory, threads)
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        task = json.loads(line)
+        begun = time.perf_counter()
+        states = run(task["batches"])
+        result: dict[str, Any] = {"seconds": time.perf_counter() - begun}
+        result["peak"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        if task["values"]:
+            rows = [row for batch in task["batches"] for row in batch]
+            result["values"] = [mean(own, row) for own, row in zip(states, rows, strict=True)]
+        print(json.dumps(result), flush=True)
+    os._exit(0)  # without the seconds that some take to tidy up
+
+
+if __name__ == "__main__":
+    main()

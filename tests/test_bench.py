@@ -1,0 +1,64 @@
+"""`minroberta bench`, and the figures that README shows."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+import minroberta
+from minroberta import bench, cli, threads
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "SHAPES", ((1, 16), (2, 600)))
+
+
+def test_shapes() -> None:
+    one, other = bench.shapes(minroberta.load(head="encoder"), rounds=2)
+    assert (one["batch"], one["length"]) == (1, 16)
+    assert (other["batch"], other["length"]) == (2, 512)  # no more than the model has
+    for shape in (one, other):
+        assert 0 < shape["floor_ms"] < 10_000 and 0 < shape["ms"] < 10_000 and shape["ratio"] > 0.1
+
+
+def test_the_command() -> None:
+    done = CliRunner().invoke(cli.main, ["bench", "--rounds", "1"])
+    facts, table = done.output.split("\n\n")
+    assert {line.split()[0] for line in facts.splitlines()} >= {"processor", "cores", "numpy", "library", "kernel"}
+    assert table.splitlines()[0].split() == ["batch", "length", "ms", "floor_ms", "ratio"]
+    assert len(table.splitlines()) == 3
+
+
+def test_the_command_for_programs() -> None:
+    done = CliRunner().invoke(cli.main, ["bench", "--rounds", "1", "--json"])
+    facts, *shapes = map(json.loads, done.output.splitlines())
+    assert facts["threads"] == threads.count() and isinstance(facts["hindrances"], list)
+    assert [set(shape) for shape in shapes] == [{"batch", "length", "ms", "floor_ms", "ratio"}] * 2
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"cores": 4, "threads": 4}, []),
+        ({"cores": 4, "threads": 2}, ["the matrix library uses 2 of 4 cores"]),
+        ({"cores": 4}, ["threadpoolctl is missing, so that long calls share no work: "
+                        "pip install 'minroberta[threads]'"]),
+        ({"cores": 1, "threads": 1, "OPENBLAS_CORETYPE": "Haswell"},
+         ["OPENBLAS_CORETYPE=Haswell is set, so that OpenBLAS does not choose for this processor: unset it"]),
+    ],
+)  # fmt: skip
+def test_what_holds_a_machine_back(facts: dict[str, Any], said: list[str]) -> None:
+    assert list(bench.hindrances(facts)) == said
+
+
+def test_settings_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    monkeypatch.setattr(threads, "_libraries", lambda: None)
+    facts = bench.machine()
+    assert facts["OPENBLAS_CORETYPE"] == "Haswell" and "kernel" not in facts
+    assert len(list(bench.hindrances(facts))) == 2
