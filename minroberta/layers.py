@@ -12,6 +12,7 @@ from .backend import Array, as_container, by_rows, cast, compute_dtype, namespac
 from .config import Config
 from .errors import InputError
 from .packing import Packing, Segment, segments, spans
+from .threads import each
 from .trace import Node, is_recording, tap
 
 KeysValues = tuple[Array, ...]
@@ -164,8 +165,7 @@ def attention(
         k, v = project(memory, [own.key, own.value], E) if past is None else past
     probs = None
     if segments is not None:
-        parts = [ops.attend(q[:, :, s.queries], k[:, :, s.keys], v[:, :, s.keys], s.mask) for s in segments]
-        context = namespace(x).concatenate(parts, axis=2)  # (1, H, T, E)
+        context = attend_by_segments(q, k, v, segments)
     elif keep_probs or "distance_embedding" in own:
         probs = probabilities(q, k, own, config, mask, head_mask)
         context = probs @ v  # (B, H, L, S) @ (B, H, S, E) -> (B, H, L, E)
@@ -174,6 +174,16 @@ def attention(
     context = tap(own.path, ops.merge_heads(context))  # (B, H, L, E) -> (B, L, D)
     (output,) = at_places(lambda x: [dense(x, p.output.dense)], context)
     return output, Attended(probs, (k, v))
+
+
+def attend_by_segments(q: Array, k: Array, v: Array, segments: Sequence[Segment]) -> Array:
+    """`ops.attend` of each sequence of a packed row. q: (1, H, T, E); k, v: (1, H, S, E). Returns (1, H, T, E)."""
+
+    def attend(s: Segment) -> Array:
+        return ops.attend(q[:, :, s.queries], k[:, :, s.keys], v[:, :, s.keys], s.mask)
+
+    scores = sum((s.queries.stop - s.queries.start) * (s.keys.stop - s.keys.start) for s in segments)
+    return namespace(q).concatenate(each(attend, segments, scores * q.shape[1] * q.itemsize), axis=2)
 
 
 def probabilities(q: Array, k: Array, p: Node, config: Config, mask: Array | None, head_mask: Array | None) -> Array:

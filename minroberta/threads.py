@@ -51,9 +51,15 @@ def _libraries() -> Any:
 
 
 def each(function: Callable[[Item], Result], items: Sequence[Item], nbytes: int) -> list[Result]:
-    """function(item) of each, in order; on several threads if items of so many bytes in all are worth it."""
-    if len(items) < 2 or nbytes < SHARE * len(items) or (threads := count()) == 1:
+    """function(item) of each, in order; on several threads if items of so many bytes in all are worth it.
+
+    Where they are too small for that, they are for a matrix library's threads as well.
+    """
+    if len(items) < 2 or nbytes < SHARE or (threads := count()) == 1:
         return [function(item) for item in items]
+    if nbytes < SHARE * len(items):
+        with _single:
+            return [function(item) for item in items]
     token = _inside.set(True)
     contexts = [copy_context() for _ in items]  # what the caller has set, such as numpy.errstate, holds there too
     _inside.reset(token)

@@ -98,7 +98,7 @@ def test_what_the_caller_set_holds_in_the_threads() -> None:
 
 def test_nothing_small_is_dealt_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "count", lambda: 1 / 0)  # it would ask
-    assert threads.each(str, range(3), 3 * threads.SHARE - 1) == ["0", "1", "2"]
+    assert threads.each(str, range(3), threads.SHARE - 1) == ["0", "1", "2"]
     assert backend.shares(10**6, 2 * threads.SHARE - 1) == [slice(0, 10**6)]
     assert backend.shares(2 * backend.MANY - 1, 10**9) == [slice(0, 2 * backend.MANY - 1)]
 
@@ -139,3 +139,11 @@ def test_memory_grows_with_the_length() -> None:
         tracemalloc.stop()
     assert peaks[512] < 60e6
     assert peaks[2048] < 6 * peaks[512]  # the square of the length would be 16
+
+
+def test_what_is_too_small_for_threads_is_made_in_one() -> None:
+    """Many short sequences: their products are too small for the matrix library's threads too."""
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        seen = threads.each(lambda _: (threading.current_thread(), library_threads()), range(9), threads.SHARE)
+        assert seen == [(threading.current_thread(), 1)] * 9
+        assert library_threads() == 2
