@@ -7,7 +7,6 @@ last hidden states of each row, to compare. Rows of a batch are padded on the ri
 
 import functools
 import json
-import os
 import resource
 import sys
 import time
@@ -210,7 +209,6 @@ def main() -> None:
             rows = [row for batch in task["batches"] for row in batch]
             result["values"] = [mean(own, row) for own, row in zip(states, rows, strict=True)]
         print(json.dumps(result), flush=True)
-    os._exit(0)  # without the seconds that some take to tidy up
 
 
 if __name__ == "__main__":

@@ -72,12 +72,13 @@ def machine() -> dict[str, Any]:
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "numpy": numpy.__version__,
-        "library": f"{blas['name']} {blas['version']}",
+        "library": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
+        "threadpoolctl": threads.libraries() is not None,
     }
     own = threads.libraries()
     if own:
         facts["kernel"] = ", ".join(str(one.get("architecture", "not told")) for one in own)
-        facts["threads"] = max(one["num_threads"] for one in own)
+        facts["threads"] = max(one["num_threads"] or 1 for one in own)
     return facts | {name: os.environ[name] for name in SETTINGS if name in os.environ}
 
 
@@ -90,9 +91,9 @@ def _processor() -> str:
 
 def hindrances(facts: dict[str, Any]) -> Iterator[str]:
     """A sentence for each thing that keeps this machine from its best, as far as `machine` shows it."""
-    if "threads" not in facts:
+    if not facts["threadpoolctl"]:
         yield "threadpoolctl is missing, so that long calls share no work: pip install 'minroberta[threads]'"
-    elif facts["threads"] < facts["cores"]:
+    elif facts.get("threads", facts["cores"]) < facts["cores"]:
         yield f"the matrix library uses {facts['threads']} of {facts['cores']} cores"
     for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
         if name in facts:

@@ -8,11 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from . import ops
-from .backend import Array, as_container, by_rows, cast, compute_dtype, namespace, widened
+from .backend import Array, as_container, by_rows, cast, compute_dtype, each, namespace, widened
 from .config import Config
 from .errors import InputError
 from .packing import Packing, Segment, segments, spans
-from .threads import each
 from .trace import Node, is_recording, tap
 
 KeysValues = tuple[Array, ...]
@@ -71,9 +70,9 @@ def embed(ids: Array, p: Node) -> Array:
     return tap(p.path, computable(p.weight[ids]))  # (B, L) -> (B, L, D)
 
 
-def at_places(function: Callable[..., Sequence[Array]], *arrays: Array) -> Sequence[Array]:
-    """function(*arrays), which takes every place (B, L, D) alone: on shares of the places, where nobody looks."""
-    return function(*arrays) if is_recording() else by_rows(function, *arrays)
+def at_places(function: Callable[[Array], Sequence[Array]], x: Array) -> Sequence[Array]:
+    """function(x), which takes every place of (B, L, D) alone: on shares of the places, where nobody looks."""
+    return function(x) if is_recording() else by_rows(function, x)
 
 
 def computable(x: Array) -> Array:
@@ -183,7 +182,7 @@ def attend_by_segments(q: Array, k: Array, v: Array, segments: Sequence[Segment]
         return ops.attend(q[:, :, s.queries], k[:, :, s.keys], v[:, :, s.keys], s.mask)
 
     scores = sum((s.queries.stop - s.queries.start) * (s.keys.stop - s.keys.start) for s in segments)
-    return namespace(q).concatenate(each(attend, segments, scores * q.shape[1] * q.itemsize), axis=2)
+    return namespace(q).concatenate(each(attend, segments, q, scores * q.shape[1]), axis=2)
 
 
 def probabilities(q: Array, k: Array, p: Node, config: Config, mask: Array | None, head_mask: Array | None) -> Array:
@@ -245,7 +244,7 @@ def residual(x: Array, f: Callable[[Array], tuple[Array, Any]], p: Node, config:
         output, rest = f(norm(x, p.LayerNorm, config))
         return tap(p.path, x + output), rest
     output, rest = f(x)
-    if not is_recording():
+    if not is_recording() and widened(x.dtype) == x.dtype:  # a half type's sum is rounded before its norm
         return ops.layer_norm_of_sum(x, output, **p.LayerNorm.tree, eps=config.layer_norm_eps), rest
     return tap(p.path, norm(tap(f"{p.path}.sum", x + output), p.LayerNorm, config)), rest
 
@@ -318,7 +317,8 @@ def encoder_layer(
     if memory is not None:
         x, cross = residual(x, attend_to_memory, p.crossattention.output, config)
         x = tap(p.crossattention.path, x)
-    (x,) = to_output(x) if config.chunk_size_feed_forward else at_places(to_output, x)
+    whole = segments is None and config.chunk_size_feed_forward  # chunks are of a sequence
+    (x,) = to_output(x) if whole else at_places(to_output, x)
     x = tap(p.path, x)
     if cross is None:
         return LayerOutput(x, seen.probs, None, seen.cache)
@@ -411,7 +411,7 @@ def body(
     inputs = AttentionInputs(
         self_attention_mask(x, attention_mask, cached_length(past_key_values), config),
         None if head_mask is None else expand_head_mask(cast(head_mask, x.dtype), config),
-        None if encoder_hidden_states is None else computable(encoder_hidden_states),
+        None if encoder_hidden_states is None else computable(namespace(x).asarray(encoder_hidden_states)),
         None if encoder_attention_mask is None else ops.additive_mask(encoder_attention_mask, widened(x.dtype)),
         past_key_values,
         packing and segments(packing, [range(length) for length in packing.lengths], config, x),

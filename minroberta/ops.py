@@ -151,9 +151,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 def linear(x: Array, weight: Array, bias: Array) -> Array:
     """x Wᵀ + b. x: (..., I), weight: (O, I) as PyTorch stores it, bias: (O,). Returns (..., O)."""
-    O, I = weight.shape  # noqa: E741
-    rows = x.reshape(math.prod(x.shape[:-1]), I)  # so that a batch is one product, where NumPy makes one a sequence
-    return (product(rows, weight) + bias).reshape(*x.shape[:-1], O)  # (..., I) -> (..., O)
+    return product(x, weight) + bias  # (..., I) -> (..., O)
 
 
 @rowwise

@@ -44,6 +44,9 @@ Read = Callable[[Output, Row], Any]
 TOKENS = 4096
 """The most in a batch: enough to keep a processor busy."""
 
+TOKENS_OF_WORKER = 1024
+"""The same for one of several processes: its one thread gains nothing from more, and its cache is smaller."""
+
 LOGITS = 2**26
 """The most of a batch of several texts, where each token has one for every word of the vocabulary: 256 MiB."""
 
@@ -564,7 +567,7 @@ def _run(
     tokens = TOKENS
     if workers is not None:
         _check_count("workers", workers)
-        tokens = min(TOKENS // 4, sum(map(len, rows)) // (4 * workers))  # so that all have some to do
+        tokens = min(TOKENS_OF_WORKER, sum(map(len, rows)) // (4 * workers))  # so that all have some to do
     jobs = [
         (rows[batch], None if asked is None else asked[batch], read)
         for batch in _batches(model, rows, asked, batch_size, tokens)

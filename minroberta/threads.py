@@ -30,24 +30,31 @@ def is_inside() -> bool:
 
 def count() -> int:
     """How many threads there are to be had: as many as the matrix library would use itself; one in one of them."""
-    libraries = None if is_inside() else _libraries()
-    return 1 if libraries is None else max((one.num_threads for one in libraries.lib_controllers), default=1)
+    library = None if is_inside() else _shareable()
+    return 1 if library is None else max(one.num_threads or 1 for one in library.lib_controllers)
 
 
-def libraries() -> list[dict[str, Any]]:
-    """What threadpoolctl tells of the matrix libraries of this process; nothing without it."""
-    found = _libraries()
-    return [] if found is None else found.info()
+def libraries() -> list[dict[str, Any]] | None:
+    """What threadpoolctl tells of the matrix libraries of this process; None where it is not installed."""
+    controller = _controller()
+    return None if controller is None else controller.select(user_api="blas").info()
 
 
 @functools.cache
-def _libraries() -> Any:
-    """What steers the matrix libraries of this process, or None without threadpoolctl."""
+def _controller() -> Any:
     try:
         import threadpoolctl  # type: ignore[import-untyped]
     except ImportError:
         return None
-    return threadpoolctl.ThreadpoolController().select(user_api="blas")
+    return threadpoolctl.ThreadpoolController()
+
+
+@functools.cache
+def _shareable() -> Any:
+    """What steers OpenBLAS with threads of its own, or None: other libraries' limits hold for the caller alone."""
+    controller = _controller()
+    found = None if controller is None else controller.select(internal_api="openblas")
+    return found if found and all(one.threading_layer == "pthreads" for one in found.lib_controllers) else None
 
 
 def each(function: Callable[[Item], Result], items: Sequence[Item], nbytes: int) -> list[Result]:
@@ -55,41 +62,25 @@ def each(function: Callable[[Item], Result], items: Sequence[Item], nbytes: int)
 
     Where they are too small for that, they are for a matrix library's threads as well.
     """
-    if len(items) < 2 or nbytes < SHARE or (threads := count()) == 1:
+    if len(items) < 2 or nbytes < SHARE or (threads := count()) == 1 or not _free.acquire(blocking=False):
         return [function(item) for item in items]
-    if nbytes < SHARE * len(items):
-        with _single:
-            return [function(item) for item in items]
-    token = _inside.set(True)
-    contexts = [copy_context() for _ in items]  # what the caller has set, such as numpy.errstate, holds there too
-    _inside.reset(token)
-    with _single:
-        return list(_pool(threads, os.getpid()).map(Context.run, contexts, itertools.repeat(function), items))
+    try:
+        with _shareable().limit(limits=1):
+            if nbytes < SHARE * len(items):
+                return [function(item) for item in items]
+            token = _inside.set(True)
+            contexts = [copy_context() for _ in items]  # what the caller has set, as numpy.errstate, holds there too
+            _inside.reset(token)
+            return list(_pool(threads, os.getpid()).map(Context.run, contexts, itertools.repeat(function), items))
+    finally:
+        _free.release()
+
+
+_free = threading.Lock()
+"""Held by the one call that shares its work: the library's limit is the process's, and one thread's to set."""
 
 
 @functools.cache
 def _pool(threads: int, process: int) -> ThreadPoolExecutor:
     """The threads of a process; after a fork there are none, so that it makes its own."""
     return ThreadPoolExecutor(threads, "minroberta")
-
-
-class _Single:
-    """Within the block, matrix libraries make each product in one thread. Who leaves last gives them theirs back."""
-
-    def __init__(self) -> None:
-        self.lock, self.users, self.limit = threading.Lock(), 0, None
-
-    def __enter__(self) -> None:
-        with self.lock:
-            if not self.users:
-                self.limit = _libraries().limit(limits=1)
-            self.users += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self.lock:
-            self.users -= 1
-            if not self.users:
-                self.limit.restore_original_limits()  # type: ignore[attr-defined]
-
-
-_single = _Single()

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import tempfile
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -41,8 +42,8 @@ def on_workers(model: Any, function: Callable[..., Any], jobs: Sequence[tuple], 
     pool = _pools.get(model)
     if pool is None or pool.count != count or not pool.close.alive:
         places, take_away = share(model.params)
-        pool = _pools[model] = Workers(count, _rebuild, type(model), model.config, places, model.head, model.tokenizer)
-        weakref.finalize(pool, take_away)
+        arguments = type(model), model.config, places, model.head, model.tokenizer
+        pool = _pools[model] = Workers(count, _rebuild, arguments, take_away)
     try:
         yield from pool.map(function, jobs)
     except WorkerDied as died:
@@ -69,14 +70,15 @@ class WorkerDied(Exception):
 class Workers:
     """Processes that each have one object, `build(*arguments)`, and call functions with it.
 
-    They start at the first call, and end with `close`, or when nobody holds this any more. Ctrl-C is for the caller.
+    They start at the first call, and end with `close`, or when nobody holds this any more; then what `take_away`
+    removes is needed no longer. Ctrl-C is for the caller.
     """
 
-    def __init__(self, count: int, build: Callable[..., Any], *arguments: Any) -> None:
+    def __init__(self, count: int, build: Callable[..., Any], arguments: tuple, take_away: Callable[[], Any]) -> None:
         self.count = count
         self._arguments = (build, arguments)
         self._executors = [self._new() for _ in range(count)]
-        self.close = weakref.finalize(self, _close, self._executors)
+        self.close = weakref.finalize(self, _close, self._executors, take_away)
 
     def _new(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")  # a fork would copy the locks of threads, but no threads
@@ -125,25 +127,26 @@ class Workers:
 def _as_worker() -> Iterator[None]:
     """Within the block, a process that starts has one thread for its matrix products, and is deaf to Ctrl-C."""
     before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) if hasattr(signal, "pthread_sigmask") else None
+    os.environ.update(dict.fromkeys(THREADS, "1"))
     try:
         yield
     finally:
-        if mask is not None:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for name, value in before.items():
             if value is None:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # last, for a Ctrl-C that waits is raised here
 
 
-def _close(executors: list[ProcessPoolExecutor]) -> None:
+def _close(executors: list[ProcessPoolExecutor], take_away: Callable[[], Any]) -> None:
     for executor in executors:
         for process in (executor._processes or {}).values():  # shutdown would wait for what they are at
             process.terminate()
         executor.shutdown(wait=False, cancel_futures=True)
+    take_away()  # last, for a worker that is starting would miss it
 
 
 # --- in a worker ----------------------------------------------------------------------------------------------------
@@ -154,7 +157,14 @@ _object: Any = None
 def _start(build: Callable[..., Any], arguments: tuple) -> None:
     global _object
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where no process inherits that
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     _object = build(*arguments)
+
+
+def _end_with(parent: Any) -> None:
+    """A worker holds the pipe of its jobs open itself, so that it would outlive a parent that was killed."""
+    parent.join()
+    os._exit(1)
 
 
 def _call(function: Callable[..., Any], job: tuple) -> Any:

@@ -1,5 +1,6 @@
 """`minroberta bench`, and the figures that README shows."""
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -44,11 +45,12 @@ def test_the_command_for_programs() -> None:
 @pytest.mark.parametrize(
     ("facts", "said"),
     [
-        ({"cores": 4, "threads": 4}, []),
-        ({"cores": 4, "threads": 2}, ["the matrix library uses 2 of 4 cores"]),
-        ({"cores": 4}, ["threadpoolctl is missing, so that long calls share no work: "
+        ({"threadpoolctl": True, "cores": 4, "threads": 4}, []),
+        ({"threadpoolctl": True, "cores": 4}, []),
+        ({"threadpoolctl": True, "cores": 4, "threads": 2}, ["the matrix library uses 2 of 4 cores"]),
+        ({"threadpoolctl": False, "cores": 4}, ["threadpoolctl is missing, so that long calls share no work: "
                         "pip install 'minroberta[threads]'"]),
-        ({"cores": 1, "threads": 1, "OPENBLAS_CORETYPE": "Haswell"},
+        ({"threadpoolctl": True, "cores": 1, "threads": 1, "OPENBLAS_CORETYPE": "Haswell"},
          ["OPENBLAS_CORETYPE=Haswell is set, so that OpenBLAS does not choose for this processor: unset it"]),
     ],
 )  # fmt: skip
@@ -57,8 +59,20 @@ def test_what_holds_a_machine_back(facts: dict[str, Any], said: list[str]) -> No
 
 
 def test_settings_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in bench.SETTINGS:
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
-    monkeypatch.setattr(threads, "_libraries", lambda: None)
+    monkeypatch.setattr(threads, "libraries", lambda: None)
     facts = bench.machine()
     assert facts["OPENBLAS_CORETYPE"] == "Haswell" and "kernel" not in facts
     assert len(list(bench.hindrances(facts))) == 2
+
+
+def test_the_tables_of_readme(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are those of the figures that are kept, as the report makes them."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    report = importlib.import_module("report")
+    figures = json.loads((ROOT / "benchmarks" / "figures" / "4.json").read_text(encoding="utf-8"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for text in (report.table(figures), report.start_table(figures), figures["machine"]):
+        assert text in readme

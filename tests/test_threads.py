@@ -1,6 +1,8 @@
 """The schedules: the golden cases under odd ones, several threads for one call, and what they leave behind."""
 
 import os
+import subprocess
+import sys
 import threading
 import tracemalloc
 from collections.abc import Iterator
@@ -18,6 +20,8 @@ from minroberta.trace import is_recording, recording
 SCHEDULES = {
     "odd blocks": {"BLOCK": 77, "SCORES": 131, "FEW": 0},
     "few rows": {"FEW": 10**6},
+    "one thread of BLAS": {"MANY": 1, "SHARE": 0},
+    "four threads of BLAS": {"MANY": 1, "SHARE": 0},
     "three threads": {"BLOCK": 77, "WIDE": 150, "SCORES": 131, "FEW": 3, "MANY": 1, "SHARE": 0},
 }
 """What is set for each: sizes that the tiny models of the golden cases exceed."""
@@ -27,9 +31,10 @@ SCHEDULES = {
 def schedule(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     for name, value in SCHEDULES[request.param].items():
         monkeypatch.setattr(threads if name == "SHARE" else backend, name, value)
-    if "threads" in request.param:
+    if request.param == "three threads":
         monkeypatch.setattr(threads, "count", lambda: 1 if threads.is_inside() else 3)
-    yield request.param
+    with threadpoolctl.threadpool_limits({"one": 1, "fou": 4}.get(request.param[:3]), user_api="blas"):
+        yield request.param
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, indirect=True)
@@ -79,10 +84,6 @@ def test_the_matrix_library_has_its_threads_back() -> None:
         with pytest.raises(ZeroDivisionError):
             threads.each(lambda item: 1 // item, range(3), 10**9)
         assert library_threads() == 3
-        with threads._single:
-            with threads._single:  # two calls at once, of which one is the first to end
-                assert library_threads() == 1
-            assert library_threads() == 1
         assert library_threads() == 3
     assert threads.count() == before
 
@@ -112,16 +113,50 @@ def test_all_threads_or_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_threadpoolctl(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "threadpoolctl", None)
-    monkeypatch.setattr(threads, "_libraries", threads._libraries.__wrapped__)
+    for name in ("_controller", "_shareable"):
+        monkeypatch.setattr(threads, name, getattr(threads, name).__wrapped__)
+    assert threads.libraries() is None
     assert threads.count() == 1
     assert threads.each(lambda _: threading.current_thread(), range(2), 10**9) == [threading.current_thread()] * 2
 
 
-def test_after_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child has none of its parent's threads: those that it is promised are its own."""
-    pool = threads._pool(2, os.getpid())
-    monkeypatch.setattr(os, "getpid", lambda: -1)
-    assert threads._pool(2, os.getpid()) is not pool
+def test_two_calls_at_once() -> None:
+    """One shares, the other computes in order meanwhile, and whoever ends last leaves nothing behind."""
+    first, second = threading.Event(), threading.Event()
+
+    def slow(item: int) -> int:
+        first.set()
+        assert second.wait(20)
+        return item
+
+    with threadpoolctl.threadpool_limits(3, user_api="blas"):
+        found: list[Any] = []
+        call = threading.Thread(target=lambda: found.append(threads.each(slow, range(4), 10**9)))
+        call.start()
+        assert first.wait(20)
+        here = threads.each(lambda _: threading.current_thread(), range(4), 10**9)
+        second.set()
+        call.join()
+        assert (here, found) == ([threading.current_thread()] * 4, [[0, 1, 2, 3]])
+        assert library_threads() == 3
+        assert threading.current_thread() not in threads.each(lambda _: threading.current_thread(), range(4), 10**9)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_after_a_fork() -> None:
+    """A child has none of its parent's threads: it makes its own."""
+    program = (
+        "import os, threadpoolctl\n"
+        "from minroberta import threads\n"
+        "threadpoolctl.threadpool_limits(2, user_api='blas')\n"
+        "share = lambda: threads.each(lambda item: item + 1, range(4), 10**9)\n"
+        "assert share() == [1, 2, 3, 4]\n"
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    os._exit(share() != [1, 2, 3, 4])\n"
+        "assert os.waitpid(child, 0)[1] == 0\n"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program], timeout=60, check=True)
 
 
 def test_memory_grows_with_the_length() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import jax.numpy
 import numpy as np
 import pytest
-from support import raises
+from support import CASES, Case, check, model_of, raises
 
 import minroberta
 from minroberta import InputError, Model, WorkerError
@@ -179,14 +179,14 @@ def add(start: int, number: int) -> int:
 
 
 def test_what_a_job_raises_is_raised() -> None:
-    workers = Workers(2, int, "10")
+    workers = Workers(2, int, ("10",), list)
     assert list(workers.map(add, [(1,), (2,), (3,)])) == [11, 12, 13]
     with pytest.raises(ValueError, match="five"):
         list(workers.map(add, [(1,), (5,), (3,)]))
 
 
 def test_one_thread_each() -> None:
-    workers = Workers(1, int)
+    workers = Workers(1, int, (), list)
     (names,) = workers.map(threads, [()])
     assert set(names) == {"1"}
     assert os.environ.get("OPENBLAS_NUM_THREADS") == BEFORE
@@ -200,3 +200,23 @@ def threads(_: int) -> list[str]:
     from minroberta.workers import THREADS
 
     return [os.environ.get(name, "") for name in THREADS]
+
+
+@pytest.mark.parametrize("case", CASES[::9], ids=[case.name for case in CASES[::9]])
+def test_golden_on_the_weights_of_a_worker(case: Case) -> None:
+    model = model_of(case, "float64")
+    places, take_away = share(model.params)
+    check(case, "float64", Model(model.config, mapped(places), model.head))
+    take_away()
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    """They hold its pipe open, which ends when they do."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os, signal, minroberta\n"
+        "if __name__ == '__main__':\n"
+        "    minroberta.load().fill_mask(['A <mask>.'] * 9, workers=2)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert subprocess.run([sys.executable, program], capture_output=True, timeout=60).returncode == -signal.SIGKILL
