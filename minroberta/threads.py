@@ -10,7 +10,6 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, TypeVar
 
@@ -81,6 +80,8 @@ _free = threading.Lock()
 
 
 @functools.cache
-def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+def _pool(threads: int, process: int) -> Any:
     """The threads of a process; after a fork there are none, so that it makes its own."""
+    from concurrent.futures import ThreadPoolExecutor  # which no small call needs, and takes time to load
+
     return ThreadPoolExecutor(threads, "minroberta")
