@@ -125,7 +125,13 @@ class Workers:
 
 @contextlib.contextmanager
 def _as_worker() -> Iterator[None]:
-    """Within the block, a process that starts has one thread for its matrix products, and is deaf to Ctrl-C."""
+    """Within the block, a process that starts has one thread for its matrix products, and is deaf to Ctrl-C.
+
+    A Ctrl-C here waits for the end of the block: a process that is half started would be nobody's.
+    """
+    came: list[int] = []
+    in_main = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number)) if in_main else None
     before = {name: os.environ.get(name) for name in THREADS}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) if hasattr(signal, "pthread_sigmask") else None
     os.environ.update(dict.fromkeys(THREADS, "1"))
@@ -138,7 +144,11 @@ def _as_worker() -> Iterator[None]:
             else:
                 os.environ[name] = value
         if mask is not None:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # last, for a Ctrl-C that waits is raised here
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if in_main:
+            signal.signal(signal.SIGINT, handler or signal.SIG_DFL)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _close(executors: list[ProcessPoolExecutor], take_away: Callable[[], Any]) -> None:
