@@ -22,6 +22,7 @@ import numpy
 from engines import ENGINES
 
 import minroberta
+from minroberta import bench
 
 SHAPES = {f"{B} × {L}": (B, L) for B, L in ((1, 16), (1, 64), (1, 128), (1, 256), (1, 512), (8, 128), (32, 128))}
 AGREE = 1e-5
@@ -115,13 +116,9 @@ def timed(processes: Sequence[Process], batches: Sequence[Any], rounds: int) -> 
 
 def machine(threads: int) -> str:
     """The processor, the threads and the versions."""
-    cpu = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), cpu)
     installed = {package.metadata["Name"] for package in metadata.distributions()}
     versions = ", ".join(f"{package} {metadata.version(package)}" for package in PACKAGES if package in installed)
-    return f"{cpu}, {threads} threads; Python {platform.python_version()}, {versions}"
+    return f"{bench.processor()}, {threads} threads; Python {platform.python_version()}, {versions}"
 
 
 def write(out: Path, figures: dict[str, Any]) -> None:

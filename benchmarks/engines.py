@@ -68,30 +68,21 @@ def floor(directory: Path, threads: int) -> Callable[[Batches], Any]:
     import numpy
 
     import minroberta as package
+    from minroberta import bench
 
     model = package.load(directory, head="encoder")
-    D, F = model.config.hidden_size, model.config.intermediate_size
-    products = [
-        (weight, weight.shape[1])
-        for layer in model.params["encoder"]["layer"]
-        for weight in (
-            *(layer["attention"]["self"][name]["weight"] for name in ("query", "key", "value")),
-            layer["attention"]["output"]["dense"]["weight"],
-            layer["intermediate"]["dense"]["weight"],
-            layer["output"]["dense"]["weight"],
-        )
-    ]
+    weights = list(bench.products(model))
 
     @functools.cache
     def inputs(tokens: int) -> dict[int, Any]:
         random = numpy.random.default_rng(0)
-        return {size: random.normal(size=(tokens, size)).astype("f4") for size in (D, F)}
+        return {size: random.normal(size=(tokens, size)).astype("f4") for size in {w.shape[1] for w in weights}}
 
     def run(batches: Batches) -> None:
         for rows in batches:
             x = inputs(sum(map(len, rows)))
-            for weight, size in products:
-                x[size] @ weight.T
+            for weight in weights:
+                x[weight.shape[1]] @ weight.T
 
     return run
 

@@ -137,20 +137,24 @@ def rowwise(formula: Callable[..., Array]) -> Callable[..., Array]:
     def scheduled(x: Array, *others: Array, **constants: Any) -> Array:
         if not is_float(x.dtype):
             raise BackendError(f"{formula.__name__} is for floating-point arrays, not {x.dtype}: give float32")
-        if namespace(x) is not numpy or x.nbytes <= (WIDE if threads.is_inside() else BLOCK):
+        if namespace(x) is not numpy or x.nbytes <= block_size():
             return in_float32(x, *others, **constants)
         rows = [array.reshape(-1, array.shape[-1]) for array in (x, *others)]
         result = numpy.empty(rows[0].shape, x.dtype)
 
         def compute(share: slice) -> None:
-            size = WIDE if threads.is_inside() else BLOCK
-            for block in blocks(share, max(1, size // (x.shape[-1] * x.itemsize))):
+            for block in blocks(share, max(1, block_size() // (x.shape[-1] * x.itemsize))):
                 result[block] = in_float32(*(array[block] for array in rows), **constants)
 
         threads.each(compute, shares(len(result), x.nbytes), x.nbytes)
         return result.reshape(x.shape)
 
     return scheduled
+
+
+def block_size() -> int:
+    """Bytes of a block of rows, where this runs."""
+    return WIDE if threads.is_inside() else BLOCK
 
 
 def by_rows(function: Callable[[Array], Sequence[Array]], x: Array) -> Sequence[Array]:

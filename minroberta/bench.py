@@ -26,16 +26,16 @@ def shapes(model: Model, rounds: int) -> Iterator[dict[str, Any]]:
 
     The floor is x Wᵀ for all weights of all layers, by NumPy: what is left out are attention, biases, norms, GELU.
     """
-    products = list(_products(model))
+    weights = list(products(model))
     for B, L in SHAPES:
         length = min(L, model.config.longest)
         ids = numpy.full((B, length), min(7, model.config.vocab_size - 1))
-        x = {size: numpy.ones((B * length, size), numpy.float32) for size in {weight.shape[1] for weight in products}}
-        inputs = [x[weight.shape[1]] for weight in products]
+        x = {size: numpy.ones((B * length, size), numpy.float32) for size in {weight.shape[1] for weight in weights}}
+        inputs = [x[weight.shape[1]] for weight in weights]
         calls, floors = [], []
         for _ in range(rounds + 1):
             calls.append(_seconds(model, ids))
-            floors.append(_seconds(_multiply, inputs, products))
+            floors.append(_seconds(_multiply, inputs, weights))
         ratios = [call / floor for call, floor in zip(calls[1:], floors[1:], strict=True)]  # the first warms up
         yield {
             "batch": B,
@@ -46,7 +46,8 @@ def shapes(model: Model, rounds: int) -> Iterator[dict[str, Any]]:
         }
 
 
-def _products(model: Model) -> Iterator[numpy.ndarray]:
+def products(model: Model) -> Iterator[numpy.ndarray]:
+    """The weights of all layers that places are multiplied with, each (O, I), in the order of the data's way."""
     for layer in model.params["encoder"]["layer"]:
         attention = layer["attention"]
         parts = [attention["self"][name] for name in ("query", "key", "value")]
@@ -69,7 +70,7 @@ def machine() -> dict[str, Any]:
     """What computes here: processor, cores, matrix library, its kernel and threads, settings of the environment."""
     blas = numpy.show_config(mode="dicts")["Build Dependencies"]["blas"]
     facts = {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "numpy": numpy.__version__,
         "library": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
@@ -82,7 +83,8 @@ def machine() -> dict[str, Any]:
     return facts | {name: os.environ[name] for name in SETTINGS if name in os.environ}
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Its name, as far as the system tells it."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
