@@ -35,6 +35,9 @@ SCORES = 1024 * 1024
 MANY = 96
 """Rows of one thread, at least: with fewer its products are slower than those that all threads make together."""
 
+FAIR = 1.15
+"""How much more than its part one thread may get of sequences."""
+
 FEW = 64
 """Rows up to which a product is made the other way round."""
 
@@ -183,6 +186,18 @@ def shares(rows: int, nbytes: int) -> list[slice]:
     if rows < count * MANY or nbytes < count * threads.SHARE:
         count = 1
     return blocks(slice(0, rows), max(1, -(-rows // count)))
+
+
+def sequence_shares(x: Array, lengths: Sequence[int]) -> list[slice]:
+    """Sequences of these lengths, all places of x, dealt out to the threads, neighbours together, if that is fair."""
+    places = sum(lengths)
+    if namespace(x) is not numpy or (count := len(shares(places, x.nbytes))) < 2:
+        return [slice(0, len(lengths))]
+    middles = numpy.cumsum(lengths) - numpy.divide(lengths, 2)
+    starts = numpy.searchsorted(middles, [places * i / count for i in range(1, count)]).tolist()
+    parts = [slice(*ends) for ends in itertools.pairwise([0, *starts, len(lengths)])]
+    most = max(sum(lengths[part]) for part in parts)
+    return parts if most * count <= FAIR * places else [slice(0, len(lengths))]
 
 
 def blocks(rows: slice, step: int) -> list[slice]:

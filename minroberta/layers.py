@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from . import ops
-from .backend import Array, as_container, by_rows, cast, compute_dtype, each, namespace, widened
+from .backend import Array, as_container, by_rows, cast, compute_dtype, each, namespace, sequence_shares, widened
 from .config import Config
 from .errors import InputError
 from .packing import Packing, Segment, segments, spans
@@ -182,7 +182,8 @@ def attend_by_segments(q: Array, k: Array, v: Array, segments: Sequence[Segment]
         return ops.attend(q[:, :, s.queries], k[:, :, s.keys], v[:, :, s.keys], s.mask)
 
     scores = sum((s.queries.stop - s.queries.start) * (s.keys.stop - s.keys.start) for s in segments)
-    return namespace(q).concatenate(each(attend, segments, q, scores * q.shape[1]), axis=2)
+    none = q[:, :, :0]  # for a share of which nothing is asked
+    return namespace(q).concatenate([none, *each(attend, segments, q, scores * q.shape[1])], axis=2)
 
 
 def probabilities(q: Array, k: Array, p: Node, config: Config, mask: Array | None, head_mask: Array | None) -> Array:
@@ -260,11 +261,21 @@ class AttentionInputs(NamedTuple):
     segments: Sequence[Segment] | None = None  # of a packed row
     keep_probs: bool = True  # whether somebody asked for the probabilities
 
+    def of_sequences(self, some: slice) -> "AttentionInputs":
+        """What some sequences of a batch attend under, of which nothing is cached."""
+        memory = None if self.memory is None else self.memory[some]
+        return self._replace(mask=_of(some, self.mask), memory=memory, memory_mask=_of(some, self.memory_mask))
+
     def of_layer(self, index: int) -> "AttentionInputs":
         """What one layer attends under."""
         head_mask = None if self.head_mask is None else self.head_mask[index]
         past = None if self.past is None else self.past[index]
         return self._replace(head_mask=head_mask, past=past)
+
+
+def _of(some: slice, mask: Array | None) -> Array | None:
+    """Of a mask with a row for each sequence, or one for all."""
+    return mask if mask is None or len(mask) == 1 else mask[some]
 
 
 class LayerOutput(NamedTuple):
@@ -311,7 +322,7 @@ def encoder_layer(
     if asked is None:
         x, seen = residual(x, attend, p.attention.output, config)
     else:
-        x, seen = residual(x[:, namespace(x).asarray(asked)], attend_from_asked, p.attention.output, config)
+        x, seen = residual(x[:, namespace(x).asarray(asked, dtype=int)], attend_from_asked, p.attention.output, config)
     x = tap(p.attention.path, x)
     cross = None
     if memory is not None:
@@ -344,14 +355,14 @@ def encoder(
     use_cache: bool,
     attentions: bool,
     hidden_states: bool,
-    packing: Packing | None = None,
+    packing: Packing | None,
 ) -> Body:
     """The layers one after the other. x: (B, L, D), the embeddings; in a packed row the last has what was asked for."""
     states, probs, cross_probs, caches = [x] if hidden_states else [], [], [], []
     for index in range(config.num_hidden_layers):
         own, asked = inputs.of_layer(index), None
         if packing and packing.asked is not None and index == config.num_hidden_layers - 1:
-            own = own._replace(segments=segments(packing, packing.asked, config, x))
+            own = own._replace(segments=segments(packing, config, x, packing.asked))
             starts = [span.start for span in spans(packing.lengths)]
             asked = [start + i for start, places in zip(starts, packing.asked, strict=True) for i in places]
         layer = encoder_layer(x, p.layer[index], config, own, asked)
@@ -373,6 +384,25 @@ def encoder(
         tuple(cross_probs) if attentions and inputs.memory is not None else None,
         tuple(caches) if use_cache else None,
     )
+
+
+def by_sequences(
+    x: Array, p: Node, config: Config, inputs: AttentionInputs, *, packing: Packing | None, **asked: bool
+) -> Body:
+    """`encoder`, which for who asks for the last hidden state alone takes shares of the sequences: they do not mix."""
+    some = sequence_shares(x, [x.shape[1]] * len(x) if packing is None else packing.lengths)
+    if len(some) < 2 or is_recording() or inputs.past is not None or any(asked.values()):
+        return encoder(x, p, config, inputs, packing=packing, **asked)
+
+    def last_hidden_state(part: slice) -> Array:
+        if packing is None:
+            return encoder(x[part], p, config, inputs.of_sequences(part), packing=None, **asked).last_hidden_state
+        own = packing.of_sequences(part)
+        under = inputs._replace(segments=segments(own, config, x))
+        return encoder(x[:, packing.tokens(part)], p, config, under, packing=own, **asked).last_hidden_state
+
+    states = namespace(x).concatenate(each(last_hidden_state, some, x, x.size), axis=0 if packing is None else 1)
+    return Body(states, None, None, None, None)
 
 
 def body(
@@ -414,10 +444,10 @@ def body(
         None if encoder_hidden_states is None else computable(namespace(x).asarray(encoder_hidden_states)),
         None if encoder_attention_mask is None else ops.additive_mask(encoder_attention_mask, widened(x.dtype)),
         past_key_values,
-        packing and segments(packing, [range(length) for length in packing.lengths], config, x),
+        packing and segments(packing, config, x),
         output_attentions or head_mask is not None or is_recording(),
     )
-    made = encoder(
+    made = by_sequences(
         x, p.encoder, config, inputs,
         use_cache=use_cache, attentions=output_attentions, hidden_states=output_hidden_states, packing=packing,
     )  # fmt: skip

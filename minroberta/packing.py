@@ -25,6 +25,14 @@ class Packing(NamedTuple):
     lengths: Sequence[int]
     asked: Sequence[Sequence[int]] | None = None
 
+    def of_sequences(self, some: slice) -> "Packing":
+        """How some of the sequences are packed, in a row of their own."""
+        return Packing(self.lengths[some], None if self.asked is None else self.asked[some])
+
+    def tokens(self, some: slice) -> slice:
+        """Where those stand."""
+        return slice(sum(self.lengths[: some.start]), sum(self.lengths[: some.stop]))
+
 
 class Segment(NamedTuple):
     """Queries of a packed row, and the keys that they attend to under a mask (1, 1, queries, keys)."""
@@ -39,9 +47,12 @@ def spans(lengths: Iterable[int]) -> list[slice]:
     return [slice(*ends) for ends in itertools.pairwise(itertools.accumulate(lengths, initial=0))]
 
 
-def segments(packing: Packing, places: Sequence[Sequence[int]], config: Config, x: Array) -> list[Segment]:
-    """A segment for each sequence, its queries at these places of it. A decoder's keys are those up to the query."""
+def segments(
+    packing: Packing, config: Config, x: Array, places: Sequence[Sequence[int]] | None = None
+) -> list[Segment]:
+    """A segment for each sequence, its queries at these places of it, or all. A decoder's keys go up to the query."""
     xp, result = namespace(x), []
+    places = [range(length) for length in packing.lengths] if places is None else places
     for queries, keys, own in zip(spans(map(len, places)), spans(packing.lengths), places, strict=True):
         length, mask = keys.stop - keys.start, None
         if not own:  # a sequence of pads alone, or one of which nothing is asked

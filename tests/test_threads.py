@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import threadpoolctl
+from hypothesis import given
+from hypothesis import strategies as st
 from support import CASES, Case, check, model_of
 
 import minroberta
@@ -22,7 +24,8 @@ SCHEDULES = {
     "few rows": {"FEW": 10**6},
     "one thread of BLAS": {"MANY": 1, "SHARE": 0},
     "four threads of BLAS": {"MANY": 1, "SHARE": 0},
-    "three threads": {"BLOCK": 77, "WIDE": 150, "SCORES": 131, "FEW": 3, "MANY": 1, "SHARE": 0},
+    "three threads": {"BLOCK": 77, "WIDE": 150, "SCORES": 131, "FEW": 3, "FAIR": 0, "MANY": 1, "SHARE": 0},
+    "two threads, by sequences": {"FAIR": 1.9, "MANY": 1, "SHARE": 0},
 }
 """What is set for each: sizes that the tiny models of the golden cases exceed."""
 
@@ -31,8 +34,8 @@ SCHEDULES = {
 def schedule(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     for name, value in SCHEDULES[request.param].items():
         monkeypatch.setattr(threads if name == "SHARE" else backend, name, value)
-    if request.param == "three threads":
-        monkeypatch.setattr(threads, "count", lambda: 1 if threads.is_inside() else 3)
+    if count := {"three threads": 3, "two threads, by sequences": 2}.get(request.param):
+        monkeypatch.setattr(threads, "count", lambda: 1 if threads.is_inside() else count)
     with threadpoolctl.threadpool_limits({"one": 1, "fou": 4}.get(request.param[:3]), user_api="blas"):
         yield request.param
 
@@ -44,21 +47,70 @@ def test_golden_under_every_schedule(case: Case, dtype: str, schedule: str) -> N
     check(case, dtype, model_of(case, dtype))
 
 
-@pytest.mark.parametrize("schedule", ["three threads"], indirect=True)
-def test_the_threads_are_used(schedule: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that the test above shows something: each of the kinds of work is dealt out."""
-    seen = set()
+@pytest.fixture
+def dealt(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, int]]:
+    """What is dealt out, so that the test above shows something, and into how many items."""
+    seen, once = set(), threads.each
 
     def each(function: Any, items: Any, nbytes: int) -> Any:
         if not threads.is_inside() and len(items) > 1:
             seen.add((function.__qualname__.split(".")[0], len(items)))
         return once(function, items, nbytes)
 
-    once = threads.each
     monkeypatch.setattr(threads, "each", each)
+    return seen
+
+
+@pytest.mark.parametrize("schedule", ["three threads"], indirect=True)
+def test_a_sequence_is_dealt_out(schedule: str, dealt: set[tuple[str, int]]) -> None:
     minroberta.load(dtype="float64")([[0, *range(20, 60), 2]])
-    assert {name for name, _ in seen} == {"by_rows", "rowwise", "blockwise"}
-    assert ("by_rows", 3) in seen
+    assert {name for name, _ in dealt} == {"by_rows", "rowwise", "blockwise"}
+    assert ("by_rows", 3) in dealt
+
+
+@pytest.mark.parametrize("schedule", ["two threads, by sequences"], indirect=True)
+def test_sequences_are_dealt_out(schedule: str, dealt: set[tuple[str, int]]) -> None:
+    model = minroberta.load(head="encoder", dtype="float64")
+    rows = [[0, *range(20, 20 + length), 2] for length in (3, 9, 4, 1, 12)]
+    batch = model.tokenizer.pad(rows)
+    found = [*model.on_rows(rows), *model.on_rows(rows, [[1], [], [0, 2], [], []])]
+    found += model(**batch), model(**batch, skip_padding=True)
+    assert ("by_sequences", 2) in dealt
+    with threadpoolctl.threadpool_limits(1, user_api="blas"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "count", lambda: 1)
+        plain = [*model.on_rows(rows), *model.on_rows(rows, [[1], [], [0, 2], [], []])]
+        plain += model(**batch), model(**batch, skip_padding=True)
+    for one, other in zip(found, plain, strict=True):
+        np.testing.assert_allclose(one["last_hidden_state"], other["last_hidden_state"], atol=1e-12)
+
+
+@pytest.mark.parametrize("schedule", ["two threads, by sequences"], indirect=True)
+def test_sequences_under_one_mask_for_all(schedule: str, dealt: set[tuple[str, int]]) -> None:
+    model = minroberta.load(dtype="float64", config={"is_decoder": True}, head="causal_lm")
+    ids = np.random.default_rng(0).integers(5, 300, (4, 7))
+    found = model(ids, use_cache=False).logits
+    assert ("by_sequences", 2) in dealt
+    np.testing.assert_allclose(found, np.concatenate([model(row[None]).logits for row in ids]), atol=1e-12)
+
+
+@pytest.mark.parametrize("schedule", ["two threads, by sequences"], indirect=True)
+def test_a_recorder_sees_all_sequences(schedule: str, dealt: set[tuple[str, int]]) -> None:
+    seen = {}
+    with recording(lambda name, value: seen.setdefault(name, value)):
+        minroberta.load(head="encoder")([[0, 20, 30, 2]] * 4)
+    assert seen["encoder"].shape[:2] == (4, 4)
+    assert not dealt
+
+
+@given(st.lists(st.integers(0, 200), min_size=1, max_size=40), st.integers(1, 5))
+def test_shares_of_sequences_are_fair(lengths: list[int], count: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "count", lambda: count)
+        parts = backend.sequence_shares(np.empty((1, sum(lengths), 768), np.float32), lengths)
+    assert [i for part in parts for i in range(len(lengths))[part]] == [*range(len(lengths))]
+    assert len(parts) in (1, count)
+    if len(parts) > 1:
+        assert max(sum(lengths[part]) for part in parts) <= backend.FAIR * sum(lengths) / count
 
 
 @pytest.mark.parametrize("threads_of_blas", [1, 2, 4])
