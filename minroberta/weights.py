@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy
 
+from . import formats
 from .backend import Namespace, dtype_of, to_host
 from .config import BODY, HEADS, TASKS, Config
 from .errors import NotFoundError, WeightsError
@@ -154,7 +155,7 @@ def load_arrays(arrays: Arrays, config: Config, head: str, *, missing: str, seed
     return result
 
 
-def inventory(file: "safetensors.File | Shards", config: Config) -> tuple[dict[str, Shape], list[str]]:
+def inventory(file: formats.Arrays, config: Config) -> tuple[dict[str, Shape], list[str]]:
     """The parameters that a file holds, and the names of what no model of this configuration uses.
 
     Parameters are given with their shapes, under canonical names and in the order of the data's way, whatever head they
@@ -315,7 +316,7 @@ WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 LARGEST_JSON = 50_000_000
 
 
-def read(path: Path) -> "safetensors.File | Shards":
+def read(path: Path) -> formats.Arrays:
     """The arrays of a checkpoint: a directory, whole or in shards, or one weights file. Raises WeightsError."""
     if path.suffix == ".json":
         raise WeightsError(f"{path} holds no weights: give its directory, or a weights file beside it")
@@ -349,14 +350,15 @@ def _read_shards(directory: Path) -> "Shards":
     for name, file in weight_map.items():
         if name not in files[file]:
             raise WeightsError(f"{index} says that {file} holds {name}, which it does not")
-    return Shards(files, weight_map)
+    return Shards(index, files, weight_map)
 
 
-class Shards(Mapping[str, Any]):
+class Shards(formats.Arrays):
     """The arrays of several files, by name; each is mapped when it is asked for."""
 
-    def __init__(self, files: Mapping[str, safetensors.File], weight_map: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, files: Mapping[str, formats.Arrays], weight_map: Mapping[str, str]) -> None:
         self._files, self._weight_map = files, weight_map
+        self.path, self.size = path, sum(file.size for file in files.values())
 
     def __getitem__(self, name: str) -> Any:
         return self._files[self._weight_map[name]][name]
@@ -364,11 +366,6 @@ class Shards(Mapping[str, Any]):
     def stored(self, name: str) -> tuple[str, Shape]:
         """The dtype and the shape that an array has in its file."""
         return self._files[self._weight_map[name]].stored(name)
-
-    @property
-    def size(self) -> int:
-        """Bytes of all files."""
-        return sum(file.size for file in self._files.values())
 
     def __iter__(self) -> Any:
         return iter(self._weight_map)

@@ -21,7 +21,7 @@ import numpy
 
 from .config import Config
 from .errors import InputError, WorkerError
-from .formats import safetensors
+from .formats import place, safetensors
 from .weights import flat, tree
 
 THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "OMP_NUM_THREADS")
@@ -190,14 +190,14 @@ def share(params: Any) -> tuple[dict[str, Place], Callable[[], Any]]:
     Arrays that are mapped from a file stay there.
     """
     arrays = flat(params)
-    places = {name: place for name, x in arrays.items() if (place := safetensors.place(x))}
+    places = {name: where for name, x in arrays.items() if (where := place(x))}
     others = {name: x for name, x in arrays.items() if name not in places}
     folder = tempfile.TemporaryDirectory(prefix="minroberta-")
     if others:
         path = Path(folder.name) / "others.safetensors"
         safetensors.write(path, others, {})
         file = safetensors.File(path)
-        places |= {name: place for name in others if (place := safetensors.place(file[name]))}
+        places |= {name: where for name in others if (where := place(file[name]))}
     return places, folder.cleanup
 
 

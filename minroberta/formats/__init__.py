@@ -1,1 +1,84 @@
-"""One small module a file format: bytes in, `{name: array}` out."""
+"""One small module a file format: bytes in, `{name: array}` out.
+
+Whatever the file, its arrays have Hugging Face's names for PyTorch and PyTorch's layout: a reader turns what is stored
+otherwise, by a table of names and a view.
+"""
+
+import mmap
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+Turn = Callable[[numpy.ndarray], numpy.ndarray]
+"""What makes PyTorch's layout of another: a view, such as a transposition."""
+
+
+class Arrays(Mapping[str, numpy.ndarray]):
+    """The arrays of a checkpoint, by name; each is read, or mapped, when it is asked for."""
+
+    path: Path
+    size: int
+    """Bytes of the file, or the files."""
+
+    def stored(self, name: str) -> tuple[str, tuple[int, ...]]:
+        """The dtype and the shape that an array has in its file."""
+        array = self[name]
+        return array.dtype.name, array.shape
+
+
+class Renamed(Arrays):
+    """Another's arrays under other names, each turned when it is asked for.
+
+    entries: for each name the other's own, and how it is turned. There is no array that is not named.
+    """
+
+    def __init__(self, source: Arrays, entries: Mapping[str, tuple[str, Turn]]) -> None:
+        self._source, self._entries = source, entries
+        self.path, self.size = source.path, source.size
+
+    def __getitem__(self, name: str) -> numpy.ndarray:
+        own, turn = self._entries[name]
+        return turn(self._source[own])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+def as_stored(array: numpy.ndarray) -> numpy.ndarray:
+    """The array itself."""
+    return array
+
+
+def transposed(array: numpy.ndarray) -> numpy.ndarray:
+    """(I, O) -> (O, I)."""
+    return array.T
+
+
+class Mapped(mmap.mmap):
+    """The bytes of a file, read-only, which know where they come from."""
+
+    path: Path
+
+
+def mapped(path: Path) -> Mapped:
+    """The bytes of a file that is not empty. Raises OSError, ValueError."""
+    with path.open("rb") as file:
+        result = Mapped(file.fileno(), 0, access=mmap.ACCESS_READ)
+    result.path = path
+    return result
+
+
+def place(array: numpy.ndarray) -> tuple[str, int, str, tuple[int, ...]] | None:
+    """The file, byte, dtype and shape by which another process finds an array; None for one that is not mapped."""
+    base: Any = array
+    while isinstance(base, numpy.ndarray):
+        base = base.base
+    if not isinstance(base, Mapped) or not array.flags.c_contiguous:
+        return None
+    start = numpy.frombuffer(base, numpy.uint8).ctypes.data
+    return str(base.path.absolute()), array.ctypes.data - start, array.dtype.str, array.shape

@@ -5,7 +5,6 @@ offsets, which the library does not offer for NumPy, nor bfloat16 at all.
 """
 
 import json
-import mmap
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import numpy
 
 from ..errors import WeightsError
+from . import Arrays, mapped
 
 DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2",
@@ -23,24 +23,7 @@ LARGEST_HEADER = 10_000_000
 """Bytes: enough for 100,000 arrays, and read in a second; ten times as many would take a gigabyte to parse."""
 
 
-class _Mapped(mmap.mmap):
-    """The bytes of a file, which know where they come from."""
-
-    path: Path
-
-
-def place(array: numpy.ndarray) -> tuple[str, int, str, tuple[int, ...]] | None:
-    """The file, byte, dtype and shape by which another process finds an array; None for one that is not mapped."""
-    base: Any = array
-    while isinstance(base, numpy.ndarray):
-        base = base.base
-    if not isinstance(base, _Mapped) or not array.flags.c_contiguous:
-        return None
-    start = numpy.frombuffer(base, numpy.uint8).ctypes.data
-    return str(base.path.absolute()), array.ctypes.data - start, array.dtype.str, array.shape
-
-
-class File(Mapping[str, numpy.ndarray]):
+class File(Arrays):
     """The arrays of one file, by name: read-only, and read from the disk only when they are looked at.
 
     bfloat16, which NumPy does not have, is given as float32, a copy that holds the same numbers; so is an array that
@@ -49,10 +32,8 @@ class File(Mapping[str, numpy.ndarray]):
 
     def __init__(self, path: Path) -> None:
         header, self._start = read_header(path)
-        with path.open("rb") as file:
-            self._bytes = _Mapped(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._bytes.path = path
-        self.path = path
+        self._bytes = mapped(path)
+        self.path, self.size = path, len(self._bytes)
         self._entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
 
     def __getitem__(self, name: str) -> numpy.ndarray:
@@ -75,11 +56,6 @@ class File(Mapping[str, numpy.ndarray]):
         if kind == "BF16":
             return "bfloat16", shape
         return numpy.dtype(DTYPES[kind]).name if kind in DTYPES else kind, shape
-
-    @property
-    def size(self) -> int:
-        """Bytes of the file."""
-        return len(self._bytes)
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries
