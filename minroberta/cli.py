@@ -19,10 +19,10 @@ from typing import Any, BinaryIO, TypeVar
 import click
 import numpy
 
-from . import __version__, hub, weights
+from . import __version__, checkpoint, hub, weights
 from .config import HEADS
 from .errors import Error
-from .model import load, read_config
+from .model import load
 from .tokenizer import Tokenizer
 from .trace import trace as run_traced
 
@@ -585,7 +585,8 @@ def info(name: str, as_json: bool) -> None:
     """
     path = hub.locate(name)
     directory = path.parent if path.is_file() else path
-    config, file = read_config(directory), weights.read(path)
+    file = checkpoint.read(path)
+    config = checkpoint.config_of(path, file)
     held, unused = weights.inventory(file, config)
     tokenizer = Tokenizer.load(directory, config)
     counts = {name: math.prod(shape) for name, shape in held.items()}

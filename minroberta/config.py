@@ -407,6 +407,10 @@ HUB_NAMES = {
     "xlm-roberta-base": "FacebookAI/xlm-roberta-base",
     "xlm-roberta-large": "FacebookAI/xlm-roberta-large",
     "camembert-base": "almanach/camembert-base",
+    "roberta_base_en": "keras/roberta_base_en",
+    "roberta_large_en": "keras/roberta_large_en",
+    "xlm_roberta_base_multi": "keras/xlm_roberta_base_multi",
+    "xlm_roberta_large_multi": "keras/xlm_roberta_large_multi",
 }
 """Short names that people know, and the hub's."""
 

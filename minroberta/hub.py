@@ -10,8 +10,19 @@ from pathlib import Path
 from .config import HUB_NAMES
 from .errors import DownloadError, NotFoundError
 
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
+SETTINGS = ("config.json", "metadata.json", "task.json")
+WEIGHTS = (
+    ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"),
+    ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin"),
+    ("tf_model.h5", "tf_model.h5.index.json", "tf_model-*-of-*.h5"),
+    ("flax_model.msgpack", "flax_model.msgpack.index.json", "flax_model-*-of-*.msgpack"),
+    ("model.weights.h5", "task.weights.h5"),
+    ("model.pt",),
+)
+"""What may hold the weights, the best first: no more is fetched than the first that there are."""
 TOKENIZER = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
+OTHER_TOKENIZERS = ("sentencepiece.bpe.model", "assets/tokenizer/*", "dict.txt", "encoder.json", "vocab.bpe")
+"""What is fetched where neither of the first two came."""
 EMBEDDED = "minroberta/tiny"
 """The model that comes with the package; its directory is in the package's own."""
 SUFFIXES = (".safetensors", ".json", ".bin", ".pt", ".h5", ".msgpack")
@@ -28,7 +39,7 @@ def locate(
 ) -> Path:
     """The directory or weights file that a name means.
 
-    name: a path, a hub name (`FacebookAI/roberta-base`), a short name that people know (`roberta-base`), or
+    name: a path, a hub name (`FacebookAI/roberta-base`, or with `hf://` before it), a short name that people know (`roberta-base`), or
     `minroberta/tiny`, which comes with the package. Another path that exists comes first. weights: whether they are
     fetched too, beside configuration and tokenizer.
 
@@ -38,6 +49,13 @@ def locate(
     if not isinstance(name, str | Path) or not str(name):
         raise NotFoundError(f"a name is a path or a hub name, not {name!r}")
     path, name = Path(name), str(name)
+    if name.startswith("kaggle://"):
+        raise NotFoundError(
+            f"{name} is not to be had: Kaggle is not asked here. KerasHub's presets are on Hugging Face's hub as well, "
+            "as hf://keras/roberta_base_en"
+        )
+    if name.startswith("hf://"):
+        return _from_hub(name.removeprefix("hf://"), weights, revision, local_files_only, token)
     if name == EMBEDDED:
         return Path(__file__).parent / "tiny"
     try:
@@ -53,15 +71,34 @@ def locate(
         or path.suffix in SUFFIXES
     ):
         raise NotFoundError(f"there is no directory or file {name}")
-    repository = HUB_NAMES.get(name, name)
-    patterns = [*(WEIGHTS if weights else ()), "config.json", *TOKENIZER]
-    directory = _fetch(repository, patterns, revision, local_files_only, token)
-    if weights and not any((directory / file).is_file() for file in WEIGHTS[:2]):
+    return _from_hub(HUB_NAMES.get(name, name), weights, revision, local_files_only, token)
+
+
+def _from_hub(
+    repository: str, weights: bool, revision: str | None, local_files_only: bool, token: str | bool | None
+) -> Path:
+    """The directory with a repository's settings, its tokenizer, and its weights in the best format that it has."""
+
+    def fetch(*patterns: str) -> Path:
+        return _fetch(repository, list(patterns), revision, local_files_only, token)
+
+    directory = fetch(*SETTINGS, *TOKENIZER, *(WEIGHTS[0] if weights else ()))
+    if not any((directory / file).is_file() for file in TOKENIZER[:2]):
+        directory = fetch(*SETTINGS, *TOKENIZER, *OTHER_TOKENIZERS)
+    for files in WEIGHTS[1:] if weights else ():
+        if not _has_weights(directory):
+            directory = fetch(*SETTINGS, *files)
+    if weights and not _has_weights(directory):
         raise NotFoundError(
-            f"no safetensors came of the hub's {repository}: {directory} has neither {WEIGHTS[0]} nor {WEIGHTS[1]}. "
+            f"no weights came of the hub's {repository}: {directory} has none of "
+            f"{', '.join(files[0] for files in WEIGHTS)}. "
             "Either the hub has none, and this model is not to be had here, or a fetch was cut off: load again online"
         )
     return directory
+
+
+def _has_weights(directory: Path) -> bool:
+    return any((directory / file).is_file() for files in WEIGHTS for file in files[:2])
 
 
 def _fetch(

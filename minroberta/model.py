@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy
 
-from . import heads, hub, tasks, weights
+from . import checkpoint, heads, hub, tasks, weights
 from .backend import Array, Namespace, compute_dtype, namespace
 from .config import HEADS, PRESETS, Config
 from .errors import ConfigError, InputError, NameUnknownError, SaveError, TokenizerError
@@ -481,12 +481,13 @@ def load(
         raise ConfigError(f"config is a dict of fields to replace, by their names, not {config!r}")
     path = hub.locate(name, revision=revision, local_files_only=local_files_only, token=token)
     directory = path.parent if path.is_file() else path
-    settings = read_config(directory)
+    file = checkpoint.read(path)
+    settings = checkpoint.config_of(path, file)
     head = head or settings.replace(**(config or {})).head
     settings = settings.for_head(head).replace(**(config or {}))
     check_head(head, settings)
     _warn_of_direction(head, settings)
-    arrays = weights.load_arrays(weights.read(path), settings, head, missing=missing, seed=seed, check=check)
+    arrays = weights.load_arrays(file, settings, head, missing=missing, seed=seed, check=check)
     return Model(settings, weights.tree(weights.move(arrays, dtype, xp)), head, Tokenizer.load(directory, settings))
 
 
@@ -526,7 +527,7 @@ def _as_config(config: Config | Mapping[str, Any] | str | Path) -> Config:
         raise ConfigError(f"a configuration is a Config, a dict, a path or a name, not {type(config).__name__}")
     if config in PRESETS:
         return Config.from_dict(PRESETS[str(config)])
-    return read_config(hub.locate(config, weights=False))
+    return checkpoint.read_config(hub.locate(config, weights=False))
 
 
 def _refuse_misspelt(values: Mapping[str, Any]) -> None:
@@ -536,8 +537,3 @@ def _refuse_misspelt(values: Mapping[str, Any]) -> None:
         close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.9)
         if close and not (str(name).startswith("_") or str(name).endswith("_ids")):
             raise ConfigError(f"the configuration has no field {name!r}: perhaps {close[0]}")
-
-
-def read_config(directory: Path) -> Config:
-    """The Config of a directory's `config.json`. Raises ConfigError, NotFoundError."""
-    return Config.from_dict(weights.read_json(directory / "config.json", ConfigError))

@@ -1,4 +1,4 @@
-"""The way from weights files to a parameter tree, and back: find, rename, check, draw.
+"""The way from a checkpoint's arrays to a parameter tree, and back: rename, check, draw, save.
 
 The tree is a plain nested dict, with a list for the layers, that follows the dots of Hugging Face's names for Roberta,
 without the base model's prefix. A family's own names are exchanged by its table in `config`.
@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy
 
-from . import formats
 from .backend import Namespace, dtype_of, to_host
 from .config import BODY, HEADS, TASKS, Config
 from .errors import NotFoundError, WeightsError
+from .formats import Arrays as StoredArrays
 from .formats import safetensors
 
 Arrays = Mapping[str, Any]
@@ -155,7 +155,7 @@ def load_arrays(arrays: Arrays, config: Config, head: str, *, missing: str, seed
     return result
 
 
-def inventory(file: formats.Arrays, config: Config) -> tuple[dict[str, Shape], list[str]]:
+def inventory(file: StoredArrays, config: Config) -> tuple[dict[str, Shape], list[str]]:
     """The parameters that a file holds, and the names of what no model of this configuration uses.
 
     Parameters are given with their shapes, under canonical names and in the order of the data's way, whatever head they
@@ -312,66 +312,7 @@ def move(arrays: Arrays, dtype: Any, xp: Namespace) -> dict[str, Any]:
 
 # --- files ----------------------------------------------------------------------------------------------------------
 
-WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 LARGEST_JSON = 50_000_000
-
-
-def read(path: Path) -> formats.Arrays:
-    """The arrays of a checkpoint: a directory, whole or in shards, or one weights file. Raises WeightsError."""
-    if path.suffix == ".json":
-        raise WeightsError(f"{path} holds no weights: give its directory, or a weights file beside it")
-    if path.is_file():
-        return safetensors.File(path)
-    if (path / WHOLE).is_file():
-        return safetensors.File(path / WHOLE)
-    if (path / INDEX).is_file():
-        return _read_shards(path)
-    endings = (".safetensors", ".bin", ".h5", ".msgpack", ".pt")
-    others = ", ".join(sorted(p.name for p in path.iterdir() if p.suffix in endings))
-    if ".safetensors" in others:
-        others += ": give the path of the file you mean"
-    elif others:
-        others += ", which are not read: save the model as safetensors"
-    raise NotFoundError(f"{path} holds neither {WHOLE} nor {INDEX}{others and f'; it has {others}'}")
-
-
-def _read_shards(directory: Path) -> "Shards":
-    weight_map = read_json(directory / INDEX, WeightsError).get("weight_map")
-    if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
-        raise WeightsError(f"{directory / INDEX} has no weight_map from names to files")
-    files: dict[str, safetensors.File] = {}
-    index, beside = directory / INDEX, {path.name for path in directory.iterdir()}
-    for file in sorted(set(weight_map.values())):
-        if Path(file).name != file or "\\" in file or not file.endswith(".safetensors"):
-            raise WeightsError(f"{index} names {file[:200]!r}: a shard is a .safetensors file beside it")
-        if file not in beside:
-            raise NotFoundError(f"{index} names {file[:200]!r}, which is not there: fetch the checkpoint again")
-        files[file] = safetensors.File(directory / file)
-    for name, file in weight_map.items():
-        if name not in files[file]:
-            raise WeightsError(f"{index} says that {file} holds {name}, which it does not")
-    return Shards(index, files, weight_map)
-
-
-class Shards(formats.Arrays):
-    """The arrays of several files, by name; each is mapped when it is asked for."""
-
-    def __init__(self, path: Path, files: Mapping[str, formats.Arrays], weight_map: Mapping[str, str]) -> None:
-        self._files, self._weight_map = files, weight_map
-        self.path, self.size = path, sum(file.size for file in files.values())
-
-    def __getitem__(self, name: str) -> Any:
-        return self._files[self._weight_map[name]][name]
-
-    def stored(self, name: str) -> tuple[str, Shape]:
-        """The dtype and the shape that an array has in its file."""
-        return self._files[self._weight_map[name]].stored(name)
-
-    def __iter__(self) -> Any:
-        return iter(self._weight_map)
-
-    def __len__(self) -> int:
-        return len(self._weight_map)
 
 
 def read_json(path: Path, error: type[Exception]) -> dict[str, Any]:
@@ -411,6 +352,6 @@ def save(directory: Path, params: Any, config: Config, head: str) -> None:
         values["task_specific_params"] = {task: fields for task, fields in tasks.items() if task != TASKS.get(head)}
     values["torch_dtype"] = next(iter(arrays.values())).dtype.name
     directory.mkdir(parents=True, exist_ok=True)
-    safetensors.write(directory / WHOLE, arrays, {"format": "pt"})
+    safetensors.write(directory / "model.safetensors", arrays, {"format": "pt"})
     text = json.dumps(dict(sorted(values.items())), indent=2)
     (directory / "config.json").write_text(text + "\n", encoding="utf-8")

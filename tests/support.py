@@ -16,6 +16,7 @@ from minroberta.formats.safetensors import File
 from minroberta.weights import move, shapes, tree
 
 GOLDEN = Path(__file__).parent / "golden"
+CHECKPOINTS = GOLDEN / "checkpoints"
 sys.path.insert(0, str(GOLDEN))
 
 from cases import CASES, Case, parameter  # noqa: E402
@@ -54,6 +55,13 @@ def tiny(head: str = "encoder", dtype: str = "float64", **fields: Any) -> Model:
     """A small model with random weights, pads' rows and norms included."""
     config = Config.from_dict({**TINY, **fields})
     return Model(config, tree(move(weights_of(config, head), dtype, np)), head)
+
+
+def owner(array: np.ndarray) -> Any:
+    """What the bytes of an array belong to."""
+    while isinstance(array, np.ndarray):
+        array = array.base
+    return array.obj if isinstance(array, memoryview) else array
 
 
 @functools.cache

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import TINY
+from support import CHECKPOINTS, TINY
 
 import minroberta
 from minroberta.formats import safetensors
@@ -389,11 +389,30 @@ def test_a_file_cut_off_half_way(cut: str, hub: Hub, tmp_path: Path) -> None:
     assert_loaded(load(hub, tmp_path))
 
 
-def test_no_safetensors(hub: Hub, tmp_path: Path) -> None:
+def test_no_weights(hub: Hub, tmp_path: Path) -> None:
     files = model_files()
-    hub.repositories[NAME] = {name: files[name] for name in files if not name.endswith(".safetensors")}
-    assert_error(load(hub, tmp_path), "NotFoundError", NAME, "safetensors")
-    assert "pytorch_model.bin" not in hub.served()
+    hub.repositories[NAME] = {name: files[name] for name in WANTED - {"model.safetensors"}}
+    assert_error(load(hub, tmp_path), "NotFoundError", "no weights came of the hub's " + NAME, "flax_model.msgpack")
+
+
+def test_the_best_format_that_there_is_comes_alone(hub: Hub, tmp_path: Path) -> None:
+    """Without safetensors PyTorch's file is fetched, of those that are left, and nothing else that is not wanted."""
+    files = model_files()
+    bare = {name: x for name, x in files.items() if not name.endswith("safetensors")}
+    content = (CHECKPOINTS / "pytorch-zip" / "pytorch_model.bin").read_bytes()
+    hub.repositories[NAME] = {**bare, "pytorch_model.bin": content}
+    assert_error(load(hub, tmp_path), "WeightsError", "the configuration says")  # that of another model
+    assert hub.served() == WANTED - {"model.safetensors"} | {"pytorch_model.bin"}
+
+
+def test_a_name_with_its_hub(hub: Hub, tmp_path: Path) -> None:
+    hub.repositories[NAME] = model_files()
+    assert_loaded(load(hub, tmp_path, f"hf://{NAME}"))
+    assert hub.served() == WANTED
+    hub.log.clear()
+    kaggle = load(hub, tmp_path, "kaggle://keras/roberta/keras/roberta_base_en")
+    assert_error(kaggle, "NotFoundError", "Kaggle is not asked here", "hf://keras/roberta_base_en")
+    assert not hub.log
 
 
 @pytest.mark.parametrize(

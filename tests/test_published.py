@@ -4,8 +4,8 @@ Off by default, because it downloads roughly 13 GB, and 14 GB more for XLM-RoBER
 
     python -m pytest -m network tests/test_published.py
 
-A checkpoint of which the hub has no safetensors is skipped, and the reason says so (`-rs` lists them). The figures
-come from other projects' tests and documents, named by `source`, with the tolerances stated there.
+A checkpoint of which the hub has no weights is skipped, and the reason says so (`-rs` lists them). The figures come from
+other projects' tests and documents, named by `source`, with the tolerances stated there.
 """
 
 import dataclasses
@@ -33,8 +33,8 @@ def model_of(name: str, head: str, dtype: str = "float32") -> Model:
         # the published causal models are decoders, whatever the checkpoint says
         model = minroberta.load(name, head=head, dtype=dtype, config={"is_decoder": head == "causal_lm"})
     except NotFoundError as error:
-        if "no safetensors" in str(error):
-            pytest.skip(f"the hub has {name} in other formats only")
+        if "no weights" in str(error):
+            pytest.skip(f"the hub has no weights of {name}")
         raise
     return model
 

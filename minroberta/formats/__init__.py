@@ -21,6 +21,8 @@ class Arrays(Mapping[str, numpy.ndarray]):
     path: Path
     size: int
     """Bytes of the file, or the files."""
+    config: Mapping[str, Any] | None = None
+    """The fields of Hugging Face's configuration that the format implies; None where they stand in a `config.json`."""
 
     def stored(self, name: str) -> tuple[str, tuple[int, ...]]:
         """The dtype and the shape that an array has in its file."""
@@ -57,6 +59,11 @@ def as_stored(array: numpy.ndarray) -> numpy.ndarray:
 def transposed(array: numpy.ndarray) -> numpy.ndarray:
     """(I, O) -> (O, I)."""
     return array.T
+
+
+def from_bfloat16(bits: numpy.ndarray) -> numpy.ndarray:
+    """The same numbers in float32, of which bfloat16 is the upper half of the bits."""
+    return (bits.astype("<u4") << 16).view("<f4")
 
 
 class Mapped(mmap.mmap):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy
 
 from ..errors import WeightsError
-from . import Arrays, mapped
+from . import Arrays, from_bfloat16, mapped
 
 DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2",
@@ -34,6 +34,7 @@ class File(Arrays):
         header, self._start = read_header(path)
         self._bytes = mapped(path)
         self.path, self.size = path, len(self._bytes)
+        self.metadata: dict[str, str] = header.get("__metadata__") or {}
         self._entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
 
     def __getitem__(self, name: str) -> numpy.ndarray:
@@ -46,7 +47,7 @@ class File(Arrays):
         except ValueError as error:  # more than 64 axes, or so many rows of nothing that NumPy cannot count them
             raise WeightsError(f"{self.path}: {name} is an array that NumPy cannot hold: {error}") from error
         if entry["dtype"] == "BF16":
-            return (array.astype("<u4") << 16).view("<f4")  # the upper half of a float32's bits
+            return from_bfloat16(array)
         return array if array.flags.aligned else array.copy()
 
     def stored(self, name: str) -> tuple[str, tuple[int, ...]]:
@@ -88,14 +89,6 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
     return header, 8 + length
 
 
-OTHER_KINDS = {
-    b"PK\x03\x04": "it is a zip archive, such as torch.save writes; save the model as safetensors",
-    b"\x80\x02\x8a\nl\xfc": "it is a pickle, such as torch.save once wrote; save the model as safetensors",
-    b"\x89HDF": "it is an HDF5 file, such as Keras writes; save the model as safetensors",
-    b"version https://git-lfs": "it is a pointer of Git LFS; fetch the file itself with git lfs pull",
-}
-
-
 def _what_it_is(path: Path) -> str | None:
     """What a file that is no safetensors file begins like."""
     try:
@@ -103,7 +96,9 @@ def _what_it_is(path: Path) -> str | None:
             start = file.read(32)
     except OSError:
         return None
-    return next((kind for magic, kind in OTHER_KINDS.items() if start.startswith(magic)), None)
+    if start.startswith(b"version https://git-lfs"):
+        return "it is a pointer of Git LFS; fetch the file itself with git lfs pull"
+    return None
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
-from support import raises
+from support import owner, raises
 
 from minroberta import Error, WeightsError
 from minroberta.formats.safetensors import DTYPES, LARGEST_HEADER, File, write
@@ -50,13 +50,6 @@ def real(tmp_path: Path) -> Path:
     arrays = {"a": np.arange(6, dtype="f4").reshape(2, 3), "b": np.arange(3, dtype="f8"), "c": np.zeros((0, 2), "f4")}
     save_file(arrays, path, metadata={"format": "pt"})
     return path
-
-
-def owner(array: np.ndarray) -> Any:
-    """What the bytes of an array belong to."""
-    while isinstance(array, np.ndarray):
-        array = array.base
-    return array.obj if isinstance(array, memoryview) else array
 
 
 def test_arrays_are_the_files_own_bytes(real: Path) -> None:

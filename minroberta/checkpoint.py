@@ -1,0 +1,160 @@
+"""From a path to the arrays of a checkpoint: which of its files, and in which format.
+
+A file's kind is known by its content, for anything may be called `model.bin`. What a format implies beside its arrays,
+such as the sizes among fairseq's arguments, stands in their `config`.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy
+
+from .config import FAMILIES, Config
+from .errors import ConfigError, NotFoundError, WeightsError
+from .formats import Arrays, safetensors
+from .weights import PREFIXES, read_json
+
+FILES = (
+    "model.safetensors",
+    "pytorch_model.bin",
+    "tf_model.h5",
+    "flax_model.msgpack",
+    "model.weights.h5",
+    "model.pt",
+    "checkpoint_best.pt",
+    "checkpoint_last.pt",
+    "checkpoint.pt",
+)
+"""What a directory may call its weights, the best first: of Hugging Face, KerasHub and fairseq."""
+
+INDEX = ".index.json"
+"""What the name of an index of shards has behind the name that the whole would have."""
+
+# --- one file -------------------------------------------------------------------------------------------------------
+
+
+def read(path: Path) -> Arrays:
+    """The arrays of a checkpoint: a directory, whole or in shards, or one file. Raises NotFoundError, WeightsError."""
+    if path.suffix == ".json":
+        raise WeightsError(f"{path} holds no weights: give its directory, or a weights file beside it")
+    if path.is_file():
+        return read_file(path)
+    for name in FILES:
+        if (path / name).is_file():
+            return read_file(path / name)
+        if (path / (name + INDEX)).is_file():
+            return _read_shards(path / (name + INDEX))
+    endings = (".safetensors", ".bin", ".h5", ".msgpack", ".pt")
+    others = ", ".join(sorted(p.name for p in path.iterdir() if p.suffix in endings))
+    hint = f"; it has {others}: give the path of the file you mean" if others else ""
+    raise NotFoundError(f"{path} holds no weights: neither {', '.join(FILES[:-1])} nor {FILES[-1]}{hint}")
+
+
+def read_file(path: Path) -> Arrays:
+    """The arrays of one file, of whatever format its first bytes are. Raises WeightsError."""
+    start = _start(path)
+    if start[:4] == b"PK\x03\x04":
+        return _read_pytorch(path)
+    # A safetensors file begins with the length of its header, whose first byte may be that of anything.
+    if int.from_bytes(start, "little") <= safetensors.LARGEST_HEADER:
+        return safetensors.File(path)
+    if start[0] == 0x80 and start[1] in PROTOCOLS:
+        return _read_pytorch(path)
+    return safetensors.File(path)
+
+
+PROTOCOLS = range(2, 6)
+"""The second byte of a pickle, after 0x80."""
+
+
+def _start(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(8)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _read_pytorch(path: Path) -> Arrays:
+    from .formats import pytorch
+
+    file = pytorch.File(path)
+    return file.within(file.content)
+
+
+# --- several --------------------------------------------------------------------------------------------------------
+
+
+class Shards(Arrays):
+    """The arrays of several files: for each name the file that holds it."""
+
+    def __init__(self, path: Path, files: Mapping[str, Arrays]) -> None:
+        self._files = files
+        self.path, self.size = path, sum({file.path: file.size for file in files.values()}.values())
+
+    def __getitem__(self, name: str) -> numpy.ndarray:
+        return self._files[name][name]
+
+    def stored(self, name: str) -> tuple[str, tuple[int, ...]]:
+        """The dtype and the shape that an array has in its file."""
+        return self._files[name].stored(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
+def _read_shards(index: Path) -> Shards:
+    weight_map = read_json(index, WeightsError).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
+        raise WeightsError(f"{index} has no weight_map from names to files")
+    ending = Path(index.name.removesuffix(INDEX)).suffix
+    files: dict[str, Arrays] = {}
+    beside = {path.name for path in index.parent.iterdir()}
+    for file in sorted(set(weight_map.values())):
+        if Path(file).name != file or "\\" in file or not file.endswith(ending):
+            raise WeightsError(f"{index} names {file[:200]!r}: a shard is a {ending} file beside it")
+        if file not in beside:
+            raise NotFoundError(f"{index} names {file[:200]!r}, which is not there: fetch the checkpoint again")
+        files[file] = read_file(index.parent / file)
+    if ending in (".h5", ".msgpack"):  # whose names are others in the index
+        return Shards(index, {name: file for file in files.values() for name in file})
+    for name, file in weight_map.items():
+        if name not in files[file]:
+            raise WeightsError(f"{index} says that {file} holds {name}, which it does not")
+    return Shards(index, {name: files[file] for name, file in weight_map.items()})
+
+
+# --- the configuration ----------------------------------------------------------------------------------------------
+
+
+def read_config(directory: Path) -> Config:
+    """The Config of a directory's `config.json`. Raises ConfigError, NotFoundError."""
+    return Config.from_dict(read_json(directory / "config.json", ConfigError))
+
+
+def config_of(path: Path, arrays: Arrays) -> Config:
+    """The Config of a checkpoint: what its format implies, or the `config.json` beside it; its names decide the family.
+
+    Raises ConfigError, NotFoundError.
+    """
+    if arrays.config is not None:
+        return Config.from_dict(arrays.config)
+    return of_names(read_config(path.parent if path.is_file() else path), arrays)
+
+
+def of_names(config: Config, names: Arrays) -> Config:
+    """The configuration with the family whose norms the names have, where that is not its own."""
+    held = {next((name.removeprefix(p) for p in PREFIXES if name.startswith(p)), name) for name in names}
+    norms = {kind: family.own_name("encoder.layer.0.output.LayerNorm.weight") for kind, family in FAMILIES.items()}
+    kinds = [kind for kind, norm in norms.items() if norm in held]
+    if not kinds or config.model_type in kinds:
+        return config
+    warnings.warn(
+        f"model_type is {config.model_type!r}, but the weights have the names of {kinds[0]!r}, and are taken as such",
+        stacklevel=3,
+    )
+    return config.replace(model_type=kinds[0])
