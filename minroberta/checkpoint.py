@@ -56,16 +56,25 @@ def read_file(path: Path) -> Arrays:
     start = _start(path)
     if start[:4] == b"PK\x03\x04":
         return _read_pytorch(path)
+    if start[:8] == b"\x89HDF\r\n\x1a\n":
+        return _read_hdf5(path)
     # A safetensors file begins with the length of its header, whose first byte may be that of anything.
     if int.from_bytes(start, "little") <= safetensors.LARGEST_HEADER:
-        return safetensors.File(path)
+        return _read_safetensors(path)
     if start[0] == 0x80 and start[1] in PROTOCOLS:
         return _read_pytorch(path)
-    return safetensors.File(path)
+    if start[0] in MAPS:
+        from .formats import flax
+
+        return flax.File(path)
+    return _read_safetensors(path)
 
 
 PROTOCOLS = range(2, 6)
 """The second byte of a pickle, after 0x80."""
+
+MAPS = (*range(0x80, 0x90), 0xDE, 0xDF)
+"""The first byte of a map in msgpack."""
 
 
 def _start(path: Path) -> bytes:
@@ -76,11 +85,30 @@ def _start(path: Path) -> bytes:
         raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
 
 
+def _read_safetensors(path: Path) -> Arrays:
+    file = safetensors.File(path)
+    if file.metadata.get("format") != "tf":
+        return file
+    from .formats import tensorflow
+
+    return tensorflow.from_safetensors(file)
+
+
 def _read_pytorch(path: Path) -> Arrays:
-    from .formats import pytorch
+    from .formats import fairseq, pytorch
 
     file = pytorch.File(path)
+    if fairseq.is_fairseq(file.content):
+        return fairseq.Checkpoint(file)
     return file.within(file.content)
+
+
+def _read_hdf5(path: Path) -> Arrays:
+    from .formats import hdf5, keras, tensorflow
+
+    if any(name.startswith("layers/") for name in hdf5.File(path)):
+        return keras.Preset(path.parent)
+    return tensorflow.File(path)
 
 
 # --- several --------------------------------------------------------------------------------------------------------

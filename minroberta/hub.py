@@ -39,9 +39,9 @@ def locate(
 ) -> Path:
     """The directory or weights file that a name means.
 
-    name: a path, a hub name (`FacebookAI/roberta-base`, or with `hf://` before it), a short name that people know (`roberta-base`), or
-    `minroberta/tiny`, which comes with the package. Another path that exists comes first. weights: whether they are
-    fetched too, beside configuration and tokenizer.
+    name: a path, a hub name (`FacebookAI/roberta-base`, also with `hf://` before it), a short name that people know
+    (`roberta-base`), or `minroberta/tiny`, which comes with the package. Another path that exists comes first. weights:
+    whether they are fetched too, beside configuration and tokenizer.
 
     Raises NotFoundError where nothing has that name, DownloadError where the hub could not be asked or what it sent
     did not arrive whole.

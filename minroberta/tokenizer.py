@@ -1,11 +1,12 @@
-"""Text to ids and back, by the tokenizers library: byte-level BPE as RoBERTa has it, or what a `tokenizer.json` says.
+"""Text to ids and back, by the tokenizers library: byte-level BPE as RoBERTa has it, or the pieces of XLM-Roberta.
 
 `<s> A </s>` for a text, `<s> A </s></s> B </s>` for a pair, and token types that are all 0 and so left out.
 """
 
+import base64
 import json
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import numpy
 from .backend import to_host
 from .config import Config
 from .errors import TokenizerError
+from .formats import fairseq, sentencepiece
 from .weights import read_json
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 SETTINGS = "tokenizer_config.json"
 LARGEST_FILE = 200_000_000
+SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 
 Text = str | tuple[str, str]
 """One input: a text, or a pair of them."""
@@ -41,11 +44,13 @@ class Tokenizer:
 
     @classmethod
     def load(cls, directory: Path, config: Config) -> "Tokenizer | None":
-        """The tokenizer whose files stand in a directory, or None where none do. Raises TokenizerError."""
-        if (directory / "tokenizer.json").is_file():
-            return cls(_from_json(directory / "tokenizer.json"), config)
-        if (directory / "vocab.json").is_file() and (directory / "merges.txt").is_file():
-            return cls(_from_vocabulary(directory), config)
+        """The tokenizer whose files stand in a directory, or None where none do: the first that `SOURCES` names.
+
+        Raises TokenizerError.
+        """
+        for names, read in SOURCES:
+            if all((directory / name).is_file() for name in names):
+                return cls(read(directory, config), config)
         return None
 
     def __call__(
@@ -201,44 +206,102 @@ def as_texts(texts: str | Iterable[str]) -> list[str]:
     return result
 
 
-def _from_json(path: Path) -> "tokenizers.Tokenizer":
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+def _from_json(directory: Path, config: Config) -> "tokenizers.Tokenizer":
     import tokenizers
 
+    path = directory / "tokenizer.json"
     _check_size(path)
     try:
         library = tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises plain Exception for whatever it cannot parse
+        if library.normalizer is not None:
+            _check_normalizer(json.loads(library.normalizer.__getstate__()))
+    except BaseException as error:  # the library raises plain Exception for whatever it cannot parse, and panics
+        if not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):
+            raise
         raise TokenizerError(f"{path} is no tokenizer: {error}") from error
     library.no_padding()
     return library
 
 
-def _from_vocabulary(directory: Path) -> "tokenizers.Tokenizer":
+def _check_normalizer(settings: Mapping[str, Any]) -> None:
+    """Raise ValueError for a table of characters at which the library panics, in a normaliser or in one within."""
+    for inner in settings.get("normalizers", ()):
+        _check_normalizer(inner)
+    sentencepiece.check_charsmap(base64.b64decode(settings.get("precompiled_charsmap", "")))
+
+
+def _from_vocabulary(directory: Path, config: Config) -> "tokenizers.Tokenizer":
     """RoBERTa's byte-level BPE from `vocab.json` and `merges.txt`, and one setting where there are any."""
+    settings = read_json(directory / SETTINGS, TokenizerError) if (directory / SETTINGS).is_file() else {}
+    prefix = settings.get("add_prefix_space") is True
+    return _from_merges(directory / "vocab.json", directory / "merges.txt", prefix)
+
+
+def _from_keras(directory: Path, config: Config) -> "tokenizers.Tokenizer":
+    return _from_merges(directory / ASSETS / "vocabulary.json", directory / ASSETS / "merges.txt")
+
+
+def _from_fairseq(directory: Path, config: Config) -> "tokenizers.Tokenizer":
+    vocabulary, merges = fairseq.vocabulary(directory)
+    return _byte_level(vocabulary, merges, f"{directory / 'vocab.bpe'} and dict.txt")
+
+
+def _from_keras_pieces(directory: Path, config: Config) -> "tokenizers.Tokenizer":
+    return sentencepiece.tokenizer(directory / ASSETS / "vocabulary.spm", sentencepiece.XLM_ROBERTA)
+
+
+def _from_pieces(directory: Path, config: Config) -> "tokenizers.Tokenizer":
+    layout = sentencepiece.LAYOUTS.get(config.model_type, sentencepiece.XLM_ROBERTA)
+    return sentencepiece.tokenizer(directory / "sentencepiece.bpe.model", layout)
+
+
+ASSETS = "assets/tokenizer"
+
+SOURCES: tuple[tuple[tuple[str, ...], Callable[[Path, Config], "tokenizers.Tokenizer"]], ...] = (
+    # Before `tokenizer.json`, since a KerasHub preset has a file of this name too, with Keras's own settings in it.
+    ((f"{ASSETS}/vocabulary.json", f"{ASSETS}/merges.txt"), _from_keras),
+    ((f"{ASSETS}/vocabulary.spm",), _from_keras_pieces),
+    (("tokenizer.json",), _from_json),
+    (("vocab.json", "merges.txt"), _from_vocabulary),
+    (fairseq.VOCABULARY, _from_fairseq),
+    (("sentencepiece.bpe.model",), _from_pieces),
+)
+"""The files that make a tokenizer, and what makes it of them; of several the first is taken."""
+
+
+def _from_merges(vocabulary: Path, merges: Path, prefix: bool = False) -> "tokenizers.Tokenizer":
+    """The byte-level BPE of a JSON object from tokens to ids, and of lines with a pair of tokens each."""
+    ids = read_json(vocabulary, TokenizerError)
+    _check_size(merges)
+    lacking = [name for name in SPECIAL if not isinstance(ids.get(name), int)]
+    if lacking:
+        raise TokenizerError(f"{vocabulary} has no {', '.join(lacking)}: RoBERTa's special tokens")
+    try:
+        lines = merges.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise TokenizerError(f"{merges} is no text in UTF-8: {error}") from error
+    pairs = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+    return _byte_level(ids, pairs, f"{merges} and {vocabulary.name}", prefix)
+
+
+def _byte_level(ids: dict[str, int], merges: Any, files: str, prefix: bool = False) -> "tokenizers.Tokenizer":
+    """RoBERTa's byte-level BPE: each token's id, and the pairs that are merged, the first first."""
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers, processors
 
-    vocabulary = read_json(directory / "vocab.json", TokenizerError)
-    _check_size(directory / "merges.txt")
-    names = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
-    lacking = [name for name in names if not isinstance(vocabulary.get(name), int)]
-    if lacking:
-        raise TokenizerError(f"{directory / 'vocab.json'} has no {', '.join(lacking)}: RoBERTa's special tokens")
     try:
-        lines = (directory / "merges.txt").read_text(encoding="utf-8").split("\n")
-        pairs = [line.split(" ") for line in lines if line and not line.startswith("#version")]
-        merges = [(first, second) for first, second in pairs]
-        library = tokenizers.Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>"))
+        library = tokenizers.Tokenizer(models.BPE(ids, merges, unk_token="<unk>"))
     except Exception as error:  # as above
-        raise TokenizerError(f"{directory / 'merges.txt'} and vocab.json are no tokenizer: {error}") from error
-    settings = read_json(directory / SETTINGS, TokenizerError) if (directory / SETTINGS).is_file() else {}
-    prefix = settings.get("add_prefix_space") is True
+        raise TokenizerError(f"{files} are no tokenizer: {error}") from error
     library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
     library.decoder = decoders.ByteLevel()
     library.post_processor = processors.RobertaProcessing(
-        ("</s>", vocabulary["</s>"]), ("<s>", vocabulary["<s>"]), trim_offsets=True, add_prefix_space=prefix
+        ("</s>", ids["</s>"]), ("<s>", ids["<s>"]), trim_offsets=True, add_prefix_space=prefix
     )
-    library.add_special_tokens([tokenizers.AddedToken(name, normalized=True) for name in names[:-1]])
+    library.add_special_tokens([tokenizers.AddedToken(name, normalized=True) for name in SPECIAL[:-1]])
     mask = tokenizers.AddedToken("<mask>", lstrip=True, normalized=False)  # it takes the space on its left
     library.add_special_tokens([mask])
     return library

@@ -4,8 +4,8 @@ Off by default, because it downloads roughly 13 GB, and 14 GB more for XLM-RoBER
 
     python -m pytest -m network tests/test_published.py
 
-A checkpoint of which the hub has no weights is skipped, and the reason says so (`-rs` lists them). The figures come from
-other projects' tests and documents, named by `source`, with the tolerances stated there.
+A checkpoint of which the hub has no weights is skipped, and the reason says so (`-rs` lists them). The figures come
+from other projects' tests and documents, named by `source`, with the tolerances stated there.
 """
 
 import dataclasses

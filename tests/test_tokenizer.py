@@ -472,3 +472,102 @@ def test_broken_files(file: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / file).write_bytes(content)
     with pytest.raises(TokenizerError, match=file):
         Tokenizer.load(tmp_path, CONFIG)
+
+
+# --- other formats ----------------------------------------------------------------------------------------------------
+
+PIECES = Path(__file__).parent / "golden" / "checkpoints" / "sentencepiece" / "bpe.model"
+
+
+def write_keras(directory: Path, vocabulary: Any, merges: list[str]) -> None:
+    """The assets of a KerasHub preset, with the settings beside them that are called as our own file."""
+    assets = directory / "assets" / "tokenizer"
+    assets.mkdir(parents=True)
+    (assets / "vocabulary.json").write_text(json.dumps(vocabulary), encoding="utf-8")
+    (assets / "merges.txt").write_text("\n".join(merges), encoding="utf-8")
+    (directory / "tokenizer.json").write_text('{"class_name": "RobertaTokenizer"}')
+
+
+def write_fairseq(directory: Path, vocabulary: dict[str, int], merges: list[str]) -> None:
+    """The three files that fairseq has: `dict.txt` names the tokens by GPT-2's numbers, which are here backwards."""
+    tokens = sorted(vocabulary, key=lambda token: vocabulary[token])[4:-1]
+    own = {token: len(tokens) - i for i, token in enumerate(tokens) if not token.startswith("madeupword")}
+    lines = [f"{own.get(token, token)} {len(tokens) - i}\n" for i, token in enumerate(tokens)]
+    (directory / "dict.txt").write_text("".join(lines), encoding="utf-8")
+    (directory / "encoder.json").write_text(json.dumps(own), encoding="utf-8")
+    (directory / "vocab.bpe").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")
+
+
+@pytest.mark.parametrize("write", [write_keras, write_fairseq])
+def test_the_real_vocabulary_in_other_files(write: Any, tokenizers: dict[str, Tokenizer], tmp_path: Path) -> None:
+    source = unpacked(tmp_path, *FILES["vocabulary"])
+    vocabulary = json.loads((source / "vocab.json").read_text(encoding="utf-8"))
+    merges = (source / "merges.txt").read_text(encoding="utf-8").split("\n")[1:-1]
+    (tmp_path / "other").mkdir()
+    write(tmp_path / "other", vocabulary, merges)
+    other = read(tmp_path / "other")
+    assert other.library.get_vocab() == tokenizers["vocabulary"].library.get_vocab()
+    assert other.library.to_str() == tokenizers["vocabulary"].library.to_str()
+    for text, pair, special, expected in PUBLISHED:
+        assert ids(other, text, pair, add_special_tokens=special) == [expected]
+
+
+def small(*more: str) -> dict[str, int]:
+    names = ["<s>", "<pad>", "</s>", "<unk>", "a", "b", "ab", *more, "<mask>"]
+    return {token: i for i, token in enumerate(names)}
+
+
+def test_which_files_are_taken(tmp_path: Path) -> None:
+    """Of several that lie side by side; a KerasHub preset's `tokenizer.json` is no tokenizer."""
+    write_keras(tmp_path, small(), ["a b"])
+    (tmp_path / "assets" / "tokenizer" / "vocabulary.spm").write_bytes(PIECES.read_bytes())
+    write_vocabulary(tmp_path, small("c", "d"))
+    write_fairseq(tmp_path, small("c", "d", "e"), ["a b"])
+    (tmp_path / "sentencepiece.bpe.model").write_bytes(PIECES.read_bytes())
+    camembert = Config.from_dict({"model_type": "camembert"})
+
+    def size(*removed: str) -> int:
+        for name in removed:
+            (tmp_path / name).unlink()
+        tokenizer = Tokenizer.load(tmp_path, camembert)
+        assert tokenizer is not None
+        return tokenizer.library.get_vocab_size()
+
+    assert size() == len(small())
+    assert size("assets/tokenizer/vocabulary.json") == 322  # XLM-Roberta's ids, as KerasHub has no Camembert
+    tiny_one = tokenizer_of(tmp_path / "own", small("c"))
+    (tmp_path / "tokenizer.json").write_text(tiny_one)
+    assert size("assets/tokenizer/vocabulary.spm") == len(small("c"))
+    assert size("tokenizer.json") == len(small("c", "d"))
+    assert size("merges.txt") == len(small("c", "d", "e"))
+    assert size("vocab.bpe") == 325  # Camembert's
+    (tmp_path / "sentencepiece.bpe.model").unlink()
+    assert Tokenizer.load(tmp_path, camembert) is None
+
+
+def tokenizer_of(directory: Path, vocabulary: dict[str, int]) -> str:
+    """The `tokenizer.json` of a small vocabulary."""
+    directory.mkdir()
+    return read(write_vocabulary(directory, vocabulary)).library.to_str()
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "merges", "words"),
+    [
+        ({"a": 0}, ["a b"], "vocabulary.json has no <s>, <pad>, </s>, <unk>, <mask>"),
+        ([], [], "vocabulary.json holds a JSON list"),
+        (small(), ["a"], "merges.txt and vocabulary.json are no tokenizer"),
+        (small(), ["b a"], "merges.txt and vocabulary.json are no tokenizer"),
+    ],
+)
+def test_broken_assets(vocabulary: Any, merges: list[str], words: str, tmp_path: Path) -> None:
+    write_keras(tmp_path, vocabulary, merges)
+    with pytest.raises(TokenizerError, match=words):
+        Tokenizer.load(tmp_path, CONFIG)
+
+
+@pytest.mark.parametrize("merges", ["b a", "a x"])
+def test_broken_merges_of_fairseq(merges: str, tmp_path: Path) -> None:
+    write_fairseq(tmp_path, small(), [merges])
+    with pytest.raises(TokenizerError, match=r"vocab.bpe and dict.txt are no tokenizer"):
+        Tokenizer.load(tmp_path, CONFIG)

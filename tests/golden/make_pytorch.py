@@ -51,6 +51,7 @@ def write_models(out):
     for name, files in ways.items():
         directory = out / name
         directory.mkdir(parents=True, exist_ok=True)
+        made.config.update({"architectures": ["RobertaForMaskedLM"]})
         made.config.save_pretrained(directory)
         for file, (content, options) in files.items():
             torch.save(content, directory / file, **options)

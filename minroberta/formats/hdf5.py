@@ -1,0 +1,395 @@
+"""HDF5, as Keras writes it: a tree of groups whose leaves are arrays, each in one piece.
+
+A superblock names the header of the root group. A header is a row of messages: a group's say where its links are, an
+array's which dtype, shape and place it has. The links are in messages of their own, or in a symbol table, which is a
+B-tree over names, or in a fractal heap with a B-tree beside it. All of this has more ways than Keras takes; the others,
+and among them all that lead out of the file, are refused. HDF5 File Format Specification 3.0 has the layouts.
+"""
+
+import math
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy
+
+from ..errors import WeightsError
+from . import Arrays, Mapped, from_bfloat16, mapped
+
+MOST_STEPS = 100_000
+"""Messages and links: several times as many as the file of a large model has, and passed in half a second."""
+
+LONGEST_NAME = 300
+"""Letters of a path: in what Keras writes there are at most 150."""
+
+MOST_LEVELS = 8
+"""Of a B-tree; with three it holds more links than are read."""
+
+NOWHERE = 2**64 - 1
+"""The address of what is not there."""
+
+DATASPACE, LINK_INFO, DATATYPE, LINK, EXTERNAL, LAYOUT, CONTINUATION, SYMBOL_TABLE = 1, 2, 3, 6, 7, 8, 16, 17
+"""The kinds of messages that matter here."""
+
+CONTIGUOUS = 1
+LAYOUTS = {0: "within its header", 2: "in chunks", 3: "as a view of other arrays"}
+CLASSES = {
+    3: "text", 5: "opaque bytes", 6: "compounds", 7: "references", 8: "an enumeration", 9: "things of any length",
+}  # fmt: skip
+
+
+def _float(exponent: int, fraction: int) -> bytes:
+    """How a datatype's message describes a little-endian number of a sign and so many bits, after its first byte."""
+    bits = 1 + exponent + fraction
+    bias = 2 ** (exponent - 1) - 1
+    return struct.pack("<BBBIHHBBBBI", 0x20, bits - 1, 0, bits // 8, 0, bits, fraction, exponent, 0, fraction, bias)
+
+
+def _integer(signed: bool, bits: int) -> bytes:
+    return struct.pack("<BBBIHH", 8 * signed, 0, 0, bits // 8, 0, bits)
+
+
+DTYPES = {
+    **{_float(5, 10): "float16", _float(8, 7): "bfloat16", _float(8, 23): "float32", _float(11, 52): "float64"},
+    **{_integer(True, bits): f"int{bits}" for bits in (8, 16, 32, 64)},
+    **{_integer(False, bits): f"uint{bits}" for bits in (8, 16, 32, 64)},
+}
+
+
+class Dataset(NamedTuple):
+    """What a file says of an array, and why it cannot be read where it cannot."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    refusal: str = ""
+
+
+class File(Arrays):
+    """The arrays of one file by their full paths, as `a/b/kernel:0`: read-only, and mapped without a copy.
+
+    bfloat16, which NumPy does not have, is given as float32, a copy that holds the same numbers; so is an array that
+    is not aligned in the file. Raises WeightsError where the file is damaged or its links lead elsewhere, and for an
+    array that is not stored in one piece, or is not of numbers, when it is asked for.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._bytes = mapped(path)
+            self.size = len(self._bytes)
+            self._entries = dict(_datasets(_Bytes(self._bytes)))
+        except (OSError, ValueError, LookupError, OverflowError) as error:
+            size = path.stat().st_size if path.is_file() else 0
+            raise WeightsError(f"{path} ({size} bytes) is no whole HDF5 file: {error}") from error
+
+    def __getitem__(self, name: str) -> numpy.ndarray:
+        dtype, shape, offset, refusal = self._entries[name]
+        if refusal:
+            raise WeightsError(f"{self.path}: {name} {refusal}")
+        kind = numpy.dtype("uint16" if dtype == "bfloat16" else dtype).newbyteorder("<")
+        try:
+            array: numpy.ndarray = numpy.ndarray(shape, kind, self._bytes, offset)
+        except ValueError as error:  # so many rows of nothing that NumPy cannot count them
+            raise WeightsError(f"{self.path}: {name} is an array that NumPy cannot hold: {error}") from error
+        if dtype == "bfloat16":
+            return from_bfloat16(array)
+        return array if array.flags.aligned else array.copy()
+
+    def stored(self, name: str) -> tuple[str, tuple[int, ...]]:
+        """The dtype and the shape that an array has in the file, by its header alone."""
+        return self._entries[name][:2]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+# --- bytes ----------------------------------------------------------------------------------------------------------
+
+
+class _Bytes:
+    """A file's bytes, little-endian numbers among them, and how many steps through it were made.
+
+    Raises ValueError for what lies outside, or is not as it should be.
+    """
+
+    def __init__(self, data: Mapped) -> None:
+        self.data, self._steps = data, 0
+
+    def slice(self, offset: int, size: int) -> bytes:
+        if offset + size > len(self.data):
+            raise ValueError(f"it leads to byte {offset + size} of {len(self.data)}")
+        return self.data[offset : offset + size]
+
+    def number(self, offset: int, size: int) -> int:
+        return int.from_bytes(self.slice(offset, size), "little")
+
+    def read(self, form: str, offset: int) -> tuple[int, ...]:
+        return struct.unpack("<" + form, self.slice(offset, struct.calcsize("<" + form)))
+
+    def expect(self, signature: bytes, offset: int) -> None:
+        if self.slice(offset, len(signature)) != signature:
+            raise ValueError(f"at byte {offset} there is no {signature[:4].decode()}, or one of another version")
+
+    def step(self) -> None:
+        self._steps += 1
+        if self._steps > MOST_STEPS:
+            raise ValueError(f"there are more than {MOST_STEPS} messages and links in it, or they lead in a circle")
+
+
+def _datasets(data: _Bytes) -> Iterator[tuple[str, Dataset]]:
+    """The path of each array, and what its header says. No group is entered twice, so that no links make a circle."""
+    pending, groups = [("", _root(data))], set()
+    while pending:
+        path, address = pending.pop()
+        messages = list(_messages(data, address))
+        if any(kind == DATASPACE for kind, _ in messages):
+            yield path, _dataset(data, dict(messages))
+            continue
+        if address in groups:
+            raise ValueError(f"two names lead to its group {path[:100]!r}")
+        groups.add(address)
+        pending += [(_joined(path, name), child) for name, child in _links(data, messages)]
+
+
+def _joined(path: str, name: bytes) -> str:
+    joined = f"{path}/{name.decode()}" if path else name.decode()
+    if not name or len(joined) > LONGEST_NAME:
+        raise ValueError(f"it has a path of {len(joined)} letters; at most {LONGEST_NAME} are read")
+    return joined
+
+
+# --- headers --------------------------------------------------------------------------------------------------------
+
+
+def _root(data: _Bytes) -> int:
+    """The address of the root's header, by the superblock."""
+    if data.slice(0, 8) != b"\x89HDF\r\n\x1a\n":
+        raise ValueError("it does not begin as one")
+    version = data.number(8, 1)
+    if version > 3:
+        raise ValueError(f"its superblock is of version {version}; known are 0 to 3")
+    sizes, start, root = (13, 24 + 4 * version, 40) if version < 2 else (9, 12, 24)
+    base, _, end = data.read("3Q", start)
+    if data.read("BB", sizes) != (8, 8) or base != 0:
+        raise ValueError("its addresses are not of 8 bytes, or do not count from its start")
+    if end > len(data.data):
+        raise ValueError(f"it says that it has {end} bytes. Fetch it again")
+    return data.number(start + root, 8)
+
+
+def _messages(data: _Bytes, address: int) -> Iterator[tuple[int, int]]:
+    """The kind of each message in the header at an address, and where what it says begins."""
+    second = data.slice(address, 5) == b"OHDR\x02"
+    first, form, head = _header_2(data, address) if second else _header_1(data, address)
+    blocks = [first]
+    for start, stop in blocks:  # which become more where a message says so
+        while start + head <= stop:
+            data.step()
+            kind, length, flags = data.read(form, start)
+            start += head
+            if flags & 2:
+                raise ValueError(f"its message at byte {start} is shared among objects")
+            if kind == CONTINUATION:
+                blocks.append(_continuation(data, start, second))
+            yield kind, start
+            start += length
+
+
+Header = tuple[tuple[int, int], str, int]
+"""Where a header's first messages begin and end, how each begins, and how long that is."""
+
+
+def _header_1(data: _Bytes, address: int) -> Header:
+    if data.number(address, 1) != 1:
+        raise ValueError(f"at byte {address} there is no header of an object")
+    return (address + 16, address + 16 + data.number(address + 8, 4)), "HHB", 8
+
+
+def _header_2(data: _Bytes, address: int) -> Header:
+    flags = data.number(address + 5, 1)
+    start = address + 6 + 16 * bool(flags & 32) + 4 * bool(flags & 16)
+    width = 1 << (flags & 3)
+    return (start + width, start + width + data.number(start, width)), "BHB", 4 + 2 * bool(flags & 4)
+
+
+def _continuation(data: _Bytes, start: int, second: bool) -> tuple[int, int]:
+    """Where further messages begin and end: in the second version between a signature and a checksum."""
+    address, size = data.read("QQ", start)
+    if second:
+        data.expect(b"OCHK", address)
+    return address + 4 * second, address + size - 4 * second
+
+
+# --- groups ---------------------------------------------------------------------------------------------------------
+
+Links = Iterator[tuple[bytes, int]]
+"""Names, and the addresses of the headers that they stand for."""
+
+
+def _links(data: _Bytes, messages: list[tuple[int, int]]) -> Links:
+    for kind, start in messages:
+        if kind == LINK:
+            yield _link(data, start)
+        elif kind == SYMBOL_TABLE:
+            tree, heap = data.read("QQ", start)
+            data.expect(b"HEAP\0", heap)
+            yield from _symbols(data, tree, data.number(heap + 24, 8), MOST_LEVELS)
+        elif kind == LINK_INFO:
+            heap, tree = data.read("QQ", start + 2 + 8 * (data.number(start + 1, 1) & 1))
+            if heap != NOWHERE:
+                yield from _many_links(data, heap, tree)
+
+
+def _link(data: _Bytes, start: int) -> tuple[bytes, int]:
+    version, flags = data.read("BB", start)
+    kind = data.number(start + 2, 1) if flags & 8 else 0
+    if version != 1 or kind != 0:
+        what = {1: "a name", 64: "another file"}.get(kind, "what is unknown")
+        raise ValueError(f"at byte {start} it has a link to {what}; only links to its own objects are read")
+    start += 2 + bool(flags & 8) + 8 * bool(flags & 4) + bool(flags & 16)
+    width = 1 << (flags & 3)
+    length = data.number(start, width)
+    if length > LONGEST_NAME:
+        raise ValueError(f"it has a name of {length} bytes; at most {LONGEST_NAME} are read")
+    return data.slice(start + width, length), data.number(start + width + length, 8)
+
+
+def _symbols(data: _Bytes, node: int, names: int, levels: int) -> Links:
+    """What a B-tree's node, or its first one, leads to; the names are in a row that begins at an address."""
+    data.expect(b"TREE\0", node)
+    level, count = data.read("BH", node + 5)
+    if level >= levels:
+        raise ValueError(f"its B-tree has too many levels at byte {node}")
+    for index in range(count):
+        data.step()
+        child = data.number(node + 32 + 16 * index, 8)
+        yield from _symbols(data, child, names, level) if level else _table(data, child, names)
+
+
+def _table(data: _Bytes, table: int, names: int) -> Links:
+    data.expect(b"SNOD\1", table)
+    for index in range(data.number(table + 6, 2)):
+        data.step()
+        name, header, cached = data.read("QQI", table + 8 + 40 * index)
+        if cached == 2:
+            raise ValueError(f"at byte {table} it has a link to a name; only links to its own objects are read")
+        stop = data.data.find(b"\0", names + name, names + name + LONGEST_NAME + 1)
+        if stop < 0:
+            raise ValueError(f"it has a name of more than {LONGEST_NAME} bytes")
+        yield data.data[names + name : stop], header
+
+
+def _many_links(data: _Bytes, heap: int, tree: int) -> Links:
+    """Links in a fractal heap, by the B-tree that sorts them by name: a record is a hash, and a place in the heap."""
+    data.expect(b"BTHD\0\5", tree)
+    node, size, depth = data.read("IHH", tree + 6)
+    root, count = data.read("QH", tree + 16)
+    if size != 4 + data.number(heap + 5, 2) or depth >= MOST_LEVELS:
+        raise ValueError(f"its B-tree at byte {tree} is not as one of names should be")
+    for record in _records(data, root, count, size, _pointers(node, size, depth)):
+        yield _link(data, _in_heap(data, heap, record + 4))
+
+
+def _pointers(node: int, size: int, depth: int) -> list[tuple[int, int]]:
+    """For each level above the leaves, the bytes of a child's count of records, and those of all that leads to it."""
+    most = below = (node - 10) // size
+    result = []
+    for level in range(depth):
+        width = _width(most)
+        pointer = 8 + width + (_width(below) if level else 0)
+        result.append((width, pointer))
+        most = (node - 10 - pointer) // (size + pointer)
+        below = (most + 1) * below + most
+    return result
+
+
+def _width(number: int) -> int:
+    """The bytes that a number takes, at least one."""
+    return max(number.bit_length() + 7, 8) // 8
+
+
+def _records(data: _Bytes, node: int, count: int, size: int, pointers: list[tuple[int, int]]) -> Iterator[int]:
+    """The address of each record of a node, and of those below."""
+    data.expect(b"BTIN\0\5" if pointers else b"BTLF\0\5", node)
+    for index in range(count):
+        data.step()
+        yield node + 6 + size * index
+    if pointers:
+        width, pointer = pointers[-1]
+        for index in range(count + 1):
+            data.step()
+            start = node + 6 + size * count + pointer * index
+            child = data.number(start, 8), data.number(start + 8, width)
+            yield from _records(data, *child, size, pointers[:-1])
+
+
+def _in_heap(data: _Bytes, heap: int, record: int) -> int:
+    """The address of what a fractal heap holds.
+
+    The heap's blocks lie one behind the other in a space of their own: `columns` in each row, all of the first size in
+    the first two rows, and of twice the size in each row after. An index, itself such a block, has the address of each;
+    and where a block would be larger than the largest, it is an index as well.
+    """
+    data.expect(b"FRHP\0", heap)
+    columns, first, largest, bits, _, block, rows = data.read("HQQHHQH", heap + 110)
+    if data.number(heap + 7, 2) or data.number(record, 1) or bits > 64 or not 0 < first <= largest or not columns:
+        raise ValueError(f"its heap at byte {heap} is packed, or of no sizes")
+    width = (bits + 7) // 8
+    place = data.number(record + 1, width)
+    while rows:
+        row = (place // (columns * first)).bit_length()
+        size = first << max(row - 1, 0)
+        place -= columns * size * (row > 0)
+        block = data.number(block + 13 + width + 8 * (row * columns + place // size), 8)
+        place %= size
+        if size <= largest:
+            break
+    return block + place
+
+
+# --- arrays ---------------------------------------------------------------------------------------------------------
+
+
+def _dataset(data: _Bytes, messages: dict[int, int]) -> Dataset:
+    if DATATYPE not in messages or LAYOUT not in messages:
+        raise ValueError("it has an array without a dtype or a place")
+    shape, dtype = _shape(data, messages[DATASPACE]), _dtype(data, messages[DATATYPE])
+    version, layout = data.read("BB", messages[LAYOUT])
+    if EXTERNAL in messages:
+        return Dataset(dtype, shape, 0, "lies in another file; only this one is read")
+    if version not in (3, 4) or layout != CONTIGUOUS:
+        how = LAYOUTS.get(layout, "in an unknown way")
+        return Dataset(dtype, shape, 0, f"is stored {how}; arrays that lie in one piece are read")
+    if dtype not in DTYPES.values():
+        return Dataset(dtype, shape, 0, f"holds {dtype}; little-endian numbers are read")
+    offset, size = data.read("QQ", messages[LAYOUT] + 2)
+    needed = math.prod(shape) * (2 if dtype == "bfloat16" else numpy.dtype(dtype).itemsize)
+    if needed == 0:
+        return Dataset(dtype, shape, 0)
+    if offset == NOWHERE:
+        return Dataset(dtype, shape, 0, "was never written")
+    if size != needed or offset + size > len(data.data):
+        raise ValueError(f"an array of shape {str(shape)[:100]} has {size} bytes from {offset} of {len(data.data)}")
+    return Dataset(dtype, shape, offset)
+
+
+def _shape(data: _Bytes, start: int) -> tuple[int, ...]:
+    version, rank, _, kind = data.read("4B", start)
+    if version not in (1, 2) or (version == 2 and kind > 1) or rank > 32:
+        raise ValueError(f"at byte {start} there is no shape")
+    return data.read(f"{rank}Q", start + (8 if version == 1 else 4))
+
+
+def _dtype(data: _Bytes, start: int) -> str:
+    """NumPy's name for a kind of numbers, or what else it is."""
+    kind = data.number(start, 1) & 15
+    exact = data.slice(start + 1, 19 if kind == 1 else 11)
+    return DTYPES.get(exact) or CLASSES.get(kind, "other numbers")

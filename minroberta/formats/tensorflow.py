@@ -1,0 +1,62 @@
+"""Hugging Face's TensorFlow models: `tf_model.h5`, and safetensors whose metadata say `format: tf`.
+
+A weight is called as its module in PyTorch, with slashes for dots, `layer_._0` for `layer.0`, and `:0` behind it.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..errors import WeightsError
+from . import Arrays, Renamed, Turn, as_stored, transposed
+from .hdf5 import File as HDF5File
+
+ENDINGS: dict[str, tuple[str, Turn]] = {
+    "kernel": ("weight", transposed),  # (I, O)
+    "embeddings": ("weight", as_stored),
+    "gamma": ("weight", as_stored),
+    "beta": ("bias", as_stored),
+}
+"""What ends a name otherwise than in PyTorch, and how the array is turned."""
+
+
+class File(Renamed):
+    """The arrays of a `tf_model.h5`, or of one of its shards, under PyTorch's names, as `….output.dense.weight`.
+
+    In a whole file each name stands below those of a layer of the model and of the model's class. What a layer repeats
+    of another, as `lm_head` does the embeddings, is left out. Raises WeightsError as `hdf5.File` does.
+    """
+
+    def __init__(self, path: Path) -> None:
+        source = HDF5File(path)
+        names = {name: _below(name) for name in source if _is_own(name)}
+        held = set(names.values())
+        names |= {name: _below(name) if names else name for name in source if _below(name) not in held}
+        super().__init__(source, _entries(path, names))
+
+
+def from_safetensors(source: Arrays) -> Renamed:
+    """The arrays of a safetensors file with TensorFlow's names under PyTorch's. Raises WeightsError."""
+    return Renamed(source, _entries(source.path, {name: name for name in source}))
+
+
+def _is_own(name: str) -> bool:
+    """Whether a weight stands below the layer that it belongs to: `roberta/tf_roberta_model/roberta/…`."""
+    return name.count("/") > 1 and _below(name).partition("/")[0] == name.partition("/")[0]
+
+
+def _below(name: str) -> str:
+    """A weight's name without those of layer and class."""
+    return name.split("/", 2)[-1]
+
+
+def _entries(path: Path, names: Mapping[str, str]) -> dict[str, tuple[str, Turn]]:
+    """PyTorch's name for each name of a weight, with the file's own, and how the array is turned."""
+    result: dict[str, tuple[str, Turn]] = {}
+    for own, below in names.items():
+        *parts, last = below.removesuffix(":0").replace("_._", "/").split("/")
+        ending, turn = ENDINGS.get(last, (last, as_stored))
+        name = ".".join([*parts, ending])
+        if name in result:
+            raise WeightsError(f"{path} holds {result[name][0]} and {own}, which name one weight: remove one")
+        result[name] = own, turn
+    return result

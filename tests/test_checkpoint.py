@@ -1,0 +1,131 @@
+"""Every published format, in files that the real frameworks wrote: known by content, and right in its outputs."""
+
+import shutil
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from support import CHECKPOINTS, raises
+
+import minroberta
+from minroberta import Model, NotFoundError, WeightsError
+from minroberta.checkpoint import read, read_file
+
+DIRECTORIES = sorted(
+    path.parent.name for path in CHECKPOINTS.glob("*/expected.safetensors") if "tensors" not in path.parent.name
+)
+WHOLE = [name for name in DIRECTORIES if "sharded" not in name]
+ROUNDING = 2e-5
+"""Of the largest output: what frameworks lose in float32, each in its own order, by the largest seen times five."""
+
+pytestmark = pytest.mark.filterwarnings("ignore:the weights hold", "ignore:model_type is")
+
+
+def outputs(model: Model, name: str) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
+    """For each output that the framework gave: ours, its, and where they are to agree."""
+    expected = load_file(CHECKPOINTS / name / "expected.safetensors")
+    ids, mask = expected.pop("input_ids"), expected.pop("attention_mask")
+    found = {**Model(model.config, model.params, "encoder")(ids, mask), **model(ids, mask)}
+    found["features"] = found["last_hidden_state"]  # as fairseq calls it
+    for key, its in expected.items():
+        ours = found[key]
+        per_place = its.shape[:2] == mask.shape
+        yield key, ours, its, mask.astype(bool) if per_place else np.full(len(its), True)
+
+
+def weights_file(name: str) -> Path:
+    """The file of a directory that holds its weights, or those of its body."""
+    (found,) = [
+        path
+        for path in (CHECKPOINTS / name).iterdir()
+        if path.suffix in (".bin", ".pt", ".h5", ".msgpack", ".safetensors")
+        and not path.name.startswith(("expected", "task"))
+    ]
+    return found
+
+
+@pytest.mark.parametrize("name", DIRECTORIES)
+def test_a_checkpoint_gives_what_its_framework_gave(name: str) -> None:
+    model = minroberta.load(CHECKPOINTS / name)
+    seen = list(outputs(model, name))
+    assert seen
+    for key, ours, its, places in seen:
+        assert ours.shape == its.shape, key
+        difference = abs(ours[places] - its[places]).max()
+        assert difference < ROUNDING * abs(its[places]).max(), (key, difference)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_file_is_known_by_its_content(name: str, tmp_path: Path) -> None:
+    """Under another name, and alone but for the configuration beside it."""
+    file = weights_file(name)
+    shutil.copytree(CHECKPOINTS / name, tmp_path, dirs_exist_ok=True)
+    if "keras" in name:  # whose weights lie in two files, under names of their own
+        assert set(read(tmp_path)) == set(read_file(file))
+        return
+    (tmp_path / file.name).rename(tmp_path / "anything")
+    own, renamed = minroberta.load(file), minroberta.load(tmp_path / "anything")
+    for (_, ours, _, _), (_, again, _, _) in zip(outputs(own, name), outputs(renamed, name), strict=True):
+        assert np.array_equal(ours, again)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_what_it_becomes(name: str, tmp_path: Path) -> None:
+    """Saved as Hugging Face has it, and loaded again, it is the same to the bit."""
+    model = minroberta.load(CHECKPOINTS / name)
+    model.save(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = minroberta.load(tmp_path)
+    assert again.head == model.head
+    for (_, ours, _, _), (key, same, _, _) in zip(outputs(model, name), outputs(again, name), strict=True):
+        np.testing.assert_allclose(ours, same, rtol=0, atol=1e-6 * abs(ours).max(), err_msg=key)
+
+
+@pytest.mark.filterwarnings("default:model_type is")
+def test_names_decide_the_family() -> None:
+    with pytest.warns(
+        UserWarning, match="model_type is 'roberta', but the weights have the names of 'roberta-prelayer"
+    ):
+        model = minroberta.load(CHECKPOINTS / "dinky-huggingface")
+    assert model.config.norm_first
+
+
+def test_the_best_of_several_is_read(tmp_path: Path) -> None:
+    """Safetensors before PyTorch's file, and that before TensorFlow's."""
+    shutil.copytree(CHECKPOINTS / "pytorch-zip", tmp_path, dirs_exist_ok=True)
+    (tmp_path / "tf_model.h5").write_bytes(b"nothing")
+    assert read(tmp_path).path.name == "pytorch_model.bin"
+    minroberta.load(tmp_path).save(tmp_path / "saved")
+    shutil.copy(tmp_path / "saved" / "model.safetensors", tmp_path)
+    assert read(tmp_path).path.name == "model.safetensors"
+
+
+def test_a_shard_of_another_format(tmp_path: Path) -> None:
+    """An index may name its own kind of files alone, beside it."""
+    shutil.copytree(CHECKPOINTS / "pytorch-sharded", tmp_path, dirs_exist_ok=True)
+    index = tmp_path / "pytorch_model.bin.index.json"
+    for bad in ("../pytorch_model-00001-of-00002.bin", "https://example.com/x.bin", "expected.safetensors"):
+        index.write_text(index.read_text().replace("pytorch_model-00001-of-00002.bin", bad))
+        with raises(WeightsError, ValueError, "a shard is a .bin file beside it"):
+            read(tmp_path)
+        index.write_text(index.read_text().replace(bad, "pytorch_model-00001-of-00002.bin"))
+    assert read(tmp_path)
+    (tmp_path / "pytorch_model-00001-of-00002.bin").unlink()
+    with raises(NotFoundError, FileNotFoundError, "fetch the checkpoint again"):
+        read(tmp_path)
+
+
+def test_no_directory_of_weights(tmp_path: Path) -> None:
+    with raises(NotFoundError, FileNotFoundError, "holds no weights: neither model.safetensors, pytorch_model.bin"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80", b"\x82", b"\xde", b"PK\x03\x04", b"\x89HDF\r\n\x1a\n", b"\x80\x04"])
+def test_the_beginning_of_a_file_alone(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(content)
+    with raises(WeightsError, ValueError, str(tmp_path / "file")):
+        read_file(tmp_path / "file")
