@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy
 
-from . import checkpoint, heads, hub, tasks, weights
+from . import checkpoint, heads, hub, surgery, tasks, weights
 from .backend import Array, Namespace, compute_dtype, namespace
 from .config import HEADS, PRESETS, Config
 from .errors import ConfigError, InputError, NameUnknownError, SaveError, TokenizerError
@@ -394,6 +394,8 @@ class Model:
     encode = tasks.encode
     generate = tasks.generate
     predict_all = tasks.predict_all
+    resize_token_embeddings = surgery.resize_token_embeddings
+    prune_heads = surgery.prune_heads
 
     def save(self, directory: str | Path) -> None:
         """Write configuration, weights and tokenizer to a directory that transformers opens with equal output.
