@@ -25,6 +25,7 @@ from .errors import Error
 from .model import load
 from .tokenizer import Tokenizer
 from .trace import trace as run_traced
+from .verify import differences
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Texts = Iterator[tuple[str, Any]]
@@ -93,6 +94,8 @@ def main(context: click.Context) -> None:
       minroberta info
       minroberta bench
       minroberta trace "Time flies." --name "*.probs"
+      minroberta convert pytorch_model.bin DIRECTORY
+      minroberta verify pytorch_model.bin DIRECTORY
 
     Where a command takes several texts they are arguments, or the lines of --file or of standard input; an empty line
     is a text as well. Answers are a table; on a terminal its long texts are shortened, to a pipe or file they are
@@ -106,6 +109,14 @@ def main(context: click.Context) -> None:
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
+
+
+takes_head = click.option(
+    "--head",
+    metavar="HEAD",
+    type=click.Choice(list(HEADS)),
+    help="encoder, masked_lm, ...; by default the one that the model was saved with.",
+)
 
 
 def takes_model(default: str | None = hub.EMBEDDED) -> Callable[[Command], Command]:
@@ -682,12 +693,7 @@ def bench(name: str, rounds: int, as_json: bool) -> None:
 @main.command()
 @click.argument("text")
 @click.option("--name", "pattern", metavar="PATTERN", default="*", help='Only these, as in "encoder.layer.0.*".')
-@click.option(
-    "--head",
-    metavar="HEAD",
-    type=click.Choice(list(HEADS)),
-    help="encoder, masked_lm, ...; by default the one that the model was saved with.",
-)
+@takes_head
 @takes_model()
 def trace(text: str, pattern: str, head: str | None, model: str, dtype: str, as_json: bool) -> None:
     """Every value on the way: name, shape, mean, spread.
@@ -710,3 +716,67 @@ def trace(text: str, pattern: str, head: str | None, model: str, dtype: str, as_
 def _summary(name: str, value: numpy.ndarray) -> dict[str, Any]:
     exact = value.astype(float)
     return {"name": name, "shape": value.shape, "mean": float(exact.mean()), "std": float(exact.std())}
+
+
+# --- checkpoints ----------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("source")
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option(
+    "--to", "kind", type=click.Choice(["hf", "keras"]), default="hf", help="Hugging Face's files, or KerasHub's."
+)
+@takes_head
+@click.option(
+    "--dtype",
+    type=click.Choice(["float64", "float32", "float16"]),
+    help="By default that of the source; bfloat16 becomes float32.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
+def convert(source: str, directory: Path, kind: str, head: str | None, dtype: str | None, as_json: bool) -> None:
+    """Write a checkpoint of any format anew.
+
+    To a DIRECTORY that is not there, or empty: config, weights and tokenizer as transformers loads them, or a preset of
+    KerasHub's. SOURCE is a directory, a file or a name on the hub.
+    """
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise click.ClickException(f"{directory} is there already, and not empty: give another directory")
+    path = hub.locate(source)
+    stored = checkpoint.read(path)
+    own = stored.stored(next(iter(stored)))[0]
+    model = load(path, head=head, dtype=dtype or ("float32" if own == "bfloat16" else own))
+    if kind == "hf":
+        model.save(directory)
+    else:
+        from .formats import keras
+
+        keras.write(directory, model)
+    size = sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
+    facts = {"family": model.config.model_type, "head": model.head, "dtype": str(model.dtype), "bytes": size}
+    if as_json:
+        click.echo(json.dumps({"directory": str(directory), **facts}))
+    else:
+        click.echo(printable(f"{directory}: " + ", ".join(f"{name} {value}" for name, value in facts.items())))
+
+
+@main.command()
+@click.argument("one")
+@click.argument("other")
+@takes_head
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON, with all differences.")
+def verify(one: str, other: str, head: str | None, as_json: bool) -> None:
+    """Say whether two checkpoints are one model.
+
+    Weights are compared to the bit, and what both make of a random input to rounding. Prints the first difference, and
+    ends with status 1 if there is any.
+    """
+    first = load(one, head=head)
+    found = list(differences(first, load(other, head=first.head)))
+    if as_json:
+        click.echo(json.dumps({"equal": not found, "differences": [difference._asdict() for difference in found]}))
+    elif found:
+        click.echo(printable(str(found[0])) + (f"; and {len(found) - 1} more" if found[1:] else ""))
+    else:
+        click.echo(f"equal: {len(weights.flat(first.params))} weights, and the outputs of a random input")
+    sys.exit(1 if found else 0)

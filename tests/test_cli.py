@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from support import CASES, config_of, weights_of
+from support import CASES, CHECKPOINTS, config_of, weights_of
 
 import minroberta
 from minroberta import cli, weights
@@ -550,7 +551,11 @@ def test_the_examples_run(line: str, models: dict[str, str], tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     Path("lines.txt").write_text("a cup\na table\n", encoding="utf-8")
     _, command, *arguments = shlex.split(line)
-    if "NAME" in arguments:
+    if "pytorch_model.bin" in arguments:
+        shutil.copytree(CHECKPOINTS / "pytorch-zip", tmp_path, dirs_exist_ok=True)
+        if command == "verify":
+            printed("convert", *arguments)
+    elif "NAME" in arguments:
         arguments[arguments.index("NAME")] = models["choice" if command == "choose" else "decoder"]
     else:
         arguments += [models["all"]] if command in ("info", "bench") else ["--model", models["all"]]
