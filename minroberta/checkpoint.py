@@ -107,7 +107,7 @@ def _read_hdf5(path: Path) -> Arrays:
     from .formats import hdf5, keras, tensorflow
 
     if any(name.startswith("layers/") for name in hdf5.File(path)):
-        return keras.Preset(path.parent)
+        return keras.Preset(path)
     return tensorflow.File(path)
 
 

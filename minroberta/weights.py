@@ -312,7 +312,7 @@ def move(arrays: Arrays, dtype: Any, xp: Namespace) -> dict[str, Any]:
 
 # --- files ----------------------------------------------------------------------------------------------------------
 
-LARGEST_JSON = 50_000_000
+LARGEST_JSON = 10_000_000
 
 
 def read_json(path: Path, error: type[Exception]) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def test_a_file_is_known_by_its_content(name: str, tmp_path: Path) -> None:
     file = weights_file(name)
     shutil.copytree(CHECKPOINTS / name, tmp_path, dirs_exist_ok=True)
     if "keras" in name:  # whose weights lie in two files, under names of their own
-        assert set(read(tmp_path)) == set(read_file(file))
+        assert set(read_file(file)) == set(read(tmp_path)) > set()
         return
     (tmp_path / file.name).rename(tmp_path / "anything")
     own, renamed = minroberta.load(file), minroberta.load(tmp_path / "anything")
