@@ -128,6 +128,9 @@ class Shards(Arrays):
         """The dtype and the shape that an array has in its file."""
         return self._files[name].stored(name)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._files
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._files)
 

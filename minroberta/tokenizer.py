@@ -15,7 +15,7 @@ import numpy
 from .backend import to_host
 from .config import Config
 from .errors import TokenizerError
-from .formats import fairseq, sentencepiece
+from .formats import sentencepiece
 from .weights import read_json
 
 if TYPE_CHECKING:
@@ -245,6 +245,8 @@ def _from_keras(directory: Path, config: Config) -> "tokenizers.Tokenizer":
 
 
 def _from_fairseq(directory: Path, config: Config) -> "tokenizers.Tokenizer":
+    from .formats import fairseq  # which brings all that reads its checkpoints
+
     vocabulary, merges = fairseq.vocabulary(directory)
     return _byte_level(vocabulary, merges, f"{directory / 'vocab.bpe'} and dict.txt")
 
@@ -266,7 +268,7 @@ SOURCES: tuple[tuple[tuple[str, ...], Callable[[Path, Config], "tokenizers.Token
     ((f"{ASSETS}/vocabulary.spm",), _from_keras_pieces),
     (("tokenizer.json",), _from_json),
     (("vocab.json", "merges.txt"), _from_vocabulary),
-    (fairseq.VOCABULARY, _from_fairseq),
+    (("dict.txt", "encoder.json", "vocab.bpe"), _from_fairseq),
     (("sentencepiece.bpe.model",), _from_pieces),
 )
 """The files that make a tokenizer, and what makes it of them; of several the first is taken."""

@@ -44,6 +44,9 @@ class Renamed(Arrays):
         own, turn = self._entries[name]
         return turn(self._source[own])
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
 

@@ -249,6 +249,9 @@ class Tensors(Arrays):
         """The dtype and the shape that an array has in the file."""
         return self._tensors[name].storage.dtype, self._tensors[name].shape
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._tensors
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._tensors)
 
@@ -288,6 +291,8 @@ class File:
         storage, offset, shape, strides = tensor
         dtype = numpy.dtype("u2" if storage.dtype == "bfloat16" else storage.dtype).newbyteorder(self._order)
         last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
+        if math.prod(shape) > storage.length:  # one number, read again and again, would be any shape
+            raise WeightsError(f"{self.path}: {name} has shape {shape}, and its storage {storage.length} numbers")
         if math.prod(shape) and last >= storage.length:
             raise WeightsError(f"{self.path}: {name} reaches to number {last} of a storage of {storage.length}")
         start = self._starts[storage.key] + offset * dtype.itemsize

@@ -31,7 +31,7 @@ MOST_BEGINNINGS = 1_200_000
 MOST_MERGES = 700_000
 """Ways to merge two pieces; GPT-2's BPE has two for each piece."""
 
-MOST_PIECES = 500_000
+MOST_PIECES = 300_000
 MOST_SYMBOLS = 10_000
 
 

@@ -284,6 +284,9 @@ def test_a_configuration_of_dicts() -> None:
     file = File(FILES["fairseq"])
     file.content["cfg"]["model"] = file.content["cfg"]["model"].values
     assert Checkpoint(file).config == ROBERTA
+    del file.content["cfg"]["model"]["arch"], file.content["cfg"]["model"]["encoder_attention_heads"]
+    file.content["cfg"]["model"]["_name"] = "roberta_large"
+    assert Checkpoint(file).config["num_attention_heads"] == 16
 
 
 def test_arguments_may_be_few() -> None:
@@ -400,6 +403,15 @@ def test_names_outside_of_the_encoder_are_not_the_models() -> None:
         model.update(dict.fromkeys(("x", "encoder._ema", "encoder.regression_head.0.bias"), model[f"{BODY}version"]))
 
     assert set(changed("fairseq", change)) == set(Checkpoint(File(FILES["fairseq"])))
+
+
+def test_what_is_no_tensor_or_has_no_name() -> None:
+    def change(_: dict[str, Any], model: dict[str, Any]) -> None:
+        model.update({7: model[f"{BODY}version"], b"encoder.x": 7, "encoder.x": 7, f"{BODY}layers.9.fc1.bias": [7]})
+        model["classification_heads.sentence_classification_head.out_proj.weight"] = 7
+
+    with raises(WeightsError, ValueError, "lack what fairseq's RoBERTa has for classifier.out_proj.weight"):
+        changed("fairseq-classifier", change)
 
 
 @pytest.mark.parametrize("name", ["embed_tokens.weight", "embed_positions.weight", "layers.0.fc1.weight"])

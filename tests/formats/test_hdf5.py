@@ -15,8 +15,18 @@ from hypothesis import strategies as st
 from support import raises
 
 from minroberta import Error, WeightsError
-from minroberta.formats import place
+from minroberta.formats import hdf5, place
 from minroberta.formats.hdf5 import LONGEST_NAME, MOST_STEPS, NOWHERE, File
+
+
+@contextmanager
+def refused(*telling: str) -> Iterator[None]:
+    """A WeightsError that names the file, says these things, and comes at once."""
+    start = time.perf_counter()
+    with raises(WeightsError, ValueError, ".h5", *telling):
+        yield
+    assert time.perf_counter() - start < 5
+
 
 # --- reading --------------------------------------------------------------------------------------------------------
 
@@ -50,6 +60,18 @@ def test_what_h5py_writes(tmp_path: Path, layout: str, count: int) -> None:
         assert np.array_equal(arrays[name], value)
         assert arrays[name].shape == value.shape
         assert arrays.stored(name) == (value.dtype.name, value.shape)
+
+
+def test_more_links_than_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many that the heap has indices within its index, and the tree four levels."""
+    with h5py.File(tmp_path / "x.h5", "w", libver="latest") as file:
+        file["a"] = np.arange(3)
+        for number in range(40_000):
+            file[f"{number:0>20}"] = file["a"]
+    with refused(f"more than {MOST_STEPS} messages and links"):
+        File(tmp_path / "x.h5")
+    monkeypatch.setattr(hdf5, "MOST_STEPS", 10**6)
+    assert set(File(tmp_path / "x.h5")) == {"a", *(f"{number:0>20}" for number in range(40_000))}
 
 
 @pytest.fixture
@@ -172,15 +194,6 @@ def test_bfloat16_is_widened_exactly(tmp_path: Path) -> None:
 
 
 # --- hostile files --------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def refused(*telling: str) -> Iterator[None]:
-    """A WeightsError that names the file, says these things, and comes at once."""
-    start = time.perf_counter()
-    with raises(WeightsError, ValueError, ".h5", *telling):
-        yield
-    assert time.perf_counter() - start < 5
 
 
 @pytest.mark.parametrize("data", [b"", b"\x89HDF", b"\x89HDF\r\n\x1a\n", b"\x89HDF\r\n\x1a\n\0", bytes(100), b"PK\3\4"])
@@ -392,7 +405,6 @@ TREES = {
     "no table": {1024: tree(0, 1536)},
     "name outside": {1024: tree(0, 1536), 1536: symbols((2**63, OTHER, 0))},
     "name far outside": {1024: tree(0, 1536), 1536: symbols((NOWHERE, OTHER, 0))},
-    "name without an end": {1024: tree(0, 1536), 1536: symbols((0, OTHER, 0)), 3072: b"x" * 1000},
     "no name": {1024: tree(0, 1536), 1536: symbols((500, OTHER, 0))},
     "soft link": {1024: tree(0, 1536), 1536: symbols((0, OTHER, 2)), 3072: b"x"},
     "header outside": {1024: tree(0, 1536), 1536: symbols((0, NOWHERE, 0)), 3072: b"x"},
@@ -404,6 +416,12 @@ TREES = {
 def test_a_symbol_table_that_lies(tmp_path: Path, parts: dict[int, bytes]) -> None:
     with refused("is no whole HDF5 file"):
         File(file_of(tmp_path, {ROOT: TABLE, 2048: HEAP, OTHER: DATASET} | parts))
+
+
+def test_a_name_without_an_end(tmp_path: Path) -> None:
+    parts = {ROOT: TABLE, 1024: tree(0, 1536), 1536: symbols((0, OTHER, 0)), 2048: HEAP, 3072: b"x" * 1000}
+    with refused(f"it has a name of more than {LONGEST_NAME} bytes"):
+        File(file_of(tmp_path, parts))
 
 
 def test_a_symbol_table_made_by_hand(tmp_path: Path) -> None:
@@ -446,7 +464,7 @@ HEAPS = {
     "tree of another kind": {2048: b"BTHD\0\6" + names(0, 2560, 1)[6:]},
     "records of nothing": {2048: names(0, 2560, 1, size=0)},
     "a node too small": {2048: names(3, 2560, 1, node=0)},
-    "too deep": {2048: names(65535, 2560, 1)},
+    "too deep": {2048: names(65535, 2560, 0), 2560: b"BTIN\0\5" + struct.pack("<QB", 2560, 0)},
     "leaf outside": {2048: names(0, NOWHERE, 1)},
     "many records": {2048: names(0, 2560, 65535)},
     "node in itself": {2048: names(2, 2560, 0), 2560: b"BTIN\0\5" + struct.pack("<QB", 2560, 0)},
