@@ -744,8 +744,9 @@ def convert(source: str, directory: Path, kind: str, head: str | None, dtype: st
         raise click.ClickException(f"{directory} is there already, and not empty: give another directory")
     path = hub.locate(source)
     stored = checkpoint.read(path)
-    own = stored.stored(next(iter(stored)))[0]
-    model = load(path, head=head, dtype=dtype or ("float32" if own == "bfloat16" else own))
+    dtypes = (stored.stored(name)[0] for name in stored)
+    own = next((x for x in dtypes if x.startswith(("float", "bfloat"))), "float32")
+    model = load(path, head=head, dtype=dtype or own.replace("bfloat16", "float32"))
     if kind == "hf":
         model.save(directory)
     else:

@@ -382,8 +382,8 @@ class Model:
     def _tokenizer(self) -> Tokenizer:
         if self.tokenizer is None:
             raise TokenizerError(
-                "this model has no tokenizer: its directory holds neither tokenizer.json, nor vocab.json with merges.txt, "
-                "nor what other formats have for it"
+                "this model has no tokenizer: its directory holds neither tokenizer.json nor vocab.json with "
+                "merges.txt, nor another format's"
             )
         return self.tokenizer
 

@@ -1,6 +1,7 @@
 """What many tests share: the golden cases as models of this package, and their stored values."""
 
 import functools
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -187,3 +188,22 @@ ODD_PARTS = [
     "  ",
 ]
 """Bits of text that tokenizers and terminals trip over."""
+
+
+COST = """
+import re, time
+from pathlib import Path
+status = Path("/proc/self/status")  # which knows of this program alone, where getrusage knows of its parent too
+print(re.findall(r"VmHWM:\\s*([0-9]+)", status.read_text())[0] if status.exists() else 0, time.process_time())
+"""
+"""The end of a program: it prints the most memory that it had, in KiB, and the seconds of a processor that it took."""
+
+
+def alone(program: str, *arguments: Any) -> str:
+    """What a program prints in a process of its own, where it takes less than 500 MB, and 5 s of a processor."""
+    command = [sys.executable, "-c", program + COST, *map(str, arguments)]
+    *said, cost = subprocess.run(command, capture_output=True, check=True, text=True, timeout=120).stdout.splitlines()
+    kilobytes, seconds = map(float, cost.split())
+    assert kilobytes < 500_000
+    assert seconds < 5
+    return "\n".join(said)

@@ -118,6 +118,20 @@ def test_convert_to_another_dtype_and_head(tmp_path: Path) -> None:
     assert done.output.endswith("; and 36 more\n")
 
 
+@pytest.mark.filterwarnings("ignore:the weights hold", "ignore:model_type is")
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("dinky-huggingface", "float32"), ("flax_bfloat16", "float32"), ("keras_masked_lm", "float32")]
+)
+def test_the_dtype_is_that_of_the_source(name: str, dtype: str, tmp_path: Path) -> None:
+    """Whose first array may be one of numbers that are no weights."""
+    done = run("convert", CHECKPOINTS / name, tmp_path, "--json")
+    assert json.loads(done.output.splitlines()[-1])["dtype"] == dtype
+    half = run("convert", CHECKPOINTS / name, tmp_path / "half", "--dtype", "float16")
+    assert half.exit_code == 0, half.output
+    again = run("convert", tmp_path / "half", tmp_path / "again", "--json")
+    assert json.loads(again.output)["dtype"] == "float16"
+
+
 def test_convert_writes_over_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for place in (tmp_path, tmp_path / "file"):

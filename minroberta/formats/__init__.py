@@ -44,6 +44,10 @@ class Renamed(Arrays):
         own, turn = self._entries[name]
         return turn(self._source[own])
 
+    def stored(self, name: str) -> tuple[str, tuple[int, ...]]:
+        """The dtype that an array has in its file, and the shape that it is turned to."""
+        return self._source.stored(self._entries[name][0])[0], self[name].shape
+
     def __contains__(self, name: object) -> bool:
         return name in self._entries
 

@@ -6,8 +6,6 @@ import lzma
 import os
 import re
 import struct
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,7 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support import GOLDEN, ODD_PARTS, raises
+from support import GOLDEN, ODD_PARTS, alone, raises
 
 from minroberta import Config, TokenizerError
 from minroberta.formats.sentencepiece import beginnings, merges
@@ -282,7 +280,7 @@ def test_lies(data: bytes, words: str, tmp_path: Path) -> None:
 
 
 ALONE = """
-import resource, sys
+import sys
 from pathlib import Path
 from minroberta import Config, TokenizerError
 from minroberta.tokenizer import Tokenizer
@@ -290,20 +288,13 @@ try:
     print(Tokenizer.load(Path(sys.argv[1]), Config()).library.get_vocab_size())
 except TokenizerError as error:
     print(error)
-used = resource.getrusage(resource.RUSAGE_SELF)
-print(used.ru_maxrss, used.ru_utime)
 """
 
 
 def read_alone(directory: Path, data: bytes) -> str:
     """What a process of its own says of a model, which takes less than 500 MB and 5 s of a processor."""
     (directory / "sentencepiece.bpe.model").write_bytes(data)
-    command = [sys.executable, "-c", ALONE, str(directory)]
-    said, used = subprocess.run(command, capture_output=True, check=True, text=True).stdout.splitlines()
-    kilobytes, seconds = map(float, used.split())
-    assert kilobytes < 500_000
-    assert seconds < 5
-    return said
+    return alone(ALONE, directory)
 
 
 def distinct(count: int, length: int) -> list[bytes]:
