@@ -83,7 +83,8 @@ def _from_hub(
         return _fetch(repository, list(patterns), revision, local_files_only, token)
 
     directory = fetch(*SETTINGS, *TOKENIZER, *(WEIGHTS[0] if weights else ()))
-    if not any((directory / file).is_file() for file in TOKENIZER[:2]):
+    of_keras = (directory / "metadata.json").is_file()  # whose tokenizer.json is none, but Keras's settings
+    if of_keras or not any((directory / file).is_file() for file in TOKENIZER[:2]):
         directory = fetch(*SETTINGS, *TOKENIZER, *OTHER_TOKENIZERS)
     for files in WEIGHTS[1:] if weights else ():
         if not _has_weights(directory):

@@ -415,6 +415,18 @@ def test_a_name_with_its_hub(hub: Hub, tmp_path: Path) -> None:
     assert not hub.log
 
 
+def test_a_preset_of_kerashub(hub: Hub, tmp_path: Path) -> None:
+    """By its own name, with the weights of its head and its tokenizer's assets."""
+    source = CHECKPOINTS / "keras_masked_lm"
+    files = {str(path.relative_to(source)): path.read_bytes() for path in source.rglob("*") if path.is_file()}
+    hub.repositories["keras/roberta_base_en"] = {**files, "README.md": b"not wanted"}
+    result = load(hub, tmp_path, "roberta_base_en")
+    assert "error" not in result, result
+    assert np.allclose(result["logits"], minroberta.load(source)(IDS).logits, atol=1e-6)
+    assert result["tokenizer"]
+    assert hub.served() == files.keys() - {"expected.safetensors", "preprocessor.json"}
+
+
 @pytest.mark.parametrize(
     "name", ["a/b/c", "./nowhere", "../nowhere", "~/nowhere", "/no/where", "a\\b", "nowhere.safetensors"]
 )

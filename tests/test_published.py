@@ -404,14 +404,17 @@ def test_another_answer() -> None:
 TWO_DECIMALS = 0.005 + 1e-6
 
 
-def test_the_capital_of_france() -> None:
-    model = model_of("FacebookAI/roberta-base", "masked_lm")
+@pytest.mark.parametrize(
+    ("name", "loss"), [("FacebookAI/roberta-base", 0.1), ("andreasmadsen/efficient_mlm_m0.40", 0.69)]
+)
+def test_the_capital_of_france(name: str, loss: float) -> None:
+    model = model_of(name, "masked_lm")
     inputs = model.tokenize("The capital of France is <mask>.")
     labels = model.tokenize("The capital of France is Paris.")["input_ids"]
     labels = np.where(inputs["input_ids"] == 50264, labels, -100)
     out = model(**inputs, labels=labels)
     assert model.decode(out.logits[0].argmax(axis=-1)[labels[0] != -100]) == " Paris"
-    np.testing.assert_allclose(out.loss, 0.1, rtol=0, atol=TWO_DECIMALS)
+    np.testing.assert_allclose(out.loss, loss, rtol=0, atol=TWO_DECIMALS)
 
 
 def test_an_emotion() -> None:
@@ -427,3 +430,24 @@ def test_a_nice_puppet() -> None:
     span = slice(int(out.start_logits.argmax()), int(out.end_logits.argmax()) + 1)
     assert model.decode(HENSON["input_ids"][0][span]) == " puppet"
     np.testing.assert_allclose(out.loss, 0.86, rtol=0, atol=TWO_DECIMALS)
+
+
+# --- the same weights, published twice ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("preset", "name"),
+    [
+        ("roberta_base_en", "FacebookAI/roberta-base"),
+        ("hf://keras/roberta_large_en", "FacebookAI/roberta-large"),
+        ("xlm_roberta_base_multi", "FacebookAI/xlm-roberta-base"),
+        ("xlm_roberta_large_multi", "FacebookAI/xlm-roberta-large"),
+    ],
+)
+def test_a_preset_of_kerashub(preset: str, name: str) -> None:
+    """With the same tokens of its own tokenizer."""
+    text = "Die Brücke ist lang, und sie war teuer."
+    own, its = (model_of(x, "encoder") for x in (preset, name))
+    assert own.tokenize(text)["input_ids"].tolist() == its.tokenize(text)["input_ids"].tolist()
+    ours, theirs = (x(**its.tokenize(text)).last_hidden_state for x in (own, its))
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
