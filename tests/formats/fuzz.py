@@ -22,7 +22,7 @@ with atheris.instrument_imports(include=["minroberta", "pickletools", "zipfile"]
     from minroberta.formats import pytorch
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "checkpoints"
-FILES = {"pytorch": "*/*.bin", "hdf5": "*/*.h5", "flax": "*/*.msgpack"}
+FILES = {"pytorch": ".bin .pt", "hdf5": ".h5", "flax": ".msgpack"}
 
 
 def read_pickle(data: bytes) -> None:
@@ -53,7 +53,8 @@ def main() -> None:
     """Put the golden files into the corpus, and begin."""
     kind, corpus = sys.argv[1], Path(sys.argv[2])
     corpus.mkdir(parents=True, exist_ok=True)
-    for path in sorted(GOLDEN.glob(FILES["pytorch" if kind == "pickle" else kind])):
+    endings = FILES["pytorch" if kind == "pickle" else kind].split()
+    for path in sorted(path for path in GOLDEN.glob("*/*") if path.suffix in endings):
         if kind != "pickle":
             shutil.copy(path, corpus / f"{path.parent.name}-{path.name}")
         elif zipfile.is_zipfile(path):
