@@ -5,7 +5,7 @@ such as the sizes among fairseq's arguments, stands in their `config`.
 """
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy
@@ -67,7 +67,9 @@ def read_file(path: Path) -> Arrays:
         from .formats import flax
 
         return flax.File(path)
-    return _read_safetensors(path)
+    if start == b"version ":  # of Git LFS, which the message knows
+        return _read_safetensors(path)
+    raise WeightsError(f"{path} is in no format that is read here: it begins with {start!r}, as no weights do")
 
 
 PROTOCOLS = range(2, 6)
@@ -118,24 +120,16 @@ class Shards(Arrays):
     """The arrays of several files: for each name the file that holds it."""
 
     def __init__(self, path: Path, files: Mapping[str, Arrays]) -> None:
-        self._files = files
+        self._entries = files
+        self.format = next((file.format for file in files.values()), "shards")
         self.path, self.size = path, sum({file.path: file.size for file in files.values()}.values())
 
     def __getitem__(self, name: str) -> numpy.ndarray:
-        return self._files[name][name]
+        return self._entries[name][name]
 
     def stored(self, name: str) -> tuple[str, tuple[int, ...]]:
         """The dtype and the shape that an array has in its file."""
-        return self._files[name].stored(name)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._files
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._files)
-
-    def __len__(self) -> int:
-        return len(self._files)
+        return self._entries[name].stored(name)
 
 
 def _read_shards(index: Path) -> Shards:
@@ -186,6 +180,6 @@ def of_names(config: Config, names: Arrays) -> Config:
         return config
     warnings.warn(
         f"model_type is {config.model_type!r}, but the weights have the names of {kinds[0]!r}, and are taken as such",
-        stacklevel=3,
+        stacklevel=4,
     )
     return config.replace(model_type=kinds[0])

@@ -20,12 +20,13 @@ import click
 import numpy
 
 from . import __version__, checkpoint, hub, weights
-from .config import HEADS
+from .config import HEADS, Config
 from .errors import Error
 from .model import load
 from .tokenizer import Tokenizer
 from .trace import trace as run_traced
-from .verify import differences
+from .verify import ROUNDING
+from .verify import verify as verify_models
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Texts = Iterator[tuple[str, Any]]
@@ -604,6 +605,8 @@ def info(name: str, as_json: bool) -> None:
     parts = dict.fromkeys(name.split(".")[0] for name in held)
     facts = {
         "name": name,
+        "file": str(file.path),
+        "format": file.format,
         "family": config.model_type,
         "norms": "pre-LN: x + f(norm(x))" if config.norm_first else "post-LN: norm(x + f(x))",
         "num_hidden_layers": config.num_hidden_layers,
@@ -738,15 +741,14 @@ def convert(source: str, directory: Path, kind: str, head: str | None, dtype: st
     """Write a checkpoint of any format anew.
 
     To a DIRECTORY that is not there, or empty: config, weights and tokenizer as transformers loads them, or a preset of
-    KerasHub's. SOURCE is a directory, a file or a name on the hub.
+    KerasHub's, which takes pip install ".[formats]". SOURCE is a directory, a file or a name on the hub. Of several
+    heads one is written.
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise click.ClickException(f"{directory} is there already, and not empty: give another directory")
     path = hub.locate(source)
-    stored = checkpoint.read(path)
-    dtypes = (stored.stored(name)[0] for name in stored)
-    own = next((x for x in dtypes if x.startswith(("float", "bfloat"))), "float32")
-    model = load(path, head=head, dtype=dtype or own.replace("bfloat16", "float32"))
+    model = load(path, head=head, dtype=dtype or _stored_dtype(path))
+    _warn_of_other_heads(path, model.config, model.head)
     if kind == "hf":
         model.save(directory)
     else:
@@ -769,15 +771,41 @@ def convert(source: str, directory: Path, kind: str, head: str | None, dtype: st
 def verify(one: str, other: str, head: str | None, as_json: bool) -> None:
     """Say whether two checkpoints are one model.
 
-    Weights are compared to the bit, and what both make of a random input to rounding. Prints the first difference, and
-    ends with status 1 if there is any.
+    Weights are compared to the bit, in the wider of both dtypes; what both make of a random input, to rounding; their
+    tokenizers are not. Prints the first difference. The status is 0 if there is none, 1 if there is, 2 after an error.
     """
-    first = load(one, head=head)
-    found = list(differences(first, load(other, head=first.head)))
+    paths = [hub.locate(name) for name in (one, other)]
+    dtype = str(numpy.result_type(*map(_stored_dtype, paths)))
+    first = load(paths[0], head=head, dtype=dtype)
+    verdict = verify_models(first, load(paths[1], head=first.head, dtype=dtype))
     if as_json:
-        click.echo(json.dumps({"equal": not found, "differences": [difference._asdict() for difference in found]}))
-    elif found:
-        click.echo(printable(str(found[0])) + (f"; and {len(found) - 1} more" if found[1:] else ""))
+        found = [difference._asdict() for difference in verdict.differences]
+        click.echo(json.dumps({"equal": verdict.equal, "differences": found, "outputs": verdict.outputs}))
+    elif verdict.differences:
+        (name, own, its), more = verdict.differences[0], len(verdict.differences) - 1
+        several = f"; {more} more (--json lists them)" if more else ""
+        click.echo(printable(f"differ: {name} is {own} in {one}, and {its} in {other}{several}"))
     else:
-        click.echo(f"equal: {len(weights.flat(first.params))} weights, and the outputs of a random input")
-    sys.exit(1 if found else 0)
+        click.echo(
+            f"{'equal' if verdict.equal else 'differ in their outputs'}: {len(weights.flat(first.params))} weights"
+        )
+    if verdict.outputs is not None and not as_json:
+        click.echo(f"outputs: {verdict.outputs:.1e} of the largest apart; rounding is below {ROUNDING:.0e}")
+    sys.exit(0 if verdict.equal else 1)
+
+
+def _stored_dtype(path: Path) -> str:
+    """The dtype of a checkpoint's weights, as far as NumPy has it."""
+    arrays = checkpoint.read(path)
+    dtypes = (arrays.stored(name)[0] for name in arrays)
+    return next((x for x in dtypes if x.startswith("float")), "float32")  # so too for bfloat16
+
+
+def _warn_of_other_heads(path: Path, config: Config, head: str) -> None:
+    held, _ = weights.inventory(checkpoint.read(path), config)
+    others = [name for name in weights.heads_in(held, config) if name != head]
+    if others:
+        warnings.warn(
+            f"the source also holds {', '.join(others)}, which a directory of {head} does not: --head converts another",
+            stacklevel=2,
+        )

@@ -461,9 +461,11 @@ def load(
 ) -> Model:
     """The model of a name, its weights mapped from the file where dtype and library allow.
 
-    name: a directory, a weights file with `config.json` beside it, a hub name, one of the short names roberta-base,
-    roberta-large, roberta-large-mnli, distilroberta-base, xlm-roberta-base, xlm-roberta-large, camembert-base; or
-    minroberta/tiny, the small English model that comes with the package, which no name means as well.
+    name: a directory or a weights file, of Hugging Face's (safetensors, PyTorch, TensorFlow, Flax) or KerasHub's with
+    its `config.json`, or of fairseq's alone; a hub name, also with `hf://` before it; one of the short names
+    roberta-base, roberta-large, roberta-large-mnli, distilroberta-base, xlm-roberta-base, xlm-roberta-large,
+    camembert-base, or of KerasHub's roberta_base_en, roberta_large_en, xlm_roberta_base_multi, xlm_roberta_large_multi;
+    or minroberta/tiny, the small English model that comes with the package, which no name means as well.
     head: encoder, masked_lm, causal_lm, sequence_classification, multiple_choice, token_classification or
     question_answering; by default the one that the configuration's `architectures` names.
     dtype: float32, float64 (on JAX with jax_enable_x64), float16 (on NumPy for storage: it computes, and answers, in

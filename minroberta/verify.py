@@ -8,7 +8,7 @@ import numpy
 
 from .backend import to_host
 from .model import Model
-from .packing import NAMES
+from .packing import NAMES as OUTPUTS
 from .weights import flat
 
 WITHOUT_MEANING = {
@@ -22,29 +22,38 @@ ROUNDING = 1e-4
 
 
 class Difference(NamedTuple):
-    """What differs: a field, a weight or an output; what the one has there, and what the other."""
+    """What differs: a field or a weight; what the one has there, and what the other."""
 
     name: str
     one: str
     other: str
 
-    def __str__(self) -> str:
-        return f"{self.name}: {self.one} and {self.other}"
 
+class Verdict(NamedTuple):
+    """What differs, in the order of the data's way; and how far the outputs do, as a part of the largest.
 
-def differences(one: Model, other: Model) -> Iterator[Difference]:
-    """What differs between two models of the same head, in the order of the data's way.
-
-    First the fields of the configuration that mean something, then weights, to the bit; and where those are equal, what
-    they make of two random sequences, of which one has pads at its end.
+    Where fields or shapes differ there may be no common input, and the outputs' difference is None.
     """
-    found = False
-    for found_ in (_fields, _weights):
-        for difference in found_(one, other):
-            found = True
-            yield difference
-    if not found:
-        yield from _outputs(one, other)
+
+    differences: list[Difference]
+    outputs: float | None
+
+    @property
+    def equal(self) -> bool:
+        """Whether the two are one model."""
+        return not self.differences and self.outputs is not None and self.outputs <= ROUNDING
+
+
+def verify(one: Model, other: Model) -> Verdict:
+    """Compare two models of the same head: what means something in their configurations, and their weights, to the bit.
+
+    Their outputs are compared for two random sequences, one of them with pads at its end.
+    """
+    fields, arrays = list(_fields(one, other)), list(_weights(one, other))
+    first, second = flat(one.params), flat(other.params)
+    same_shapes = {name: x.shape for name, x in first.items()} == {name: x.shape for name, x in second.items()}
+    comparable = same_shapes and one.config.pad_token_id == other.config.pad_token_id
+    return Verdict(fields + arrays, _distance(one, other) if comparable else None)
 
 
 def _fields(one: Model, other: Model) -> Iterator[Difference]:
@@ -59,29 +68,12 @@ def _weights(one: Model, other: Model) -> Iterator[Difference]:
     for name in {**first, **second}:
         own, its = first.get(name), second.get(name)
         if own is None or its is None or own.shape != its.shape:
-            yield Difference(name, _kind(own), _kind(its))
+            yield Difference(name, _shape(own), _shape(its))
         elif not numpy.array_equal(own, its, equal_nan=True):
             yield _where(name, own, its)
 
 
-def _outputs(one: Model, other: Model) -> Iterator[Difference]:
-    config, random = one.config, numpy.random.default_rng(0)
-    length = min(16, config.longest)
-    ids = random.integers(0, config.vocab_size, (2, length))
-    ids[ids == config.pad_token_id] = (config.pad_token_id + 1) % config.vocab_size
-    mask = numpy.ones_like(ids)
-    mask[1, (length + 1) // 2 :] = 0
-    ids[mask == 0] = config.pad_token_id
-    if one.head == "multiple_choice":
-        ids, mask = ids[None], mask[None]  # (B, L) -> (1, C, L)
-    first, second = one(ids, mask), other(ids, mask)
-    for name in (name for name in NAMES if name in first):
-        own, its = to_host(first[name]), to_host(second[name])
-        if not abs(own - its).max() <= ROUNDING * abs(own).max():
-            yield _where(name, own, its)
-
-
-def _kind(array: Any) -> str:
+def _shape(array: Any) -> str:
     return "nothing" if array is None else f"shape {tuple(array.shape)}"
 
 
@@ -90,3 +82,30 @@ def _where(name: str, own: numpy.ndarray, its: numpy.ndarray) -> Difference:
     distance = numpy.nan_to_num(abs(own - its), nan=numpy.inf)
     place = numpy.unravel_index(distance.argmax(), own.shape)
     return Difference(f"{name}[{', '.join(map(str, place))}]", f"{own[place]:.9g}", f"{its[place]:.9g}")
+
+
+def _distance(one: Model, other: Model) -> float:
+    """The largest difference between the outputs at tokens, as a part of the largest output; NaN where there is one."""
+    ids, mask = _sequences(one)
+    several = one.head == "multiple_choice"
+    made = [model(ids[None], mask[None]) if several else model(ids, mask) for model in (one, other)]  # (1, C, L)
+    result = 0.0
+    for name in (name for name in OUTPUTS if name in made[0]):
+        own, its = (to_host(output[name]) for output in made)
+        if own.shape[:2] == mask.shape:
+            own, its = own[mask == 1], its[mask == 1]
+        largest = abs(own).max()
+        result = numpy.maximum(result, abs(own - its).max() / largest if largest else 0.0)
+    return float(result)
+
+
+def _sequences(model: Model) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Ids and mask of two random sequences, (2, L), the second with pads from its middle on."""
+    config = model.config
+    length = min(16, config.longest)
+    ids = numpy.random.default_rng(0).integers(0, config.vocab_size, (2, length))
+    ids[ids == config.pad_token_id] = (config.pad_token_id + 1) % config.vocab_size
+    mask = numpy.ones_like(ids)
+    mask[1, (length + 1) // 2 :] = 0
+    ids[mask == 0] = config.pad_token_id
+    return ids, mask

@@ -953,7 +953,7 @@ def test_saving_where_a_file_stands(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "sentences"),
     [
-        (b"PK\x03\x04 and more", ["is no file of PyTorch that is read here: the archive has no end"]),
+        (b"PK\x03\x04 and more", ["is no file of PyTorch that is read here", "the archive has no end"]),
         (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 and more", ["is no file of PyTorch that is read here"]),
         (b"version https://git-lfs.github.com/spec/v1\n", ["is no whole safetensors file", "a pointer of Git LFS"]),
     ],

@@ -21,13 +21,27 @@ class Arrays(Mapping[str, numpy.ndarray]):
     path: Path
     size: int
     """Bytes of the file, or the files."""
+    format: str
+    """What it is called by those who wrote it."""
     config: Mapping[str, Any] | None = None
     """The fields of Hugging Face's configuration that the format implies; None where they stand in a `config.json`."""
+
+    _entries: Mapping[str, Any]
+    """What is known of each array beforehand."""
 
     def stored(self, name: str) -> tuple[str, tuple[int, ...]]:
         """The dtype and the shape that an array has in its file."""
         array = self[name]
         return array.dtype.name, array.shape
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
 
 
 class Renamed(Arrays):
@@ -38,7 +52,7 @@ class Renamed(Arrays):
 
     def __init__(self, source: Arrays, entries: Mapping[str, tuple[str, Turn]]) -> None:
         self._source, self._entries = source, entries
-        self.path, self.size = source.path, source.size
+        self.path, self.size, self.format = source.path, source.size, source.format
 
     def __getitem__(self, name: str) -> numpy.ndarray:
         own, turn = self._entries[name]
@@ -47,15 +61,6 @@ class Renamed(Arrays):
     def stored(self, name: str) -> tuple[str, tuple[int, ...]]:
         """The dtype that an array has in its file, and the shape that it is turned to."""
         return self._source.stored(self._entries[name][0])[0], self[name].shape
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._entries
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
 
 
 def as_stored(array: numpy.ndarray) -> numpy.ndarray:

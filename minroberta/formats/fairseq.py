@@ -130,6 +130,8 @@ class Checkpoint(Arrays):
 
     config: Mapping[str, Any]
 
+    format = "fairseq"
+
     def __init__(self, file: File) -> None:
         model, arguments = file.content["model"], _arguments(file.content)
         self.path, self.size = file.path, file.size

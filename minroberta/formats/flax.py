@@ -92,6 +92,8 @@ def renamed(own: str) -> tuple[str, Turn]:
 class Leaves(Arrays):
     """The arrays of one file under Flax's own names, with slashes between the keys."""
 
+    format = "Flax"
+
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
@@ -116,12 +118,6 @@ class Leaves(Arrays):
     def stored(self, name: str) -> tuple[str, tuple[int, ...]]:
         """The dtype and the shape that an array has in the file."""
         return self._entries[name][:2]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
 
 
 class _Reader:

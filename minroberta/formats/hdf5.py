@@ -74,6 +74,8 @@ class File(Arrays):
     array that is not stored in one piece, or is not of numbers, when it is asked for.
     """
 
+    format = "TensorFlow"
+
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
@@ -100,15 +102,6 @@ class File(Arrays):
     def stored(self, name: str) -> tuple[str, tuple[int, ...]]:
         """The dtype and the shape that an array has in the file, by its header alone."""
         return self._entries[name][:2]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._entries
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
 
 
 # --- bytes ----------------------------------------------------------------------------------------------------------

@@ -291,6 +291,8 @@ class _Layers(Arrays):
     optimizer is left out.
     """
 
+    format = "KerasHub"
+
     def __init__(self, files: Sequence[File], above: str) -> None:
         self.path, self.size = files[0].path, sum(file.size for file in files)
         self._places: dict[str, tuple[File, str]] = {}
@@ -378,6 +380,7 @@ def write(directory: Path, model: "Model") -> None:
     """
     config, bpe = model.config, _bpe_of(model)
     _check_expressible(config, model.head)
+    _h5py()  # before anything is written
     _warn_of_losses(model, bpe)
     arrays = _to_store(model)
     of_head = {own: arrays.pop(own) for own in _places_of_head(config, model.head)}
@@ -396,15 +399,13 @@ def write(directory: Path, model: "Model") -> None:
 
 def _check_expressible(config: Config, head: str) -> None:
     if head != "encoder" and head not in KINDS:
-        raise SaveError(
-            f"KerasHub's RoBERTa has no head {head!r}: load the model with head encoder, {', '.join(KINDS)}"
-        )
+        raise SaveError(f"KerasHub's RoBERTa has no head {head!r}: take one of encoder, {', '.join(KINDS)}")
     fixed = {**FIXED, "tie_word_embeddings": True} if head == "masked_lm" else FIXED
     for name, wanted in fixed.items():
         if getattr(config, name) != wanted:
             raise SaveError(
                 f"KerasHub's RoBERTa always has {name} {wanted!r}; this model has {getattr(config, name)!r}: "
-                "save it in a Hugging Face directory"
+                "save it as Hugging Face has it"
             )
 
 
@@ -420,7 +421,7 @@ def _warn_of_losses(model: "Model", bpe: "BytePairs | None") -> None:
         losses.append(f"pad_token_id {config.pad_token_id}, which will be read as 1")
     if losses:
         warnings.warn(
-            f"a preset of KerasHub's cannot hold all of this model; lost are {'; '.join(losses)}", stacklevel=3
+            f"a preset of KerasHub's cannot hold all of this model; left out: {'; '.join(losses)}", stacklevel=3
         )
 
 
@@ -445,15 +446,19 @@ def _as_float(array: numpy.ndarray) -> numpy.ndarray:
     return array if array.dtype.kind == "f" else array.astype(numpy.float32)
 
 
-def _write_arrays(path: Path, arrays: Mapping[str, numpy.ndarray]) -> None:
-    """Write a file that appears only when it is complete: the arrays may be mapped from the one that it replaces."""
+def _h5py() -> Any:
     try:
         import h5py  # type: ignore[import-not-found,import-untyped,unused-ignore]
     except ImportError as error:
-        raise SaveError("a preset of KerasHub's is written with h5py: pip install minroberta[formats]") from error
+        raise SaveError('a preset of KerasHub\'s is written with h5py: pip install "minroberta[formats]"') from error
+    return h5py
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, numpy.ndarray]) -> None:
+    """Write a file that appears only when it is complete: the arrays may be mapped from the one that it replaces."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with h5py.File(partial, "w") as file:
+        with _h5py().File(partial, "w") as file:
             for own, array in arrays.items():
                 file.create_dataset(own, data=array)
         partial.replace(path)

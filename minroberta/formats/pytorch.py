@@ -11,7 +11,7 @@ import math
 import pickletools
 import struct
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -28,6 +28,9 @@ MOST_STEPS = 1_000_000
 
 LARGEST_INDEX = 10_000_000
 """Bytes of an archive's list of entries."""
+
+MAGIC = 0x1950A86A20F9469CFC6C
+"""What the first pickle of a file says that is no archive."""
 
 LARGEST_NUMBER = 2**63
 """Of a pickle: larger ones serve for nothing but collisions in dicts."""
@@ -74,7 +77,7 @@ def _ordered_dict(items: Any = ()) -> dict[Any, Any]:
     return result
 
 
-def _called(function: Any, _: Any, arguments: Any, *__: Any) -> Any:
+def _subclass(function: Any, _: Any, arguments: Any, *__: Any) -> Any:
     """A subclass of a tensor, which is given as what it wraps."""
     if function is not _tensor:
         raise ValueError("a tensor is made by something else")
@@ -93,7 +96,7 @@ GLOBALS: dict[str, Any] = {
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
     "torch._utils._rebuild_parameter_with_state": lambda tensor, *_: tensor,
-    "torch._tensor._rebuild_from_type_v2": _called,
+    "torch._tensor._rebuild_from_type_v2": _subclass,
     "torch.nn.parameter.Parameter": "a class of tensors",
     "torch.Size": lambda numbers=(): tuple(numbers),
     "torch.device": lambda *_: "a device",
@@ -106,10 +109,10 @@ GLOBALS: dict[str, Any] = {
 # --- the machine ----------------------------------------------------------------------------------------------------
 
 
-def unpickle(data: io.BytesIO, storage: Callable[[Storage], None]) -> Any:
-    """The object of a pickle, of protocol 2 to 5; `storage` is told of each storage.
+def unpickle(data: io.BytesIO, on_storage: Callable[[Storage], None]) -> Any:
+    """The object of a pickle, of protocol 2 to 5; `on_storage` is told of each storage.
 
-    It is made of None, bools, numbers, strings, tuples, lists, dicts and the classes above. Raises ValueError.
+    It is made of None, bools, numbers, strings, tuples, lists, dicts and the classes above. Raises one of `REFUSED`.
     """
     stack: list[Any] = []
     marks: list[int] = []
@@ -170,7 +173,7 @@ def unpickle(data: io.BytesIO, storage: Callable[[Storage], None]) -> Any:
                     stack[-1].values = dict(state)
             case "BINPERSID":
                 stack[-1] = _storage(stack[-1])
-                storage(stack[-1])
+                on_storage(stack[-1])
             case "STOP":
                 return stack.pop()
             case "PROTO" | "FRAME":
@@ -179,6 +182,9 @@ def unpickle(data: io.BytesIO, storage: Callable[[Storage], None]) -> Any:
                 raise ValueError(f"its step {name} is none that data needs")
     raise ValueError("it has no end")
 
+
+REFUSED = (ValueError, LookupError, TypeError, AttributeError, OverflowError)
+"""What a pickle that is damaged, or wants more than data, runs into."""
 
 DATA = {
     "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
@@ -237,26 +243,19 @@ class Tensors(Arrays):
     bfloat16 is given as float32, a copy; so is an array that is not aligned in the file.
     """
 
+    format = "PyTorch"
+
     def __init__(self, file: "File", tensors: Mapping[str, Tensor]) -> None:
-        self._file, self._tensors = file, tensors
+        self._file, self._entries = file, tensors
         self.path, self.size = file.path, file.size
 
     def __getitem__(self, name: str) -> numpy.ndarray:
-        array = self._file.array(name, self._tensors[name])
-        return from_bfloat16(array) if self._tensors[name].storage.dtype == "bfloat16" else array
+        array = self._file.array(name, self._entries[name])
+        return from_bfloat16(array) if self._entries[name].storage.dtype == "bfloat16" else array
 
     def stored(self, name: str) -> tuple[str, tuple[int, ...]]:
         """The dtype and the shape that an array has in the file."""
-        return self._tensors[name].storage.dtype, self._tensors[name].shape
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._tensors
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._tensors)
-
-    def __len__(self) -> int:
-        return len(self._tensors)
+        return self._entries[name].storage.dtype, self._entries[name].shape
 
 
 class File:
@@ -273,8 +272,10 @@ class File:
             self._order: Literal["<", ">"] = "<"
             self._starts: dict[str, int] = {}
             self.content = (self._read_archive if self._bytes[:2] == b"PK" else self._read_sequence)()
-        except (ValueError, LookupError, TypeError, AttributeError, OverflowError, OSError, struct.error) as error:
-            raise WeightsError(f"{path} is no file of PyTorch that is read here: {error}") from error
+        except (*REFUSED, OSError, struct.error) as error:
+            raise WeightsError(
+                f"{path} is no file of PyTorch that is read here, or did not arrive whole: {error}"
+            ) from error
         except (zipfile.BadZipFile, NotImplementedError, RecursionError) as error:
             raise WeightsError(f"{path} is no whole zip archive: {error}") from error
 
@@ -289,7 +290,7 @@ class File:
     def array(self, name: str, tensor: Tensor) -> numpy.ndarray:
         """A tensor's numbers, bfloat16 as 16 bits. Raises WeightsError where they are not all in the file."""
         storage, offset, shape, strides = tensor
-        dtype = numpy.dtype("u2" if storage.dtype == "bfloat16" else storage.dtype).newbyteorder(self._order)
+        dtype = _stored_dtype(storage).newbyteorder(self._order)
         last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
         if math.prod(shape) > storage.length:  # one number, read again and again, would be any shape
             raise WeightsError(f"{self.path}: {name} has shape {shape}, and its storage {storage.length} numbers")
@@ -307,20 +308,22 @@ class File:
 
     def _place(self, storage: Storage, start: int, size: int) -> None:
         """Note where a storage begins, of which the file has so many bytes."""
-        itemsize = 2 if storage.dtype == "bfloat16" else numpy.dtype(storage.dtype).itemsize
-        if storage.length * itemsize > size:
-            raise ValueError(f"storage {storage.key[:100]!r} claims {storage.length * itemsize} bytes, and has {size}")
+        claimed = storage.length * _stored_dtype(storage).itemsize
+        if claimed > size:
+            raise ValueError(f"storage {storage.key[:100]!r} claims {claimed} bytes, and has {size}")
         self._starts[storage.key] = start
 
     def _read_archive(self) -> Any:
         entries = _entries(self.path, self._bytes)
-        (pickled,) = [name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")] or [""]
-        if not pickled:
-            raise ValueError("the archive has no data.pkl: perhaps it is a model's program (TorchScript)")
-        root = pickled.removesuffix("data.pkl")
+        pickles = [name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise ValueError(f"the archive has {len(pickles)} files data.pkl, and one of torch.save has one")
+        root = pickles[0].removesuffix("data.pkl")
+        if f"{root}constants.pkl" in entries:
+            raise ValueError("it is a program (TorchScript), and no weights: save the model's state_dict")
         if entries.get(f"{root}byteorder") and self._bytes[slice(*entries[f"{root}byteorder"])] == b"big":
             self._order = ">"
-        start, stop = entries[pickled]
+        start, stop = entries[pickles[0]]
         if stop - start > LARGEST_PICKLE:
             raise ValueError(f"its pickle has {stop - start} bytes; at most {LARGEST_PICKLE} are read")
 
@@ -352,15 +355,15 @@ class File:
             if count != storages[key].length:
                 raise ValueError(f"a storage has {count} numbers, and the pickle says {storages[key].length}")
             self._place(storages[key], at + 8, self.size - at - 8)
-            itemsize = 2 if storages[key].dtype == "bfloat16" else numpy.dtype(storages[key].dtype).itemsize
-            at += 8 + count * itemsize
+            at += 8 + count * _stored_dtype(storages[key]).itemsize
         if self._starts.keys() != storages.keys():
             raise ValueError("it lacks storages of which its pickle speaks")
         return content
 
 
-MAGIC = 0x1950A86A20F9469CFC6C
-"""What the first pickle of a sequence says."""
+def _stored_dtype(storage: Storage) -> numpy.dtype[Any]:
+    """That of a storage, in which bfloat16 is 16 bits."""
+    return numpy.dtype("u2" if storage.dtype == "bfloat16" else storage.dtype)
 
 
 def _entries(path: Path, data: Mapped) -> dict[str, tuple[int, int]]:

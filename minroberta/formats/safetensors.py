@@ -6,7 +6,7 @@ offsets, which the library does not offer for NumPy, nor bfloat16 at all.
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ class File(Arrays):
     bfloat16, which NumPy does not have, is given as float32, a copy that holds the same numbers; so is an array that
     is not aligned in the file. Raises WeightsError where the file is no whole and honest safetensors file.
     """
+
+    format = "safetensors"
 
     def __init__(self, path: Path) -> None:
         header, self._start = read_header(path)
@@ -57,15 +59,6 @@ class File(Arrays):
         if kind == "BF16":
             return "bfloat16", shape
         return numpy.dtype(DTYPES[kind]).name if kind in DTYPES else kind, shape
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._entries
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
 
 
 def read_header(path: Path) -> tuple[dict[str, Any], int]:

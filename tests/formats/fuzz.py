@@ -27,8 +27,7 @@ FILES = {"pytorch": ".bin .pt", "hdf5": ".h5", "flax": ".msgpack"}
 
 def read_pickle(data: bytes) -> None:
     """Run a pickle alone."""
-    refused = (ValueError, LookupError, TypeError, AttributeError, OverflowError)  # what `File` makes a sentence of
-    with contextlib.suppress(*refused):
+    with contextlib.suppress(*pytorch.REFUSED):
         pytorch.unpickle(io.BytesIO(data), lambda storage: None)
 
 

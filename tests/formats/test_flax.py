@@ -62,7 +62,9 @@ def loaded(name: str, head: str | None = None) -> tuple[Model, dict[str, np.ndar
 # --- reading --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["masked_lm", "sequence_classification", "prelayernorm", "encoder", "bfloat16"])
+@pytest.mark.parametrize(
+    "name", ["masked_lm", "sequence_classification", "prelayernorm", "encoder", "token_classification"]
+)
 def test_outputs_are_flax_s(name: str) -> None:
     model, inputs, expected = loaded(name)
     outputs = model(**inputs)

@@ -556,7 +556,7 @@ def test_the_tokenizers_objects(h5py: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("head", ["encoder", "masked_lm", "sequence_classification"])
 def test_token_types_become_part_of_the_positions(h5py: Any, tmp_path: Path, head: str) -> None:
     model = tiny(head, layer_norm_eps=1e-5)
-    with pytest.warns(UserWarning, match=r"lost are all but the first of 2 token types(; the pooler)?$"):
+    with pytest.warns(UserWarning, match=r"left out: all but the first of 2 token types(; the pooler)?$"):
         write(tmp_path, model)
     again = Preset(tmp_path)
     positions, types = (
@@ -626,7 +626,7 @@ def test_a_model_that_kerashub_cannot_express(tmp_path: Path, field: str) -> Non
 def test_an_untied_decoder(h5py: Any, tmp_path: Path) -> None:
     with raises(SaveError, OSError, "always has tie_word_embeddings True"):
         write(tmp_path, tiny("masked_lm", **SMALL, tie_word_embeddings=False))
-    with pytest.warns(UserWarning, match="lost are the pooler$"):  # without that head it is nothing
+    with pytest.warns(UserWarning, match="left out: the pooler$"):  # without that head it is nothing
         write(tmp_path, tiny("encoder", **SMALL, tie_word_embeddings=False))
 
 
@@ -671,8 +671,9 @@ def test_a_tokenizer_that_kerashub_cannot_have(h5py: Any, tmp_path: Path, librar
 
 def test_without_h5py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with raises(SaveError, OSError, "pip install minroberta[formats]"):
-        write(tmp_path, tiny("masked_lm", **SMALL))
+    with raises(SaveError, OSError, 'pip install "minroberta[formats]"'):
+        write(tmp_path / "new", tiny("masked_lm", **SMALL))
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_file_in_the_way(h5py: Any, tmp_path: Path) -> None:

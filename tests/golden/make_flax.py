@@ -40,7 +40,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "flax_sequence_classification": ("RobertaForSequenceClassification", {"num_labels": 3}),
     "flax_prelayernorm": ("RobertaPreLayerNormForQuestionAnswering", {}),
     "flax_encoder": ("XLMRobertaModel", {"num_hidden_layers": 1}),
-    "flax_bfloat16": ("RobertaForTokenClassification", {"num_hidden_layers": 1}),
+    "flax_token_classification": ("RobertaForTokenClassification", {"num_hidden_layers": 1}),
 }
 """The class of each checkpoint's model, and fields of its configuration."""
 
@@ -86,7 +86,7 @@ def main(directory: Path) -> None:
     for name, (kind, fields) in MODELS.items():
         shutil.rmtree(directory / name, ignore_errors=True)
         model = build(kind, fields)
-        if name == "flax_bfloat16":  # its numbers are bfloat16's, and computed with in float32
+        if name == "flax_token_classification":  # its numbers are bfloat16's, and computed with in float32
             model.params = model.to_bf16(model.params)
             model.save_pretrained(directory / name)
             model.params = model.to_fp32(model.params)
