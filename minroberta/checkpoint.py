@@ -7,12 +7,13 @@ such as the sizes among fairseq's arguments, stands in their `config`.
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy
 
 from .config import FAMILIES, Config
 from .errors import ConfigError, NotFoundError, WeightsError
-from .formats import Arrays, safetensors
+from .formats import Arrays, Renamed, as_stored, inside, safetensors
 from .weights import PREFIXES, read_json
 
 FILES = (
@@ -28,6 +29,8 @@ FILES = (
 )
 """What a directory may call its weights, the best first: of Hugging Face, KerasHub and fairseq."""
 
+MOST_SHARDS = 100
+
 INDEX = ".index.json"
 """What the name of an index of shards has behind the name that the whole would have."""
 
@@ -40,9 +43,11 @@ def read(path: Path) -> Arrays:
         raise WeightsError(f"{path} holds no weights: give its directory, or a weights file beside it")
     if path.is_file():
         return read_file(path)
+    if not path.is_dir():
+        raise NotFoundError(f"{path} is neither a directory nor a file with weights")
     for name in FILES:
         if (path / name).is_file():
-            return read_file(path / name)
+            return read_file(inside(path, name, WeightsError))
         if (path / (name + INDEX)).is_file():
             return _read_shards(path / (name + INDEX))
     endings = (".safetensors", ".bin", ".h5", ".msgpack", ".pt")
@@ -102,7 +107,23 @@ def _read_pytorch(path: Path) -> Arrays:
     file = pytorch.File(path)
     if fairseq.is_fairseq(file.content):
         return fairseq.Checkpoint(file)
-    return file.within(file.content)
+    arrays = file.within(_state_dict(file.content))
+    wrapper = next((x for x in WRAPPERS if all(name.startswith(x) for name in arrays)), "")
+    return Renamed(arrays, {name.removeprefix(wrapper): (name, as_stored) for name in arrays}) if wrapper else arrays
+
+
+STATES = ("state_dict", "model_state_dict", "model")
+"""Where training scripts keep the weights, beside what else they save."""
+
+WRAPPERS = ("module.", "_orig_mod.", "model.")
+"""What stands before all names of a model that was saved with what was around it: of several devices, or compiled."""
+
+
+def _state_dict(content: Any) -> Any:
+    for name in STATES:
+        if isinstance(content, dict) and isinstance(content.get(name), dict):
+            return content[name]
+    return content
 
 
 def _read_hdf5(path: Path) -> Arrays:
@@ -136,6 +157,8 @@ def _read_shards(index: Path) -> Shards:
     weight_map = read_json(index, WeightsError).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
         raise WeightsError(f"{index} has no weight_map from names to files")
+    if len(set(weight_map.values())) > MOST_SHARDS:
+        raise WeightsError(f"{index} names more than {MOST_SHARDS} shards")
     ending = Path(index.name.removesuffix(INDEX)).suffix
     files: dict[str, Arrays] = {}
     beside = {path.name for path in index.parent.iterdir()}
@@ -144,7 +167,7 @@ def _read_shards(index: Path) -> Shards:
             raise WeightsError(f"{index} names {file[:200]!r}: a shard is a {ending} file beside it")
         if file not in beside:
             raise NotFoundError(f"{index} names {file[:200]!r}, which is not there: fetch the checkpoint again")
-        files[file] = read_file(index.parent / file)
+        files[file] = read_file(inside(index.parent, file, WeightsError))
     if ending in (".h5", ".msgpack"):  # whose names are others in the index
         return Shards(index, {name: file for file in files.values() for name in file})
     for name, file in weight_map.items():

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 def resize_token_embeddings(model: "Model", n: int) -> "Model":
     """A new model with a vocabulary of n tokens; the old one stays as it is, where transformers changes it in place.
 
-    Of the word embeddings (V, D), and of what has a row a token beside them, the first n rows are kept. Every new row of
-    the word embeddings, and of an untied decoder and its bias, is the mean of the old ones, so that a new token is about
-    as likely as an old one (Hewitt 2021, "Initializing new word embeddings for pretrained language models"); a tied
-    decoder's bias goes on with 0. So it is in transformers 4.48.3, which also scatters the new rows around the mean, at
-    random, by 3e-5 of the old ones' standard deviation. The tokenizer is left as it is.
+    Of the word embeddings (V, D), and of what has a row a token beside them, the first n rows are kept. Every new row
+    of the word embeddings, and of an untied decoder and its bias, is the mean of the old ones, so that a new token is
+    about as likely as an old one (Hewitt 2021, "Initializing new word embeddings for pretrained language models"); a
+    tied decoder's bias goes on with 0. So it is in transformers 4.48.3, which also scatters the new rows around the
+    mean, at random, by 3e-5 of the old ones' standard deviation. The tokenizer is left as it is.
 
     Raises InputError where n is no whole number of at least 1, or leaves out `pad_token_id`.
     """

@@ -4,9 +4,10 @@
 """
 
 import base64
+import contextlib
 import json
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +16,18 @@ import numpy
 from .backend import to_host
 from .config import Config
 from .errors import TokenizerError
-from .formats import sentencepiece
+from .formats import inside, sentencepiece
 from .weights import read_json
 
 if TYPE_CHECKING:
     import tokenizers
 
 SETTINGS = "tokenizer_config.json"
-LARGEST_FILE = 200_000_000
+LARGEST_FILE = 18_000_000
+"""Bytes; XLM-Roberta's `tokenizer.json` has 9 or, with blanks, 17 million."""
+
+PLAIN = 1_500_000
+"""Bytes of a `tokenizer.json` that need no look beforehand: the library makes at most 300 times as many of them."""
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 
 Text = str | tuple[str, str]
@@ -50,6 +55,8 @@ class Tokenizer:
         """
         for names, read in SOURCES:
             if all((directory / name).is_file() for name in names):
+                for name in names:
+                    inside(directory, name, TokenizerError)
                 return cls(read(directory, config), config)
         return None
 
@@ -93,7 +100,8 @@ class Tokenizer:
                 raise TokenizerError(f"{limit} tokens leave no room for text beside {least} special ones")
         with self._lock:
             self.library.no_truncation()
-            encodings = self.library.encode_batch(list(inputs), add_special_tokens=add_special_tokens)
+            with _sentences("the tokenizer fails at a text"):
+                encodings = self.library.encode_batch(list(inputs), add_special_tokens=add_special_tokens)
         pairs = [_cut(encoding, limit) for encoding in encodings]
         return [kept for kept, _ in pairs], [rest for _, rest in pairs]
 
@@ -111,14 +119,16 @@ class Tokenizer:
         limit = self.longest if max_length is None else max_length
         with self._lock:
             self.library.no_truncation()
-            first = 0 if pair is None else len(self.library.encode(text, add_special_tokens=False))
+            with _sentences("the tokenizer fails at a text"):
+                first = 0 if pair is None else len(self.library.encode(text, add_special_tokens=False))
             room = limit - first - self.library.num_special_tokens_to_add(pair is not None)
             if room < 1:
                 beside = f" and a first text of {first}, such as a question: shorten it" if first else ""
                 raise TokenizerError(f"{limit} tokens leave no room for text beside the special ones{beside}")
             cut = "only_first" if pair is None else "only_second"
             self.library.enable_truncation(limit, stride=stride if stride < room else room // 2, strategy=cut)
-            (encoding,) = self.library.encode_batch(inputs)
+            with _sentences("the tokenizer fails at a text"):
+                (encoding,) = self.library.encode_batch(inputs)
             self.library.no_truncation()
         return [encoding, *encoding.overflowing]
 
@@ -214,16 +224,38 @@ def _from_json(directory: Path, config: Config) -> "tokenizers.Tokenizer":
 
     path = directory / "tokenizer.json"
     _check_size(path)
-    try:
+    with _sentences(f"{path} is no tokenizer"):
+        if path.stat().st_size > PLAIN:
+            _check_counts(json.loads(path.read_text(encoding="utf-8")))
         library = tokenizers.Tokenizer.from_file(str(path))
         if library.normalizer is not None:
             _check_normalizer(json.loads(library.normalizer.__getstate__()))
-    except BaseException as error:  # the library raises plain Exception for whatever it cannot parse, and panics
-        if not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):
-            raise
-        raise TokenizerError(f"{path} is no tokenizer: {error}") from error
     library.no_padding()
     return library
+
+
+@contextlib.contextmanager
+def _sentences(beginning: str) -> Iterator[None]:
+    """Raise TokenizerError for whatever the library raises, which is plain Exception or a panic."""
+    try:
+        yield
+    except BaseException as error:
+        if not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):
+            raise
+        raise TokenizerError(f"{beginning}: {error}") from error
+
+
+def _check_counts(settings: Mapping[str, Any]) -> None:
+    """Raise ValueError for more than fits into memory: a process ends where the library finds none."""
+    model = settings["model"]
+    pieces = model.get("vocab", ())
+    counts = {"pieces": pieces, "merges": model.get("merges", ()), "added tokens": settings.get("added_tokens", ())}
+    most = (sentencepiece.MOST_PIECES, sentencepiece.MOST_MERGES, sentencepiece.MOST_SYMBOLS)
+    for (name, found), count in zip(counts.items(), most, strict=True):
+        if len(found or ()) > count:
+            raise ValueError(f"it has {len(found)} {name}; at most {count} are read")
+    if isinstance(pieces, list):  # of a unigram model, whose beginnings the library holds in a tree
+        sentencepiece.check_beginnings(str(piece).encode() for piece, _ in pieces)
 
 
 def _check_normalizer(settings: Mapping[str, Any]) -> None:
@@ -276,7 +308,7 @@ SOURCES: tuple[tuple[tuple[str, ...], Callable[[Path, Config], "tokenizers.Token
 
 def _from_merges(vocabulary: Path, merges: Path, prefix: bool = False) -> "tokenizers.Tokenizer":
     """The byte-level BPE of a JSON object from tokens to ids, and of lines with a pair of tokens each."""
-    ids = read_json(vocabulary, TokenizerError)
+    ids = read_json(vocabulary, TokenizerError, LARGEST_FILE)
     _check_size(merges)
     lacking = [name for name in SPECIAL if not isinstance(ids.get(name), int)]
     if lacking:
@@ -285,6 +317,8 @@ def _from_merges(vocabulary: Path, merges: Path, prefix: bool = False) -> "token
         lines = merges.read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError as error:
         raise TokenizerError(f"{merges} is no text in UTF-8: {error}") from error
+    if len(lines) > sentencepiece.MOST_MERGES:
+        raise TokenizerError(f"{merges} has {len(lines)} lines; at most {sentencepiece.MOST_MERGES} are read")
     pairs = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
     return _byte_level(ids, pairs, f"{merges} and {vocabulary.name}", prefix)
 

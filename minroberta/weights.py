@@ -5,6 +5,7 @@ without the base model's prefix. A family's own names are exchanged by its table
 """
 
 import json
+import math
 import re
 import warnings
 import zlib
@@ -16,9 +17,9 @@ import numpy
 
 from .backend import Namespace, dtype_of, to_host
 from .config import BODY, HEADS, TASKS, Config
-from .errors import NotFoundError, WeightsError
+from .errors import Error, NotFoundError, WeightsError
 from .formats import Arrays as StoredArrays
-from .formats import safetensors
+from .formats import inside, safetensors
 
 Arrays = Mapping[str, Any]
 Shape = tuple[int, ...]
@@ -117,6 +118,10 @@ def canonical_names(names: Iterable[str], config: Config) -> dict[str, str]:
     return result
 
 
+LARGEST_RATIO = 8
+"""Bytes of weights in float32 to those of their file; of int8 it would be 4."""
+
+
 def load_arrays(arrays: Arrays, config: Config, head: str, *, missing: str, seed: int, check: bool) -> dict[str, Any]:
     """A model's weights out of a file's, under canonical names, every shape checked.
 
@@ -138,6 +143,7 @@ def load_arrays(arrays: Arrays, config: Config, head: str, *, missing: str, seed
     if lacking:
         raise WeightsError(_lacking(lacking, wanted, config, head))
     _warn_of_unknown(names, wanted, config)
+    _check_size(arrays, sum(math.prod(shape) for name, shape in wanted.items() if name in names))
     result = {}
     for name, shape in wanted.items():
         array = drawn[name] if name in drawn else arrays[names[name]]
@@ -233,6 +239,14 @@ def _warn_of_unknown(names: Mapping[str, str], wanted: Arrays, config: Config) -
         warnings.warn(f"the weights hold {len(unknown)} that this model does not use: {text}", stacklevel=4)
 
 
+def _check_size(arrays: Arrays, count: int) -> None:
+    """Raise WeightsError where so many numbers are seen in few bytes, as where many names mean one storage."""
+    if isinstance(arrays, StoredArrays) and 4 * count > LARGEST_RATIO * arrays.size + 2**20:
+        raise WeightsError(
+            f"{arrays.path} has {arrays.size} bytes, and shows {count} numbers in them: they are used over again"
+        )
+
+
 def _check_values(arrays: Arrays) -> None:
     for name, array in arrays.items():
         bad = int(array.size - numpy.isfinite(array).sum())
@@ -312,22 +326,26 @@ def move(arrays: Arrays, dtype: Any, xp: Namespace) -> dict[str, Any]:
 
 # --- files ----------------------------------------------------------------------------------------------------------
 
-LARGEST_JSON = 10_000_000
+LARGEST_JSON = 2_000_000
+"""Bytes of a configuration or an index, of which Python makes fifty times as many."""
 
 
-def read_json(path: Path, error: type[Exception]) -> dict[str, Any]:
+def read_json(path: Path, error: type[Error], largest: int = LARGEST_JSON) -> dict[str, Any]:
     """The JSON object in a file. Raises NotFoundError where there is no file, and `error` where it holds none."""
     try:
-        size = path.stat().st_size
-        value = json.loads(path.read_text(encoding="utf-8")) if size <= LARGEST_JSON else None
-    except FileNotFoundError as cause:
+        inside(path.parent, path.name, error)
+    except NotFoundError as cause:
         raise NotFoundError(f"there is no {path.name} in {path.parent.resolve()}") from cause
+    try:
+        with path.open("rb") as file:
+            content = file.read(largest + 1)
+        value = json.loads(content.decode()) if len(content) <= largest else None
     except OSError as cause:
         raise error(f"{path} cannot be read: {cause.strerror}") from cause
     except (ValueError, RecursionError) as cause:
         raise error(f"{path} is not JSON: {cause}") from cause
-    if size > LARGEST_JSON:
-        raise error(f"{path} has {size} bytes; at most {LARGEST_JSON} are read")
+    if len(content) > largest:
+        raise error(f"{path} has more than {largest} bytes, which is more than is read")
     if not isinstance(value, dict):
         raise error(f"{path} holds a JSON {type(value).__name__}; an object is wanted")
     return value

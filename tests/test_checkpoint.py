@@ -1,18 +1,21 @@
 """Every published format, in files that the real frameworks wrote: known by content, and right in its outputs."""
 
+import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from support import CHECKPOINTS, raises
+from support import CHECKPOINTS, TINY, raises
 
 import minroberta
-from minroberta import Model, NotFoundError, WeightsError
+from minroberta import Config, Model, NotFoundError, WeightsError
 from minroberta.checkpoint import read, read_file
+from minroberta.formats import Arrays, pytorch
+from minroberta.weights import load_arrays, shapes
 
 DIRECTORIES = sorted(
     path.parent.name for path in CHECKPOINTS.glob("*/expected.safetensors") if "tensors" not in path.parent.name
@@ -136,3 +139,78 @@ def test_the_beginning_of_a_file_alone(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(content)
     with raises(WeightsError, ValueError, str(tmp_path / "file")):
         read_file(tmp_path / "file")
+
+
+# --- links, and what is no file -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["config.json", "pytorch_model.bin", "tokenizer.json"])
+def test_a_link_out_of_the_directory(name: str, tmp_path: Path) -> None:
+    """Whoever made the directory would choose what is read of this machine."""
+    directory = tmp_path / "model"
+    shutil.copytree(CHECKPOINTS / "pytorch-zip", directory)
+    secret = tmp_path / "secret"
+    secret.write_bytes((directory / name).read_bytes() if (directory / name).exists() else b"{}")
+    (directory / name).unlink(missing_ok=True)
+    (directory / name).symlink_to(secret)
+    with pytest.raises(minroberta.Error, match="is a link that leads out of its directory"):
+        minroberta.load(directory)
+
+
+def test_a_link_within_the_directory_and_one_that_was_named(tmp_path: Path) -> None:
+    shutil.copytree(CHECKPOINTS / "pytorch-zip", tmp_path, dirs_exist_ok=True)
+    (tmp_path / "pytorch_model.bin").rename(tmp_path / "weights")
+    (tmp_path / "pytorch_model.bin").symlink_to("weights")
+    assert minroberta.load(tmp_path)
+    (tmp_path / "other").mkdir()
+    shutil.copy(tmp_path / "config.json", tmp_path / "other")
+    (tmp_path / "other" / "mine.bin").symlink_to(tmp_path / "weights")
+    assert minroberta.load(tmp_path / "other" / "mine.bin")
+
+
+@pytest.mark.parametrize("name", ["config.json", "pytorch_model.bin"])
+def test_a_device_or_a_pipe(name: str, tmp_path: Path) -> None:
+    """Neither is waited for, nor read without end."""
+    shutil.copytree(CHECKPOINTS / "pytorch-zip", tmp_path, dirs_exist_ok=True)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(minroberta.Error):
+        minroberta.load(tmp_path)
+    with pytest.raises(minroberta.Error):
+        read(tmp_path / name)
+
+
+class Over(Arrays):
+    """A file of a thousand bytes that shows any shapes."""
+
+    path, size, format = Path("small.bin"), 1000, "none"
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        self._entries = shapes
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return np.broadcast_to(np.float32(0), self._entries[name])
+
+
+def test_weights_used_over_again() -> None:
+    """A small file that shows one storage under every name would be a large model in memory."""
+    config = Config.from_dict({**TINY, "vocab_size": 10_000})
+    with raises(WeightsError, ValueError, "small.bin has 1000 bytes, and shows", "they are used over again"):
+        load_arrays(Over(shapes(config, "encoder")), config, "encoder", missing="error", seed=0, check=False)
+
+
+# --- what training scripts save -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["state_dict", "model_state_dict", "model"])
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "model."])
+def test_a_state_in_a_state(state: str, wrapper: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = CHECKPOINTS / "pytorch-zip"
+    expected = dict(read(path))
+    made = pytorch.File(path / "pytorch_model.bin")
+    made.content = {"epoch": 3, state: {wrapper + name: x for name, x in made.content.items()}}
+    monkeypatch.setattr(pytorch, "File", lambda _: made)
+    found = read(path)
+    assert list(found) == list(expected)
+    for name in found:
+        assert np.array_equal(found[name], expected[name])

@@ -5,11 +5,14 @@ otherwise, by a table of names and a view.
 """
 
 import mmap
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy
+
+from ..errors import Error, NotFoundError
 
 Turn = Callable[[numpy.ndarray], numpy.ndarray]
 """What makes PyTorch's layout of another: a view, such as a transposition."""
@@ -60,7 +63,10 @@ class Renamed(Arrays):
 
     def stored(self, name: str) -> tuple[str, tuple[int, ...]]:
         """The dtype that an array has in its file, and the shape that it is turned to."""
-        return self._source.stored(self._entries[name][0])[0], self[name].shape
+        own, turn = self._entries[name]
+        dtype, shape = self._source.stored(own)
+        known = {as_stored: shape, transposed: shape[::-1]}
+        return dtype, known[turn] if turn in known else self[name].shape
 
 
 def as_stored(array: numpy.ndarray) -> numpy.ndarray:
@@ -76,6 +82,21 @@ def transposed(array: numpy.ndarray) -> numpy.ndarray:
 def from_bfloat16(bits: numpy.ndarray) -> numpy.ndarray:
     """The same numbers in float32, of which bfloat16 is the upper half of the bits."""
     return (bits.astype("<u4") << 16).view("<f4")
+
+
+def inside(directory: Path, name: str, error: type[Error]) -> Path:
+    """A file of a directory. Raises `error` where it is a link that leads out of it, NotFoundError where it is none.
+
+    In the hub's cache all files are links, from `snapshots/REVISION` to the repository's `blobs`.
+    """
+    path, root = directory / name, Path(os.path.realpath(directory))
+    target = Path(os.path.realpath(path))
+    blobs = [place.parent / "blobs" for place in root.parents if place.name == "snapshots"]
+    if not target.is_relative_to(root) and target.parent not in blobs:
+        raise error(f"{path} is a link that leads out of its directory: put a copy of the file in its place")
+    if not path.is_file():
+        raise NotFoundError(f"{directory} has no file {name}")
+    return path
 
 
 class Mapped(mmap.mmap):

@@ -25,7 +25,7 @@ from ..backend import to_host
 from ..config import FAMILIES, HEADS, Config
 from ..errors import ConfigError, Error, NotFoundError, SaveError, TokenizerError, WeightsError
 from ..weights import flat, head_shapes, read_json, shapes
-from . import Arrays, Renamed, Turn, as_stored
+from . import Arrays, Renamed, Turn, as_stored, inside
 from .hdf5 import File
 
 if TYPE_CHECKING:
@@ -270,18 +270,11 @@ def _has(directory: Path, name: str) -> bool:
 
 
 def _file(directory: Path, name: str, error: type[Error]) -> Path:
-    """A file of a preset. Raises NotFoundError, and `error` for a link that leads out of its directory.
-
-    In the hub's cache all files are links, from `snapshots/REVISION` to the repository's `blobs`.
-    """
-    path, root = directory / name, Path(os.path.realpath(directory))
-    target = Path(os.path.realpath(path))
-    blobs = root.parent.parent / "blobs" if root.parent.name == "snapshots" else root
-    if not target.is_relative_to(root) and target.parent != blobs:
-        raise error(f"{path} is a link that leads out of its directory: put a copy of the file in its place")
-    if not path.is_file():
-        raise NotFoundError(f"{directory} is no preset of KerasHub's: it has no file {name}")
-    return path
+    """A file of a preset. Raises NotFoundError, and `error` for a link that leads out of its directory."""
+    try:
+        return inside(directory, name, error)
+    except NotFoundError as cause:
+        raise NotFoundError(f"{directory} is no preset of KerasHub's: it has no file {name}") from cause
 
 
 class _Layers(Arrays):
@@ -394,7 +387,7 @@ def write(directory: Path, model: "Model") -> None:
         if bpe:
             _write_assets(directory / ASSETS, bpe)
     except OSError as error:
-        raise SaveError(f"the preset cannot be written to {directory}: {error}") from error
+        raise SaveError(f"the preset cannot be written to {directory}: {error.strerror or error}") from error
 
 
 def _check_expressible(config: Config, head: str) -> None:

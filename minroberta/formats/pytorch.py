@@ -23,8 +23,8 @@ from . import Arrays, Mapped, from_bfloat16, mapped
 LARGEST_PICKLE = 16_000_000
 """Bytes: enough for 100,000 arrays."""
 
-MOST_STEPS = 1_000_000
-"""Of one pickle, an array taking some 30. What a call is given counts too, piece by piece."""
+MOST_STEPS = 200_000
+"""Of one pickle, an array taking some 30: the largest model has 1000. What a call is given counts too."""
 
 LARGEST_INDEX = 10_000_000
 """Bytes of an archive's list of entries."""
@@ -62,15 +62,32 @@ class Namespace:
         self.values: dict[str, Any] = {}
 
 
-def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
+MOST_AXES = 64
+"""Of an array of NumPy's."""
+
+
+def _tensor(
+    storage: Any, offset: Any, shape: Any, strides: Any, gradient: Any = None, hooks: Any = None, metadata: Any = None
+) -> Tensor:
     if not isinstance(storage, Storage):
         raise ValueError("a tensor stands on something that is no storage")
+    if metadata:
+        raise ValueError("a tensor is a view that changes its numbers, as of their signs: save a copy of it")
+    shape, strides = _size(shape), _size(strides)
     if len(shape) != len(strides) or not all(type(n) is int and n >= 0 for n in (offset, *shape, *strides)):
         raise ValueError("a tensor has a shape, strides or an offset that is none")
-    return Tensor(storage, offset, tuple(shape), tuple(strides))
+    return Tensor(storage, offset, shape, strides)
+
+
+def _size(numbers: Any = ()) -> tuple[Any, ...]:
+    if type(numbers) not in (tuple, list) or len(numbers) > MOST_AXES:
+        raise ValueError(f"a shape or strides are no row of at most {MOST_AXES} numbers")
+    return tuple(numbers)
 
 
 def _ordered_dict(items: Any = ()) -> dict[Any, Any]:
+    if type(items) not in (tuple, list):
+        raise ValueError("a dict is made of something that is no list")
     result: dict[Any, Any] = {}
     for key, value in items:
         _set_items(result, [key, value])
@@ -98,7 +115,7 @@ GLOBALS: dict[str, Any] = {
     "torch._utils._rebuild_parameter_with_state": lambda tensor, *_: tensor,
     "torch._tensor._rebuild_from_type_v2": _subclass,
     "torch.nn.parameter.Parameter": "a class of tensors",
-    "torch.Size": lambda numbers=(): tuple(numbers),
+    "torch.Size": _size,
     "torch.device": lambda *_: "a device",
     "collections.OrderedDict": _ordered_dict,
     "argparse.Namespace": Namespace,
@@ -214,7 +231,7 @@ def _known(module: Any, name: Any) -> Any:
         raise ValueError("it names something by what is no string")
     full = f"{module[:100]}.{name[:100]}"
     if full not in GLOBALS:
-        raise ValueError(f"its pickle names {full}, which no weights need: such a file may run code, and is not read")
+        raise ValueError(f"its pickle names {full}, which no weights need: a file that may name anything may run code")
     return GLOBALS[full]
 
 
@@ -272,12 +289,10 @@ class File:
             self._order: Literal["<", ">"] = "<"
             self._starts: dict[str, int] = {}
             self.content = (self._read_archive if self._bytes[:2] == b"PK" else self._read_sequence)()
-        except (*REFUSED, OSError, struct.error) as error:
+        except (*REFUSED, OSError, struct.error, zipfile.BadZipFile, NotImplementedError, RecursionError) as error:
             raise WeightsError(
                 f"{path} is no file of PyTorch that is read here, or did not arrive whole: {error}"
             ) from error
-        except (zipfile.BadZipFile, NotImplementedError, RecursionError) as error:
-            raise WeightsError(f"{path} is no whole zip archive: {error}") from error
 
     def within(self, content: Any) -> Tensors:
         """The arrays of a dict in the content; what in it is no tensor is left out. Raises WeightsError."""
@@ -321,7 +336,8 @@ class File:
         root = pickles[0].removesuffix("data.pkl")
         if f"{root}constants.pkl" in entries:
             raise ValueError("it is a program (TorchScript), and no weights: save the model's state_dict")
-        if entries.get(f"{root}byteorder") and self._bytes[slice(*entries[f"{root}byteorder"])] == b"big":
+        order_start, order_stop = entries.get(f"{root}byteorder", (0, 0))
+        if order_stop - order_start == 3:  # "big", and not "little"
             self._order = ">"
         start, stop = entries[pickles[0]]
         if stop - start > LARGEST_PICKLE:
@@ -343,9 +359,9 @@ class File:
         def note(storage: Storage) -> None:
             storages[storage.key] = storage
 
-        magic, version, system = (unpickle(stream, note) for _ in range(3))
-        if magic != MAGIC or version != 1001:
+        if unpickle(stream, note) != MAGIC or unpickle(stream, note) != 1001:
             raise ValueError("it does not begin as torch.save begins")
+        system = unpickle(stream, note)
         if isinstance(system, dict) and system.get("little_endian") is False:
             self._order = ">"
         content, keys = unpickle(stream, note), unpickle(stream, note)
@@ -368,9 +384,8 @@ def _stored_dtype(storage: Storage) -> numpy.dtype[Any]:
 
 def _entries(path: Path, data: Mapped) -> dict[str, tuple[int, int]]:
     """Where the bytes of each entry of an archive begin and end. PyTorch does not compress them. Raises ValueError."""
-    _check_index(data)
     result: dict[str, tuple[int, int]] = {}
-    with zipfile.ZipFile(path) as archive:
+    with _Bounded(path) as file, zipfile.ZipFile(file) as archive:
         for entry in archive.infolist():
             name = entry.filename
             if name in result or name.startswith("/") or ".." in name.split("/") or "\\" in name or ":" in name:
@@ -385,14 +400,14 @@ def _entries(path: Path, data: Mapped) -> dict[str, tuple[int, int]]:
     return result
 
 
-def _check_index(data: Mapped) -> None:
-    """Raise ValueError for an index so long that the library would take seconds, and gigabytes, to read it."""
-    end = data.rfind(b"PK\5\6", max(0, len(data) - 65_557))
-    if end < 0:
-        raise ValueError("the archive has no end: it was cut off")
-    (size,) = struct.unpack_from("<12xI", data, end)
-    if size == 0xFFFFFFFF:
-        (record,) = struct.unpack_from("<8xQ", data, end - 20)
-        (size,) = struct.unpack_from("<40xQ", data, record)
-    if size > LARGEST_INDEX:
-        raise ValueError(f"the archive's index has {size} bytes; at most {LARGEST_INDEX} are read")
+class _Bounded(io.FileIO):
+    """A file of which no more is read at once than the index of an archive may have.
+
+    For the library reads all that an index claims, and makes ten times as many bytes of it.
+    """
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Some bytes. Raises ValueError for too many."""
+        if size is not None and size > LARGEST_INDEX:
+            raise ValueError(f"the archive's index has {size} bytes; at most {LARGEST_INDEX} are read")
+        return super().read(LARGEST_INDEX if size is None or size < 0 else size) or b""

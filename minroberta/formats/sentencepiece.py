@@ -224,12 +224,17 @@ def _algorithm(model: Model, tokens: list[tuple[str, float]], ids: dict[str, int
     from tokenizers import models
 
     if model.algorithm == UNIGRAM:
-        if (count := beginnings(token.encode() for token, _ in tokens)) > MOST_BEGINNINGS:
-            raise ValueError(f"its pieces have {count} beginnings, of which at most {MOST_BEGINNINGS} are held")
+        check_beginnings(token.encode() for token, _ in tokens)
         return models.Unigram(tokens, ids["<unk>"], byte_fallback=False)
     if model.algorithm == BPE:
         return models.BPE(ids, merges(model.pieces), unk_token="<unk>", fuse_unk=True)
     raise ValueError(f"its algorithm is number {model.algorithm}; unigram, {UNIGRAM}, and BPE, {BPE}, are known")
+
+
+def check_beginnings(pieces: Iterable[bytes]) -> None:
+    """Raise ValueError for pieces whose tree would take too much memory."""
+    if (count := beginnings(pieces)) > MOST_BEGINNINGS:
+        raise ValueError(f"its pieces have {count} beginnings, of which at most {MOST_BEGINNINGS} are held")
 
 
 def beginnings(pieces: Iterable[bytes]) -> int:

@@ -178,7 +178,22 @@ def test_nothing_of_ours_can_be_changed() -> None:
     assert run(built(b"cargparse\nNamespace\n)\x81}", text("values"), b"K\1sb")).values == {"values": 1}
 
 
+SIZE, REBUILD = b"ctorch\nSize\n", b"ctorch._utils\n_rebuild_tensor_v2\n"
+STORAGE = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + b"K\1tQ"
+
 BOMBS = {
+    "a string as a size": built(text("x" * 4_000_000), b"q\0", SIZE, b"q\1", b"h\1h\0\x85R" * 200),
+    "a dict of a dict": built(
+        b"}(", b"".join(text(f"{i:05}") + b"N" for i in range(60_000)),
+        b"uq\0ccollections\nOrderedDict\nq\1", b"h\1h\0\x85R" * 2000,
+    ),
+    "a shape taken again and again": built(
+        b"](", b"K\1" * 60_000, b"eq\0", STORAGE, b"q\2", REBUILD, b"q\1", b"h\1(h\2K\0h\0h\0tR" * 5000
+    ),
+    "a subclass of a shape": built(
+        b"](", b"K\1" * 60_000, b"eq\0", STORAGE, b"q\2", REBUILD, b"q\1", b"ctorch._tensor\n_rebuild_from_type_v2\n",
+        b"q\3", b"h\3(h\1N(h\2K\0h\0h\0ttR" * 5000,
+    ),
     # each asks for more in fewer bytes than anybody has
     "tuples in tuples as a key": built(b"}", b")" + b"\x85" * 500_000, b"Ns"),
     "lists in lists": built(b"(" + b"]" * 100_000 + b"a" * 99_999 + b"l"),
@@ -263,7 +278,8 @@ LIES: dict[str, tuple[dict[str, Any], str]] = {
     "a stride backwards": ({"offset": 3, "strides": (-1,)}, "an offset that is none"),
     "a shape below none": ({"shape": (-1,)}, "an offset that is none"),
     "more shape than strides": ({"shape": (2, 2)}, "an offset that is none"),
-    "65 axes": ({"shape": (1,) * 65, "strides": (1,) * 65}, "a is an array that NumPy cannot hold"),
+    "65 axes": ({"shape": (1,) * 65, "strides": (1,) * 65}, "no row of at most 64 numbers"),
+    "thousands of axes": ({"shape": (2**62,) * 9000, "strides": (1,) * 9000}, "no row of at most 64 numbers"),
     "another storage": ({"key": "../../etc/passwd"}, "the archive has no x/data/../../etc/passwd"),
 }
 
@@ -328,12 +344,22 @@ def test_a_pickle_that_is_too_long(tmp_path: Path) -> None:
         File(archive(tmp_path / "a.bin", b"\x80\x02" + b"N" * LARGEST_PICKLE))
 
 
-def test_an_index_that_is_too_long(tmp_path: Path) -> None:
+@pytest.mark.parametrize("large", [False, True])
+def test_an_index_that_is_too_long(large: bool, tmp_path: Path) -> None:
+    """In a record of its own for large archives, which the library believes where there is one; or in the usual."""
     path = archive(tmp_path / "a.bin", tensor(), _0=FOUR)
-    data = bytearray(path.read_bytes())
-    data[-10:-6] = struct.pack("<I", LARGEST_INDEX + 1)
-    path.write_bytes(data)
-    with raises(WeightsError, ValueError, f"the archive's index has {LARGEST_INDEX + 1} bytes"):
+    data = path.read_bytes()
+    size, start = struct.unpack("<II", data[-10:-2])
+    size += LARGEST_INDEX
+    body, end = data[:-22] + b"\0" * LARGEST_INDEX, data[-22:]
+    if large:
+        end = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, 2, 2, size, start) + (
+            struct.pack("<4sLQL", b"PK\6\7", 0, len(body), 1) + end
+        )
+    else:
+        end = end[:12] + struct.pack("<I", size) + end[16:]
+    path.write_bytes(body + end)
+    with raises(WeightsError, ValueError, f"the archive's index has {size} bytes; at most {LARGEST_INDEX} are read"):
         File(path)
 
 
@@ -344,6 +370,13 @@ def test_numbers_of_the_other_order(tmp_path: Path) -> None:
     found = read(path)
     assert found.tolist() == [0, 1, 2, 3]
     assert found.dtype == np.dtype("f4")
+
+
+def test_a_view_that_changes_signs(tmp_path: Path) -> None:
+    """As torch's `_neg_view`: what is stored is not what is read."""
+    pickled = tensor().replace(b"\x89)tRs", b"\x89)}" + text("neg") + b"\x88stRs")
+    with raises(WeightsError, ValueError, "a view that changes its numbers"):
+        File(archive(tmp_path / "a.bin", pickled, _0=FOUR))
 
 
 def test_no_checkpoint(tmp_path: Path) -> None:
