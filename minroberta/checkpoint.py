@@ -129,9 +129,10 @@ def _state_dict(content: Any) -> Any:
 def _read_hdf5(path: Path) -> Arrays:
     from .formats import hdf5, keras, tensorflow
 
-    if any(name.startswith("layers/") for name in hdf5.File(path)):
-        return keras.Preset(path)
-    return tensorflow.File(path)
+    file = hdf5.File(path)
+    if any(name.startswith("layers/") for name in file):
+        return keras.Preset(path)  # of which this may be one file of two
+    return tensorflow.File(file)
 
 
 # --- several --------------------------------------------------------------------------------------------------------

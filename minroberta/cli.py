@@ -22,6 +22,7 @@ import numpy
 from . import __version__, checkpoint, hub, weights
 from .config import HEADS, Config
 from .errors import Error
+from .formats import Arrays
 from .model import load
 from .tokenizer import Tokenizer
 from .trace import trace as run_traced
@@ -747,8 +748,9 @@ def convert(source: str, directory: Path, kind: str, head: str | None, dtype: st
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise click.ClickException(f"{directory} is there already, and not empty: give another directory")
     path = hub.locate(source)
-    model = load(path, head=head, dtype=dtype or _stored_dtype(path))
-    _warn_of_other_heads(path, model.config, model.head)
+    arrays = checkpoint.read(path)
+    model = load(path, head=head, dtype=dtype or _stored_dtype(arrays))
+    _warn_of_other_heads(arrays, model.config, model.head)
     if kind == "hf":
         model.save(directory)
     else:
@@ -775,7 +777,7 @@ def verify(one: str, other: str, head: str | None, as_json: bool) -> None:
     tokenizers are not. Prints the first difference. The status is 0 if there is none, 1 if there is, 2 after an error.
     """
     paths = [hub.locate(name) for name in (one, other)]
-    dtype = str(numpy.result_type(*map(_stored_dtype, paths)))
+    dtype = str(numpy.result_type(*(_stored_dtype(checkpoint.read(path)) for path in paths)))
     first = load(paths[0], head=head, dtype=dtype)
     verdict = verify_models(first, load(paths[1], head=first.head, dtype=dtype))
     if as_json:
@@ -794,15 +796,14 @@ def verify(one: str, other: str, head: str | None, as_json: bool) -> None:
     sys.exit(0 if verdict.equal else 1)
 
 
-def _stored_dtype(path: Path) -> str:
+def _stored_dtype(arrays: Arrays) -> str:
     """The dtype of a checkpoint's weights, as far as NumPy has it."""
-    arrays = checkpoint.read(path)
     dtypes = (arrays.stored(name)[0] for name in arrays)
     return next((x for x in dtypes if x.startswith("float")), "float32")  # so too for bfloat16
 
 
-def _warn_of_other_heads(path: Path, config: Config, head: str) -> None:
-    held, _ = weights.inventory(checkpoint.read(path), config)
+def _warn_of_other_heads(arrays: Arrays, config: Config, head: str) -> None:
+    held, _ = weights.inventory(arrays, config)
     others = [name for name in weights.heads_in(held, config) if name != head]
     if others:
         warnings.warn(

@@ -264,7 +264,9 @@ class AttentionInputs(NamedTuple):
     def of_sequences(self, some: slice) -> "AttentionInputs":
         """What some sequences of a batch attend under, of which nothing is cached."""
         memory = None if self.memory is None else self.memory[some]
-        return self._replace(mask=_of(some, self.mask), memory=memory, memory_mask=_of(some, self.memory_mask))
+        return self._replace(
+            mask=_of_rows(self.mask, some), memory=memory, memory_mask=_of_rows(self.memory_mask, some)
+        )
 
     def of_layer(self, index: int) -> "AttentionInputs":
         """What one layer attends under."""
@@ -273,8 +275,8 @@ class AttentionInputs(NamedTuple):
         return self._replace(head_mask=head_mask, past=past)
 
 
-def _of(some: slice, mask: Array | None) -> Array | None:
-    """Of a mask with a row for each sequence, or one for all."""
+def _of_rows(mask: Array | None, some: slice) -> Array | None:
+    """What a mask (B or 1, 1, 1 or L, S) says of some sequences."""
     return mask if mask is None or len(mask) == 1 else mask[some]
 
 
@@ -389,7 +391,10 @@ def encoder(
 def by_sequences(
     x: Array, p: Node, config: Config, inputs: AttentionInputs, *, packing: Packing | None, **asked: bool
 ) -> Body:
-    """`encoder`, which for who asks for the last hidden state alone takes shares of the sequences: they do not mix."""
+    """`encoder`, which for who asks for the last hidden state alone takes shares of the sequences: they do not mix.
+
+    x: (B, L, D), or a packed row, (1, T, D), of which a share is some of its segments.
+    """
     some = sequence_shares(x, [x.shape[1]] * len(x) if packing is None else packing.lengths)
     if len(some) < 2 or is_recording() or inputs.past is not None or any(asked.values()):
         return encoder(x, p, config, inputs, packing=packing, **asked)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 from minroberta import Config, Error, Model
 from minroberta.backend import to_host
@@ -188,6 +189,35 @@ ODD_PARTS = [
     "  ",
 ]
 """Bits of text that tokenizers and terminals trip over."""
+
+
+def mutations(*kinds: str, most: int, size: int) -> st.SearchStrategy[list[tuple[str, int, bytes]]]:
+    """One to four changes for `mutated`: of these kinds, at places up to `most`, with up to `size` bytes."""
+    one = st.tuples(st.sampled_from(kinds), st.integers(0, most), st.binary(max_size=size))
+    return st.lists(one, min_size=1, max_size=4)
+
+
+def mutated(data: bytes, changes: list[tuple[str, int, bytes]]) -> bytes:
+    """The bytes of a file after some changes."""
+    for kind, place, new in changes:
+        place %= len(data) + 1
+        before, after = data[:place], data[place + len(new) :]
+        match kind:
+            case "flip":
+                data = before + bytes(b ^ 1 << place % 8 for b in data[place : place + 1]) + data[place + 1 :]
+            case "cut":
+                data = before
+            case "insert":
+                data = before + new + data[place:]
+            case "delete":
+                data = before + after
+            case "set":
+                data = before + new + after
+            case "fill":
+                data = before + b"\xff" * len(new) + after
+            case "digit":
+                data = before + b"%d" % (len(new) * 2) + data[place + 1 :]
+    return data
 
 
 COST = """

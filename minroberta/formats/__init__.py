@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy
 
-from ..errors import Error, NotFoundError
+from ..errors import Error, NotFoundError, WeightsError
 
 Turn = Callable[[numpy.ndarray], numpy.ndarray]
 """What makes PyTorch's layout of another: a view, such as a transposition."""
@@ -111,6 +111,25 @@ def mapped(path: Path) -> Mapped:
         result = Mapped(file.fileno(), 0, access=mmap.ACCESS_READ)
     result.path = path
     return result
+
+
+def stored_dtype(name: str) -> numpy.dtype[Any]:
+    """The dtype of that name as a file has it, little-endian, in which bfloat16 is 16 bits."""
+    return numpy.dtype("u2" if name == "bfloat16" else name).newbyteorder("<")
+
+
+def array_at(data: Mapped, name: str, dtype: str, shape: tuple[int, ...], offset: int) -> numpy.ndarray:
+    """The array at a place of a file, which was seen to hold it: its own bytes; a copy where they are not aligned.
+
+    bfloat16, which NumPy does not have, is given as float32. Raises WeightsError.
+    """
+    try:
+        array: numpy.ndarray = numpy.ndarray(shape, stored_dtype(dtype), data, offset)
+    except ValueError as error:  # more than 64 axes, or so many rows of nothing that NumPy cannot count them
+        raise WeightsError(f"{data.path}: {name} is an array that NumPy cannot hold: {error}") from error
+    if dtype == "bfloat16":
+        return from_bfloat16(array)
+    return array if array.flags.aligned else array.copy()
 
 
 def place(array: numpy.ndarray) -> tuple[str, int, str, tuple[int, ...]] | None:

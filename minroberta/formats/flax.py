@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy
 
 from ..errors import WeightsError
-from . import Arrays, Mapped, Renamed, Turn, as_stored, from_bfloat16, mapped, transposed
+from . import Arrays, Mapped, Renamed, Turn, array_at, as_stored, mapped, transposed
 
 MOST_KEYS = 50_000
 """In all maps: of a large model there are a thousand."""
@@ -106,14 +106,7 @@ class Leaves(Arrays):
 
     def __getitem__(self, name: str) -> numpy.ndarray:
         dtype, shape, offset = self._entries[name]
-        kind = numpy.dtype("uint16" if dtype == "bfloat16" else dtype).newbyteorder("<")
-        try:
-            array: numpy.ndarray = numpy.ndarray(shape, kind, self._bytes, offset)
-        except ValueError as error:  # so many rows of nothing that NumPy cannot count them
-            raise WeightsError(f"{self.path}: {name} is an array that NumPy cannot hold: {error}") from error
-        if dtype == "bfloat16":
-            return from_bfloat16(array)
-        return array if array.flags.aligned else array.copy()
+        return array_at(self._bytes, name, dtype, shape, offset)
 
     def stored(self, name: str) -> tuple[str, tuple[int, ...]]:
         """The dtype and the shape that an array has in the file."""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy
 
 from ..errors import WeightsError
-from . import Arrays, Mapped, from_bfloat16, mapped
+from . import Arrays, Mapped, array_at, mapped
 
 MOST_STEPS = 100_000
 """Messages and links: several times as many as the file of a large model has, and passed in half a second."""
@@ -90,14 +90,7 @@ class File(Arrays):
         dtype, shape, offset, refusal = self._entries[name]
         if refusal:
             raise WeightsError(f"{self.path}: {name} {refusal}")
-        kind = numpy.dtype("uint16" if dtype == "bfloat16" else dtype).newbyteorder("<")
-        try:
-            array: numpy.ndarray = numpy.ndarray(shape, kind, self._bytes, offset)
-        except ValueError as error:  # so many rows of nothing that NumPy cannot count them
-            raise WeightsError(f"{self.path}: {name} is an array that NumPy cannot hold: {error}") from error
-        if dtype == "bfloat16":
-            return from_bfloat16(array)
-        return array if array.flags.aligned else array.copy()
+        return array_at(self._bytes, name, dtype, shape, offset)
 
     def stored(self, name: str) -> tuple[str, tuple[int, ...]]:
         """The dtype and the shape that an array has in the file, by its header alone."""

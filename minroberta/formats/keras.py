@@ -222,10 +222,7 @@ def _read_object(directory: Path, name: str) -> tuple[str, Mapping[str, Any]]:
 
 
 def _read_json(directory: Path, name: str) -> dict[str, Any]:
-    path = _file(directory, name, ConfigError)
-    if path.stat().st_size > LARGEST_JSON:
-        raise ConfigError(f"{path} has {path.stat().st_size} bytes; at most {LARGEST_JSON} are read")
-    return read_json(path, ConfigError)
+    return read_json(_file(directory, name, ConfigError), ConfigError, LARGEST_JSON)
 
 
 def _integer(settings: Mapping[str, Any], name: str, directory: Path) -> int:

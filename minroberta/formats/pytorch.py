@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 import numpy
 
 from ..errors import WeightsError
-from . import Arrays, Mapped, from_bfloat16, mapped
+from . import Arrays, Mapped, from_bfloat16, mapped, stored_dtype
 
 LARGEST_PICKLE = 16_000_000
 """Bytes: enough for 100,000 arrays."""
@@ -305,7 +305,7 @@ class File:
     def array(self, name: str, tensor: Tensor) -> numpy.ndarray:
         """A tensor's numbers, bfloat16 as 16 bits. Raises WeightsError where they are not all in the file."""
         storage, offset, shape, strides = tensor
-        dtype = _stored_dtype(storage).newbyteorder(self._order)
+        dtype = stored_dtype(storage.dtype).newbyteorder(self._order)
         last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
         if math.prod(shape) > storage.length:  # one number, read again and again, would be any shape
             raise WeightsError(f"{self.path}: {name} has shape {shape}, and its storage {storage.length} numbers")
@@ -323,7 +323,7 @@ class File:
 
     def _place(self, storage: Storage, start: int, size: int) -> None:
         """Note where a storage begins, of which the file has so many bytes."""
-        claimed = storage.length * _stored_dtype(storage).itemsize
+        claimed = storage.length * stored_dtype(storage.dtype).itemsize
         if claimed > size:
             raise ValueError(f"storage {storage.key[:100]!r} claims {claimed} bytes, and has {size}")
         self._starts[storage.key] = start
@@ -371,15 +371,10 @@ class File:
             if count != storages[key].length:
                 raise ValueError(f"a storage has {count} numbers, and the pickle says {storages[key].length}")
             self._place(storages[key], at + 8, self.size - at - 8)
-            at += 8 + count * _stored_dtype(storages[key]).itemsize
+            at += 8 + count * stored_dtype(storages[key].dtype).itemsize
         if self._starts.keys() != storages.keys():
             raise ValueError("it lacks storages of which its pickle speaks")
         return content
-
-
-def _stored_dtype(storage: Storage) -> numpy.dtype[Any]:
-    """That of a storage, in which bfloat16 is 16 bits."""
-    return numpy.dtype("u2" if storage.dtype == "bfloat16" else storage.dtype)
 
 
 def _entries(path: Path, data: Mapped) -> dict[str, tuple[int, int]]:

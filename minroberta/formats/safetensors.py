@@ -13,7 +13,7 @@ from typing import Any
 import numpy
 
 from ..errors import WeightsError
-from . import Arrays, from_bfloat16, mapped
+from . import Arrays, array_at, mapped
 
 DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2",
@@ -44,13 +44,7 @@ class File(Arrays):
         if entry["dtype"] not in DTYPES:
             raise WeightsError(f"{self.path}: {name} has dtype {entry['dtype']}; known are {', '.join(DTYPES)}")
         offset = self._start + entry["data_offsets"][0]
-        try:
-            array = numpy.ndarray(tuple(entry["shape"]), DTYPES[entry["dtype"]], self._bytes, offset)
-        except ValueError as error:  # more than 64 axes, or so many rows of nothing that NumPy cannot count them
-            raise WeightsError(f"{self.path}: {name} is an array that NumPy cannot hold: {error}") from error
-        if entry["dtype"] == "BF16":
-            return from_bfloat16(array)
-        return array if array.flags.aligned else array.copy()
+        return array_at(self._bytes, name, *self.stored(name), offset)
 
     def stored(self, name: str) -> tuple[str, tuple[int, ...]]:
         """The dtype and the shape that an array has in the file, by its header alone."""

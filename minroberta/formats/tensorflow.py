@@ -23,15 +23,14 @@ class File(Renamed):
     """The arrays of a `tf_model.h5`, or of one of its shards, under PyTorch's names, as `….output.dense.weight`.
 
     In a whole file each name stands below those of a layer of the model and of the model's class. What a layer repeats
-    of another, as `lm_head` does the embeddings, is left out. Raises WeightsError as `hdf5.File` does.
+    of another, as `lm_head` does the embeddings, is left out. Raises WeightsError for two names of one weight.
     """
 
-    def __init__(self, path: Path) -> None:
-        source = HDF5File(path)
+    def __init__(self, source: HDF5File) -> None:
         names = {name: _below(name) for name in source if _is_own(name)}
         held = set(names.values())
         names |= {name: _below(name) if names else name for name in source if _below(name) not in held}
-        super().__init__(source, _entries(path, names))
+        super().__init__(source, _entries(source.path, names))
 
 
 def from_safetensors(source: Arrays) -> Renamed:

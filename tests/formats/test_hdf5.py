@@ -11,8 +11,7 @@ import h5py
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from support import raises
+from support import mutated, mutations, raises
 
 from minroberta import Error, WeightsError
 from minroberta.formats import hdf5, place
@@ -538,31 +537,11 @@ def test_a_superblock_that_lies(tmp_path: Path, offset: int, value: bytes, telli
         File(file_of(tmp_path, {ROOT: header(), offset: value}))
 
 
-MUTATIONS = st.lists(
-    st.tuples(st.sampled_from(["flip", "set", "cut", "fill"]), st.integers(0, 2**14), st.binary(max_size=8)),
-    min_size=1,
-    max_size=4,
-)
-
-
-def mutated(data: bytes, kind: str, place: int, new: bytes) -> bytes:
-    place %= len(data) + 1
-    match kind:
-        case "flip":
-            return data[:place] + bytes(b ^ 1 << place % 8 for b in data[place : place + 1]) + data[place + 1 :]
-        case "set":
-            return data[:place] + new + data[place + len(new) :]
-        case "cut":
-            return data[:place]
-        case _:
-            return data[:place] + b"\xff" * len(new) + data[place + len(new) :]
-
-
 @pytest.mark.parametrize("layout", LAYOUTS)
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(MUTATIONS)
+@given(mutations("flip", "set", "cut", "fill", most=2**14, size=8))
 def test_a_damaged_file_gives_arrays_or_an_error(
-    tmp_path: Path, layout: str, mutations: list[tuple[str, int, bytes]]
+    tmp_path: Path, layout: str, changes: list[tuple[str, int, bytes]]
 ) -> None:
     path = tmp_path / "x.h5"
     if path.exists():
@@ -570,9 +549,7 @@ def test_a_damaged_file_gives_arrays_or_an_error(
     with h5py.File(path, "w", **LAYOUTS[layout]) as file:
         for number in range(12):
             file[f"a/{number}/kernel:0"] = np.ones((2, 3), "f4")
-    data = path.read_bytes()
-    for mutation in mutations:
-        data = mutated(data, *mutation)
+    data = mutated(path.read_bytes(), changes)
     path.unlink()
     path.write_bytes(data)
     try:

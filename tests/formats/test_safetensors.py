@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
-from support import owner, raises
+from support import mutated, mutations, owner, raises
 
 from minroberta import Error, WeightsError
 from minroberta.formats.safetensors import DTYPES, LARGEST_HEADER, File, write
@@ -283,38 +282,12 @@ def test_no_file_but_a_directory(tmp_path: Path) -> None:
         File(tmp_path)
 
 
-MUTATIONS = st.lists(
-    st.tuples(
-        st.sampled_from(["flip", "cut", "insert", "delete", "digit"]), st.integers(0, 400), st.binary(max_size=4)
-    ),
-    min_size=1,
-    max_size=4,
-)
-
-
-def mutated(data: bytes, kind: str, place: int, new: bytes) -> bytes:
-    place %= len(data) + 1
-    match kind:
-        case "flip":
-            return data[:place] + bytes(b ^ 1 << place % 8 for b in data[place : place + 1]) + data[place + 1 :]
-        case "cut":
-            return data[:place]
-        case "insert":
-            return data[:place] + new + data[place:]
-        case "delete":
-            return data[:place] + data[place + len(new) :]
-        case _:
-            return data[:place] + b"%d" % (len(new) * 2) + data[place + 1 :]
-
-
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(MUTATIONS)
-def test_a_damaged_file_gives_arrays_or_an_error(tmp_path: Path, mutations: list[tuple[str, int, bytes]]) -> None:
+@given(mutations("flip", "cut", "insert", "delete", "digit", most=400, size=4))
+def test_a_damaged_file_gives_arrays_or_an_error(tmp_path: Path, changes: list[tuple[str, int, bytes]]) -> None:
     path = tmp_path / "x.safetensors"
     save_file({"a": np.ones((2, 3), "f4"), "b": np.ones(2, "f2"), "c": np.array(True)}, path, metadata={"x": "y"})
-    data = path.read_bytes()
-    for mutation in mutations:
-        data = mutated(data, *mutation)
+    data = mutated(path.read_bytes(), changes)
     path.unlink()
     path.write_bytes(data)
     try:

@@ -10,7 +10,7 @@ from support import GOLDEN, raises
 
 from minroberta import Config, Model, WeightsError, weights
 from minroberta.config import HEADS
-from minroberta.formats import Arrays, place, safetensors, tensorflow
+from minroberta.formats import Arrays, hdf5, place, safetensors, tensorflow
 
 CHECKPOINTS = GOLDEN / "checkpoints"
 NAMES = json.loads((CHECKPOINTS / "tensorflow_names.json").read_text())
@@ -21,7 +21,7 @@ ROUNDING = 1e-5
 
 def opened(directory: Path) -> Arrays:
     if (directory / "tf_model.h5").is_file():
-        return tensorflow.File(directory / "tf_model.h5")
+        return tensorflow.File(hdf5.File(directory / "tf_model.h5"))
     return tensorflow.from_safetensors(safetensors.File(directory / "model.safetensors"))
 
 
@@ -53,7 +53,7 @@ def test_names_are_those_that_transformers_gives(tmp_path: Path, model: str) -> 
     with h5py.File(path, "w") as file:
         for number, name in enumerate(NAMES[model]):
             file[name] = np.full((1, 1), number, "f4")
-    arrays = tensorflow.File(path)
+    arrays = tensorflow.File(hdf5.File(path))
     assert set(arrays) == set(NAMES[model].values())
     for number, (own, name) in enumerate(NAMES[model].items()):
         repeats = own.startswith("lm_head/") and name.startswith("roberta")
@@ -85,7 +85,7 @@ def test_a_shard_has_names_without_layer_and_class(tmp_path: Path) -> None:
     with h5py.File(path, "w") as file:
         file["roberta/encoder/layer_._0/output/dense/kernel:0"] = np.zeros((3, 2), "f4")
         file["lm_head/bias:0"] = np.zeros(5, "f4")
-    arrays = tensorflow.File(path)
+    arrays = tensorflow.File(hdf5.File(path))
     assert {name: array.shape for name, array in arrays.items()} == {
         "roberta.encoder.layer.0.output.dense.weight": (2, 3),
         "lm_head.bias": (5,),
@@ -98,7 +98,7 @@ def test_what_no_layer_owns_is_kept(tmp_path: Path) -> None:
     with h5py.File(path, "w") as file:
         for name in ("roberta/tf_x/roberta/a/bias:0", "lm_head/tf_x/roberta/a/bias:0", "lm_head/tf_x/other/bias:0"):
             file[name] = np.zeros(1, "f4")
-    assert set(tensorflow.File(path)) == {"roberta.a.bias", "other.bias"}
+    assert set(tensorflow.File(hdf5.File(path))) == {"roberta.a.bias", "other.bias"}
 
 
 def test_two_names_of_one_weight(tmp_path: Path) -> None:
@@ -107,9 +107,9 @@ def test_two_names_of_one_weight(tmp_path: Path) -> None:
         file["roberta/tf_x/roberta/norm/gamma:0"] = np.zeros(1, "f4")
         file["roberta/tf_x/roberta/norm/weight:0"] = np.zeros(1, "f4")
     with raises(WeightsError, ValueError, "gamma:0", "weight:0", "which name one weight"):
-        tensorflow.File(path)
+        tensorflow.File(hdf5.File(path))
 
 
 def test_no_file(tmp_path: Path) -> None:
     with raises(WeightsError, ValueError, "is no whole HDF5 file"):
-        tensorflow.File(tmp_path / "tf_model.h5")
+        tensorflow.File(hdf5.File(tmp_path / "tf_model.h5"))
