@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 
 from . import checkpoint, heads, hub, surgery, tasks, weights
-from .backend import Array, Namespace, compute_dtype, namespace
+from .backend import Array, Namespace, compute_dtype, keep_freed_memory, namespace
 from .config import HEADS, PRESETS, Config
 from .errors import ConfigError, InputError, NameUnknownError, SaveError, TokenizerError
 from .inputs import NUMBERS, WITH_CACHE, as_array, check_shapes, check_values
@@ -204,6 +204,7 @@ class Model:
             raise ConfigError(f"a model takes a Config, not {type(config).__name__}: see Config.from_dict")
         check_head(head, config)
         weights.check_names(params, config, head)
+        keep_freed_memory()
         self.config, self.params, self.head, self.tokenizer = config, params, head, tokenizer
 
     def __repr__(self) -> str:

@@ -1,6 +1,7 @@
 """The schedules: the golden cases under odd ones, several threads for one call, and what they leave behind."""
 
 import os
+import platform
 import subprocess
 import sys
 import threading
@@ -226,6 +227,21 @@ def test_memory_grows_with_the_length() -> None:
         tracemalloc.stop()
     assert peaks[512] < 60e6
     assert peaks[2048] < 6 * peaks[512]  # the square of the length would be 16
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc that keeps memory so")
+def test_a_second_call_lies_in_the_memory_of_the_first() -> None:
+    """In a process of its own, since what others have freed would count. Without it there are some 20,000 faults."""
+    program = (
+        "import resource, numpy, minroberta\n"
+        "model = minroberta.init({'model_type': 'roberta', 'hidden_size': 768, 'num_attention_heads': 12,\n"
+        "    'vocab_size': 99, 'num_hidden_layers': 2, 'intermediate_size': 3072, 'max_position_embeddings': 514})\n"
+        "ids = numpy.full((2, 512), 7)\n"
+        "faults = lambda: (model(ids), resource.getrusage(resource.RUSAGE_SELF).ru_minflt)[1]\n"
+        "faults(), faults(), print(faults() - faults())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], timeout=60, check=True, capture_output=True, text=True)
+    assert abs(int(done.stdout)) < 2000, done.stdout
 
 
 def test_what_is_too_small_for_threads_is_made_in_one() -> None:
