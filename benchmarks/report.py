@@ -46,7 +46,7 @@ def plot(several: Sequence[Figures], path: Path) -> None:
     """For each shape how many times the floor each engine takes; and the cost of a token against the length."""
     import matplotlib.pyplot as plt
 
-    fig, axes = plt.subplots(1, 2, figsize=(11, 4.2), width_ratios=(3, 2), layout="constrained")
+    fig, axes = plt.subplots(1, 2, figsize=(11, 4.4), width_ratios=(3, 2), layout="constrained")
     figures = several[0]
     seconds = figures["seconds"]
     shapes = [shape for shape in seconds if shape not in ("1 × 64", "1 × 256")]
@@ -62,9 +62,9 @@ def plot(several: Sequence[Figures], path: Path) -> None:
     axes[0].axhline(1, color="grey", linewidth=1)
     axes[0].set_xticks(range(len(shapes)), [shape.replace(" sent", "\nsent") for shape in shapes])
     axes[0].set(ylabel="time / time of NumPy's matrix products", title="Batch × length; 1 is the floor")
-    axes[0].set_ylim(-0.9)
+    axes[0].set_ylim(0)
     axes[0].set_yticks([0, 0.5, 1, 1.5, 2])
-    axes[0].legend(fontsize=8, ncols=3, loc="lower right")
+    fig.legend(*axes[0].get_legend_handles_labels(), fontsize=8, ncols=5, loc="outside lower center", columnspacing=1)
     lengths = [int(shape.split()[-1]) for shape in seconds if shape.startswith("1 × ")]
     for name in ("minroberta", "transformers SDPA", "onnxruntime", "floor"):
         costs = [1e6 * statistics.median(seconds[f"1 × {length}"][name]) / length for length in lengths]
