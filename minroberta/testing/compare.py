@@ -1,0 +1,313 @@
+"""Where a port first goes wrong: its named values beside the reference's, and each of its steps judged alone."""
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy
+
+from ..backend import Array, to_host
+from ..errors import InputError
+from ..trace import Trace
+from . import report
+from .layout import AXES, arranged
+from .runs import EPS, MASKED, exact, noises, run
+from .values import Names, Values, under_our_names
+
+NEEDS_A_MODEL = (
+    "rounding is guessed from each value's size, and what is off is not told from what follows from it: "
+    "that needs the model, as a Trace has it"
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One value of the candidate beside the reference's.
+
+    verdict: "good"; "wrong", where this step is no right step from the candidate's own values before it; "follows",
+    where the step is right and the value is off, since those before it are; "layout", right numbers in another order;
+    "shape". absolute: the largest difference; relative: the same as a part of the reference's largest number; noise:
+    what rounding moves this value by; multiple: absolute / noise; alone: the step's own difference as a multiple of its
+    own noise, None where it cannot be judged alone. place: where the difference is largest, by axis; reference and
+    candidate: the two numbers there.
+    """
+
+    name: str
+    verdict: str
+    shape: tuple[int, ...]
+    dtype: str
+    absolute: float = math.nan
+    relative: float = math.nan
+    noise: float = math.nan
+    multiple: float = math.nan
+    alone: float | None = None
+    place: Mapping[str, int] | None = None
+    reference: float = math.nan
+    candidate: float = math.nan
+    note: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether this step is right."""
+        return self.verdict in ("good", "follows")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `compare` found, in the order of computation.
+
+    rows: a `Row` for each value that both have; missing: the reference's other names; unknown: the candidate's other
+    names; unavailable: what could not be said, and what that needs; precision: what rounding was allowed for; bound:
+    how many times the noise is still rounding. Prints as a table, shows as HTML in a notebook.
+    """
+
+    rows: tuple[Row, ...]
+    missing: tuple[str, ...]
+    unknown: tuple[str, ...]
+    unavailable: tuple[str, ...]
+    precision: str
+    bound: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether every step that could be judged is right."""
+        return all(row.ok for row in self.rows)
+
+    @property
+    def first_bad(self) -> str | None:
+        """The first value whose own step is wrong."""
+        return next((row.name for row in self.rows if not row.ok), None)
+
+    @property
+    def last_good(self) -> str | None:
+        """The value before it, or the last of all."""
+        good = [row.name for row in itertools.takewhile(lambda row: row.ok, self.rows)]
+        return good[-1] if good else None
+
+    def __str__(self) -> str:
+        return report.text(self)
+
+    def _repr_html_(self) -> str:
+        return report.notebook(self)
+
+    def html(self) -> str:
+        """A page of its own: what is wrong and where, a picture of the error through the depth, every value."""
+        return report.page(self)
+
+    def save_html(self, path: str | Path) -> None:
+        """Write `html()` to a file."""
+        Path(path).write_text(self.html(), encoding="utf-8")
+
+    def to_json(self) -> str:
+        """All of it for programs; a number that is none (NaN, infinite) is null."""
+        return report.as_json(self)
+
+
+def compare(
+    reference: Trace | Values, candidate: Values, *, names: Names | None = None, precision: str = "float32"
+) -> Report:
+    """Compare a port's named values with the reference's.
+
+        report = compare(trace(model, ids), read("port.npz"))
+        report.ok, report.first_bad, report.last_good
+        print(report)
+
+    reference: a `Trace`, a golden file, or a mapping from names to arrays; candidate: a mapping from names to arrays,
+    as `read` and `record` make it, of as many values as there are. names: how foreign names become ours: a dict, whose
+    keys may be patterns, a function, or one of `NAMES`. precision: what the candidate computes in: float32, float64,
+    float16, bfloat16.
+
+    With a model every step of the candidate is judged alone: the reference makes it again in float64 from the
+    candidate's own values. The difference is rounding up to √F times (at least 8 times) what a rounding in every value
+    moves it by, as sums of F numbers round when they are added one by one. Pads are left out, since implementations
+    differ there by right.
+
+    Raises InputError where nothing can be compared.
+    """
+    if precision not in EPS:
+        raise InputError(f"precision is one of {', '.join(EPS)}, not {precision!r}")
+    theirs = under_our_names(candidate, names)
+    ours = _reference(reference, precision)
+    shared = [name for name in ours.values if name in theirs]
+    if not shared:
+        raise InputError(
+            f"no name is the reference's and the candidate's: {_some(ours.values)} and {_some(theirs)}; "
+            "`names` maps the candidate's to the reference's"
+        )
+    laid = {name: arranged(theirs[name], ours.values[name], ours.heads) for name in shared}
+    alone = _steps(ours, {name: array for name, (array, _) in laid.items() if array is not None})
+    rows = tuple(_row(name, theirs[name], *laid[name], ours, alone.get(name)) for name in shared)
+    return Report(
+        rows,
+        tuple(name for name in ours.values if name not in theirs),
+        tuple(name for name in theirs if name not in ours.values),
+        (NEEDS_A_MODEL,) if ours.trace is None else (),
+        precision,
+        ours.bound,
+    )
+
+
+def _some(names: Any) -> str:
+    return ", ".join(list(map(repr, names))[:3]) or "nothing"
+
+
+# --- the reference --------------------------------------------------------------------------------------------------
+
+
+class Reference(NamedTuple):
+    """What a candidate is compared with: the true values, the noise of each, and where a model is, how to go on."""
+
+    values: Mapping[str, numpy.ndarray]
+    noise: Mapping[str, Array]  # for each number, or one for all
+    kept: "Kept"
+    bound: float
+    unit: float  # rounding in the candidate's precision, in roundings of float32
+    trace: Trace | None  # holds the model in float64, and the inputs
+
+    @property
+    def heads(self) -> int | None:
+        """H, where a model says it."""
+        return None if self.trace is None else self.trace.model.config.num_attention_heads
+
+
+class Kept:
+    """Which places of a value are compared: pads are not, nor the scores of keys that nobody attends to."""
+
+    def __init__(self, inputs: Mapping[str, Any]) -> None:
+        ids = inputs.get("input_ids", inputs.get("inputs_embeds"))
+        several = ids is not None and numpy.ndim(ids) - ("inputs_embeds" in inputs) == 3  # (B, C, L)
+        self.masks = [_mask(inputs.get(name), several) for name in ("attention_mask", "encoder_attention_mask")]
+
+    def __call__(self, name: str, value: numpy.ndarray) -> numpy.ndarray:
+        """True where it is compared, of the value's shape."""
+        kept = abs(value) < MASKED
+        mask = self.masks["crossattention.self.key" in name or "crossattention.self.value" in name]
+        if mask is None or value.ndim < 2 or len(value) != len(mask):
+            return kept
+        axis = 2 if value.ndim == 4 else 1  # (B, H, L, S), or (B, L, ...)
+        L = value.shape[axis]
+        if axis == 1 and value.ndim == 2 and L != mask.shape[1]:
+            return kept  # (B, D) or (B, N)
+        if L > mask.shape[1]:
+            return kept
+        own = mask[:, mask.shape[1] - L :]  # after a cache, the last of all places
+        return kept & (own[:, None, :, None] if axis == 2 else own.reshape(*own.shape, *[1] * (value.ndim - 2)))
+
+
+def _mask(mask: Any, several: bool) -> numpy.ndarray | None:
+    """Where tokens are, (B, L); None where all are, or each query has keys of its own."""
+    if mask is None:
+        return None
+    mask = to_host(mask)
+    mask = mask.reshape(-1, mask.shape[-1]) if several else mask  # (B, C, L) -> (B·C, L)
+    return mask > 0 if mask.ndim == 2 else None
+
+
+def _reference(reference: Any, precision: str) -> Reference:
+    """The reference in float64, with its noise."""
+    unit = EPS[precision] / EPS["float32"]
+    trace = reference if isinstance(reference, Trace) else None
+    if trace is not None:
+        model = exact(trace.model)
+        values = run(model, trace.inputs)
+        result = Trace(model, trace.inputs)
+        bound = math.sqrt(max(64, model.config.intermediate_size))
+        return Reference(values, noises(model, trace.inputs, values), Kept(trace.inputs), bound, unit, result)
+    values = {name: to_host(value) for name, value in reference.items()}
+    inputs = getattr(reference, "inputs", {})
+    own = getattr(reference, "noise", None) or {name: _guessed(value) for name, value in values.items()}
+    return Reference(values, own, Kept(inputs), 64, unit, None)
+
+
+def _guessed(value: numpy.ndarray) -> float:
+    """The rounding of a value of which only its size is known."""
+    return EPS["float32"] * float(abs(value).max(initial=0))
+
+
+# --- one value ------------------------------------------------------------------------------------------------------
+
+
+class Step(NamedTuple):
+    """What the reference makes of the candidate's own values before this one, and the noise of that."""
+
+    value: numpy.ndarray
+    noise: Array
+
+
+def _steps(ours: Reference, theirs: Mapping[str, numpy.ndarray]) -> dict[str, Step]:
+    """Each step of the candidate, made again by the reference; without a model none can be."""
+    if ours.trace is None:
+        return {}
+    model, inputs = ours.trace.model, ours.trace.inputs
+
+    def go_on(name: str, value: numpy.ndarray) -> numpy.ndarray:
+        own = theirs.get(name)
+        return value if own is None else numpy.where(ours.kept(name, value), own, value).astype(value.dtype)
+
+    made = run(model, inputs, go_on)
+    own_noise = noises(model, inputs, made, go_on)
+    return {name: Step(made[name], own_noise[name]) for name in theirs}
+
+
+def _row(
+    name: str, given: numpy.ndarray, array: numpy.ndarray | None, order: str, ours: Reference, step: Step | None
+) -> Row:
+    truth, dtype = ours.values[name], given.dtype
+    if array is None:
+        note = f"of shape {given.shape} where the reference has {truth.shape}"
+        return Row(name, "shape", truth.shape, str(dtype), note=note)
+    kept = ours.kept(name, truth)
+    difference, noise = _difference(array, truth, kept), numpy.broadcast_to(ours.noise[name] * ours.unit, truth.shape)
+    multiples = multiple_of(difference, noise)
+    alone = None if step is None else float(_multiples_alone(name, array, step, ours).max(initial=0))
+    place = numpy.unravel_index(multiples.argmax(), truth.shape) if truth.size else ()
+    multiple = float(multiples.max(initial=0))
+    wrong, off = (multiple if alone is None else alone) > ours.bound, multiple > ours.bound
+    return Row(
+        name,
+        "layout" if order else "wrong" if wrong else "follows" if off else "good",
+        truth.shape,
+        str(dtype),
+        float(difference.max(initial=0)),
+        float(difference.max(initial=0) / (abs(truth).max(initial=0, where=kept) or 1)),
+        float(noise[place]),
+        multiple,
+        alone,
+        _axes(name, place),
+        float(truth[place]),
+        float(array[place]),
+        order or _note(array, dtype, wrong and not off),
+    )
+
+
+def _multiples_alone(name: str, array: numpy.ndarray, step: Step, ours: Reference) -> numpy.ndarray:
+    return multiple_of(_difference(array, step.value, ours.kept(name, step.value)), step.noise * ours.unit)
+
+
+def _difference(array: numpy.ndarray, truth: numpy.ndarray, kept: numpy.ndarray) -> numpy.ndarray:
+    """|array - truth| where it is compared, 0 elsewhere; infinite where the array has no number."""
+    with numpy.errstate(all="ignore"):
+        difference = abs(array.astype(numpy.float64) - truth)
+    return numpy.where(kept, numpy.nan_to_num(difference, nan=numpy.inf), 0.0)
+
+
+def multiple_of(difference: numpy.ndarray, noise: numpy.ndarray) -> numpy.ndarray:
+    """difference / noise; 0 where there is no difference, infinite where there is no noise."""
+    with numpy.errstate(divide="ignore", invalid="ignore"):
+        return numpy.where(difference == 0, 0.0, difference / noise)
+
+
+def _axes(name: str, place: tuple) -> dict[str, int]:
+    axes = AXES.get(len(place), tuple(f"axis {i}" for i in range(len(place))))
+    return {axis: int(index) for axis, index in zip(axes, place, strict=True)}
+
+
+def _note(array: numpy.ndarray, dtype: numpy.dtype, undoes: bool) -> str:
+    if undoes:
+        return "the value is right, and the step is not: it undoes an earlier mistake"
+    if not numpy.isfinite(array).all():
+        return f"{int((~numpy.isfinite(array)).sum())} of {array.size} numbers are NaN or infinite"
+    return f"stored as {dtype}" if dtype.kind not in "iub" and dtype != numpy.float32 and dtype.itemsize < 8 else ""

@@ -1,0 +1,72 @@
+"""Right numbers in another order: transposed, heads apart or merged otherwise, batch and length swapped."""
+
+import itertools
+from collections.abc import Iterator
+
+import numpy
+
+CLOSE = 0.05
+"""Of the largest number: nearer than this, the numbers are the same up to a mistake."""
+
+AXES = {2: ("batch", "channel"), 3: ("batch", "token", "channel"), 4: ("batch", "head", "query", "key")}
+"""What the axes of a value mean, by their count."""
+
+
+def arranged(array: numpy.ndarray, truth: numpy.ndarray, heads: int | None) -> tuple[numpy.ndarray | None, str]:
+    """The array in the reference's order, and what its own was ("" where it is the same); None where no order fits.
+
+    heads: H, where it is known.
+    """
+    same = array.shape == truth.shape
+    if same and _distance(array, truth) <= 2 * CLOSE:
+        return array, ""
+    found = [(_distance(other, truth), order, other) for order, other in _orders(array, truth, heads)]
+    distance, order, other = min(found, key=lambda one: one[0], default=(numpy.inf, "", array))
+    if distance <= CLOSE:
+        return other, order
+    return (array, "") if same else (None, "")
+
+
+def _distance(array: numpy.ndarray, truth: numpy.ndarray) -> float:
+    """The largest difference, as a part of the largest number."""
+    with numpy.errstate(all="ignore"):
+        difference = numpy.nan_to_num(abs(array - truth).max(initial=0), nan=numpy.inf)
+        return float(difference / (abs(truth).max(initial=0) or 1))
+
+
+def _orders(array: numpy.ndarray, truth: numpy.ndarray, H: int | None) -> Iterator[tuple[str, numpy.ndarray]]:
+    """What the array would be, had it been in some other order; each of the reference's shape."""
+    axes = range(array.ndim)
+    for order in itertools.permutations(axes) if array.ndim <= 4 else ():
+        if order != tuple(axes) and tuple(array.shape[axis] for axis in order) == truth.shape:
+            swapped = [axis for axis in axes if order[axis] != axis]
+            yield _swap(swapped, array.ndim), array.transpose(order)
+    if array.size != truth.size:
+        return
+    if array.ndim != truth.ndim:
+        yield f"of shape {array.shape}, one axis split or merged", array.reshape(truth.shape)
+    if truth.ndim != 3 or not H or truth.shape[2] % H:
+        return
+    B, L, D = truth.shape
+    if array.ndim == 4:
+        for order in itertools.permutations(range(4)):
+            if tuple(array.shape[axis] for axis in order) == (B, L, H, D // H):
+                yield f"heads unmerged, of shape {array.shape}", array.transpose(order).reshape(truth.shape)
+    if array.ndim == 3:
+        yield (
+            "heads merged in another order: channel e·H + h holds what h·E + e should",
+            array.reshape(B, L, D // H, H).swapaxes(2, 3).reshape(truth.shape),
+        )
+        yield (
+            "heads merged without being swapped behind the tokens",
+            array.reshape(B, H, L, D // H).swapaxes(1, 2).reshape(truth.shape),
+        )
+
+
+def _swap(axes: list[int], ndim: int) -> str:
+    names = AXES.get(ndim, ())
+    if ndim == 3 and axes == [0, 1]:
+        return "batch and length swapped"
+    if ndim == 2:
+        return "transposed"
+    return "axes " + ", ".join(names[axis] if names else str(axis) for axis in axes) + " in another order"

@@ -1,0 +1,327 @@
+"""Where a candidate first goes wrong: every value in turn, mistakes that undo each other, pads, layouts, precisions."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from support import tiny
+
+from minroberta import InputError, Model, trace
+from minroberta.testing import Report, compare
+from minroberta.weights import flat, tree
+
+IDS = np.array([[0, 7, 9, 11, 13, 2], [0, 8, 12, 2, 1, 1]])
+MASK = np.array([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0]])
+INPUTS = {"input_ids": IDS, "attention_mask": MASK}
+H = 5
+
+MODELS = {
+    "post-LN": tiny("masked_lm"),
+    "pre-LN": tiny("sequence_classification", model_type="roberta-prelayernorm"),
+    "XL": tiny("token_classification", model_type="xlm-roberta-xl"),
+    "decoder": tiny("causal_lm", is_decoder=True),
+    "relative": tiny("question_answering", position_embedding_type="relative_key_query"),
+    "encoder": tiny(),
+}
+
+
+def candidate(model: Model, edit: dict[str, Callable] | None = None, **inputs: Any) -> dict[str, np.ndarray]:
+    """The named values and outputs of the model in float32, each edited as a port's mistake would."""
+    params = tree({name: array.astype(np.float32) for name, array in flat(model.params).items()})
+    t = trace(Model(model.config, params, model.head), edit=edit, **(inputs or INPUTS))
+    outputs = {name: x for name, x in t.output.items() if isinstance(x, np.ndarray)}
+    return {name: array.copy() for name, array in {**t, **outputs}.items()}
+
+
+def found(model: Model, values: dict[str, np.ndarray], **options: Any) -> Report:
+    return compare(trace(model, **INPUTS), values, **options)
+
+
+EVERY = [(kind, name) for kind, model in MODELS.items() for name in trace(model, **INPUTS)]
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_right_candidate(kind: str) -> None:
+    report = found(MODELS[kind], candidate(MODELS[kind]))
+    assert report.ok and report.first_bad is None
+    assert report.last_good == report.rows[-1].name
+    assert not report.missing and not report.unknown and not report.unavailable
+    assert 0 < max(row.multiple for row in report.rows) < report.bound
+    assert all(row.verdict == "good" for row in report.rows)
+
+
+@pytest.mark.parametrize(("kind", "name"), EVERY)
+def test_a_mistake_is_found_where_it_is(kind: str, name: str) -> None:
+    """A value a thousandth too large where a token is, in float32; what follows from it is not blamed."""
+
+    def spoil(value: np.ndarray) -> np.ndarray:
+        if value.dtype.kind == "i":
+            return value + 1
+        return value * np.where(value > -1e30, np.float32(1.001), np.float32(1))
+
+    report = found(MODELS[kind], candidate(MODELS[kind], {name: spoil}))
+    assert report.first_bad == name
+    assert [row.name for row in report.rows if not row.ok] == [name]
+    names = [row.name for row in report.rows]
+    before = names[: names.index(name)]
+    assert report.last_good == (before[-1] if before else None)
+    assert all(row.verdict == "good" for row in report.rows[: len(before)])
+
+
+def test_the_worst_place_has_a_name_and_both_numbers() -> None:
+    def spoil(value: np.ndarray) -> np.ndarray:
+        value = value.copy()
+        value[1, 2, 17] += 3
+        return value
+
+    model, name = MODELS["post-LN"], "encoder.layer.1.intermediate.dense"
+    values = candidate(model, {name: spoil})
+    row = next(row for row in found(model, values).rows if row.name == name)
+    assert row.place == {"batch": 1, "token": 2, "channel": 17}
+    assert row.candidate == values[name][1, 2, 17]
+    assert row.candidate - row.reference == pytest.approx(3, abs=1e-4)
+    assert row.absolute == pytest.approx(3, abs=1e-4)
+    assert row.multiple == pytest.approx(row.absolute / row.noise)
+    assert row.verdict == "wrong" and row.alone > row.multiple / 10
+
+
+def test_mistakes_that_undo_each_other() -> None:
+    layer = "encoder.layer.0.attention.output"
+    edit = {f"{layer}.dense": lambda x: x + np.float32(0.5), f"{layer}.sum": lambda x: x - np.float32(0.5)}
+    report = found(MODELS["post-LN"], candidate(MODELS["post-LN"], edit))
+    rows = {row.name: row for row in report.rows}
+    assert report.first_bad == f"{layer}.dense"
+    assert rows[f"{layer}.sum"].verdict == "wrong" and "undoes" in rows[f"{layer}.sum"].note
+    assert rows[f"{layer}.sum"].multiple < report.bound
+    assert [row.name for row in report.rows if not row.ok] == [f"{layer}.dense", f"{layer}.sum"]
+
+
+def test_a_partial_candidate_is_judged_by_what_there_is() -> None:
+    model = MODELS["post-LN"]
+    values = candidate(model, {"encoder.layer.1.intermediate": lambda x: x * np.float32(1.01)})
+    report = found(model, {name: values[name] for name in ("encoder.layer.0", "encoder.layer.1", "logits")})
+    assert (report.last_good, report.first_bad) == ("encoder.layer.0", "encoder.layer.1")
+    assert [row.verdict for row in report.rows] == ["good", "wrong", "follows"]
+    assert "encoder.layer.1.intermediate" in report.missing
+
+
+def test_only_the_end() -> None:
+    model = MODELS["pre-LN"]
+    values = candidate(model)
+    assert found(model, {"logits": values["logits"]}).ok
+    report = found(model, {"logits": values["logits"] + np.float32(0.1)})
+    assert (report.first_bad, report.last_good) == ("logits", None)
+
+
+# --- what is left out -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("pad", [0, 1e3, np.nan])
+def test_pads_may_be_anything(kind: str, pad: float) -> None:
+    model = MODELS[kind]
+    real = trace(model, **INPUTS)
+    values = {}
+    for name, value in candidate(model).items():
+        value = value.astype(np.float64)
+        if value.ndim == 3 and value.shape[:2] == MASK.shape:
+            value[MASK == 0] = pad
+        if value.ndim == 4:
+            value.swapaxes(1, 2)[MASK == 0] = pad
+        values[name] = value
+    report = compare(real, values)
+    assert report.ok, report.first_bad
+
+
+def test_without_a_mask_every_place_counts() -> None:
+    model = MODELS["encoder"]
+    values = candidate(model, input_ids=IDS)
+    values["encoder.layer.1"][1, 5] += 1
+    report = compare(trace(model, IDS), values)
+    assert report.first_bad == "encoder.layer.1"
+
+
+def test_a_masked_key_may_score_what_it_likes() -> None:
+    model = MODELS["post-LN"]
+    values = candidate(model)
+    name = "encoder.layer.0.attention.self.scores"
+    values[name] = np.where(values[name] < -1e30, -np.inf, values[name])
+    assert found(model, values).ok
+    values[name.replace("scores", "probs")][1, :, 0, 5] = 1e-3  # where the mask is not
+    assert found(model, values).first_bad == name.replace("scores", "probs")
+
+
+def test_a_cache_has_the_mask_of_all_places() -> None:
+    model = MODELS["decoder"]
+    past = model(IDS[:, :4], MASK[:, :4]).past_key_values
+    inputs = {"input_ids": IDS[:, 4:], "attention_mask": MASK, "past_key_values": past}
+    values = candidate(model, **inputs)
+    for value in values.values():
+        if value.shape[:2] == (2, 2) and value.ndim == 3:
+            value[1] = 9
+        if value.ndim == 4:
+            value[1] = 9
+    report = compare(trace(model, **inputs), values)
+    assert report.ok, report.first_bad
+
+
+def test_cross_attention_has_a_mask_of_its_own() -> None:
+    model = tiny("masked_lm", is_decoder=True, add_cross_attention=True)
+    memory = np.random.default_rng(0).normal(size=(2, 6, 30))
+    inputs = {**INPUTS, "encoder_hidden_states": memory, "encoder_attention_mask": MASK[::-1]}
+    values = candidate(model, **inputs)
+    for name in ("key", "value"):
+        values[f"encoder.layer.0.crossattention.self.{name}"][0, 4:] = 9
+    report = compare(trace(model, **inputs), values)
+    assert report.ok, report.first_bad
+    values["encoder.layer.0.crossattention.self.key"][1, 4:] = 9
+    assert compare(trace(model, **inputs), values).first_bad == "encoder.layer.0.crossattention.self.key"
+
+
+def test_multiple_choice() -> None:
+    model = tiny("multiple_choice")
+    inputs = {"input_ids": np.stack([IDS, IDS]), "attention_mask": np.stack([MASK, MASK])}
+    values = candidate(model, **inputs)
+    values["encoder.layer.0"][1, 4:] = 5
+    assert compare(trace(model, **inputs), values).ok
+    values["encoder.layer.0"][0, 4:] = 5
+    assert compare(trace(model, **inputs), values).first_bad == "encoder.layer.0"
+
+
+# --- shapes, layouts, dtypes ----------------------------------------------------------------------------------------
+
+
+LAYOUTS = {
+    "batch and length swapped": lambda x: x.swapaxes(0, 1),
+    "axes batch, channel in another order": lambda x: x.transpose(2, 1, 0),
+    "axes token, channel in another order": lambda x: x.swapaxes(1, 2),
+    "of shape (12, 30), one axis split or merged": lambda x: x.reshape(12, 30),
+    "heads unmerged, of shape (2, 6, 5, 6)": lambda x: x.reshape(2, 6, 5, 6),
+    "heads unmerged, of shape (2, 5, 6, 6)": lambda x: x.reshape(2, 6, 5, 6).swapaxes(1, 2),
+    "heads merged in another order: channel e·H + h holds what h·E + e should": (
+        lambda x: x.reshape(2, 6, 5, 6).swapaxes(2, 3).reshape(2, 6, 30)
+    ),
+    "heads merged without being swapped behind the tokens": (
+        lambda x: x.reshape(2, 6, 5, 6).swapaxes(1, 2).reshape(2, 6, 30)
+    ),
+}
+
+
+@pytest.mark.parametrize("order", LAYOUTS)
+def test_a_layout_is_named(order: str) -> None:
+    model, name = MODELS["post-LN"], "encoder.layer.1.attention.self"
+    values = candidate(model)
+    values[name] = LAYOUTS[order](values[name])
+    report = found(model, values)
+    row = next(row for row in report.rows if row.name == name)
+    assert row.verdict == "layout"
+    assert order in row.note or row.note == "of shape (2, 6, 5, 6), one axis split or merged"
+    assert report.first_bad == name
+    assert all(other.ok for other in report.rows if other is not row)
+
+
+def test_a_transposed_output() -> None:
+    model = MODELS["pre-LN"]
+    values = candidate(model, input_ids=IDS[[0, 0, 0]])
+    report = compare(trace(model, IDS[[0, 0, 0]]), {"logits": values["logits"].T})
+    assert (report.rows[0].verdict, report.rows[0].note) == ("layout", "transposed")
+
+
+def test_a_shape_that_nothing_makes_right() -> None:
+    model = MODELS["encoder"]
+    values = candidate(model)
+    values["encoder.layer.0"] = values["encoder.layer.0"][:, :5]
+    report = found(model, values)
+    row = next(row for row in report.rows if row.name == "encoder.layer.0")
+    assert (row.verdict, report.first_bad) == ("shape", "encoder.layer.0")
+    assert "(2, 5, 30)" in row.note and row.shape == (2, 6, 30)
+    assert math.isnan(row.absolute)
+
+
+def test_no_numbers() -> None:
+    model, name = MODELS["encoder"], "encoder.layer.0.intermediate"
+
+    def spoil(value: np.ndarray) -> np.ndarray:
+        value = value.copy()
+        value[0, 0, :2] = np.nan
+        return value
+
+    report = found(model, candidate(model, {name: spoil}))
+    row = next(row for row in report.rows if row.name == name)
+    assert report.first_bad == name and row.verdict == "wrong" and math.isinf(row.absolute)
+    assert row.note == "2 of 444 numbers are NaN or infinite"
+    assert [row.name for row in report.rows if not row.ok] == [name]
+
+
+def rounded(model: Model, dtype: Callable[[np.ndarray], np.ndarray]) -> dict[str, np.ndarray]:
+    """A candidate every value of which is rounded to a half type."""
+    names = [name for name, value in trace(model, **INPUTS).items() if value.dtype.kind == "f" and "scores" not in name]
+    return candidate(model, dict.fromkeys(names, dtype))
+
+
+def to_float16(x: np.ndarray) -> np.ndarray:
+    return x.astype(np.float16).astype(np.float32)
+
+
+def to_bfloat16(x: np.ndarray) -> np.ndarray:
+    return ((x.view(np.uint32) + 0x8000) & 0xFFFF0000).view(np.float32)
+
+
+@pytest.mark.parametrize(("precision", "rounding"), [("float16", to_float16), ("bfloat16", to_bfloat16)])
+def test_precisions(precision: str, rounding: Callable) -> None:
+    model = MODELS["post-LN"]
+    values = rounded(model, rounding)
+    assert not found(model, values).ok
+    assert found(model, values, precision=precision).ok
+    wrong = {**values, "encoder.layer.1.intermediate": values["encoder.layer.1.intermediate"] + np.float32(0.5)}
+    assert found(model, wrong, precision=precision).first_bad == "encoder.layer.1.intermediate"
+
+
+def test_float64_is_held_to_float64() -> None:
+    model = MODELS["post-LN"]
+    t = trace(model, **INPUTS)
+    assert compare(t, dict(t), precision="float64").ok
+    assert compare(t, candidate(model), precision="float64").first_bad == "embeddings.word_embeddings"
+
+
+# --- other references -----------------------------------------------------------------------------------------------
+
+
+def test_a_plain_mapping_as_reference() -> None:
+    model = MODELS["post-LN"]
+    t = dict(trace(model, **INPUTS))
+    assert compare(t, candidate(model)).ok
+    report = compare(t, candidate(model, {"encoder.layer.1.intermediate": lambda x: x * np.float32(1.01)}))
+    assert (report.first_bad, report.last_good) == (
+        "encoder.layer.1.intermediate",
+        "encoder.layer.1.intermediate.dense",
+    )
+    assert len(report.unavailable) == 1 and "needs the model" in report.unavailable[0]
+    assert all(row.alone is None for row in report.rows)
+
+
+def test_the_reference_may_be_in_float32() -> None:
+    """A float32 trace is made again in float64: its own rounding is not held against the candidate."""
+    model = MODELS["post-LN"]
+    params = tree({name: array.astype(np.float32) for name, array in flat(model.params).items()})
+    t = trace(Model(model.config, params, model.head), **INPUTS)
+    assert compare(t, dict(t)).ok
+    assert 0 < max(row.multiple for row in compare(t, dict(t)).rows) < 8
+
+
+def test_nothing_in_common() -> None:
+    with pytest.raises(InputError, match=r"no name is .*'embeddings\.word_embeddings'.* and 'layers\.0'; `names`"):
+        found(MODELS["encoder"], {"layers.0": np.zeros(3)})
+
+
+def test_a_precision_that_is_none() -> None:
+    with pytest.raises(InputError, match="precision is one of float64, float32, float16, bfloat16, not 'int8'"):
+        found(MODELS["encoder"], {}, precision="int8")
+
+
+def test_other_names_are_told() -> None:
+    values = candidate(MODELS["encoder"])
+    report = found(MODELS["encoder"], {**values, "my.cache": np.zeros(3)})
+    assert report.ok and report.unknown == ("my.cache",)
