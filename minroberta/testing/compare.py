@@ -10,17 +10,16 @@ from typing import Any, NamedTuple
 import numpy
 
 from ..backend import Array, to_host
-from ..errors import InputError
+from ..errors import Error, InputError
+from ..model import Model
 from ..trace import Trace
 from . import report
 from .layout import AXES, arranged
 from .runs import EPS, MASKED, exact, noises, run
 from .values import Names, Values, under_our_names
 
-NEEDS_A_MODEL = (
-    "rounding is guessed from each value's size, and what is off is not told from what follows from it: "
-    "that needs the model, as a Trace has it"
-)
+NO_NOISE = "rounding is guessed from the size of each value: a Trace or a golden file knows it"
+NO_STEPS = "a value that is wrong by itself is not told from one that follows: that needs a model, as a Trace has it"
 
 
 @dataclass(frozen=True)
@@ -144,7 +143,7 @@ def compare(
         rows,
         tuple(name for name in ours.values if name not in theirs),
         tuple(name for name in theirs if name not in ours.values),
-        (NEEDS_A_MODEL,) if ours.trace is None else (),
+        ours.unavailable,
         precision,
         ours.bound,
     )
@@ -166,6 +165,7 @@ class Reference(NamedTuple):
     bound: float
     unit: float  # rounding in the candidate's precision, in roundings of float32
     trace: Trace | None  # holds the model in float64, and the inputs
+    unavailable: tuple[str, ...] = ()
 
     @property
     def heads(self) -> int | None:
@@ -209,22 +209,43 @@ def _mask(mask: Any, several: bool) -> numpy.ndarray | None:
 def _reference(reference: Any, precision: str) -> Reference:
     """The reference in float64, with its noise."""
     unit = EPS[precision] / EPS["float32"]
-    trace = reference if isinstance(reference, Trace) else None
+    trace, why = _trace(reference)
     if trace is not None:
         model = exact(trace.model)
         values = run(model, trace.inputs)
-        result = Trace(model, trace.inputs)
-        bound = math.sqrt(max(64, model.config.intermediate_size))
-        return Reference(values, noises(model, trace.inputs, values), Kept(trace.inputs), bound, unit, result)
+        noise = noises(model, trace.inputs, values)
+        return Reference(values, noise, Kept(trace.inputs), bound_of(model), unit, Trace(model, trace.inputs))
     values = {name: to_host(value) for name, value in reference.items()}
-    inputs = getattr(reference, "inputs", {})
-    own = getattr(reference, "noise", None) or {name: _guessed(value) for name, value in values.items()}
-    return Reference(values, own, Kept(inputs), 64, unit, None)
+    kept = Kept(getattr(reference, "inputs", {}))
+    known = getattr(reference, "noise", None)
+    guessed = {name: _guessed(value, kept(name, value)) for name, value in values.items()}
+    return Reference(values, known or guessed, kept, GUESSED, unit, None, (why,) if known else (NO_NOISE, why))
 
 
-def _guessed(value: numpy.ndarray) -> float:
+def _guessed(value: numpy.ndarray, kept: numpy.ndarray) -> float:
     """The rounding of a value of which only its size is known."""
-    return EPS["float32"] * float(abs(value).max(initial=0))
+    return EPS["float32"] * float(abs(value).max(initial=0, where=kept))
+
+
+def _trace(reference: Any) -> tuple[Trace | None, str]:
+    """The reference's run, where it is one or can be made again; else why it cannot be."""
+    if isinstance(reference, Trace):
+        return reference, ""
+    if not hasattr(reference, "trace"):
+        return None, NO_STEPS
+    try:
+        return reference.trace(), ""
+    except Error as error:
+        return None, f"{NO_STEPS} ({error})"
+
+
+def bound_of(model: Model) -> float:
+    """How many times the noise is rounding still: as F roundings of a sum add up, which has F numbers."""
+    return math.sqrt(max(64, model.config.intermediate_size))
+
+
+GUESSED = 64.0
+"""The same where no model says."""
 
 
 # --- one value ------------------------------------------------------------------------------------------------------
@@ -302,6 +323,8 @@ def multiple_of(difference: numpy.ndarray, noise: numpy.ndarray) -> numpy.ndarra
 
 def _axes(name: str, place: tuple) -> dict[str, int]:
     axes = AXES.get(len(place), tuple(f"axis {i}" for i in range(len(place))))
+    if len(place) == 2 and name.endswith(("position_ids", "start_logits", "end_logits")):
+        axes = ("batch", "token")
     return {axis: int(index) for axis, index in zip(axes, place, strict=True)}
 
 

@@ -298,8 +298,23 @@ def test_a_plain_mapping_as_reference() -> None:
         "encoder.layer.1.intermediate",
         "encoder.layer.1.intermediate.dense",
     )
-    assert len(report.unavailable) == 1 and "needs the model" in report.unavailable[0]
+    assert ["guessed" in report.unavailable[0], "needs a model" in report.unavailable[1]] == [True, True]
     assert all(row.alone is None for row in report.rows)
+
+
+def test_a_plain_mapping_has_no_mask_to_count_with() -> None:
+    """A masked score's lowest number is no size that rounding could be guessed from."""
+    model, name = MODELS["post-LN"], "encoder.layer.0.attention.self.scores"
+    values = candidate(model, {name: lambda x: x * np.where(x > -1e30, np.float32(1.01), np.float32(1))})
+    assert compare(dict(trace(model, **INPUTS)), values).first_bad == name
+
+
+def test_a_token_has_its_axis() -> None:
+    model = MODELS["relative"]
+    values = candidate(model)
+    values["start_logits"][0, 3] += 1
+    row = next(row for row in found(model, values).rows if row.name == "start_logits")
+    assert row.place == {"batch": 0, "token": 3}
 
 
 def test_the_reference_may_be_in_float32() -> None:
