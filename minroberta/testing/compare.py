@@ -2,21 +2,24 @@
 
 import itertools
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy
 
 from ..backend import Array, to_host
+from ..config import Config
 from ..errors import Error, InputError
-from ..model import Model
 from ..trace import Trace
 from . import report
 from .layout import AXES, arranged
 from .runs import EPS, MASKED, exact, noises, run
 from .values import Names, Values, under_our_names
+
+if TYPE_CHECKING:
+    from .diagnose import Finding
 
 NO_NOISE = "rounding is guessed from the size of each value: a Trace or a golden file knows it"
 NO_STEPS = "a value that is wrong by itself is not told from one that follows: that needs a model, as a Trace has it"
@@ -60,7 +63,8 @@ class Report:
 
     rows: a `Row` for each value that both have; missing: the reference's other names; unknown: the candidate's other
     names; unavailable: what could not be said, and what that needs; precision: what rounding was allowed for; bound:
-    how many times the noise is still rounding. Prints as a table, shows as HTML in a notebook.
+    how many times the noise is still rounding; findings: what `diagnose` said, None where it was not asked. Prints as a
+    table, shows as HTML in a notebook.
     """
 
     rows: tuple[Row, ...]
@@ -69,6 +73,7 @@ class Report:
     unavailable: tuple[str, ...]
     precision: str
     bound: float
+    findings: "tuple[Finding, ...] | None" = None
 
     @property
     def ok(self) -> bool:
@@ -85,6 +90,10 @@ class Report:
         """The value before it, or the last of all."""
         good = [row.name for row in itertools.takewhile(lambda row: row.ok, self.rows)]
         return good[-1] if good else None
+
+    def explained(self, findings: "Iterable[Finding]") -> "Report":
+        """The same with what `diagnose` found, so that table and page say why."""
+        return replace(self, findings=tuple(findings))
 
     def __str__(self) -> str:
         return report.text(self)
@@ -128,8 +137,8 @@ def compare(
     """
     if precision not in EPS:
         raise InputError(f"precision is one of {', '.join(EPS)}, not {precision!r}")
-    theirs = under_our_names(candidate, names)
     ours = _reference(reference, precision)
+    theirs = under_our_names(candidate, names, ours.config.family if ours.config else None)
     shared = [name for name in ours.values if name in theirs]
     if not shared:
         raise InputError(
@@ -141,7 +150,7 @@ def compare(
     rows = tuple(_row(name, theirs[name], *laid[name], ours, alone.get(name)) for name in shared)
     return Report(
         rows,
-        tuple(name for name in ours.values if name not in theirs),
+        tuple(name for name in (ours.values if isinstance(reference, Trace) else reference) if name not in theirs),
         tuple(name for name in theirs if name not in ours.values),
         ours.unavailable,
         precision,
@@ -162,15 +171,20 @@ class Reference(NamedTuple):
     values: Mapping[str, numpy.ndarray]
     noise: Mapping[str, Array]  # for each number, or one for all
     kept: "Kept"
-    bound: float
+    config: Config | None
     unit: float  # rounding in the candidate's precision, in roundings of float32
     trace: Trace | None  # holds the model in float64, and the inputs
     unavailable: tuple[str, ...] = ()
 
     @property
     def heads(self) -> int | None:
-        """H, where a model says it."""
-        return None if self.trace is None else self.trace.model.config.num_attention_heads
+        """H, where it is known."""
+        return self.config.num_attention_heads if self.config else None
+
+    @property
+    def bound(self) -> float:
+        """How many times the noise is rounding still: as F roundings of a sum of F numbers add up."""
+        return math.sqrt(max(64, self.config.intermediate_size)) if self.config else GUESSED
 
 
 class Kept:
@@ -214,12 +228,13 @@ def _reference(reference: Any, precision: str) -> Reference:
         model = exact(trace.model)
         values = run(model, trace.inputs)
         noise = noises(model, trace.inputs, values)
-        return Reference(values, noise, Kept(trace.inputs), bound_of(model), unit, Trace(model, trace.inputs))
+        return Reference(values, noise, Kept(trace.inputs), model.config, unit, Trace(model, trace.inputs))
     values = {name: to_host(value) for name, value in reference.items()}
     kept = Kept(getattr(reference, "inputs", {}))
     known = getattr(reference, "noise", None)
     guessed = {name: _guessed(value, kept(name, value)) for name, value in values.items()}
-    return Reference(values, known or guessed, kept, GUESSED, unit, None, (why,) if known else (NO_NOISE, why))
+    config = getattr(reference, "config", None)
+    return Reference(values, known or guessed, kept, config, unit, None, (why,) if known else (NO_NOISE, why))
 
 
 def _guessed(value: numpy.ndarray, kept: numpy.ndarray) -> float:
@@ -239,13 +254,8 @@ def _trace(reference: Any) -> tuple[Trace | None, str]:
         return None, f"{NO_STEPS} ({error})"
 
 
-def bound_of(model: Model) -> float:
-    """How many times the noise is rounding still: as F roundings of a sum add up, which has F numbers."""
-    return math.sqrt(max(64, model.config.intermediate_size))
-
-
 GUESSED = 64.0
-"""The same where no model says."""
+"""The bound where no configuration says F."""
 
 
 # --- one value ------------------------------------------------------------------------------------------------------

@@ -99,13 +99,14 @@ ENOUGH = 64
 
 
 def _wiggled(turn: Turn | None, seed: int) -> Turn:
-    random = numpy.random.default_rng(seed)
+    random = numpy.random.Philox(seed)  # whose raw numbers no version of NumPy changes
 
     def wiggle(name: str, value: Array) -> Array:
         value = value if turn is None else turn(name, value)
         if not is_float(value.dtype):
             return value
-        factor = 1 + EPS["float32"] * random.uniform(-1, 1, value.shape)
+        r = random.random_raw(value.size).reshape(value.shape) / 2.0**63 - 1
+        factor = 1 + EPS["float32"] * r
         return value * numpy.where(abs(value) < MASKED, factor, 1)
 
     return wiggle

@@ -185,12 +185,20 @@ def _inferring(module: Any) -> Iterator[None]:
             part.training = True
 
 
+COMPILED = "_orig_mod"
+"""What torch.compile calls the module that it wraps."""
+
+
 @contextlib.contextmanager
 def _watched_modules(module: Any, recording: Recording) -> Iterator[None]:
     def keep(name: str) -> Callable[[Any, Any, Any], None]:
         return lambda _, __, output: recording.keep(name, output)
 
-    hooks = [part.register_forward_hook(keep(name)) for name, part in module.named_modules() if name]
+    hooks = [
+        part.register_forward_hook(keep(name.replace(f"{COMPILED}.", "")))
+        for name, part in module.named_modules()
+        if name and not name.endswith(COMPILED)
+    ]
     try:
         yield
     finally:
@@ -247,8 +255,8 @@ HUGGINGFACE = {
 
 KERAS_HUB = {
     r"embeddings\.token_embedding": "embeddings.word_embeddings",
-    r"embeddings\.position_embedding": "embeddings.position_embeddings",
-    r"embeddings": "embeddings.sum",  # of words and positions: there are no token types
+    r"embeddings\.position_embedding": None,  # a converted model's have token types in them, which KerasHub has not
+    r"embeddings": "embeddings.sum",
     r"embeddings_layer_norm": "embeddings.LayerNorm",
     r"embeddings_dropout": "embeddings",
     r"transformer_layer_(\d+)\.self_attention_layer\.(query|key|value)": r"encoder.layer.\1.attention.self.\2",
@@ -341,9 +349,7 @@ def under_our_names(values: Values, names: Names | None, family: Family | None =
     that is not known.
     """
     if not isinstance(values, Mapping):
-        raise InputError(
-            f"values are a mapping from names to arrays, as record gives, not {type(values).__name__}"
-        )
+        raise InputError(f"values are a mapping from names to arrays, as record gives, not {type(values).__name__}")
     framework = _framework(names if isinstance(names, str) else "huggingface")
     table = framework.table() if isinstance(names, str | None) else names
     modules: dict[str, numpy.ndarray] = {}

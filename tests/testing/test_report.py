@@ -16,7 +16,10 @@ from support import tiny
 
 from minroberta import trace
 from minroberta.testing import Report, Row, compare
-from minroberta.testing.report import BOTTOM, LEFT, LETTER, RIGHT, TOP, WIDTH, as_json, headline, notebook, page, text
+from minroberta.testing.diagnose import Finding
+from minroberta.testing.picture import BOTTOM, LEFT, LETTER, RIGHT, TOP, WIDTH
+from minroberta.testing.report import as_json, notebook, page, text
+from minroberta.testing.sentences import headline
 
 GOOD = Row(
     name="logits",
@@ -85,6 +88,8 @@ REPORTS = {
         unknown=(HOSTILE,),
         unavailable=(HOSTILE,),
     ),
+    "hostile shape": report_of(replace(SHAPE, note=HOSTILE), GOOD),
+    "hostile layout": report_of(replace(LAYOUT, note=HOSTILE), GOOD),
     "scalars": report_of(replace(WRONG, shape=(), place={})),
 }
 
@@ -174,7 +179,7 @@ def test_each_value_is_shown_or_counted(kind: str) -> None:
     assert len(seen) + counted == len(report.rows)
     order = {row.name: index for index, row in enumerate(report.rows)}
     assert len(report.rows) < 6 or [order[name] for name in seen] == sorted(order[name] for name in seen)
-    assert "... 1 good" not in text(report), "one value takes no more room than its count"
+    assert not re.search(r"\.\.\. 1 \w+$", text(report), re.MULTILINE), "a value takes no more room than its count"
 
 
 @pytest.mark.parametrize("kind", ["one wrong", "one a layer", "every second", "all wrong", "shapes", "long", "longer"])
@@ -326,7 +331,9 @@ def test_a_long_page_unfolds_where_it_first_goes_wrong(kind: str) -> None:
 
 
 def test_a_short_page_hides_nothing() -> None:
-    assert all("open" in own for own in Html(page(REPORTS["five"])).of("details"))
+    rows = [replace(GOOD, name=name) for name in ("embeddings", "encoder.layer.0", "encoder.layer.1")]
+    folds = Html(page(report_of(*rows, WRONG))).of("details")
+    assert len(folds) == 4 and all("open" in own for own in folds)
 
 
 def test_a_notebook_shows_what_a_terminal_shows() -> None:
@@ -404,13 +411,20 @@ def extents(report: Report) -> Iterator[tuple[float, float, str]]:
             yield float(x) - before * LETTER * len(name), float(x) + after * LETTER * len(name), name
 
 
-@pytest.mark.parametrize("layers", [1, 2, 6, 12, 24, 48, 100])
+@pytest.mark.parametrize("layers", [1, 2, 6, 12, 24, 36, 48, 100])
 def test_the_names_of_parts_do_not_overlap(layers: int) -> None:
     found = list(extents(deep(layers)))
     assert found[0][2] == "embeddings" and found[-1][2] == "head"
     assert found[0][0] > 0 and found[-1][1] < WIDTH
     assert all(one[1] < other[0] for one, other in itertools.pairwise(found))
     assert len(found) >= 2 + min(layers, 4)
+
+
+def test_every_other_part_has_a_band() -> None:
+    bands = Html(page(deep(12))).of("rect", fill="currentColor")
+    assert len(bands) == 7
+    width = (RIGHT - LEFT) * 18 / len(names(12))
+    assert [float(band["width"]) for band in bands[:-1]] == pytest.approx([width] * 6, abs=0.1)
 
 
 def test_without_layers_a_picture_has_one_part() -> None:
@@ -466,3 +480,21 @@ def test_a_report_of_a_model_is_shown_in_each_way(tmp_path: Path) -> None:
     html = Html((tmp_path / "report.html").read_text("utf-8"))
     assert len(html.marks("own")) == len(report.rows) and len(html.marks("wrong")) == 1
     assert strict(report.to_json())["first_bad"] == first
+
+
+GELU = Finding("gelu-tanh", "GELU is computed by tanh.", "Use erf <b>.", 1.5)
+BIAS = Finding("lm-bias-missing", "The bias is missing.", "Add it.", 1.5, on_top_of="gelu-tanh")
+
+
+def test_why_is_said_where_it_was_asked() -> None:
+    report = report_of(GOOD, WRONG)
+    assert "why:" not in str(report) and "<dt>Why</dt>" not in report.html()
+    unknown, one, two = (report.explained(findings) for findings in ([], [GELU], [GELU, BIAS]))
+    assert str(unknown).splitlines()[1] == "why: none of the mistakes that are known by name"
+    assert str(one).splitlines()[1] == "why: gelu-tanh: GELU is computed by tanh. Use erf <b>."
+    assert str(two).splitlines()[2] == "why: and on top of it lm-bias-missing: The bias is missing. Add it."
+    assert "why: or gelu-tanh" in str(report.explained([replace(BIAS, on_top_of=None), GELU]))
+    assert "<dt>Why</dt><dd>gelu-tanh: GELU is computed by tanh. Use erf &lt;b&gt;.</dd>" in two.html()
+    assert json.loads(two.to_json())["findings"][1]["on_top_of"] == "gelu-tanh"
+    assert json.loads(report.to_json())["findings"] is None
+    assert "why:" not in str(report_of(GOOD).explained([]))

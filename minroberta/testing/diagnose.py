@@ -1,0 +1,399 @@
+"""Which known mistake explains a candidate: the reference makes each of the catalogue's, and is compared with it.
+
+Every step is judged alone: a run goes on with the candidate's own values, so that a step is off by its own mistake, and
+not by those before it. A mistake explains the candidate if with it no step is off by more than rounding.
+"""
+
+import itertools
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy
+
+from ..backend import Array
+from ..errors import Error
+from ..model import Model, ModelOutput, given
+from ..trace import recording
+from ..weights import flat
+from .compare import Kept
+from .layout import arranged
+from .mistakes import PRECISIONS, Change, Mistake, Setting, catalogue
+from .runs import DRAWS, EPS, MASKED, _largest, _wiggled, exact
+from .values import Names, Values, under_our_names
+
+# --- what is found --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A mistake that explains a candidate.
+
+    name, explanation, fix: as in the catalogue. remaining: the largest error of a step with this mistake made, and
+    those that are found with it, as a multiple of rounding there. Where it is beyond `compare`'s bound, the mistake is
+    there for certain, and something unknown beside it. on_top_of: the mistake beside which this one was found.
+    """
+
+    name: str
+    explanation: str
+    fix: str
+    remaining: float
+    on_top_of: str | None = None
+
+
+def diagnose(
+    model: Model, inputs: Mapping[str, Any], candidate: Values, *, names: Names | None = None
+) -> list[Finding]:
+    """The known mistakes that explain what a port computes, the best first; none if it is right, or none explains it.
+
+        for finding in diagnose(model, {"input_ids": ids}, read("port.npz")):
+            print(finding.explanation, finding.fix)
+
+    model: the reference; inputs: what both are called with; candidate, names: as for `compare`. Several findings
+    without `on_top_of` are explanations to choose from, which these inputs do not tell apart; the simplest comes first.
+
+    A mistake is named if with it every step is right to rounding; if none is enough, two of which this holds. A mistake
+    beside something unknown is named only if with it all is right that it changes. For everything else the answer is
+    none of these, an empty list, and `compare` says where it begins.
+
+    Raises InputError where the model does not take the inputs.
+    """
+    canonical = model.config.family.canonical_name
+    own = {canonical(name): value for name, value in under_our_names(candidate, names).items()}
+    port = _Port(exact(model), own, Kept(inputs))
+    plain = port.judged(Setting(port.model, given(**inputs)))
+    if plain is None or plain.ok:
+        return []
+    return _explained(port, plain)
+
+
+def _explained(port: "_Port", plain: "_Judged") -> list[Finding]:
+    """One mistake, or two, or one and something unknown."""
+    trials, touching = _tried(port, plain)
+    if complete := _complete(trials):
+        return [_finding(trial) for trial in complete]
+    trials.sort(key=lambda trial: len(trial.judged.bad))
+    for first in trials[:FIRSTS]:
+        if seconds := _complete(_tried(port, first.judged)[0]):
+            return _pair(first, seconds)
+    pair = next(_meeting(port, plain, touching), None)
+    if pair is not None:
+        return pair
+    return [_finding(trial) for trial in trials[:1] if _is_certain(trial.judged, plain)]
+
+
+FIRSTS = 6
+"""Ways that each make the first bad value right, and are tried with one more mistake on top."""
+
+
+def _complete(trials: Sequence["_Trial"]) -> list["_Trial"]:
+    """Those that explain all, the simplest first, each mistake in its simplest way."""
+    best: dict[str, _Trial] = {}
+    for trial in sorted((trial for trial in trials if trial.judged.ok), key=_simplest):
+        best.setdefault(trial.mistake.name, trial)
+    return list(best.values())
+
+
+def _finding(trial: "_Trial", on_top_of: str | None = None) -> Finding:
+    mistake = trial.mistake
+    return Finding(mistake.name, mistake.explanation, mistake.fix, trial.judged.remaining, on_top_of)
+
+
+def _pair(first: "_Trial", seconds: Sequence["_Trial"]) -> list[Finding]:
+    together = _finding(_Trial(first.mistake, first.way, seconds[0].judged))
+    return [together, *(_finding(second, first.mistake.name) for second in seconds)]
+
+
+def _simplest(trial: "_Trial") -> tuple[int, float]:
+    return trial.way.parts, round(trial.judged.remaining, 3)
+
+
+def _is_certain(judged: "_Judged", plain: "_Judged") -> bool:
+    """Whether all that a mistake changes is right with it, so that what is left is something else."""
+    return not any(_differs(judged.made[name], plain.made[name], plain.noise[name]) for name in judged.bad)
+
+
+# --- a candidate, and the reference beside it -----------------------------------------------------------------------
+
+
+class _Judged(NamedTuple):
+    """A run on the candidate's values: what it made, how far rounding moves that, and how far off the port is."""
+
+    setting: Setting
+    made: Mapping[str, Array]
+    noise: Mapping[str, float]
+    multiples: Mapping[str, float]
+    bound: float
+
+    @property
+    def bad(self) -> list[str]:
+        """The values whose step is off by more than rounding."""
+        return [name for name, multiple in self.multiples.items() if not multiple <= self.bound]
+
+    @property
+    def ok(self) -> bool:
+        return not self.bad
+
+    @property
+    def remaining(self) -> float:
+        return max(self.multiples.values(), default=0.0)
+
+
+class _OffError(Exception):
+    """A value is off that must be right: there is no need to go on."""
+
+
+class _ReachedError(Exception):
+    """The value that was asked for is made."""
+
+    def __init__(self, value: Array) -> None:
+        self.value = value
+
+
+@dataclass(frozen=True)
+class _Port:
+    """A candidate, and the model that it should be. Names are Roberta's."""
+
+    model: Model
+    own: Mapping[str, numpy.ndarray]
+    kept: Kept
+
+    @property
+    def bound(self) -> float:
+        return math.sqrt(max(64, self.model.config.intermediate_size))
+
+    def judged(self, setting: Setting, limits: Mapping[str, float] | None = None) -> _Judged | None:
+        """The candidate beside the setting's model; None where a value is further off than its limit."""
+        try:
+            made = self._run(setting, self._go_on, limits)
+        except _OffError:
+            return None
+        noise = {name: EPS["float32"] / 2 * _largest(made[name]) for name in made if name in self.own}
+        for draw in range(DRAWS):
+            wiggled = self._run(setting, _wiggled(self._go_on, draw))
+            noise = {name: max(least, _largest(wiggled[name] - made[name])) for name, least in noise.items()}
+        noise = {name: EPS[setting.precision(name)] / EPS["float32"] * least for name, least in noise.items()}
+        multiples = {name: self._multiple(name, made[name], noise[name]) for name in noise}
+        return _Judged(setting, made, noise, multiples, self.bound)
+
+    def value(self, setting: Setting, name: str, limits: Mapping[str, float]) -> Array | None:
+        """One value of the setting's model; None where one before it is further off than its limit."""
+
+        def turn(other: str, value: Array) -> Array:
+            if other == name:
+                raise _ReachedError(value)
+            return self._go_on(other, value)
+
+        try:
+            return self._run(setting, turn, limits).get(name)
+        except _ReachedError as reached:
+            return reached.value
+        except _OffError:
+            return None
+
+    def _run(
+        self, setting: Setting, turn: Callable[[str, Array], Array], limits: Mapping[str, float] | None = None
+    ) -> dict[str, Array]:
+        """Every value of the setting's model as it was made, mistakes included; the call goes on with `turn`'s."""
+        made: dict[str, Array] = {}
+        seen: dict[str, Array] = {}
+
+        def record(name: str, value: Array) -> Array:
+            made[name] = setting.edited(name, value, seen)
+            if limits is not None and name in limits and not self.distance(name, made[name]) <= limits[name]:
+                raise _OffError
+            seen[name] = turn(name, made[name])
+            return seen[name]
+
+        with recording(record), numpy.errstate(all="ignore"):
+            output = setting.model(**setting.inputs)
+        outputs = {name: value for name, value in output.items() if hasattr(value, "shape")}
+        return made | {name: value for name, value in outputs.items() if name not in made}
+
+    def _go_on(self, name: str, value: Array) -> Array:
+        """The candidate's own value; the reference's at masked scores, and at pads that are no numbers."""
+        own = self._own(name, value)
+        if own is None:
+            return value
+        taken = ~(abs(value) >= MASKED) & (numpy.isfinite(own) | self._kept(name, value))
+        return numpy.where(taken, own, value).astype(value.dtype)
+
+    def _own(self, name: str, value: Array) -> numpy.ndarray | None:
+        """The candidate's value, its axes in our order; None where it has none, or of another size."""
+        own = self.own.get(name)
+        if own is None or own.shape == value.shape:
+            return own
+        return arranged(own, value, self.model.config.num_attention_heads)[0]
+
+    def _kept(self, name: str, value: Array) -> numpy.ndarray:
+        return self.kept(name, numpy.where(numpy.isnan(value), 0.0, value))
+
+    def distance(self, name: str, value: Array) -> float:
+        """The largest difference where it is compared; NaN is as far from NaN as a number from itself."""
+        own = self._own(name, value)
+        if own is None:
+            return math.inf
+        with numpy.errstate(all="ignore"):
+            difference = abs(own.astype(float) - value)
+        difference = numpy.where(numpy.isnan(own) & numpy.isnan(value), 0.0, difference)
+        return float(numpy.nan_to_num(difference, nan=numpy.inf).max(initial=0, where=self._kept(name, value)))
+
+    def _multiple(self, name: str, value: Array, noise: float) -> float:
+        distance = self.distance(name, value)
+        if not distance:
+            return 0.0
+        return distance / noise if noise else math.inf
+
+
+# --- mistakes, tried ------------------------------------------------------------------------------------------------
+
+
+class _Trial(NamedTuple):
+    """A mistake, the way in which it was made, and what came of it."""
+
+    mistake: Mistake
+    way: Change
+    judged: _Judged
+
+
+Way = tuple[Mistake, Change]
+
+ROUGHLY = 100
+"""How much more than the plain run's rounding a value may be off before the run with a mistake has told its own."""
+
+
+def _tried(port: _Port, before: _Judged) -> tuple[list[_Trial], list[Way]]:
+    """What makes the first bad value right and no good one wrong; and all that changes that value.
+
+    Precision is tried where nothing else explains all.
+    """
+    trials, touching = _tried_of(port, before, [one for one in catalogue(port.model) if one not in PRECISIONS])
+    if any(trial.judged.ok for trial in trials):
+        return trials, touching
+    rounded, more = _tried_of(port, before, PRECISIONS)
+    return trials + rounded, touching + more
+
+
+def _tried_of(port: _Port, before: _Judged, mistakes: Sequence[Mistake]) -> tuple[list[_Trial], list[Way]]:
+    trials: list[_Trial] = []
+    touching: list[Way] = []
+    for mistake in mistakes:
+        for way in mistake.ways:
+            reached = _reaching(port, before, way) if _can_be(way, port, before) else None
+            if reached:
+                touching.append((mistake, way))
+                judged = _righting(port, before, way, *reached)
+                trials += [_Trial(mistake, way, judged)] if judged else []
+    return trials, touching
+
+
+def _reaching(port: _Port, before: _Judged, way: Change) -> tuple[Setting, Array] | None:
+    """The setting with one mistake more, and the first bad value in it; None where that is as it was."""
+    first = before.bad[0]
+    setting = _with(way, before.setting)
+    if setting is None or not _may_reach(port, before, way, setting):
+        return None
+    value = _ran(lambda: port.value(setting, first, _limits(port, before)))
+    if value is None or not (way.rounded or _differs(value, before.made[first], before.noise[first])):
+        return None
+    return setting, value
+
+
+def _may_reach(port: _Port, before: _Judged, way: Change, setting: Setting) -> bool:
+    """Whether anything changes that is made between the first bad value and the candidate's own one before it.
+
+    Of parameters and edits this can be told without a run; an output is the same as some value before.
+    """
+    if way.config or way.inputs or way.rounded or before.bad[0] in ModelOutput.__annotations__:
+        return True
+    names = list(before.made)
+    end = names.index(before.bad[0]) + 1
+    start = max((i for i, name in enumerate(names[: end - 1]) if name in port.own), default=-1) + 1
+    old, new = flat(before.setting.model.params), flat(setting.model.params)
+    modules = {name.rpartition(".")[0] for name in new if new[name] is not old[name]}
+    edited = any(re.fullmatch(pattern, name) for pattern in way.values for name in names[start:end])
+    return edited or any(module in names[start:end] or module not in before.made for module in modules)
+
+
+def _righting(port: _Port, before: _Judged, way: Change, setting: Setting, value: Array) -> _Judged | None:
+    """The whole run, where it makes the first bad value right, and no good one wrong."""
+    first = before.bad[0]
+    if not way.rounded and 2 * port.distance(first, value) > port.distance(first, before.made[first]):
+        return None
+    judged = _ran(lambda: port.judged(setting, _limits(port, before)))
+    if judged is None or not judged.multiples.keys() >= before.multiples.keys():
+        return None
+    return None if {first, *_limits(port, before)} & set(judged.bad) else judged
+
+
+def _with(way: Change, setting: Setting) -> Setting | None:
+    """One mistake more; None where it changes nothing, or where a model cannot be so."""
+    return _ran(lambda: way.applied(setting))
+
+
+def _ran(function: Callable[[], Any]) -> Any:
+    try:
+        return function()
+    except Error:
+        return None
+
+
+def _limits(port: _Port, before: _Judged) -> dict[str, float]:
+    """How far the values that are right may be off for a mistake to be worth a second look."""
+    bad = set(before.bad)
+    return {name: ROUGHLY * port.bound * noise for name, noise in before.noise.items() if name not in bad}
+
+
+EFFORT = 2e10
+"""Parameters that are read again for pairs: about a minute."""
+
+
+def _meeting(port: _Port, before: _Judged, touching: Sequence[Way]) -> Iterator[list[Finding]]:
+    """Pairs that explain all together, where both change the first bad value; none where to try them takes minutes."""
+    pairs = list(itertools.combinations(touching, 2))
+    if len(pairs) * sum(array.size for array in flat(port.model.params).values()) > EFFORT:
+        return
+    for (one, way), (other, more) in pairs:
+        if one.name.split("-")[0] == other.name.split("-")[0]:
+            continue  # two of a kind, of which a port makes one
+        setting = _with(way, before.setting)
+        found = setting and _reaching(port, before._replace(setting=setting), more)
+        both = found and _righting(port, before, more, *found)
+        if both and both.ok:
+            yield _pair(_Trial(one, way, both), [_Trial(other, more, both)])
+
+
+def _differs(value: Array, other: Array, noise: float) -> bool:
+    """Whether they differ by more than rounding, or in NaN."""
+    if value.shape != other.shape or (numpy.isnan(value) != numpy.isnan(other)).any():
+        return True
+    with numpy.errstate(all="ignore"):
+        return _largest(value - other) > noise
+
+
+# --- half precision -------------------------------------------------------------------------------------------------
+
+
+def _can_be(way: Change, port: _Port, before: _Judged) -> bool:
+    """Whether what the way rounds to a half type are numbers of that type: all that is off, and half of the rest.
+
+    Errors of that size could be any mistake's; numbers that all end in zeros are no accident.
+    """
+    for pattern, dtype in way.rounded.items():
+        floats = (name for name in before.multiples if port.own[name].dtype.kind == "f")
+        held = {name: _holds(dtype, port.own[name]) for name in floats if re.fullmatch(pattern, name)}
+        poorer = dtype == "float16" and all(_holds("bfloat16", port.own[name]) for name in held if held[name])
+        if poorer or not all(held[name] for name in before.bad if name in held) or 2 * sum(held.values()) < len(held):
+            return False
+    return True
+
+
+def _holds(dtype: str, array: numpy.ndarray) -> bool:
+    """Whether float16 or bfloat16 holds these numbers as they are."""
+    numbers = array[numpy.isfinite(array)].astype(numpy.float32)
+    if dtype == "bfloat16":
+        return not (numbers.view(numpy.uint32) & 0xFFFF).any()
+    with numpy.errstate(over="ignore"):
+        return bool((numbers.astype(numpy.float16) == numbers).all())

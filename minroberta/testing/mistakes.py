@@ -1,0 +1,1027 @@
+"""The mistakes that ports of RoBERTa make, as data: each is a change that the reference can make to itself.
+
+Nothing in the model knows of them. A change is one of the configuration, the parameters, the inputs, or of named values
+on their way, for which `Edit` is the type. `catalogue(model)` gives all that a port of that model can make.
+"""
+
+import itertools
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy
+
+from .. import ops
+from ..backend import Array, to_host
+from ..config import Config
+from ..layers import number_tokens, self_attention_mask
+from ..model import Model
+from ..trace import Node
+from ..weights import flat, tree
+from .runs import MASKED
+
+Inputs = Mapping[str, Any]
+Params = Mapping[str, Array]
+"""Parameters by name, Roberta's."""
+
+# --- what a mistake is ----------------------------------------------------------------------------------------------
+
+
+class Here(NamedTuple):
+    """Where a value is edited: its name, what the run has made so far, and of what it is a run. Names are Roberta's."""
+
+    name: str
+    seen: dict[str, Array]
+    model: Model
+    inputs: Inputs
+
+    @property
+    def module(self) -> Node:
+        """The parameters of the module that makes the value."""
+        return self._node(self.name)
+
+    @property
+    def beside(self) -> Node:
+        """Those of the modules beside it."""
+        return self._node(self.name.rpartition(".")[0])
+
+    def value(self, name: str) -> Array:
+        """What stands beside this value under that name."""
+        return self.seen[f"{self.name.rpartition('.')[0]}.{name}"]
+
+    @property
+    def before(self) -> Array:
+        """What the module was given: the value made last, of those that do not stand beside queries and keys."""
+        return next(self.seen[name] for name in reversed(self.seen) if not name.endswith((".query", ".key")))
+
+    @property
+    def layer_input(self) -> Array:
+        """What the layer was given."""
+        index = int(self.name.split(".")[2])
+        return self.seen[f"encoder.layer.{index - 1}" if index else "embeddings"]
+
+    def _node(self, name: str) -> Node:
+        node = Node(self.model.params)
+        for part in name.split("."):
+            node = node[int(part)] if part.isdigit() else getattr(node, part)
+        return node
+
+
+Edit = Callable[[Array, Here], Array]
+"""What a port with the mistake makes of a value."""
+
+
+class Setting(NamedTuple):
+    """A model and what it is called with; by pattern of names, edits of its values, and what they are rounded to."""
+
+    model: Model
+    inputs: Inputs
+    edits: tuple[tuple[str, Edit], ...] = ()
+    rounded: tuple[tuple[str, str], ...] = ()
+
+    def precision(self, name: str) -> str:
+        """What the value of that name (Roberta's) is rounded to."""
+        return next((dtype for pattern, dtype in self.rounded if re.fullmatch(pattern, name)), "float32")
+
+    def edited(self, name: str, value: Array, seen: dict[str, Array]) -> Array:
+        """The value of that name (Roberta's), as the mistakes have it."""
+        for pattern, edit in self.edits:
+            if re.fullmatch(pattern, name):
+                value = edit(value, Here(name, seen, self.model, self.inputs))
+        return value
+
+
+@dataclass(frozen=True)
+class Change:
+    """One way to make a mistake.
+
+    config: fields that have other values; params: gives the parameters that are others, from those there are and the
+    configuration; inputs: gives those that are others, None for one that is left out; values: edits, by pattern;
+    rounded: the dtype whose numbers values are, by pattern, where it is not float32.
+    """
+
+    config: Mapping[str, Any] = field(default_factory=dict)
+    params: Callable[[Params, Config], Params] | None = None
+    inputs: Callable[[Model, Inputs], Mapping[str, Any]] | None = None
+    values: Mapping[str, Edit] = field(default_factory=dict)
+    rounded: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> int:
+        """How much it changes: of two explanations the simpler one comes first."""
+        return len(self.config) + len(self.values) + (self.params is not None) + (self.inputs is not None)
+
+    def applied(self, setting: Setting) -> Setting | None:
+        """The setting with the mistake in it; None where it leaves all as it was."""
+        model, held = setting.model, flat(setting.model.params)
+        config = {name: value for name, value in self.config.items() if getattr(model.config, name) != value}
+        params = {} if self.params is None else self.params(held, model.config)
+        inputs = {} if self.inputs is None else self.inputs(model, setting.inputs)
+        if not (config or params or inputs or self.values or self.rounded):
+            return None
+        if config or params:
+            model = Model(model.config.replace(**config), tree({**held, **params}), model.head, model.tokenizer)
+        given = {name: value for name, value in {**setting.inputs, **inputs}.items() if value is not None}
+        edits, rounded = (*setting.edits, *self.values.items()), (*setting.rounded, *self.rounded.items())
+        return Setting(model, given, edits, rounded)
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A mistake that a port can make.
+
+    name; explanation: what the port does; fix: what it should do; ways: the changes that are this mistake, of which a
+    port makes one; seen_in: where a real project made it.
+    """
+
+    name: str
+    explanation: str
+    fix: str
+    ways: tuple[Change, ...]
+    seen_in: str = ""
+
+
+# --- inputs ---------------------------------------------------------------------------------------------------------
+
+
+def _positions(numbered: Callable[[Model, Inputs], Array]) -> Change:
+    """Positions numbered otherwise; those that are given are taken as they are."""
+
+    def changed(model: Model, inputs: Inputs) -> dict[str, Any]:
+        if "position_ids" in inputs or model.config.position_embedding_type != "absolute":
+            return {}
+        last = model.config.max_position_embeddings - 1
+        return {"position_ids": numpy.clip(numbered(model, inputs), 0, last)}
+
+    return Change(inputs=changed)
+
+
+def _counted(model: Model, inputs: Inputs) -> Array:
+    """The positions as they should be."""
+    if "input_ids" in inputs:
+        ids = to_host(inputs["input_ids"])
+        rows = ids.reshape(-1, ids.shape[-1])  # (B, C, L) -> (B·C, L)
+        return number_tokens(model.config, rows, None, inputs.get("past_key_values"))[0].reshape(ids.shape)
+    x = to_host(inputs["inputs_embeds"])
+    rows = x.reshape(-1, *x.shape[-2:])  # (B, C, L, D) -> (B·C, L, D)
+    return number_tokens(model.config, None, rows, None)[0].reshape(x.shape[:-1])
+
+
+def _places(model: Model, inputs: Inputs) -> Array:
+    """0, 1, 2 ... after those of the cache, for pads as well."""
+    shape = _counted(model, inputs).shape
+    past = inputs.get("past_key_values")
+    return numpy.broadcast_to(numpy.arange(shape[-1]) + (past[0][0].shape[2] if past else 0), shape)
+
+
+def _places_from(start: int) -> Change:
+    return _positions(lambda model, inputs: _places(model, inputs) + start)
+
+
+def _counted_from(start: int) -> Change:
+    """Pads keep the number before the first."""
+    return _positions(lambda model, inputs: _counted(model, inputs) - model.config.pad_token_id - 1 + start)
+
+
+def _positions_by_place(model: Model, inputs: Inputs) -> Array:
+    return _places(model, inputs) + model.config.pad_token_id + 1
+
+
+def _positions_from_mask(model: Model, inputs: Inputs) -> Array:
+    counted = _counted(model, inputs)
+    mask = inputs.get("attention_mask")
+    if mask is None or to_host(mask).shape != counted.shape:
+        return counted
+    mask = to_host(mask).astype(int)
+    return mask.cumsum(-1) * mask + model.config.pad_token_id
+
+
+def _shifted(by: int) -> Change:
+    """After a cache alone."""
+    return _positions(lambda model, inputs: _counted(model, inputs) + by * ("past_key_values" in inputs))
+
+
+def _types_of_1(model: Model, inputs: Inputs) -> dict[str, Any]:
+    if model.config.type_vocab_size < 2:
+        return {}
+    return {"token_type_ids": numpy.ones(_counted(model, inputs).shape, int)}
+
+
+def _mask(change: Callable[[Array], Array | None], name: str = "attention_mask") -> Change:
+    """Another mask, where there is one."""
+    return Change(inputs=lambda model, inputs: {name: change(to_host(inputs[name]))} if name in inputs else {})
+
+
+def _causal(seen: Callable[[Array], Array]) -> Change:
+    """Queries that see other keys than those up to their own place; seen: of the distances from query to key."""
+
+    def changed(model: Model, inputs: Inputs) -> dict[str, Any]:
+        mask, past = inputs.get("attention_mask"), inputs.get("past_key_values")
+        if not model.config.is_decoder or (mask is not None and to_host(mask).ndim != 2):
+            return {}
+        B, L = _counted(model, inputs).shape
+        S = L + (past[0][0].shape[2] if past else 0)
+        distance = numpy.arange(S)[None, :] - numpy.arange(S - L, S)[:, None]  # (L, S)
+        mask = numpy.ones((B, S), int) if mask is None else to_host(mask)
+        return {"attention_mask": mask[:, None, :] * seen(distance)}  # (B, L, S)
+
+    return Change(inputs=changed)
+
+
+# --- parameters -----------------------------------------------------------------------------------------------------
+
+WEIGHTS = {
+    "query": r".*attention\.self\.query",
+    "key": r".*attention\.self\.key",
+    "value": r".*attention\.self\.value",
+    "attention-output": r".*attention\.output\.dense",
+    "intermediate": r".*\.intermediate\.dense",
+    "output": r"encoder\.layer\.\d+\.output\.dense",
+    "embedding-norm": r"embeddings\.LayerNorm",
+    "attention-norm": r".*attention\.output\.LayerNorm",
+    "output-norm": r"encoder\.layer\.\d+\.output\.LayerNorm",
+    "final-norm": r"(encoder\.)?LayerNorm",
+    "pooler": r"pooler\.dense",
+    "classifier": r"classifier",
+    "classifier-dense": r"classifier\.dense",
+    "classifier-out": r"classifier\.out_proj",
+    "qa-outputs": r"qa_outputs",
+    "lm-dense": r"lm_head\.dense",
+    "lm-norm": r"lm_head\.layer_norm",
+}
+"""What each weight is called here, and in a model."""
+
+SQUARE = ("query", "key", "value", "attention-output", "pooler", "classifier-dense", "lm-dense")
+PRODUCTS = r"(?!embeddings).*(query|key|value|dense|out_proj|classifier|qa_outputs)\.weight"
+
+
+def _changed(pattern: str, function: Callable[[Array], Array]) -> Change:
+    """What becomes of the parameters of that name."""
+    return Change(params=lambda held, _: {n: function(x) for n, x in held.items() if re.fullmatch(pattern, n)})
+
+
+def _moved(sources: Mapping[str, str], **config: Any) -> Change:
+    """Other parameters in the place of some, where there are such; sources: patterns of names to names."""
+
+    def params(held: Params, _: Config) -> Params:
+        result = {}
+        for name, (pattern, template) in itertools.product(held, sources.items()):
+            match = re.fullmatch(pattern, name)
+            if match and (source := match.expand(template)) in held and held[source].shape == held[name].shape:
+                result[name] = held[source]
+        return result
+
+    return Change(config=config, params=params)
+
+
+def _transposed(weight: Array) -> Array:
+    return weight.T if weight.shape[0] == weight.shape[1] else weight
+
+
+PARTS = ("query", "key", "value")
+
+
+def _ordered(order: Sequence[str]) -> Change:
+    """Query, key and value made with each other's parameters: those of `order`."""
+    own = r"(.*attention\.self)"
+    both = zip(PARTS, order, strict=True)
+    return _moved({rf"{own}\.{part}\.(.*)": rf"\1.{source}.\2" for part, source in both if part != source})
+
+
+def _by_head(held: Params, config: Config) -> Params:
+    """Rows of a fused weight that are all queries, all keys, all values, cut as if a head's three stood together."""
+    result: dict[str, Array] = {}
+    for name in held:
+        match = re.fullmatch(r"(.*attention\.self)\.query\.(.*)", name)
+        if match:
+            names = [match.expand(rf"\1.{part}.\2") for part in PARTS]
+            fused = numpy.concatenate([held[one] for one in names])
+            parts = fused.reshape(-1, 3, config.head_size, *fused.shape[1:])  # (3·H·E, ...) -> (H, 3, E, ...)
+            result.update((one, parts[:, i].reshape(-1, *fused.shape[1:])) for i, one in enumerate(names))
+    return result
+
+
+def _layers(order: Sequence[int]) -> Change:
+    """These layers, one after the other."""
+    moved = {rf"encoder\.layer\.{i}\.(.*)": rf"encoder.layer.{j}.\1" for i, j in enumerate(order) if i != j}
+    return _moved(moved, num_hidden_layers=len(order))
+
+
+def _int8(axis: int | None, inverse: bool) -> Callable[[Array], Array]:
+    """Whole numbers up to 127 times a scale: one for each row, or for the whole weight. In float32, as it is done.
+
+    inverse: whether they are found by a product with 1 / scale, which rounds another number now and then.
+    """
+
+    def rounded(weight: Array) -> Array:
+        weight = weight.astype("float32")
+        scale = abs(weight).max(axis, keepdims=True) / numpy.float32(127)
+        scale = numpy.where(scale, scale, numpy.float32(1))
+        return (numpy.rint(weight * (1 / scale) if inverse else weight / scale) * scale).astype(float)
+
+    return rounded
+
+
+def _to_bits(count: int, half: int = 1, to_even: int = 0) -> Callable[[Array], Array]:
+    """float64 numbers with so many binary digits behind the first: cut, or rounded, halves away from 0 or to even."""
+    rest = 52 - count
+
+    def rounded(x: Array) -> Array:
+        bits = numpy.ascontiguousarray(x, float).view("i8")
+        if half:
+            bits = bits + ((1 << rest - 1) - to_even) + (bits >> rest & to_even)
+        return (bits >> rest << rest).view("f8")
+
+    return rounded
+
+
+# --- norms and sums -------------------------------------------------------------------------------------------------
+
+NORMS = r".*(LayerNorm|layer_norm)"
+FINAL_NORM = WEIGHTS["final-norm"]
+
+
+def _its_input(value: Array, here: Here) -> Array:
+    """What the module was given, as if it were not there."""
+    return here.before
+
+
+def _layer_input(value: Array, here: Here) -> Array:
+    return here.layer_input
+
+
+def _normed(value: Array, here: Here) -> Array:
+    return ops.layer_norm(value, **here.module.tree, eps=here.model.config.layer_norm_eps)
+
+
+def _divided_by(divisor: Callable[[Array, float, int], Array]) -> Change:
+    """Norms that divide by another number; divisor: of the variance, eps and D."""
+
+    def edit(value: Array, here: Here) -> Array:
+        x, p = here.before - here.before.mean(-1, keepdims=True), here.module
+        variance = (x * x).mean(-1, keepdims=True)
+        return x / divisor(variance, here.model.config.layer_norm_eps, x.shape[-1]) * p.weight + p.bias
+
+    return Change(values={NORMS: edit})
+
+
+def _without_types(value: Array, here: Here) -> Array:
+    return value - here.seen["embeddings.token_type_embeddings"]
+
+
+def _sum_from_norm(value: Array, here: Here) -> Array:
+    return here.value("output.LayerNorm") + here.value("output.dense")
+
+
+# --- attention ------------------------------------------------------------------------------------------------------
+
+SCORES, PROBS, CONTEXT = r".*attention\.self\.scores", r".*attention\.self\.probs", r".*attention\.self"
+
+Split = Callable[[Array, int], Array]
+"""From (B, L, D) and E to (B, H, L, E)."""
+
+
+def _of_all_keys(edit: Edit) -> Edit:
+    """An edit that takes every key and value, and leaves a run be of which a cache holds some."""
+    return lambda value, here: value if "past_key_values" in here.inputs else edit(value, here)
+
+
+def _is_masked(scores: Array) -> Array:
+    return scores <= -MASKED
+
+
+def _hidden(here: Here) -> Array:
+    """Which scores have a mask added, NaN or not. (B or 1, 1, 1 or L, S)."""
+    cross = ".crossattention." in here.name
+    mask = here.inputs.get("encoder_attention_mask" if cross else "attention_mask")
+    if mask is not None:
+        mask = to_host(mask)
+        mask = mask.reshape(-1, mask.shape[-1]) if here.model.head == "multiple_choice" else mask
+    query = here.value("query")
+    if cross:
+        added = None if mask is None else ops.additive_mask(mask, query.dtype)
+    else:
+        added = self_attention_mask(query, mask, 0, here.model.config)
+    return numpy.zeros((1, 1, 1, 1), bool) if added is None else _is_masked(added)
+
+
+def _unmasked(here: Here, split: Split = ops.split_heads) -> Array:
+    """The scores of this attention before the mask."""
+    E, relative = here.model.config.head_size, None
+    q, k = split(here.value("query"), E), split(here.value("key"), E)  # (B, H, L, E), (B, H, S, E)
+    if "distance_embedding" in here.beside:
+        with_key = here.model.config.position_embedding_type == "relative_key_query"
+        relative = ops.relative_scores(q, k, here.beside.distance_embedding.weight, with_key)
+    return ops.attention_scores(q, k, None, relative)
+
+
+def _values(here: Here, split: Split = ops.split_heads) -> Array:
+    """(B, H, S, E)."""
+    return split(here.seen[f"{here.name}.value"], here.model.config.head_size)
+
+
+def _times(factor: Callable[[Any], float]) -> Change:
+    """Scores times a number; factor: of the configuration."""
+
+    def edit(scores: Array, here: Here) -> Array:
+        return numpy.where(_is_masked(scores), scores, scores * factor(here.model.config))
+
+    return Change(values={SCORES: edit})
+
+
+def _masked_as(score: Callable[[Array], Array | float]) -> Change:
+    """Masked scores that are others; score: of what they were before the mask."""
+
+    def edit(scores: Array, here: Here) -> Array:
+        return numpy.where(_hidden(here), score(_unmasked(here)), scores)
+
+    return Change(values={SCORES: _of_all_keys(edit)})
+
+
+def _masked_later(masked: Callable[[Array], Array | float]) -> Change:
+    """Probabilities of all keys, which are masked then; masked: of what they were before."""
+
+    def edit(probs: Array, here: Here) -> Array:
+        scores = here.value("scores")
+        whole = ops.softmax(numpy.where(_is_masked(scores), _unmasked(here), scores))
+        return numpy.where(_is_masked(scores), masked(whole), whole)
+
+    return Change(values={PROBS: _of_all_keys(edit)})
+
+
+def _softmax_over(axis: int) -> Change:
+    def edit(probs: Array, here: Here) -> Array:
+        return ops.softmax(here.value("scores").swapaxes(axis, -1)).swapaxes(axis, -1)
+
+    return Change(values={PROBS: edit})
+
+
+def _keys_ask(scores: Array, here: Here) -> Array:
+    swapped = _unmasked(here).swapaxes(2, 3)
+    return numpy.where(_is_masked(scores), scores, swapped) if swapped.shape == scores.shape else scores
+
+
+def _split_interleaved(x: Array, head_size: int) -> Array:
+    """Head h takes channels h, h + H, h + 2H ... (B, L, D) -> (B, H, L, E)."""
+    B, L, D = x.shape
+    return x.reshape(B, L, head_size, D // head_size).transpose(0, 3, 1, 2)
+
+
+def _merge_interleaved(x: Array) -> Array:
+    """The inverse. (B, H, L, E) -> (B, L, D)."""
+    return x.transpose(0, 2, 3, 1).reshape(x.shape[0], x.shape[2], -1)
+
+
+def _split_unswapped(x: Array, head_size: int) -> Array:
+    """Head h takes some of the places, and not of the channels. (B, L, D) -> (B, H, L, E)."""
+    B, L, D = x.shape
+    return x.reshape(B, D // head_size, L, head_size)
+
+
+def _merge_unswapped(x: Array) -> Array:
+    """The inverse. (B, H, L, E) -> (B, L, D)."""
+    return x.reshape(x.shape[0], x.shape[2], -1)
+
+
+def _heads(split: Split, merge: Callable[[Array], Array]) -> Change:
+    """Heads split and merged otherwise."""
+
+    def scores(value: Array, here: Here) -> Array:
+        return numpy.where(_is_masked(value), value, _unmasked(here, split))
+
+    def context(value: Array, here: Here) -> Array:
+        return merge(here.seen[f"{here.name}.probs"] @ _values(here, split))
+
+    return Change(values={SCORES: _of_all_keys(scores), CONTEXT: _of_all_keys(context)})
+
+
+# --- activations and heads ------------------------------------------------------------------------------------------
+
+INTERMEDIATE, LM_GELU, TANH = r".*\.intermediate", r"lm_head\.gelu", r"classifier\.tanh"
+
+
+def _activation(hidden_act: str) -> tuple[Change, ...]:
+    """Another activation in the layers, in the head for masked tokens, or in both."""
+
+    def edit(value: Array, here: Here) -> Array:
+        return ops.ACTIVATIONS[hidden_act](here.before)
+
+    config, values = {"hidden_act": hidden_act}, {LM_GELU: edit}
+    return Change(config=config), Change(values=values), Change(config=config, values=values)
+
+
+def _in_float16(value: Array, here: Here) -> Array:
+    """Rounded on the way in, and on the way out."""
+    return ops.gelu(here.before.astype("float16").astype(float)).astype("float16").astype(float)
+
+
+def _stepwise_in_float16(value: Array, here: Here) -> Array:
+    """Rounded at every operation."""
+    x = here.before.astype("float16")
+    erf = ops.erf(x.astype(float) / math.sqrt(2)).astype("float16")
+    return (numpy.float16(0.5) * x * (1 + erf)).astype(float)
+
+
+def _states(here: Here) -> Array:
+    """What the head was given. (B, L, D)."""
+    return next(here.seen[name] for name in reversed(here.seen) if here.seen[name].ndim == 3)
+
+
+def _first_state(value: Array, here: Here) -> Array:
+    return _states(here)[:, 0]
+
+
+def _of_place(place: Callable[[Here], Array | int]) -> Change:
+    """A head's first layer that takes another place than the first; place: of each sequence."""
+
+    def edit(value: Array, here: Here) -> Array:
+        x = _states(here)
+        return ops.linear(x[numpy.arange(len(x)), place(here)], **here.module.tree)  # (B, L, D) -> (B, D)
+
+    return Change(values={r"pooler\.dense|classifier\.dense": edit})
+
+
+def _last_token(here: Here) -> Array | int:
+    """The last that is no pad."""
+    B, L = _states(here).shape[:2]
+    mask = here.inputs.get("attention_mask")
+    if mask is None or to_host(mask).size != B * L:
+        return L - 1
+    return L - 1 - (to_host(mask).reshape(B, L) > 0)[:, ::-1].argmax(1)
+
+
+# --- precision ------------------------------------------------------------------------------------------------------
+
+
+def _products_of(rounded: Callable[[Array], Array]) -> Change:
+    """Matrix products of rounded factors."""
+
+    def dense(value: Array, here: Here) -> Array:
+        x, p = here.before, here.module
+        if "weight" not in p:  # the head for classification, which bears the name of others' layer
+            return value
+        if x.shape[:-1] != value.shape[:-1]:
+            x = x[:, 0]  # of the first token
+        return value + ops.linear(rounded(x), rounded(p.weight), 0) - ops.linear(x, p.weight, 0)
+
+    def scores(value: Array, here: Here) -> Array:
+        return numpy.where(_is_masked(value), value, _unmasked(here, lambda x, E: rounded(ops.split_heads(x, E))))
+
+    def context(value: Array, here: Here) -> Array:
+        return ops.merge_heads(rounded(here.seen[f"{here.name}.probs"]) @ rounded(_values(here)))
+
+    def decoder(value: Array, here: Here) -> Array:
+        p, tied = here.module, Node(here.model.params).embeddings.word_embeddings
+        weight = p.decoder.weight if "decoder" in p else tied.weight
+        return ops.linear(rounded(here.before), rounded(weight), p.bias)
+
+    denses = r"(?!.*cross).*(\.query|\.key|\.value|\.dense|\.out_proj)|classifier|qa_outputs"
+    attention = {SCORES: _of_all_keys(scores), CONTEXT: _of_all_keys(context)}
+    return Change(values={denses: dense, **attention, r"lm_head": decoder})
+
+
+def _computed_in(dtype: str, bits: int) -> Change:
+    """Weights and values of that dtype."""
+    return replace(_changed(r".*", _to_bits(bits, to_even=1)), rounded={r".*": dtype})
+
+
+# --- the catalogue --------------------------------------------------------------------------------------------------
+
+GITHUB = "https://github.com"
+
+MISTAKES = (
+    # inputs
+    Mistake(
+        "cache-position-off-by-one",
+        "Positions after a cache are one too high or too low.",
+        "Go on with the number of tokens in the cache: the next position is that + pad_token_id + 1.",
+        (_shifted(1), _shifted(-1)),
+    ),
+    Mistake(
+        "positions-from-0",
+        "Positions count from 0, as in BERT.",
+        "Count from pad_token_id + 1: RoBERTa's table keeps the rows before for pads.",
+        (_places_from(0), _counted_from(0)),
+        f"{GITHUB}/sbryngelson/ANEForge/pull/257",
+    ),
+    Mistake(
+        "positions-from-1",
+        "Positions count from 1.",
+        "Count from pad_token_id + 1.",
+        (_places_from(1), _counted_from(1)),
+    ),
+    Mistake(
+        "positions-by-place",
+        "Positions are numbered by place, pads included.",
+        "Count the tokens that are no pads: cumsum(ids != pad) · (ids != pad) + pad.",
+        (_positions(_positions_by_place),),
+        f"{GITHUB}/huggingface/transformers/issues/1761",
+    ),
+    Mistake(
+        "positions-from-mask",
+        "Positions are counted from the attention mask.",
+        "Count the ids that are no pads; a token that is masked has its position all the same.",
+        (_positions(_positions_from_mask),),
+    ),
+    Mistake(
+        "token-types-row-1",
+        "Token type 1 is taken where none is given, or all should be 0.",
+        "Take row 0 of the token type embeddings unless token_type_ids says otherwise.",
+        (Change(inputs=_types_of_1),),
+    ),
+    # norms
+    Mistake(
+        "embedding-norm-missing",
+        "The norm of the embeddings is left out.",
+        "Apply embeddings.LayerNorm to the sum of the embeddings.",
+        (Change(values={r"embeddings\.LayerNorm": _its_input}),),
+    ),
+    Mistake(
+        "embedding-norm-doubled",
+        "The norm of the embeddings is applied twice.",
+        "Apply embeddings.LayerNorm once.",
+        (Change(values={r"embeddings\.LayerNorm": _normed}),),
+    ),
+    Mistake(
+        "eps-1e-12",
+        "The norms take eps 1e-12, which is BERT's.",
+        "Take layer_norm_eps from the configuration; the published RoBERTas have 1e-5.",
+        (Change(config={"layer_norm_eps": 1e-12}),),
+    ),
+    Mistake(
+        "eps-1e-6",
+        "The norms take eps 1e-6, which is Flax's default.",
+        "Take layer_norm_eps from the configuration; the published RoBERTas have 1e-5.",
+        (Change(config={"layer_norm_eps": 1e-6}),),
+    ),
+    Mistake(
+        "eps-1e-5",
+        "The norms take eps 1e-5, which is PyTorch's default.",
+        "Take layer_norm_eps from the configuration.",
+        (Change(config={"layer_norm_eps": 1e-5}),),
+        f"{GITHUB}/keras-team/keras-hub/issues/642",
+    ),
+    Mistake(
+        "variance-unbiased",
+        "The norms divide the sum of squares by D - 1.",
+        "Divide by D: the variance of a layer norm is the biased one.",
+        (
+            _divided_by(lambda variance, eps, D: numpy.sqrt(variance * D / (D - 1) + eps)),
+            _divided_by(lambda variance, eps, D: numpy.sqrt(variance * D / (D - 1)) + eps),
+        ),
+    ),
+    Mistake(
+        "eps-outside-root",
+        "The norms add eps to the standard deviation, outside the root.",
+        "Add eps to the variance, and take the root of the sum.",
+        (_divided_by(lambda variance, eps, D: numpy.sqrt(variance) + eps),),
+    ),
+    Mistake(
+        "final-norm-missing",
+        "The last norm is left out.",
+        "Apply it behind the last layer: a pre-LN stream has not been normed by then.",
+        (Change(values={FINAL_NORM: _its_input}),),
+    ),
+    Mistake(
+        "final-norm-doubled",
+        "The last norm is applied twice.",
+        "Apply it once: last_hidden_state stands behind it already.",
+        (Change(values={FINAL_NORM: _normed}),),
+    ),
+    # activations
+    Mistake(
+        "gelu-tanh",
+        "GELU is computed by tanh, where the exact one is meant.",
+        "Compute x/2 · (1 + erf(x/√2)).",
+        _activation("gelu_new"),
+        f"{GITHUB}/Blaizzy/mlx-embeddings/issues/81",
+    ),
+    Mistake(
+        "gelu-erf",
+        "GELU is the exact one, by erf, where that by tanh is meant.",
+        "Compute x/2 · (1 + tanh(√(2/π)·(x + 0.044715 x³))), as hidden_act says.",
+        _activation("gelu"),
+        f"{GITHUB}/kyutai-labs/pocket-tts/pull/278",
+    ),
+    Mistake(
+        "gelu-quick", "GELU is x·σ(1.702 x).", "Take the activation that hidden_act names.", _activation("quick_gelu")
+    ),
+    Mistake("gelu-relu", "The activation is ReLU.", "Take the activation that hidden_act names.", _activation("relu")),
+    Mistake(
+        "gelu-float16",
+        "GELU is computed in float16, and all else in float32.",
+        "Compute the activation in float32.",
+        tuple(
+            Change(values={pattern: formula}, rounded={pattern: "float16"})
+            for pattern in (INTERMEDIATE, LM_GELU, f"{INTERMEDIATE}|{LM_GELU}")
+            for formula in (_in_float16, _stepwise_in_float16)
+        ),
+    ),
+    # attention
+    Mistake(
+        "scores-unscaled",
+        "Scores are not divided by √E.",
+        "Divide q kᵀ by √E, E being the size of a head.",
+        (_times(lambda config: math.sqrt(config.head_size)),),
+        f"{GITHUB}/mlc-ai/mlc-llm/pull/3426",
+    ),
+    Mistake(
+        "scores-scaled-twice",
+        "Scores are divided by √E twice, as where the query is scaled and then the product again.",
+        "Divide by √E once.",
+        (_times(lambda config: 1 / math.sqrt(config.head_size)),),
+        f"{GITHUB}/huggingface/transformers/pull/38290",
+    ),
+    Mistake(
+        "scores-scaled-by-hidden",
+        "Scores are divided by √D, of the hidden size.",
+        "Divide by √E, E being the size of a head.",
+        (_times(lambda config: math.sqrt(config.head_size / config.hidden_size)),),
+        f"{GITHUB}/FareedKhan-dev/train-llm-from-scratch/pull/3",
+    ),
+    Mistake(
+        "mask-ignored",
+        "The attention mask is ignored.",
+        "Add a low number to the scores of masked keys, before the softmax.",
+        (_mask(lambda mask: None), _mask(lambda mask: None, "encoder_attention_mask")),
+        f"{GITHUB}/AI4Bharat/IndicBERT/issues/20",
+    ),
+    Mistake(
+        "mask-inverted",
+        "The attention mask is inverted: tokens are masked, and pads are attended to.",
+        "Take 1 for keys that are attended to, and 0 for those that are not.",
+        (_mask(lambda mask: 1 - mask), _mask(lambda mask: 1 - mask, "encoder_attention_mask")),
+        f"{GITHUB}/nyu-mll/jiant/pull/465",
+    ),
+    Mistake(
+        "mask-after-softmax",
+        "The mask is applied after the softmax, so that probabilities do not add up to 1.",
+        "Add the mask to the scores, before the softmax.",
+        (
+            _masked_later(lambda probs: 0.0),
+            _masked_later(lambda probs: probs - 1e4),
+            _masked_later(lambda probs: probs + float(numpy.finfo("float32").min)),
+        ),
+    ),
+    Mistake(
+        "mask-multiplied",
+        "Scores are multiplied by the mask before the softmax, so that masked keys have the score 0.",
+        "Add a low number to the scores of masked keys.",
+        (_masked_as(lambda scores: 0.0),),
+    ),
+    Mistake(
+        "mask-1e4",
+        "Masked keys get -10000 added: a query that sees no key attends as if none were masked.",
+        "Add the lowest finite number of the dtype, which leaves such a query equal weights.",
+        (_masked_as(lambda scores: scores - 1e4), _masked_as(lambda scores: -1e4)),
+    ),
+    Mistake(
+        "mask-inf",
+        "Masked keys have the score -inf: a query that sees no key becomes NaN.",
+        "Add the lowest finite number of the dtype, which leaves such a query equal weights.",
+        (_masked_as(lambda scores: -math.inf), _masked_as(lambda scores: scores - math.inf)),
+        f"{GITHUB}/tracel-ai/burn/pull/4697",
+    ),
+    Mistake(
+        "softmax-over-queries",
+        "The softmax goes over the queries.",
+        "Go over the keys, the last axis of (B, H, L, S).",
+        (_softmax_over(2),),
+    ),
+    Mistake(
+        "softmax-over-heads",
+        "The softmax goes over the heads.",
+        "Go over the keys, the last axis of (B, H, L, S).",
+        (_softmax_over(1),),
+    ),
+    Mistake(
+        "query-key-swapped",
+        "Query and key are swapped: scores are k qᵀ.",
+        "Compute q kᵀ: a row for each query, a column for each key.",
+        (_ordered(("key", "query", "value")), Change(values={SCORES: _of_all_keys(_keys_ask)})),
+    ),
+    Mistake(
+        "heads-interleaved",
+        "Heads are split in the wrong order: head h takes channels h, h + H, h + 2H ...",
+        "Reshape D to (H, E) and not to (E, H): head h takes channels h·E to (h + 1)·E.",
+        (
+            _heads(_split_interleaved, _merge_interleaved),
+            _heads(_split_interleaved, ops.merge_heads),
+            _heads(ops.split_heads, _merge_interleaved),
+        ),
+    ),
+    Mistake(
+        "heads-unswapped",
+        "Heads are split or merged by a reshape alone, without a swap of the axes of heads and places.",
+        "Reshape (B, L, D) to (B, L, H, E), then swap to (B, H, L, E); and back the same way.",
+        (
+            _heads(_split_unswapped, _merge_unswapped),
+            _heads(_split_unswapped, ops.merge_heads),
+            _heads(ops.split_heads, _merge_unswapped),
+        ),
+    ),
+    Mistake(
+        "causal-missing",
+        "A decoder sees the tokens that come after.",
+        "Mask the keys after each query, as is_decoder says.",
+        (_causal(lambda distance: distance == distance),),
+    ),
+    Mistake(
+        "causal-off-by-one",
+        "The causal mask is off by one: a query sees the token after it, or does not see itself.",
+        "A query sees the keys up to its own place, that one included.",
+        (_causal(lambda distance: distance <= 1), _causal(lambda distance: distance < 0)),
+    ),
+    Mistake(
+        "distance-sign",
+        "Relative distances have the wrong sign.",
+        "Take the row of query place - key place + max_position_embeddings - 1.",
+        (_changed(r".*distance_embedding\.weight", numpy.flipud),),
+    ),
+    # heads
+    Mistake(
+        "lm-bias-doubled",
+        "The bias of the language-model head is added twice.",
+        "Add it once: lm_head.bias and lm_head.decoder.bias are one parameter.",
+        (_changed(r"lm_head\.bias", lambda bias: 2 * bias),),
+        f"{GITHUB}/huggingface/transformers/issues/2957",
+    ),
+    Mistake(
+        "lm-bias-missing",
+        "The bias of the language-model head is left out.",
+        "Add lm_head.bias to the logits; it is no part of the tied embeddings.",
+        (_changed(r"lm_head\.bias", numpy.zeros_like),),
+    ),
+    Mistake(
+        "lm-decoder-untied",
+        "The decoder is untied, and the port takes the word embeddings.",
+        "Take lm_head.decoder.weight, as tie_word_embeddings = false says.",
+        (_moved({r"lm_head\.decoder\.weight": "embeddings.word_embeddings.weight"}),),
+    ),
+    Mistake(
+        "pooler-for-classifier",
+        "The classifier reads the pooler, or the first token itself, in place of its own first layer.",
+        "Compute tanh(x₀ Wᵀ + b) with classifier.dense: RoBERTa's head for classification is not the pooler.",
+        (
+            _moved({r"classifier\.dense\.(.*)": r"pooler.dense.\1"}),
+            Change(values={TANH: _first_state}),
+        ),
+    ),
+    Mistake(
+        "classifier-for-pooler",
+        "The pooler is left out, or has the weights of a head for classification.",
+        "Compute tanh(x₀ Wᵀ + b) with pooler.dense, and read that.",
+        (
+            _moved({r"pooler\.dense\.(.*)": r"classifier.dense.\1"}),
+            Change(values={r"pooler": _first_state}),
+        ),
+    ),
+    Mistake(
+        "tanh-missing-pooler",
+        "The pooler's tanh is left out.",
+        "Compute tanh(x₀ Wᵀ + b).",
+        (Change(values={r"pooler": _its_input}),),
+    ),
+    Mistake(
+        "tanh-missing-classifier",
+        "The tanh in the head for classification is left out.",
+        "Compute tanh(x₀ Wᵀ + b) before classifier.out_proj.",
+        (Change(values={TANH: _its_input}),),
+        f"{GITHUB}/huggingface/candle/pull/2968",
+    ),
+    Mistake(
+        "last-token",
+        "The head reads the last token.",
+        "Read the first, <s>, whatever stands there.",
+        (_of_place(lambda here: -1), _of_place(_last_token)),
+    ),
+)
+"""Those that need nothing of a model to be told."""
+
+PRECISIONS = (
+    Mistake(
+        "float16",
+        "The model computes in float16, or its weights are float16.",
+        "Compute in float32 where its precision is wanted, or compare with precision='float16'.",
+        (_changed(r".*", _to_bits(10, to_even=1)), _computed_in("float16", 10)),
+    ),
+    Mistake(
+        "bfloat16",
+        "The model computes in bfloat16, or its weights are bfloat16.",
+        "Compute in float32 where its precision is wanted, or compare with precision='bfloat16'.",
+        (_changed(r".*", _to_bits(7, to_even=1)), _computed_in("bfloat16", 7)),
+    ),
+    Mistake(
+        "tf32",
+        "Matrix products are made in TF32, of factors rounded to ten bits.",
+        "Switch it off where float32 is wanted: torch.backends.cuda.matmul.allow_tf32 = False, or the library's like.",
+        (_products_of(_to_bits(10)), _products_of(_to_bits(10, half=0)), _products_of(_to_bits(10, to_even=1))),
+        f"{GITHUB}/pytorch/pytorch/issues/61890",
+    ),
+    Mistake(
+        "int8-weights",
+        "The weights are int8: whole numbers times a scale, of each row or of the whole weight.",
+        "Take the weights as they were before they were quantised, or expect this difference.",
+        tuple(_changed(PRODUCTS, _int8(axis, inverse)) for axis in (1, None) for inverse in (False, True)),
+    ),
+)
+"""What is no mistake, or is one of precision: it is told by the size and the shape of the errors."""
+
+
+def catalogue(model: Model) -> Iterator[Mistake]:
+    """All mistakes that a port of the model can make, each name once, precision last; some change nothing in it."""
+    yield from MISTAKES
+    yield from _of_the_weights()
+    yield from _of_the_order(model)
+    yield from _of_the_layers(model.config.num_hidden_layers)
+    yield from PRECISIONS
+
+
+def _of_the_weights() -> Iterator[Mistake]:
+    for part, pattern in WEIGHTS.items():
+        yield Mistake(
+            f"bias-missing-{part}",
+            f"The bias of {_said(part)} is left out.",
+            "Add it.",
+            (_changed(rf"({pattern})\.bias", numpy.zeros_like),),
+        )
+    for part in SQUARE:
+        yield Mistake(
+            f"weight-transposed-{part}",
+            f"The weight of {_said(part)} is transposed, which its square shape does not tell.",
+            "Compute x Wᵀ with the weight as it is stored, (O, I), or transpose it once on the way in.",
+            (_changed(rf"({WEIGHTS[part]})\.weight", _transposed),),
+        )
+    for order in itertools.permutations(("query", "key", "value")):
+        if order != ("query", "key", "value"):
+            yield Mistake(
+                "qkv-order-" + "".join(part[0] for part in order),
+                f"The fused weights are in another order: query, key and value are made with those of {_list(order)}.",
+                "Cut the fused weight in the order in which it was joined.",
+                (_ordered(order),),
+                f"{GITHUB}/tenstorrent/tt-mlir/issues/8958" if order[0] == "query" else "",
+            )
+    yield Mistake(
+        "qkv-order-by-head",
+        "The fused weights are cut as if query, key and value of a head stood beside each other.",
+        "Cut the fused weight as it was joined: here all queries come first, then all keys, then all values.",
+        (Change(params=_by_head),),
+        f"{GITHUB}/awslabs/slapo/pull/46",
+    )
+
+
+def _said(part: str) -> str:
+    return f"the {part.replace('-', ' ')}".replace("lm", "language-model head's").replace("qa", "question-answering")
+
+
+def _list(parts: Sequence[str]) -> str:
+    return f"{parts[0]}, {parts[1]} and {parts[2]}"
+
+
+def _of_the_order(model: Model) -> Iterator[Mistake]:
+    before = model.config.norm_first
+    yield Mistake(
+        "token-types-missing",
+        "Token type embeddings are left out.",
+        "Add row 0 of the token type embeddings where no token_type_ids are given: it is not 0.",
+        (
+            Change(values={r"embeddings\.sum" if model.config.embedding_norm else r"embeddings": _without_types}),
+            _changed(r"embeddings\.token_type_embeddings\.weight", numpy.zeros_like),
+        ),
+        f"{GITHUB}/foundation-model-stack/foundation-model-stack/pull/399",
+    )
+    yield Mistake(
+        "norm-order",
+        f"The norms stand {'behind' if before else 'before'} attention and feed-forward.",
+        f"Put them {'before' if before else 'behind the sums'}: this model is {'pre' if before else 'post'}-LN.",
+        (Change(config={"norm_first": not before}),),
+    )
+    if before:
+        yield Mistake(
+            "residual-from-norm",
+            "The residual is taken behind the norm: x becomes norm(x) + f(norm(x)).",
+            "Add to the stream as it was before the norm: x + f(norm(x)).",
+            (Change(values={r"encoder\.layer\.\d+\.((cross)?attention\.)?output": _sum_from_norm}),),
+        )
+
+
+def _of_the_layers(count: int) -> Iterator[Mistake]:
+    if count > 10:
+        yield Mistake(
+            "layers-in-text-order",
+            "The layers stand in the order of text: 0, 1, 10, 11, 2 ...",
+            "Sort their numbers as numbers.",
+            (_layers(sorted(range(count), key=str)),),
+        )
+    for layer in range(count) if count > 1 else ():
+        yield Mistake(
+            f"layer-missing-{layer}",
+            f"Layer {layer} is missing.",
+            f"Run all {count} layers.",
+            (
+                _layers([i for i in range(count) if i != layer]),
+                Change(values={rf"encoder\.layer\.{layer}": _layer_input}),
+            ),
+        )

@@ -1,0 +1,186 @@
+"""Write what `minroberta.testing.record` gives of the frameworks' own models.
+
+    PYTHONPATH=. python tests/golden/make_ports.py
+
+records the models of the framework that the environment has, and writes a file each into `tests/golden/ports`:
+
+    huggingface-4-*, huggingface-5-*   transformers 4.48.3 and 5.23.0, with torch; weights as in `cases.py`
+    keras_hub-*                        keras 3.15.1 with keras-hub 0.32.0, and jax; checkpoints of `make_keras.py`
+    keras_nlp-*                        keras 3.6.0 with keras-nlp 0.15.1, and jax; a checkpoint of `make_keras.py`
+    fairseq*                           fairseq 0.12.2, as `make_fairseq.py` wants it; its checkpoints
+
+Values stand under the framework's own names, the inputs that minroberta takes under `inputs|input_ids` and
+`inputs|attention_mask`. The metadata's `port` says in JSON which `names` they have, which versions made them, and what
+the model is: the name of a `checkpoint`, or a `config`; and its `head`.
+"""
+
+import doctest
+import importlib
+import importlib.util
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cases import parameter
+from safetensors.numpy import save_file
+from worked_examples import VALUES, runnable
+
+from minroberta.testing import record
+
+HERE = Path(__file__).parent
+OUT = HERE / "ports"
+CHECKPOINTS = HERE / "checkpoints"
+IDS = np.array([[0, 7, 9, 2], [0, 8, 2, 1]])
+PAD = 1
+
+CONFIG = {
+    "vocab_size": 17,
+    "hidden_size": 6,
+    "num_attention_heads": 3,
+    "num_hidden_layers": 2,
+    "intermediate_size": 7,
+    "max_position_embeddings": 10,
+    "type_vocab_size": 2,
+    "layer_norm_eps": 1e-5,
+    "pad_token_id": PAD,
+}
+
+
+def save(name: str, values: dict[str, np.ndarray], ids: np.ndarray = IDS, **port: Any) -> None:
+    """One file, the same bytes every time."""
+    inputs = {"inputs|input_ids": ids, "inputs|attention_mask": (ids != PAD).astype(np.int64)}
+    arrays = {name: value.copy() for name, value in values.items()}
+    OUT.mkdir(exist_ok=True)
+    save_file({**inputs, **arrays}, OUT / f"{name}.safetensors", {"port": json.dumps(port, sort_keys=True)})
+
+
+def versions(*libraries: str) -> dict[str, str]:
+    return {name: importlib.import_module(name).__version__ for name in libraries}
+
+
+def save_example(library: str) -> None:
+    """What the docs' example that needs a library records."""
+    page = (HERE.parents[1] / "docs/testing.md").read_text(encoding="utf-8")
+    end = page.index("```\n", page.index(f"```python {library}\n") + 3) + 4
+    example = doctest.DocTestParser().get_doctest(runnable(page[:end]), {}, library, "docs/testing.md", 0)
+    assert not doctest.DocTestRunner().run(example, clear_globs=False).failed
+    VALUES.mkdir(exist_ok=True)
+    arrays = {name: value.copy() for name, value in example.globs["values"].items()}
+    save_file(arrays, VALUES / f"{library}.safetensors")
+
+
+# --- Hugging Face ---------------------------------------------------------------------------------------------------
+
+HEADS = {
+    "roberta": ("masked_lm", "RobertaForMaskedLM"),
+    "roberta-prelayernorm": ("sequence_classification", "RobertaPreLayerNormForSequenceClassification"),
+    "xlm-roberta-xl": ("token_classification", "XLMRobertaXLForTokenClassification"),
+}
+
+
+def make_huggingface() -> None:
+    """A model of each order of norms, whose attentions are asked for, so that they are computed eagerly."""
+    import torch
+    import transformers
+
+    for family, (head, name) in HEADS.items():
+        model_class = getattr(transformers, name)
+        config = model_class.config_class(**CONFIG)
+        config._attn_implementation = "eager"
+        model = model_class(config)
+        with torch.no_grad():
+            for own, weight in model.named_parameters():
+                plain = own.removeprefix(f"{model.base_model_prefix}.")
+                weight.copy_(torch.from_numpy(parameter(plain, tuple(weight.shape))))
+        values = record(
+            model,
+            input_ids=IDS,
+            attention_mask=(IDS != PAD).astype(np.int64),
+            output_attentions=True,
+            output_hidden_states=True,
+        )
+        save(
+            f"huggingface-{transformers.__version__[0]}-{family}",
+            values,
+            names="huggingface",
+            versions=versions("transformers", "torch"),
+            config={"model_type": family, **CONFIG},
+            head=head,
+        )
+
+
+# --- KerasHub -------------------------------------------------------------------------------------------------------
+
+
+def make_keras(library: Any) -> None:
+    """The tasks whose presets the library has written."""
+    models, of_hub = library.models, library.__name__ == "keras_hub"
+    tasks = {"keras_masked_lm": models.RobertaMaskedLM, "keras_xlm_classifier": models.XLMRobertaTextClassifier}
+    for checkpoint, task in tasks.items() if of_hub else [("keras_nlp_classifier", models.RobertaTextClassifier)]:
+        masked_lm = checkpoint == "keras_masked_lm"
+        ids = IDS[1:] if masked_lm else IDS  # of many layers one row
+        inputs = {"token_ids": ids, "padding_mask": ids != PAD}
+        if masked_lm:
+            inputs["mask_positions"] = np.arange(ids.shape[1])[None]  # so that each place has its logits
+        model = task.from_preset(str(CHECKPOINTS / checkpoint))
+        save(
+            checkpoint if not of_hub else checkpoint.replace("keras", "keras_hub"),
+            record(model, {name: x.astype(np.int32) for name, x in inputs.items()}),
+            ids,
+            names="keras_hub",
+            versions=versions("keras", library.__name__),
+            checkpoint=checkpoint,
+            head="masked_lm" if masked_lm else "sequence_classification",
+        )
+
+
+# --- fairseq --------------------------------------------------------------------------------------------------------
+
+
+def make_fairseq() -> None:
+    """The models that `fairseq-train` has written; a mask they make themselves."""
+    import make_fairseq as maker
+
+    for checkpoint in ("fairseq", "fairseq-classifier", "fairseq-normalize-before", "fairseq-prenorm"):
+        data = "pairs" if checkpoint == "fairseq-classifier" else "text"
+        (model,), _, _ = maker.checkpoint_utils.load_model_ensemble_and_task(
+            [str(CHECKPOINTS / checkpoint / "model.pt")],
+            arg_overrides={"data": data, "load_checkpoint_heads": True},
+        )
+        head = next(iter(model.classification_heads), None)
+        save(
+            checkpoint,
+            record(model, IDS, classification_head_name=head),
+            names="fairseq",
+            versions=versions("fairseq", "torch"),
+            checkpoint=checkpoint,
+            head="sequence_classification" if head else "masked_lm",
+        )
+
+
+def main() -> None:
+    """Record what the environment has."""
+    os.environ["KERAS_BACKEND"] = "jax"
+    has: Callable[[str], Any] = importlib.util.find_spec
+    if has("fairseq"):
+        import make_fairseq as maker
+
+        with tempfile.TemporaryDirectory() as work:
+            os.chdir(work)
+            maker.write_data()
+            make_fairseq()
+    elif has("keras_hub") or has("keras_nlp"):
+        make_keras(importlib.import_module("keras_hub" if has("keras_hub") else "keras_nlp"))
+        if has("keras_hub"):
+            save_example("keras_hub")
+    else:
+        make_huggingface()
+        save_example("torch")
+
+
+if __name__ == "__main__":
+    main()

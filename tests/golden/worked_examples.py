@@ -1,0 +1,45 @@
+"""The examples of the docs, some of which need a library that the tests do without.
+
+Such a block is fenced as "python torch", and leaves what it recorded in `values`. `make_ports.py` keeps that, so that
+what comes after the block can be run anywhere. A block fenced as "text report" shows what `report` is by then:
+
+    PYTHONPATH=. python tests/golden/worked_examples.py docs/testing.md
+
+writes those anew.
+"""
+
+import doctest
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+VALUES = Path(__file__).parent / "ports" / "docs"
+NEEDS = re.compile(r"^```python (\w+)\n.*?^```$", re.MULTILINE | re.DOTALL)
+SHOWS = re.compile(r"^```text (\w+)\n.*?^```$", re.MULTILINE | re.DOTALL)
+
+
+def runnable(page: str) -> str:
+    """The page, with what a block gave in its place where its library is not installed; lines keep their numbers."""
+
+    def instead(block: re.Match) -> str:
+        if importlib.util.find_spec(block[1]):
+            return block[0]
+        path = VALUES / f"{block[1]}.safetensors"
+        return f">>> from minroberta.testing import read; values = read({str(path)!r})" + "\n" * block[0].count("\n")
+
+    return NEEDS.sub(instead, page)
+
+
+def shown(page: str) -> str:
+    """The page with what its examples make, where it shows that."""
+    texts: list[str] = []
+    probes = SHOWS.sub(r">>> texts.append(str(\1))\n", runnable(page))
+    example = doctest.DocTestParser().get_doctest(probes, {"texts": texts}, "page", None, 0)
+    assert not doctest.DocTestRunner().run(example).failed
+    return SHOWS.sub(lambda block: f"```text {block[1]}\n{texts.pop(0)}\n```", page)
+
+
+if __name__ == "__main__":
+    file = Path(sys.argv[1])
+    file.write_text(shown(file.read_text(encoding="utf-8")), encoding="utf-8")

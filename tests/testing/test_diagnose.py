@@ -1,0 +1,209 @@
+"""Every planted mistake is named, two are both named, an unknown one is none of these, and a right port is right."""
+
+import numpy as np
+import pytest
+from candidates import CATALOGUE, RIGHT, TWO, UNKNOWN, Candidate
+from support import raises, tiny
+
+from minroberta import InputError, Model, trace
+from minroberta.testing import compare
+from minroberta.testing.diagnose import Finding, diagnose
+from minroberta.weights import flat, tree
+
+BY_NAME = {candidate.name: candidate for candidate in [*CATALOGUE, *TWO, *UNKNOWN, *RIGHT]}
+
+
+def found(candidate: Candidate) -> list[Finding]:
+    return diagnose(candidate.model, candidate.inputs, candidate.values)
+
+
+def bound(candidate: Candidate) -> float:
+    """How many times its noise a right step may be off."""
+    return compare(trace(candidate.model, **candidate.inputs), candidate.values).bound
+
+
+INPUTS = {"input_ids": [[0, 7, 9, 11, 2]]}
+
+
+def names_of(model: Model, values: dict[str, np.ndarray]) -> list[str]:
+    return [finding.name for finding in diagnose(model, INPUTS, values)]
+
+
+# --- one mistake, two, an unknown one, none -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [candidate.name for candidate in CATALOGUE])
+def test_a_mistake_is_named(name: str) -> None:
+    """By its name, and by none that would explain less: those that are listed are the same on these inputs."""
+    candidate = BY_NAME[name]
+    (names,) = candidate.names
+    findings = found(candidate)
+    assert findings[0].name in names
+    assert {finding.name for finding in findings} <= {*names, *SAME.get(name, ())}
+    assert all(finding.on_top_of is None for finding in findings)
+    assert all(finding.remaining <= bound(candidate) for finding in findings)
+
+
+SAME = {
+    "post/query-key-swapped": ["qkv-order-kqv"],  # the weights are swapped, which either may mean
+    "port/pre/FusedKqv": ["query-key-swapped"],
+    "port/cached/CacheBack": ["positions-from-1"],  # without pads, and with a pad whose id is 1
+}
+
+
+@pytest.mark.parametrize("name", [candidate.name for candidate in TWO])
+def test_two_mistakes_are_both_named(name: str) -> None:
+    candidate = BY_NAME[name]
+    findings = found(candidate)
+    first, *others = [finding.name for finding in findings]
+    assert findings[0].on_top_of is None
+    assert {finding.on_top_of for finding in findings[1:]} == {first}
+    assert all(finding.remaining <= bound(candidate) for finding in findings)
+    pair = candidate.names if first in candidate.names[0] else candidate.names[::-1]
+    assert first in pair[0]
+    assert set(others) & set(pair[1])
+
+
+@pytest.mark.parametrize("name", [candidate.name for candidate in UNKNOWN])
+def test_an_unknown_mistake_is_none_of_these(name: str) -> None:
+    candidate = BY_NAME[name]
+    assert found(candidate) == []
+    report = compare(trace(candidate.model, **candidate.inputs), candidate.values)
+    assert report.first_bad == candidate.first_bad
+
+
+@pytest.mark.parametrize("name", [candidate.name for candidate in RIGHT])
+def test_a_right_port_has_no_mistake(name: str) -> None:
+    candidate = BY_NAME[name]
+    assert found(candidate) == []
+    assert compare(trace(candidate.model, **candidate.inputs), candidate.values).ok
+
+
+# --- what a finding says --------------------------------------------------------------------------------------------
+
+
+def test_a_finding_explains() -> None:
+    finding = found(BY_NAME["post/scores-unscaled"])[0]
+    assert finding.name == "scores-unscaled"
+    assert "√E" in finding.explanation
+    assert "√E" in finding.fix
+    assert 0 < finding.remaining < 8
+    assert finding.on_top_of is None
+
+
+def test_the_certain_half_of_a_pair_is_named_beside_something_unknown() -> None:
+    """The tanh is GELU's in every layer; and a bias that nobody thought of is doubled."""
+    candidate = BY_NAME["post/gelu-tanh"]
+    values = {**candidate.values}
+    model = candidate.model
+    params = {**flat(model.params), "lm_head.layer_norm.bias": flat(model.params)["lm_head.layer_norm.bias"] * 2}
+    run = trace(Model(model.config.replace(hidden_act="gelu_new"), tree(params), model.head), **candidate.inputs)
+    (finding,) = diagnose(model, candidate.inputs, dict(run))
+    assert finding.name == "gelu-tanh"
+    assert finding.remaining > bound(candidate)
+    assert diagnose(model, candidate.inputs, values)[0].remaining <= bound(candidate)
+
+
+def test_a_mistake_that_is_right_in_one_layer_alone_is_not_named() -> None:
+    model = tiny("masked_lm", "float32")
+    params = {**flat(model.params), "encoder.layer.1.attention.self.key.bias": np.zeros(30, "float32")}
+    assert names_of(model, dict(trace(Model(model.config, tree(params), model.head), **INPUTS))) == []
+
+
+def test_a_mistake_that_is_right_in_one_layer_and_another_wrong_there_is_not_named() -> None:
+    model = tiny("encoder", "float32")
+
+    def squashed(value: np.ndarray) -> np.ndarray:
+        return np.sqrt(abs(value))
+
+    tanh = Model(model.config.replace(hidden_act="gelu_new"), model.params, model.head)
+    assert names_of(model, dict(trace(tanh, **INPUTS))) == ["gelu-tanh"]
+    assert names_of(model, dict(trace(tanh, **INPUTS, edit={"encoder.layer.1.intermediate": squashed}))) == []
+
+
+def test_values_that_a_mistake_would_not_make_are_not_passed_over() -> None:
+    """Layer 1 is replaced by layer 2, which runs as well: no layer is missing."""
+    model = tiny("encoder", "float32", num_hidden_layers=3)
+    layers = model.params["encoder"]["layer"]
+    other = {**model.params, "encoder": {"layer": [layers[0], layers[2], layers[2]]}}
+    values = trace(Model(model.config, other, "encoder"), **INPUTS)
+    some = {name: values[name] for name in values if name.startswith("encoder.layer")}
+    assert names_of(model, some) == []
+
+
+# --- precision is told by the numbers -------------------------------------------------------------------------------
+
+
+def halved(value: np.ndarray) -> np.ndarray:
+    """Rounded to float16 on the way."""
+    return value if value.dtype.kind == "i" else value.astype("float16").astype("float32")
+
+
+def test_values_of_float16_are_float16() -> None:
+    model = tiny("encoder", "float32")
+    run = trace(model, **INPUTS, edit=dict.fromkeys(trace(model, **INPUTS), halved))
+    assert names_of(model, dict(run)) == ["float16"]
+
+
+def test_errors_of_that_size_alone_are_not() -> None:
+    model = tiny("encoder", "float32")
+    place = "encoder.layer.0.output.dense"
+    edits = dict.fromkeys(trace(model, **INPUTS), halved)
+    odd = trace(model, **INPUTS, edit={**edits, place: lambda value: halved(value) * np.float32(1.0003)})
+    assert names_of(model, dict(odd)) == []
+
+
+def test_nor_is_one_value_of_float16() -> None:
+    model = tiny("encoder", "float32")
+    assert names_of(model, dict(trace(model, **INPUTS, edit={"embeddings": halved}))) == []
+
+
+# --- what a candidate may hold --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["post/positions-from-0", "post/gelu-tanh", "post/scores-unscaled", "xl/gelu-relu"])
+def test_the_logits_are_enough(name: str) -> None:
+    candidate = BY_NAME[name]
+    findings = diagnose(candidate.model, candidate.inputs, {"logits": candidate.values["logits"]})
+    assert findings[0].name in candidate.names[0]
+
+
+def test_names_are_mapped() -> None:
+    candidate = BY_NAME["post/gelu-tanh"]
+    foreign = {f"my.{name}": value for name, value in candidate.values.items()}
+    assert found(candidate) == diagnose(candidate.model, candidate.inputs, foreign, names={r"my\.(.*)": r"\1"})
+
+
+def test_another_order_of_axes_is_no_mistake_of_the_catalogue() -> None:
+    """Heads apart, (B, H, L, E), as kernels have them: the numbers are what counts."""
+    candidate = BY_NAME["eager/post"]
+    values = dict(candidate.values)
+    name = next(name for name in values if name.endswith("layer.0.attention.self.query"))
+    B, L = values[name].shape[:2]
+    values[name] = values[name].reshape(B, L, -1, candidate.model.config.head_size).swapaxes(1, 2)
+    assert values[name].ndim == 4
+    assert diagnose(candidate.model, candidate.inputs, values) == []
+
+
+def test_pads_may_be_anything() -> None:
+    candidate = BY_NAME["post/gelu-tanh"]
+    kept = np.asarray(candidate.inputs["attention_mask"]) > 0
+    values = {n: np.where(kept[..., None], x, np.nan) if x.ndim == 3 else x for n, x in candidate.values.items()}
+    assert [finding.name for finding in diagnose(candidate.model, candidate.inputs, values)] == ["gelu-tanh"]
+
+
+def test_nothing_that_is_known_is_nothing_to_say() -> None:
+    candidate = BY_NAME["eager/post"]
+    assert diagnose(candidate.model, candidate.inputs, {"my.own": np.zeros(3)}) == []
+
+
+def test_inputs_may_be_lists_and_nothing() -> None:
+    candidate = BY_NAME["post/gelu-tanh"]
+    inputs = {name: np.asarray(value).tolist() for name, value in candidate.inputs.items()}
+    inputs |= {"head_mask": None, "past_key_values": None}
+    assert [one.name for one in diagnose(candidate.model, inputs, candidate.values)] == ["gelu-tanh"]
+
+
+def test_inputs_are_checked() -> None:
+    with raises(InputError, ValueError, "input_ids"):
+        diagnose(tiny(), {"input_ids": [[99]]}, {"embeddings": np.zeros((1, 1, 30))})

@@ -1,0 +1,131 @@
+"""The catalogue: each entry says what it is, and changes something on a model that can have it."""
+
+import functools
+
+import numpy as np
+import pytest
+from support import tiny
+
+from minroberta import Model, trace
+from minroberta.testing.diagnose import diagnose
+from minroberta.testing.mistakes import Setting, catalogue
+from minroberta.trace import recording
+
+IDS = np.array([[0, 7, 1, 9, 13, 2], [0, 8, 12, 2, 1, 1]])
+MASK = (IDS != 1).astype(int)
+BLIND = np.ones((2, 6, 6), int)
+BLIND[0, 3] = BLIND[:, :, 2] = 0
+PADDED = {"input_ids": IDS, "attention_mask": MASK}
+
+
+@functools.cache
+def settings() -> dict[str, Setting]:
+    """Models and inputs on which every mistake can be made."""
+    decoder = tiny("causal_lm", is_decoder=True)
+    past = decoder(IDS[:, 3:5], use_cache=True).past_key_values
+    return {
+        "post-LN": Setting(tiny("masked_lm", layer_norm_eps=1e-3, hidden_act="silu"), PADDED),
+        "pre-LN": Setting(tiny("masked_lm", model_type="roberta-prelayernorm"), PADDED),
+        "XL": Setting(tiny("token_classification", model_type="xlm-roberta-xl"), PADDED),
+        "untied": Setting(tiny("masked_lm", tie_word_embeddings=False), PADDED),
+        "classifier": Setting(tiny("sequence_classification"), PADDED),
+        "answers": Setting(tiny("question_answering"), PADDED),
+        "encoder": Setting(tiny(), {"input_ids": IDS, "attention_mask": BLIND}),
+        "hidden": Setting(tiny(), {"input_ids": np.where(IDS == 1, 5, IDS), "attention_mask": MASK}),
+        "relative": Setting(tiny(position_embedding_type="relative_key"), PADDED),
+        "decoder": Setting(decoder, PADDED),
+        "cached": Setting(decoder, {"input_ids": IDS[:, 3:5], "past_key_values": past}),
+        "deep": Setting(tiny(num_hidden_layers=12), PADDED),
+    }
+
+
+NAMES = sorted({mistake.name for setting in settings().values() for mistake in catalogue(setting.model)})
+
+
+def outputs(setting: Setting) -> list[np.ndarray]:
+    """The values of a run with its edits, by way of `trace`."""
+    made: dict[str, np.ndarray] = {}
+
+    def edited(name: str, value: np.ndarray) -> np.ndarray:
+        made[name] = setting.edited(name, value, made)
+        return made[name]
+
+    with recording(edited), np.errstate(all="ignore"):
+        setting.model(**setting.inputs)
+    return list(made.values())
+
+
+def changes(setting: Setting, name: str) -> bool:
+    """Whether one of the ways to make the mistake makes another value."""
+    mistake = next((one for one in catalogue(setting.model) if one.name == name), None)
+    settings = [way.applied(setting) for way in mistake.ways] if mistake else []
+    before = outputs(setting)
+    return any(other is not None and not _same(before, outputs(other)) for other in settings)
+
+
+def _same(some: list[np.ndarray], others: list[np.ndarray]) -> bool:
+    return len(some) == len(others) and all(map(functools.partial(np.array_equal, equal_nan=True), some, others))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_changes_something_somewhere(name: str) -> None:
+    assert any(changes(setting, name) for setting in settings().values())
+
+
+@pytest.mark.parametrize("kind", settings())
+def test_names_are_unique(kind: str) -> None:
+    names = [mistake.name for mistake in catalogue(settings()[kind].model)]
+    assert len(names) == len(set(names)) > 80
+    assert all(name == name.lower() and " " not in name for name in names)
+
+
+@pytest.mark.parametrize("kind", settings())
+def test_each_explains_itself(kind: str) -> None:
+    for mistake in catalogue(settings()[kind].model):
+        assert mistake.explanation.endswith(".") and mistake.fix.endswith("."), mistake.name
+        assert 10 < len(mistake.explanation) < 200, mistake.name
+        assert mistake.ways, mistake.name
+        assert mistake.seen_in == "" or mistake.seen_in.startswith("https://github.com/"), mistake.name
+
+
+@pytest.mark.parametrize("kind", settings())
+def test_a_mistake_leaves_the_model_as_it_was(kind: str) -> None:
+    setting = settings()[kind]
+    before = outputs(setting)
+    for mistake in catalogue(setting.model):
+        for way in mistake.ways:
+            way.applied(setting)
+    assert _same(before, outputs(setting))
+
+
+@pytest.mark.parametrize("model_type", ["roberta", "roberta-prelayernorm"])
+@pytest.mark.parametrize("inputs", [{"position_ids": np.arange(2, 8)[None]}, {"inputs_embeds": True}])
+def test_given_inputs_are_not_changed_by_what_counts_them(model_type: str, inputs: dict) -> None:
+    """Positions that are given are nobody's mistake; and embeddings have positions, but no pads."""
+    model = tiny(model_type=model_type)
+    given = {"input_ids": IDS[:1] * 0 + 5, **inputs}
+    if given.pop("inputs_embeds", None):
+        given = {"inputs_embeds": np.random.default_rng(0).normal(size=(1, 6, 30))}
+    positions = [mistake for mistake in catalogue(model) if mistake.name.startswith("positions-from-0")]
+    changed = [way.applied(Setting(model, given)) for mistake in positions for way in mistake.ways]
+    assert all(setting is None for setting in changed) == ("position_ids" in given)
+    assert diagnose(model, given, dict(trace(model, **given))) == []
+
+
+def test_cross_attention_and_pruned_heads_and_choices() -> None:
+    """Models for which some mistakes cannot be made: they are passed over."""
+    cross = tiny("causal_lm", is_decoder=True, add_cross_attention=True)
+    memory = np.random.default_rng(0).normal(size=(2, 4, 30))
+    pruned = tiny("masked_lm").prune_heads({1: [0, 2]})
+    calls: list[tuple[Model, dict]] = [
+        (cross, {**PADDED, "encoder_hidden_states": memory, "encoder_attention_mask": np.array([[1, 1, 1, 0]] * 2)}),
+        (pruned, PADDED),
+        (tiny("multiple_choice"), {name: x[None] for name, x in PADDED.items()}),
+        (tiny("masked_lm"), {**PADDED, "head_mask": np.array([1, 0, 1, 0.5, 1])}),
+    ]
+    for model, inputs in calls:
+        with np.errstate(over="ignore"):  # masked scores
+            values = {name: value.astype("float32") for name, value in trace(model, **inputs).items()}
+        assert diagnose(model, inputs, values) == []
+        spoilt = {**values, "encoder.layer.0.output.dense": values["encoder.layer.0.output.dense"] * 1.01}
+        assert diagnose(model, inputs, spoilt) == []
