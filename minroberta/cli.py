@@ -98,6 +98,7 @@ def main(context: click.Context) -> None:
       minroberta trace "Time flies." --name "*.probs"
       minroberta convert pytorch_model.bin DIRECTORY
       minroberta verify pytorch_model.bin DIRECTORY
+      minroberta golden make NAME -o golden.safetensors --ids "0 31 42 2"
 
     Where a command takes several texts they are arguments, or the lines of --file or of standard input; an empty line
     is a text as well. Answers are a table; on a terminal its long texts are shortened, to a pipe or file they are
@@ -810,3 +811,27 @@ def _warn_of_other_heads(arrays: Arrays, config: Config, head: str) -> None:
             f"the source also holds {', '.join(others)}, which a directory of {head} does not: --head converts another",
             stacklevel=2,
         )
+
+
+# --- golden files ---------------------------------------------------------------------------------------------------
+
+
+class Golden(click.Group):
+    """The commands of `minroberta.testing`, which is imported only for them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of use."""
+        from .testing.commands import commands
+
+        return list(commands.commands)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """One of them."""
+        from .testing.commands import commands
+
+        return commands.get_command(ctx, name)
+
+
+main.add_command(
+    Golden("golden", help="Files for ports: what a model makes, value by value. show and check also print --json.")
+)

@@ -1,0 +1,320 @@
+"""The cases of the golden suite: tiny models, and calls of them that ports get wrong.
+
+Sizes are odd, so that no two axes are mistaken for each other. Weights are whole numbers divided by a power of 2, which
+float16 holds exactly: in a port they are the same in whatever it computes, and no library's random numbers matter.
+"""
+
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy
+
+from ..config import Config
+from ..model import Model
+from ..weights import shapes, tree
+
+SUITE = 1
+"""The version of the suite: another one where a case, its weights or its inputs change."""
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 41,
+    "hidden_size": 20,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 2,
+    "intermediate_size": 27,
+    "max_position_embeddings": 18,
+    "type_vocab_size": 2,
+    "layer_norm_eps": 1e-5,
+    "num_labels": 3,
+}
+IDS = [[0, 7, 31, 12, 40, 9, 2], [0, 25, 8, 12, 2, 16, 2]]
+RIGHT = [[0, 7, 31, 12, 40, 9, 2], [0, 25, 8, 2, 1, 1, 1]]
+LEFT = [[0, 7, 31, 12, 40, 9, 2], [1, 1, 1, 0, 25, 8, 2]]
+MIDDLE = [[0, 7, 1, 12, 1, 9, 2], [0, 25, 8, 1, 1, 16, 2]]
+TYPES = [[0, 0, 0, 1, 1, 1, 1], [0, 1, 1, 0, 0, 1, 0]]
+IGNORED = -100
+
+Inputs = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A tiny model and a call of it.
+
+    name: that of the file, too; shows: what a port may get wrong; config: fields beside SIZES; before: an earlier call,
+    whose cache this one gets; names: which values are stored, by default all; precision: what a port of it is meant to
+    compute in.
+    """
+
+    name: str
+    shows: str
+    head: str
+    inputs: Inputs
+    config: Mapping[str, Any] = field(default_factory=dict)
+    before: Inputs | None = None
+    names: tuple[str, ...] | None = None
+    precision: str = "float32"
+
+
+def masked(ids: list[list[int]], pad: int = 1) -> dict[str, Any]:
+    """Ids, and the mask that hides their pads."""
+    return {"input_ids": ids, "attention_mask": [[int(token != pad) for token in row] for row in ids]}
+
+
+def numbers(name: str, *shape: int, limit: int = 1024, unit: float = 2.0**-9) -> numpy.ndarray:
+    """Whole numbers from -limit to limit times a unit, drawn from NumPy's frozen stream of that name; float32."""
+    random = numpy.random.RandomState(zlib.crc32(name.encode()))
+    return (random.randint(-limit, limit + 1, shape, dtype=numpy.int64) * unit).astype(numpy.float32)
+
+
+def model_of(case: Case) -> Model:
+    """The model of a case, in float16. Weights are up to 0.6 in magnitude, those of norms about 1.
+
+    Those of bfloat16's case have no more than its 8 bits, the others up to 11.
+    """
+    config = Config.from_dict({"model_type": "roberta", **SIZES, **case.config})
+    bits = 7 if case.precision == "bfloat16" else 10
+    arrays = {}
+    for name, shape in shapes(config, case.head).items():
+        drawn = numbers(name, *shape, limit=int(0.6 * 2**bits), unit=2.0**-bits)
+        is_norm = name.endswith(("LayerNorm.weight", "layer_norm.weight"))
+        arrays[name] = (1 + drawn if is_norm else drawn).astype(numpy.float16)
+    return Model(config, tree(arrays), case.head)
+
+
+# --- the cases ------------------------------------------------------------------------------------------------------
+
+D, H, LAYERS = SIZES["hidden_size"], SIZES["num_attention_heads"], SIZES["num_hidden_layers"]
+LABELS = [[IGNORED, 31, IGNORED, IGNORED, 5, IGNORED, IGNORED], [IGNORED, 8, IGNORED, 3, IGNORED, IGNORED, IGNORED]]
+TAGS = [[IGNORED, 0, 2, 1, 1, 0, IGNORED], [IGNORED, 2, 0, IGNORED, 1, IGNORED, IGNORED]]
+CHOICES = {
+    "input_ids": [[[0, 7, 31, 2], [0, 9, 2, 1], [0, 16, 5, 2]], [[0, 3, 2, 1], [0, 30, 33, 2], [0, 8, 8, 2]]],
+    "attention_mask": [[[1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 1, 1]], [[1, 1, 1, 0], [1, 1, 1, 1], [1, 1, 1, 1]]],
+    "labels": [2, 0],
+}
+SOURCE = {
+    "encoder_hidden_states": numbers("source", 2, 5, D),
+    "encoder_attention_mask": [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]],
+}
+PRE, XL = {"model_type": "roberta-prelayernorm"}, {"model_type": "xlm-roberta-xl"}
+DECODER = {"is_decoder": True}
+CROSS = {"is_decoder": True, "add_cross_attention": True}
+
+
+def heads() -> Iterator[Case]:
+    """Every head, with its loss where it has one."""
+    right = masked(RIGHT)
+    yield Case("encoder", "the body and the pooler, which reads place 0", "encoder", right)
+    yield Case(
+        "masked-lm",
+        "the bias of the head is added once; the decoder is the embedding",
+        "masked_lm",
+        {**right, "labels": LABELS},
+    )
+    yield Case(
+        "causal-lm",
+        "each place sees itself and those before; the loss shifts labels by one",
+        "causal_lm",
+        {**right, "labels": RIGHT},
+        DECODER,
+    )
+    yield Case(
+        "sequence-classification",
+        "dense, tanh, out_proj of place 0: no pooler",
+        "sequence_classification",
+        {**right, "labels": [2, 0]},
+    )
+    yield Case(
+        "multiple-choice", "choices are rows of their own; pooler, then one number each", "multiple_choice", CHOICES
+    )
+    yield Case("token-classification", "labels of -100 are ignored", "token_classification", {**right, "labels": TAGS})
+    yield Case(
+        "question-answering",
+        "channel 0 starts and channel 1 ends; a place behind the last is ignored",
+        "question_answering",
+        {**right, "start_positions": [1, 7], "end_positions": [4, 2]},
+        {"num_labels": 2},
+    )
+
+
+def families() -> Iterator[Case]:
+    """Where the norms stand, and what else a family has of its own."""
+    right = masked(RIGHT)
+    yield Case("prelayernorm-encoder", "norms before each part, and one behind the last layer", "encoder", right, PRE)
+    yield Case("prelayernorm-masked-lm", "the same below a head", "masked_lm", {**right, "labels": LABELS}, PRE)
+    yield Case(
+        "xl-masked-lm",
+        "no norm of the embeddings; the last one within the encoder",
+        "masked_lm",
+        {**right, "labels": LABELS},
+        XL,
+    )
+    yield Case(
+        "xl-token-classification",
+        "the loss passes over what the mask hides",
+        "token_classification",
+        {**right, "labels": [[0] * 7, [1] * 7]},
+        XL,
+    )
+    for family in ("xlm-roberta", "camembert", "data2vec-text"):
+        shows = "Roberta under another name"
+        yield Case(f"{family}-masked-lm", shows, "masked_lm", right, {"model_type": family})
+
+
+def inputs() -> Iterator[Case]:
+    """Masks, positions, token types, and embeddings in place of ids."""
+    yield Case(
+        "mask-none",
+        "positions pass over pads by their ids, and without a mask pads are attended to",
+        "encoder",
+        {"input_ids": RIGHT},
+    )
+    yield Case("mask-left", "the first token is at position 2, wherever it stands", "encoder", masked(LEFT))
+    yield Case("mask-middle", "pads between tokens are not counted", "encoder", masked(MIDDLE))
+    yield Case(
+        "mask-of-tokens",
+        "positions come from the ids, never from the mask",
+        "encoder",
+        {"input_ids": IDS, "attention_mask": [[1, 0, 1, 1, 0, 1, 1], [1, 1, 1, 0, 0, 1, 0]]},
+    )
+    three = [
+        [[int(key % (row + 2) != query % 3 or key == query) for key in range(7)] for query in range(7)]
+        for row in range(2)
+    ]
+    yield Case("mask-three-axes", "a mask of each query's own", "encoder", {"input_ids": IDS, "attention_mask": three})
+    yield Case(
+        "mask-hides-a-row",
+        "a row that attends to nothing attends to all alike, and is not NaN",
+        "encoder",
+        {"input_ids": IDS, "attention_mask": [[1] * 7, [0] * 7]},
+    )
+    yield Case(
+        "positions-given",
+        "positions that are given are taken as they are",
+        "encoder",
+        {"input_ids": IDS, "position_ids": [[2, 9, 4, 17, 0, 3, 3], [5, 4, 3, 2, 1, 0, 8]]},
+    )
+    yield Case(
+        "positions-longest",
+        "the last position is the table's last row",
+        "encoder",
+        {"input_ids": [[0, *range(20, 34), 2]]},
+    )
+    for kind in ("relative_key", "relative_key_query"):
+        yield Case(
+            f"positions-{kind.replace('_', '-')}",
+            "a distance is query less key, and enters before √E",
+            "encoder",
+            masked(RIGHT),
+            {"position_embedding_type": kind},
+        )
+    yield Case("token-types", "both rows of the token types", "encoder", {**masked(RIGHT), "token_type_ids": TYPES})
+    yield Case(
+        "embeddings-given",
+        "embeddings in place of ids are all at positions of tokens",
+        "encoder",
+        {"inputs_embeds": numbers("embeddings", 2, 7, D), "attention_mask": masked(RIGHT)["attention_mask"]},
+    )
+    yield Case(
+        "head-mask",
+        "probabilities are multiplied behind the softmax",
+        "encoder",
+        {**masked(RIGHT), "head_mask": [[1, 0, 1, 0.5], [0, 1, 1, 1]]},
+    )
+
+
+def decoders() -> Iterator[Case]:
+    """Caches and cross-attention."""
+    first, then = [row[:4] for row in IDS], [row[4:] for row in IDS]
+    yield Case(
+        "cache",
+        "places and positions go on behind the cache",
+        "causal_lm",
+        {"input_ids": then},
+        DECODER,
+        before={"input_ids": first},
+    )
+    left = masked(LEFT)
+    cut = {name: [row[:5] for row in rows] for name, rows in left.items()}
+    yield Case(
+        "cache-left-padded",
+        "the mask covers the cache too; positions are given, since transformers counts the cache's pads",
+        "causal_lm",
+        {
+            "input_ids": [row[5:] for row in LEFT],
+            "attention_mask": left["attention_mask"],
+            "position_ids": [[7, 8], [4, 5]],
+        },
+        DECODER,
+        before=cut,
+    )
+    yield Case(
+        "prelayernorm-cache",
+        "keys and values are those behind the norm",
+        "causal_lm",
+        {"input_ids": then},
+        {**PRE, **DECODER},
+        before={"input_ids": first},
+    )
+    yield Case(
+        "cross-attention",
+        "keys and values of another sequence, of another length",
+        "causal_lm",
+        {**masked(RIGHT), **SOURCE},
+        CROSS,
+    )
+    yield Case(
+        "xl-cross-attention", "the same with norms before", "causal_lm", {**masked(RIGHT), **SOURCE}, {**XL, **CROSS}
+    )
+    yield Case(
+        "cross-attention-cache",
+        "the cache holds four arrays a layer",
+        "causal_lm",
+        {"input_ids": then, **SOURCE},
+        CROSS,
+        before={"input_ids": first, **SOURCE},
+    )
+
+
+def edges() -> Iterator[Case]:
+    """Configurations, sizes, and what a port computes in."""
+    one = {"input_ids": [[7]]}
+    yield Case("one-token", "a single token, which attends to itself", "masked_lm", one)
+    yield Case(
+        "twelve-layers",
+        "layers in the order of numbers, not of text",
+        "masked_lm",
+        {"input_ids": IDS[:1]},
+        {"num_hidden_layers": 12},
+        names=("embeddings", "encoder.layer.?", "encoder.layer.??"),
+    )
+    yield Case("eps", "a large eps stands inside the root", "masked_lm", masked(RIGHT), {"layer_norm_eps": 0.1})
+    yield Case(
+        "gelu-new",
+        "the body has GELU by tanh, the head of masked LM by erf",
+        "masked_lm",
+        masked(RIGHT),
+        {"hidden_act": "gelu_new"},
+    )
+    yield Case("untied", "a decoder of its own", "masked_lm", masked(RIGHT), {"tie_word_embeddings": False})
+    yield Case(
+        "pad-0",
+        "positions count from the pad's id",
+        "masked_lm",
+        masked([[3, 7, 31, 2], [3, 8, 0, 0]], 0),
+        {"pad_token_id": 0},
+    )
+    for precision in ("float16", "bfloat16"):
+        yield Case(
+            precision,
+            f"weights are exact in {precision}, and the rest is rounding",
+            "masked_lm",
+            masked(RIGHT),
+            precision=precision,
+        )
+
+
+GROUPS = (heads, families, inputs, decoders, edges)
+CASES: tuple[Case, ...] = tuple(case for group in GROUPS for case in group())

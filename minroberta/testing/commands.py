@@ -1,0 +1,146 @@
+"""`minroberta golden make | show | check`: golden files from the command line."""
+
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy
+
+from ..cli import Output, printable, takes_head
+from ..errors import InputError, NotFoundError
+from ..model import Model, init
+from ..model import load as load_model
+from ..weights import read_json
+from . import golden
+from .compare import compare
+from .runs import EPS
+from .values import NAMES, read
+
+File = click.Path(path_type=Path)
+
+
+@click.group()
+def commands() -> None:
+    """Golden files."""
+
+
+@commands.command()
+@click.argument("name", required=False)
+@click.option("-o", "--output", type=File, metavar="FILE", help="Where to write.")
+@click.option("--text", "texts", multiple=True, metavar="TEXT", help="What the model is called with; or several.")
+@click.option("--ids", multiple=True, metavar="IDS", help='The same as ids, "0 31 42 2", one row each time.')
+@click.option("--names", multiple=True, metavar="PATTERN", help='These values, as in "encoder.layer.0.*", and outputs.')
+@click.option("--seed", type=click.IntRange(0), help="Draw the weights; only the configuration is NAME's.")
+@takes_head
+@click.option("--suite", type=File, metavar="DIRECTORY", help="Write the suite of small cases in place of a file.")
+def make(
+    name: str | None,
+    output: Path | None,
+    texts: Sequence[str],
+    ids: Sequence[str],
+    names: Sequence[str],
+    seed: int | None,
+    head: str | None,
+    suite: Path | None,
+) -> None:
+    """Write what a model makes of a text to a file.
+
+    NAME is a directory, a weights file, or a name on the Hugging Face hub. The same command gives the same bytes on
+    every machine.
+    """
+    if suite:
+        _refuse_beside_suite(name, output, *texts, *ids, *names)
+        golden.suite(suite)
+        return
+    if not (name and output and bool(texts) != bool(ids)):
+        raise click.UsageError("give NAME, -o FILE, and --text or --ids; or --suite DIRECTORY alone")
+    model = load_model(name, head=head) if seed is None else init(name, head, seed=seed)
+    inputs: dict[str, Any] = (
+        {"input_ids": [_row(row) for row in ids]} if ids else model.tokenize(texts, truncation=False)
+    )
+    command = _command(name, model, texts, ids, names, seed)
+    golden.save(output, model, inputs, names or None, weights=name if seed is None else seed, command=command)
+
+
+def _refuse_beside_suite(*others: Any) -> None:
+    if any(others):
+        raise click.UsageError("--suite has models and inputs of its own: give it alone")
+
+
+def _row(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.replace(",", " ").split()]
+    except ValueError:
+        raise click.UsageError(f'--ids takes whole numbers, such as "0 31 42 2", not {text!r}') from None
+
+
+def _command(
+    name: str, model: Model, texts: Sequence[str], ids: Sequence[str], names: Sequence[str], seed: int | None
+) -> str:
+    """The command that makes a file again, whatever the file is called."""
+    options = {"--text": texts, "--ids": ids, "--names": names, "--head": [model.head]}
+    drawn = [] if seed is None else ["--seed", str(seed)]
+    given = [part for option, values in options.items() for value in values for part in (option, value)]
+    return shlex.join(["minroberta", "golden", "make", name, "-o", "FILE", *given, *drawn])
+
+
+@commands.command()
+@click.argument("file", type=File)
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
+def show(file: Path, as_json: bool) -> None:
+    """What a golden file holds: its metadata, inputs, values and their noise."""
+    held = golden.load(file)
+    facts = {name: text for name, text in held.metadata.items() if name != "noise"}
+    rows = [_summary(name, value, held.noise[name]) for name, value in held.items()]
+    inputs = golden.flat_inputs(held.inputs)
+    if as_json:
+        click.echo(json.dumps({**facts, "inputs": {name: x.tolist() for name, x in inputs.items()}, "values": rows}))
+        return
+    for name, text in facts.items():
+        click.echo(printable(f"{name:<18}{text}"))
+    for name, array in inputs.items():
+        click.echo(f"\n{printable(name)}  {array.dtype} {array.shape}\n{array}")
+    click.echo()
+    Output(False, "noise", "largest", "dtype", "shape", "name").write(rows)
+
+
+def _summary(name: str, value: numpy.ndarray, noise: float) -> dict[str, Any]:
+    largest = float(abs(value).max(initial=0))
+    return {"name": name, "shape": value.shape, "dtype": str(value.dtype), "largest": largest, "noise": noise}
+
+
+@commands.command()
+@click.argument("file", type=File)
+@click.argument("candidate", type=File)
+@click.option("--names", metavar="NAMES", help="keras_hub, fairseq, or a JSON file with an object from names to ours.")
+@click.option("--precision", type=click.Choice(list(EPS)), default="float32", show_default=True)
+@click.option("--html", type=File, metavar="FILE", help="Write the report as a page, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def check(file: Path, candidate: Path, names: str | None, precision: str, html: Path | None, as_json: bool) -> None:
+    """Compare a port's values with a golden file.
+
+    CANDIDATE is an .npz or safetensors file, or a directory of .npy files, whose names may be a golden file's own. The
+    status is 0 if every step is right, 1 if one is not, 2 after an error.
+    """
+    report = compare(golden.load(file), golden.values_of(read(candidate)), names=_map(names), precision=precision)
+    if html:
+        report.save_html(html)
+    click.echo(report.to_json() if as_json else str(report))
+    sys.exit(0 if report.ok else 1)
+
+
+def _map(names: str | None) -> str | dict[str, Any] | None:
+    """A framework's name as it is, or what a file says."""
+    if names is None or names in NAMES:
+        return names
+    path = Path(names)
+    if not path.is_file():
+        raise NotFoundError(f"there is no file {path}, and no framework of that name: known are {', '.join(NAMES)}")
+    table = read_json(path, InputError)
+    if not all(isinstance(ours, str | None) for ours in table.values()):
+        raise InputError(f"{path} maps a name to something else: names, or null for what to leave out, are wanted")
+    return table

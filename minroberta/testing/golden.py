@@ -1,0 +1,374 @@
+"""Golden files: a call's inputs, its named values and their noise in one small safetensors file, for any language.
+
+docs/golden.md describes the layout. The same call gives the same bytes on every machine: see `portable`.
+"""
+
+import fnmatch
+import hashlib
+import json
+import math
+import os
+import reprlib
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from .. import __version__
+from ..backend import Array, to_host
+from ..config import Config
+from ..errors import InputError, NameUnknownError, NotFoundError, SaveError
+from ..formats import Renamed, as_stored, safetensors
+from ..inputs import IDS, NUMBERS, as_array, check_shapes
+from ..layers import Cache, cached_length
+from ..model import Model, check_head, given, init
+from ..model import load as load_model
+from ..trace import Trace, trace
+from ..weights import LARGEST_JSON, flat, load_arrays, shapes, tree
+from . import portable
+from .cases import CASES, SUITE, Case, model_of
+from .runs import noise, run
+
+FORMAT = "1"
+"""The version of the layout: `format_version` in the metadata."""
+
+TINY = 1_000_000
+"""Bytes of weights that a file may hold itself."""
+
+INPUTS = (*IDS, *NUMBERS, "labels", "past_key_values")
+"""What a model is called with, switches apart."""
+
+PARTS = ("key", "value", "cross_key", "cross_value")
+"""What the cache has of a layer."""
+
+OUTPUTS = ("loss", "last_hidden_state", "pooler_output", "logits", "start_logits", "end_logits")
+"""What every file has, if the call makes it."""
+
+Origin = str | int | None
+"""How the weights are had again: the name of a checkpoint, a seed for `minroberta.init`, or from the file itself."""
+
+# --- writing --------------------------------------------------------------------------------------------------------
+
+
+def save(
+    path: str | Path,
+    model: Model,
+    inputs: Mapping[str, Any],
+    names: Iterable[str] | None = None,
+    *,
+    weights: Origin = None,
+    command: str | None = None,
+) -> None:
+    """Write what a call makes to a golden file.
+
+        golden.save("port.safetensors", model, {"input_ids": [[0, 31, 42, 2]]}, names=["embeddings", "encoder.layer.*"])
+
+    inputs: arrays or lists by name, as the model takes them. They are stored first, whole numbers as int32 and others
+    as float32, and the model is called with what is stored. names: which values, as `trace` names them, or patterns
+    such as `encoder.layer.?`; by default all. Outputs are there always. Values are computed in float64 and stored as
+    the nearest float32. weights: the name of the checkpoint that the model was loaded from, or the seed that it was
+    made with by `init`; weights of up to 1 MB are in the file itself. command: what makes the file again.
+
+    Raises InputError, NameUnknownError for a name that the call does not make, SaveError.
+    """
+    names = None if names is None else [names] if isinstance(names, str) else list(names)
+    stored = {name: _stored(name, array) for name, array in flat_inputs(_checked(model, inputs)).items()}
+    call, exact = _nested(stored), portable.model(model)
+    made = run(exact, call)
+    rounding = noise(exact, call, made)
+    chosen = _chosen(made, names)
+    own = _small(model)
+    metadata = {
+        "format_version": FORMAT,
+        "minroberta": __version__,
+        "head": model.head,
+        "config": json.dumps(model.config.to_dict(), sort_keys=True),
+        "weights": json.dumps({"file": True} if own else _origin(weights)),
+        "weights_sha256": digest(model),
+        "noise": json.dumps({name: float(f"{rounding[name]:.3g}") for name in chosen}),
+        "command": command or _command(names, weights),
+    }
+    arrays = {f"inputs.{name}": array for name, array in stored.items()}
+    arrays |= {f"values.{name}": _stored(name, made[name]) for name in chosen}
+    arrays |= {f"weights.{name}": array for name, array in own.items()}
+    _write(Path(path), arrays, metadata)
+
+
+def _checked(model: Model, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs as arrays, whose shapes fit the model."""
+    if not isinstance(inputs, Mapping):
+        raise InputError(f"inputs is a dict of what the model is called with, not {type(inputs).__name__}")
+    result = {}
+    for name, value in given(**inputs).items():
+        if name not in INPUTS:
+            raise InputError(f"a golden file has no input {name}: it has {', '.join(INPUTS)}")
+        result[name] = value if name == "past_key_values" else as_array(name, value)
+    check_shapes(model.config, model.head, result)
+    return result
+
+
+def flat_inputs(inputs: Mapping[str, Any]) -> dict[str, Array]:
+    """The arrays of a call by name; those of a cache as `past_key_values.0.key`."""
+    result = {name: value for name, value in inputs.items() if name != "past_key_values"}
+    past = inputs.get("past_key_values", ())
+    for index, layer in enumerate(past):
+        own = zip(PARTS, layer, strict=False)  # two without cross-attention
+        result |= {f"past_key_values.{index}.{part}": array for part, array in own}
+    return result | ({"past_key_values.tokens": past.tokens} if isinstance(past, Cache) else {})
+
+
+def _nested(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `flat_inputs`. Raises InputError for names that it does not make."""
+    rest = dict(arrays)
+    layers: list[tuple[Any, ...]] = []
+    while f"past_key_values.{len(layers)}.key" in rest:
+        place = f"past_key_values.{len(layers)}."
+        layers.append(tuple(rest.pop(place + part) for part in PARTS if place + part in rest))
+    tokens = rest.pop("past_key_values.tokens", None)
+    for name in rest:
+        if name not in INPUTS:
+            raise InputError(f"no golden file has an input {reprlib.repr(name)}: it has {', '.join(INPUTS)}")
+    if layers:
+        rest["past_key_values"] = tuple(layers) if tokens is None else Cache(layers, tokens)
+    return rest
+
+
+def _stored(name: str, value: Array) -> numpy.ndarray:
+    """Whole numbers as int32; others as float32, and what is beyond its range as its largest and lowest number."""
+    array = to_host(value)
+    if array.dtype.kind not in "iub":
+        largest = numpy.finfo(numpy.float32).max
+        return array.astype(numpy.float64).clip(-largest, largest).astype("<f4")
+    result = array.astype("<i4")
+    if (result != array).any():
+        raise InputError(f"{name} holds whole numbers beyond 32 bits, and a golden file has int32: give smaller ones")
+    return result
+
+
+def _chosen(made: Mapping[str, Array], names: list[str] | None) -> list[str]:
+    """The names of the values that match, in the order of computation, and of the outputs."""
+    if names is None:
+        return list(made)
+    for pattern in names:
+        if not fnmatch.filter(made, pattern):
+            raise NameUnknownError(
+                f"this call makes no value with a name like {pattern!r}: print(trace(...)) lists them"
+            )
+    return [name for name in made if name in OUTPUTS or any(fnmatch.fnmatchcase(name, x) for x in names)]
+
+
+def _small(model: Model) -> dict[str, numpy.ndarray]:
+    """The weights under the family's own names, if they are few enough to be stored."""
+    arrays = {model.config.family.own_name(name): to_host(array) for name, array in flat(model.params).items()}
+    if sum(array.nbytes for array in arrays.values()) > TINY:
+        return {}
+    known = {name: array if array.dtype.kind == "f" else array.astype("f4") for name, array in arrays.items()}
+    return {name: array.astype(array.dtype.newbyteorder("<")) for name, array in known.items()}  # bfloat16 is float32
+
+
+def _origin(weights: Origin) -> dict[str, Any]:
+    if weights is None:
+        return {}
+    return {"checkpoint": weights} if isinstance(weights, str) else {"seed": int(weights)}
+
+
+def digest(model: Model) -> str:
+    """The SHA-256 of a model's weights, whatever they are held in.
+
+    Of each weight, in the order of their names (the family's own, without the base model's prefix): the name, the sizes
+    of its axes, each after a space, a line feed, and its numbers as little-endian float64.
+    """
+    named = {model.config.family.own_name(name): to_host(array) for name, array in flat(model.params).items()}
+    result = hashlib.sha256()
+    for name, array in sorted(named.items()):
+        result.update(" ".join([name, *map(str, array.shape)]).encode() + b"\n")
+        result.update(array.astype("<f8").tobytes())
+    return result.hexdigest()
+
+
+def _command(names: list[str] | None, weights: Origin) -> str:
+    """What makes a file again out of itself."""
+    return f"g = golden.load(FILE); golden.save(FILE, g.model(), g.inputs, names={names!r}, weights={weights!r})"
+
+
+def _write(path: Path, arrays: Mapping[str, numpy.ndarray], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file, the arrays in this order: the library has its own, and of metadata none."""
+    header: dict[str, Any] = {"__metadata__": metadata}
+    place = 0
+    for name, array in arrays.items():
+        kind = next(kind for kind, dtype in safetensors.DTYPES.items() if dtype == array.dtype)
+        header[name] = {"dtype": kind, "shape": array.shape, "data_offsets": [place, place + array.nbytes]}
+        place += array.nbytes
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    content = [len(text).to_bytes(8, "little"), text, *(array.tobytes() for array in arrays.values())]
+    partial = path.with_name(f".{path.name}.{os.getpid()}")  # a file that is replaced may be mapped by its reader
+    try:
+        partial.write_bytes(b"".join(content))
+        partial.replace(path)
+    except OSError as error:
+        raise SaveError(f"{path} cannot be written: {error.strerror}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+class Golden(Mapping[str, numpy.ndarray]):
+    """What a golden file holds: a mapping from names to values, outputs included, in the order of computation.
+
+    inputs: what the model was called with; noise: how far float32's rounding moves each value; config, head: of the
+    model; metadata: everything that the file says of itself, as text.
+    """
+
+    def __init__(self, file: safetensors.File) -> None:
+        self._file, self.path, self.metadata = file, file.path, file.metadata
+        version = self.metadata.get("format_version")
+        if version != FORMAT:
+            raise InputError(
+                f"{self.path} is no golden file: its format_version is {reprlib.repr(version)}, and {FORMAT} is read"
+            )
+        self._values, self._weights = self._places("values."), self._places("weights.")
+        self.config, self.head = Config.from_dict(self._fact("config")), self.metadata.get("head", "")
+        check_head(self.head, self.config)
+        self.noise = self._noise(self._fact("noise"))
+        self.inputs = _nested({name: file[place] for name, place in self._places("inputs.").items()})
+
+    def _places(self, kind: str) -> dict[str, str]:
+        """The names of one kind of array, and what the file calls them."""
+        return {place.removeprefix(kind): place for place in self._file if place.startswith(kind)}
+
+    def _fact(self, name: str) -> dict[str, Any]:
+        """A JSON object out of the metadata."""
+        text = self.metadata.get(name, "")
+        try:
+            value = json.loads(text) if len(text) <= LARGEST_JSON else None
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            raise InputError(
+                f"{self.path} is no golden file: its {name} is no JSON object of at most {LARGEST_JSON} bytes"
+            )
+        return value
+
+    def _noise(self, noise: Mapping[str, Any]) -> dict[str, float]:
+        for name in self._values:
+            value = noise.get(name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= sys.float_info.max:
+                what = f"the noise of {reprlib.repr(name)} is {reprlib.repr(value)}"
+                raise InputError(f"{self.path} is no golden file: {what}, and no number")
+        return {name: float(noise[name]) for name in self._values}
+
+    def __getitem__(self, name: str) -> numpy.ndarray:
+        if name not in self._values:
+            raise NameUnknownError(f"{self.path} has no value {name}: minroberta golden show lists them")
+        return self._file[self._values[name]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"<golden file {self.path}: {self.config.model_type}, {self.head}, {len(self)} values>"
+
+    def model(self) -> Model:
+        """The model again, from the weights in the file, from a seed, or from a checkpoint that is on this machine.
+
+        Nothing is downloaded on a file's word. Raises InputError where the weights are not to be had, or are others,
+        and what `minroberta.load` raises.
+        """
+        arrays = self._arrays()
+        held = load_arrays(arrays, self.config, self.head, missing="error", seed=0, check=False)
+        model = Model(self.config, tree(held), self.head)
+        if digest(model) != self.metadata.get("weights_sha256"):
+            raise InputError(f"the weights are not those that {self.path} was made with: their digests differ")
+        return model
+
+    def _arrays(self) -> Mapping[str, Any]:
+        match self._fact("weights"):
+            case {"file": True}:
+                return Renamed(self._file, {name: (place, as_stored) for name, place in self._weights.items()})
+            case {"seed": int(seed)}:
+                count = sum(map(math.prod, shapes(self.config, self.head).values()))
+                self._check(count, LARGEST_MODEL, "weights to be drawn")
+                return flat(init(self.config, self.head, seed=seed).params)
+            case {"checkpoint": str(name)}:
+                return flat(load_model(name, head=self.head, local_files_only=True).params)
+        raise InputError(
+            f"{self.path} does not say where its weights are: trace the model itself, and compare with that"
+        )
+
+    def trace(self) -> Trace:
+        """A trace of the same call, by the model made again. Raises what `model` raises."""
+        config, inputs = self.config, self.inputs
+        check_shapes(config, self.head, inputs)
+        tokens = inputs["input_ids"] if "input_ids" in inputs else inputs["inputs_embeds"][..., 0]
+        keys = tokens.shape[-1] + cached_length(inputs.get("past_key_values"))
+        keys = max(keys, len(inputs.get("encoder_hidden_states", [()])[0]))
+        widest = max(config.num_attention_heads * keys, config.intermediate_size, config.vocab_size)
+        self._check(tokens.size * widest, LARGEST_VALUE, "numbers of one value")
+        return trace(self.model(), **inputs)
+
+    def _check(self, count: int, most: int, what: str) -> None:
+        if count > most:
+            raise InputError(f"{self.path} asks for {count} {what}, and at most {most} are made because a file says so")
+
+
+LARGEST_MODEL = 2**30
+"""Weights that are drawn because a file says so."""
+
+LARGEST_VALUE = 2**29
+"""Numbers of one value that are computed because a file says so."""
+
+
+def load(path: str | Path) -> Golden:
+    """Open a golden file. Its arrays are mapped, and read when they are asked for.
+
+    Raises NotFoundError, WeightsError for a damaged file, InputError, ConfigError and NameUnknownError for one that is
+    no golden file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise NotFoundError(f"there is no file {path}")
+    return Golden(safetensors.File(path))
+
+
+def values_of(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """A port's values, which may be named as in a golden file: `values.` is taken off, inputs and weights go."""
+    others = ("inputs.", "weights.")
+    return {name.removeprefix("values."): x for name, x in arrays.items() if not name.startswith(others)}
+
+
+# --- the suite ------------------------------------------------------------------------------------------------------
+
+
+def suite(directory: str | Path) -> None:
+    """Write a golden file for each of `cases.CASES`, weights within, and `index.json`, which lists them.
+
+    The index has `suite`, the version; and `cases`, each with `name`, `shows` (what a port may get wrong), `file`,
+    `head`, `precision` (what a port of it is meant to compute in) and the file's `sha256`. Raises SaveError.
+    """
+    directory = Path(directory)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SaveError(f"{directory} cannot be made: {error.strerror}") from error
+    listed = [_write_case(directory, case) for case in CASES]
+    text = json.dumps({"suite": SUITE, "minroberta": __version__, "cases": listed}, indent=1)
+    (directory / "index.json").write_text(text + "\n", encoding="utf-8", newline="\n")
+
+
+def _write_case(directory: Path, case: Case) -> dict[str, Any]:
+    path, model = directory / f"{case.name}.safetensors", model_of(case)
+    inputs = dict(case.inputs)
+    if case.before is not None:
+        inputs["past_key_values"] = portable.model(model)(**case.before).past_key_values
+    save(path, model, inputs, case.names, command="minroberta golden make --suite DIRECTORY")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    own = {"name": case.name, "shows": case.shows, "file": path.name, "head": case.head, "precision": case.precision}
+    return {**own, "sha256": digest}

@@ -1,0 +1,162 @@
+"""An array library whose float64 results are the same to the bit on every machine.
+
+IEEE 754 rounds +, -, ·, / and √ one way only. What is left to a library, and differs from one to the next, is the order
+of sums, whether a product and a sum are rounded together, and exp, log and tanh. Here products are made of exact parts,
+sums go by halves, and the functions are made of the five operations.
+
+`model(m)` holds a model's weights in such arrays; the model's own formulas run on them, as they do on JAX's.
+"""
+
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy
+
+from ..backend import blocks, to_host
+from ..model import Model
+from ..weights import flat, tree
+
+# --- the arrays -----------------------------------------------------------------------------------------------------
+
+
+class PortableArray(numpy.ndarray):
+    """NumPy's array, with products and sums of its own."""
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        return sys.modules[__name__]
+
+    def __matmul__(self, other: Any) -> "PortableArray":
+        return asarray(product(to_plain(self), to_plain(other)))
+
+    def sum(self, axis: int | None = None, *, keepdims: bool = False) -> Any:  # type: ignore[override]
+        """Σ x over the last axis, or all of them; whole numbers by NumPy, which does not round them."""
+        if self.dtype.kind != "f":
+            return super().sum(axis, keepdims=keepdims)
+        result = asarray(total(to_plain(self.reshape(-1) if axis is None else self)))
+        return result if keepdims else result[..., 0]
+
+    def mean(self, axis: int | None = None, *, keepdims: bool = False) -> Any:  # type: ignore[override]
+        """The mean over the last axis, or all of them."""
+        return self.sum(axis, keepdims=keepdims) / (self.size if axis is None else self.shape[axis])
+
+
+def asarray(values: Any, dtype: Any = None) -> PortableArray:
+    """An array of this library."""
+    return numpy.asarray(values, dtype).view(PortableArray)
+
+
+def to_plain(array: numpy.ndarray) -> numpy.ndarray:
+    """The same array, as NumPy's."""
+    return numpy.asarray(array).view(numpy.ndarray)
+
+
+def model(model: Model) -> Model:
+    """The same model in float64, on this library."""
+    params = {name: asarray(to_host(array), numpy.float64) for name, array in flat(model.params).items()}
+    return Model(model.config, tree(params), model.head, model.tokenizer)
+
+
+def __getattr__(name: str) -> Any:
+    """What NumPy has and no machine changes: `where`, `arange`, `sqrt` and their like."""
+    return getattr(numpy, name)
+
+
+# --- sums and products ----------------------------------------------------------------------------------------------
+
+
+def total(x: numpy.ndarray) -> numpy.ndarray:
+    """Σ x over the last axis, one half added to the other again and again. (..., I) -> (..., 1)."""
+    while x.shape[-1] > 1:
+        half = -(-x.shape[-1] // 2)
+        left, right = x[..., :half].copy(), x[..., half:]
+        left[..., : right.shape[-1]] += right
+        x = left
+    return x if x.shape[-1] else numpy.zeros((*x.shape[:-1], 1))
+
+
+PARTS = 3
+"""Parts of a factor, which hold 60 bits of its largest number and more."""
+
+COLUMNS = 1024
+"""Of the second factor, whose parts are held at once."""
+
+LEAST = -900
+"""The power of 2 below which a row is as good as 0, so that no power of 2 overflows."""
+
+
+def product(x: numpy.ndarray, y: numpy.ndarray) -> numpy.ndarray:
+    """x y of parts so short that no product and no sum of two of them rounds (Ozaki et al. 2012).
+
+    A whole number of β bits, times another, summed I times, fits float64's 53 bits: a matrix library gets it exactly,
+    in whatever order it goes. x: (..., L, I), y: (..., I, O). Returns (..., L, O).
+    """
+    bits = (53 - x.shape[-1].bit_length()) // 2
+    lefts = parts(x, bits, axis=-1)
+    some = [_product(lefts, parts(y[..., at], bits, axis=-2)) for at in blocks(slice(0, y.shape[-1]), COLUMNS)]
+    return numpy.concatenate(some, axis=-1)
+
+
+def _product(lefts: Sequence[numpy.ndarray], rights: Sequence[numpy.ndarray]) -> numpy.ndarray:
+    """The sum of the products of the parts, the smallest first; those below the last bit are left out."""
+    result: Any = 0.0
+    for order in reversed(range(PARTS)):
+        for i in range(order + 1):
+            result = result + lefts[i] @ rights[order - i]
+    return result
+
+
+def parts(x: numpy.ndarray, bits: int, axis: int) -> list[numpy.ndarray]:
+    """Arrays that add up to x, each of whole numbers of so many bits times a power of 2: one along that axis."""
+    _, exponent = numpy.frexp(abs(x).max(axis, keepdims=True, initial=0))
+    unit = numpy.ldexp(1.0, numpy.maximum(exponent, LEAST))
+    result = []
+    for _ in range(PARTS):
+        unit = unit / 2**bits
+        result.append(numpy.rint(x / unit) * unit)
+        x = x - result[-1]
+    return result
+
+
+# --- functions ------------------------------------------------------------------------------------------------------
+
+LOG2_HIGH, LOG2_LOW = 2977044471 / 2**32, 1.9082149292705877e-10
+"""log 2 in two parts, the first so short that whole numbers times it are exact."""
+
+EXPONENTIAL = tuple(1 / math.factorial(n) for n in range(14))
+LOGARITHM = tuple(2 / (2 * n + 1) for n in range(12))
+"""The series of exp(x), and of log((1 + s) / (1 - s)) / s in s²."""
+
+
+def _series(x: Any, coefficients: tuple[float, ...]) -> Any:
+    value: Any = coefficients[-1]
+    for c in reversed(coefficients[:-1]):
+        value = value * x + c
+    return value
+
+
+def exp(x: Any) -> Any:
+    """eˣ = 2ᵏ eʳ, |r| at most log(2) / 2."""
+    x = numpy.clip(x, -750.0, 750.0)  # where it is long 0, or infinite
+    k = numpy.rint(x / LOG2_HIGH)
+    return numpy.ldexp(_series((x - k * LOG2_HIGH) - k * LOG2_LOW, EXPONENTIAL), k.astype(int))
+
+
+def log(x: Any) -> Any:
+    """log(2ᵏ m) = k log 2 + log m, m from √½ to √2."""
+    m, k = numpy.frexp(x)
+    small = m < math.sqrt(0.5)
+    m, k = numpy.where(small, 2 * m, m), k - small
+    s = (m - 1) / (m + 1)
+    return asarray(k * LOG2_HIGH + (k * LOG2_LOW + s * _series(s * s, LOGARITHM)))
+
+
+def tanh(x: Any) -> Any:
+    """1 - 2 / (e²ˣ + 1), right to a unit in 1's last place."""
+    return 1 - 2 / (exp(2 * x) + 1)
+
+
+def logaddexp(x: Any, y: Any) -> Any:
+    """log(eˣ + eʸ)."""
+    return numpy.maximum(x, y) + log(1 + exp(-abs(x - y)))

@@ -1,0 +1,256 @@
+"""`minroberta golden make | show | check`: what they write and print, and how they end."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from minroberta import init, load, trace
+from minroberta.cli import main
+from minroberta.testing import golden
+from minroberta.testing.cases import CASES
+
+FIELDS = {
+    "model_type": "roberta",
+    "vocab_size": 53,
+    "hidden_size": 20,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 2,
+    "intermediate_size": 27,
+    "max_position_embeddings": 24,
+}
+IDS = "0 7 9 11 2"
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["golden", *map(str, arguments)], catch_exceptions=False)
+
+
+def printed(*arguments: object) -> str:
+    result = call(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def refused(*arguments: object) -> str:
+    result = call(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a masked LM, without a tokenizer."""
+    directory = tmp_path_factory.mktemp("model")
+    init(FIELDS, head="masked_lm", seed=5).save(directory)
+    return directory
+
+
+@pytest.fixture
+def file(model: Path, tmp_path: Path) -> Path:
+    printed("make", model, "-o", tmp_path / "golden.safetensors", "--ids", IDS)
+    return tmp_path / "golden.safetensors"
+
+
+def port(model: Path, directory: Path, **changed: float) -> Path:
+    """A port's values in an .npz, some of them times a number."""
+    values = trace(load(model), [[int(token) for token in IDS.split()]])
+    arrays = {name: value * changed.get(name.replace(".", "_"), 1) for name, value in values.items()}
+    np.savez(directory / "port.npz", **arrays)
+    return directory / "port.npz"
+
+
+# --- make -----------------------------------------------------------------------------------------------------------
+
+
+def test_make_from_ids(file: Path, model: Path) -> None:
+    held = golden.load(file)
+    assert held.inputs["input_ids"].tolist() == [[0, 7, 9, 11, 2]]
+    assert held.head == "masked_lm"
+    assert golden.digest(held.model()) == golden.digest(load(model))
+
+
+def test_make_from_several_rows_and_names(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    printed("make", model, "-o", path, "--ids", "0,7,2", "--ids", "0 9 2", "--names", "embeddings", "--names", "*.self")
+    held = golden.load(path)
+    assert held.inputs["input_ids"].tolist() == [[0, 7, 2], [0, 9, 2]]
+    own = [f"encoder.layer.{i}.attention.self" for i in range(2)]
+    assert list(held) == ["embeddings", *own, "logits"]
+
+
+def test_make_from_texts(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    texts = ["--text", "Hello world.", "--text", "Hello."]
+    printed("make", "minroberta/tiny", "-o", path, *texts, "--names", "embeddings", "--head", "sequence_classification")
+    held = golden.load(path)
+    assert held.head == "sequence_classification"
+    expected = load().tokenize(["Hello world.", "Hello."])
+    for name, array in expected.items():
+        assert np.array_equal(held.inputs[name], array)
+
+
+def test_make_from_a_seed(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    printed("make", "minroberta/tiny", "-o", path, "--ids", IDS, "--names", "embeddings", "--seed", 7)
+    held = golden.load(path)
+    assert json.loads(held.metadata["weights"]) == {"seed": 7}
+    assert held.model().params["lm_head"]["dense"]["weight"].std() == pytest.approx(0.02, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--text", "It's a cup.", "--names", "encoder.layer.0.*"],
+        ["--ids", IDS, "--ids", IDS, "--seed", "7", "--names", "embeddings"],
+    ],
+)
+def test_its_command_makes_it_again(options: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    printed("make", "minroberta/tiny", "-o", path, *options)
+    before = path.read_bytes()
+    _, _, *arguments = shlex.split(golden.load(path).metadata["command"])
+    again = tmp_path / "again"
+    printed(*[str(again) if argument == "FILE" else argument for argument in arguments])
+    assert again.read_bytes() == before
+
+
+def test_make_the_suite(tmp_path: Path) -> None:
+    printed("make", "--suite", tmp_path / "suite")
+    assert len(list((tmp_path / "suite").iterdir())) == len(CASES) + 1
+
+
+@pytest.mark.parametrize(
+    ("options", "telling"),
+    [
+        ([], "give NAME, -o FILE, and --text or --ids"),
+        (["minroberta/tiny", "--ids", IDS], "give NAME, -o FILE, and --text or --ids"),
+        (["minroberta/tiny", "-o", "file"], "give NAME, -o FILE, and --text or --ids"),
+        (["minroberta/tiny", "-o", "file", "--ids", IDS, "--text", "a"], "give NAME, -o FILE, and --text or --ids"),
+        (["minroberta/tiny", "--suite", "directory"], "--suite has models and inputs of its own"),
+        (["--suite", "directory", "--ids", IDS], "--suite has models and inputs of its own"),
+        (["minroberta/tiny", "-o", "file", "--ids", "0 a"], "--ids takes whole numbers"),
+        (["minroberta/tiny", "-o", "file", "--ids", "0 99999"], "vocab_size is 8000"),
+        (["minroberta/tiny", "-o", "file", "--ids", "0", "--ids", "0 1"], "rows of several lengths"),
+        (["minroberta/tiny", "-o", "file", "--ids", IDS, "--names", "x"], "no value with a name like 'x'"),
+        (["minroberta/tiny", "-o", "nowhere/file", "--ids", IDS, "--names", "embeddings"], "cannot be written"),
+        (["minroberta/tiny", "-o", "file", "--text", "a", "--seed", "1"], "has no tokenizer"),
+        (["nothing/here/model", "-o", "file", "--ids", IDS], "nothing/here/model"),
+    ],
+)
+def test_make_says_what_is_wrong(
+    options: list[str], telling: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert telling in refused("make", *options)
+    assert not list(tmp_path.iterdir())
+
+
+# --- show -----------------------------------------------------------------------------------------------------------
+
+
+def test_show(file: Path) -> None:
+    text = printed("show", file)
+    held = golden.load(file)
+    for name, said in held.metadata.items():
+        assert name == "noise" or re.search(rf"^{name} +{re.escape(said)}$", text, re.MULTILINE)
+    assert "input_ids  int32 (1, 5)\n[[ 0  7  9 11  2]]" in text
+    table = text.splitlines()[-len(held) - 1 :]
+    assert table[0].split() == ["noise", "largest", "dtype", "shape", "name"]
+    assert [line.split()[-1] for line in table[1:]] == list(held)
+
+
+def test_show_as_json(file: Path) -> None:
+    shown, held = json.loads(printed("show", file, "--json")), golden.load(file)
+    assert shown["inputs"] == {"input_ids": [[0, 7, 9, 11, 2]]}
+    assert {row["name"]: row["noise"] for row in shown["values"]} == held.noise
+    assert shown["values"][-1]["shape"] == [1, 5, 53]
+    assert shown["head"] == "masked_lm"
+
+
+def test_show_of_something_else(model: Path, tmp_path: Path) -> None:
+    assert "is no golden file: its format_version is None" in refused("show", model / "model.safetensors")
+    assert "there is no file" in refused("show", tmp_path / "nothing")
+
+
+# --- check ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_right_port(file: Path, model: Path, tmp_path: Path) -> None:
+    assert printed("check", file, port(model, tmp_path))
+    assert printed("check", file, file)
+
+
+def test_a_wrong_port(file: Path, model: Path, tmp_path: Path) -> None:
+    """The status is 1, and the report is there in each of its forms."""
+    candidate = port(model, tmp_path, encoder_layer_1_intermediate=1.01)
+    result = call("check", file, candidate, "--html", tmp_path / "report.html")
+    assert result.exit_code == 1
+    assert "encoder.layer.1.intermediate" in result.stdout
+    assert "encoder.layer.1.intermediate" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    result = call("check", file, candidate, "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["first_bad"] == "encoder.layer.1.intermediate"
+
+
+def test_precision(file: Path, model: Path, tmp_path: Path) -> None:
+    candidate = port(model, tmp_path, logits=1.001)
+    assert call("check", file, candidate).exit_code == 1
+    assert call("check", file, candidate, "--precision", "bfloat16").exit_code == 0
+
+
+def test_names(file: Path, model: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "port.npz", out=golden.load(file)["logits"], other=np.zeros(3))
+    (tmp_path / "map.json").write_text('{"out": "logits", "other": null}', encoding="utf-8")
+    assert printed("check", file, tmp_path / "port.npz", "--names", tmp_path / "map.json")
+    assert printed("check", file, port(model, tmp_path), "--names", "huggingface")
+
+
+@pytest.mark.parametrize(
+    ("content", "telling"),
+    [(None, "there is no file"), ("[]", "an object is wanted"), ('{"a": 1}', "maps a name to something else")],
+)
+def test_names_that_are_none(content: str | None, telling: str, file: Path, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "map.json").write_text(content, encoding="utf-8")
+    assert telling in refused("check", file, file, "--names", tmp_path / "map.json")
+
+
+def test_candidates_that_are_none(file: Path, tmp_path: Path) -> None:
+    assert "there is no file" in refused("check", file, tmp_path / "nothing.npz")
+    np.savez(tmp_path / "port.npz", nonsense=np.zeros(3))
+    assert "nonsense" in refused("check", file, tmp_path / "port.npz")
+
+
+# --- beside the other commands --------------------------------------------------------------------------------------
+
+
+def test_help() -> None:
+    text = printed("--help")
+    assert [line.split()[0] for line in text.partition("Commands:")[2].strip().splitlines()] == [
+        "make",
+        "show",
+        "check",
+    ]
+    for command in ("make", "show", "check"):
+        assert max(map(len, printed(command, "--help").splitlines())) <= 80
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["info", "minroberta/tiny"]], ids=" ".join)
+def test_other_commands_do_not_pay(arguments: list[str]) -> None:
+    """Neither the package nor the command imports `minroberta.testing` unasked."""
+    program = f"""
+import sys
+import minroberta.cli
+minroberta.cli.main({arguments})
+print([name for name in sys.modules if name.startswith("minroberta.testing")])
+"""
+    said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    assert said.splitlines()[-1] == "[]"
