@@ -1,0 +1,73 @@
+"""What pytest's fixture `roberta_oracle` gives; the hooks stand in `minroberta_pytest`, which imports this late."""
+
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy
+
+from ..config import Config
+from ..model import Model
+from ..trace import trace
+from ..weights import shapes, tree
+from .asserts import assert_matches
+from .diagnose import diagnose
+
+TINY: Mapping[str, Any] = {
+    "vocab_size": 53,
+    "hidden_size": 30,
+    "num_attention_heads": 5,
+    "num_hidden_layers": 2,
+    "intermediate_size": 37,
+    "max_position_embeddings": 24,
+    "type_vocab_size": 1,
+    "layer_norm_eps": 1e-5,
+}
+"""No two axes of a value are of one size, so that no mix-up of them goes unseen."""
+
+LENGTHS = (7, 4)
+"""Of the sequences of a batch: the second has three pads."""
+
+
+class Oracle:
+    """Tiny models to test a port with.
+
+        def test_my_port(roberta_oracle):
+            model = roberta_oracle("roberta", "masked_lm")
+            trace = roberta_oracle.trace(model, **roberta_oracle.inputs(model))
+            roberta_oracle.assert_matches(my_port(model.params, **trace.inputs), trace)
+
+    `trace`, `assert_matches` and `diagnose` are those of minroberta and of `minroberta.testing`.
+    """
+
+    def __call__(self, family: str = "roberta", head: str = "masked_lm", *, seed: int = 0, **config: Any) -> Model:
+        """A tiny model in float32, with weights of which none is 0 or 1: biases, norms and the pad's row neither.
+
+        family: a `model_type`; config: fields that replace the tiny model's. A `causal_lm` is a decoder unless they say
+        otherwise. Raises ConfigError, NameUnknownError.
+        """
+        fields = {"num_labels": 2 if head == "question_answering" else 3, "is_decoder": head == "causal_lm"}
+        settings = Config.from_dict({"model_type": family, **TINY, **fields, **config})
+        weights = {name: _weight(name, shape, seed) for name, shape in shapes(settings, head).items()}
+        return Model(settings, tree(weights), head)
+
+    def inputs(self, model: Model, *, seed: int = 0) -> dict[str, numpy.ndarray]:
+        """`input_ids` and `attention_mask` of two sequences, the second with pads; (2, 7), or (2, 3, 7) of choices."""
+        pad, longest = model.config.pad_token_id, min(max(LENGTHS), model.config.longest)
+        rows = (len(LENGTHS), 3) if model.head == "multiple_choice" else (len(LENGTHS),)
+        ids = numpy.random.default_rng(seed).integers(0, model.config.vocab_size - 1, (*rows, longest))
+        ids += ids >= pad  # no token is a pad by chance
+        mask = numpy.arange(longest) < numpy.array(LENGTHS)[:, None]  # (2, L)
+        mask = numpy.broadcast_to(mask if len(rows) == 1 else mask[:, None], ids.shape)
+        return {"input_ids": numpy.where(mask, ids, pad), "attention_mask": mask.astype(numpy.int64)}
+
+    trace = staticmethod(trace)
+    assert_matches = staticmethod(assert_matches)
+    diagnose = staticmethod(diagnose)
+
+
+def _weight(name: str, shape: tuple[int, ...], seed: int) -> numpy.ndarray:
+    """Normal with deviation 0.3, those of norms about 1; float32."""
+    random = numpy.random.default_rng([seed, zlib.crc32(name.encode())])
+    is_norm = name.endswith(("LayerNorm.weight", "layer_norm.weight"))
+    return (is_norm + 0.3 * random.standard_normal(shape)).astype(numpy.float32)

@@ -1,0 +1,227 @@
+"""Gradients of every head's loss: PyTorch's own, and finite differences."""
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from support import GOLDEN, TINY, model_of, tiny
+
+from minroberta import BackendError, InputError, Model, init
+from minroberta.formats.safetensors import File
+from minroberta.testing import compare
+from minroberta.testing import gradients as gradients_module
+from minroberta.testing.gradients import reference_gradients
+from minroberta.weights import flat, shapes, tree
+
+jax = pytest.importorskip("jax", reason="JAX is not installed: pip install 'minroberta[jax]'")
+
+from gradient_cases import GRADIENT_CASES, IN_FLOAT32  # noqa: E402
+
+CASE = {case.name: case for case in GRADIENT_CASES}
+STORED: dict[tuple[str, str], dict[str, np.ndarray]] = {}
+for _key, _gradient in File(GOLDEN / "gradients.safetensors").items():
+    _case, _dtype, _name = _key.split("|")
+    STORED.setdefault((_case, _dtype), {})[_name] = _gradient
+
+IDS = np.array([[0, 7, 9, 11, 13, 2], [0, 8, 12, 2, 1, 1]])
+MASK = (IDS != 1).astype(int)
+INPUTS = {"input_ids": IDS, "attention_mask": MASK}
+LABELS = np.where(MASK == 1, IDS, -100)
+WORDS, POSITIONS = "embeddings.word_embeddings.weight", "embeddings.position_embeddings.weight"
+
+
+def of_case(name: str, dtype: str) -> Any:
+    return reference_gradients(model_of(CASE[name], dtype), CASE[name].steps[0])
+
+
+# --- PyTorch --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CASE)
+def test_as_autograd_has_it(name: str) -> None:
+    """To the rounding with which it is stored; the reference computes a decoder's loss in float32, even in float64."""
+    ours, theirs = of_case(name, "float64"), STORED[name, "float64"]
+    digits = 2.0**-24
+    for parameter, gradient in theirs.items():
+        loss = 4 * digits * abs(gradient).max() if "lm_head.bias" in theirs and CASE[name].head == "causal_lm" else 0
+        assert ours[parameter].dtype == np.float64
+        np.testing.assert_allclose(ours[parameter], gradient, rtol=digits, atol=1e-14 + loss, err_msg=parameter)
+    assert {parameter for parameter in ours if ours[parameter].any()} <= theirs.keys() <= ours.keys()
+
+
+@pytest.mark.parametrize("name", IN_FLOAT32)
+def test_float32_gradients_of_torch_are_right(name: str) -> None:
+    """Those too that are zero but for rounding, such as that of the keys' bias, which a softmax does not see."""
+    ours, theirs = of_case(name, "float32"), STORED[name, "float32"]
+    report = compare(ours, {f"roberta.{parameter}": gradient for parameter, gradient in theirs.items()})
+    assert report.ok and not report.missing and not report.unknown
+    assert max(row.multiple for row in report.rows) < 8
+    bias = next(name for name in ours if name.endswith("key.bias"))
+    assert abs(ours[bias]).max() < 1e-15 < ours.noise[bias]
+
+
+@pytest.mark.parametrize("name", IN_FLOAT32)
+def test_a_wrong_gradient_is_found(name: str) -> None:
+    ours, theirs = of_case(name, "float32"), STORED[name, "float32"]
+    for parameter in theirs:
+        if abs(ours[parameter]).max() > 1e-12:
+            report = compare(ours, {**theirs, parameter: theirs[parameter] * np.float32(1.001)})
+            assert report.first_bad == parameter
+            assert [row.name for row in report.rows if not row.ok] == [parameter]
+
+
+def test_the_noise_is_that_of_float32_and_of_other_orders_of_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than a rounding of what comes out, without the wiggles too, which stand for other orders."""
+    noise = of_case("loss/masked_lm/post", "float64").noise
+    monkeypatch.setattr(gradients_module, "_wiggled", lambda seed: lambda name, value: value)
+    own = of_case("loss/masked_lm/post", "float64")
+    names = [name for name in own if not name.endswith("bias")]
+    assert all(own.noise[name] > 2.0**-24 * abs(own[name]).max() for name in names)
+    assert sum(noise[name] > own.noise[name] for name in names) > len(names) / 2
+
+
+def test_a_bias_has_its_weights_noise() -> None:
+    """The keys' gradient is zero but for rounding, of which no formula's own luck is to tell."""
+    noise = of_case("loss/masked_lm/post", "float64").noise
+    for name in noise:
+        assert noise[name] >= noise.get(name.replace(".bias", ".weight"), 0)
+
+
+def test_a_sequence_that_is_masked_throughout() -> None:
+    """The mask's lowest number is no number to multiply."""
+    inputs = {"input_ids": IDS[:, :2], "attention_mask": [[1, 1], [0, 0]]}
+    noise = reference_gradients(tiny("masked_lm"), inputs, LABELS[:, :2]).noise
+    assert all(np.isfinite(moved) for moved in noise.values())
+
+
+# --- finite differences ---------------------------------------------------------------------------------------------
+
+KINDS = {
+    "masked_lm": (tiny("masked_lm"), INPUTS, LABELS),
+    "tanh": (tiny("masked_lm", hidden_act="gelu_new", model_type="camembert"), INPUTS, LABELS),
+    "causal_lm": (tiny("causal_lm", is_decoder=True, model_type="roberta-prelayernorm"), INPUTS, LABELS),
+    "relative": (tiny("token_classification", position_embedding_type="relative_key"), INPUTS, MASK),
+    "classes": (tiny("sequence_classification", model_type="xlm-roberta-xl"), INPUTS, [1, 0]),
+    "numbers": (tiny("sequence_classification", num_labels=1), INPUTS, [0.5, -1.5]),
+    "flags": (tiny("sequence_classification", num_labels=2), INPUTS, [[0.0, 1.0], [1.0, 1.0]]),
+    "choices": (tiny("multiple_choice"), {name: np.stack([x, x[::-1]]) for name, x in INPUTS.items()}, [1, 0]),
+    "span": (tiny("question_answering"), {**INPUTS, "start_positions": [1, 2], "end_positions": [3, 2]}, None),
+}
+"""Models with every kind of loss, their inputs and labels."""
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("kind", KINDS)
+def test_along_a_random_direction(kind: str, seed: int) -> None:
+    """(loss(w + hd) - loss(w - hd)) / 2h on NumPy, for d without the pads' rows; its error is of the order of h²."""
+    model, inputs, labels = KINDS[kind]
+    gradients, weights = reference_gradients(model, inputs, labels), flat(model.params)
+    random = np.random.default_rng(seed)
+    direction = {name: random.standard_normal(weight.shape) for name, weight in weights.items()}
+    for name in (WORDS, POSITIONS):
+        direction[name][1] = 0
+
+    def loss(step: float) -> float:
+        params = tree({name: weight + step * direction[name] for name, weight in weights.items()})
+        answers = {} if labels is None else {"labels": labels}
+        return float(Model(model.config, params, model.head)(**inputs, **answers).loss)
+
+    own_name = model.config.family.own_name
+    slope = sum((gradients[own_name(name)] * d).sum() for name, d in direction.items())
+    assert (loss(1e-5) - loss(-1e-5)) / 2e-5 == pytest.approx(slope, rel=1e-5, abs=1e-7)
+
+
+# --- pads, ties, names ----------------------------------------------------------------------------------------------
+
+
+def test_looking_up_a_pad_gives_its_row_no_gradient() -> None:
+    """As with `padding_idx`: both rows are looked up here, and have an effect."""
+    gradients = of_case("config/untied/pre", "float64")
+    for name in (WORDS, POSITIONS):
+        assert not gradients[name][1].any() and gradients[name].any()
+        assert not STORED["config/untied/pre", "float64"][name][1].any()
+
+
+def test_a_tied_decoder_gives_the_pads_row_its_part() -> None:
+    gradients = of_case("loss/masked_lm/post", "float64")
+    assert gradients[WORDS][1].any() and STORED["loss/masked_lm/post", "float64"][WORDS][1].any()
+    assert not gradients[POSITIONS][1].any()
+
+
+def test_positions_that_are_given() -> None:
+    """What stands in the pad's row of positions learns nothing, whoever sends a token there."""
+    positions = [[1, 2, 3, 4, 5, 6], [1, 1, 2, 3, 1, 1]]
+    gradients = reference_gradients(tiny("masked_lm"), {**INPUTS, "position_ids": positions}, LABELS)
+    assert not gradients[POSITIONS][1].any() and gradients[POSITIONS][2].any()
+
+
+def test_embeddings_in_place_of_ids() -> None:
+    embeds = np.random.default_rng(0).standard_normal((2, 6, 30))
+    gradients = reference_gradients(tiny("sequence_classification"), {"inputs_embeds": embeds}, [1, 0])
+    assert not gradients[WORDS].any() and gradients["classifier.dense.weight"].any()
+
+
+@pytest.mark.parametrize("family", ["roberta", "roberta-prelayernorm", "xlm-roberta-xl"])
+def test_names_are_the_familys(family: str) -> None:
+    model = tiny("masked_lm", model_type=family)
+    gradients = reference_gradients(model, INPUTS, LABELS)
+    assert set(gradients) == {model.config.family.own_name(name) for name in shapes(model.config, "masked_lm")}
+    weights = {model.config.family.own_name(name): weight for name, weight in flat(model.params).items()}
+    assert all(gradients[name].shape == weight.shape for name, weight in weights.items())
+    assert gradients.noise.keys() == gradients.keys()
+
+
+def test_the_order_is_that_of_the_backward_pass() -> None:
+    """So that the first bad one is where a backward pass first goes wrong."""
+    gradients = reference_gradients(tiny("masked_lm", model_type="roberta-prelayernorm"), INPUTS, LABELS)
+    modules = list(dict.fromkeys(name.rpartition(".")[0] for name in gradients))
+    layer = ["output.dense", "intermediate.dense", "intermediate.LayerNorm", "attention.output.dense"]
+    attention = [f"attention.self.{part}" for part in ("value", "key", "query")]
+    start = modules.index("encoder.layer.1.output.dense")
+    assert modules[:4] == ["lm_head", "lm_head.layer_norm", "lm_head.dense", "LayerNorm"]
+    expected = [f"encoder.layer.1.{name}" for name in (*layer, *attention, "attention.LayerNorm")]
+    assert modules[start : start + 8] == expected
+    assert modules[-1] == "embeddings.word_embeddings"
+
+
+# --- around it ------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_in_float32_on_jax() -> None:
+    """Its weights are taken as they are, and the gradient is float64 all the same; JAX is left as it was."""
+    model = init({**TINY, "initializer_range": 0.3}, "masked_lm", xp=jax.numpy)
+    gradients = reference_gradients(model, INPUTS, LABELS)
+    on_numpy = reference_gradients(init({**TINY, "initializer_range": 0.3}, "masked_lm"), INPUTS, LABELS)
+    for name in gradients:
+        np.testing.assert_array_equal(gradients[name], on_numpy[name])
+    assert jax.numpy.zeros(1, "float64" if jax.config.jax_enable_x64 else None).dtype == "float32"
+
+
+def test_it_is_deterministic() -> None:
+    one, other = (reference_gradients(tiny("token_classification"), INPUTS, MASK) for _ in range(2))
+    assert one.noise == other.noise
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("head", ["masked_lm", "question_answering", "encoder"])
+def test_without_a_loss(head: str) -> None:
+    with pytest.raises(InputError, match=rf"head '{head}' gave no loss, .* give labels, or start_positions"):
+        reference_gradients(tiny(head), INPUTS)
+
+
+def test_inputs_are_checked_as_a_calls() -> None:
+    with pytest.raises(InputError, match="labels hold 53 at"):
+        reference_gradients(tiny("masked_lm"), INPUTS, IDS + 40)
+
+
+def test_without_jax(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jax", None)
+    with pytest.raises(BackendError, match=r"pip install 'minroberta\[jax\]'"):
+        reference_gradients(tiny("masked_lm"), INPUTS, LABELS)
+
+
+def test_importing_it_imports_no_jax() -> None:
+    program = "import minroberta.testing.gradients, sys; print('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "False\n"
