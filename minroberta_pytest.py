@@ -115,10 +115,10 @@ class Pages:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Write the page; its path goes with the test's report, from another process too."""
         result = yield
-        found = getattr(call.excinfo and call.excinfo.value, "report", None)
-        if found is not None and hasattr(found, "save_html"):
+        explained = getattr(call.excinfo and call.excinfo.value, "explained", None)
+        if explained is not None:
             path = self._free(item.nodeid)
-            found.save_html(path)
+            explained().save_html(path)
             result.user_properties.append(("roberta_report", str(path)))
         return result
 

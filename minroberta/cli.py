@@ -832,6 +832,9 @@ class Golden(click.Group):
         return commands.get_command(ctx, name)
 
 
-main.add_command(
-    Golden("golden", help="Files for ports: what a model makes, value by value. show and check also print --json.")
-)
+@main.group(cls=Golden, name="golden", invoke_without_command=True)
+@click.pass_context
+def golden_files(context: click.Context) -> None:
+    """Files for ports: what a model makes, value by value. show and check also print --json."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())

@@ -1,10 +1,13 @@
 """A test's last line: the candidate matches, or the failure says where it does not."""
 
+import functools
+from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
 
 from ..trace import Trace
 from .compare import Report, Row, compare
+from .diagnose import explain
 from .values import Names, Values
 
 expected_precision: ContextVar[str] = ContextVar("expected_precision", default="float32")
@@ -12,11 +15,11 @@ expected_precision: ContextVar[str] = ContextVar("expected_precision", default="
 
 
 class Mismatch(AssertionError):
-    """A candidate that does not match; `report` is what `compare` found."""
+    """It does not match: `report` is what `compare` found, `explained()` the same with what `diagnose` did."""
 
-    def __init__(self, report: Report, message: str) -> None:
-        super().__init__(report, message)
-        self.report, self.message = report, message
+    def __init__(self, report: Report, message: str, explained: Callable[[], Report]) -> None:
+        super().__init__(report, message, explained)
+        self.report, self.message, self.explained = report, message, explained
 
     def __str__(self) -> str:
         return self.message
@@ -45,10 +48,11 @@ def assert_matches(
     if found.ok:
         return found
     message = essentials(found, isinstance(reference, Trace))
+    explained = functools.partial(explain, found, reference, candidate, names)
     if report is not None:
-        found.save_html(report)
+        explained().save_html(report)
         message += f"\n{'page':<12}{report}"
-    raise Mismatch(found, message)
+    raise Mismatch(found, message, explained)
 
 
 def essentials(report: Report, has_model: bool) -> str:

@@ -17,6 +17,7 @@ from ..model import load as load_model
 from ..weights import read_json
 from . import golden
 from .compare import compare
+from .diagnose import explain
 from .runs import EPS
 from .values import NAMES, read
 
@@ -121,12 +122,13 @@ def _summary(name: str, value: numpy.ndarray, noise: float) -> dict[str, Any]:
 @click.option("--html", type=File, metavar="FILE", help="Write the report as a page, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def check(file: Path, candidate: Path, names: str | None, precision: str, html: Path | None, as_json: bool) -> None:
-    """Compare a port's values with a golden file.
+    """Compare a port's values with a golden file, and name the mistake if it is a known one.
 
     CANDIDATE is an .npz or safetensors file, or a directory of .npy files, whose names may be a golden file's own. The
     status is 0 if every step is right, 1 if one is not, 2 after an error.
     """
-    report = compare(golden.load(file), golden.values_of(read(candidate)), names=_map(names), precision=precision)
+    reference, port, table = golden.load(file), golden.values_of(read(candidate)), _map(names)
+    report = explain(compare(reference, port, names=table, precision=precision), reference, port, table)
     if html:
         report.save_html(html)
     click.echo(report.to_json() if as_json else str(report))

@@ -1,7 +1,9 @@
 """Where a port first goes wrong: its named values beside the reference's, and each of its steps judged alone."""
 
+import difflib
 import itertools
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,12 +13,13 @@ import numpy
 
 from ..backend import Array, to_host
 from ..config import Config
-from ..errors import Error, InputError
+from ..errors import Error, InputError, WeightsError
+from ..model import given
 from ..trace import Trace
 from . import report
 from .layout import AXES, arranged
-from .runs import EPS, MASKED, exact, noises, run
-from .values import Names, Values, under_our_names
+from .runs import EPS, MASKED, bound_of, exact, noises, run
+from .values import Names, Values, numbers, under_our_names
 
 if TYPE_CHECKING:
     from .diagnose import Finding
@@ -63,8 +66,9 @@ class Report:
 
     rows: a `Row` for each value that both have; missing: the reference's other names; unknown: the candidate's other
     names; unavailable: what could not be said, and what that needs; precision: what rounding was allowed for; bound:
-    how many times the noise is still rounding; findings: what `diagnose` said, None where it was not asked. Prints as a
-    table, shows as HTML in a notebook.
+    how many times the noise is still rounding; findings: what `diagnose` said, None where it was not asked; between:
+    the reference's other names from the last good value to the first bad one. Prints as a table, and shows as HTML in
+    a notebook.
     """
 
     rows: tuple[Row, ...]
@@ -74,6 +78,7 @@ class Report:
     precision: str
     bound: float
     findings: "tuple[Finding, ...] | None" = None
+    between: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -129,32 +134,51 @@ def compare(
     float16, bfloat16.
 
     With a model every step of the candidate is judged alone: the reference makes it again in float64 from the
-    candidate's own values. The difference is rounding up to √F times (at least 8 times) what a rounding in every value
-    moves it by, as sums of F numbers round when they are added one by one. Pads are left out, since implementations
-    differ there by right.
+    candidate's own values. The difference is rounding up to 2·√n times what a rounding in every value moves it by,
+    where n is the most numbers in a sum, D, F or S. Pads are left out, since implementations differ there by right.
 
     Raises InputError where nothing can be compared.
     """
     if precision not in EPS:
         raise InputError(f"precision is one of {', '.join(EPS)}, not {precision!r}")
+    if isinstance(candidate, Trace) and not hasattr(reference, "trace") and not isinstance(reference, Trace):
+        raise InputError("a Trace is a reference, which comes first: as a candidate give dict(trace)")
     ours = _reference(reference, precision)
     theirs = under_our_names(candidate, names, ours.config.family if ours.config else None)
-    shared = [name for name in ours.values if name in theirs]
-    if not shared:
-        raise InputError(
-            f"no name is the reference's and the candidate's: {_some(ours.values)} and {_some(theirs)}; "
-            "`names` maps the candidate's to the reference's"
-        )
-    laid = {name: arranged(theirs[name], ours.values[name], ours.heads) for name in shared}
+    shared = in_common(ours.values, theirs)
+    laid = {name: _laid(name, theirs[name], ours) for name in shared}
     alone = _steps(ours, {name: array for name, (array, _) in laid.items() if array is not None})
     rows = tuple(_row(name, theirs[name], *laid[name], ours, alone.get(name)) for name in shared)
-    return Report(
+    known = ours.values if isinstance(reference, Trace) else reference
+    found = Report(
         rows,
-        tuple(name for name in (ours.values if isinstance(reference, Trace) else reference) if name not in theirs),
+        tuple(name for name in known if name not in theirs),
         tuple(name for name in theirs if name not in ours.values),
         ours.unavailable,
         precision,
         ours.bound,
+    )
+    return replace(found, between=tuple(_between(list(ours.values), found)))
+
+
+def _between(names: list[str], report: Report) -> list[str]:
+    """The names that the candidate lacks right before its first bad value."""
+    if report.first_bad is None:
+        return []
+    start = 0 if report.last_good is None else names.index(report.last_good) + 1
+    return names[start : names.index(report.first_bad)]
+
+
+def in_common(ours: Iterable[str], theirs: Mapping[str, Any]) -> list[str]:
+    """The names that both have, in our order. Raises InputError where there is none."""
+    shared = [name for name in ours if name in theirs]
+    if shared:
+        return shared
+    close = [near for name in theirs for near in difflib.get_close_matches(name, ours, n=1)]
+    hint = f" (perhaps {_some(dict.fromkeys(close))})" if close else ""
+    raise InputError(
+        f"no name is the reference's and the candidate's: {_some(ours)} and {_some(theirs)}{hint}; "
+        "`names` maps the candidate's to the reference's"
     )
 
 
@@ -183,8 +207,11 @@ class Reference(NamedTuple):
 
     @property
     def bound(self) -> float:
-        """How many times the noise is rounding still: as F roundings of a sum of F numbers add up."""
-        return math.sqrt(max(64, self.config.intermediate_size)) if self.config else GUESSED
+        """How many times the noise is rounding still."""
+        if self.config is None:
+            return GUESSED
+        keys = max((value.shape[-1] for name, value in self.values.items() if name.endswith("self.scores")), default=0)
+        return bound_of(self.config, keys)
 
 
 class Kept:
@@ -197,18 +224,30 @@ class Kept:
 
     def __call__(self, name: str, value: numpy.ndarray) -> numpy.ndarray:
         """True where it is compared, of the value's shape."""
-        kept = abs(value) < MASKED
+        kept = ~(abs(value) >= MASKED)
         mask = self.masks["crossattention.self.key" in name or "crossattention.self.value" in name]
-        if mask is None or value.ndim < 2 or len(value) != len(mask):
+        if (
+            mask is None
+            or value.ndim < 2
+            or len(value) != len(mask)
+            or (value.ndim == 2 and not OF_TOKENS.search(name))
+        ):
             return kept
         axis = 2 if value.ndim == 4 else 1  # (B, H, L, S), or (B, L, ...)
         L = value.shape[axis]
-        if axis == 1 and value.ndim == 2 and L != mask.shape[1]:
-            return kept  # (B, D) or (B, N)
         if L > mask.shape[1]:
             return kept
         own = mask[:, mask.shape[1] - L :]  # after a cache, the last of all places
         return kept & (own[:, None, :, None] if axis == 2 else own.reshape(*own.shape, *[1] * (value.ndim - 2)))
+
+    def taken(self, name: str, own: numpy.ndarray, value: numpy.ndarray) -> numpy.ndarray:
+        """The candidate's value, to go on with; the reference's at masked scores, and at pads that are no numbers."""
+        usable = ~(abs(value) >= MASKED) & (numpy.isfinite(own) | self(name, value))
+        return numpy.where(usable, own, value).astype(value.dtype)
+
+
+OF_TOKENS = re.compile(r"position_ids$|^(start|end)_logits$")
+"""Values (B, L); other ones of two axes are (B, D) or (B, N)."""
 
 
 def _mask(mask: Any, several: bool) -> numpy.ndarray | None:
@@ -222,14 +261,19 @@ def _mask(mask: Any, several: bool) -> numpy.ndarray | None:
 
 def _reference(reference: Any, precision: str) -> Reference:
     """The reference in float64, with its noise."""
+    if not isinstance(reference, Mapping):
+        raise InputError(
+            f"a reference is a Trace, a golden file, or a mapping from names to arrays, not {type(reference).__name__}"
+        )
     unit = EPS[precision] / EPS["float32"]
-    trace, why = _trace(reference)
+    trace, why = trace_of(reference)
     if trace is not None:
-        model = exact(trace.model)
-        values = run(model, trace.inputs)
-        noise = noises(model, trace.inputs, values)
-        return Reference(values, noise, Kept(trace.inputs), model.config, unit, Trace(model, trace.inputs))
-    values = {name: to_host(value) for name, value in reference.items()}
+        model, inputs = exact(trace.model), given(**trace.inputs)
+        values = run(model, inputs)
+        noise = noises(model, inputs, values)
+        _check_file(reference, values, noise)
+        return Reference(values, noise, Kept(inputs), model.config, unit, Trace(model, inputs))
+    values = {name: numbers(name, value) for name, value in reference.items()}
     kept = Kept(getattr(reference, "inputs", {}))
     known = getattr(reference, "noise", None)
     guessed = {name: _guessed(value, kept(name, value)) for name, value in values.items()}
@@ -242,7 +286,15 @@ def _guessed(value: numpy.ndarray, kept: numpy.ndarray) -> float:
     return EPS["float32"] * float(abs(value).max(initial=0, where=kept))
 
 
-def _trace(reference: Any) -> tuple[Trace | None, str]:
+def _check_file(reference: Mapping[str, Any], values: Mapping[str, numpy.ndarray], noise: Mapping[str, Array]) -> None:
+    """Raise InputError where a golden file's values are not what its own model makes."""
+    for name in () if isinstance(reference, Trace) else reference:
+        stored, made = to_host(reference[name]), values[name]
+        if stored.shape != made.shape or (_difference(stored, made, ~(abs(made) >= MASKED)) > noise[name]).any():
+            raise InputError(f"the file's {name} is not what its own model makes: the file is damaged")
+
+
+def trace_of(reference: Any) -> tuple[Trace | None, str]:
     """The reference's run, where it is one or can be made again; else why it cannot be."""
     if isinstance(reference, Trace):
         return reference, ""
@@ -250,6 +302,8 @@ def _trace(reference: Any) -> tuple[Trace | None, str]:
         return None, NO_STEPS
     try:
         return reference.trace(), ""
+    except WeightsError:
+        raise  # a file that is damaged is no reference
     except Error as error:
         return None, f"{NO_STEPS} ({error})"
 
@@ -259,6 +313,18 @@ GUESSED = 64.0
 
 
 # --- one value ------------------------------------------------------------------------------------------------------
+
+
+def _laid(name: str, array: numpy.ndarray, ours: Reference) -> tuple[numpy.ndarray | None, str]:
+    """The candidate's value in the reference's order, and what its own was."""
+    truth = ours.values[name]
+    if FOR_ALL.fullmatch(name) and array.shape == (1, *truth.shape[1:]):
+        return numpy.broadcast_to(array, truth.shape), ""
+    return arranged(array, truth, ours.heads, ours.kept(name, truth))
+
+
+FOR_ALL = re.compile(r"embeddings\.(position|token_type)_(ids|embeddings)")
+"""Values that may be the same for all of a batch, and be made once."""
 
 
 class Step(NamedTuple):
@@ -276,10 +342,11 @@ def _steps(ours: Reference, theirs: Mapping[str, numpy.ndarray]) -> dict[str, St
 
     def go_on(name: str, value: numpy.ndarray) -> numpy.ndarray:
         own = theirs.get(name)
-        return value if own is None else numpy.where(ours.kept(name, value), own, value).astype(value.dtype)
+        return value if own is None else ours.kept.taken(name, own, value)
 
-    made = run(model, inputs, go_on)
-    own_noise = noises(model, inputs, made, go_on)
+    with numpy.errstate(all="ignore"):  # the candidate's values may be any
+        made = run(model, inputs, go_on)
+        own_noise = noises(model, inputs, {name: made[name] for name in theirs}, go_on)
     return {name: Step(made[name], own_noise[name]) for name in theirs}
 
 
@@ -291,15 +358,18 @@ def _row(
         note = f"of shape {given.shape} where the reference has {truth.shape}"
         return Row(name, "shape", truth.shape, str(dtype), note=note)
     kept = ours.kept(name, truth)
+    if not kept.any():
+        return Row(name, "good", truth.shape, str(dtype), 0.0, 0.0, 0.0, 0.0, note="no token is in it")
     difference, noise = _difference(array, truth, kept), numpy.broadcast_to(ours.noise[name] * ours.unit, truth.shape)
-    multiples = multiple_of(difference, noise)
-    alone = None if step is None else float(_multiples_alone(name, array, step, ours).max(initial=0))
-    place = numpy.unravel_index(multiples.argmax(), truth.shape) if truth.size else ()
-    multiple = float(multiples.max(initial=0))
-    wrong, off = (multiple if alone is None else alone) > ours.bound, multiple > ours.bound
+    whole = multiple_of(difference, noise)
+    own = whole if step is None else _multiples_alone(name, array, step, ours)
+    multiple, alone = float(whole.max()), None if step is None else float(own.max())
+    wrong, off = own.max() > ours.bound, multiple > ours.bound
+    place = numpy.unravel_index((own if wrong else whole).argmax(), truth.shape)
+    right = truth if step is None or not wrong else step.value
     return Row(
         name,
-        "layout" if order else "wrong" if wrong else "follows" if off else "good",
+        "wrong" if wrong else "layout" if order else "follows" if off else "good",
         truth.shape,
         str(dtype),
         float(difference.max(initial=0)),
@@ -307,8 +377,8 @@ def _row(
         float(noise[place]),
         multiple,
         alone,
-        _axes(name, place),
-        float(truth[place]),
+        _axes(name, place, ours.config is not None),
+        float(right[place]),
         float(array[place]),
         order or _note(array, dtype, wrong and not off),
     )
@@ -319,10 +389,11 @@ def _multiples_alone(name: str, array: numpy.ndarray, step: Step, ours: Referenc
 
 
 def _difference(array: numpy.ndarray, truth: numpy.ndarray, kept: numpy.ndarray) -> numpy.ndarray:
-    """|array - truth| where it is compared, 0 elsewhere; infinite where the array has no number."""
+    """|array - truth| where it is compared, 0 elsewhere; infinite where only one of them is a number."""
     with numpy.errstate(all="ignore"):
         difference = abs(array.astype(numpy.float64) - truth)
-    return numpy.where(kept, numpy.nan_to_num(difference, nan=numpy.inf), 0.0)
+    kept = kept & ~(numpy.isnan(array) & numpy.isnan(truth))
+    return numpy.where(kept, numpy.where(numpy.isnan(difference), numpy.inf, difference), 0.0)
 
 
 def multiple_of(difference: numpy.ndarray, noise: numpy.ndarray) -> numpy.ndarray:
@@ -331,10 +402,13 @@ def multiple_of(difference: numpy.ndarray, noise: numpy.ndarray) -> numpy.ndarra
         return numpy.where(difference == 0, 0.0, difference / noise)
 
 
-def _axes(name: str, place: tuple) -> dict[str, int]:
+def _axes(name: str, place: tuple, of_model: bool) -> dict[str, int]:
+    """The place by the names of the axes; of a weight's gradient, which no model gives, by row and column."""
     axes = AXES.get(len(place), tuple(f"axis {i}" for i in range(len(place))))
-    if len(place) == 2 and name.endswith(("position_ids", "start_logits", "end_logits")):
+    if len(place) == 2 and OF_TOKENS.search(name):
         axes = ("batch", "token")
+    elif len(place) == 2 and not of_model:
+        axes = ("row", "column")
     return {axis: int(index) for axis, index in zip(axes, place, strict=True)}
 
 

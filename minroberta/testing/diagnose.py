@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 import numpy
 
 from ..backend import Array
-from ..errors import Error
+from ..errors import Error, InputError
 from ..model import Model, ModelOutput, given
 from ..trace import recording
 from ..weights import flat
-from .compare import Kept
+from .compare import Kept, Report, in_common, multiple_of, trace_of
 from .layout import arranged
 from .mistakes import PRECISIONS, Change, Mistake, Setting, catalogue
-from .runs import DRAWS, EPS, MASKED, _largest, _wiggled, exact
+from .runs import DRAWS, EPS, MASKED, bound_of, by_size, exact, wiggled
 from .values import Names, Values, under_our_names
 
 # --- what is found --------------------------------------------------------------------------------------------------
@@ -42,6 +42,9 @@ class Finding:
     remaining: float
     on_top_of: str | None = None
 
+    def __str__(self) -> str:
+        return f"{self.name}: {self.explanation} {self.fix}"
+
 
 def diagnose(
     model: Model, inputs: Mapping[str, Any], candidate: Values, *, names: Names | None = None
@@ -58,15 +61,28 @@ def diagnose(
     beside something unknown is named only if with it all is right that it changes. For everything else the answer is
     none of these, an empty list, and `compare` says where it begins.
 
-    Raises InputError where the model does not take the inputs.
+    Raises InputError where the model does not take the inputs, or no name is common.
     """
+    if not isinstance(model, Model) or not isinstance(inputs, Mapping):
+        raise InputError("diagnose takes a Model, its inputs by name, such as {'input_ids': ids}, and a port's values")
     canonical = model.config.family.canonical_name
-    own = {canonical(name): value for name, value in under_our_names(candidate, names).items()}
+    own = {canonical(name): value for name, value in under_our_names(candidate, names, model.config.family).items()}
     port = _Port(exact(model), own, Kept(inputs))
     plain = port.judged(Setting(port.model, given(**inputs)))
-    if plain is None or plain.ok:
+    if plain is None:
+        return []
+    in_common(plain.made, own)
+    if plain.ok:
         return []
     return _explained(port, plain)
+
+
+def explain(report: Report, reference: Any, candidate: Values, names: Names | None = None) -> Report:
+    """The report with what `diagnose` says, if it is of a candidate in float32 that is wrong, and there is a model."""
+    trace, _ = trace_of(reference)
+    if report.ok or trace is None or report.precision != "float32":
+        return report
+    return report.explained(diagnose(trace.model, trace.inputs, candidate, names=names))
 
 
 def _explained(port: "_Port", plain: "_Judged") -> list[Finding]:
@@ -123,7 +139,7 @@ class _Judged(NamedTuple):
 
     setting: Setting
     made: Mapping[str, Array]
-    noise: Mapping[str, float]
+    noise: Mapping[str, Array]
     multiples: Mapping[str, float]
     bound: float
 
@@ -162,23 +178,28 @@ class _Port:
 
     @property
     def bound(self) -> float:
-        return math.sqrt(max(64, self.model.config.intermediate_size))
+        keys = [array.shape[-1] for name, array in self.own.items() if array.ndim == 4]
+        return bound_of(self.model.config, max(keys, default=0))
 
-    def judged(self, setting: Setting, limits: Mapping[str, float] | None = None) -> _Judged | None:
+    def judged(self, setting: Setting, limits: Mapping[str, Array] | None = None) -> _Judged | None:
         """The candidate beside the setting's model; None where a value is further off than its limit."""
         try:
             made = self._run(setting, self._go_on, limits)
         except _OffError:
             return None
-        noise = {name: EPS["float32"] / 2 * _largest(made[name]) for name in made if name in self.own}
+        moved = {name: numpy.zeros(made[name].shape) for name in made if name in self.own}
         for draw in range(DRAWS):
-            wiggled = self._run(setting, _wiggled(self._go_on, draw))
-            noise = {name: max(least, _largest(wiggled[name] - made[name])) for name, least in noise.items()}
-        noise = {name: EPS[setting.precision(name)] / EPS["float32"] * least for name, least in noise.items()}
+            other = self._run(setting, wiggled(self._go_on, draw))
+            moved = {name: numpy.fmax(most, abs(other[name] - made[name])) for name, most in moved.items()}
+        noise = {name: by_size(name, most, made[name]) * self._unit(setting, name) for name, most in moved.items()}
         multiples = {name: self._multiple(name, made[name], noise[name]) for name in noise}
         return _Judged(setting, made, noise, multiples, self.bound)
 
-    def value(self, setting: Setting, name: str, limits: Mapping[str, float]) -> Array | None:
+    def _unit(self, setting: Setting, name: str) -> float:
+        """The rounding of a value, in roundings of float32."""
+        return EPS[setting.precision(name)] / EPS["float32"]
+
+    def value(self, setting: Setting, name: str, limits: Mapping[str, Array]) -> Array | None:
         """One value of the setting's model; None where one before it is further off than its limit."""
 
         def turn(other: str, value: Array) -> Array:
@@ -194,7 +215,7 @@ class _Port:
             return None
 
     def _run(
-        self, setting: Setting, turn: Callable[[str, Array], Array], limits: Mapping[str, float] | None = None
+        self, setting: Setting, turn: Callable[[str, Array], Array], limits: Mapping[str, Array] | None = None
     ) -> dict[str, Array]:
         """Every value of the setting's model as it was made, mistakes included; the call goes on with `turn`'s."""
         made: dict[str, Array] = {}
@@ -202,7 +223,7 @@ class _Port:
 
         def record(name: str, value: Array) -> Array:
             made[name] = setting.edited(name, value, seen)
-            if limits is not None and name in limits and not self.distance(name, made[name]) <= limits[name]:
+            if limits is not None and name in limits and not self._multiple(name, made[name], limits[name]) <= 1:
                 raise _OffError
             seen[name] = turn(name, made[name])
             return seen[name]
@@ -213,38 +234,35 @@ class _Port:
         return made | {name: value for name, value in outputs.items() if name not in made}
 
     def _go_on(self, name: str, value: Array) -> Array:
-        """The candidate's own value; the reference's at masked scores, and at pads that are no numbers."""
+        """The candidate's own value, where it has one."""
         own = self._own(name, value)
-        if own is None:
-            return value
-        taken = ~(abs(value) >= MASKED) & (numpy.isfinite(own) | self._kept(name, value))
-        return numpy.where(taken, own, value).astype(value.dtype)
+        return value if own is None else self.kept.taken(name, own, value)
 
     def _own(self, name: str, value: Array) -> numpy.ndarray | None:
         """The candidate's value, its axes in our order; None where it has none, or of another size."""
         own = self.own.get(name)
         if own is None or own.shape == value.shape:
             return own
-        return arranged(own, value, self.model.config.num_attention_heads)[0]
-
-    def _kept(self, name: str, value: Array) -> numpy.ndarray:
-        return self.kept(name, numpy.where(numpy.isnan(value), 0.0, value))
+        return arranged(own, value, self.model.config.num_attention_heads, self.kept(name, value))[0]
 
     def distance(self, name: str, value: Array) -> float:
-        """The largest difference where it is compared; NaN is as far from NaN as a number from itself."""
+        """The largest difference where it is compared."""
+        return float(self._differences(name, value).max(initial=0))
+
+    def _multiple(self, name: str, value: Array, noise: Array) -> float:
+        """The largest difference in multiples of the noise of its number, or where shapes differ, of all the noise."""
+        noise = noise if noise.shape == value.shape else noise.max(initial=0)
+        return float(multiple_of(self._differences(name, value), noise).max(initial=0))
+
+    def _differences(self, name: str, value: Array) -> Array:
+        """How far each number is off; NaN is as far from NaN as a number from itself."""
         own = self._own(name, value)
         if own is None:
-            return math.inf
+            return numpy.full(value.shape, math.inf)
         with numpy.errstate(all="ignore"):
             difference = abs(own.astype(float) - value)
         difference = numpy.where(numpy.isnan(own) & numpy.isnan(value), 0.0, difference)
-        return float(numpy.nan_to_num(difference, nan=numpy.inf).max(initial=0, where=self._kept(name, value)))
-
-    def _multiple(self, name: str, value: Array, noise: float) -> float:
-        distance = self.distance(name, value)
-        if not distance:
-            return 0.0
-        return distance / noise if noise else math.inf
+        return numpy.where(self.kept(name, value), numpy.where(numpy.isnan(difference), numpy.inf, difference), 0.0)
 
 
 # --- mistakes, tried ------------------------------------------------------------------------------------------------
@@ -340,7 +358,7 @@ def _ran(function: Callable[[], Any]) -> Any:
         return None
 
 
-def _limits(port: _Port, before: _Judged) -> dict[str, float]:
+def _limits(port: _Port, before: _Judged) -> dict[str, Array]:
     """How far the values that are right may be off for a mistake to be worth a second look."""
     bad = set(before.bad)
     return {name: ROUGHLY * port.bound * noise for name, noise in before.noise.items() if name not in bad}
@@ -365,27 +383,26 @@ def _meeting(port: _Port, before: _Judged, touching: Sequence[Way]) -> Iterator[
             yield _pair(_Trial(one, way, both), [_Trial(other, more, both)])
 
 
-def _differs(value: Array, other: Array, noise: float) -> bool:
+def _differs(value: Array, other: Array, noise: Array) -> bool:
     """Whether they differ by more than rounding, or in NaN."""
     if value.shape != other.shape or (numpy.isnan(value) != numpy.isnan(other)).any():
         return True
     with numpy.errstate(all="ignore"):
-        return _largest(value - other) > noise
+        return bool(((abs(value - other) > noise) & (abs(value - other) < MASKED)).any())
 
 
 # --- half precision -------------------------------------------------------------------------------------------------
 
 
 def _can_be(way: Change, port: _Port, before: _Judged) -> bool:
-    """Whether what the way rounds to a half type are numbers of that type: all that is off, and half of the rest.
+    """Whether all that is off, of what the way rounds to a half type, are numbers of that type, and of no poorer one.
 
     Errors of that size could be any mistake's; numbers that all end in zeros are no accident.
     """
     for pattern, dtype in way.rounded.items():
-        floats = (name for name in before.multiples if port.own[name].dtype.kind == "f")
-        held = {name: _holds(dtype, port.own[name]) for name in floats if re.fullmatch(pattern, name)}
-        poorer = dtype == "float16" and all(_holds("bfloat16", port.own[name]) for name in held if held[name])
-        if poorer or not all(held[name] for name in before.bad if name in held) or 2 * sum(held.values()) < len(held):
+        off = [port.own[name] for name in before.bad if re.fullmatch(pattern, name)]
+        poorer = dtype == "float16" and all(_holds("bfloat16", array) for array in off)
+        if poorer or not all(_holds(dtype, array) for array in off):
             return False
     return True
 

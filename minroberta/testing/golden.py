@@ -19,7 +19,7 @@ import numpy
 from .. import __version__
 from ..backend import Array, to_host
 from ..config import Config
-from ..errors import InputError, NameUnknownError, NotFoundError, SaveError
+from ..errors import InputError, NameUnknownError, NotFoundError, SaveError, WeightsError
 from ..formats import Renamed, as_stored, safetensors
 from ..inputs import IDS, NUMBERS, as_array, check_shapes
 from ..layers import Cache, cached_length
@@ -279,14 +279,14 @@ class Golden(Mapping[str, numpy.ndarray]):
     def model(self) -> Model:
         """The model again, from the weights in the file, from a seed, or from a checkpoint that is on this machine.
 
-        Nothing is downloaded on a file's word. Raises InputError where the weights are not to be had, or are others,
-        and what `minroberta.load` raises.
+        Nothing is downloaded on a file's word. Raises InputError where the weights are not to be had, WeightsError
+        where they are others, and what `minroberta.load` raises.
         """
         arrays = self._arrays()
         held = load_arrays(arrays, self.config, self.head, missing="error", seed=0, check=False)
         model = Model(self.config, tree(held), self.head)
         if digest(model) != self.metadata.get("weights_sha256"):
-            raise InputError(f"the weights are not those that {self.path} was made with: their digests differ")
+            raise WeightsError(f"the weights are not those that {self.path} was made with: their digests differ")
         return model
 
     def _arrays(self) -> Mapping[str, Any]:
@@ -312,6 +312,9 @@ class Golden(Mapping[str, numpy.ndarray]):
         keys = max(keys, len(inputs.get("encoder_hidden_states", [()])[0]))
         widest = max(config.num_attention_heads * keys, config.intermediate_size, config.vocab_size)
         self._check(tokens.size * widest, LARGEST_VALUE, "numbers of one value")
+        D, F, H = config.hidden_size, config.intermediate_size, config.num_attention_heads
+        kept = config.num_hidden_layers * tokens.size * (12 * D + 2 * F + 2 * H * keys)
+        self._check(kept, LARGEST_TRACE, "numbers of all values")
         return trace(self.model(), **inputs)
 
     def _check(self, count: int, most: int, what: str) -> None:
@@ -322,8 +325,8 @@ class Golden(Mapping[str, numpy.ndarray]):
 LARGEST_MODEL = 2**30
 """Weights that are drawn because a file says so."""
 
-LARGEST_VALUE = 2**29
-"""Numbers of one value that are computed because a file says so."""
+LARGEST_VALUE, LARGEST_TRACE = 2**27, 2**28
+"""Numbers of one value, and of all, that are computed because a file says so; 2 GB, of which `compare` keeps a few."""
 
 
 def load(path: str | Path) -> Golden:

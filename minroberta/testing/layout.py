@@ -12,26 +12,29 @@ AXES = {2: ("batch", "channel"), 3: ("batch", "token", "channel"), 4: ("batch", 
 """What the axes of a value mean, by their count."""
 
 
-def arranged(array: numpy.ndarray, truth: numpy.ndarray, heads: int | None) -> tuple[numpy.ndarray | None, str]:
+def arranged(
+    array: numpy.ndarray, truth: numpy.ndarray, heads: int | None, kept: numpy.ndarray
+) -> tuple[numpy.ndarray | None, str]:
     """The array in the reference's order, and what its own was ("" where it is the same); None where no order fits.
 
-    heads: H, where it is known.
+    heads: H, where it is known; kept: where numbers are compared.
     """
     same = array.shape == truth.shape
-    if same and _distance(array, truth) <= 2 * CLOSE:
+    if same and _distance(array, truth, kept) <= 2 * CLOSE:
         return array, ""
-    found = [(_distance(other, truth), order, other) for order, other in _orders(array, truth, heads)]
+    found = [(_distance(other, truth, kept), order, other) for order, other in _orders(array, truth, heads)]
     distance, order, other = min(found, key=lambda one: one[0], default=(numpy.inf, "", array))
     if distance <= CLOSE:
         return other, order
     return (array, "") if same else (None, "")
 
 
-def _distance(array: numpy.ndarray, truth: numpy.ndarray) -> float:
+def _distance(array: numpy.ndarray, truth: numpy.ndarray, kept: numpy.ndarray) -> float:
     """The largest difference, as a part of the largest number."""
     with numpy.errstate(all="ignore"):
-        difference = numpy.nan_to_num(abs(array - truth).max(initial=0), nan=numpy.inf)
-        return float(difference / (abs(truth).max(initial=0) or 1))
+        difference = abs(array - truth).max(initial=0, where=kept)
+        largest = abs(truth).max(initial=0, where=kept) or 1
+    return float("inf") if numpy.isnan(difference) else float(difference / largest)
 
 
 def _orders(array: numpy.ndarray, truth: numpy.ndarray, H: int | None) -> Iterator[tuple[str, numpy.ndarray]]:

@@ -251,7 +251,7 @@ def _findings(row: "Row", report: "Report") -> Iterator[tuple[str, str]]:
     if wrong and row.place is not None:
         candidate, reference = two_numbers(row)
         yield "Worst at", f"{escape(where_worst(row))}<b>{candidate}</b> where the reference has <b>{reference}</b>"
-    between = "; the mistake may lie in a missing value in between" if report.missing else ""
+    between = f"; missing in between: {escape(shortened(merged(report.between)))}" if report.between else ""
     yield "Last good", f"<code>{escape(plain(report.last_good))}</code>{between}" if report.last_good else NONE_BEFORE
     bad = [row.name for row in report.rows if not row.ok]
     if len(bad) > 1:

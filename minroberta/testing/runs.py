@@ -1,12 +1,14 @@
 """Runs of the reference: exact, wiggled by a rounding, and step by step on somebody else's values."""
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy
 
 from ..backend import Array, is_float, to_host
+from ..config import Config
 from ..model import Model
 from ..trace import recording
 from ..weights import flat, tree
@@ -36,16 +38,25 @@ def run(model: Model, inputs: Mapping[str, Any], turn: Turn | None = None) -> di
     Names are the family's own, as in `trace`.
     """
     made: dict[str, Array] = {}
+    watch(model, inputs, made.__setitem__, turn)
+    return made
+
+
+def watch(model: Model, inputs: Mapping[str, Any], see: Callable[[str, Array], Any], turn: Turn | None = None) -> None:
+    """`run`, which shows each value as it is made, and keeps none."""
+    seen = set()
 
     def record(name: str, value: Array) -> Array:
         name = model.config.family.own_name(name)
-        made[name] = value
+        seen.add(name)
+        see(name, value)
         return value if turn is None else turn(name, value)
 
     with recording(record):
         output = model(**inputs)
-    outputs = {name: value for name, value in output.items() if hasattr(value, "shape")}
-    return made | {name: value for name, value in outputs.items() if name not in made}
+    for name, value in output.items():
+        if name not in seen and hasattr(value, "shape"):
+            see(name, value)
 
 
 def noise(model: Model, inputs: Mapping[str, Any], values: Mapping[str, Array], turn: Turn | None = None) -> dict:
@@ -62,60 +73,82 @@ def noises(
     multiplied by 1 + ε·r, r from [-1, 1]. Computed in float64, so that it is the same on every machine, where a run in
     float32 would tell of its matrix library. model: in float64. Returns arrays of the values' shapes.
     """
-    moved = {name: numpy.zeros(value.shape) for name, value in values.items()}
+    moved: dict[str, Array] = {}
+
+    def see(name: str, value: Array) -> None:
+        if name in values:
+            moved[name] = numpy.fmax(moved.get(name, 0.0), abs(value - values[name]))
+
     for draw in range(DRAWS):
-        wiggle = _wiggled(turn, draw)
+        wiggle = wiggled(turn, draw)
         numbers = {name: numpy.asarray(to_host(inputs[name]), float) for name in NUMBERS if name in inputs}
         rounded = {name: wiggle(name, array) for name, array in numbers.items()}
-        for name, value in run(model, {**inputs, **rounded}, wiggle).items():
-            moved[name] = numpy.maximum(moved[name], abs(value - values[name]))
-    return {name: by_size(difference, values[name]) for name, difference in moved.items()}
+        watch(model, {**inputs, **rounded}, see, wiggle)
+    return {name: by_size(name, difference, values[name]) for name, difference in moved.items()}
 
 
-def by_size(moved: Array, value: Array) -> Array:
+def by_size(name: str, moved: Array, value: Array) -> Array:
     """For each number the most that it or any that is no larger was moved by, and half an ε of a usual one.
 
     Numbers within a factor of two are of one size, and the smallest are taken together until they are enough. Usual is
-    the root of the mean square, and 1 at least: the sum of 1 and erf in GELU rounds as 1 does, whatever comes of it.
+    the root of the mean square, and 1 at least behind an activation: GELU's sum of 1 and erf rounds as 1 does, whatever
+    comes of it.
     """
     counts = abs(value) < MASKED
     sizes, moved = numpy.where(counts, abs(value), 0.0), numpy.where(counts, moved, 0.0)
     octaves = numpy.clip(numpy.frexp(sizes)[1], -OCTAVES, OCTAVES) + OCTAVES
+    some = slice(None, None, 1 + sizes.size // PLENTY)
     most = numpy.zeros(2 * OCTAVES + 1)
-    numpy.maximum.at(most, octaves, moved)
+    numpy.maximum.at(most, octaves.reshape(-1)[some], moved.reshape(-1)[some])
     most = numpy.maximum.accumulate(most)
     so_far = numpy.bincount(octaves.reshape(-1), minlength=len(most)).cumsum()
     enough = int((so_far >= min(ENOUGH, sizes.size)).argmax())
     most[:enough] = most[enough]
-    usual = max(1.0, math.sqrt((sizes * sizes).sum() / max(1, sizes.size)))
-    return most[octaves] + EPS["float32"] / 2 * usual
+    usual = math.sqrt((sizes * sizes).sum() / max(1, sizes.size))
+    return most[octaves] + EPS["float32"] / 2 * (max(1.0, usual) if ACTIVATED.search(name) else usual)
+
+
+ACTIVATED = re.compile(r"(^|\.)(intermediate|gelu)$")
+"""Values that an activation makes."""
 
 
 OCTAVES = 30
 """Powers of two up and down from 1; what is beyond them is as large, or as small."""
 
+PLENTY = 2**18
+"""Numbers of one value beyond which every second or third tells as much."""
+
 ENOUGH = 64
 """Numbers of which one was surely moved as far as rounding does."""
 
 
-def _wiggled(turn: Turn | None, seed: int) -> Turn:
-    random = numpy.random.Philox(seed)  # whose raw numbers no version of NumPy changes
+def wiggled(turn: Turn | None, seed: int) -> Turn:
+    """What `turn` goes on with, every number of it multiplied by 1 + ε·r, r from [-1, 1]."""
+    raw = numpy.random.Philox(seed).random_raw(FACTORS)  # which no version of NumPy changes
+    factors = 1 + EPS["float32"] * (raw / 2.0**63 - 1)
 
     def wiggle(name: str, value: Array) -> Array:
         value = value if turn is None else turn(name, value)
         if not is_float(value.dtype):
             return value
-        r = random.random_raw(value.size).reshape(value.shape) / 2.0**63 - 1
-        factor = 1 + EPS["float32"] * r
-        return value * numpy.where(abs(value) < MASKED, factor, 1)
+        resized = numpy.resize(factors, value.shape)
+        if name.endswith(".scores"):  # which times more than 1 would be infinite under a mask
+            resized[abs(value) >= MASKED] = 1
+        return value * resized
 
     return wiggle
 
 
-def _largest(value: Array) -> float:
-    """The largest magnitude of what is no mask's lowest number."""
-    magnitudes = abs(value)
-    return float(magnitudes.max(initial=0, where=magnitudes < MASKED))
+FACTORS = 65_537
+"""Random numbers, used over again: more than stand in one sum, and a prime, so that no two rows have the same."""
+
+
+def bound_of(config: Config, keys: int = 0) -> float:
+    """How many times the noise is rounding still: 2·√n, where n is the most numbers in a sum, and 64 at least.
+
+    Added one by one, n numbers make n roundings of the sum's size, which walk √n of them away. keys: S.
+    """
+    return 2 * math.sqrt(max(64, config.hidden_size, config.intermediate_size, keys))
 
 
 MASKED = 1e30

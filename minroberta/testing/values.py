@@ -5,7 +5,7 @@ import re
 import sys
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -354,13 +354,24 @@ def under_our_names(values: Values, names: Names | None, family: Family | None =
     table = framework.table() if isinstance(names, str | None) else names
     modules: dict[str, numpy.ndarray] = {}
     passed_on: dict[str, numpy.ndarray] = {}
-    for named, foreign in _named(values, table).items():
-        plain = _without_base(named)
-        name = _of_module(plain)
-        if name is not None:
-            array = framework.arranged(name, _numbers(foreign, values[foreign]))
-            (modules if name == plain else passed_on)[_of_family(name, family)] = array
+    named = _named(values, table)
+    last = _last_state(named) if family and family.final_norm else None
+    for given, foreign in named.items():
+        plain = _without_base(given)
+        name = None if plain == last else _of_module(plain)
+        if name is None:
+            continue
+        ours, kind = _of_family(name, family), modules if name == plain else passed_on
+        if kind is modules and ours in modules:
+            raise InputError(f"{foreign} is {ours}, which there is already: leave one of the two out")
+        kind[ours] = framework.arranged(name, numbers(foreign, values[foreign]))
     return {**passed_on, **modules}
+
+
+def _last_state(names: Iterable[str]) -> str | None:
+    """The last of the `hidden_states`, which some versions give before a last norm, and others behind it."""
+    counts = [int(found[1]) for name in names if (found := re.fullmatch(r"hidden_states\.(\d+)", name))]
+    return f"hidden_states.{max(counts)}" if counts else None
 
 
 def _framework(name: str) -> Framework:
@@ -417,9 +428,12 @@ def _of_family(name: str, family: Family | None) -> str:
     return family.final_norm if family.final_norm and name == "LayerNorm" else family.own_name(name)
 
 
-def _numbers(name: str, value: Any) -> numpy.ndarray:
+def numbers(name: str, value: Any) -> numpy.ndarray:
     """A value as an array of numbers that NumPy knows."""
-    array = _from_torch(value) if hasattr(value, "detach") else to_host(value)
+    try:
+        array = _from_torch(value) if hasattr(value, "detach") else to_host(value)
+    except ValueError as error:
+        raise InputError(f"{name} is no array: {error}") from error
     if array.dtype.name == "bfloat16":
         return array.astype(numpy.float32)
     if array.dtype.kind not in "biuf":

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 from support import CHECKPOINTS, alone, owner, raises
@@ -405,6 +405,7 @@ def test_a_file_that_was_cut_off(kind: str, length: int, tmp_path: Path) -> None
     path=st.sampled_from(FILES),
     changes=st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=9), st.booleans()), max_size=6),
 )
+@example(path=CHECKPOINTS / "pytorch-tensors" / "legacy-2.bin", changes=[(0.1875, b"\\", False)])
 def test_a_changed_file_is_read_or_refused(
     tmp_path: Path, path: Path, changes: list[tuple[float, bytes, bool]]
 ) -> None:

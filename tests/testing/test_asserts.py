@@ -12,6 +12,7 @@ from support import tiny
 from minroberta import InputError, trace
 from minroberta.testing import Report, compare
 from minroberta.testing.asserts import Mismatch, assert_matches, expected_precision
+from minroberta.testing.diagnose import explain
 
 IDS = np.array([[0, 7, 9, 11, 13, 2], [0, 8, 12, 2, 1, 1]])
 TRACE = trace(tiny("masked_lm", "float32"), IDS, attention_mask=(IDS != 1).astype(int))
@@ -130,4 +131,5 @@ def test_a_page(tmp_path: Path) -> None:
     assert_matches(dict(TRACE), TRACE, report=path)
     assert not path.exists()
     assert re.search(rf"^page +{re.escape(str(path))}$", message(spoilt(), report=path), re.MULTILINE)
-    assert path.read_text(encoding="utf-8") == compare(TRACE, spoilt()).html()
+    assert path.read_text(encoding="utf-8") == explain(compare(TRACE, spoilt()), TRACE, spoilt()).html()
+    assert "<dt>Why</dt><dd>none of the mistakes" in path.read_text(encoding="utf-8")

@@ -36,7 +36,7 @@ def distance(one: Values, other: Values) -> float:
     one = {without_prefix(name): value for name, value in one.items()}
     shared = one.keys() & other.keys()
     assert len(shared) > 5
-    return max(difference(one[name], other[name]) for name in shared)
+    return np.max([difference(one[name], other[name]) for name in shared])  # Python's max loses a NaN by the way
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> float:

@@ -39,6 +39,7 @@ def found(model: Model, values: dict[str, np.ndarray], **options: Any) -> Report
     return compare(trace(model, **INPUTS), values, **options)
 
 
+PROBABILITIES = [f"encoder.layer.{i}.attention.self.probs" for i in range(2)]
 EVERY = [(kind, name) for kind, model in MODELS.items() for name in trace(model, **INPUTS)]
 
 
@@ -327,8 +328,39 @@ def test_the_reference_may_be_in_float32() -> None:
 
 
 def test_nothing_in_common() -> None:
-    with pytest.raises(InputError, match=r"no name is .*'embeddings\.word_embeddings'.* and 'layers\.0'; `names`"):
+    telling = "no name is the reference's and the candidate's: 'embeddings.word_embeddings', "
+    with pytest.raises(InputError, match=telling) as caught:
         found(MODELS["encoder"], {"layers.0": np.zeros(3)})
+    assert "and 'layers.0' (perhaps 'encoder.layer.0'); `names` maps" in str(caught.value)
+
+
+def test_what_is_no_reference() -> None:
+    t = trace(MODELS["encoder"], **INPUTS)
+    for reference in (None, MODELS["encoder"], "golden.safetensors"):
+        with pytest.raises(
+            InputError, match="a reference is a Trace, a golden file, or a mapping from names to arrays"
+        ):
+            compare(reference, dict(t))
+    with pytest.raises(InputError, match="a Trace is a reference, which comes first"):
+        compare(dict(t), t)
+
+
+def test_what_is_missing_in_between() -> None:
+    model = MODELS["encoder"]
+    values = candidate(model, {"encoder.layer.0.intermediate": lambda x: x * np.float32(1.01)})
+    report = found(model, {name: values[name] for name in ("encoder.layer.0.intermediate.dense", "encoder.layer.0")})
+    parts = ("intermediate", "output.dense", "output.sum", "output.LayerNorm", "output")
+    assert report.between == tuple(f"encoder.layer.0.{part}" for part in parts)
+    assert "missing in between: encoder.layer.0.intermediate, " in report.html()
+    assert found(model, values).between == ()
+
+
+def test_a_step_is_made_from_what_stands_at_pads() -> None:
+    """A mask that is ignored is one mistake: the context of it is right, which has a part of the pads' values."""
+    model = MODELS["encoder"]
+    ignored = candidate(model, {name: lambda x: x * 0 + np.float32(1 / 6) for name in PROBABILITIES})
+    report = found(model, ignored)
+    assert [row.name for row in report.rows if not row.ok] == PROBABILITIES
 
 
 def test_a_precision_that_is_none() -> None:
@@ -340,3 +372,124 @@ def test_other_names_are_told() -> None:
     values = candidate(MODELS["encoder"])
     report = found(MODELS["encoder"], {**values, "my.cache": np.zeros(3)})
     assert report.ok and report.unknown == ("my.cache",)
+
+
+# --- what was found by others -----------------------------------------------------------------------------------------
+
+
+def test_a_bound_grows_with_the_longest_sum() -> None:
+    short, long = (found(model, {"embeddings": candidate(model)["embeddings"]}).bound for model in
+                   (MODELS["encoder"], tiny(intermediate_size=256)))  # fmt: skip
+    assert (short, long) == (16, 32)
+
+
+@pytest.mark.parametrize(("dimension", "order"), [(1024, 1), (1024, -1)])
+def test_sums_of_one_number_after_another(dimension: int, order: int) -> None:
+    """As a port in plain C makes them: no other sum rounds as much."""
+    config = {"hidden_size": dimension, "num_attention_heads": 16, "intermediate_size": 32, "num_hidden_layers": 1}
+    model = tiny("encoder", "float32", **config)
+    reference = trace(model, **INPUTS)
+    name = "encoder.layer.0.attention.self.query"
+    x, own = reference["embeddings"], model.params["encoder"]["layer"][0]["attention"]["self"]["query"]
+    terms = (x[:, :, None, :] * own["weight"])[..., ::order]
+    query = np.cumsum(terms, axis=-1, dtype=np.float32)[..., -1] + own["bias"]
+    report = compare(reference, {"embeddings": x, name: query})
+    assert report.ok, report
+
+
+def test_one_value_by_two_names() -> None:
+    values = candidate(MODELS["encoder"])
+    with pytest.raises(InputError, match=r"roberta\.encoder\.layer\.0 is encoder\.layer\.0, which there is already"):
+        found(MODELS["encoder"], {**values, "roberta.encoder.layer.0": values["encoder.layer.0"] + 1})
+
+
+@pytest.mark.parametrize("kind", ["pre-LN", "XL"])
+def test_a_last_hidden_state_may_stand_before_the_last_norm_or_behind_it(kind: str) -> None:
+    model = MODELS[kind]
+    t = trace(model, **INPUTS, output_hidden_states=True)
+    states = {f"hidden_states.{i}": state for i, state in enumerate(t.output.hidden_states)}
+    report = found(model, {**states, "hidden_states.2": np.zeros((2, 6, 30))})
+    assert report.ok and len(report.rows) == 2
+
+
+def test_positions_may_be_made_once_for_all() -> None:
+    model = MODELS["post-LN"]
+    ids = IDS[[0, 0]]
+    values = candidate(model, input_ids=ids)
+    for name in ("position_ids", "position_embeddings", "token_type_embeddings"):
+        values[f"embeddings.{name}"] = values[f"embeddings.{name}"][:1]
+    assert compare(trace(model, ids), values).ok
+    values["embeddings.LayerNorm"] = values["embeddings.LayerNorm"][:1]
+    assert compare(trace(model, ids), values).first_bad == "embeddings.LayerNorm"
+
+
+def test_inputs_that_are_none() -> None:
+    model = MODELS["post-LN"]
+    inputs = {**INPUTS, "inputs_embeds": None, "head_mask": None}
+    assert compare(trace(model, **inputs), candidate(model)).ok
+
+
+def test_labels_are_no_tokens() -> None:
+    """(B, N) with N = L under a mask (B, L)."""
+    model = tiny("sequence_classification", num_labels=6)
+    values = candidate(model)
+    values["logits"][1, 5] += 3
+    assert found(model, values).first_bad == "logits"
+
+
+def test_another_layout_hides_nothing() -> None:
+    model, name = MODELS["post-LN"], "encoder.layer.1.intermediate"
+    values = candidate(model)
+    values[name] = (values[name] + np.float32(1e-3)).swapaxes(0, 1)
+    row = next(row for row in found(model, values).rows if row.name == name)
+    assert (row.verdict, row.note) == ("wrong", "batch and length swapped")
+
+
+def test_a_layout_is_seen_whatever_pads_hold() -> None:
+    model, name = MODELS["post-LN"], "encoder.layer.1.attention.self"
+    values = candidate(model)
+    values[name][MASK == 0] = np.nan
+    values[name] = values[name].swapaxes(0, 1)
+    scores = "encoder.layer.1.attention.self.scores"
+    values[scores] = np.where(values[scores] < -1e30, -np.inf, values[scores]).reshape(2 * H, 6, 6)
+    rows = {row.name: row for row in found(model, values).rows}
+    assert rows[name].verdict == rows[scores].verdict == "layout"
+
+
+def test_what_is_all_pads_says_so() -> None:
+    model = MODELS["post-LN"]
+    inputs = {"input_ids": IDS, "attention_mask": np.zeros_like(IDS)}
+    values = candidate(model, **inputs)
+    row = compare(trace(model, **inputs), {"logits": values["logits"] + 5}).rows[0]
+    assert (row.verdict, row.note, row.place) == ("good", "no token is in it", None)
+
+
+def test_the_worst_place_of_a_wrong_step_is_its_own() -> None:
+    """A large error that follows stands beside a small one that is made here."""
+
+    def spoil(place: int, by: float) -> Callable:
+        def edit(value: np.ndarray) -> np.ndarray:
+            value = value.copy()
+            value[0, place, 2] += np.float32(by)
+            return value
+
+        return edit
+
+    model, name = MODELS["post-LN"], "encoder.layer.1.attention.output.sum"
+    values = candidate(model, {"encoder.layer.0.attention.output.sum": spoil(1, 5), name: spoil(4, 1e-2)})
+    row = next(row for row in found(model, values).rows if row.name == name)
+    assert row.place == {"batch": 0, "token": 4, "channel": 2}
+    assert row.candidate - row.reference == pytest.approx(1e-2, rel=1e-3)
+
+
+def test_infinity_is_no_number() -> None:
+    model = MODELS["encoder"]
+    values = candidate(model)
+    values["encoder.layer.1"][0, 0, 0] = np.inf
+    row = next(row for row in found(model, values).rows if row.name == "encoder.layer.1")
+    assert row.absolute == row.relative == math.inf
+
+
+def test_lists_of_unequal_length() -> None:
+    with pytest.raises(InputError, match="logits is no array"):
+        found(MODELS["post-LN"], {"logits": [[1.0], [1.0, 2.0]]})

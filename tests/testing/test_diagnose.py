@@ -87,7 +87,8 @@ def test_a_finding_explains() -> None:
     assert finding.name == "scores-unscaled"
     assert "√E" in finding.explanation
     assert "√E" in finding.fix
-    assert 0 < finding.remaining < 8
+    assert 0 < finding.remaining < 16
+    assert str(finding) == f"scores-unscaled: {finding.explanation} {finding.fix}"
     assert finding.on_top_of is None
 
 
@@ -174,15 +175,25 @@ def test_names_are_mapped() -> None:
     assert found(candidate) == diagnose(candidate.model, candidate.inputs, foreign, names={r"my\.(.*)": r"\1"})
 
 
-def test_another_order_of_axes_is_no_mistake_of_the_catalogue() -> None:
+def test_a_familys_own_names_are_known() -> None:
+    """What Roberta calls `attention.output.LayerNorm`."""
+    model = tiny("encoder", "float32", model_type="roberta-prelayernorm")
+    name = "encoder.layer.0.attention.LayerNorm"
+    values = trace(model, **INPUTS)
+    bias = flat(model.params)["encoder.layer.0.attention.output.LayerNorm.bias"]
+    some = {"embeddings": values["embeddings"], name: values[name] - bias}
+    assert names_of(model, some) == ["bias-missing-attention-norm"]
+
+
+def test_axes_may_be_in_another_order() -> None:
     """Heads apart, (B, H, L, E), as kernels have them: the numbers are what counts."""
-    candidate = BY_NAME["eager/post"]
+    candidate = BY_NAME["post/gelu-tanh"]
     values = dict(candidate.values)
     name = next(name for name in values if name.endswith("layer.0.attention.self.query"))
     B, L = values[name].shape[:2]
     values[name] = values[name].reshape(B, L, -1, candidate.model.config.head_size).swapaxes(1, 2)
     assert values[name].ndim == 4
-    assert diagnose(candidate.model, candidate.inputs, values) == []
+    assert [one.name for one in diagnose(candidate.model, candidate.inputs, values)] == ["gelu-tanh"]
 
 
 def test_pads_may_be_anything() -> None:
@@ -192,16 +203,28 @@ def test_pads_may_be_anything() -> None:
     assert [finding.name for finding in diagnose(candidate.model, candidate.inputs, values)] == ["gelu-tanh"]
 
 
-def test_nothing_that_is_known_is_nothing_to_say() -> None:
+def test_nothing_in_common_is_no_diagnosis() -> None:
     candidate = BY_NAME["eager/post"]
-    assert diagnose(candidate.model, candidate.inputs, {"my.own": np.zeros(3)}) == []
+    for values in ({"my.own": np.zeros(3)}, {}):
+        with pytest.raises(InputError, match="no name is the reference's and the candidate's"):
+            diagnose(candidate.model, candidate.inputs, values)
+
+
+def test_what_is_no_model_gets_a_sentence() -> None:
+    candidate = BY_NAME["eager/post"]
+    for model, inputs in ((candidate.inputs, candidate.model), (candidate.model, [[0, 5, 2]])):
+        with pytest.raises(InputError, match="diagnose takes a Model, its inputs by name"):
+            diagnose(model, inputs, candidate.values)
 
 
 def test_inputs_may_be_lists_and_nothing() -> None:
     candidate = BY_NAME["post/gelu-tanh"]
     inputs = {name: np.asarray(value).tolist() for name, value in candidate.inputs.items()}
-    inputs |= {"head_mask": None, "past_key_values": None}
     assert [one.name for one in diagnose(candidate.model, inputs, candidate.values)] == ["gelu-tanh"]
+    nothing = {"attention_mask": None, "head_mask": None, "past_key_values": None}
+    model = tiny("encoder", "float32")
+    tanh = trace(Model(model.config.replace(hidden_act="gelu_new"), model.params, model.head), **INPUTS)
+    assert [one.name for one in diagnose(model, {**INPUTS, **nothing}, dict(tanh))] == ["gelu-tanh"]
 
 
 def test_inputs_are_checked() -> None:

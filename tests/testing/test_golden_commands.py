@@ -198,6 +198,26 @@ def test_a_wrong_port(file: Path, model: Path, tmp_path: Path) -> None:
     result = call("check", file, candidate, "--json")
     assert result.exit_code == 1
     assert json.loads(result.stdout)["first_bad"] == "encoder.layer.1.intermediate"
+    assert json.loads(result.stdout)["findings"] == []
+
+
+def test_a_known_mistake_has_its_name(file: Path, model: Path, tmp_path: Path) -> None:
+    ids = [[int(token) for token in IDS.split()]]
+    np.savez(tmp_path / "port.npz", **trace(load(model, config={"hidden_act": "gelu_new"}), ids))
+    result = call("check", file, tmp_path / "port.npz")
+    assert result.exit_code == 1
+    assert "why: gelu-tanh: " in result.stdout
+
+
+@pytest.mark.parametrize("name", ["weights.encoder.layer.0.output.dense.bias", "values.encoder.layer.1"])
+def test_a_damaged_file_is_no_reference(name: str, file: Path, model: Path, tmp_path: Path) -> None:
+    content = bytearray(file.read_bytes())
+    length = int.from_bytes(content[:8], "little")
+    at = 8 + length + json.loads(content[8 : 8 + length])[name]["data_offsets"][0]
+    content[at + 2] ^= 0x41
+    (tmp_path / "damaged.safetensors").write_bytes(content)
+    said = refused("check", tmp_path / "damaged.safetensors", port(model, tmp_path))
+    assert "digests differ" in said or "the file is damaged" in said
 
 
 def test_precision(file: Path, model: Path, tmp_path: Path) -> None:
@@ -239,6 +259,7 @@ def test_help() -> None:
         "show",
         "check",
     ]
+    assert printed() == text
     for command in ("make", "show", "check"):
         assert max(map(len, printed(command, "--help").splitlines())) <= 80
 

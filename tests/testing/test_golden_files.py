@@ -225,7 +225,7 @@ def test_the_model_from_a_checkpoint(path: Path) -> None:
 
 def test_other_weights_are_told(path: Path) -> None:
     golden.save(path, minroberta.init(LARGE, head="masked_lm", seed=3), INPUTS, names=["embeddings"], weights=4)
-    with raises(InputError, ValueError, "the weights are not those that", "their digests differ"):
+    with raises(WeightsError, ValueError, "the weights are not those that", "their digests differ"):
         golden.load(path).trace()
 
 
@@ -383,6 +383,11 @@ def large(**fields: Any) -> str:
     [
         ({"weights": '{"seed": 0}', "config": large(vocab_size=2**31 - 1)}, {}, "numbers of one value"),
         ({"weights": '{"seed": 0}', "config": large(hidden_size=300_000)}, {}, "weights to be drawn"),
+        (
+            {"weights": '{"seed": 0}', "config": large(num_hidden_layers=400, max_position_embeddings=1600)},
+            {"inputs.input_ids": np.full((1, 1500), 5, np.int32)},
+            "numbers of all values",
+        ),
         (
             {"config": large(position_embedding_type="relative_key", max_position_embeddings=2**30)},
             {"inputs.input_ids": np.zeros((1, 100_000), np.int32)},
