@@ -33,7 +33,8 @@ class Finding:
 
     name, explanation, fix: as in the catalogue. remaining: the largest error of a step with this mistake made, and
     those that are found with it, as a multiple of rounding there. Where it is beyond `compare`'s bound, the mistake is
-    there for certain, and something unknown beside it. on_top_of: the mistake beside which this one was found.
+    there for certain, and something unknown beside it. on_top_of: the mistake beside which this one was found. seen_in:
+    where a real project made it, if that is known.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Finding:
     fix: str
     remaining: float
     on_top_of: str | None = None
+    seen_in: str = ""
 
     def __str__(self) -> str:
         return f"{self.name}: {self.explanation} {self.fix}"
@@ -114,7 +116,8 @@ def _complete(trials: Sequence["_Trial"]) -> list["_Trial"]:
 
 def _finding(trial: "_Trial", on_top_of: str | None = None) -> Finding:
     mistake = trial.mistake
-    return Finding(mistake.name, mistake.explanation, mistake.fix, trial.judged.remaining, on_top_of)
+    remaining = trial.judged.remaining
+    return Finding(mistake.name, mistake.explanation, mistake.fix, remaining, on_top_of, mistake.seen_in)
 
 
 def _pair(first: "_Trial", seconds: Sequence["_Trial"]) -> list[Finding]:

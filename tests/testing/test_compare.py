@@ -493,3 +493,12 @@ def test_infinity_is_no_number() -> None:
 def test_lists_of_unequal_length() -> None:
     with pytest.raises(InputError, match="logits is no array"):
         found(MODELS["post-LN"], {"logits": [[1.0], [1.0, 2.0]]})
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int64", "bool"])
+def test_a_poorer_dtype_is_named(dtype: str) -> None:
+    model = MODELS["encoder"]
+    values = candidate(model)
+    values["encoder.layer.1"] = values["encoder.layer.1"].astype(dtype)
+    row = next(row for row in found(model, values).rows if row.name == "encoder.layer.1")
+    assert (row.verdict, row.dtype, row.note) == ("wrong", dtype, f"stored as {dtype}")

@@ -90,6 +90,7 @@ def test_a_finding_explains() -> None:
     assert 0 < finding.remaining < 16
     assert str(finding) == f"scores-unscaled: {finding.explanation} {finding.fix}"
     assert finding.on_top_of is None
+    assert finding.seen_in.startswith("https://github.com/")
 
 
 def test_the_certain_half_of_a_pair_is_named_beside_something_unknown() -> None:

@@ -505,3 +505,22 @@ def test_the_readers_of_the_page(program: str, build: Callable, path: Path, tmp_
         ).stdout
         first, last = map(np.float32, said.split()[-2:])
         assert (first, last) == (held[name].ravel()[0], held[name].ravel()[-1])
+
+
+def test_weights_that_float32_does_not_hold(path: Path) -> None:
+    """What the file holds is rounded once, and is no damage."""
+    model = tiny("masked_lm", "float64")
+    golden.save(path, model, INPUTS)
+    assert golden.load(path).model().dtype == np.float64
+    assert compare(golden.load(path), values(model, INPUTS)).ok
+
+
+def test_a_value_that_the_model_does_not_make(path: Path) -> None:
+    model = tiny("encoder", "float32")
+    golden.save(path, model, INPUTS, names=["encoder"])
+    content = path.read_bytes()
+    path.write_bytes(
+        content.replace(b'"values.encoder"', b'"values.decoder"').replace(b'\\"encoder\\":', b'\\"decoder\\":')
+    )
+    with raises(InputError, ValueError, "the file's decoder is not what its own model makes"):
+        compare(golden.load(path), values(model, INPUTS))
