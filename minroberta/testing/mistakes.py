@@ -657,6 +657,12 @@ MISTAKES = (
         (Change(config={"layer_norm_eps": 1e-6}),),
     ),
     Mistake(
+        "eps-1e-3",
+        "The norms take eps 1e-3, which is Keras' default.",
+        "Take layer_norm_eps from the configuration; the published RoBERTas have 1e-5.",
+        (Change(config={"layer_norm_eps": 1e-3}),),
+    ),
+    Mistake(
         "eps-1e-5",
         "The norms take eps 1e-5, which is PyTorch's default.",
         "Take layer_norm_eps from the configuration.",
@@ -954,6 +960,12 @@ def _of_the_weights() -> Iterator[Mistake]:
             "Compute x Wᵀ with the weight as it is stored, (O, I), or transpose it once on the way in.",
             (_changed(rf"({WEIGHTS[part]})\.weight", _transposed),),
         )
+    yield Mistake(
+        "weights-transposed",
+        "Every square weight is transposed, which its shape does not tell, as where files that hold (I, O) are read.",
+        "Compute x Wᵀ with weights as they are stored, (O, I), or transpose them once on the way in.",
+        (_changed(rf"({'|'.join(WEIGHTS[part] for part in SQUARE)})\.weight", _transposed),),
+    )
     for order in itertools.permutations(("query", "key", "value")):
         if order != ("query", "key", "value"):
             yield Mistake(
@@ -998,6 +1010,16 @@ def _of_the_order(model: Model) -> Iterator[Mistake]:
         f"Put them {'before' if before else 'behind the sums'}: this model is {'pre' if before else 'post'}-LN.",
         (Change(config={"norm_first": not before}),),
     )
+    of_sum = "" if before else r"\.sum"
+    yield Mistake(
+        "residual-missing",
+        "A residual sum is left out: f(x) goes on in place of x + f(x).",
+        "Add what attention, and feed-forward, was given to what it makes.",
+        tuple(
+            Change(values={rf"encoder\.layer\.\d+\.{part}output{of_sum}": _without_residual})
+            for part in (r"((cross)?attention\.)?", r"(cross)?attention\.", "")
+        ),
+    )
     if before:
         yield Mistake(
             "residual-from-norm",
@@ -1005,6 +1027,10 @@ def _of_the_order(model: Model) -> Iterator[Mistake]:
             "Add to the stream as it was before the norm: x + f(norm(x)).",
             (Change(values={r"encoder\.layer\.\d+\.((cross)?attention\.)?output": _sum_from_norm}),),
         )
+
+
+def _without_residual(value: Array, here: Here) -> Array:
+    return here.seen[f"{here.name.removesuffix('.sum')}.dense"]
 
 
 def _of_the_layers(count: int) -> Iterator[Mistake]:

@@ -523,6 +523,30 @@ class OneHeadForAll(Port):
         return super().merge(np.repeat(x[:, :1], self.H, axis=1))
 
 
+class KerasEps(Port):
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.eps = 1e-3
+
+
+class Transposed(Port):
+    def get(self, name: str, *shape: int) -> Array:
+        weight = super().get(name, *shape)
+        return weight.T if weight.ndim == 2 and shape[0] == shape[1] and "embeddings" not in name else weight
+
+
+class NoResidual(Port):
+    def layer(self, x: Array, index: int, mask: Array, past: Any) -> Array:
+        name = f"encoder.layer.{index}"
+        x = self.norm(f"{name}.attention.output.LayerNorm", self.attention(name, x, mask, past))
+        return self.keep(name, self.norm(f"{name}.output.LayerNorm", self.feed_forward(name, x)))
+
+
+class NoResidualAroundAttention(Port):
+    def keep_in(self, x: Array) -> Array:
+        return 0 * x
+
+
 MISTAKES: tuple[tuple[type[Port], str, tuple[str, ...]], ...] = (
     (MaskAddedAfterSoftmax, "post", ("mask-after-softmax",)),
     (MaskMultipliedAfterSoftmax, "pre", ("mask-after-softmax",)),
@@ -549,6 +573,11 @@ MISTAKES: tuple[tuple[type[Port], str, tuple[str, ...]], ...] = (
     (LastToken, "encoder", ("last-token",)),
     (LastToken, "classify", ("last-token",)),
     (KeysAsk, "encoder", ("query-key-swapped",)),
+    (KerasEps, "small", ("eps-1e-3",)),
+    (Transposed, "post", ("weights-transposed",)),
+    (Transposed, "xl", ("weights-transposed",)),
+    (NoResidual, "post", ("residual-missing",)),
+    (NoResidualAroundAttention, "pre", ("residual-missing",)),
 )
 """Each with the setting of `mistake_cases.py` that it is run in, and the names that it may be called by."""
 
