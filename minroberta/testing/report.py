@@ -246,8 +246,8 @@ def _findings(row: "Row", report: "Report") -> Iterator[tuple[str, str]]:
     alone = ", judged alone on the candidate's own values before it" if wrong and row.alone is not None else ""
     note = f"; {plain(row.note, 200)}" if wrong and row.note else ""
     yield "What", f'<b class="{row.verdict}">{escape(what_is_wrong(row, report))}</b>{escape(alone + note)}'
-    for reason in reasons(report):
-        yield "Why", escape(reason)
+    for joint, name, words in reasons(report):
+        yield "" if joint else "Why", f'{joint}<b class="{row.verdict}">{escape(name)}</b>{escape(words)}'
     if wrong and row.place is not None:
         candidate, reference = two_numbers(row)
         yield "Worst at", f"{escape(where_worst(row))}<b>{candidate}</b> where the reference has <b>{reference}</b>"

@@ -88,17 +88,17 @@ def summary(report: "Report") -> list[str]:
     if not wrong:
         return []
     counts = f"of {len(report.rows)} values {count_verdicts(report.rows)}"
-    why = [f"why: {reason}" for reason in reasons(report)]
+    why = [f"why: {joint}{name}{words}" for joint, name, words in reasons(report)]
     return [*why, counts if len(wrong) == 1 else f"{counts}; bad: {shortened(merged(wrong))}"]
 
 
-def reasons(report: "Report") -> Iterator[str]:
-    """What `diagnose` said, where it was asked."""
+def reasons(report: "Report") -> Iterator[tuple[str, str, str]]:
+    """What `diagnose` said, where it was asked: what joins it to the one before, a mistake's name, and the rest."""
     if report.findings == ():
-        yield "none of the mistakes that are known by name"
+        yield "", "none", " of the mistakes that are known by name"
     for count, finding in enumerate(report.findings or ()):
         joint = "" if not count else "and on top of it " if finding.on_top_of else "or "
-        yield f"{joint}{finding.name}: {finding.explanation} {finding.fix}"
+        yield joint, finding.name, f": {finding.explanation} {finding.fix}"
 
 
 def left_out(report: "Report") -> Iterator[tuple[str, str]]:

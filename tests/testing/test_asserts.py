@@ -132,4 +132,4 @@ def test_a_page(tmp_path: Path) -> None:
     assert not path.exists()
     assert re.search(rf"^page +{re.escape(str(path))}$", message(spoilt(), report=path), re.MULTILINE)
     assert path.read_text(encoding="utf-8") == explain(compare(TRACE, spoilt()), TRACE, spoilt()).html()
-    assert "<dt>Why</dt><dd>none of the mistakes" in path.read_text(encoding="utf-8")
+    assert '<dt>Why</dt><dd><b class="wrong">none</b> of the mistakes' in path.read_text(encoding="utf-8")
