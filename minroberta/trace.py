@@ -7,7 +7,7 @@ argument.
 
 import contextlib
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -78,11 +78,11 @@ class Node:
 class Trace(Mapping[str, Array]):
     """The named intermediates of one run, in the order in which they were computed.
 
-    A mapping from names to arrays that also holds the `model`, its `inputs` and its `output`.
+    A mapping from names to arrays that also holds the `model`, its `inputs` and its `output`, and the names `edited`.
     """
 
-    def __init__(self, model: Any, inputs: Mapping[str, Any]) -> None:
-        self.model, self.inputs = model, inputs
+    def __init__(self, model: Any, inputs: Mapping[str, Any], edited: Iterable[str] = ()) -> None:
+        self.model, self.inputs, self.edited = model, inputs, tuple(edited)
         self.output: Any = None
         self._values: dict[str, Array] = {}
 
@@ -133,7 +133,7 @@ def trace(
         raise InputError("edit is a dict from names to functions, such as {'encoder': lambda x: 2 * x}")
     if input_ids is not None:
         inputs["input_ids"] = input_ids
-    result, own_name = Trace(model, inputs), model.config.family.own_name
+    result, own_name = Trace(model, inputs, edit), model.config.family.own_name
 
     def record(name: str, value: Array) -> Array:
         name = own_name(name)

@@ -298,6 +298,8 @@ def _check_file(reference: Mapping[str, Any], values: Mapping[str, numpy.ndarray
 def trace_of(reference: Any) -> tuple[Trace | None, str]:
     """The reference's run, where it is one or can be made again; else why it cannot be."""
     if isinstance(reference, Trace):
+        if reference.edited:
+            raise InputError(f"the reference is edited at {_some(reference.edited)}: trace it without edits")
         return reference, ""
     if not hasattr(reference, "trace"):
         return None, NO_STEPS

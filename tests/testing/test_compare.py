@@ -345,6 +345,13 @@ def test_what_is_no_reference() -> None:
         compare(dict(t), t)
 
 
+def test_an_edited_run_is_no_reference() -> None:
+    """It would be made again without the edits."""
+    edited = trace(MODELS["encoder"], **INPUTS, edit={"encoder.layer.0": lambda x: 2 * x})
+    with pytest.raises(InputError, match=r"the reference is edited at 'encoder\.layer\.0': trace it without edits"):
+        compare(edited, dict(edited))
+
+
 def test_what_is_missing_in_between() -> None:
     model = MODELS["encoder"]
     values = candidate(model, {"encoder.layer.0.intermediate": lambda x: x * np.float32(1.01)})
