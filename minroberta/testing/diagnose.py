@@ -8,7 +8,7 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy
@@ -60,8 +60,8 @@ def diagnose(
     without `on_top_of` are explanations to choose from, which these inputs do not tell apart; the simplest comes first.
 
     A mistake is named if with it every step is right to rounding; if none is enough, two of which this holds. A mistake
-    beside something unknown is named only if with it all is right that it changes. For everything else the answer is
-    none of these, an empty list, and `compare` says where it begins.
+    beside something unknown is named only if with it all is right that it changes, or all but one step of each layer.
+    For everything else the answer is none of these, an empty list, and `compare` says where it begins.
 
     Raises InputError where the model does not take the inputs, or no name is common.
     """
@@ -76,7 +76,7 @@ def diagnose(
     in_common(plain.made, own)
     if plain.ok:
         return []
-    return _explained(port, plain)
+    return _explained(port, plain) or _behind(port, plain)
 
 
 def explain(report: Report, reference: Any, candidate: Values, names: Names | None = None) -> Report:
@@ -100,6 +100,20 @@ def _explained(port: "_Port", plain: "_Judged") -> list[Finding]:
     if pair is not None:
         return pair
     return [_finding(trial) for trial in trials[:1] if _is_certain(trial.judged, plain)]
+
+
+def _behind(port: "_Port", plain: "_Judged") -> list[Finding]:
+    """What explains all the other wrong steps, where nothing explains the first one, which may be one in each layer."""
+    port = replace(port, unknown=frozenset(name for name in plain.bad if _kind(name) == _kind(plain.bad[0])))
+    rest = port.judged(plain.setting)
+    if rest is None or rest.ok:
+        return []
+    return [replace(finding, remaining=plain.remaining) for finding in _explained(port, rest)]
+
+
+def _kind(name: str) -> str:
+    """A value's name in any layer."""
+    return re.sub(r"\d+", "*", name)
 
 
 FIRSTS = 6
@@ -178,6 +192,7 @@ class _Port:
     model: Model
     own: Mapping[str, numpy.ndarray]
     kept: Kept
+    unknown: frozenset[str] = frozenset()  # names of values that are wrong, whatever for
 
     @property
     def bound(self) -> float:
@@ -190,7 +205,7 @@ class _Port:
             made = self._run(setting, self._go_on, limits)
         except _OffError:
             return None
-        moved = {name: numpy.zeros(made[name].shape) for name in made if name in self.own}
+        moved = {name: numpy.zeros(made[name].shape) for name in made if name in self.own and name not in self.unknown}
         for draw in range(DRAWS):
             other = self._run(setting, wiggled(self._go_on, draw))
             moved = {name: numpy.fmax(most, abs(other[name] - made[name])) for name, most in moved.items()}

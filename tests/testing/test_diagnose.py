@@ -204,6 +204,17 @@ def test_pads_may_be_anything() -> None:
     assert [finding.name for finding in diagnose(candidate.model, candidate.inputs, values)] == ["gelu-tanh"]
 
 
+def test_a_known_mistake_behind_an_unknown_one() -> None:
+    """Somebody's own activation in every layer, and the bias of the head left out."""
+    model = BY_NAME["eager/post"].model
+    params = {**flat(model.params), "lm_head.bias": flat(model.params)["lm_head.bias"] * 0}
+    port = Model(model.config, tree(params), model.head)
+    edit = {f"encoder.layer.{i}.intermediate": lambda x: abs(x) for i in range(model.config.num_hidden_layers)}
+    findings = diagnose(model, INPUTS, dict(trace(port, **INPUTS, edit=edit)))
+    assert [finding.name for finding in findings] == ["lm-bias-missing"]
+    assert findings[0].remaining > 1000
+
+
 def test_nothing_in_common_is_no_diagnosis() -> None:
     candidate = BY_NAME["eager/post"]
     for values in ({"my.own": np.zeros(3)}, {}):
