@@ -196,6 +196,7 @@ class Reference(NamedTuple):
     noise: Mapping[str, Array]  # for each number, or one for all
     kept: "Kept"
     config: Config | None
+    bound: float  # how many times the noise is rounding still
     unit: float  # rounding in the candidate's precision, in roundings of float32
     trace: Trace | None  # holds the model in float64, and the inputs
     unavailable: tuple[str, ...] = ()
@@ -204,14 +205,6 @@ class Reference(NamedTuple):
     def heads(self) -> int | None:
         """H, where it is known."""
         return self.config.num_attention_heads if self.config else None
-
-    @property
-    def bound(self) -> float:
-        """How many times the noise is rounding still."""
-        if self.config is None:
-            return GUESSED
-        keys = max((value.shape[-1] for name, value in self.values.items() if name.endswith("self.scores")), default=0)
-        return bound_of(self.config, keys)
 
 
 class Kept:
@@ -272,13 +265,19 @@ def _reference(reference: Any, precision: str) -> Reference:
         values = run(model, inputs)
         noise = noises(model, inputs, values)
         _check_file(reference, values, noise)
-        return Reference(values, noise, Kept(inputs), model.config, unit, Trace(model, inputs))
+        bound = _bound(model.config, values)
+        return Reference(values, noise, Kept(inputs), model.config, bound, unit, Trace(model, inputs))
     values = {name: numbers(name, value) for name, value in reference.items()}
     kept = Kept(getattr(reference, "inputs", {}))
     known = getattr(reference, "noise", None)
     guessed = {name: _guessed(value, kept(name, value)) for name, value in values.items()}
     config = getattr(reference, "config", None)
-    return Reference(values, known or guessed, kept, config, unit, None, (why,) if known else (NO_NOISE, why))
+    bound = GUESSED if config is None else _bound(config, values)
+    return Reference(values, known or guessed, kept, config, bound, unit, None, (why,) if known else (NO_NOISE, why))
+
+
+def _bound(config: Config, values: Mapping[str, numpy.ndarray]) -> float:
+    return bound_of(config, max((x.shape[-1] for name, x in values.items() if name.endswith("self.scores")), default=0))
 
 
 def _guessed(value: numpy.ndarray, kept: numpy.ndarray) -> float:

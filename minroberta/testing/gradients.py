@@ -13,7 +13,7 @@ from ..errors import BackendError, InputError
 from ..model import Model
 from ..trace import recording
 from ..weights import flat
-from .runs import DRAWS, EPS, MASKED, exact
+from .runs import DRAWS, EPS, MASKED, exact, factors
 
 Record = Callable[[str, Array], Array]
 
@@ -116,13 +116,12 @@ def _wiggled(seed: int) -> Record:
     So each run in float32 rounds in another way, as other orders of sums would. The wiggle alone, in float64, would
     miss what a softmax that has made up its mind rounds on the way back, where large numbers cancel.
     """
-    random = numpy.random.default_rng(seed)
 
     def record(name: str, value: Array) -> Array:
         if not is_float(value.dtype):
             return value
-        factor = (1 + EPS["float32"] * random.uniform(-1, 1, value.shape)).astype(value.dtype)
-        return value * _jax().numpy.where(abs(value) < MASKED, factor, 1)
+        own = numpy.resize(factors(seed), value.shape).astype(value.dtype)
+        return value * _jax().numpy.where(abs(value) < MASKED, own, 1)
 
     return record
 

@@ -1,5 +1,6 @@
 """Runs of the reference: exact, wiggled by a rounding, and step by step on somebody else's values."""
 
+import functools
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -111,7 +112,6 @@ def by_size(name: str, moved: Array, value: Array) -> Array:
 ACTIVATED = re.compile(r"(^|\.)(intermediate|gelu)$")
 """Values that an activation makes."""
 
-
 OCTAVES = 30
 """Powers of two up and down from 1; what is beyond them is as large, or as small."""
 
@@ -124,23 +124,24 @@ ENOUGH = 64
 
 def wiggled(turn: Turn | None, seed: int) -> Turn:
     """What `turn` goes on with, every number of it multiplied by 1 + ε·r, r from [-1, 1]."""
-    raw = numpy.random.Philox(seed).random_raw(FACTORS)  # which no version of NumPy changes
-    factors = 1 + EPS["float32"] * (raw / 2.0**63 - 1)
 
     def wiggle(name: str, value: Array) -> Array:
         value = value if turn is None else turn(name, value)
         if not is_float(value.dtype):
             return value
-        resized = numpy.resize(factors, value.shape)
+        own = numpy.resize(factors(seed), value.shape)
         if name.endswith(".scores"):  # which times more than 1 would be infinite under a mask
-            resized[abs(value) >= MASKED] = 1
-        return value * resized
+            own[abs(value) >= MASKED] = 1
+        return value * own
 
     return wiggle
 
 
-FACTORS = 65_537
-"""Random numbers, used over again: more than stand in one sum, and a prime, so that no two rows have the same."""
+@functools.cache
+def factors(seed: int) -> Array:
+    """1 + ε·r with r from [-1, 1], to be used over again: as many as no sum has, and a prime, so that rows differ."""
+    raw = numpy.random.Philox(seed).random_raw(65_537)  # which no version of NumPy changes
+    return 1 + EPS["float32"] * (raw / 2.0**63 - 1)
 
 
 def bound_of(config: Config, keys: int = 0) -> float:
