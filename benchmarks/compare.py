@@ -22,7 +22,7 @@ import numpy
 from engines import ENGINES
 
 import minroberta
-from minroberta import bench
+from minroberta.cli import bench
 
 SHAPES = {f"{B} × {L}": (B, L) for B, L in ((1, 16), (1, 64), (1, 128), (1, 256), (1, 512), (8, 128), (32, 128))}
 AGREE = 1e-5
@@ -149,7 +149,7 @@ def main(directory: Path, out: Path, texts: Path | None, threads: int, rounds: i
         write(out, figures)
     for process in processes:
         process.close()
-    single = [name for name in names if name not in ("floor", "minroberta, workers", "minroberta, encode")]
+    single = [name for name in names if name not in ("floor", "minroberta, encode")]
     for kind, shape in (("cold", "1 × 16"), ("peak", "1 × 512")):
         for _ in range(rounds):
             for name in single:

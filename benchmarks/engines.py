@@ -48,19 +48,14 @@ def minroberta(directory: Path, threads: int) -> Callable[[Batches], Any]:
     return by_batch(lambda rows: model(*padded(rows)).last_hidden_state)
 
 
-def vectors(directory: Path, threads: int, workers: int | None = None) -> Callable[[Batches], Any]:
+def vectors(directory: Path, threads: int) -> Callable[[Batches], Any]:
     """All batches in one go, as `encode` computes them."""
     import minroberta as package
-    from minroberta import tasks
+    from minroberta.text import tasks
 
     model = package.load(directory, head="encoder")
     read = functools.partial(tasks._read_vector, pooling="mean", normalize=False)
-    return lambda batches: tasks._run(model, [row for rows in batches for row in rows], read, workers=workers)
-
-
-def vectors_by_workers(directory: Path, threads: int) -> Callable[[Batches], Any]:
-    """The same on as many processes as the others have threads."""
-    return vectors(directory, threads, workers=threads)
+    return lambda batches: tasks._run(model, [row for rows in batches for row in rows], read)
 
 
 def floor(directory: Path, threads: int) -> Callable[[Batches], Any]:
@@ -68,7 +63,7 @@ def floor(directory: Path, threads: int) -> Callable[[Batches], Any]:
     import numpy
 
     import minroberta as package
-    from minroberta import bench
+    from minroberta.cli import bench
 
     model = package.load(directory, head="encoder")
     weights = list(bench.products(model))
@@ -169,7 +164,6 @@ def ctranslate2(directory: Path, threads: int) -> Callable[[Batches], Any]:
 ENGINES: dict[str, Engine] = {
     "minroberta": minroberta,
     "minroberta, encode": vectors,
-    "minroberta, workers": vectors_by_workers,
     "transformers eager": functools.partial(transformers, attention="eager"),
     "transformers SDPA": functools.partial(transformers, attention="sdpa"),
     "transformers compiled": functools.partial(transformers, attention="sdpa", compiled=True),

@@ -53,7 +53,7 @@ def plot(several: Sequence[Figures], path: Path) -> None:
     names = [name for name in next(iter(seconds.values())) if name != "floor"]
     colours = dict(zip(names, plt.get_cmap("tab10").colors, strict=False))
     for name in names:
-        several = {"minroberta, encode", "minroberta, workers"}  # nothing for one sequence
+        several = {"minroberta, encode"}  # nothing for one sequence
         own_shapes = [s for s in shapes if name in seconds[s] and not (name in several and s.startswith("1 ×"))]
         places = [(shapes.index(s), ratio(seconds[s], name)) for s in own_shapes]
         own = name.startswith("minroberta")

@@ -12,10 +12,10 @@ from .errors import (
     SaveError,
     TokenizerError,
     WeightsError,
-    WorkerError,
 )
 from .layers import Cache
-from .model import Model, ModelOutput, forward, init, load
+from .loading import Model, init, load
+from .model import ModelOutput, forward
 from .trace import Trace, trace
 
 __version__ = "0.1.0"
@@ -36,7 +36,6 @@ __all__ = [
     "TokenizerError",
     "Trace",
     "WeightsError",
-    "WorkerError",
     "forward",
     "init",
     "load",

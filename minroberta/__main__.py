@@ -1,5 +1,5 @@
 """`python -m minroberta`: the command without its entry point."""
 
-from .cli import main
+from .cli.app import main
 
 main()

@@ -45,7 +45,3 @@ class NameUnknownError(Error, KeyError):
     """A name that no value, weight or head has."""
 
     __str__ = Exception.__str__  # KeyError would show the message in quotes, as if it were the key
-
-
-class WorkerError(Error, RuntimeError):
-    """A process that died at its work."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import ops
-from .backend import Array, cast, namespace
+from .backend.arrays import Array, cast, namespace
 from .config import Config
 from .layers import Body, dense, norm
 from .trace import Node, tap

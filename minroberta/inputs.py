@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy
 
-from .backend import is_float, to_host
+from .backend.arrays import is_float, to_host
 from .config import Config
 from .errors import InputError
 from .heads import problem_type

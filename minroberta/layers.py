@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from . import ops
-from .backend import Array, as_container, by_rows, cast, compute_dtype, each, namespace, sequence_shares, widened
+from .backend.arrays import Array, as_container, cast, compute_dtype, namespace, widened
+from .backend.schedule import by_rows, each, sequence_shares
 from .config import Config
 from .errors import InputError
 from .packing import Packing, Segment, segments, spans

@@ -14,19 +14,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from .backend import (
-    Array,
-    Namespace,
-    blockwise,
-    cast,
-    from_library,
-    lowest,
-    namespace,
-    product,
-    quietly,
-    rowwise,
-    widen,
-)
+from .backend.arrays import Array, Namespace, cast, from_library, lowest, namespace, quietly, widen
+from .backend.schedule import blockwise, product, rowwise
 
 # --- activations ----------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy
 
 from . import ops
-from .backend import Array, namespace, widened
+from .backend.arrays import Array, namespace, widened
 from .config import Config
 from .errors import InputError
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
 
-from .backend import Array
+from .backend.arrays import Array
 from .errors import InputError, NameUnknownError
 
 Record = Callable[[str, Array], Array]

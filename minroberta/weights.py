@@ -4,22 +4,18 @@ The tree is a plain nested dict, with a list for the layers, that follows the do
 without the base model's prefix. A family's own names are exchanged by its table in `config`.
 """
 
-import json
 import math
 import re
 import warnings
 import zlib
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy
 
-from .backend import Namespace, dtype_of, to_host
-from .config import BODY, HEADS, TASKS, Config
-from .errors import Error, NotFoundError, WeightsError
-from .formats import Arrays as StoredArrays
-from .formats import inside, safetensors
+from .backend.arrays import Namespace, dtype_of
+from .config import HEADS, Config
+from .errors import WeightsError
 
 Arrays = Mapping[str, Any]
 Shape = tuple[int, ...]
@@ -132,7 +128,7 @@ def load_arrays(arrays: Arrays, config: Config, head: str, *, missing: str, seed
     Raises WeightsError.
     """
     names = canonical_names(arrays, config)
-    _untangle_lm_bias(names, arrays)
+    untangle_lm_bias(names, arrays)
     wanted = _wanted(config, head, names)
     drawn: dict[str, Any] = {}
     if missing == "init":
@@ -159,21 +155,6 @@ def load_arrays(arrays: Arrays, config: Config, head: str, *, missing: str, seed
         _check_values(result)
         _check_tied(names, arrays, config)
     return result
-
-
-def inventory(file: StoredArrays, config: Config) -> tuple[dict[str, Shape], list[str]]:
-    """The parameters that a file holds, and the names of what no model of this configuration uses.
-
-    Parameters are given with their shapes, under canonical names and in the order of the data's way, whatever head they
-    belong to; tied ones once. Raises WeightsError where two names are one weight.
-    """
-    names = canonical_names(file, config)
-    _untangle_lm_bias(names, file)
-    if config.tie_word_embeddings:
-        names.pop("lm_head.decoder.weight", None)
-    known = [name for head in HEADS for name in shapes(config, head)]
-    held = {name: file.stored(names[name])[1] for name in known if name in names}
-    return held, [own for name, own in names.items() if name not in held and not BUFFERS.search(name)]
 
 
 def heads_in(held: Mapping[str, Shape], config: Config) -> list[str]:
@@ -210,7 +191,7 @@ def _wanted(config: Config, head: str, held: Iterable[str]) -> dict[str, Shape]:
     return wanted
 
 
-def _untangle_lm_bias(names: dict[str, str], arrays: Arrays) -> None:
+def untangle_lm_bias(names: dict[str, str], arrays: Arrays) -> None:
     """`lm_head.bias` and `lm_head.decoder.bias` are one parameter; the reference takes the second where both stand."""
     other = names.pop("lm_head.decoder.bias", None)
     if other is None:
@@ -241,10 +222,10 @@ def _warn_of_unknown(names: Mapping[str, str], wanted: Arrays, config: Config) -
 
 def _check_size(arrays: Arrays, count: int) -> None:
     """Raise WeightsError where so many numbers are seen in few bytes, as where many names mean one storage."""
-    if isinstance(arrays, StoredArrays) and 4 * count > LARGEST_RATIO * arrays.size + 2**20:
-        raise WeightsError(
-            f"{arrays.path} has {arrays.size} bytes, and shows {count} numbers in them: they are used over again"
-        )
+    size = getattr(arrays, "size", math.inf)
+    if 4 * count > LARGEST_RATIO * size + 2**20:
+        path = getattr(arrays, "path", "the file")
+        raise WeightsError(f"{path} has {size} bytes, and shows {count} numbers in them: they are used over again")
 
 
 def _check_values(arrays: Arrays) -> None:
@@ -325,51 +306,3 @@ def move(arrays: Arrays, dtype: Any, xp: Namespace) -> dict[str, Any]:
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
-
-LARGEST_JSON = 2_000_000
-"""Bytes of a configuration or an index, of which Python makes fifty times as many."""
-
-
-def read_json(path: Path, error: type[Error], largest: int = LARGEST_JSON) -> dict[str, Any]:
-    """The JSON object in a file. Raises NotFoundError where there is no file, and `error` where it holds none."""
-    try:
-        inside(path.parent, path.name, error)
-    except NotFoundError as cause:
-        raise NotFoundError(f"there is no {path.name} in {path.parent.resolve()}") from cause
-    try:
-        with path.open("rb") as file:
-            content = file.read(largest + 1)
-        value = json.loads(content.decode()) if len(content) <= largest else None
-    except OSError as cause:
-        raise error(f"{path} cannot be read: {cause.strerror}") from cause
-    except (ValueError, RecursionError) as cause:
-        raise error(f"{path} is not JSON: {cause}") from cause
-    if len(content) > largest:
-        raise error(f"{path} has more than {largest} bytes, which is more than is read")
-    if not isinstance(value, dict):
-        raise error(f"{path} holds a JSON {type(value).__name__}; an object is wanted")
-    return value
-
-
-def save(directory: Path, params: Any, config: Config, head: str) -> None:
-    """Write `config.json` and `model.safetensors` as transformers 4.48.3 reads them back with equal output.
-
-    That version needs `lm_head.decoder.bias` beside `lm_head.bias`, or sets both to zero, and the metadata
-    `format: pt`.
-    """
-    arrays = {}
-    for name, array in flat(params).items():
-        prefix = f"{config.family.prefix}." if head != "encoder" and name.split(".")[0] in BODY else ""
-        arrays[prefix + config.family.own_name(name)] = to_host(array)
-    if "lm_head.bias" in arrays:
-        arrays["lm_head.decoder.bias"] = arrays["lm_head.bias"].copy()
-    values = config.to_dict()
-    values["architectures"] = [config.family.architecture + HEADS[head]]
-    tasks = values.get("task_specific_params")
-    if isinstance(tasks, Mapping):  # the labels of this head may be others now
-        values["task_specific_params"] = {task: fields for task, fields in tasks.items() if task != TASKS.get(head)}
-    values["torch_dtype"] = next(iter(arrays.values())).dtype.name
-    directory.mkdir(parents=True, exist_ok=True)
-    safetensors.write(directory / "model.safetensors", arrays, {"format": "pt"})
-    text = json.dumps(dict(sorted(values.items())), indent=2)
-    (directory / "config.json").write_text(text + "\n", encoding="utf-8")

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import strategies as st
 
 from minroberta import Config, Error, Model
-from minroberta.backend import to_host
-from minroberta.formats.safetensors import File
+from minroberta.backend.arrays import to_host
+from minroberta.checkpoints.arrays import Mapped
+from minroberta.checkpoints.formats.safetensors import File
 from minroberta.weights import move, shapes, tree
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -57,6 +58,17 @@ def tiny(head: str = "encoder", dtype: str = "float64", **fields: Any) -> Model:
     """A small model with random weights, pads' rows and norms included."""
     config = Config.from_dict({**TINY, **fields})
     return Model(config, tree(move(weights_of(config, head), dtype, np)), head)
+
+
+def place(array: np.ndarray) -> tuple[str, int, str, tuple[int, ...]] | None:
+    """The file, byte, dtype and shape by which another process finds an array; None for one that is not mapped."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if not isinstance(base, Mapped) or not array.flags.c_contiguous:
+        return None
+    start = np.frombuffer(base, np.uint8).ctypes.data
+    return str(base.path.absolute()), array.ctypes.data - start, array.dtype.str, array.shape
 
 
 def owner(array: np.ndarray) -> Any:

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import CASES, Case, check, model_of
 
-from minroberta import BackendError, InputError, backend, init
-from minroberta.backend import compute_dtype, dtype_of, namespace, rowwise, to_host
+from minroberta import BackendError, InputError, init
+from minroberta.backend import schedule as backend
+from minroberta.backend.arrays import compute_dtype, dtype_of, namespace, to_host
+from minroberta.backend.schedule import rowwise
 
 
 def test_an_array_says_where_it_comes_from() -> None:

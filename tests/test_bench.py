@@ -9,7 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 import minroberta
-from minroberta import bench, cli, threads
+from minroberta.backend import threads
+from minroberta.cli import app as cli
+from minroberta.cli import bench
 
 ROOT = Path(__file__).parent.parent
 

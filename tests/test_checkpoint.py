@@ -13,8 +13,9 @@ from support import CHECKPOINTS, TINY, raises
 
 import minroberta
 from minroberta import Config, Model, NotFoundError, WeightsError
-from minroberta.checkpoint import read, read_file
-from minroberta.formats import Arrays, pytorch
+from minroberta.checkpoints.arrays import Arrays
+from minroberta.checkpoints.formats import pytorch
+from minroberta.checkpoints.read import read, read_file
 from minroberta.weights import load_arrays, shapes
 
 DIRECTORIES = sorted(

@@ -21,8 +21,9 @@ from click.testing import CliRunner, Result
 from support import CASES, CHECKPOINTS, config_of, weights_of
 
 import minroberta
-from minroberta import cli, weights
-from minroberta.formats import safetensors
+from minroberta import weights
+from minroberta.checkpoints.formats import safetensors
+from minroberta.cli import app as cli
 
 ROOT = Path(__file__).parents[1]
 SENTENCES = ["The cup is on the table.", "It rained all day, and the street is wet.", "Is the cup wet?"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support import TINY, raises
 
 from minroberta import Config, ConfigError, Error, NotFoundError, init
-from minroberta.checkpoint import read_config
+from minroberta.checkpoints.read import read_config
 from minroberta.config import ACTIVATIONS, FAMILIES, HEADS, PRESETS, PROBLEM_TYPES
 from minroberta.weights import shapes
 

@@ -15,7 +15,7 @@ from support import CASES
 from worked_examples import runnable
 
 import minroberta
-from minroberta.cli import main
+from minroberta.cli.app import main
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("minroberta/**/*.md")])

@@ -25,8 +25,8 @@ import pytest
 from support import CHECKPOINTS, TINY
 
 import minroberta
-from minroberta.formats import safetensors
-from minroberta.tokenizer import Tokenizer
+from minroberta.checkpoints.formats import safetensors
+from minroberta.text.tokenizer import Tokenizer
 
 NAME = "someone/tiny"
 COMMIT = hashlib.sha1(b"a commit").hexdigest()

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from support import CASE, FLOAT64, GOLDEN, Case, config_of, raises, tiny, weights_of
 
 from minroberta import InputError, Model, load
-from minroberta.backend import to_host
-from minroberta.formats.safetensors import File
-from minroberta.surgery import prune_heads, resize_token_embeddings
+from minroberta.backend.arrays import to_host
+from minroberta.checkpoints.formats.safetensors import File
+from minroberta.checkpoints.surgery import prune_heads, resize_token_embeddings
 from minroberta.weights import flat, shapes, tree
 
 EMBEDDING, DECODER, BIAS = "embeddings.word_embeddings.weight", "lm_head.decoder.weight", "lm_head.bias"

@@ -24,8 +24,8 @@ from support import FLOAT32, FLOAT64, GOLDEN, ODD_PARTS, raises
 import minroberta
 from minroberta import Config, InputError, Model, NameUnknownError, TokenizerError
 from minroberta.config import HEADS
-from minroberta.tasks import _best
-from minroberta.tokenizer import Tokenizer
+from minroberta.text.tasks import _best
+from minroberta.text.tokenizer import Tokenizer
 from minroberta.weights import move, shapes, tree
 
 sys.path.insert(0, str(GOLDEN))
@@ -444,7 +444,7 @@ def test_batches_are_full(batches: list[list[int]]) -> None:
 
 def test_the_logits_of_a_batch_are_bounded(batches: list[list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny("masked_lm")
-    monkeypatch.setattr(minroberta.tasks, "LOGITS", 8 * model.config.vocab_size)
+    monkeypatch.setattr(minroberta.text.tasks, "LOGITS", 8 * model.config.vocab_size)
     model.fill_mask(["A <mask>."] * 20)
     assert [len(batch) for batch in batches] == [8, 8, 4]
     batches.clear()

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from support import CASES, Case, check, model_of
 
 import minroberta
-from minroberta import backend, threads
+from minroberta.backend import schedule as backend
+from minroberta.backend import threads
 from minroberta.trace import is_recording, recording
 
 SCHEDULES = {
@@ -200,7 +201,7 @@ def test_after_a_fork() -> None:
     """A child has none of its parent's threads: it makes its own."""
     program = (
         "import os, threadpoolctl\n"
-        "from minroberta import threads\n"
+        "from minroberta.backend import threads\n"
         "threadpoolctl.threadpool_limits(2, user_api='blas')\n"
         "share = lambda: threads.each(lambda item: item + 1, range(4), 10**9)\n"
         "assert share() == [1, 2, 3, 4]\n"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support import ODD_PARTS, tiny
 
 from minroberta import Config, Model, TokenizerError
-from minroberta.tokenizer import Tokenizer
+from minroberta.text.tokenizer import Tokenizer
 
 DATA = Path(__file__).parent / "data" / "roberta-base"
 FILES = {"json": ["tokenizer.json"], "vocabulary": ["vocab.json", "merges.txt"]}

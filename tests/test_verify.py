@@ -10,9 +10,10 @@ from click.testing import CliRunner, Result
 from support import CHECKPOINTS, tiny
 
 import minroberta
-from minroberta import Model, cli
+from minroberta import Model
+from minroberta.checkpoints.verify import verify
+from minroberta.cli import app as cli
 from minroberta.config import HEADS
-from minroberta.verify import verify
 from minroberta.weights import flat, tree
 
 pytestmark = pytest.mark.filterwarnings("default:the source also holds")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy
 
 from ..config import Config
-from ..model import Model
+from ..loading import Model
 from ..weights import shapes, tree
 
 SUITE = 1

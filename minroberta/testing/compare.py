@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy
 
-from ..backend import Array, to_host
+from ..backend.arrays import Array, to_host
 from ..config import Config
 from ..errors import Error, InputError, WeightsError
 from ..model import given

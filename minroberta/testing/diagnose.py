@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from ..backend import Array
+from ..backend.arrays import Array
 from ..errors import Error, InputError
-from ..model import Model, ModelOutput, given
+from ..loading import Model
+from ..model import ModelOutput, given
 from ..trace import recording
 from ..weights import flat
 from .compare import Kept, Report, in_common, multiple_of, trace_of

@@ -17,16 +17,19 @@ from typing import Any
 import numpy
 
 from .. import __version__
-from ..backend import Array, to_host
+from ..backend.arrays import Array, to_host
+from ..checkpoints.arrays import Renamed, as_stored
+from ..checkpoints.files import LARGEST_JSON
+from ..checkpoints.formats import safetensors
 from ..config import Config
 from ..errors import InputError, NameUnknownError, NotFoundError, SaveError, WeightsError
-from ..formats import Renamed, as_stored, safetensors
 from ..inputs import IDS, NUMBERS, as_array, check_shapes
 from ..layers import Cache, cached_length
-from ..model import Model, check_head, given, init
-from ..model import load as load_model
+from ..loading import Model, init
+from ..loading import load as load_model
+from ..model import check_head, given
 from ..trace import Trace, trace
-from ..weights import LARGEST_JSON, flat, load_arrays, shapes, tree
+from ..weights import flat, load_arrays, shapes, tree
 from . import portable
 from .cases import CASES, SUITE, Case, model_of
 from .runs import noise, run

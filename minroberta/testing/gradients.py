@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy
 
-from ..backend import Array, is_float, to_host
+from ..backend.arrays import Array, is_float, to_host
 from ..errors import BackendError, InputError
-from ..model import Model
+from ..loading import Model
 from ..trace import recording
 from ..weights import flat
 from .runs import DRAWS, EPS, MASKED, exact, factors

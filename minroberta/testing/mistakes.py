@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy
 
 from .. import ops
-from ..backend import Array, to_host
+from ..backend.arrays import Array, to_host
 from ..config import Config
 from ..layers import number_tokens, self_attention_mask
-from ..model import Model
+from ..loading import Model
 from ..trace import Node
 from ..weights import flat, tree
 from .runs import MASKED

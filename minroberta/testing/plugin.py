@@ -7,7 +7,7 @@ from typing import Any
 import numpy
 
 from ..config import Config
-from ..model import Model
+from ..loading import Model
 from ..trace import trace
 from ..weights import shapes, tree
 from .asserts import assert_matches

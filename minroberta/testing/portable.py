@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy
 
-from ..backend import blocks, to_host
-from ..model import Model
+from ..backend.arrays import to_host
+from ..backend.schedule import blocks
+from ..loading import Model
 from ..weights import flat, tree
 
 # --- the arrays -----------------------------------------------------------------------------------------------------

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy
 
-from ..backend import Array, is_float, to_host
+from ..backend.arrays import Array, is_float, to_host
 from ..config import Config
-from ..model import Model
+from ..loading import Model
 from ..trace import recording
 from ..weights import flat, tree
 

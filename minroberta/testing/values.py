@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from ..backend import to_host
+from ..backend.arrays import to_host
+from ..checkpoints.formats import safetensors
 from ..config import Family
 from ..errors import BackendError, InputError, NameUnknownError, NotFoundError
-from ..formats import safetensors
 from ..weights import PREFIXES
 
 Values = Mapping[str, Any]

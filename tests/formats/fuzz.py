@@ -18,8 +18,8 @@ import atheris
 
 with atheris.instrument_imports(include=["minroberta", "pickletools", "zipfile"]):
     import minroberta
-    from minroberta.checkpoint import read_file
-    from minroberta.formats import pytorch
+    from minroberta.checkpoints.formats import pytorch
+    from minroberta.checkpoints.read import read_file
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "checkpoints"
 FILES = {"pytorch": ".bin .pt", "hdf5": ".h5", "flax": ".msgpack"}

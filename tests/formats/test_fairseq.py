@@ -16,9 +16,10 @@ from support import CHECKPOINTS, owner, raises
 
 import minroberta
 from minroberta import Config, ConfigError, Error, TokenizerError, WeightsError, weights
-from minroberta.formats import Mapped, safetensors
-from minroberta.formats.fairseq import LARGEST_TEXT, VOCABULARY, Checkpoint, is_fairseq, vocabulary
-from minroberta.formats.pytorch import File, Namespace, Tensor
+from minroberta.checkpoints.arrays import Mapped
+from minroberta.checkpoints.formats import safetensors
+from minroberta.checkpoints.formats.fairseq import LARGEST_TEXT, VOCABULARY, Checkpoint, is_fairseq, vocabulary
+from minroberta.checkpoints.formats.pytorch import File, Namespace, Tensor
 
 FILES = {path.parent.name: path for path in sorted(CHECKPOINTS.glob("*/model.pt"))}
 SIZES = {

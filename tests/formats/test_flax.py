@@ -15,12 +15,12 @@ import msgpack
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from support import GOLDEN, mutated, mutations, raises
+from support import GOLDEN, mutated, mutations, place, raises
 
 from minroberta import Config, Error, Model, WeightsError, weights
+from minroberta.checkpoints.formats import flax, safetensors
+from minroberta.checkpoints.formats.flax import DEEPEST, LONGEST_NAME, MOST_KEYS, File
 from minroberta.config import HEADS
-from minroberta.formats import flax, place, safetensors
-from minroberta.formats.flax import DEEPEST, LONGEST_NAME, MOST_KEYS, File
 
 CHECKPOINTS = GOLDEN / "checkpoints"
 NAMES = json.loads((CHECKPOINTS / "flax_names.json").read_text())

@@ -11,11 +11,11 @@ import h5py
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from support import mutated, mutations, raises
+from support import mutated, mutations, place, raises
 
 from minroberta import Error, WeightsError
-from minroberta.formats import hdf5, place
-from minroberta.formats.hdf5 import LONGEST_NAME, MOST_STEPS, NOWHERE, File
+from minroberta.checkpoints.formats import hdf5
+from minroberta.checkpoints.formats.hdf5 import LONGEST_NAME, MOST_STEPS, NOWHERE, File
 
 
 @contextmanager

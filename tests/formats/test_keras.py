@@ -22,10 +22,10 @@ from tokenizers import models, normalizers, pre_tokenizers
 
 import minroberta
 from minroberta import Config, ConfigError, Error, Model, NotFoundError, TokenizerError, WeightsError
+from minroberta.checkpoints.formats import safetensors
+from minroberta.checkpoints.formats.keras import FIXED, LARGEST_JSON, Preset, tokenizer_files, write
 from minroberta.errors import SaveError
-from minroberta.formats import safetensors
-from minroberta.formats.keras import FIXED, LARGEST_JSON, Preset, tokenizer_files, write
-from minroberta.tokenizer import Tokenizer
+from minroberta.text.tokenizer import Tokenizer
 from minroberta.weights import flat, load_arrays, shapes, tree
 
 CHECKPOINTS = GOLDEN / "checkpoints"

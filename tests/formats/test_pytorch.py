@@ -18,8 +18,9 @@ from support import CHECKPOINTS, alone, owner, raises
 
 import minroberta
 from minroberta import Error, WeightsError
-from minroberta.formats import Mapped, safetensors
-from minroberta.formats.pytorch import (
+from minroberta.checkpoints.arrays import Mapped
+from minroberta.checkpoints.formats import safetensors
+from minroberta.checkpoints.formats.pytorch import (
     GLOBALS,
     LARGEST_INDEX,
     LARGEST_PICKLE,
@@ -226,7 +227,7 @@ READ = """
 import sys
 from pathlib import Path
 import minroberta
-from minroberta.formats import pytorch
+from minroberta.checkpoints.formats import pytorch
 try:
     pytorch.File(Path(sys.argv[1])).within({})
 except minroberta.Error as error:

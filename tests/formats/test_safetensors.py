@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 from support import mutated, mutations, owner, raises
 
 from minroberta import Error, WeightsError
-from minroberta.formats.safetensors import DTYPES, LARGEST_HEADER, File, write
+from minroberta.checkpoints.formats.safetensors import DTYPES, LARGEST_HEADER, File, write
 
 NUMPY = {dtype: numpy for dtype, numpy in DTYPES.items() if dtype != "BF16"}
 

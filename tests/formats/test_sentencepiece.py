@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from support import GOLDEN, ODD_PARTS, alone, raises
 
 from minroberta import Config, TokenizerError
-from minroberta.formats.sentencepiece import beginnings, merges
-from minroberta.tokenizer import Tokenizer
+from minroberta.text.sentencepiece import beginnings, merges
+from minroberta.text.tokenizer import Tokenizer
 
 FILES = GOLDEN / "checkpoints" / "sentencepiece"
 EXPECTED = json.loads((FILES / "expected.json").read_text(encoding="utf-8"))
@@ -283,7 +283,7 @@ ALONE = """
 import sys
 from pathlib import Path
 from minroberta import Config, TokenizerError
-from minroberta.tokenizer import Tokenizer
+from minroberta.text.tokenizer import Tokenizer
 try:
     print(Tokenizer.load(Path(sys.argv[1]), Config()).library.get_vocab_size())
 except TokenizerError as error:

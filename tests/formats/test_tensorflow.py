@@ -6,11 +6,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from support import GOLDEN, raises
+from support import GOLDEN, place, raises
 
 from minroberta import Config, Model, WeightsError, weights
+from minroberta.checkpoints.arrays import Arrays
+from minroberta.checkpoints.formats import hdf5, safetensors, tensorflow
 from minroberta.config import HEADS
-from minroberta.formats import Arrays, hdf5, place, safetensors, tensorflow
 
 CHECKPOINTS = GOLDEN / "checkpoints"
 NAMES = json.loads((CHECKPOINTS / "tensorflow_names.json").read_text())

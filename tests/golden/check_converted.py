@@ -13,7 +13,7 @@ import transformers
 from click.testing import CliRunner
 from safetensors.numpy import load_file
 
-from minroberta import cli
+from minroberta.cli import app as cli
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 

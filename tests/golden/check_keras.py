@@ -36,7 +36,7 @@ def models() -> dict[str, Any]:
     """The models to write, by name."""
     import minroberta
     from minroberta import Config, Model, weights
-    from minroberta.formats.keras import Preset
+    from minroberta.checkpoints.formats.keras import Preset
 
     result: dict[str, Any] = {}
     for directory in sorted(GOLDEN.glob("keras*")):
@@ -60,8 +60,8 @@ def models() -> dict[str, Any]:
 
 def write(root: Path) -> None:
     """Write every model as a preset and as a Hugging Face directory, with what minroberta makes of some inputs."""
+    from minroberta.checkpoints.formats import keras
     from minroberta.config import HEADS
-    from minroberta.formats import keras
 
     for name, model in models().items():
         keras.write(root / name / "keras", model)

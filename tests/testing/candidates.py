@@ -19,7 +19,7 @@ from mistake_cases import MISTAKES, PAIRS, SETTINGS, STRANGERS, Planted, batch
 from mistake_cases import RIGHT as RIGHT_MODELS
 
 from minroberta import Config, Model, load
-from minroberta.formats.safetensors import File
+from minroberta.checkpoints.formats.safetensors import File
 from minroberta.weights import PREFIXES, flat, shapes, tree
 
 Values = dict[str, np.ndarray]

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from minroberta import init, load, trace
-from minroberta.cli import main
+from minroberta.cli.app import main
 from minroberta.testing import golden
 from minroberta.testing.cases import CASES
 
@@ -269,8 +269,8 @@ def test_other_commands_do_not_pay(arguments: list[str]) -> None:
     """Neither the package nor the command imports `minroberta.testing` unasked."""
     program = f"""
 import sys
-import minroberta.cli
-minroberta.cli.main({arguments})
+import minroberta.cli.app
+minroberta.cli.app.main({arguments})
 print([name for name in sys.modules if name.startswith("minroberta.testing")])
 """
     said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout

@@ -19,17 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from support import alone, mutated, mutations, raises, tiny
 
 import minroberta
-from minroberta import (
-    Cache,
-    InputError,
-    Model,
-    NameUnknownError,
-    NotFoundError,
-    SaveError,
-    WeightsError,
-    trace,
-)
-from minroberta.formats import safetensors
+from minroberta import Cache, InputError, Model, NameUnknownError, NotFoundError, SaveError, WeightsError, trace
+from minroberta.checkpoints.formats import safetensors
 from minroberta.testing import compare, golden
 from minroberta.testing.cases import CASES, Case, model_of
 from minroberta.testing.runs import exact, run

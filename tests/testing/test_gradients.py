@@ -9,7 +9,7 @@ import pytest
 from support import GOLDEN, TINY, model_of, tiny
 
 from minroberta import BackendError, InputError, Model, init
-from minroberta.formats.safetensors import File
+from minroberta.checkpoints.formats.safetensors import File
 from minroberta.testing import compare
 from minroberta.testing import gradients as gradients_module
 from minroberta.testing.gradients import reference_gradients

@@ -19,7 +19,7 @@ from worked_examples import shown
 
 import minroberta
 from minroberta import BackendError, Config, InputError, Model, NameUnknownError, NotFoundError, WeightsError, trace
-from minroberta.formats.safetensors import File
+from minroberta.checkpoints.formats.safetensors import File
 from minroberta.testing import Report, compare, read, record
 from minroberta.testing.values import under_our_names
 from minroberta.trace import Trace

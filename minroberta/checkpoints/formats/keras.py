@@ -17,19 +17,18 @@ import reprlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy
 
-from ..backend import to_host
-from ..config import FAMILIES, HEADS, Config
-from ..errors import ConfigError, Error, NotFoundError, SaveError, TokenizerError, WeightsError
-from ..weights import flat, head_shapes, read_json, shapes
-from . import Arrays, Renamed, Turn, as_stored, inside
+from ...backend.arrays import to_host
+from ...config import FAMILIES, HEADS, Config
+from ...errors import ConfigError, Error, NotFoundError, SaveError, TokenizerError, WeightsError
+from ...model import Network
+from ...weights import flat, head_shapes, shapes
+from ..arrays import Arrays, Renamed, Turn, as_stored
+from ..files import inside, read_json
 from .hdf5 import File
-
-if TYPE_CHECKING:
-    from ..model import Model
 
 # --- names ----------------------------------------------------------------------------------------------------------
 
@@ -358,7 +357,7 @@ KINDS = {"masked_lm": "MaskedLM", "sequence_classification": "TextClassifier"}
 """The heads that it has, and how it calls such a task."""
 
 
-def write(directory: Path, model: "Model") -> None:
+def write(directory: Path, model: Network) -> None:
     """Write a preset that KerasHub 0.32.0 opens by `from_preset`, with equal output where pads stand on the right.
 
     It is a task's for the heads masked_lm and sequence_classification, for the bare encoder a backbone's; a byte-level
@@ -399,7 +398,7 @@ def _check_expressible(config: Config, head: str) -> None:
             )
 
 
-def _warn_of_losses(model: "Model", bpe: "BytePairs | None") -> None:
+def _warn_of_losses(model: Network, bpe: "BytePairs | None") -> None:
     config, losses = model.config, []
     if config.type_vocab_size > 1:
         losses.append(f"all but the first of {config.type_vocab_size} token types")
@@ -420,7 +419,7 @@ def _places_of_head(config: Config, head: str) -> list[str]:
     return [own for name, (own, _) in _places(config, head).items() if name in of_head]
 
 
-def _to_store(model: "Model") -> dict[str, numpy.ndarray]:
+def _to_store(model: Network) -> dict[str, numpy.ndarray]:
     """The arrays of a model under KerasHub's names, in its layout."""
     arrays = {name: _as_float(to_host(array)) for name, array in flat(model.params).items()}
     arrays[POSITIONS] = arrays[POSITIONS][model.config.pad_token_id + 1 :] + arrays[TYPES][0]  # (P, D)
@@ -470,7 +469,7 @@ class BytePairs(NamedTuple):
     add_prefix_space: bool
 
 
-def _bpe_of(model: "Model") -> BytePairs | None:
+def _bpe_of(model: Network) -> BytePairs | None:
     """The tokenizer of a model, if it is such a one."""
     if model.tokenizer is None or model.config.model_type == "xlm-roberta":
         return None
@@ -495,7 +494,7 @@ def _write_assets(directory: Path, bpe: BytePairs) -> None:
 # --- Keras's descriptions of objects --------------------------------------------------------------------------------
 
 
-def _objects(model: "Model", bpe: BytePairs | None) -> dict[str, dict[str, Any]]:
+def _objects(model: Network, bpe: BytePairs | None) -> dict[str, dict[str, Any]]:
     """What stands in each JSON file of a preset."""
     config = model.config
     family = "XLMRoberta" if config.model_type == "xlm-roberta" else "Roberta"

@@ -18,16 +18,15 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy
 
-from . import ops
-from .backend import Array, namespace, quietly, to_host, widen, widened
-from .config import Config
-from .errors import InputError, NameUnknownError
-from .tokenizer import Text, Tokenizer, as_texts
+from .. import ops
+from ..backend.arrays import Array, namespace, quietly, to_host, widen, widened
+from ..config import Config
+from ..errors import InputError, NameUnknownError
+from ..model import Network
+from .tokenizer import Text, Tokenizer, as_texts, tokenizer_of
 
 if TYPE_CHECKING:
     import tokenizers
-
-    from .model import Model
 
 Answers = list[dict[str, Any]]
 """What a task says about one text."""
@@ -44,9 +43,6 @@ Read = Callable[[Output, Row], Any]
 TOKENS = 4096
 """The most in a batch: enough to keep a processor busy."""
 
-TOKENS_OF_WORKER = 1024
-"""The same for one of several processes: its one thread gains nothing from more, and its cache is smaller."""
-
 LOGITS = 2**26
 """The most of a batch of several texts, where each token has one for every word of the vocabulary: 256 MiB."""
 
@@ -56,7 +52,7 @@ LONG = 100
 # --- fill_mask --------------------------------------------------------------------------------------------------------
 
 
-def fill_mask(model: "Model", text: str | Sequence[str], top_k: int = 5, *, workers: int | None = None) -> Any:
+def fill_mask(model: Network, text: str | Sequence[str], top_k: int = 5) -> Any:
     """The likeliest tokens for each `<mask>`: a list of {score, token, token_str, sequence}, best first.
 
     Of a text with several masks, a list of such lists; each mask is filled by itself, the others left as they are.
@@ -78,7 +74,7 @@ def fill_mask(model: "Model", text: str | Sequence[str], top_k: int = 5, *, work
             raise InputError(f"{which} has no <mask>: write one where a token is to be told, as in 'Hello <mask>!'")
     _warn_of_cut(tokenizer, cut_off)
     asked = [[place for place, token in enumerate(row) if token == mask] for row in rows]
-    found = _run(model, rows, functools.partial(_read_likeliest, top_k=top_k), asked, workers=workers)
+    found = _run(model, rows, functools.partial(_read_likeliest, top_k=top_k), asked)
     return _as_given(text, [_fillings(tokenizer, *one) for one in zip(rows, found, strict=True)])
 
 
@@ -111,11 +107,9 @@ def _fillings(tokenizer: Tokenizer, ids: list[int], likeliest: list[list[tuple[i
 
 
 def classify(
-    model: "Model",
+    model: Network,
     texts: str | tuple[str, str] | Sequence[str | tuple[str, str]],
     top_k: int | None = 1,
-    *,
-    workers: int | None = None,
 ) -> Any:
     """The labels of a text, or of a pair of texts in a tuple: a list of {label, score}, best first; None gives all.
 
@@ -127,7 +121,7 @@ def classify(
         _check_count("top_k", top_k)
     rows, cut_off = tokenizer.cut(_as_texts_or_pairs(texts), tokenizer.longest)
     _warn_of_cut(tokenizer, cut_off)
-    scores = _run(model, rows, functools.partial(_read_scores, config=model.config), [[0]] * len(rows), workers=workers)
+    scores = _run(model, rows, functools.partial(_read_scores, config=model.config), [[0]] * len(rows))
     results = [_ranked(_labels(model.config), row)[:top_k] for row in scores]
     return results[0] if isinstance(texts, str | tuple) else results
 
@@ -149,11 +143,9 @@ def _label_scores(logits: Array, config: Config) -> Array:
 
 
 def tag(
-    model: "Model",
+    model: Network,
     texts: str | Sequence[str],
     aggregation_strategy: Literal["first", "none"] = "first",
-    *,
-    workers: int | None = None,
 ) -> Any:
     """The label of each word, in order, or of each piece of a word; the label "O" is left out.
 
@@ -174,7 +166,7 @@ def tag(
     grouped = any(label.startswith(("B-", "I-")) for label in labels)
     say = _tagged_pieces if aggregation_strategy == "none" else _tagged_groups if grouped else _tagged_words
     read = functools.partial(_read_tags, labels=labels)
-    return _as_given(texts, [say(*pieces) for pieces in _read_pieces(model, tokenizer, texts, read, workers)])
+    return _as_given(texts, [say(*pieces) for pieces in _read_pieces(model, tokenizer, texts, read)])
 
 
 class Tag(NamedTuple):
@@ -258,14 +250,12 @@ def _place(text: str, start: int, end: int) -> dict[str, Any]:
 
 
 def answer(
-    model: "Model",
+    model: Network,
     question: str | Sequence[str],
     context: str | Sequence[str],
     top_k: int = 1,
     max_answer_len: int = 15,
     align_to_words: bool = True,
-    *,
-    workers: int | None = None,
 ) -> Any:
     """Where in a context the answer stands: a list of {score, start, end, answer}, best first.
 
@@ -302,7 +292,7 @@ def answer(
         if not any(_places(window, 1) for window in parts):
             raise InputError(f"{_which(index, contexts, 'context')} has no tokens: give some text")
 
-    logits = iter(_run(model, [window.ids for parts in windows for window in parts], _read_ends, workers=workers))
+    logits = iter(_run(model, [window.ids for parts in windows for window in parts], _read_ends))
     results = []
     for text, parts in zip(contexts, windows, strict=True):
         found = [span for window in parts for span in _spans(window, next(logits), top_k, max_answer_len)]
@@ -353,7 +343,7 @@ def _as_answer(context: str, span: Span, align_to_words: bool) -> dict[str, Any]
 # --- choose -----------------------------------------------------------------------------------------------------------
 
 
-def choose(model: "Model", prompt: str, choices: Sequence[str]) -> Answers:
+def choose(model: Network, prompt: str, choices: Sequence[str]) -> Answers:
     """The choices by how well they follow the prompt: a list of {label, score}, best first.
 
     `label` is the choice, and the scores, a softmax over the choices, sum to 1. Raises InputError, TokenizerError.
@@ -374,13 +364,11 @@ def choose(model: "Model", prompt: str, choices: Sequence[str]) -> Answers:
 
 
 def encode(
-    model: "Model",
+    model: Network,
     texts: str | Sequence[str],
     pooling: Literal["mean", "cls", "max"] = "mean",
     normalize: bool = True,
     batch_size: int | None = None,
-    *,
-    workers: int | None = None,
 ) -> numpy.ndarray:
     """A vector for each text, (N, D), or (D,) for one str; as sentence-transformers makes them of the same weights.
 
@@ -404,7 +392,7 @@ def encode(
     read = functools.partial(_read_vector, pooling=pooling, normalize=normalize)
     asked = [[0]] * len(rows) if pooling == "cls" else None
     with tqdm(total=len(rows), unit=" texts", disable=None if len(rows) >= LONG else True) as bar:
-        vectors = _run(model, rows, read, asked, batch_size, bar.update, workers)
+        vectors = _run(model, rows, read, asked, batch_size, bar.update)
     result = numpy.asarray(vectors, widened(model.dtype)).reshape(-1, model.config.hidden_size)
     return _as_given(texts, result)
 
@@ -432,7 +420,7 @@ def _unit(x: Array) -> Array:
 
 
 def generate(
-    model: "Model",
+    model: Network,
     prompt: str | Sequence[str],
     max_new_tokens: int = 20,
     temperature: float = 0.0,
@@ -488,7 +476,7 @@ def _as_temperature(value: Any) -> float:
     return temperature
 
 
-def _continue(model: "Model", ids: list[int], choose: Callable[[numpy.ndarray], int]) -> Iterator[int]:
+def _continue(model: Network, ids: list[int], choose: Callable[[numpy.ndarray], int]) -> Iterator[int]:
     """The tokens that follow, up to the end of the sequence: each is computed once, the cache holds those before."""
     cache = None
     while True:
@@ -517,7 +505,7 @@ def _chooser(temperature: float, top_k: int | None, seed: int) -> Callable[[nump
 # --- predict_all ------------------------------------------------------------------------------------------------------
 
 
-def predict_all(model: "Model", text: str | Sequence[str], *, workers: int | None = None) -> Any:
+def predict_all(model: Network, text: str | Sequence[str]) -> Any:
     """What the model would write at each place of a text that it sees whole: a list of dicts, one a token.
 
     {index, word, start, end, token, token_str, score, word_score}: `word`, text[start:end], is what stands there, and
@@ -541,7 +529,7 @@ def predict_all(model: "Model", text: str | Sequence[str], *, workers: int | Non
             for piece in pieces
         ]
 
-    return _as_given(text, [say(*pieces) for pieces in _read_pieces(model, tokenizer, text, _read_own, workers)])
+    return _as_given(text, [say(*pieces) for pieces in _read_pieces(model, tokenizer, text, _read_own)])
 
 
 def _read_own(output: Output, row: Row) -> list[tuple[int, float, float]]:
@@ -555,48 +543,32 @@ def _read_own(output: Output, row: Row) -> list[tuple[int, float, float]]:
 
 
 def _run(
-    model: "Model",
+    model: Network,
     rows: Sequence[Row],
     read: Read,
     asked: Sequence[Sequence[int]] | None = None,
     batch_size: int | None = None,
     advance: Callable[[int], Any] = lambda count: None,
-    workers: int | None = None,
 ) -> list[Any]:
     """What `read` makes of the outputs of each row, at the places that are asked for, or at all."""
-    tokens = TOKENS
-    if workers is not None:
-        _check_count("workers", workers)
-        tokens = min(TOKENS_OF_WORKER, sum(map(len, rows)) // (4 * workers))  # so that all have some to do
-    jobs = [
-        (rows[batch], None if asked is None else asked[batch], read)
-        for batch in _batches(model, rows, asked, batch_size, tokens)
-    ]
-    batches: Iterator[list[Any]] = (_run_batch(model, *job) for job in jobs)
-    if workers is not None:
-        from .workers import on_workers  # which takes a tenth of the start of a process
-
-        batches = on_workers(model, _run_batch, jobs, workers)
     results: list[Any] = []
-    for found in batches:
+    for batch in _batches(model, rows, asked, batch_size):
+        outputs = model.on_rows(rows[batch], None if asked is None else asked[batch])
+        found = [read(output, row) for output, row in zip(outputs, rows[batch], strict=True)]
         results += found
         advance(len(found))
     return results
 
 
-def _run_batch(model: "Model", rows: Sequence[Row], asked: Sequence[Sequence[int]] | None, read: Read) -> list[Any]:
-    return [read(output, row) for output, row in zip(model.on_rows(rows, asked), rows, strict=True)]
-
-
 def _batches(
-    model: "Model", rows: Sequence[Row], asked: Sequence[Sequence[int]] | None, batch_size: int | None, tokens: int
+    model: Network, rows: Sequence[Row], asked: Sequence[Sequence[int]] | None, batch_size: int | None
 ) -> Iterator[slice]:
     """Rows that are computed together, by their number or by their tokens, or what is as much."""
     each = model.config.vocab_size * TOKENS / LOGITS if model.head == "masked_lm" else 0
     start, cost = 0, 0.0
     for index, row in enumerate(rows):
         own = max(len(row), each * len(row if asked is None else asked[index]))
-        full = index - start == batch_size if batch_size else cost + own > tokens
+        full = index - start == batch_size if batch_size else cost + own > TOKENS
         if full and index > start:
             yield slice(start, index)
             start, cost = index, 0.0
@@ -618,13 +590,13 @@ class Piece(NamedTuple):
 
 
 def _read_pieces(
-    model: "Model", tokenizer: Tokenizer, texts: str | Sequence[str], read: Read, workers: int | None
+    model: Network, tokenizer: Tokenizer, texts: str | Sequence[str], read: Read
 ) -> Iterator[tuple[str, list[Piece]]]:
     """Each text with its pieces. `read` makes a sequence of L for each row."""
     stride = tokenizer.longest // 4
     inputs = as_texts(texts)
     windows = [tokenizer.windows(text, stride=stride) for text in inputs]
-    made = iter(_run(model, [window.ids for parts in windows for window in parts], read, workers=workers))
+    made = iter(_run(model, [window.ids for parts in windows for window in parts], read))
     for text, parts in zip(inputs, windows, strict=True):
         yield text, list(_pieces(tokenizer, parts, made, stride))
 
@@ -698,11 +670,11 @@ def _as_texts_or_pairs(texts: Any) -> list[Text]:
 # --- what can be wrong ----------------------------------------------------------------------------------------------
 
 
-def _ready(model: "Model", task: str, head: str) -> Tokenizer:
+def _ready(model: Network, task: str, head: str) -> Tokenizer:
     """The model's tokenizer, if it has the head of the task. Raises InputError, TokenizerError."""
     if model.head != head:
         raise InputError(f"{task} needs head {head!r}, and this model has {model.head!r}: load(name, head={head!r})")
-    return model._tokenizer()
+    return tokenizer_of(model)
 
 
 def _check_count(name: str, value: Any, least: int = 1) -> None:

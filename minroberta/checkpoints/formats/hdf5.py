@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy
 
-from ..errors import WeightsError
-from . import Arrays, Mapped, array_at, mapped
+from ...errors import WeightsError
+from ..arrays import Arrays, Mapped, array_at, mapped
 
 MOST_STEPS = 100_000
 """Messages and links: several times as many as the file of a large model has, and passed in half a second."""

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy
 
-from ..errors import WeightsError
-from . import Arrays, array_at, mapped
+from ...errors import WeightsError
+from ..arrays import Arrays, array_at, mapped
 
 DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2",

@@ -18,8 +18,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy
 
-from ..errors import WeightsError
-from . import Arrays, Mapped, from_bfloat16, mapped, stored_dtype
+from ...errors import WeightsError
+from ..arrays import Arrays, Mapped, from_bfloat16, mapped, stored_dtype
 
 LARGEST_PICKLE = 16_000_000
 """Bytes: enough for 100,000 arrays."""

@@ -19,15 +19,16 @@ from typing import Any, BinaryIO, TypeVar
 import click
 import numpy
 
-from . import __version__, checkpoint, hub, weights
-from .config import HEADS, Config
-from .errors import Error
-from .formats import Arrays
-from .model import load
-from .tokenizer import Tokenizer
-from .trace import trace as run_traced
-from .verify import ROUNDING
-from .verify import verify as verify_models
+from .. import __version__, weights
+from ..checkpoints import hub, read
+from ..checkpoints.arrays import Arrays
+from ..checkpoints.verify import ROUNDING
+from ..checkpoints.verify import verify as verify_models
+from ..config import HEADS, Config
+from ..errors import Error
+from ..loading import load
+from ..text.tokenizer import Tokenizer
+from ..trace import trace as run_traced
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Texts = Iterator[tuple[str, Any]]
@@ -144,12 +145,6 @@ def takes_model(default: str | None = hub.EMBEDDED) -> Callable[[Command], Comma
         )(command)
 
     return decorate
-
-
-def takes_workers(command: Command) -> Command:
-    """--workers."""
-    help = "Compute on so many processes, for long files."
-    return click.option("--workers", type=int, metavar="N", help=help)(command)
 
 
 def takes_texts(command: Command) -> Command:
@@ -354,14 +349,14 @@ def _answer_one(place: str, text: Any, task: Callable[[Any], Any]) -> Any:
         raise click.ClickException(place + str(error)) from error
 
 
-def how_many(texts: Sequence[str], file: BinaryIO | None, workers: int | None) -> int:
+def how_many(texts: Sequence[str], file: BinaryIO | None) -> int:
     """How many texts are asked about at once: one, where lines come as somebody or something writes them."""
     given = file or sys.stdin.buffer
     try:
         comes = not texts and not stat.S_ISREG(os.fstat(given.fileno()).st_mode)
     except OSError:  # no file of the system's
         comes = False
-    return 1 if comes else 64 * (workers or 1)
+    return 1 if comes else 64
 
 
 # --- the tasks ------------------------------------------------------------------------------------------------------
@@ -370,17 +365,14 @@ def how_many(texts: Sequence[str], file: BinaryIO | None, workers: int | None) -
 @main.command()
 @takes_texts
 @click.option("--top-k", default=5, show_default=True, help="How many tokens for each mask.")
-@takes_workers
 @takes_model()
-def fill_mask(
-    texts: Sequence[str], file: BinaryIO, model: str, dtype: str, as_json: bool, workers: int | None, top_k: int
-) -> None:
+def fill_mask(texts: Sequence[str], file: BinaryIO, model: str, dtype: str, as_json: bool, top_k: int) -> None:
     """The likeliest tokens for each <mask> of a text."""
     given = read_texts(texts, file)
     loaded = load(model, head="masked_lm", dtype=dtype)
     output = Output(as_json, "score", "token_str", "sequence", apart=True)
-    task = functools.partial(loaded.fill_mask, top_k=top_k, workers=workers)
-    for _, result in answers(given, task, how_many(texts, file, workers)):
+    task = functools.partial(loaded.fill_mask, top_k=top_k)
+    for _, result in answers(given, task, how_many(texts, file)):
         output.write(result)
 
 
@@ -389,7 +381,6 @@ def fill_mask(
 @click.option("--pairs", is_flag=True, help="Texts are pairs: two arguments, or a line with a tab between them.")
 @click.option("--top-k", default=1, show_default=True, help="How many labels, best first.")
 @click.option("--all", "every", is_flag=True, help="All labels.")
-@takes_workers
 @takes_model()
 def classify(
     texts: Sequence[str],
@@ -397,7 +388,6 @@ def classify(
     model: str,
     dtype: str,
     as_json: bool,
-    workers: int | None,
     pairs: bool,
     top_k: int,
     every: bool,
@@ -406,8 +396,8 @@ def classify(
     given = (read_pairs if pairs else read_texts)(texts, file)
     loaded = load(model, head="sequence_classification", dtype=dtype)
     output = Output(as_json, "score", "label", "text", "pair")
-    task = functools.partial(loaded.classify, top_k=None if every else top_k, workers=workers)
-    for text, result in answers(given, task, how_many(texts, file, workers)):
+    task = functools.partial(loaded.classify, top_k=None if every else top_k)
+    for text, result in answers(given, task, how_many(texts, file)):
         output.write(result, **dict(zip(("text", "pair"), text if pairs else (text,), strict=False)))
 
 
@@ -420,7 +410,6 @@ def classify(
     show_default=True,
     help="Words by their first piece, or every piece.",
 )
-@takes_workers
 @takes_model()
 def tag(
     texts: Sequence[str],
@@ -428,15 +417,14 @@ def tag(
     model: str,
     dtype: str,
     as_json: bool,
-    workers: int | None,
     aggregation_strategy: Any,
 ) -> None:
     """The label of each word, such as its part of speech."""
     given = read_texts(texts, file)
     loaded = load(model, head="token_classification", dtype=dtype)
     output = Output(as_json, "score", "entity", "entity_group", "word", apart=True)
-    task = functools.partial(loaded.tag, aggregation_strategy=aggregation_strategy, workers=workers)
-    for _, result in answers(given, task, how_many(texts, file, workers)):
+    task = functools.partial(loaded.tag, aggregation_strategy=aggregation_strategy)
+    for _, result in answers(given, task, how_many(texts, file)):
         output.write(result)
 
 
@@ -484,7 +472,6 @@ def choose(prompt: str, choices: Sequence[str], model: str, dtype: str, as_json:
 @click.option("--normalize/--no-normalize", default=True, show_default=True, help="Vectors of length 1.")
 @click.option("--batch-size", type=int, help="Texts in a batch.")
 @click.option("--output", metavar="FILE", help="Write the vectors as one .npy array, (N, D); - is standard output.")
-@takes_workers
 @takes_model()
 def encode(
     texts: Sequence[str],
@@ -496,7 +483,6 @@ def encode(
     normalize: bool,
     batch_size: int | None,
     output: str | None,
-    workers: int | None,
 ) -> None:
     """A vector for each text, to compare texts by."""
     if output and as_json:
@@ -505,7 +491,7 @@ def encode(
     loaded = load(model, head="encoder", dtype=dtype)
     opening = _open_new(output) if output else contextlib.nullcontext()
     with opening as opened:  # before the work, which may be long
-        vectors = loaded.encode(given, pooling=pooling, normalize=normalize, batch_size=batch_size, workers=workers)
+        vectors = loaded.encode(given, pooling=pooling, normalize=normalize, batch_size=batch_size)
         if opened:
             numpy.save(opened, vectors)
             return
@@ -572,17 +558,14 @@ def generate(
 
 @main.command()
 @takes_texts
-@takes_workers
 @takes_model()
-def predict_all(
-    texts: Sequence[str], file: BinaryIO, model: str, dtype: str, as_json: bool, workers: int | None
-) -> None:
+def predict_all(texts: Sequence[str], file: BinaryIO, model: str, dtype: str, as_json: bool) -> None:
     """The model's own prediction at each token of a text."""
     given = read_texts(texts, file)
     loaded = load(model, head="masked_lm", dtype=dtype)
     output = Output(as_json, "index", "word_score", "word", "score", "token_str", apart=True)
-    task = functools.partial(loaded.predict_all, workers=workers)
-    for _, result in answers(given, task, how_many(texts, file, workers)):
+    task = functools.partial(loaded.predict_all)
+    for _, result in answers(given, task, how_many(texts, file)):
         output.write(result)
 
 
@@ -599,9 +582,9 @@ def info(name: str, as_json: bool) -> None:
     """
     path = hub.locate(name)
     directory = path.parent if path.is_file() else path
-    file = checkpoint.read(path)
-    config = checkpoint.config_of(path, file)
-    held, unused = weights.inventory(file, config)
+    file = read.read(path)
+    config = read.config_of(path, file)
+    held, unused = read.inventory(file, config)
     tokenizer = Tokenizer.load(directory, config)
     counts = {name: math.prod(shape) for name, shape in held.items()}
     parts = dict.fromkeys(name.split(".")[0] for name in held)
@@ -749,13 +732,13 @@ def convert(source: str, directory: Path, kind: str, head: str | None, dtype: st
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise click.ClickException(f"{directory} is there already, and not empty: give another directory")
     path = hub.locate(source)
-    arrays = checkpoint.read(path)
+    arrays = read.read(path)
     model = load(path, head=head, dtype=dtype or _stored_dtype(arrays))
     _warn_of_other_heads(arrays, model.config, model.head)
     if kind == "hf":
         model.save(directory)
     else:
-        from .formats import keras
+        from ..checkpoints.formats import keras
 
         keras.write(directory, model)
     size = sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
@@ -778,7 +761,7 @@ def verify(one: str, other: str, head: str | None, as_json: bool) -> None:
     tokenizers are not. Prints the first difference. The status is 0 if there is none, 1 if there is, 2 after an error.
     """
     paths = [hub.locate(name) for name in (one, other)]
-    dtype = str(numpy.result_type(*(_stored_dtype(checkpoint.read(path)) for path in paths)))
+    dtype = str(numpy.result_type(*(_stored_dtype(read.read(path)) for path in paths)))
     first = load(paths[0], head=head, dtype=dtype)
     verdict = verify_models(first, load(paths[1], head=first.head, dtype=dtype))
     if as_json:
@@ -804,7 +787,7 @@ def _stored_dtype(arrays: Arrays) -> str:
 
 
 def _warn_of_other_heads(arrays: Arrays, config: Config, head: str) -> None:
-    held, _ = weights.inventory(arrays, config)
+    held, _ = read.inventory(arrays, config)
     others = [name for name in weights.heads_in(held, config) if name != head]
     if others:
         warnings.warn(
@@ -821,13 +804,13 @@ class Golden(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names, in the order of use."""
-        from .testing.commands import commands
+        from .golden import commands
 
         return list(commands.commands)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """One of them."""
-        from .testing.commands import commands
+        from .golden import commands
 
         return commands.get_command(ctx, name)
 

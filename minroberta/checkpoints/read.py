@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy
 
-from .config import FAMILIES, Config
-from .errors import ConfigError, NotFoundError, WeightsError
-from .formats import Arrays, Renamed, as_stored, inside, safetensors
-from .weights import PREFIXES, read_json
+from ..config import FAMILIES, HEADS, Config
+from ..errors import ConfigError, NotFoundError, WeightsError
+from ..weights import BUFFERS, PREFIXES, Shape, canonical_names, shapes, untangle_lm_bias
+from .arrays import Arrays, Renamed, as_stored
+from .files import inside, read_json
+from .formats import safetensors
 
 FILES = (
     "model.safetensors",
@@ -207,3 +209,21 @@ def of_names(config: Config, names: Arrays) -> Config:
         stacklevel=4,
     )
     return config.replace(model_type=kinds[0])
+
+
+# --- an overview ---
+
+
+def inventory(file: Arrays, config: Config) -> tuple[dict[str, Shape], list[str]]:
+    """The parameters that a file holds, and the names of what no model of this configuration uses.
+
+    Parameters are given with their shapes, under canonical names and in the order of the data's way, whatever head they
+    belong to; tied ones once. Raises WeightsError where two names are one weight.
+    """
+    names = canonical_names(file, config)
+    untangle_lm_bias(names, file)
+    if config.tie_word_embeddings:
+        names.pop("lm_head.decoder.weight", None)
+    known = [name for head in HEADS for name in shapes(config, head)]
+    held = {name: file.stored(names[name])[1] for name in known if name in names}
+    return held, [own for name, own in names.items() if name not in held and not BUFFERS.search(name)]

@@ -7,20 +7,18 @@ every array that stays as it was.
 import operator
 import reprlib
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .backend import Array, namespace
-from .config import LARGEST_SIZE, Config
-from .errors import InputError
-from .weights import flat, tree
-
-if TYPE_CHECKING:
-    from .model import Model
+from ..backend.arrays import Array, namespace
+from ..config import LARGEST_SIZE, Config
+from ..errors import InputError
+from ..model import Network
+from ..weights import flat, tree
 
 # --- the vocabulary -------------------------------------------------------------------------------------------------
 
 
-def resize_token_embeddings(model: "Model", n: int) -> "Model":
+def resize_token_embeddings(model: Network, n: int) -> Network:
     """A new model with a vocabulary of n tokens; the old one stays as it is, where transformers changes it in place.
 
     Of the word embeddings (V, D), and of what has a row a token beside them, the first n rows are kept. Every new row
@@ -58,7 +56,7 @@ def _resized(rows: Array, n: int, fill: int | None) -> Array:
 # --- the heads ------------------------------------------------------------------------------------------------------
 
 
-def prune_heads(model: "Model", heads: Mapping[int, Iterable[int]]) -> "Model":
+def prune_heads(model: Network, heads: Mapping[int, Iterable[int]]) -> Network:
     """A model without some heads of its self-attentions, {layer: heads}, both counted from 0 (Michel et al. 2019).
 
     Heads keep the numbers that they had before any was pruned; one that is gone already may be named again. A head's
@@ -115,7 +113,7 @@ def _of_heads(rows: Array, places: list[int], head_size: int) -> Array:
 # --- both -----------------------------------------------------------------------------------------------------------
 
 
-def _with(model: "Model", config: Config, changed: Mapping[str, Array]) -> "Model":
+def _with(model: Network, config: Config, changed: Mapping[str, Array]) -> Network:
     """The model with another configuration, and these arrays in place of its own."""
     return type(model)(config, tree({**flat(model.params), **changed}), model.head, model.tokenizer)
 

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from .backend import to_host
-from .model import Model
-from .packing import NAMES as OUTPUTS
-from .weights import flat
+from ..backend.arrays import to_host
+from ..model import Network
+from ..packing import NAMES as OUTPUTS
+from ..weights import flat
 
 WITHOUT_MEANING = {
     "model_type", "architectures", "other", "initializer_range", "hidden_dropout_prob", "attention_probs_dropout_prob",
@@ -44,7 +44,7 @@ class Verdict(NamedTuple):
         return not self.differences and self.outputs is not None and self.outputs <= ROUNDING
 
 
-def verify(one: Model, other: Model) -> Verdict:
+def verify(one: Network, other: Network) -> Verdict:
     """Compare two models of the same head: what means something in their configurations, and their weights, to the bit.
 
     Their outputs are compared for two random sequences, one of them with pads at its end.
@@ -56,14 +56,14 @@ def verify(one: Model, other: Model) -> Verdict:
     return Verdict(fields + arrays, _distance(one, other) if comparable else None)
 
 
-def _fields(one: Model, other: Model) -> Iterator[Difference]:
+def _fields(one: Network, other: Network) -> Iterator[Difference]:
     for field in dataclasses.fields(one.config):
         own, its = getattr(one.config, field.name), getattr(other.config, field.name)
         if own != its and field.name not in WITHOUT_MEANING:
             yield Difference(field.name, repr(own), repr(its))
 
 
-def _weights(one: Model, other: Model) -> Iterator[Difference]:
+def _weights(one: Network, other: Network) -> Iterator[Difference]:
     first, second = flat(one.params), flat(other.params)
     for name in {**first, **second}:
         own, its = first.get(name), second.get(name)
@@ -84,7 +84,7 @@ def _where(name: str, own: numpy.ndarray, its: numpy.ndarray) -> Difference:
     return Difference(f"{name}[{', '.join(map(str, place))}]", f"{own[place]:.9g}", f"{its[place]:.9g}")
 
 
-def _distance(one: Model, other: Model) -> float:
+def _distance(one: Network, other: Network) -> float:
     """The largest difference between the outputs at tokens, as a part of the largest output; NaN where there is one."""
     ids, mask = _sequences(one)
     several = one.head == "multiple_choice"
@@ -99,7 +99,7 @@ def _distance(one: Model, other: Model) -> float:
     return float(result)
 
 
-def _sequences(model: Model) -> tuple[numpy.ndarray, numpy.ndarray]:
+def _sequences(model: Network) -> tuple[numpy.ndarray, numpy.ndarray]:
     """Ids and mask of two random sequences, (2, L), the second with pads from its middle on."""
     config = model.config
     length = min(16, config.longest)

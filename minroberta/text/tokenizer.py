@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from .backend import to_host
-from .config import Config
-from .errors import TokenizerError
-from .formats import inside, sentencepiece
-from .weights import read_json
+from ..backend.arrays import to_host
+from ..checkpoints.files import inside, read_json
+from ..config import Config
+from ..errors import TokenizerError
+from ..model import Network
+from . import sentencepiece
 
 if TYPE_CHECKING:
     import tokenizers
@@ -277,7 +278,7 @@ def _from_keras(directory: Path, config: Config) -> "tokenizers.Tokenizer":
 
 
 def _from_fairseq(directory: Path, config: Config) -> "tokenizers.Tokenizer":
-    from .formats import fairseq  # which brings all that reads its checkpoints
+    from ..checkpoints.formats import fairseq  # which brings all that reads its checkpoints
 
     vocabulary, merges = fairseq.vocabulary(directory)
     return _byte_level(vocabulary, merges, f"{directory / 'vocab.bpe'} and dict.txt")
@@ -346,3 +347,13 @@ def _byte_level(ids: dict[str, int], merges: Any, files: str, prefix: bool = Fal
 def _check_size(path: Path) -> None:
     if path.stat().st_size > LARGEST_FILE:
         raise TokenizerError(f"{path} has {path.stat().st_size} bytes; at most {LARGEST_FILE} are read")
+
+
+def tokenizer_of(model: Network) -> Tokenizer:
+    """The model's tokenizer. Raises TokenizerError where it has none."""
+    if not isinstance(model.tokenizer, Tokenizer):
+        raise TokenizerError(
+            "this model has no tokenizer: its directory holds neither tokenizer.json nor vocab.json with "
+            "merges.txt, nor another format's"
+        )
+    return model.tokenizer

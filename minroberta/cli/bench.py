@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy
 
-from . import threads
-from .layers import computable
-from .model import Model
+from ..backend import threads
+from ..layers import computable
+from ..loading import Model
 
 SHAPES = ((1, 16), (1, 128), (1, 512), (8, 128))
 """Batch and length."""

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy
 
-from ..errors import WeightsError
-from . import Arrays, Mapped, Renamed, Turn, array_at, as_stored, mapped, transposed
+from ...errors import WeightsError
+from ..arrays import Arrays, Mapped, Renamed, Turn, array_at, as_stored, mapped, transposed
 
 MOST_KEYS = 50_000
 """In all maps: of a large model there are a thousand."""

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy
 
-from ..config import FAMILIES, HEADS
-from ..errors import ConfigError, TokenizerError, WeightsError
-from . import Arrays
+from ...config import FAMILIES, HEADS
+from ...errors import ConfigError, TokenizerError, WeightsError
+from ..arrays import Arrays
 from .pytorch import File, Namespace, Tensor
 
 # --- names ----------------------------------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ A weight is called as its module in PyTorch, with slashes for dots, `layer_._0` 
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..errors import WeightsError
-from . import Arrays, Renamed, Turn, as_stored, transposed
+from ...errors import WeightsError
+from ..arrays import Arrays, Renamed, Turn, as_stored, transposed
 from .hdf5 import File as HDF5File
 
 ENDINGS: dict[str, tuple[str, Turn]] = {

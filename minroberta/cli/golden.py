@@ -10,16 +10,16 @@ from typing import Any
 import click
 import numpy
 
-from ..cli import Output, printable, takes_head
+from ..checkpoints.files import read_json
 from ..errors import InputError, NotFoundError
-from ..model import Model, init
-from ..model import load as load_model
-from ..weights import read_json
-from . import golden
-from .compare import compare
-from .diagnose import explain
-from .runs import EPS
-from .values import NAMES, read
+from ..loading import Model, init
+from ..loading import load as load_model
+from ..testing import golden
+from ..testing.compare import compare
+from ..testing.diagnose import explain
+from ..testing.runs import EPS
+from ..testing.values import NAMES, read
+from .app import Output, printable, takes_head
 
 File = click.Path(path_type=Path)
 

@@ -5,14 +5,13 @@ otherwise, by a table of names and a view.
 """
 
 import mmap
-import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy
 
-from ..errors import Error, NotFoundError, WeightsError
+from ..errors import WeightsError
 
 Turn = Callable[[numpy.ndarray], numpy.ndarray]
 """What makes PyTorch's layout of another: a view, such as a transposition."""
@@ -84,21 +83,6 @@ def from_bfloat16(bits: numpy.ndarray) -> numpy.ndarray:
     return (bits.astype("<u4") << 16).view("<f4")
 
 
-def inside(directory: Path, name: str, error: type[Error]) -> Path:
-    """A file of a directory. Raises `error` where it is a link that leads out of it, NotFoundError where it is none.
-
-    In the hub's cache all files are links, from `snapshots/REVISION` to the repository's `blobs`.
-    """
-    path, root = directory / name, Path(os.path.realpath(directory))
-    target = Path(os.path.realpath(path))
-    blobs = [place.parent / "blobs" for place in root.parents if place.name == "snapshots"]
-    if not target.is_relative_to(root) and target.parent not in blobs:
-        raise error(f"{path} is a link that leads out of its directory: put a copy of the file in its place")
-    if not path.is_file():
-        raise NotFoundError(f"{directory} has no file {name}")
-    return path
-
-
 class Mapped(mmap.mmap):
     """The bytes of a file, read-only, which know where they come from."""
 
@@ -130,14 +114,3 @@ def array_at(data: Mapped, name: str, dtype: str, shape: tuple[int, ...], offset
     if dtype == "bfloat16":
         return from_bfloat16(array)
     return array if array.flags.aligned else array.copy()
-
-
-def place(array: numpy.ndarray) -> tuple[str, int, str, tuple[int, ...]] | None:
-    """The file, byte, dtype and shape by which another process finds an array; None for one that is not mapped."""
-    base: Any = array
-    while isinstance(base, numpy.ndarray):
-        base = base.base
-    if not isinstance(base, Mapped) or not array.flags.c_contiguous:
-        return None
-    start = numpy.frombuffer(base, numpy.uint8).ctypes.data
-    return str(base.path.absolute()), array.ctypes.data - start, array.dtype.str, array.shape

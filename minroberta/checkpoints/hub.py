@@ -7,8 +7,8 @@ name is no path, because the import takes longer than a load.
 import textwrap
 from pathlib import Path
 
-from .config import HUB_NAMES
-from .errors import DownloadError, NotFoundError
+from ..config import HUB_NAMES
+from ..errors import DownloadError, NotFoundError
 
 SETTINGS = ("config.json", "metadata.json", "task.json")
 WEIGHTS = (
@@ -57,7 +57,7 @@ def locate(
     if name.startswith("hf://"):
         return _from_hub(name.removeprefix("hf://"), weights, revision, local_files_only, token)
     if name == EMBEDDED:
-        return Path(__file__).parent / "tiny"
+        return Path(__file__).parents[1] / "tiny"
     try:
         if path.exists():
             return path

@@ -1,0 +1,1 @@
+"""Array libraries, dtypes, the schedule of a computation, threads and memory; no mathematics."""

@@ -1,0 +1,116 @@
+"""Which array library an array belongs to, and its dtypes.
+
+No library is imported here that the user has not imported: an array says itself where it comes from.
+"""
+
+import functools
+import importlib
+import sys
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import Any
+
+import numpy
+
+from ..errors import BackendError
+
+Array = Any
+"""An array of NumPy, CuPy or JAX (traced or not)."""
+
+
+Namespace = ModuleType | Any
+"""What such an array's functions are found in: `numpy`, `cupy`, `jax.numpy`."""
+
+
+def namespace(x: Array) -> Namespace:
+    """The array library that x belongs to, by the array API standard's own question. Raises BackendError."""
+    if hasattr(x, "__array_namespace__"):
+        return x.__array_namespace__()
+    cupy = sys.modules.get("cupy")  # whose arrays answer only in its newest versions
+    if cupy is not None and isinstance(x, cupy.ndarray):
+        return cupy
+    raise BackendError(f"no array library known for {type(x).__name__}: give arrays of NumPy, CuPy or JAX")
+
+
+def from_library(xp: Namespace, name: str) -> Callable[[Array], Array] | None:
+    """A special function from the library's own place for them, or None where it has none."""
+    place = {"jax.numpy": "jax.lax", "cupy": "cupyx.scipy.special"}.get(xp.__name__)
+    return None if place is None else getattr(importlib.import_module(place), name)
+
+
+def to_host(x: Any) -> numpy.ndarray:
+    """A NumPy array with the values of x: an array of any library, or nested lists."""
+    try:
+        return numpy.asarray(x)
+    except TypeError:  # CuPy's refuses to leave the device unasked
+        if not hasattr(x, "get"):
+            raise
+        return x.get()
+
+
+DTYPES = ("float64", "float32", "float16", "bfloat16")
+
+
+def dtype_of(xp: Namespace, dtype: Any) -> Any:
+    """The library's dtype of that name. Raises BackendError where the library cannot hold it."""
+    if not hasattr(xp, "asarray"):
+        raise BackendError(f"xp is an array library, such as numpy, cupy or jax.numpy, not {xp!r}")
+    try:
+        name = dtype if isinstance(dtype, str) or dtype is None else numpy.dtype(dtype).name
+    except TypeError:
+        name = dtype
+    if name not in DTYPES:
+        raise BackendError(f"dtype {name} is not known: give one of {', '.join(x for x in DTYPES if hasattr(xp, x))}")
+    if not hasattr(xp, name):
+        raise BackendError(f"{xp.__name__} has no {name}: load as float32, which holds every {name} number")
+    kind = numpy.dtype(getattr(xp, name))
+    if xp.asarray(numpy.zeros((), kind)).dtype != kind:
+        raise BackendError(
+            f"{xp.__name__} gives no {name} as it is set up: call jax.config.update('jax_enable_x64', True)"
+        )
+    return kind
+
+
+def cast(x: Array, dtype: Any) -> Array:
+    """x as dtype; x itself where it is so already."""
+    return x if x.dtype == dtype else x.astype(dtype)
+
+
+def is_float(dtype: Any) -> bool:
+    """Whether it is float64, float32, float16 or bfloat16, which is a type that NumPy does not know."""
+    return dtype.kind in "fV" and dtype.itemsize <= 8
+
+
+def widened(dtype: Any) -> Any:
+    """float32 for float16 and bfloat16; dtype itself otherwise."""
+    return numpy.dtype("float32") if dtype.itemsize == 2 and is_float(dtype) else dtype
+
+
+def widen(x: Array) -> Array:
+    """x in float32 if it is of a half type; x itself otherwise."""
+    return cast(x, widened(x.dtype))
+
+
+def lowest(dtype: Any) -> float:
+    """The most negative finite number of a dtype."""
+    return float(numpy.finfo(dtype).min)
+
+
+def compute_dtype(xp: Namespace, dtype: Any) -> Any:
+    """What a library computes in when it stores dtype: NumPy has matrix products for no half type."""
+    return widened(dtype) if xp is numpy else dtype
+
+
+quietly = numpy.errstate(invalid="ignore", over="ignore")
+"""Decorates a formula whose NaN is an answer, as 0/0 is where every label is ignored."""
+
+
+def as_container(cls: type, of: Array, flatten: Callable[[Any], tuple[Iterable[Any], Any]], build: Callable) -> None:
+    """Tell the array's library that cls is a container of arrays. JAX wants to know before `jax.jit` may return one."""
+    if namespace(of).__name__ == "jax.numpy":
+        _register_with_jax(cls, flatten, build)
+
+
+@functools.cache
+def _register_with_jax(cls: type, flatten: Callable, build: Callable) -> None:
+    sys.modules["jax"].tree_util.register_pytree_node(cls, flatten, build)

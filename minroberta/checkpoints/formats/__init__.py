@@ -1,0 +1,1 @@
+"""One small module a file format: bytes in, `{name: array}` out."""

@@ -1,0 +1,35 @@
+"""Write a model as transformers reads it."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..backend.arrays import to_host
+from ..config import BODY, HEADS, TASKS, Config
+from ..weights import flat
+from .formats import safetensors
+
+
+def write(directory: Path, params: Any, config: Config, head: str) -> None:
+    """Write `config.json` and `model.safetensors` as transformers 4.48.3 reads them back with equal output.
+
+    That version needs `lm_head.decoder.bias` beside `lm_head.bias`, or sets both to zero, and the metadata
+    `format: pt`.
+    """
+    arrays = {}
+    for name, array in flat(params).items():
+        prefix = f"{config.family.prefix}." if head != "encoder" and name.split(".")[0] in BODY else ""
+        arrays[prefix + config.family.own_name(name)] = to_host(array)
+    if "lm_head.bias" in arrays:
+        arrays["lm_head.decoder.bias"] = arrays["lm_head.bias"].copy()
+    values = config.to_dict()
+    values["architectures"] = [config.family.architecture + HEADS[head]]
+    tasks = values.get("task_specific_params")
+    if isinstance(tasks, Mapping):  # the labels of this head may be others now
+        values["task_specific_params"] = {task: fields for task, fields in tasks.items() if task != TASKS.get(head)}
+    values["torch_dtype"] = next(iter(arrays.values())).dtype.name
+    directory.mkdir(parents=True, exist_ok=True)
+    safetensors.write(directory / "model.safetensors", arrays, {"format": "pt"})
+    text = json.dumps(dict(sorted(values.items())), indent=2)
+    (directory / "config.json").write_text(text + "\n", encoding="utf-8")
