@@ -1,5 +1,6 @@
 """RoBERTa in NumPy, CuPy and JAX: from scratch, named throughout, equal to the reference at every intermediate."""
 
+from .cache import Cache
 from .config import Config
 from .errors import (
     BackendError,
@@ -13,7 +14,6 @@ from .errors import (
     TokenizerError,
     WeightsError,
 )
-from .layers import Cache
 from .loading import Model, init, load
 from .model import ModelOutput, forward
 from .trace import Trace, trace

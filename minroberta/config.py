@@ -12,27 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from .errors import ConfigError
-
-HEADS = {
-    "encoder": "Model",
-    "masked_lm": "ForMaskedLM",
-    "causal_lm": "ForCausalLM",
-    "sequence_classification": "ForSequenceClassification",
-    "multiple_choice": "ForMultipleChoice",
-    "token_classification": "ForTokenClassification",
-    "question_answering": "ForQuestionAnswering",
-}
-"""The heads, and how Hugging Face ends the name of a class that has one."""
-
-TASKS = {
-    "masked_lm": "fill-mask",
-    "causal_lm": "text-generation",
-    "sequence_classification": "text-classification",
-    "token_classification": "token-classification",
-    "question_answering": "question-answering",
-}
-"""What Hugging Face calls the task of a head, in `task_specific_params` too."""
+from .errors import ConfigError, NameUnknownError
 
 ACTIVATIONS = (
     "gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "quick_gelu",
@@ -48,6 +28,111 @@ BODY = ("embeddings", "encoder", "LayerNorm", "pooler")
 LARGEST_SIZE = 2**31 - 1
 MOST_LAYERS = 1000
 MOST_LABELS = 1_000_000
+
+
+# --- heads ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head, as data; `heads.HEADS` has its formula.
+
+    ending: how Hugging Face's names of classes with this head end.
+    weights: its parameters and their shapes, in letters: D hidden size, V vocabulary, N labels, 1.
+    task: Hugging Face's name for its task, in `task_specific_params` too.
+    reads_first: it reads the first position of a sequence alone, not each.
+    choices: an example is several sequences, (B, C, L), and the head chooses among them.
+    targets: the inputs that its loss needs.
+    labels: the shape of `labels`: BL, a class for each token, or B, one for each sequence.
+    classes: how many classes there are: V, N, or C, the number of choices.
+    has_problem_type: `problem_type` decides between one class, several, and a number.
+    cache: in a decoder it keeps the keys and values of earlier tokens.
+    memory: in a decoder with cross-attention it may be given an encoder's hidden states.
+    """
+
+    ending: str
+    weights: Mapping[str, str]
+    task: str | None = None
+    reads_first: bool = False
+    choices: bool = False
+    targets: tuple[str, ...] = ("labels",)
+    labels: Literal["BL", "B", ""] = ""
+    classes: Literal["V", "N", "C", ""] = ""
+    has_problem_type: bool = False
+    cache: bool = False
+    memory: bool = False
+
+
+_POOLER = {"pooler.dense.weight": "DD", "pooler.dense.bias": "D"}
+_LM_HEAD = {
+    "lm_head.dense.weight": "DD",
+    "lm_head.dense.bias": "D",
+    "lm_head.layer_norm.weight": "D",
+    "lm_head.layer_norm.bias": "D",
+    "lm_head.decoder.weight": "VD",  # only where it is not tied to the word embeddings
+    "lm_head.bias": "V",
+}
+_CLASSIFICATION_HEAD = {
+    "classifier.dense.weight": "DD",
+    "classifier.dense.bias": "D",
+    "classifier.out_proj.weight": "ND",
+    "classifier.out_proj.bias": "N",
+}
+
+HEADS = {
+    "encoder": Head("Model", _POOLER, targets=(), cache=True, memory=True),
+    "masked_lm": Head("ForMaskedLM", _LM_HEAD, "fill-mask", labels="BL", classes="V", memory=True),
+    "causal_lm": Head("ForCausalLM", _LM_HEAD, "text-generation", labels="BL", classes="V", cache=True, memory=True),
+    "sequence_classification": Head(
+        "ForSequenceClassification",
+        _CLASSIFICATION_HEAD,
+        "text-classification",
+        reads_first=True,
+        labels="B",
+        classes="N",
+        has_problem_type=True,
+    ),
+    "multiple_choice": Head(
+        "ForMultipleChoice",
+        {**_POOLER, "classifier.weight": "1D", "classifier.bias": "1"},
+        reads_first=True,
+        choices=True,
+        labels="B",
+        classes="C",
+    ),
+    "token_classification": Head(
+        "ForTokenClassification",
+        {"classifier.weight": "ND", "classifier.bias": "N"},
+        "token-classification",
+        labels="BL",
+        classes="N",
+    ),
+    "question_answering": Head(
+        "ForQuestionAnswering",
+        {"qa_outputs.weight": "ND", "qa_outputs.bias": "N"},
+        "question-answering",
+        targets=("start_positions", "end_positions"),
+    ),
+}
+"""The heads by name."""
+
+
+def check_head(head: str, config: "Config") -> None:
+    """Raise NameUnknownError for an unknown head, ConfigError for one that the configuration does not fit."""
+    check_head_name(head)
+    if head == "question_answering" and config.num_labels != 2:
+        raise ConfigError(
+            f"head 'question_answering' has a start and an end; this configuration has {config.num_labels} labels"
+        )
+
+
+def check_head_name(head: Any) -> None:
+    """Raise NameUnknownError for an unknown head."""
+    if not isinstance(head, str) or head not in HEADS:
+        raise NameUnknownError(f"unknown head {head!r}: give one of {', '.join(HEADS)}")
+
+
+# --- families -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -141,6 +226,9 @@ ROBERTA_DEFAULTS: Mapping[str, Any] = {
     "type_vocab_size": 2,
     "layer_norm_eps": 1e-12,
 }
+
+
+# --- the configuration ----------------------------------------------------------------------------------------------
 
 
 class _Absent:
@@ -248,13 +336,25 @@ class Config:
         if not self.architectures:
             return "encoder"
         name = self.architectures[0]
-        for head, ending in HEADS.items():
-            if name.endswith(ending):
+        for head, row in HEADS.items():
+            if name.endswith(row.ending):
                 return head
         raise ConfigError(
             f"architectures {reprlib.repr(self.architectures)} names no head known here: "
             f"give head=, one of {', '.join(HEADS)}"
         )
+
+    def problem(self, integer_labels: bool) -> str:
+        """The `problem_type`, inferred from the labels where there is none.
+
+        One label means regression, integer labels a single class, float labels several. The reference writes what it
+        inferred first into its configuration; here every call infers anew.
+        """
+        if self.problem_type is not None:
+            return self.problem_type
+        if self.num_labels == 1:
+            return "regression"
+        return "single_label_classification" if integer_labels else "multi_label_classification"
 
     # --- from and to config.json ------------------------------------------------------------------------------------
 
@@ -292,7 +392,7 @@ class Config:
         Raises ConfigError.
         """
         changes = self.other.get("task_specific_params") or {}
-        changes = changes.get(TASKS.get(head)) if isinstance(changes, Mapping) else changes
+        changes = changes.get(HEADS[head].task) if isinstance(changes, Mapping) else changes
         if not (changes is None or isinstance(changes, Mapping)):
             raise ConfigError(
                 "task_specific_params is an object from tasks to objects of fields, "

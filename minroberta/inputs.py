@@ -1,38 +1,80 @@
 """What a model can be called with: every mistake gets a sentence before it meets the mathematics.
 
 Shapes are checked wherever the model runs, under `jax.jit` too, since they do not depend on data. Values are checked
-by `Model.__call__` on the host, before the arrays move to a library that would wrap or clamp a wrong index silently.
+by `Network.__call__` on the host, before the arrays move to a library that would wrap or clamp a wrong index silently.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 
-from .backend.arrays import is_float, to_host
-from .config import Config
+from .backend.arrays import Array, is_float, to_host
+from .cache import Cache, KeysValues, cached_length
+from .config import HEADS, Config
 from .errors import InputError
-from .heads import problem_type
-from .layers import Cache, cached_length
+
+
+def given(**values: Any) -> dict[str, Any]:
+    """The values that are not None, by name."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+class Inputs(NamedTuple):
+    """The arrays that a model is called with, in Hugging Face's order; `config.Head` says which head takes which.
+
+    The first four and `inputs_embeds` have one axis more, (B, C, ...), where the head chooses among C sequences.
+    """
+
+    input_ids: Array | None = None  # (B, L) integers
+    attention_mask: Array | None = None  # (B, S) or (B, L, S), with a cache over earlier positions too; 1 attends
+    token_type_ids: Array | None = None  # (B, L) or (1, L); by default 0
+    position_ids: Array | None = None  # (B, L) or (1, L); by default counted from the ids
+    head_mask: Array | None = None  # (H,) or (layers, H)
+    inputs_embeds: Array | None = None  # (B, L, D), in place of input_ids
+    encoder_hidden_states: Array | None = None  # (B, S', D), for cross-attention
+    encoder_attention_mask: Array | None = None  # (B, S') or (B, L, S')
+    past_key_values: Sequence[KeysValues] | None = None  # from an earlier call
+    labels: Array | None = None  # (B, L), (B,) or (B, N)
+    start_positions: Array | None = None  # (B,)
+    end_positions: Array | None = None  # (B,)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The inputs that are not None, by name."""
+        return given(**self._asdict())
+
+    @property
+    def choices(self) -> int:
+        """C, where the inputs are (B, C, L); otherwise 1."""
+        with_choices = (self.input_ids, 3) if self.inputs_embeds is None else (self.inputs_embeds, 4)
+        array, axes = with_choices
+        return array.shape[1] if array is not None and array.ndim == axes else 1
+
+    def without_choices(self) -> "Inputs":
+        """The same with a row for each choice, (B, C, ...) -> (B·C, ...)."""
+        rows = {name: self.given[name] for name in ROWS if name in self.given}
+        return self._replace(**{name: x.reshape(-1, *x.shape[2:]) for name, x in rows.items()})
+
+
+ROWS = ("input_ids", "inputs_embeds", "attention_mask", "token_type_ids", "position_ids")
+"""Inputs that have a row for each sequence."""
 
 IDS = ("input_ids", "token_type_ids", "position_ids", "start_positions", "end_positions")
 NUMBERS = ("attention_mask", "head_mask", "inputs_embeds", "encoder_hidden_states", "encoder_attention_mask")
-WITH_CACHE = ("encoder", "causal_lm")
-WITH_MEMORY = (*WITH_CACHE, "masked_lm")
 LARGEST_INTEGER = 2**63 - 1
-TOKEN_LABELS = ("masked_lm", "causal_lm", "token_classification")
 
-Inputs = Mapping[str, Any]
+Given = Mapping[str, Any]
 
 
 # --- shapes ---------------------------------------------------------------------------------------------------------
 
 
-def check_shapes(config: Config, head: str, inputs: Inputs) -> None:
-    """Raise InputError unless all shapes fit each other, the model and the head. inputs: arrays by name, no None."""
+def check_shapes(config: Config, head: str, inputs: Given) -> None:
+    """Raise InputError unless all shapes fit each other, the model and the head. inputs: arrays by name, none None."""
     for name, value in inputs.items():
         if name != "past_key_values" and not hasattr(value, "shape"):
-            raise InputError(f"{name} is a {type(value).__name__}; forward takes arrays, and Model lists too")
+            raise InputError(f"{name} is a {type(value).__name__}: give forward an array; a Model takes lists too")
     rows = _rows(config, head, inputs)
     past = inputs.get("past_key_values")
     if past is not None:
@@ -40,11 +82,15 @@ def check_shapes(config: Config, head: str, inputs: Inputs) -> None:
     S = rows[-1] + cached_length(past)
     if config.position_embedding_type != "absolute" and S > config.longest:
         _too_long(S, config)
-    B, L = rows[0], rows[-1]
-    several = head == "multiple_choice"
+    B, L, several = rows[0], rows[-1], HEADS[head].choices
+    if config.chunk_size_feed_forward and L % config.chunk_size_feed_forward:
+        raise InputError(
+            f"input of {L} tokens; chunk_size_feed_forward {config.chunk_size_feed_forward} must divide the length: "
+            "pad the input"
+        )
     for name in ("token_type_ids", "position_ids"):
         _check_shape(inputs, name, rows, rows if several else (1, L))
-    keys = f": {S - L} places of the cache, then {L}" if past is not None else ""
+    keys = f": {S - L} positions of the cache, then {L}" if past is not None else ""
     _check_shape(inputs, "attention_mask", *([rows] if several else [(B, S), (B, L, S)]), hint=keys)
     _check_head_mask(config, inputs)
     _check_memory(config, head, inputs, B, L)
@@ -53,13 +99,13 @@ def check_shapes(config: Config, head: str, inputs: Inputs) -> None:
     _check_label_shapes(config, head, inputs, rows)
 
 
-def _rows(config: Config, head: str, inputs: Inputs) -> tuple[int, ...]:
+def _rows(config: Config, head: str, inputs: Given) -> tuple[int, ...]:
     """(B, L), or (B, C, L) for multiple choice."""
     given = [name for name in ("input_ids", "inputs_embeds") if name in inputs]
     if len(given) != 1:
         raise InputError(f"give input_ids or inputs_embeds: {'not both' if given else 'one'} of them")
     (name,) = given
-    rows = "(B, C, L" if head == "multiple_choice" else "(B, L"
+    rows = "(B, C, L" if HEADS[head].choices else "(B, L"
     wanted = rows + (")" if name == "input_ids" else f", {config.hidden_size})")
     shape = tuple(inputs[name].shape)
     if len(shape) != wanted.count(",") + 1 or (name == "inputs_embeds" and shape[-1] != config.hidden_size):
@@ -68,17 +114,17 @@ def _rows(config: Config, head: str, inputs: Inputs) -> tuple[int, ...]:
     shape = shape[: rows.count(",") + 1]
     if 0 in shape[1:]:
         what = "tokens" if not shape[-1] else "choices"
-        raise InputError(f"input of 0 {what}; at least one is wanted")
+        raise InputError(f"input of 0 {what}: give at least one")
     return shape
 
 
-def _check_shape(inputs: Inputs, name: str, *allowed: tuple[int, ...], hint: str = "") -> None:
+def _check_shape(inputs: Given, name: str, *allowed: tuple[int, ...], hint: str = "") -> None:
     if name in inputs and tuple(inputs[name].shape) not in allowed:
         wanted = " or ".join(map(str, dict.fromkeys(allowed)))
-        raise InputError(f"{name} has shape {tuple(inputs[name].shape)}; {wanted} is wanted{hint}")
+        raise InputError(f"{name} has shape {tuple(inputs[name].shape)}, not {wanted}{hint}")
 
 
-def _check_head_mask(config: Config, inputs: Inputs) -> None:
+def _check_head_mask(config: Config, inputs: Given) -> None:
     layers, H = config.num_hidden_layers, config.num_attention_heads
     _check_shape(inputs, "head_mask", (H,), (layers, H))
     if "head_mask" in inputs and config.pruned_heads:
@@ -87,27 +133,28 @@ def _check_head_mask(config: Config, inputs: Inputs) -> None:
         )
 
 
-def _check_memory(config: Config, head: str, inputs: Inputs, B: int, L: int) -> None:
+def _check_memory(config: Config, head: str, inputs: Given, B: int, L: int) -> None:
     memory = inputs.get("encoder_hidden_states")
     if memory is None:
         if "encoder_attention_mask" in inputs:
             raise InputError("encoder_attention_mask without encoder_hidden_states: give both")
         return
-    if not config.add_cross_attention or head not in WITH_MEMORY:
+    if not (config.add_cross_attention and HEADS[head].memory):
+        heads = ", ".join(name for name, row in HEADS.items() if row.memory)
         raise InputError(
-            f"encoder_hidden_states is for decoders with cross-attention and the heads {', '.join(WITH_MEMORY)}: "
+            f"encoder_hidden_states is for decoders with cross-attention and the heads {heads}: "
             f"this model has head {head!r}, and add_cross_attention is {config.add_cross_attention}"
         )
     if memory.ndim != 3 or memory.shape[::2] != (B, config.hidden_size) or not memory.shape[1]:
-        wanted = f"({B}, S, {config.hidden_size}), S at least 1,"
-        raise InputError(f"encoder_hidden_states has shape {tuple(memory.shape)}; {wanted} is wanted")
+        wanted = f"({B}, S, {config.hidden_size}) with S of at least 1"
+        raise InputError(f"encoder_hidden_states has shape {tuple(memory.shape)}, not {wanted}")
     S = memory.shape[1]
     _check_shape(inputs, "encoder_attention_mask", (B, S), (B, L, S))
 
 
 def _check_cache_layers(config: Config, head: str, past: Any, with_memory: bool) -> None:
-    if head not in WITH_CACHE:
-        raise InputError(f"past_key_values is for the heads {', '.join(WITH_CACHE)}, not {head!r}")
+    if not HEADS[head].cache:
+        raise InputError(f"past_key_values is for the heads {heads_with_cache()}, not {head!r}")
     if not (_is_sequence(past) and all(_is_sequence(x) and all(map(_is_states, x)) for x in past)):
         raise InputError("past_key_values is what an earlier call gave: for each layer a tuple of arrays (B, H, S, E)")
     count = 4 if with_memory else 2
@@ -115,8 +162,13 @@ def _check_cache_layers(config: Config, head: str, past: Any, with_memory: bool)
         sizes = " or ".join(map(str, sorted({len(layer) for layer in past})))
         raise InputError(
             f"past_key_values has {len(past)} layers of {sizes or 'no'} arrays; "
-            f"{config.num_hidden_layers} of {count} are wanted: four with encoder_hidden_states, two without"
+            f"give {config.num_hidden_layers} of {count}: four with encoder_hidden_states, two without"
         )
+
+
+def heads_with_cache() -> str:
+    """Names of the heads whose decoders keep a cache, for a message."""
+    return ", ".join(name for name, row in HEADS.items() if row.cache)
 
 
 def _is_sequence(value: Any) -> bool:
@@ -124,11 +176,11 @@ def _is_sequence(value: Any) -> bool:
 
 
 def _is_states(value: Any) -> bool:
-    """Whether it has four axes and, where its library has NumPy's dtypes, is of floats."""
+    """True if it has four axes and, where its library has NumPy's dtypes, a floating-point one."""
     return getattr(value, "ndim", 0) == 4 and (not hasattr(value.dtype, "kind") or is_float(value.dtype))
 
 
-def _check_cache_shapes(config: Config, past: Sequence[Any], B: int, inputs: Inputs) -> None:
+def _check_cache_shapes(config: Config, past: Sequence[Any], B: int, inputs: Given) -> None:
     S, H = cached_length(past), config.num_attention_heads
     for index, layer in enumerate(past):
         heads = H - len(config.pruned_heads.get(index, ()))
@@ -137,53 +189,51 @@ def _check_cache_shapes(config: Config, past: Sequence[Any], B: int, inputs: Inp
         for array in layer[2:]:
             _cache_shape(index, array, (B, H, inputs["encoder_hidden_states"].shape[1], config.head_size))
     if isinstance(past, Cache) and tuple(past.tokens.shape) != (B, 1):
-        raise InputError(f"past_key_values has tokens of shape {tuple(past.tokens.shape)}; {(B, 1)} is wanted")
+        raise InputError(f"past_key_values has tokens of shape {tuple(past.tokens.shape)}, not {(B, 1)}")
 
 
 def _cache_shape(index: int, array: Any, wanted: tuple[int, ...]) -> None:
     if tuple(array.shape) != wanted:
         raise InputError(
-            f"past_key_values has shape {tuple(array.shape)} in layer {index}; {wanted} is wanted: another model's?"
+            f"past_key_values has shape {tuple(array.shape)} in layer {index}, not {wanted}: is it another model's?"
         )
 
 
-def _check_label_shapes(config: Config, head: str, inputs: Inputs, rows: tuple[int, ...]) -> None:
+def _check_label_shapes(config: Config, head: str, inputs: Given, rows: tuple[int, ...]) -> None:
+    targets = [name for name in ("labels", "start_positions", "end_positions") if name in inputs]
+    if wrong := [name for name in targets if name not in HEADS[head].targets]:
+        instead = " and ".join(HEADS[head].targets)
+        hint = f"give {instead}" if instead else "leave it out, or load another head"
+        raise InputError(f"head {head!r} takes no {wrong[0]}: {hint}")
+    if targets and len(targets) < len(HEADS[head].targets):
+        raise InputError(f"{targets[0]} alone: a loss needs {' and '.join(HEADS[head].targets)}")
     B, N = rows[0], config.num_labels
-    places = [name for name in ("start_positions", "end_positions") if name in inputs]
-    if head == "question_answering":
-        if "labels" in inputs:
-            raise InputError("head 'question_answering' takes no labels: give start_positions and end_positions")
-        if len(places) == 1:
-            raise InputError(f"{places[0]} alone; a loss needs start_positions and end_positions")
-        for name in places:
+    for name in targets:
+        if name != "labels":
             _check_shape(inputs, name, (B,), (B, 1))
-        return
-    if places:
-        raise InputError(f"{places[0]} is for head 'question_answering', not {head!r}")
-    if "labels" not in inputs:
-        return
-    labels = inputs["labels"]
-    if head == "encoder":
-        raise InputError("head 'encoder' has no loss: leave labels out, or load another head")
-    if head in TOKEN_LABELS:
-        _check_shape(inputs, "labels", rows)
-        if head == "token_classification" and config.family.mask_in_token_loss:
-            _check_shape(inputs, "attention_mask", rows, hint=": the loss reads it")
-    elif head == "multiple_choice":
-        _check_shape(inputs, "labels", (B,))
-    elif problem_type(config, labels.dtype.kind in "iu") == "single_label_classification":
-        _check_shape(inputs, "labels", (B,), (B, 1), hint=": one class each; for several give floats (B, N)")
-    elif N == 1:
-        _check_shape(inputs, "labels", (B, 1), (B,))
-    else:
-        hint = ": floats are several classes, or numbers, at once; for one class each give integers (B,)"
-        _check_shape(inputs, "labels", (B, N), hint=hint)
+        elif HEADS[head].labels == "BL":
+            _check_shape(inputs, name, rows)
+            if head == "token_classification" and config.family.mask_in_token_loss:
+                _check_shape(inputs, "attention_mask", rows, hint=": the loss reads it")
+        elif not HEADS[head].has_problem_type:
+            _check_shape(inputs, name, (B,))
+        elif config.problem(_is_integer(inputs[name])) == "single_label_classification":
+            _check_shape(inputs, name, (B,), (B, 1), hint=": one class each; for several give floats (B, N)")
+        elif N == 1:
+            _check_shape(inputs, name, (B, 1), (B,))
+        else:
+            hint = ": floats are several classes, or numbers, at once; for one class each give integers (B,)"
+            _check_shape(inputs, name, (B, N), hint=hint)
+
+
+def _is_integer(array: Array) -> bool:
+    return array.dtype.kind in "iu"
 
 
 # --- values ---------------------------------------------------------------------------------------------------------
 
 
-def check_values(config: Config, head: str, inputs: Inputs) -> None:
+def check_values(config: Config, head: str, inputs: Given) -> None:
     """Raise InputError unless all dtypes and values fit. inputs: NumPy arrays by name, of the right shapes."""
     _check_range(inputs, "input_ids", config.vocab_size, "vocab_size")
     _check_range(inputs, "token_type_ids", config.type_vocab_size, "type_vocab_size")
@@ -196,24 +246,24 @@ def check_values(config: Config, head: str, inputs: Inputs) -> None:
         values = inputs.get(name)
         if values is not None and values.size and not (values.min() >= 0 and values.max() <= 1):
             low, high = values.min(), values.max()
-            raise InputError(f"{name} holds {low} to {high}; 1 attends and 0 does not: give numbers from 0 to 1")
+            raise InputError(f"{name} holds {low} to {high}: give numbers from 0 to 1; 1 attends and 0 does not")
     if "labels" in inputs:
         _check_labels(config, head, inputs)
 
 
-def _check_range(inputs: Inputs, name: str, size: int, field: str) -> None:
+def _check_range(inputs: Given, name: str, size: int, field: str) -> None:
     values = inputs.get(name)
     if values is None:
         return
     wrong = numpy.argwhere((values < 0) | (values >= size))
     if len(wrong):
-        place = tuple(map(int, wrong[0]))
+        index = tuple(map(int, wrong[0]))
         raise InputError(
-            f"{name} holds {values[place]} at {place}; this model's {field} is {size}: 0 to {size - 1} are allowed"
+            f"{name} holds {values[index]} at {index}; this model's {field} is {size}: give 0 to {size - 1}"
         )
 
 
-def _check_length(config: Config, inputs: Inputs) -> None:
+def _check_length(config: Config, inputs: Given) -> None:
     ids, past = inputs.get("input_ids"), inputs.get("past_key_values")
     if ids is None:
         tokens, before = inputs["inputs_embeds"].shape[-2], getattr(past, "tokens", 0)
@@ -222,7 +272,7 @@ def _check_length(config: Config, inputs: Inputs) -> None:
         before = getattr(past, "tokens", cached_length(past))
     before = to_host(before)
     if before.dtype.kind not in "iu" or before.min(initial=0) < 0:
-        raise InputError(f"past_key_values counts {before.tolist()} tokens; whole numbers of at least 0 are wanted")
+        raise InputError(f"past_key_values counts {before.tolist()} tokens: give integers of at least 0")
     most = int(numpy.max(tokens + before, initial=0))
     if most > config.longest:
         _too_long(most, config)
@@ -237,32 +287,29 @@ def _too_long(tokens: int, config: Config) -> None:
     )
 
 
-def _check_labels(config: Config, head: str, inputs: Inputs) -> None:
+def _check_labels(config: Config, head: str, inputs: Given) -> None:
     labels = inputs["labels"]
-    integers = labels.dtype.kind in "iu"
-    if head == "sequence_classification" and problem_type(config, integers) == "regression":
+    problem = config.problem(_is_integer(labels)) if HEADS[head].has_problem_type else "single_label_classification"
+    if problem == "regression":
         return
-    if head == "sequence_classification" and problem_type(config, integers) == "multi_label_classification":
+    if problem == "multi_label_classification":
         if labels.size and not (labels.min() >= 0 and labels.max() <= 1):
-            raise InputError(f"labels hold {labels.min()} to {labels.max()}; several classes at once are from 0 to 1")
+            raise InputError(
+                f"labels hold {labels.min()} to {labels.max()}: several classes at once are numbers from 0 to 1"
+            )
         return
-    if not integers:
-        raise InputError(f"labels are {labels.dtype}; whole numbers are wanted: the labels' ids")
-    match head:
-        case "masked_lm" | "causal_lm":
-            size = config.vocab_size
-        case "multiple_choice":
-            size = next(inputs[name] for name in ("input_ids", "inputs_embeds") if name in inputs).shape[1]
-        case _:
-            size = config.num_labels
+    if not _is_integer(labels):
+        raise InputError(f"labels are {labels.dtype}: give the labels' ids, which are integers")
+    sizes = {"V": config.vocab_size, "N": config.num_labels, "C": Inputs(**inputs).choices}
+    size = sizes[HEADS[head].classes]
     wrong = numpy.argwhere((labels != -100) & ((labels < 0) | (labels >= size)))
     if len(wrong):
-        place = tuple(map(int, wrong[0]))
-        raise InputError(f"labels hold {labels[place]} at {place}; 0 to {size - 1}, or -100 for none, are allowed")
+        index = tuple(map(int, wrong[0]))
+        raise InputError(f"labels hold {labels[index]} at {index}: give 0 to {size - 1}, or -100 to ignore one")
 
 
 def as_array(name: str, values: Any) -> numpy.ndarray:
-    """The host's array of an input: int64 for whole numbers, else its own dtype. Raises InputError."""
+    """An input as a NumPy array: int64 for integers, otherwise in its dtype. Raises InputError."""
     if isinstance(values, Mapping):
         raise InputError(f"{name} is a dict: call the model with its items, model(**inputs)")
     try:
@@ -271,17 +318,17 @@ def as_array(name: str, values: Any) -> numpy.ndarray:
         if "Tracer" in type(values).__name__:
             raise InputError(f"{name} is traced, and a model checks values: call minroberta.forward") from None
         if "inhomogeneous" in str(error):
-            raise InputError(f"{name} has rows of several lengths: pad them to one, and mask the pads") from None
-        raise InputError(f"{name} is no array of numbers: {error}") from error
+            raise InputError(f"{name} has rows of several lengths: pad them to one, and mask the padding") from None
+        raise InputError(f"{name} cannot be made an array of numbers: {error}") from error
     kind = array.dtype.kind
     if name == "input_ids" and kind in "UST":
         raise InputError(f"{name} is text: call the model with its tokens, model(**model.tokenize(text))")
     if name in IDS and kind not in "iu" and array.size:  # an empty list is float64
-        raise InputError(f"{name} is {array.dtype}; ids are whole numbers: give an integer dtype")
+        raise InputError(f"{name} is {array.dtype}: give ids in an integer dtype")
     if kind not in "iufb" and array.dtype.name != "bfloat16":
-        raise InputError(f"{name} is {array.dtype}; numbers are wanted")
+        raise InputError(f"{name} is {array.dtype}: give numbers")
     if name == "labels" and kind == "b":
-        raise InputError("labels are bool; give integers for classes, floats for several classes at once")
+        raise InputError("labels are bool: give integers for classes, floats for several classes at once")
     if kind == "u" and array.size and array.max() > LARGEST_INTEGER:
-        raise InputError(f"{name} holds {array.max()}; whole numbers up to {LARGEST_INTEGER} are wanted")
+        raise InputError(f"{name} holds {array.max()}: give integers up to {LARGEST_INTEGER}")
     return array.astype(numpy.int64, copy=False) if kind in "iu" else array

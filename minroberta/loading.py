@@ -12,9 +12,9 @@ import numpy
 from . import weights
 from .backend.arrays import Namespace
 from .checkpoints import hub, read, save, surgery
-from .config import PRESETS, Config
-from .errors import ConfigError, NameUnknownError, SaveError
-from .model import Network, check_choices, check_head
+from .config import PRESETS, Config, check_head, check_head_name
+from .errors import ConfigError, InputError, NameUnknownError, SaveError
+from .model import Network
 from .text import tasks
 from .text.tokenizer import Tokenizer, tokenizer_of
 
@@ -71,6 +71,13 @@ class Model(Network):
             raise SaveError(f"the model cannot be written to {directory!r}: {error}") from error
 
 
+def _check_choices(head: str | None, seed: int) -> None:
+    if head is not None:
+        check_head_name(head)
+    if not isinstance(seed, int | numpy.integer) or seed < 0:
+        raise InputError(f"invalid seed {seed!r}: give an integer of at least 0")
+
+
 def _warn_of_direction(head: str, config: Config) -> None:
     if head == "causal_lm" and not config.is_decoder:
         warnings.warn(
@@ -122,7 +129,7 @@ def load(
     """
     if missing not in ("error", "init"):
         raise NameUnknownError(f'missing is "error" or "init", not {missing!r}')
-    check_choices(head, seed)
+    _check_choices(head, seed)
     if not (config is None or (isinstance(config, Mapping) and all(isinstance(name, str) for name in config))):
         raise ConfigError(f"config is a dict of fields to replace, by their names, not {config!r}")
     path = hub.locate(name, revision=revision, local_files_only=local_files_only, token=token)
@@ -153,7 +160,7 @@ def init(
 
     Raises ConfigError, NotFoundError, BackendError, NameUnknownError, and InputError for a seed that is none.
     """
-    check_choices(head, seed)
+    _check_choices(head, seed)
     config = _as_config(config_or_name)
     head = head or config.head
     config = config.for_head(head)

@@ -1,22 +1,79 @@
-"""The whole model: a pure `forward`, and `Model`, called as a Hugging Face model is, around it."""
+"""The whole model: the body, a pure `forward`, and `Network`, called as a Hugging Face model is, around it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy
 
-from . import heads, weights
-from .backend.arrays import Array, Namespace, compute_dtype, namespace
+from . import heads, ops, packed, weights
+from .attend import Masked
+from .backend.arrays import Array, Namespace, cast, computable, compute_dtype, namespace, widened
 from .backend.memory import keep_freed_memory
-from .config import HEADS, Config
+from .cache import Cache, KeysValues, cached_length, number_tokens
+from .config import HEADS, Config, check_head
 from .errors import ConfigError, InputError, NameUnknownError
-from .inputs import NUMBERS, WITH_CACHE, as_array, check_shapes, check_values
-from .layers import Cache, KeysValues, body
-from .ops import create_position_ids_from_input_ids
-from .packing import NAMES, PER_PLACE, Packing, pack, spans, unpack
-from .trace import Node, is_recording
+from .inputs import NUMBERS, Inputs, as_array, check_shapes, check_values, given, heads_with_cache
+from .layers import LayerInputs, embeddings, encoder, norm
+from .packed import Packing
+from .trace import Node, is_recording, keeping
 
 Params = dict[str, Any]
+
+# --- the body -------------------------------------------------------------------------------------------------------
+
+
+def body(p: Node, config: Config, inputs: Inputs, packing: Packing | None = None) -> Array:
+    """The base model: embeddings, encoder, and where there is one a last norm (RobertaPreLayerNorm).
+
+    Returns the last hidden state, (B, L, D); of a packed row the wanted positions, (W, 1, D), if not all.
+    """
+    position_ids, _ = number_tokens(config, inputs.input_ids, inputs.inputs_embeds, inputs.past_key_values)
+    x = embeddings(
+        p.embeddings,
+        config,
+        input_ids=inputs.input_ids,
+        inputs_embeds=inputs.inputs_embeds,
+        token_type_ids=inputs.token_type_ids,
+        position_ids=position_ids if inputs.position_ids is None else inputs.position_ids,
+    )
+    if packing is None:
+        x = encoder(x, p.encoder, config, layer_inputs(x, config, inputs))
+    else:
+        x = packed.encoder(x, p.encoder, config, packing)
+    if "LayerNorm" in p:
+        x = norm(x, p.LayerNorm, config)
+    return x if packing is None or packing.wanted is None else x.swapaxes(0, 1)  # (1, W, D) -> (W, 1, D)
+
+
+def layer_inputs(x: Array, config: Config, inputs: Inputs) -> list[LayerInputs]:
+    """The inputs of each layer besides x: masks, the other sequence of cross-attention, the cache."""
+    layers, past, memory, memory_mask = config.num_hidden_layers, inputs.past_key_values, None, None
+    mask = self_attention_mask(x, inputs.attention_mask, cached_length(past), config)
+    head_mask = [None] * layers if inputs.head_mask is None else cast(inputs.head_mask, x.dtype)
+    if inputs.head_mask is not None and inputs.head_mask.ndim == 1:
+        head_mask = [head_mask] * layers  # (H,) -> (layers, H)
+    if inputs.encoder_hidden_states is not None:
+        memory = computable(namespace(x).asarray(inputs.encoder_hidden_states))
+    if inputs.encoder_attention_mask is not None:
+        memory_mask = ops.additive_mask(inputs.encoder_attention_mask, widened(x.dtype))
+    return [
+        LayerInputs(Masked(mask, head_mask[index]), memory, Masked(memory_mask, head_mask[index]), own)
+        for index, own in enumerate(past or [()] * layers)
+    ]
+
+
+def self_attention_mask(x: Array, mask: Array | None, past: int, config: Config) -> Array | None:
+    """The additive mask of self-attention, or None where every query attends to every key.
+
+    In a decoder a 2-D mask is multiplied by the causal one; a 3-D mask replaces it. x: (B, L, D).
+    Returns (B, 1, 1, S), (B, 1, L, S) or (1, 1, L, S).
+    """
+    xp, L = namespace(x), x.shape[1]
+    if config.is_decoder and (mask is None or mask.ndim == 2):
+        causal = ops.causal_mask(xp, L, L + past)[None]  # (1, L, S)
+        mask = causal if mask is None else causal * mask[:, None, :]  # (B, L, S)
+    return None if mask is None else ops.additive_mask(mask, widened(x.dtype))
+
 
 # --- the pure function ----------------------------------------------------------------------------------------------
 
@@ -26,125 +83,126 @@ def forward(
     config: Config,
     head: str = "encoder",
     *,
-    input_ids: Array | None = None,
-    attention_mask: Array | None = None,
-    token_type_ids: Array | None = None,
-    position_ids: Array | None = None,
-    head_mask: Array | None = None,
-    inputs_embeds: Array | None = None,
-    encoder_hidden_states: Array | None = None,
-    encoder_attention_mask: Array | None = None,
-    past_key_values: Sequence[KeysValues] | None = None,
     use_cache: bool | None = None,
-    labels: Array | None = None,
-    start_positions: Array | None = None,
-    end_positions: Array | None = None,
     output_attentions: bool = False,
     output_hidden_states: bool = False,
-    packing: Packing | None = None,
+    **inputs: Any,
 ) -> dict[str, Any]:
     """The outputs of a model for arrays of one library: a pure function, to be traced, differentiated and mapped.
 
     params: the parameter tree, nested dicts under Hugging Face's names for Roberta, without the base model's prefix.
-    input_ids: (B, L) integers, or (B, C, L) for multiple choice, as then all that has a row a sequence; inputs_embeds,
-    (B, L, D), stands in place of ids. token_type_ids, position_ids: (B, L); by default 0, and counted from the ids.
-    attention_mask: (B, S), or (B, L, S): 1 where a key is attended to; with a cache it covers earlier places too.
-    head_mask: (H,) or (layers, H). encoder_hidden_states: (B, S', D), for cross-attention, with encoder_attention_mask
-    (B, S') or (B, L, S'). past_key_values: an earlier call's. use_cache: by default the configuration's, in a decoder
-    without labels. labels: (B, L) ids, -100 ignored, for masked_lm, causal_lm (shifted here) and token_classification;
-    (B,) integers for sequence_classification and multiple_choice, or (B, N) floats for several classes or numbers.
-    start_positions, end_positions: (B,), for question_answering. packing: how one row (1, T) holds several sequences,
-    one behind the other without pads, as `Packing` says; position_ids tell where each begins anew.
+    inputs: the fields of `Inputs`, which gives their shapes: input_ids or inputs_embeds, attention_mask,
+    token_type_ids, position_ids, head_mask, encoder_hidden_states with encoder_attention_mask, past_key_values; and for
+    a loss labels: (B, L) ids, -100 ignored, for masked_lm, causal_lm (shifted here) and token_classification; (B,)
+    integers for sequence_classification and multiple_choice, or (B, N) floats for several classes or numbers; or
+    start_positions and end_positions for question_answering.
+    use_cache: by default the configuration's, in a decoder without labels.
 
     Returns a dict under Hugging Face's names, in its order; what was not asked for is None: loss (), logits (B, L, V),
     (B, L, N), (B, N) or (B, C), or last_hidden_state (B, L, D) and pooler_output (B, D), or start_logits and end_logits
     (B, L); past_key_values, hidden_states, attentions and cross_attentions as in `ModelOutput`.
 
     Only shapes are checked: a wrong id is whatever the library makes of it. With `jax.jit`, close over config and head,
-    or make them static. Raises InputError.
+    or make them static. Raises InputError, NameUnknownError, ConfigError.
     """
     check_head(head, config)
-    sequence = given(
-        input_ids=input_ids,
-        inputs_embeds=inputs_embeds,
-        attention_mask=attention_mask,
-        token_type_ids=token_type_ids,
-        position_ids=position_ids,
+    arrays = Inputs(**inputs)
+    check_shapes(config, head, arrays.given)
+    return run(
+        params,
+        config,
+        head,
+        arrays,
+        use_cache=use_cache,
+        output_attentions=output_attentions,
+        output_hidden_states=output_hidden_states,
     )
-    context = given(
-        head_mask=head_mask,
-        encoder_hidden_states=encoder_hidden_states,
-        encoder_attention_mask=encoder_attention_mask,
-        past_key_values=past_key_values,
-    )
-    answers = given(labels=labels, start_positions=start_positions, end_positions=end_positions)
-    # A packed row is one of ids for every head.
-    check_shapes(config, "encoder" if packing else head, {**sequence, **context, **answers})
-    if head == "multiple_choice" and packing:
-        answers["choices"] = 1
-    elif head == "multiple_choice":
-        answers["choices"] = next(iter(sequence.values())).shape[1]
-        sequence = {name: x.reshape(-1, *x.shape[2:]) for name, x in sequence.items()}  # (B, C, L) -> (B·C, L)
-    if head == "token_classification":
-        answers["attention_mask"] = attention_mask
-    caching = config.is_decoder and head in WITH_CACHE
+
+
+def run(
+    params: Params,
+    config: Config,
+    head: str,
+    inputs: Inputs,
+    packing: Packing | None = None,
+    *,
+    use_cache: bool | None = None,
+    output_attentions: bool = False,
+    output_hidden_states: bool = False,
+) -> dict[str, Any]:
+    """`forward` without its checks, and for a packed row, (1, T), as well. Raises InputError."""
+    p, rows = Node(params), inputs.without_choices() if packing is None and HEADS[head].choices else inputs
+    caches = packing is None and keeps_cache(config, head, inputs, use_cache)
+    names = names_of_outputs(p, config, inputs, caches, output_attentions, output_hidden_states)
+    with keeping([name for several in names.values() for name in several]) as kept:
+        x = body(p, config, rows, packing)
+    seen = {output: tuple(kept[name] for name in several) for output, several in names.items()}
+    if caches:
+        own, across = seen.pop("self_past"), seen.pop("cross_past", [()] * config.num_hidden_layers)
+        _, tokens = number_tokens(config, inputs.input_ids, inputs.inputs_embeds, inputs.past_key_values)
+        seen["past_key_values"] = Cache([a + b for a, b in zip(own, across, strict=True)], tokens)
+    outputs = heads.HEADS[head](x, p, config, inputs)
+    return {**outputs, **{name: seen.get(name) for name in (ORDER_OF_THE_ENCODER if head == "encoder" else ORDER)}}
+
+
+ORDER = ("past_key_values", "hidden_states", "attentions", "cross_attentions")
+"""The outputs after the head's, in Hugging Face's order."""
+
+ORDER_OF_THE_ENCODER = ("hidden_states", "past_key_values", "attentions", "cross_attentions")
+"""The same in the bare model."""
+
+
+def keeps_cache(config: Config, head: str, inputs: Inputs, use_cache: bool | None) -> bool:
+    """True if a run gives a cache: a decoder's without labels, unless it is told not to. Raises InputError."""
+    caching = config.is_decoder and HEADS[head].cache
     if use_cache and not caching:
         raise InputError(
             f"use_cache=True, but head {head!r} with is_decoder={config.is_decoder} keeps no cache: "
-            f"decoders with the heads {', '.join(WITH_CACHE)} do"
+            f"decoders with the heads {heads_with_cache()} do"
         )
-    if labels is not None or packing or not caching:
-        use_cache = False
-    p = Node(params)
-    made = body(
-        p,
-        config,
-        **sequence,
-        **context,
-        use_cache=config.use_cache if use_cache is None else use_cache,
-        output_attentions=output_attentions,
-        output_hidden_states=output_hidden_states,
-        packing=packing,
-    )
-    outputs = heads.HEADS[head](p, config, made, **answers)
-    rest = {
-        "past_key_values": made.cache,
-        "hidden_states": made.hidden_states,
-        "attentions": made.attentions,
-        "cross_attentions": made.cross_attentions,
-    }
-    order = ORDER_OF_THE_ENCODER if head == "encoder" else tuple(rest)
-    return {**outputs, **{name: rest[name] for name in order}}
+    return caching and inputs.labels is None and (config.use_cache if use_cache is None else use_cache)
 
 
-ORDER_OF_THE_ENCODER = ("hidden_states", "past_key_values", "attentions", "cross_attentions")
-"""Of the outputs behind the head's own; the other heads have the cache first."""
-
-
-def given(**values: Any) -> dict[str, Any]:
-    """What was given, and is not None."""
-    return {name: value for name, value in values.items() if value is not None}
+def names_of_outputs(
+    p: Node, config: Config, inputs: Inputs, caches: bool, attentions: bool, hidden_states: bool
+) -> dict[str, list[str]]:
+    """For each output that is made on the way through the body, the names of its values."""
+    layers = [f"encoder.layer.{index}" for index in range(config.num_hidden_layers)]
+    across = inputs.encoder_hidden_states is not None
+    names = {}
+    if hidden_states:  # XLM-Roberta-XL's last one comes after its last norm
+        names["hidden_states"] = ["embeddings", *layers[:-1], "encoder" if "LayerNorm" in p.encoder else layers[-1]]
+    if attentions:
+        names["attentions"] = [f"{layer}.attention.self.probs" for layer in layers]
+    if attentions and across:
+        names["cross_attentions"] = [f"{layer}.crossattention.self.probs" for layer in layers]
+    if caches:
+        names["self_past"] = [f"{layer}.attention.self.past" for layer in layers]
+    if caches and across:
+        names["cross_past"] = [f"{layer}.crossattention.self.past" for layer in layers]
+    return names
 
 
 # --- the outputs ----------------------------------------------------------------------------------------------------
 
 
 class ModelOutput(dict[Any, Any]):
-    """What a model gives, by name and by place: `o.logits`, `o["logits"]`, `o[0]`.
+    """The outputs of a model by name and by position: `o.logits`, `o["logits"]`, `o[0]`.
 
-    Arrays stay in the model's library. What was not asked for is None as an attribute, and has no place.
+    Arrays stay in the model's library; they are annotated as NumPy's, whose methods the others share. What was not
+    asked for is None as an attribute, and has no position.
     """
 
-    loss: Any  # ()
-    last_hidden_state: Any  # (B, L, D)
-    pooler_output: Any  # (B, D)
-    logits: Any  # (B, L, V), (B, L, N), (B, N) or (B, C)
-    start_logits: Any  # (B, L)
-    end_logits: Any  # (B, L)
-    past_key_values: Any  # a Cache, layers of (k, v[, cross k, cross v]), each (B, H, S, E)
-    hidden_states: Any  # layers + 1 of (B, L, D)
-    attentions: Any  # layers of (B, H, L, S)
-    cross_attentions: Any  # layers of (B, H, L, S)
+    loss: numpy.ndarray  # ()
+    last_hidden_state: numpy.ndarray  # (B, L, D)
+    pooler_output: numpy.ndarray  # (B, D)
+    logits: numpy.ndarray  # (B, L, V), (B, L, N), (B, N) or (B, C)
+    start_logits: numpy.ndarray  # (B, L)
+    end_logits: numpy.ndarray  # (B, L)
+    past_key_values: Cache  # layers of (k, v[, cross k, cross v]), each (B, H, S, E)
+    hidden_states: tuple[numpy.ndarray, ...]  # layers + 1 of (B, L, D)
+    attentions: tuple[numpy.ndarray, ...]  # layers of (B, H, L, S)
+    cross_attentions: tuple[numpy.ndarray, ...]  # layers of (B, H, L, S)
 
     def __init__(self, outputs: Mapping[str, Any]) -> None:
         super().__init__(given(**outputs))
@@ -173,24 +231,24 @@ class ModelOutput(dict[Any, Any]):
 
 
 def _summary(value: Any) -> str:
-    """Dtype and shape of an array; how many of them there are in a tuple."""
+    """Dtype and shape of an array; in a tuple, of its first, and how many there are."""
     if isinstance(value, tuple):
         return f"{len(value)} of {_summary(value[0]) if value else 'nothing'}"
     return f"{value.dtype} {tuple(value.shape)}" if hasattr(value, "dtype") else repr(value)
 
 
-# --- the model ------------------------------------------------------------------------------------------------------
+# --- the network ----------------------------------------------------------------------------------------------------
 
 
 class Network:
-    """A RoBERTa for inference: a configuration, parameters, a head, and a tokenizer where there is one.
+    """A RoBERTa for inference: a configuration, parameters and a head, called as a Hugging Face model is.
 
     config: a Config, with Hugging Face's field names; params: the parameter tree, as `forward` takes it; head: encoder,
     masked_lm, causal_lm, sequence_classification, multiple_choice, token_classification or question_answering;
-    tokenizer: a Tokenizer, or None. All four are attributes. Dropout is never applied, and nothing is remembered from
-    call to call.
+    tokenizer: for the tasks of `text`, or None. All four are attributes. Dropout is never applied, and nothing is
+    remembered from call to call.
 
-    Raises ConfigError, NameUnknownError, and WeightsError where params lack what the head takes.
+    Raises ConfigError, NameUnknownError, and WeightsError where params lack a weight of the head.
     """
 
     def __init__(self, config: Config, params: Params, head: str = "encoder", tokenizer: Any = None) -> None:
@@ -207,6 +265,11 @@ class Network:
         return f"<minroberta.Model {c.model_type}, {self.head}, {size}, {self.dtype}, {self.xp.__name__}>"
 
     @property
+    def p(self) -> Node:
+        """The parameters as named places: `model.p.encoder.layer[0]` is what `layers.encoder_layer` takes."""
+        return Node(self.params)
+
+    @property
     def xp(self) -> Namespace:
         """The array library that the parameters belong to."""
         return namespace(self._table)
@@ -219,6 +282,10 @@ class Network:
     @property
     def _table(self) -> Array:
         return self.params["embeddings"]["word_embeddings"]["weight"]
+
+    def with_params(self, config: Config, params: Params) -> Self:
+        """A network like this one with another configuration and other parameters."""
+        return type(self)(config, params, self.head, self.tokenizer)
 
     def __call__(
         self,
@@ -240,112 +307,95 @@ class Network:
         return_dict: bool = True,
         skip_padding: bool = False,
     ) -> ModelOutput:
-        """Run the model on lists or arrays of any library and integer dtype; `forward` says what each means.
+        """Run the model on lists or arrays of any library and integer dtype; `forward` says what each input means.
 
         Every shape, dtype and value is checked on the host, then moved to the model's library. A model in float16 on
         NumPy, which has no matrix products for it, computes in float32. `return_dict=False` gives a tuple.
 
-        In a decoder `past_key_values` comes out and goes in again for the next tokens, with a mask over all places;
-        it counts each row's tokens that are no pads, so that cached and uncached agree, left padding included.
+        In a decoder `past_key_values` comes out and goes in again for the next tokens, with a mask over all positions;
+        it counts the tokens of each row, not counting padding, so that cached and uncached agree, after a left-padded
+        prompt too.
 
-        With `skip_padding` nothing is computed for pads, where the outputs are then 0 and not the reference's values; a
-        recorder or an asked-for intermediate sees the plain path all the same.
+        With `skip_padding` nothing is computed for padding, where the outputs are then 0 and not the reference's
+        values; while something is recorded or asked for on the way, the plain path is taken all the same.
 
-        Raises InputError, with the offending value and its place.
+        Raises InputError, with the offending value and its index.
         """
-        values = given(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            token_type_ids=token_type_ids,
-            position_ids=position_ids,
-            head_mask=head_mask,
-            inputs_embeds=inputs_embeds,
-            encoder_hidden_states=encoder_hidden_states,
-            encoder_attention_mask=encoder_attention_mask,
-            labels=labels,
-            start_positions=start_positions,
-            end_positions=end_positions,
-        )
-        inputs: dict[str, Any] = {name: as_array(name, value) for name, value in values.items()}
-        if past_key_values is not None:
-            inputs["past_key_values"] = past_key_values
-        check_shapes(self.config, self.head, inputs)
-        check_values(self.config, self.head, inputs)
-        asked = {
-            "use_cache": use_cache,
-            "output_attentions": output_attentions,
-            "output_hidden_states": output_hidden_states,
-        }
-        if skip_padding and not (is_recording() or any(asked.values())):
-            outputs = self._without_pads(inputs)
+        inputs = Inputs(
+            input_ids, attention_mask, token_type_ids, position_ids, head_mask, inputs_embeds, encoder_hidden_states,
+            encoder_attention_mask, past_key_values, labels, start_positions, end_positions,
+        )  # fmt: skip
+        arrays = {name: x if name == "past_key_values" else as_array(name, x) for name, x in inputs.given.items()}
+        check_shapes(self.config, self.head, arrays)
+        check_values(self.config, self.head, arrays)
+        if skip_padding and not (is_recording() or use_cache or output_attentions or output_hidden_states):
+            outputs = self._without_padding(arrays)
         else:
-            outputs = self._forward(inputs, **asked)
+            outputs = self._run(
+                arrays,
+                use_cache=use_cache,
+                output_attentions=output_attentions,
+                output_hidden_states=output_hidden_states,
+            )
         result = ModelOutput(outputs)
         return result if return_dict else result.to_tuple()  # type: ignore[return-value]  # asked for by few
 
     def on_rows(
-        self, rows: Sequence[Sequence[int]], asked: Sequence[Sequence[int]] | None = None
+        self, rows: Sequence[Sequence[int]], wanted: Sequence[Sequence[int]] | None = None
     ) -> list[dict[str, Array]]:
-        """The head's outputs for each of several sequences of ids, (places, ...), without a pad computed.
+        """The head's outputs for each of several sequences of ids, (positions, ...), without computing padding.
 
-        asked: for each the places that are wanted; by default all, or the first where the head reads that alone.
+        wanted: for each the positions that are read; by default all, or the first where the head reads that alone.
         """
-        if asked is None and self.head not in PER_PLACE:
-            asked = [[0]] * len(rows)
+        if wanted is None and HEADS[self.head].reads_first:
+            wanted = [[0]] * len(rows)
         if is_recording() or self.config.position_embedding_type != "absolute":
-            return self._on_padded_rows(rows, asked)
-        ids = numpy.array([[token for row in rows for token in row]])  # (1, T)
-        numbers = [create_position_ids_from_input_ids(numpy.array([row]), self.config.pad_token_id) for row in rows]
-        inputs = {"input_ids": ids, "position_ids": numpy.concatenate(numbers, axis=1)}
+            return self._on_padded_rows(rows, wanted)
+        inputs = packed.pack_ids(rows, self.config.pad_token_id)
         check_values(self.config, self.head, inputs)
-        packing = Packing([len(row) for row in rows], asked)
-        outputs = self._forward(inputs, packing=packing)
-        counts = [len(places) for places in (rows if asked is None else asked)]
-        flat = {name: outputs[name].reshape(sum(counts), -1) for name in NAMES if name in outputs}
-        return [{name: x[span] for name, x in flat.items()} for span in spans(counts)]
+        outputs = self._run(inputs, Packing([len(row) for row in rows], wanted))
+        counts = [len(positions) for positions in (rows if wanted is None else wanted)]
+        flat = {name: outputs[name].reshape(sum(counts), -1) for name in packed.OUTPUTS if name in outputs}
+        return [{name: x[span] for name, x in flat.items()} for span in packed.spans(counts)]
 
     def _on_padded_rows(
-        self, rows: Sequence[Sequence[int]], asked: Sequence[Sequence[int]] | None
+        self, rows: Sequence[Sequence[int]], wanted: Sequence[Sequence[int]] | None
     ) -> list[dict[str, Array]]:
-        """The same by a batch with pads: for relative positions, and for who records."""
-        lengths = numpy.array([len(row) for row in rows])
-        mask = (numpy.arange(lengths.max()) < lengths[:, None]).astype(int)  # (B, L)
-        ids = numpy.full(mask.shape, self.config.pad_token_id)
-        ids[mask == 1] = [token for row in rows for token in row]
-        inputs = {"input_ids": ids, "attention_mask": mask}
-        if self.head == "multiple_choice":
+        """The same by a padded batch: for relative positions, and while somebody records."""
+        inputs = packed.pad_ids(rows, self.config.pad_token_id)  # (B, L)
+        if HEADS[self.head].choices:
             inputs = {name: x[:, None] for name, x in inputs.items()}  # (B, 1, L)
-        outputs = self(**inputs)  # type: ignore[arg-type]
-        result = []
-        for row, length in enumerate(lengths):
-            places = self.xp.asarray(range(length) if asked is None else asked[row])
-            own = {name: outputs[name][row] for name in NAMES if name in outputs}
-            picked = {name: x[places] if self.head in PER_PLACE else x for name, x in own.items()}
-            result.append({name: x.reshape(len(places), -1) for name, x in picked.items()})
+        outputs, result = self(**inputs), []  # type: ignore[arg-type]
+        for index, row in enumerate(rows):
+            positions = self.xp.asarray(range(len(row)) if wanted is None else wanted[index])
+            own = {name: outputs[name][index] for name in packed.OUTPUTS if name in outputs}
+            read = {name: x if HEADS[self.head].reads_first else x[positions] for name, x in own.items()}
+            result.append({name: x.reshape(len(positions), -1) for name, x in read.items()})
         return result
 
-    def _without_pads(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """The outputs for a batch whose pads are left out, and 0 there."""
-        several = self.head == "multiple_choice"
-        rows = {name: x.reshape(-1, *x.shape[2:]) for name, x in inputs.items()} if several else inputs
-        packed, packing = pack(rows, self.config, self.head)
-        outputs = self._forward(packed, packing=packing)
-        if several:
-            outputs["logits"] = outputs["logits"].reshape(inputs["attention_mask"].shape[:2])  # (B·C, 1) -> (B, C)
-        if self.head in PER_PLACE:
+    def _without_padding(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The outputs for a batch of which padding is not computed, and 0 there."""
+        rows = Inputs(**inputs)
+        if HEADS[self.head].choices:
+            rows = rows.without_choices()
+        row, packing = packed.pack(rows.given, self.config, self.head)
+        outputs, mask = self._run(row, packing), inputs["attention_mask"]
+        if HEADS[self.head].choices:
+            outputs["logits"] = outputs["logits"].reshape(mask.shape[:2])  # (B·C, 1) -> (B, C)
+        if not HEADS[self.head].reads_first:
             pooled = outputs.pop("pooler_output", None)  # of the first sequence alone
-            outputs.update((name, unpack(x, inputs["attention_mask"])) for name, x in given(**outputs).items())
+            outputs = {name: packed.unpack(x, mask) for name, x in given(**outputs).items()}
             if pooled is not None:
-                outputs["pooler_output"] = heads.pooler(outputs["last_hidden_state"], Node(self.params).pooler)
+                outputs["pooler_output"] = heads.pooler(outputs["last_hidden_state"], self.p.pooler)
         return outputs
 
-    def _forward(self, inputs: Mapping[str, Any], **asked: Any) -> dict[str, Any]:
-        """`forward` on inputs that are moved to the model's library."""
-        moved = {name: self._move(name, value) for name, value in inputs.items()}
-        return forward(self.params, self.config, self.head, **moved, **asked)
+    def _run(self, inputs: Mapping[str, Any], packing: Packing | None = None, **asked: Any) -> dict[str, Any]:
+        """`run` on inputs that are moved to the model's library."""
+        moved = Inputs(**{name: self._move(name, value) for name, value in inputs.items()})
+        return run(self.params, self.config, self.head, moved, packing, **asked)
 
     def _move(self, name: str, value: Any) -> Any:
-        """An input in the model's library; numbers, and the arrays of a cache, in the dtype that it computes in."""
+        """An input in the model's library; floats, and the arrays of a cache, in the dtype that it computes in."""
         xp = self.xp
         dtype = compute_dtype(xp, self.dtype)
         if name == "past_key_values":
@@ -354,20 +404,3 @@ class Network:
         if name in NUMBERS or value.dtype.kind == "f":
             return xp.asarray(value, dtype=dtype)
         return xp.asarray(value)
-
-
-def check_choices(head: str | None, seed: int) -> None:
-    """Raise NameUnknownError for an unknown head, InputError for an invalid seed."""
-    if head is not None and (not isinstance(head, str) or head not in HEADS):
-        raise NameUnknownError(f"there is no head {head!r}: give one of {', '.join(HEADS)}")
-    if not isinstance(seed, int | numpy.integer) or seed < 0:
-        raise InputError(f"seed is a whole number of at least 0, not {seed!r}")
-
-
-def check_head(head: str, config: Config) -> None:
-    """Raise NameUnknownError for a head that there is not, ConfigError for one that the configuration does not fit."""
-    check_choices(head, seed=0)
-    if head == "question_answering" and config.num_labels != 2:
-        raise ConfigError(
-            f"head 'question_answering' has a start and an end; this configuration has {config.num_labels} labels"
-        )

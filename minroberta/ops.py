@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from .backend.arrays import Array, Namespace, cast, from_library, lowest, namespace, quietly, widen
+from .backend.arrays import Array, Namespace, cast, computable, from_library, lowest, namespace, quietly, widen
 from .backend.schedule import blockwise, product, rowwise
 
 # --- activations ----------------------------------------------------------------------------------------------------
@@ -138,6 +138,11 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 # --- layers' arithmetic ---------------------------------------------------------------------------------------------
 
 
+def embedding(ids: Array, weight: Array) -> Array:
+    """Row `id` of a table for each id. ids: (B, L) integers, weight: (V, D). Returns (B, L, D)."""
+    return computable(weight[ids])
+
+
 def linear(x: Array, weight: Array, bias: Array) -> Array:
     """x Wᵀ + b. x: (..., I), weight: (O, I) as PyTorch stores it, bias: (O,). Returns (..., O)."""
     return product(x, weight) + bias  # (..., I) -> (..., O)
@@ -152,12 +157,6 @@ def layer_norm(x: Array, *, weight: Array, bias: Array, eps: float) -> Array:
     x = x - x.mean(-1, keepdims=True)
     variance = (x * x).mean(-1, keepdims=True)  # (..., 1)
     return x / namespace(x).sqrt(variance + eps) * weight + bias
-
-
-@rowwise
-def layer_norm_of_sum(x: Array, y: Array, *, weight: Array, bias: Array, eps: float) -> Array:
-    """`layer_norm` of x + y, for who wants no sum."""
-    return layer_norm(x + y, weight=weight, bias=bias, eps=eps)
 
 
 @rowwise

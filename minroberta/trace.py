@@ -1,32 +1,48 @@
 """Every intermediate has a name: `q = tap(p.query.path, linear(x, **p.query.tree))`.
 
-A name is that of the Hugging Face module that makes the value, without the base model's prefix; values that no
-module makes (`.scores`, `.probs`, `.sum`) are named in the same place. With nobody recording, `tap` returns its
-argument.
+A name is that of the Hugging Face module that makes the value, without the base model's prefix; values that no module
+makes (`.scores`, `.probs`, `.sum`) are named in the same place. With nobody watching, `tap` returns its argument.
 """
 
 import contextlib
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
 
-from .backend.arrays import Array
 from .errors import InputError, NameUnknownError
 
+Array = Any
 Record = Callable[[str, Array], Array]
+Kept = dict[str, Any]
+
 _record: ContextVar[Record | None] = ContextVar("record", default=None)
+_wanted: ContextVar[tuple[Collection[str], Kept]] = ContextVar("wanted", default=((), {}))
 
 
 def tap(name: str, value: Array) -> Array:
     """Give an intermediate its name. Returns the value, or what an editor makes of it."""
     record = _record.get()
-    return value if record is None else record(name, value)
+    return keep(name, value if record is None else record(name, value))
+
+
+def keep(name: str, value: Any) -> Any:
+    """Give a value that no recorder sees a name under which `keeping` finds it. Returns the value."""
+    names, kept = _wanted.get()
+    if name in names:
+        kept[name] = value
+    return value
 
 
 def is_recording() -> bool:
-    """Whether anybody looks: then shortcuts are left out."""
+    """Return whether every value is passed to a recorder: then nothing is computed in pieces."""
     return _record.get() is not None
+
+
+def is_watched(name: str | None = None) -> bool:
+    """Return whether the value of this name, or any value, is recorded or kept."""
+    names, _ = _wanted.get()
+    return is_recording() or (bool(names) if name is None else name in names)
 
 
 @contextlib.contextmanager
@@ -37,6 +53,17 @@ def recording(record: Record | None) -> Iterator[None]:
         yield
     finally:
         _record.reset(token)
+
+
+@contextlib.contextmanager
+def keeping(names: Collection[str]) -> Iterator[Kept]:
+    """Within the block, the values of these names are kept in the dict that it gives."""
+    kept: Kept = {}
+    token = _wanted.set((names, kept))
+    try:
+        yield kept
+    finally:
+        _wanted.reset(token)
 
 
 class Node:

@@ -65,24 +65,12 @@ def _attention_shapes(name: str, D: int, inner: int) -> dict[str, Shape]:
 
 
 def head_shapes(config: Config, head: str) -> dict[str, Shape]:
-    """The weights of a head alone, the pooler included."""
-    D, V, N = config.hidden_size, config.vocab_size, config.num_labels
-    pooler = _linear("pooler.dense", D, D)
-    match head:
-        case "encoder":
-            return pooler
-        case "masked_lm" | "causal_lm":
-            decoder = {} if config.tie_word_embeddings else {"lm_head.decoder.weight": (V, D)}
-            dense, norm = _linear("lm_head.dense", D, D), _norm("lm_head.layer_norm", D)
-            return dense | norm | decoder | {"lm_head.bias": (V,)}
-        case "sequence_classification":
-            return _linear("classifier.dense", D, D) | _linear("classifier.out_proj", D, N)
-        case "multiple_choice":
-            return pooler | _linear("classifier", D, 1)
-        case "token_classification":
-            return _linear("classifier", D, N)
-        case _:
-            return _linear("qa_outputs", D, N)
+    """The weights of a head alone and their shapes, the pooler included."""
+    sizes = {"D": config.hidden_size, "V": config.vocab_size, "N": config.num_labels, "1": 1}
+    result = {name: tuple(sizes[x] for x in letters) for name, letters in HEADS[head].weights.items()}
+    if config.tie_word_embeddings:
+        result.pop("lm_head.decoder.weight", None)
+    return result
 
 
 def _linear(name: str, inputs: int, outputs: int) -> dict[str, Shape]:

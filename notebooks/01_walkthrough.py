@@ -30,7 +30,6 @@ import numpy as np
 
 import minroberta
 from minroberta import heads, layers, ops
-from minroberta.trace import Node
 
 np.set_printoptions(precision=2, suppress=True, linewidth=110)
 plt.rcParams.update({"font.size": 10, "axes.titlesize": 11, "axes.titlelocation": "left", "figure.dpi": 80})
@@ -211,12 +210,12 @@ print("equal, with pads and without:", alone.shape)
 # row for every position. Look up a row in each and add them. A third table, for the kind of text, has a single row in
 # RoBERTa and so adds the same to all; it is left over from BERT.
 #
-# From here on we need the model's parameters, and its own values to compare with. `Node` walks through the parameters
-# by name, and `trace` runs the model and keeps every intermediate, under the names that Hugging Face gives to its
+# From here on we need the model's parameters, and its own values to compare with. `model.p` walks through the
+# parameters by name, and `trace` runs the model and keeps every intermediate, under the names that Hugging Face gives to its
 # modules.
 
 # %%
-p = Node(model.params)
+p = model.p
 trace = minroberta.trace(model, ids)
 print(f"{len(trace)} named values, among them:")
 for name in list(trace)[:7]:
@@ -428,8 +427,7 @@ plt.show()
 output = p.encoder.layer[0].output
 after_layer = ops.layer_norm(after_attention + transformed, **output.LayerNorm.tree, eps=config.layer_norm_eps)
 
-nothing = layers.AttentionInputs(mask=None, head_mask=None, memory=None, memory_mask=None, past=None)
-in_one = layers.encoder_layer(x, p.encoder.layer[0], config, nothing).x
+in_one = layers.encoder_layer(x, p.encoder.layer[0], config)
 
 assert same(after_layer, trace["encoder.layer.0"])
 assert same(in_one, trace["encoder.layer.0"])
@@ -454,7 +452,7 @@ p_attention = p.encoder.layer[0].attention
 
 def attend(x):
     """The f of the first half of a layer, as `layers.residual` takes it."""
-    return layers.attention(x, p_attention, config, mask=None, head_mask=None, past=None)
+    return layers.self_attention(x, p_attention, config)
 
 
 def normed(x):
@@ -463,11 +461,11 @@ def normed(x):
 
 
 pre_config = config.replace(norm_first=True)
-post, _ = layers.residual(x, attend, p_attention.output, config)
-pre, _ = layers.residual(x, attend, p_attention.output, pre_config)
+post = layers.residual(x, attend, p_attention.output, config)
+pre = layers.residual(x, attend, p_attention.output, pre_config)
 
-assert same(post, normed(x + attend(x)[0]))
-assert same(pre, x + attend(normed(x))[0])
+assert same(post, normed(x + attend(x)))
+assert same(pre, x + attend(normed(x)))
 assert same(post, trace["encoder.layer.0.attention"])
 assert not same(pre, post)
 print("post-LN", post.shape, " pre-LN", pre.shape)
@@ -521,7 +519,7 @@ plt.show()
 # %%
 states = [x]  # the embeddings, then the stream after each layer
 for layer in range(config.num_hidden_layers):
-    states.append(layers.encoder_layer(states[-1], p.encoder.layer[layer], config, nothing).x)
+    states.append(layers.encoder_layer(states[-1], p.encoder.layer[layer], config))
 
 assert same(states[-1], trace["encoder"])
 assert all(state.shape == (B, L, config.hidden_size) for state in states)

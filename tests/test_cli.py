@@ -68,7 +68,7 @@ def tokenizer_json() -> str:
 def write(directory: Path, *heads: str, dtype: str = "float32", tokenizer: str | None = None, **fields: Any) -> str:
     """A checkpoint with the weights of several heads in one file."""
     values = {**FIELDS, **fields}
-    values["architectures"] = ["Roberta" + minroberta.config.HEADS[heads[0]]]
+    values["architectures"] = ["Roberta" + minroberta.config.HEADS[heads[0]].ending]
     arrays = {}
     for head in heads:
         for name, array in weights.flat(minroberta.init(values, head=head, dtype=dtype).params).items():

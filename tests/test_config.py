@@ -244,7 +244,7 @@ def test_label2id_of_a_wrong_form(value: Any) -> None:
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
 @pytest.mark.parametrize("head", HEADS)
 def test_the_head_is_the_architectures(family: Any, head: str) -> None:
-    assert config(architectures=[family.architecture + HEADS[head]]).head == head
+    assert config(architectures=[family.architecture + HEADS[head].ending]).head == head
 
 
 @pytest.mark.parametrize("architectures", [None, []])

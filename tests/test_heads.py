@@ -30,12 +30,11 @@ def test_lm_bias_is_added_once() -> None:
 def test_the_lm_head_is_exact_gelu_whatever_the_activation() -> None:
     """The layers' activation is another's business: with the same states both give the same logits."""
     from minroberta import heads
-    from minroberta.layers import Body
-    from minroberta.trace import Node
+    from minroberta.inputs import Inputs
 
     model, other = tiny("masked_lm"), tiny("masked_lm", hidden_act="relu")
-    body = Body(np.random.RandomState(0).standard_normal((1, 3, TINY["hidden_size"])), None, None, None, None)
-    a, b = (heads.masked_lm(Node(m.params), m.config, body)["logits"] for m in (model, other))
+    x = np.random.RandomState(0).standard_normal((1, 3, TINY["hidden_size"]))
+    a, b = (heads.masked_lm(x, m.p, m.config, Inputs())["logits"] for m in (model, other))
     np.testing.assert_array_equal(a, b)
 
 

@@ -76,7 +76,11 @@ def test_a_row_of_pads_alone() -> None:
         ("encoder", {"attention_mask": np.ones((3, 8, 8))}, "a 2-D attention_mask of 0 and 1"),
         ("encoder", {"head_mask": np.ones(5)}, "skip_padding takes no head_mask"),
         ("masked_lm", {"labels": IDS}, "skip_padding takes no labels"),
-        ("sequence_classification", {"attention_mask": MASK[:, ::-1]}, "reads place 0, and some rows have a pad there"),
+        (
+            "sequence_classification",
+            {"attention_mask": MASK[:, ::-1]},
+            "reads position 0, which is padding in some rows",
+        ),
     ],
 )
 def test_what_skip_padding_cannot_do(head: str, given: dict[str, Any], said: str) -> None:

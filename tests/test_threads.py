@@ -66,8 +66,8 @@ def dealt(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, int]]:
 @pytest.mark.parametrize("schedule", ["three threads"], indirect=True)
 def test_a_sequence_is_dealt_out(schedule: str, dealt: set[tuple[str, int]]) -> None:
     minroberta.load(dtype="float64")([[0, *range(20, 60), 2]])
-    assert {name for name, _ in dealt} == {"by_rows", "rowwise", "blockwise"}
-    assert ("by_rows", 3) in dealt
+    assert {name for name, _ in dealt} == {"placewise", "rowwise", "blockwise"}
+    assert ("placewise", 3) in dealt
 
 
 @pytest.mark.parametrize("schedule", ["two threads, by sequences"], indirect=True)
@@ -77,7 +77,7 @@ def test_sequences_are_dealt_out(schedule: str, dealt: set[tuple[str, int]]) -> 
     batch = model.tokenizer.pad(rows)
     found = [*model.on_rows(rows), *model.on_rows(rows, [[1], [], [0, 2], [], []])]
     found += model(**batch), model(**batch, skip_padding=True)
-    assert ("by_sequences", 2) in dealt
+    assert {("encoder", 2), ("sequencewise", 2)} <= dealt
     with threadpoolctl.threadpool_limits(1, user_api="blas"), pytest.MonkeyPatch.context() as patch:
         patch.setattr(threads, "count", lambda: 1)
         plain = [*model.on_rows(rows), *model.on_rows(rows, [[1], [], [0, 2], [], []])]
@@ -91,7 +91,7 @@ def test_sequences_under_one_mask_for_all(schedule: str, dealt: set[tuple[str, i
     model = minroberta.load(dtype="float64", config={"is_decoder": True}, head="causal_lm")
     ids = np.random.default_rng(0).integers(5, 300, (4, 7))
     found = model(ids, use_cache=False).logits
-    assert ("by_sequences", 2) in dealt
+    assert ("sequencewise", 2) in dealt
     np.testing.assert_allclose(found, np.concatenate([model(row[None]).logits for row in ids]), atol=1e-12)
 
 

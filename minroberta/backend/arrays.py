@@ -97,8 +97,13 @@ def lowest(dtype: Any) -> float:
 
 
 def compute_dtype(xp: Namespace, dtype: Any) -> Any:
-    """What a library computes in when it stores dtype: NumPy has matrix products for no half type."""
+    """The dtype that a library computes in when it stores dtype: NumPy has no matrix products for half types."""
     return widened(dtype) if xp is numpy else dtype
+
+
+def computable(x: Array) -> Array:
+    """x in the dtype that its library computes in."""
+    return cast(x, compute_dtype(namespace(x), x.dtype))
 
 
 quietly = numpy.errstate(invalid="ignore", over="ignore")

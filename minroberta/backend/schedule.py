@@ -11,6 +11,7 @@ from typing import Any
 import numpy
 
 from ..errors import BackendError
+from ..trace import is_recording, is_watched
 from . import threads
 from .arrays import Array, cast, is_float, namespace, widen
 
@@ -74,17 +75,48 @@ def block_size() -> int:
     return WIDE if threads.is_inside() else BLOCK
 
 
-def by_rows(function: Callable[[Array], Sequence[Array]], x: Array) -> Sequence[Array]:
-    """function(x), whose rows (last axis) do not mix; on NumPy and of a large x by shares, on several threads.
+def placewise(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Schedule function(x, ...), in which positions do not mix: (..., I) to (..., O), or to a tuple of such arrays.
 
-    It takes (..., I), here all rows or a share of them as one sequence, (1, rows, I); and gives several (..., O).
+    On NumPy a large x is shared among threads: each takes its positions, (1, rows, I), through the whole function.
     """
-    if namespace(x) is not numpy or len(parts := shares(x.size // x.shape[-1], x.nbytes)) < 2:
-        return function(x)
-    rows = x.reshape(1, -1, x.shape[-1])
-    made = threads.each(lambda part: function(rows[:, part]), parts, x.nbytes)
-    joined = [numpy.concatenate(several, axis=1) for several in zip(*made, strict=True)]
-    return [array.reshape(*x.shape[:-1], -1) for array in joined]
+
+    @functools.wraps(function)
+    def scheduled(x: Array, *rest: Any) -> Any:
+        if is_recording() or namespace(x) is not numpy or len(parts := shares(x.size // x.shape[-1], x.nbytes)) < 2:
+            return function(x, *rest)
+        rows = x.reshape(1, -1, x.shape[-1])
+        made = threads.each(lambda part: function(rows[:, part], *rest), parts, x.nbytes)
+        if not isinstance(made[0], tuple):
+            return _joined(made, x)
+        return tuple(_joined(several, x) for several in zip(*made, strict=True))
+
+    return scheduled
+
+
+def _joined(parts: Sequence[Array], x: Array) -> Array:
+    """The shares of positions, (1, rows, O) each, in one array with the leading axes of x."""
+    return numpy.concatenate(parts, axis=1).reshape(*x.shape[:-1], -1)
+
+
+def sequencewise(function: Callable[..., Array]) -> Callable[..., Array]:
+    """Schedule function(x, p, config, inputs), in which sequences do not mix: (B, L, D) to (B, L, D).
+
+    inputs: for each layer what can be split by `of_sequences`. On NumPy a large batch is shared among threads: each
+    takes its sequences through all layers, and none waits for another before the end.
+    """
+
+    @functools.wraps(function)
+    def scheduled(x: Array, p: Any, config: Any, inputs: Sequence[Any]) -> Array:
+        if is_watched() or len(parts := sequence_shares(x, [x.shape[1]] * len(x))) < 2:
+            return function(x, p, config, inputs)
+
+        def share(some: slice) -> Array:
+            return function(x[some], p, config, [own.of_sequences(some) for own in inputs])
+
+        return numpy.concatenate(each(share, parts, x, x.size))
+
+    return scheduled
 
 
 def each(function: Callable[[Any], Array], items: Sequence[Any], x: Array, numbers: int) -> list[Array]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..backend.arrays import to_host
-from ..config import BODY, HEADS, TASKS, Config
+from ..config import BODY, HEADS, Config
 from ..weights import flat
 from .formats import safetensors
 
@@ -24,10 +24,10 @@ def write(directory: Path, params: Any, config: Config, head: str) -> None:
     if "lm_head.bias" in arrays:
         arrays["lm_head.decoder.bias"] = arrays["lm_head.bias"].copy()
     values = config.to_dict()
-    values["architectures"] = [config.family.architecture + HEADS[head]]
+    values["architectures"] = [config.family.architecture + HEADS[head].ending]
     tasks = values.get("task_specific_params")
     if isinstance(tasks, Mapping):  # the labels of this head may be others now
-        values["task_specific_params"] = {task: fields for task, fields in tasks.items() if task != TASKS.get(head)}
+        values["task_specific_params"] = {task: fields for task, fields in tasks.items() if task != HEADS[head].task}
     values["torch_dtype"] = next(iter(arrays.values())).dtype.name
     directory.mkdir(parents=True, exist_ok=True)
     safetensors.write(directory / "model.safetensors", arrays, {"format": "pt"})

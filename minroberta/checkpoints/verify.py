@@ -8,7 +8,7 @@ import numpy
 
 from ..backend.arrays import to_host
 from ..model import Network
-from ..packing import NAMES as OUTPUTS
+from ..packed import OUTPUTS
 from ..weights import flat
 
 WITHOUT_MEANING = {

@@ -11,7 +11,7 @@ from typing import Any
 import numpy
 
 from ..backend import threads
-from ..layers import computable
+from ..backend.arrays import computable
 from ..loading import Model
 
 SHAPES = ((1, 16), (1, 128), (1, 512), (8, 128))

@@ -14,7 +14,7 @@ import numpy
 from ..backend.arrays import Array, to_host
 from ..config import Config
 from ..errors import Error, InputError, WeightsError
-from ..model import given
+from ..inputs import given
 from ..trace import Trace
 from . import report
 from .layout import AXES, arranged

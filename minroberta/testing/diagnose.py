@@ -15,8 +15,9 @@ import numpy
 
 from ..backend.arrays import Array
 from ..errors import Error, InputError
+from ..inputs import given
 from ..loading import Model
-from ..model import ModelOutput, given
+from ..model import ModelOutput
 from ..trace import recording
 from ..weights import flat
 from .compare import Kept, Report, in_common, multiple_of, trace_of

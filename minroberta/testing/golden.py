@@ -18,16 +18,15 @@ import numpy
 
 from .. import __version__
 from ..backend.arrays import Array, to_host
+from ..cache import Cache, cached_length
 from ..checkpoints.arrays import Renamed, as_stored
 from ..checkpoints.files import LARGEST_JSON
 from ..checkpoints.formats import safetensors
-from ..config import Config
+from ..config import Config, check_head
 from ..errors import InputError, NameUnknownError, NotFoundError, SaveError, WeightsError
-from ..inputs import IDS, NUMBERS, as_array, check_shapes
-from ..layers import Cache, cached_length
+from ..inputs import IDS, NUMBERS, as_array, check_shapes, given
 from ..loading import Model, init
 from ..loading import load as load_model
-from ..model import check_head, given
 from ..trace import Trace, trace
 from ..weights import flat, load_arrays, shapes, tree
 from . import portable

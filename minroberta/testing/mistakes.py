@@ -15,9 +15,10 @@ import numpy
 
 from .. import ops
 from ..backend.arrays import Array, to_host
+from ..cache import number_tokens
 from ..config import Config
-from ..layers import number_tokens, self_attention_mask
 from ..loading import Model
+from ..model import self_attention_mask
 from ..trace import Node
 from ..weights import flat, tree
 from .runs import MASKED

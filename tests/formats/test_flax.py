@@ -84,7 +84,7 @@ def test_names_are_what_a_model_takes(tmp_path: Path, kind: str, head: str) -> N
     decoder = {"is_decoder": True, "add_cross_attention": True} if head == "causal_lm" else {}
     config = Config.from_dict({"model_type": kind, "num_hidden_layers": 1, **decoder})
     content: dict[str, Any] = {}
-    for name in NAMES[config.family.architecture + HEADS[head]]:
+    for name in NAMES[config.family.architecture + HEADS[head].ending]:
         *path, last = name.split("/")
         node = content
         for part in path:

@@ -66,7 +66,7 @@ def test_names_are_those_that_transformers_gives(tmp_path: Path, model: str) -> 
 def test_names_are_what_a_model_takes(kind: str, head: str) -> None:
     decoder = {"is_decoder": True, "add_cross_attention": True} if head == "causal_lm" else {}
     config = Config.from_dict({"model_type": kind, "num_hidden_layers": 1, **decoder})
-    names = NAMES[config.family.architecture + HEADS[head]].values()
+    names = NAMES[config.family.architecture + HEADS[head].ending].values()
     assert set(weights.canonical_names(set(names), config)) == set(weights.shapes(config, head))
 
 

@@ -73,7 +73,7 @@ def write(root: Path) -> None:
             mask = np.arange(15)[None, :] < np.array([[15], [9], [1]])
             inputs = {"input_ids": np.where(mask, ids, model.config.pad_token_id), "attention_mask": mask.astype(int)}
         given = model(**inputs)[OUTPUTS.get(model.head, "logits")]
-        metadata = {"class": model.config.family.architecture + HEADS[model.head]}
+        metadata = {"class": model.config.family.architecture + HEADS[model.head].ending}
         save_file({**inputs, "output": given}, root / name / "expected.safetensors", metadata=metadata)
 
 

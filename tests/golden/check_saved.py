@@ -38,7 +38,7 @@ def our_model(case: Case) -> Model:
 
 def their_model(directory: Path, ours: Model) -> tuple[transformers.PreTrainedModel, dict[str, Any]]:
     """The model that transformers opens in the directory, and the keys that it did not like."""
-    name = ours.config.family.architecture + HEADS[ours.head]
+    name = ours.config.family.architecture + HEADS[ours.head].ending
     model, info = getattr(transformers, name).from_pretrained(
         directory, torch_dtype=torch.float64, attn_implementation="eager", output_loading_info=True
     )

@@ -323,7 +323,7 @@ def change(path: Path, metadata: dict[str, str | None], arrays: dict[str, np.nda
         ({"config": "9" * 100_000}, {}, "its config is no JSON object"),
         ({"config": "{" + " " * 3_000_000 + "}"}, {}, "its config is no JSON object"),
         ({"config": "{}"}, {}, "has no model_type"),
-        ({"head": None}, {}, "there is no head ''"),
+        ({"head": None}, {}, "unknown head ''"),
         ({"noise": "[]"}, {}, "its noise is no JSON object"),
         ({"noise": "{}"}, {}, "the noise of 'embeddings' is None, and no number"),
         ({"noise": '{"embeddings": true}'}, {}, "the noise of 'embeddings' is True, and no number"),

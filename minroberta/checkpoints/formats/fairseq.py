@@ -330,9 +330,9 @@ def _of_head(found: Found, arguments: Mapping[str, Any], architecture: str) -> d
     if "classifier" in heads:
         labels, _ = _shape(found, "classifier.out_proj.weight")
         problem = {"problem_type": "regression"} if arguments.get("regression_target") else {}
-        architectures = [architecture + HEADS["sequence_classification"]]
+        architectures = [architecture + HEADS["sequence_classification"].ending]
         return {"architectures": architectures, "num_labels": labels, **problem}
-    return {"architectures": [architecture + HEADS["masked_lm" if "lm_head" in heads else "encoder"]]}
+    return {"architectures": [architecture + HEADS["masked_lm" if "lm_head" in heads else "encoder"].ending]}
 
 
 # --- the vocabulary -------------------------------------------------------------------------------------------------

@@ -169,7 +169,7 @@ def _read_config(directory: Path) -> tuple[str, dict[str, Any]]:
 def _read_task(directory: Path, architecture: str, hidden_size: int) -> dict[str, Any]:
     """What Hugging Face's configuration says of the task; where a preset has none, it is the bare encoder's."""
     if not _has(directory, "task.json"):
-        return {"architectures": [architecture + HEADS["encoder"]]}
+        return {"architectures": [architecture + HEADS["encoder"].ending]}
     name, settings = _read_object(directory, "task.json")
     tasks = {architecture + ending: head for ending, head in TASKS.items()}
     if name not in tasks:
@@ -177,7 +177,7 @@ def _read_task(directory: Path, architecture: str, hidden_size: int) -> dict[str
             f"{directory / 'task.json'} is of a {name[:100]!r}; read are {', '.join(tasks)}: "
             "move it away to read the backbone alone"
         )
-    fields: dict[str, Any] = {"architectures": [architecture + HEADS[tasks[name]]]}
+    fields: dict[str, Any] = {"architectures": [architecture + HEADS[tasks[name]].ending]}
     if tasks[name] == "sequence_classification":
         fields["num_labels"] = _integer(settings, "num_classes", directory)
         fields["classifier_dropout"] = settings.get("dropout")

@@ -1,0 +1,76 @@
+"""How queries meet keys: all of them under a mask, or each sequence of a packed row its own.
+
+An `Attend` is chosen once for a run, and every layer calls it: `attend(q, k, v, p, config)`, where p is the attention's
+place in the parameter tree, which names what is computed. Letters as in `ops`.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from . import ops
+from .backend.arrays import Array, cast, namespace
+from .backend.schedule import each
+from .config import Config
+from .trace import Node, is_watched, tap
+
+
+class Masked(NamedTuple):
+    """Every query meets every key: softmax((q kᵀ + relative) / √E + mask) · head_mask, times the values.
+
+    mask: from `ops.additive_mask`; head_mask: (H,), which multiplies the probabilities after the softmax.
+    """
+
+    mask: Array | None = None
+    head_mask: Array | None = None
+
+    def __call__(self, q: Array, k: Array, v: Array, p: Node, config: Config) -> Array:
+        """In blocks that keep no probabilities, unless somebody watches them or they are changed on the way."""
+        relative = relative_scores(q, k, p, config)
+        if relative is None and self.head_mask is None and not is_watched(f"{p.path}.probs"):
+            return ops.attend(q, k, v, self.mask)
+        scores = tap(f"{p.path}.scores", ops.attention_scores(q, k, self.mask, relative))  # (B, H, L, S)
+        probs = cast(ops.softmax(scores), q.dtype)
+        if self.head_mask is not None:
+            probs = probs * self.head_mask[:, None, None]
+        return tap(f"{p.path}.probs", probs) @ v  # (B, H, L, S) @ (B, H, S, E) -> (B, H, L, E)
+
+    def of_sequences(self, some: slice) -> "Masked":
+        """The same for some sequences of the batch."""
+        one_for_all = self.mask is None or len(self.mask) == 1
+        return self if one_for_all else self._replace(mask=self.mask[some])  # type: ignore[index]
+
+
+def relative_scores(q: Array, k: Array, p: Node, config: Config) -> Array | None:
+    """The scores of relative positions, where the attention has an embedding of distances. (B, H, L, S)."""
+    if "distance_embedding" not in p:
+        return None
+    with_key = config.position_embedding_type == "relative_key_query"
+    return ops.relative_scores(q, k, p.distance_embedding.weight, with_key)
+
+
+class Segment(NamedTuple):
+    """Queries of a packed row, and the keys that they meet under a mask (1, 1, queries, keys)."""
+
+    queries: slice
+    keys: slice
+    mask: Array | None
+
+
+class Segmented(NamedTuple):
+    """The queries of each segment of a packed row meet its keys alone."""
+
+    segments: Sequence[Segment]
+
+    def __call__(self, q: Array, k: Array, v: Array, p: Node, config: Config) -> Array:
+        """q: (1, H, T, E); k, v: (1, H, S, E). Returns (1, H, T, E)."""
+
+        def attend(s: Segment) -> Array:
+            return ops.attend(q[:, :, s.queries], k[:, :, s.keys], v[:, :, s.keys], s.mask)
+
+        scores = sum((s.queries.stop - s.queries.start) * (s.keys.stop - s.keys.start) for s in self.segments)
+        none = q[:, :, :0]  # for a share in which no segment has a query
+        return namespace(q).concatenate([none, *each(attend, self.segments, q, scores * q.shape[1])], axis=2)
+
+
+Attend = Any  # Masked or Segmented
+"""softmax((q kᵀ + relative) / √E + mask) v in each head. q: (B, H, L, E); k, v: (B, H, S, E) -> (B, H, L, E)."""

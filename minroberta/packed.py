@@ -1,0 +1,156 @@
+"""Several sequences in one row, (1, T), without the padding of a batch (B, L): padding costs nothing then.
+
+The layers are those of `layers`: whatever happens at one position alone happens to the whole row at once, and each
+sequence attends to itself.
+"""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy
+
+from . import ops
+from .attend import Segment, Segmented
+from .backend.arrays import Array, namespace, widened
+from .backend.schedule import each, sequence_shares
+from .config import HEADS, Config
+from .errors import InputError
+from .layers import LayerInputs, cross_attention, encoder_layer, norm, residual, transform
+from .trace import Node, tap
+
+
+class Packing(NamedTuple):
+    """How one row (1, T) holds several sequences.
+
+    lengths: the length of each sequence. wanted: for each sequence the positions that the head reads, or None for all.
+    At the others the last layer computes keys and values, and no more; the wanted ones, W in all, come out one after
+    the other, (1, W, D).
+    """
+
+    lengths: Sequence[int]
+    wanted: Sequence[Sequence[int]] | None = None
+
+    def of_sequences(self, some: slice) -> "Packing":
+        """The packing of some of the sequences, in a row of their own."""
+        return Packing(self.lengths[some], None if self.wanted is None else self.wanted[some])
+
+    def positions(self, some: slice) -> slice:
+        """The positions of some of the sequences in the whole row."""
+        return slice(sum(self.lengths[: some.start]), sum(self.lengths[: some.stop]))
+
+
+def spans(lengths: Iterable[int]) -> list[slice]:
+    """The position of each sequence in a row, from its length."""
+    return [slice(*ends) for ends in itertools.pairwise(itertools.accumulate(lengths, initial=0))]
+
+
+# --- the encoder ----------------------------------------------------------------------------------------------------
+
+
+def encoder(x: Array, p: Node, config: Config, packing: Packing) -> Array:
+    """The last hidden state of a packed row, (1, T, D) -> (1, T, D), or of the wanted positions, (1, W, D)."""
+    shares = sequence_shares(x, packing.lengths)
+    if len(shares) < 2:
+        return _encoder(x, p, config, packing)
+
+    def share(some: slice) -> Array:
+        return _encoder(x[:, packing.positions(some)], p, config, packing.of_sequences(some))
+
+    return namespace(x).concatenate(each(share, shares, x, x.size), axis=1)
+
+
+def _encoder(x: Array, p: Node, config: Config, packing: Packing) -> Array:
+    inputs = LayerInputs(Segmented(segments(packing.lengths, config, x)))
+    *most, last = (p.layer[index] for index in range(config.num_hidden_layers))
+    for layer in most:
+        x = encoder_layer(x, layer, config, inputs)
+    if packing.wanted is None:
+        x = encoder_layer(x, last, config, inputs)
+    else:
+        x = _wanted(x, last, config, packing.lengths, packing.wanted)
+    if "LayerNorm" in p:
+        x = norm(x, p.LayerNorm, config)
+    return tap(p.path, x)
+
+
+def _wanted(x: Array, p: Node, config: Config, lengths: Sequence[int], wanted: Sequence[Sequence[int]]) -> Array:
+    """The last layer at the wanted positions alone, which attend to all. (1, T, D) -> (1, W, D)."""
+    positions = [span.start + i for span, some in zip(spans(lengths), wanted, strict=True) for i in some]
+    attend = Segmented(segments(lengths, config, x, wanted))
+    memory = norm(x, p.attention.output.LayerNorm, config) if config.norm_first else x
+    x = x[:, namespace(x).asarray(positions, dtype=int)]  # (1, T, D) -> (1, W, D)
+    x = residual(x, lambda x: cross_attention(x, memory, p.attention, config, attend), p.attention.output, config)
+    return transform(x, p, config)
+
+
+def segments(
+    lengths: Sequence[int], config: Config, x: Array, wanted: Sequence[Sequence[int]] | None = None
+) -> list[Segment]:
+    """A segment for each sequence, its queries at the wanted positions or all. A decoder's keys end at the query."""
+    xp, result = namespace(x), []
+    wanted = [range(length) for length in lengths] if wanted is None else wanted
+    for queries, keys, some in zip(spans(map(len, wanted)), spans(lengths), wanted, strict=True):
+        if not some:  # a sequence that is padding alone, or of which nothing is wanted
+            continue
+        length, mask = keys.stop - keys.start, None
+        if config.is_decoder:
+            causal = ops.causal_mask(xp, length, length)[xp.asarray(some)]  # (queries, keys)
+            mask = ops.additive_mask(causal[None], widened(x.dtype))
+        result.append(Segment(queries, keys, mask))
+    return result
+
+
+# --- from a padded batch, and back ----------------------------------------------------------------------------------
+
+OUTPUTS = ("last_hidden_state", "logits", "start_logits", "end_logits")
+"""Outputs that a packed row has."""
+
+
+def pack(inputs: Mapping[str, numpy.ndarray], config: Config, head: str) -> tuple[dict[str, Any], Packing]:
+    """A packed row of the tokens of a batch. inputs: arrays by name, (B, L) and (B, L, D), with an attention_mask.
+
+    Raises InputError for an input that a packed row cannot have.
+    """
+    mask = inputs.get("attention_mask")
+    others = inputs.keys() - {"input_ids", "inputs_embeds", "attention_mask", "token_type_ids", "position_ids"}
+    if others or mask is None or mask.ndim != 2 or not numpy.isin(mask, (0, 1)).all():
+        wanted = "a 2-D attention_mask of 0 and 1" if not others else f"no {', '.join(sorted(others))}"
+        raise InputError(f"skip_padding takes {wanted}: call without it")
+    if config.position_embedding_type != "absolute":
+        raise InputError("skip_padding needs absolute positions, and this model's are relative: call without it")
+    if HEADS[head].reads_first and not mask[:, 0].all():
+        raise InputError(f"head {head!r} reads position 0, which is padding in some rows: call without skip_padding")
+    given = {name: numpy.broadcast_to(x, (*mask.shape, *x.shape[2:])) for name, x in inputs.items()}
+    if "position_ids" not in given:
+        ids = given.get("input_ids", numpy.full(mask.shape, config.pad_token_id + 1))
+        given["position_ids"] = ops.create_position_ids_from_input_ids(ids, config.pad_token_id)
+    del given["attention_mask"]
+    tokens, lengths = mask.nonzero(), mask.sum(1).astype(int).tolist()
+    row = {name: x[tokens][None] for name, x in given.items()}  # (B, L, ...) -> (1, T, ...)
+    return row, Packing(lengths, [[0]] * len(lengths) if HEADS[head].reads_first else None)
+
+
+def pack_ids(rows: Sequence[Sequence[int]], pad: int) -> dict[str, numpy.ndarray]:
+    """`input_ids` and `position_ids`, (1, T), of several sequences of ids."""
+    positions = [ops.create_position_ids_from_input_ids(numpy.array([row]), pad) for row in rows]
+    ids = numpy.array([[token for row in rows for token in row]])
+    return {"input_ids": ids, "position_ids": numpy.concatenate(positions, axis=1)}
+
+
+def pad_ids(rows: Sequence[Sequence[int]], pad: int) -> dict[str, numpy.ndarray]:
+    """`input_ids` and `attention_mask`, (B, L), of several sequences of ids."""
+    lengths = numpy.array([len(row) for row in rows])
+    mask = (numpy.arange(lengths.max()) < lengths[:, None]).astype(int)
+    ids = numpy.full(mask.shape, pad)
+    ids[mask == 1] = [token for row in rows for token in row]
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def unpack(x: Array, mask: numpy.ndarray) -> Array:
+    """A packed row's output as a batch, with 0 at padding. x: (1, T, ...), mask: (B, L)."""
+    xp, tokens = namespace(x), mask.astype(bool)
+    position = numpy.full(mask.shape, x.shape[1])
+    position[tokens] = numpy.arange(x.shape[1])
+    zero = xp.zeros((1, *x.shape[2:]), dtype=x.dtype)
+    return xp.concatenate([x[0], zero])[xp.asarray(position)]  # (1, T, ...) -> (B, L, ...)
