@@ -1,7 +1,7 @@
 """Config: every choice that changes the mathematics, under Hugging Face's names.
 
-Families differ in data, not in code: `FAMILIES` says what a `model_type` means by its name alone, and nothing below
-this file asks for a family again.
+Families and heads differ in data, not in code: a row of `FAMILIES` is what a `model_type` means by its name alone, a
+row of `HEADS` what a head is.
 """
 
 import operator
@@ -18,12 +18,12 @@ ACTIVATIONS = (
     "gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "quick_gelu",
     "relu", "silu", "swish", "tanh", "mish", "linear",
 )  # fmt: skip
-"""The names that `hidden_act` takes; `ops.activation` has their formulas."""
+"""The names that `hidden_act` takes; `ops.ACTIVATIONS` has their formulas."""
 
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 POSITION_TYPES = ("absolute", "relative_key", "relative_key_query")
 BODY = ("embeddings", "encoder", "LayerNorm", "pooler")
-"""The parts of the base model: the names that carry its prefix in a file with a head."""
+"""The parts of the base model, whose names have its prefix in a file with a head."""
 
 LARGEST_SIZE = 2**31 - 1
 MOST_LAYERS = 1000
@@ -137,14 +137,14 @@ def check_head_name(head: Any) -> None:
 
 @dataclass(frozen=True)
 class Family:
-    """What a `model_type` says by its name alone.
+    """A family, as data: the meaning of a `model_type` by its name alone.
 
-    architecture: how Hugging Face's class names begin.
-    prefix: what precedes the base model's names in a file with a head.
+    architecture: the beginning of Hugging Face's class names.
+    prefix: the prefix of the base model's names in a file with a head.
     norm_first, embedding_norm: defaults of the fields of Config.
-    final_norm: where a last norm stands: on the base model, in the encoder (and so in the last hidden state), or not.
-    names: the family's own names for modules that the canonical tree calls as Roberta does, within a layer.
-    mask_in_token_loss: whether the token classification loss ignores labels where the attention mask is not 1.
+    final_norm: the last norm, of the base model or of the encoder (and so part of the last hidden state), or None.
+    names: from the parameter tree's names of modules within a layer, which are Roberta's, to the family's.
+    mask_in_token_loss: the token classification loss ignores labels where the attention mask is not 1.
     defaults: configuration fields whose default is not Roberta's, in transformers 4.48.3.
     """
 
@@ -158,16 +158,16 @@ class Family:
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
     def own_name(self, name: str) -> str:
-        """The family's name for a canonical one: a weight's, or a traced value's."""
+        """The family's name of a weight or a traced value, from its canonical name."""
         return rename(name, self.names)
 
     def canonical_name(self, name: str) -> str:
-        """The canonical name for one of the family's."""
+        """The canonical name of a weight or a traced value, from the family's."""
         return rename(name, {own: canonical for canonical, own in self.names.items()})
 
 
 def rename(name: str, names: Mapping[str, str]) -> str:
-    """Exchange the module within an encoder layer, `encoder.layer.N.MODULE[.REST]`, by the table."""
+    """Rename the module within an encoder layer, `encoder.layer.N.MODULE[.REST]`, by the table."""
     parts = name.split(".", 3)
     if parts[:2] == ["encoder", "layer"] and len(parts) == 4:
         for module, other in names.items():
@@ -237,7 +237,7 @@ class _Absent:
 
 
 ABSENT: Any = _Absent()
-"""Stands for a field that was not given: the family's default takes its place."""
+"""The value of a field that was not given; the family's default replaces it."""
 
 
 @dataclass(frozen=True)
@@ -246,8 +246,8 @@ class Config:
 
     `norm_first` puts the norms before attention and feed-forward (pre-LN) instead of after the residual sums
     (post-LN); `embedding_norm` says whether the embeddings have one. Both follow from `model_type` unless given.
-    Dropout probabilities are kept for saving and never applied: minroberta infers, it does not train.
-    `other` holds the fields of a `config.json` that do not change the mathematics, so that saving loses none.
+    Dropout probabilities are kept for saving and never applied.
+    `other` holds the fields of a `config.json` that do not change the mathematics, so that saving keeps them.
 
     Hugging Face's class defaults are not roberta-base's (512 position rows instead of 514, eps 1e-12 instead of
     1e-5, two token types instead of one): take those from a `config.json`, or from `PRESETS`.
@@ -290,9 +290,7 @@ class Config:
 
     def __post_init__(self) -> None:
         if not isinstance(self.model_type, str) or self.model_type not in FAMILIES:
-            raise ConfigError(
-                f"model_type {reprlib.repr(self.model_type)} is no RoBERTa known here: {', '.join(FAMILIES)}"
-            )
+            raise ConfigError(f"unknown model_type {reprlib.repr(self.model_type)}: give one of {', '.join(FAMILIES)}")
         family = FAMILIES[self.model_type]
         defaults = {**ROBERTA_DEFAULTS, **family.defaults}
         defaults.update(norm_first=family.norm_first, embedding_norm=family.embedding_norm)
@@ -307,23 +305,23 @@ class Config:
     def __hash__(self) -> int:  # the dicts among the fields have none; equal configurations agree on these
         return hash((self.model_type, self.vocab_size, self.hidden_size, self.num_hidden_layers, self.num_labels))
 
-    # --- what follows from the fields -------------------------------------------------------------------------------
+    # --- derived from the fields ------------------------------------------------------------------------------------
 
     @property
     def family(self) -> Family:
-        """What the model_type says by its name alone."""
+        """The row of `FAMILIES` for the model_type."""
         return FAMILIES[self.model_type]
 
     @property
     def head_size(self) -> int:
-        """E = D / H."""
+        """E = D / H, the size of a head."""
         return self.hidden_size // self.num_attention_heads
 
     @property
     def longest(self) -> int:
-        """The most tokens of one sequence, pads apart.
+        """The largest number of tokens in a sequence, not counting padding.
 
-        Absolute positions start at `pad_token_id + 1`, so that many rows of the table are never reached; relative
+        Absolute positions start at `pad_token_id + 1`, so tokens never use that many rows of the table; relative
         distances have no such offset.
         """
         if self.position_embedding_type == "absolute":
@@ -332,7 +330,7 @@ class Config:
 
     @property
     def head(self) -> str:
-        """The head that `architectures` names; the bare encoder where it names none."""
+        """The head that `architectures` names; the bare encoder if it is empty. Raises ConfigError."""
         if not self.architectures:
             return "encoder"
         name = self.architectures[0]
@@ -340,7 +338,7 @@ class Config:
             if name.endswith(row.ending):
                 return head
         raise ConfigError(
-            f"architectures {reprlib.repr(self.architectures)} names no head known here: "
+            f"architectures {reprlib.repr(self.architectures)} names an unknown head: "
             f"give head=, one of {', '.join(HEADS)}"
         )
 
@@ -373,11 +371,13 @@ class Config:
         if "id2label" in given:  # as the reference: the labels' names say how many there are
             count = given.pop("num_labels", None)
             if isinstance(given["id2label"], Mapping) and count not in (None, len(given["id2label"])):
-                warnings.warn(f"num_labels {count} gives way to the {len(given['id2label'])} of id2label", stacklevel=2)
+                warnings.warn(
+                    f"num_labels {count} is ignored: id2label has {len(given['id2label'])} labels", stacklevel=2
+                )
         return cls(**given, other={name: value for name, value in values.items() if name not in known})
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as a `config.json` holds them, those of `other` included."""
+        """The fields of a `config.json`, those of `other` included."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         for name in ("norm_first", "embedding_norm"):
             if values[name] == getattr(self.family, name):
@@ -386,9 +386,10 @@ class Config:
         return {**values.pop("other"), **values}
 
     def for_head(self, head: str) -> "Config":
-        """The configuration with the labels and `problem_type` that `task_specific_params` has for a head's task.
+        """The configuration with the labels and `problem_type` of a head's task in `task_specific_params`.
 
-        As Hugging Face's pipelines read it. Other fields there, such as a generation's, change nothing here.
+        Hugging Face's pipelines read it in the same way. Other fields there, such as those for generation, have no
+        effect.
         Raises ConfigError.
         """
         changes = self.other.get("task_specific_params") or {}
@@ -402,10 +403,10 @@ class Config:
         return self.replace(**{name: value for name, value in (changes or {}).items() if name in of_labels})
 
     def replace(self, **changes: Any) -> "Config":
-        """The configuration with other fields; what followed from a changed one follows anew. Raises ConfigError."""
+        """The configuration with some fields replaced, and derived ones derived again. Raises ConfigError."""
         names = [f.name for f in fields(self) if f.name != "other"]
         for name in changes.keys() - set(names):
-            raise ConfigError(f"a configuration has no field {name}: it has {', '.join(names)}")
+            raise ConfigError(f"unknown field {name} of a configuration: give one of {', '.join(names)}")
         values = self.to_dict()
         if changes.get("num_labels", self.num_labels) != self.num_labels:
             del values["id2label"], values["label2id"]
@@ -424,13 +425,13 @@ class Config:
             names = {int(i): label for i, label in names.items()}
             own_ids = {label: i for i, label in names.items()}
         except (AttributeError, TypeError, ValueError, OverflowError):
-            raise ConfigError(f"id2label is an object from numbers to names, not {reprlib.repr(names)}") from None
+            raise ConfigError(f"id2label is {reprlib.repr(names)}: give an object from numbers to names") from None
         if self.num_labels is not ABSENT and self.num_labels != len(names):
             raise ConfigError(f"num_labels is {self.num_labels}, but id2label names {len(names)}: change both")
         _check_integer("num_labels", len(names), 1, MOST_LABELS)
         ids = own_ids if self.label2id is ABSENT else self.label2id
         if not isinstance(ids, Mapping):
-            raise ConfigError(f"label2id is an object from names to numbers, not {reprlib.repr(ids)}")
+            raise ConfigError(f"label2id is {reprlib.repr(ids)}: give an object from names to numbers")
         return len(names), names, ids
 
     def _pruned_heads(self) -> Mapping[int, list[int]]:
@@ -439,7 +440,7 @@ class Config:
             pruned = {int(layer): sorted({operator.index(head) for head in heads}) for layer, heads in given}
         except (AttributeError, TypeError, ValueError, OverflowError):
             raise ConfigError(
-                f"pruned_heads is an object from layers to heads, not {reprlib.repr(self.pruned_heads)}"
+                f"pruned_heads is {reprlib.repr(self.pruned_heads)}: give an object from layers to heads"
             ) from None
         return pruned
 
@@ -453,7 +454,7 @@ class Config:
         for name in ("norm_first", "embedding_norm", "is_decoder", "add_cross_attention", "use_cache",
                      "tie_word_embeddings"):  # fmt: skip
             if not isinstance(getattr(self, name), bool):
-                raise ConfigError(f"{name} is true or false, not {reprlib.repr(getattr(self, name))}")
+                raise ConfigError(f"{name} is {reprlib.repr(getattr(self, name))}: give true or false")
         for name in ("layer_norm_eps", "initializer_range"):
             _check_number(name, getattr(self, name))
         _check_choice("hidden_act", self.hidden_act, ACTIVATIONS)
@@ -471,7 +472,7 @@ class Config:
         if self.add_cross_attention and not self.is_decoder:
             raise ConfigError("add_cross_attention needs is_decoder: only a decoder attends to another sequence")
         if not (self.architectures is None or _is_list_of(str, self.architectures)):
-            raise ConfigError(f"architectures is a list of class names, not {reprlib.repr(self.architectures)}")
+            raise ConfigError(f"architectures is {reprlib.repr(self.architectures)}: give a list of class names")
         for layer, heads in self.pruned_heads.items():
             if not (0 <= layer < self.num_hidden_layers and all(0 <= h < self.num_attention_heads for h in heads)):
                 raise ConfigError(
@@ -482,17 +483,17 @@ class Config:
 
 def _check_integer(name: str, value: Any, least: int, most: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise ConfigError(f"{name} is a whole number from {least} to {most}, not {reprlib.repr(value)}")
+        raise ConfigError(f"{name} is {reprlib.repr(value)}: give an integer from {least} to {most}")
 
 
 def _check_number(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= sys.float_info.max:
-        raise ConfigError(f"{name} is a finite number of at least 0, not {reprlib.repr(value)}")
+        raise ConfigError(f"{name} is {reprlib.repr(value)}: give a finite number of at least 0")
 
 
 def _check_choice(name: str, value: Any, choices: tuple[str | None, ...]) -> None:
     if not (value is None or isinstance(value, str)) or value not in choices:
-        raise ConfigError(f"{name} {reprlib.repr(value)} is not known: give one of {', '.join(map(str, choices))}")
+        raise ConfigError(f"unknown {name} {reprlib.repr(value)}: give one of {', '.join(map(str, choices))}")
 
 
 def _is_list_of(kind: type, value: Any) -> bool:
@@ -512,7 +513,7 @@ HUB_NAMES = {
     "xlm_roberta_base_multi": "keras/xlm_roberta_base_multi",
     "xlm_roberta_large_multi": "keras/xlm_roberta_large_multi",
 }
-"""Short names that people know, and the hub's."""
+"""From short names that people know to the hub's."""
 
 _BASE = {
     "model_type": "roberta",
@@ -537,4 +538,4 @@ PRESETS: dict[str, dict[str, Any]] = {
     "xlm-roberta-large": {**_BASE, **_XLM, **_LARGE},
     "camembert-base": {**_BASE, **_CAMEMBERT},
 }
-"""What the `config.json` of each amounts to, so that `init` needs no network."""
+"""The `config.json` of each, so that `init` needs no network."""

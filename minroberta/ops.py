@@ -4,7 +4,7 @@ Every function takes its namespace from its arguments and makes new values, so t
 JAX, under `jax.jit`, `jax.vmap` and `jax.grad`. Constants are Python numbers: a NumPy scalar would turn float32 into
 float64 on the way.
 
-`rowwise` marks a formula whose rows do not mix: it is computed in float32 for half types, and in blocks on NumPy.
+`rowwise` marks a formula whose rows do not mix: half types are computed in float32, and NumPy computes in blocks.
 
 Letters: B batch, L queries, S keys, D hidden size, H heads, E head size (D = H·E), F feed-forward size, P position
 rows, V vocabulary, N labels.
@@ -35,10 +35,11 @@ ERF = {  # P and Q of erf, lowest degree first, as tools/fit_erf.py finds them; 
 
 @rowwise
 def erf(x: Array) -> Array:
-    """The error function 2/√π · ∫₀ˣ exp(-t²) dt, elementwise: the library's own, or for NumPy, which has none, ours.
+    """The error function 2/√π · ∫₀ˣ exp(-t²) dt, elementwise, from the array library where it has one.
 
-    Ours is tanh(x·(1 + P(x²)/Q(x²))), with a rational function fitted to atanh(erf(x))/x; tanh-GELU is the same with
-    a poorer one. Within 5 ulp of the truth in float32, and 4 in float64; odd; exactly ±1 from ±4.25 (±6.1) on.
+    NumPy has none: there it is tanh(x·(1 + P(x²)/Q(x²))), with a rational function fitted to atanh(erf(x))/x; tanh-GELU
+    is the same with a poorer fit. Within 5 ulp of the truth in float32, and 4 in float64; odd; exactly ±1 from ±4.25
+    (±6.1) on.
     """
     xp = namespace(x)
     library = from_library(xp, "erf")
@@ -107,9 +108,9 @@ def softplus(x: Array) -> Array:
 
 
 def sigmoid(x: Array) -> Array:
-    """1 / (1 + exp -x). Below -80 it stays at 1.8e-35, so that nothing overflows, in a gradient either.
+    """1 / (1 + exp -x). Below -80 it stays at 1.8e-35, so that nothing overflows, not even in a gradient.
 
-    For x·σ(x) that makes less than 1e-7 down to x = -5e27.
+    x·σ(x) is off by less than 1e-7 for it, down to x = -5e27.
     """
     xp = namespace(x)
     return 1 / (1 + xp.exp(xp.minimum(-x, 80.0)))
@@ -193,7 +194,7 @@ def attention_scores(q: Array, k: Array, mask: Array | None = None, relative: Ar
     """(q kᵀ + relative) / √E + mask (Vaswani et al. 2017, equation 1).
 
     q: (B, H, L, E), k: (B, H, S, E); mask: from `additive_mask`; relative: from `relative_scores`.
-    Returns (B, H, L, S), in float32 for half types, whose range a mask would leave.
+    Returns (B, H, L, S); for half types in float32, since a mask would exceed their range.
     """
     scores = q @ k.swapaxes(2, 3)  # (B, H, L, E) -> (B, H, L, S)
     if relative is not None:
@@ -204,7 +205,7 @@ def attention_scores(q: Array, k: Array, mask: Array | None = None, relative: Ar
 
 @blockwise
 def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
-    """softmax(q kᵀ / √E + mask) v, for who wants no probabilities: divided by the sum of the exponentials at the end.
+    """softmax(q kᵀ / √E + mask) v without keeping the probabilities: the sum of the exponentials is divided by last.
 
     q: (B, H, L, E); k, v: (B, H, S, E). Returns (B, H, L, E).
     """
@@ -214,17 +215,17 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
 
 
 def relative_scores(q: Array, k: Array, distance_embedding: Array, with_key: bool) -> Array:
-    """q·a(l - s), and with_key k·a(l - s) on top, for the distance from key place s to query place l.
+    """q·a(l - s), plus k·a(l - s) if with_key, for the distance from key position s to query position l.
 
     Shaw et al. 2018, equation 5, is `relative_key`; Huang et al. 2020, method 4, adds the key's term. The queries are
-    the last L of S places, so a cache changes nothing. distance_embedding: (2P - 1, E), whose row d + P - 1 is a(d).
+    the last L of S positions, so a cache changes nothing. distance_embedding: (2P - 1, E), whose row d + P - 1 is a(d).
     q: (B, H, L, E), k: (B, H, S, E). Returns (B, H, L, S).
     """
     xp, L, S, P = namespace(q), q.shape[2], k.shape[2], (distance_embedding.shape[0] + 1) // 2
     keys, queries = xp.arange(S), xp.arange(S - L, S)
     table = distance_embedding[P - S : P + S - 1]  # distances 1 - S to S - 1: (2S - 1, E)
     row = queries[:, None] - keys[None, :] + S - 1  # (L, S)
-    # Every query against every distance, and of these for each key the one that it has.
+    # Every query times every distance; then for each key the one at its distance.
     scores = (q @ table.T)[:, :, xp.arange(L)[:, None], row]  # (B, H, L, 2S - 1) -> (B, H, L, S)
     if with_key:
         scores = scores + (k @ table.T)[:, :, keys[None, :], row]  # (B, H, S, 2S - 1) -> (B, H, L, S)
@@ -235,25 +236,25 @@ def relative_scores(q: Array, k: Array, distance_embedding: Array, with_key: boo
 
 
 def causal_mask(xp: Namespace, L: int, S: int) -> Array:
-    """True where key s is not after query l, for queries that are the last L of S places. (L, S)."""
+    """True where key s is not after query l, for queries that are the last L of S positions. (L, S)."""
     return xp.arange(S)[None, :] <= xp.arange(S - L, S)[:, None]
 
 
 def additive_mask(mask: Array, dtype: Any) -> Array:
-    """(1 - mask) · the smallest finite number of dtype: 1 attends, 0 does not, and between is soft.
+    """(1 - mask) · the most negative finite number of dtype: 1 attends, 0 does not, a number in between partly.
 
     A finite number keeps a row with nothing to attend to at uniform weights, where -inf would make it NaN.
-    mask: (B, S), the same for every query; or (B, L, S). Returns (B, 1, 1, S) or (B, 1, L, S), as dtype.
+    mask: (B, S), the same for every query; or (B, L, S). Returns (B, 1, 1, S) or (B, 1, L, S) in dtype.
     """
     mask = mask[:, None, None, :] if mask.ndim == 2 else mask[:, None, :, :]
     return (1 - mask.astype(dtype)) * lowest(dtype)
 
 
 def create_position_ids_from_input_ids(input_ids: Array, padding_idx: int, past: Array | int = 0) -> Array:
-    """padding_idx + 1, + 2, ... for tokens that are no pads, counted after `past` earlier ones; pads get padding_idx.
+    """padding_idx + 1, + 2, ... for tokens, counted after `past` earlier ones; padding gets padding_idx.
 
-    From the ids, never from a mask (RoBERTa's fairseq `make_positions`). input_ids: (B, L); past: a number, or (B, 1).
-    Returns (B, L).
+    Padding is found by its id, never by a mask (fairseq's `make_positions`). input_ids: (B, L); past: a number, or
+    (B, 1). Returns (B, L).
     """
     tokens = (input_ids != padding_idx).astype(int)  # a sum of bytes would be a byte on JAX
     return (tokens.cumsum(1) + past) * tokens + padding_idx  # (B, L)
@@ -264,7 +265,7 @@ def create_position_ids_from_input_ids(input_ids: Array, padding_idx: int, past:
 
 @quietly
 def cross_entropy(logits: Array, labels: Array, ignored: int = -100) -> Array:
-    """The mean of -log softmax(logits)[label] over the labels that are not `ignored`; NaN if all are.
+    """Mean of -log softmax(logits)[label] over the labels that are not `ignored`; NaN if all are.
 
     logits: (..., N), labels: (...) integers. Returns a scalar.
     """
@@ -277,12 +278,12 @@ def cross_entropy(logits: Array, labels: Array, ignored: int = -100) -> Array:
 
 
 def binary_cross_entropy(logits: Array, labels: Array) -> Array:
-    """The mean of -y log σ(x) - (1 - y) log(1 - σ(x)) = softplus(x) - x·y. Both (..., N). Returns a scalar."""
+    """Mean of -y log σ(x) - (1 - y) log(1 - σ(x)) = softplus(x) - x·y. Both (..., N). Returns a scalar."""
     logits = widen(logits)
     return (softplus(logits) - logits * labels).mean()
 
 
 def mean_squared_error(predictions: Array, labels: Array) -> Array:
-    """The mean of (prediction - label)². Returns a scalar."""
+    """Mean of (prediction - label)². Returns a scalar."""
     difference = widen(predictions) - labels
     return (difference * difference).mean()

@@ -69,8 +69,8 @@ def keeping(names: Collection[str]) -> Iterator[Kept]:
 class Node:
     """A place in the parameter tree, which knows its dotted name.
 
-    `p.attention.self.query` holds that module's arrays (`.tree`) and its name (`.path`); `p.layer[3]` steps into a
-    list, `"pooler" in p` asks, and a name whose value is an array gives the array.
+    `p.attention.self.query` has that module's arrays (`.tree`) and its name (`.path`); `p.layer[3]` is an item of a
+    list, `p.query.weight` an array, and `"pooler" in p` says whether there is such a place.
     """
 
     __slots__ = ("path", "tree")
@@ -103,9 +103,9 @@ class Node:
 
 
 class Trace(Mapping[str, Array]):
-    """The named intermediates of one run, in the order in which they were computed.
+    """The named intermediates of one run, in the order of computation.
 
-    A mapping from names to arrays that also holds the `model`, its `inputs` and its `output`, and the names `edited`.
+    A mapping from names to arrays, with the `model`, its `inputs`, its `output` and the names `edited` as attributes.
     """
 
     def __init__(self, model: Any, inputs: Mapping[str, Any], edited: Iterable[str] = ()) -> None:
@@ -150,7 +150,7 @@ def trace(
     Names are the family's own: where Roberta has `encoder.layer.0.attention.output.LayerNorm`, RobertaPreLayerNorm
     has `encoder.layer.0.attention.LayerNorm`.
 
-    Raises NameUnknownError for an edit of a name that the run does not have, InputError for an edit that changes a
+    Raises NameUnknownError for an edit of a name that the run does not compute, InputError for an edit that changes a
     shape or dtype.
     """
     edit = edit or {}
@@ -182,10 +182,10 @@ def _edited(name: str, value: Array, function: Callable[[Array], Array]) -> Arra
     new = function(value)
     made = f"{new.dtype} {tuple(new.shape)}" if hasattr(new, "shape") else type(new).__name__
     if made != (wanted := f"{value.dtype} {tuple(value.shape)}"):
-        raise InputError(f"the edit of {name} made {made} of {wanted}: an edit keeps dtype and shape")
+        raise InputError(f"the edit of {name} returned {made} for {wanted}: return the same dtype and shape")
     return new
 
 
 def _no_value(name: Any, names: Mapping[str, Any]) -> str:
     close = difflib.get_close_matches(str(name), names, n=3)
-    return f"this run has no value named {name!r}" + (f": perhaps {', '.join(close)}" if close else "")
+    return f"this run has no value named {name!r}" + (f": did you mean {', '.join(close)}?" if close else "")

@@ -211,8 +211,8 @@ print("equal, with pads and without:", alone.shape)
 # RoBERTa and so adds the same to all; it is left over from BERT.
 #
 # From here on we need the model's parameters, and its own values to compare with. `model.p` walks through the
-# parameters by name, and `trace` runs the model and keeps every intermediate, under the names that Hugging Face gives to its
-# modules.
+# parameters by name, and `trace` runs the model and keeps every intermediate, under the names that Hugging Face gives
+# to its modules.
 
 # %%
 p = model.p

@@ -179,7 +179,7 @@ def test_a_number_of_labels_names_them() -> None:
 
 
 def test_names_of_labels_number_them_and_win() -> None:
-    with pytest.warns(UserWarning, match="num_labels 7 gives way to the 3 of id2label"):
+    with pytest.warns(UserWarning, match="num_labels 7 is ignored: id2label has 3 labels"):
         given = config(id2label={"0": "no", "1": "maybe", "2": "yes"}, num_labels=7)
     assert given.num_labels == 3
     assert given.id2label == {0: "no", 1: "maybe", 2: "yes"}
@@ -196,14 +196,14 @@ def test_a_changed_field_changes_what_follows_from_it() -> None:
     assert (after.num_labels, after.id2label[4], after.label2id["LABEL_4"]) == (5, "LABEL_4", 4)
     assert after.other == {"finetuning_task": "ner"}
     assert named_three().replace(num_labels=3) == named_three()
-    with raises(ConfigError, ValueError, "a configuration has no field other"):
+    with raises(ConfigError, ValueError, "unknown field other of a configuration"):
         before.replace(other={"x": 1})
     named = before.replace(id2label={0: "O", 1: "PER"})
     assert (named.num_labels, named.label2id) == (2, {"O": 0, "PER": 1})
     xl = before.replace(model_type="xlm-roberta-xl")
     assert (xl.norm_first, xl.embedding_norm, xl.hidden_size) == (True, False, before.hidden_size)
     assert before.replace() == before
-    with raises(ConfigError, ValueError, "a configuration has no field hiden_size: it has model_type"):
+    with raises(ConfigError, ValueError, "unknown field hiden_size of a configuration: give one of model_type"):
         before.replace(hiden_size=3)
 
 
@@ -223,18 +223,18 @@ def test_numbers_and_names_that_disagree_in_python() -> None:
 
 @pytest.mark.parametrize("value", [["a"], "ab", {"x": "a"}, {"0": ["a"]}, {"0": {}}, {float("inf"): "a"}, 3, True])
 def test_id2label_of_a_wrong_form(value: Any) -> None:
-    with raises(ConfigError, ValueError, "id2label is an object from numbers to names, not"):
+    with raises(ConfigError, ValueError, "id2label is ", ": give an object from numbers to names"):
         config(id2label=value)
 
 
 def test_no_label_at_all() -> None:
-    with raises(ConfigError, ValueError, "num_labels is a whole number from 1", "not 0"):
+    with raises(ConfigError, ValueError, "num_labels is 0: give an integer from 1"):
         config(id2label={})
 
 
 @pytest.mark.parametrize("value", [["a"], "ab", 3])
 def test_label2id_of_a_wrong_form(value: Any) -> None:
-    with raises(ConfigError, ValueError, "label2id is an object from names to numbers, not"):
+    with raises(ConfigError, ValueError, "label2id is ", ": give an object from names to numbers"):
         config(label2id=value)
 
 
@@ -254,7 +254,7 @@ def test_without_architectures_the_head_is_the_encoder(architectures: Any) -> No
 
 def test_an_architecture_without_a_known_head() -> None:
     given = config(architectures=["RobertaForSpeechRecognition"])
-    with raises(ConfigError, ValueError, "['RobertaForSpeechRecognition'] names no head", "head=", *HEADS):
+    with raises(ConfigError, ValueError, "['RobertaForSpeechRecognition'] names an unknown head", "head=", *HEADS):
         assert given.head
 
 
@@ -315,13 +315,13 @@ MAY_BE_ZERO = ("chunk_size_feed_forward", "pad_token_id")
 @pytest.mark.parametrize("name", INTEGERS)
 @pytest.mark.parametrize("value", ["12", 12.0, 1.5, True, False, -1, 10**12, 10**400, None, [], {}, math.nan, math.inf])
 def test_integer_fields(name: str, value: Any) -> None:
-    with raises(ConfigError, ValueError, f"{name} is a whole number from", ", not "):
+    with raises(ConfigError, ValueError, f"{name} is ", ": give an integer from "):
         config(**{name: value})
 
 
 @pytest.mark.parametrize("name", [name for name in INTEGERS if name not in MAY_BE_ZERO])
 def test_zero_of_something(name: str) -> None:
-    with raises(ConfigError, ValueError, f"{name} is a whole number from 1 to", "not 0"):
+    with raises(ConfigError, ValueError, f"{name} is 0: give an integer from 1 to"):
         config(**{name: 0})
 
 
@@ -333,7 +333,7 @@ def test_zero_of_something_that_may(name: str) -> None:
 @pytest.mark.parametrize("name", ["layer_norm_eps", "initializer_range"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -1e-5, "1e-5", True, None, 10**400])
 def test_number_fields(name: str, value: Any) -> None:
-    with raises(ConfigError, ValueError, f"{name} is a finite number of at least 0, not"):
+    with raises(ConfigError, ValueError, f"{name} is ", ": give a finite number of at least 0"):
         config(**{name: value})
 
 
@@ -342,13 +342,13 @@ def test_number_fields(name: str, value: Any) -> None:
 )
 @pytest.mark.parametrize("value", [0, 1, "true", None, []])
 def test_switches(name: str, value: Any) -> None:
-    with raises(ConfigError, ValueError, f"{name} is true or false, not"):
+    with raises(ConfigError, ValueError, f"{name} is ", ": give true or false"):
         config(**{name: value})
 
 
 @pytest.mark.parametrize("value", ["gelu_10", "GELU", "", None, 3, [], {}])
 def test_unknown_activation(value: Any) -> None:
-    with raises(ConfigError, ValueError, f"hidden_act {value!r} is not known", *ACTIVATIONS):
+    with raises(ConfigError, ValueError, f"unknown hidden_act {value!r}", *ACTIVATIONS):
         config(hidden_act=value)
 
 
@@ -362,7 +362,7 @@ def test_unknown_position_type(value: Any) -> None:
 
 @pytest.mark.parametrize("value", ["ranking", "", 3, []])
 def test_unknown_problem_type(value: Any) -> None:
-    with raises(ConfigError, ValueError, f"problem_type {value!r} is not known", *PROBLEM_TYPES):
+    with raises(ConfigError, ValueError, f"unknown problem_type {value!r}", *PROBLEM_TYPES):
         config(problem_type=value)
 
 
@@ -372,12 +372,12 @@ def test_heads_that_do_not_divide() -> None:
 
 
 def test_an_absurd_number_of_layers() -> None:
-    with raises(ConfigError, ValueError, "num_hidden_layers is a whole number from 1 to 1000, not 1000000"):
+    with raises(ConfigError, ValueError, "num_hidden_layers is 1000000: give an integer from 1 to 1000"):
         config(num_hidden_layers=1_000_000)
 
 
 def test_a_padding_id_outside_the_vocabulary() -> None:
-    with raises(ConfigError, ValueError, "pad_token_id is a whole number from 0 to 52, not 53"):
+    with raises(ConfigError, ValueError, "pad_token_id is 53: give an integer from 0 to 52"):
         config(pad_token_id=53)
 
 
@@ -393,13 +393,13 @@ def test_cross_attention_in_an_encoder() -> None:
 
 @pytest.mark.parametrize("value", ["RobertaModel", [1], {"a": 1}, 3])
 def test_architectures_of_a_wrong_form(value: Any) -> None:
-    with raises(ConfigError, ValueError, "architectures is a list of class names, not"):
+    with raises(ConfigError, ValueError, "architectures is ", ": give a list of class names"):
         config(architectures=value)
 
 
 @pytest.mark.parametrize("value", [[0], "0", {"a": [0]}, {"0": 1}, {"0": ["x"]}, {"0": [[]]}, {"0": [math.inf]}, 5])
 def test_pruned_heads_of_a_wrong_form(value: Any) -> None:
-    with raises(ConfigError, ValueError, "pruned_heads is an object from layers to heads, not"):
+    with raises(ConfigError, ValueError, "pruned_heads is ", ": give an object from layers to heads"):
         config(pruned_heads=value)
 
 
@@ -419,7 +419,7 @@ def test_without_a_model_type() -> None:
 
 @pytest.mark.parametrize("value", ["bert", "Roberta", "", "x" * 10_000, None, 3, ["roberta"], {}])
 def test_another_model_type(value: Any) -> None:
-    with raises(ConfigError, ValueError, "is no RoBERTa known here", *FAMILIES):
+    with raises(ConfigError, ValueError, "unknown model_type ", *FAMILIES):
         Config.from_dict({"model_type": value})
 
 
@@ -494,7 +494,7 @@ JSON = st.recursive(SCALARS, lambda x: st.lists(x, max_size=4) | st.dictionaries
 FIELDS = st.dictionaries(st.sampled_from([f.name for f in fields(Config)]), JSON, max_size=4)
 
 
-@pytest.mark.filterwarnings("ignore:num_labels .* gives way")
+@pytest.mark.filterwarnings("ignore:num_labels .* is ignored")
 @settings(max_examples=400, deadline=3000)  # a million labels take a while
 @given(FIELDS, st.booleans())
 def test_any_fields_give_a_config_or_an_error(changes: dict[str, Any], known: bool) -> None:

@@ -165,11 +165,9 @@ def test_all_threads_or_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert backend.shares(4 * backend.MANY, 10**9) == backend.blocks(slice(0, 4 * backend.MANY), backend.MANY)
 
 
-def test_without_threadpoolctl(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "threadpoolctl", None)
-    for name in ("_controller", "_shareable"):
-        monkeypatch.setattr(threads, name, getattr(threads, name).__wrapped__)
-    assert threads.libraries() is None
+def test_without_openblas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A matrix library that cannot be limited for all threads keeps its own, and the call keeps to one."""
+    monkeypatch.setattr(threads, "_shareable", lambda: None)
     assert threads.count() == 1
     assert threads.each(lambda _: threading.current_thread(), range(2), 10**9) == [threading.current_thread()] * 2
 

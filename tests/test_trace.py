@@ -115,14 +115,14 @@ def test_an_edit_by_a_family_s_own_name() -> None:
 
 def test_an_edit_of_an_unknown_name_says_what_is_near() -> None:
     with pytest.raises(
-        NameUnknownError, match=r"no value named 'encoder\.layer\.0\.outputs': perhaps encoder\.layer\.0\.output"
+        NameUnknownError, match=r"no value named 'encoder\.layer\.0\.outputs': did you mean encoder\.layer\.0\.output"
     ):
         trace(tiny(), edit={"encoder.layer.0.outputs": lambda x: x}, input_ids=IDS)
 
 
 @pytest.mark.parametrize("function", [lambda x: x[:, :1], lambda x: x.astype(np.float32), lambda _: 3])
 def test_an_edit_keeps_shape_and_dtype(function: Any) -> None:
-    with pytest.raises(InputError, match="the edit of encoder made"):
+    with pytest.raises(InputError, match="the edit of encoder returned"):
         trace(tiny(), edit={"encoder": function}, input_ids=IDS)
 
 

@@ -1,8 +1,8 @@
-"""Several threads for one call: each takes its share of the rows through several formulas, and makes its own products.
+"""Several threads for one call: each takes its share of the rows through several formulas, matrix products included.
 
-A matrix library has threads of its own, but between two products all but one of them wait, and what one has made lies
-in another's cache. With threadpoolctl, which can tell the library to stay in one thread meanwhile, the shares are dealt
-out here instead. Without it everything is computed in the order in which it is written.
+A matrix library has its own threads, but between two products all but one of them wait, and the result of one thread
+lies in another's cache. Here threadpoolctl limits the library to one thread, and the shares go to threads instead.
+Where the library cannot be limited for all threads at once, everything is computed in the order of the code.
 """
 
 import functools
@@ -17,49 +17,45 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 SHARE = 256 * 1024
-"""Bytes in the share of one thread, at least: with less it waits for the interpreter's lock more than it computes."""
+"""Smallest share of a thread in bytes: with less it waits for the interpreter's lock more than it computes."""
 
 _inside: ContextVar[bool] = ContextVar("inside", default=False)
 
 
 def is_inside() -> bool:
-    """Whether this is one of several threads already."""
+    """Return whether this is one of several threads already."""
     return _inside.get()
 
 
 def count() -> int:
-    """How many threads there are to be had: as many as the matrix library would use itself; one in one of them."""
+    """Number of threads for a call: as many as the matrix library would use itself, and one inside one of them."""
     library = None if is_inside() else _shareable()
     return 1 if library is None else max(one.num_threads or 1 for one in library.lib_controllers)
 
 
-def libraries() -> list[dict[str, Any]] | None:
-    """What threadpoolctl tells of the matrix libraries of this process; None where it is not installed."""
-    controller = _controller()
-    return None if controller is None else controller.select(user_api="blas").info()
+def libraries() -> list[dict[str, Any]]:
+    """The matrix libraries of this process, as threadpoolctl describes them."""
+    return _controller().select(user_api="blas").info()
 
 
 @functools.cache
 def _controller() -> Any:
-    try:
-        import threadpoolctl  # type: ignore[import-untyped]
-    except ImportError:
-        return None
+    import threadpoolctl  # type: ignore[import-untyped]  # which no small call needs, and takes time to load
+
     return threadpoolctl.ThreadpoolController()
 
 
 @functools.cache
 def _shareable() -> Any:
-    """What steers OpenBLAS with threads of its own, or None: other libraries' limits hold for the caller alone."""
-    controller = _controller()
-    found = None if controller is None else controller.select(internal_api="openblas")
+    """The controller of OpenBLAS with its own threads, or None: other libraries' limits hold for the caller alone."""
+    found = _controller().select(internal_api="openblas")
     return found if found and all(one.threading_layer == "pthreads" for one in found.lib_controllers) else None
 
 
 def each(function: Callable[[Item], Result], items: Sequence[Item], nbytes: int) -> list[Result]:
-    """function(item) of each, in order; on several threads if items of so many bytes in all are worth it.
+    """function(item) of each, in order; on several threads where the items, `nbytes` in all, are large enough.
 
-    Where they are too small for that, they are for a matrix library's threads as well.
+    Items too small for a thread are too small for a matrix library's threads as well.
     """
     if len(items) < 2 or nbytes < SHARE or (threads := count()) == 1 or not _free.acquire(blocking=False):
         return [function(item) for item in items]
@@ -68,7 +64,7 @@ def each(function: Callable[[Item], Result], items: Sequence[Item], nbytes: int)
             if nbytes < SHARE * len(items):
                 return [function(item) for item in items]
             token = _inside.set(True)
-            contexts = [copy_context() for _ in items]  # what the caller has set, as numpy.errstate, holds there too
+            contexts = [copy_context() for _ in items]  # so that the caller's numpy.errstate holds in the threads too
             _inside.reset(token)
             return list(_pool(threads, os.getpid()).map(Context.run, contexts, itertools.repeat(function), items))
     finally:
@@ -76,12 +72,12 @@ def each(function: Callable[[Item], Result], items: Sequence[Item], nbytes: int)
 
 
 _free = threading.Lock()
-"""Held by the one call that shares its work: the library's limit is the process's, and one thread's to set."""
+"""Held by the call that shares its work: the limit is the whole process's, so only one thread may set it."""
 
 
 @functools.cache
 def _pool(threads: int, process: int) -> Any:
-    """The threads of a process; after a fork there are none, so that it makes its own."""
+    """The threads of a process; after a fork there are none, so the new process starts its own."""
     from concurrent.futures import ThreadPoolExecutor  # which no small call needs, and takes time to load
 
     return ThreadPoolExecutor(threads, "minroberta")

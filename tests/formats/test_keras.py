@@ -391,7 +391,7 @@ def test_a_size_that_is_none(tmp_path: Path, name: str, value: Any) -> None:
 
 
 LIES: list[tuple[dict[str, Any], type[Error], str]] = [
-    ({"num_layers": 10**9}, ConfigError, "num_hidden_layers is a whole number from 1 to 1000"),
+    ({"num_layers": 10**9}, ConfigError, "give an integer from 1 to 1000"),
     ({"num_layers": 10**4000}, ConfigError, "num_hidden_layers is a whole number"),
     ({"hidden_dim": 2**40}, ConfigError, "hidden_size is a whole number"),
     ({"hidden_dim": 7}, ConfigError, "hidden_size 7 cannot be divided"),
