@@ -66,11 +66,11 @@ def embeddings(
 
 # --- attention ------------------------------------------------------------------------------------------------------
 
-EVERY = Masked()
+UNMASKED = Masked()
 """Every token attends to every token."""
 
 
-def self_attention(x: Array, p: Node, config: Config, attend: Attend = EVERY, past: KeysValues = ()) -> Array:
+def self_attention(x: Array, p: Node, config: Config, attend: Attend = UNMASKED, past: KeysValues = ()) -> Array:
     """softmax(q kᵀ / √E + mask) v in each head, the heads merged and projected (Vaswani et al. 2017, section 3.2).
 
     The keys and values of earlier tokens, `past`, come before the new ones; all are kept for the next call's `past`.
@@ -84,9 +84,9 @@ def self_attention(x: Array, p: Node, config: Config, attend: Attend = EVERY, pa
 
 
 def cross_attention(
-    x: Array, memory: Array, p: Node, config: Config, attend: Attend = EVERY, past: KeysValues = ()
+    x: Array, memory: Array, p: Node, config: Config, attend: Attend = UNMASKED, past: KeysValues = ()
 ) -> Array:
-    """The same with the keys and values of another sequence, memory: (B, S, D), or those of an earlier call, `past`."""
+    """The same with the keys and values of another sequence, memory: (B, S, D), or with `past`, where they are kept."""
     (q,) = project_heads(x, config, p.self.query)
     k, v = keep(f"{p.self.path}.past", past or project_heads(memory, config, p.self.key, p.self.value))
     return output(attend(q, k, v, p.self, config), p)
@@ -139,9 +139,9 @@ class LayerInputs(NamedTuple):
     past: keys and values of earlier tokens, for self-attention, then for cross-attention.
     """
 
-    attend: Attend = EVERY
+    attend: Attend = UNMASKED
     memory: Array | None = None
-    attend_to_memory: Attend = EVERY
+    attend_to_memory: Attend = UNMASKED
     past: KeysValues = ()
 
     def of_sequences(self, some: slice) -> "LayerInputs":
@@ -151,22 +151,26 @@ class LayerInputs(NamedTuple):
         return LayerInputs(attend, memory, attend_to_memory, tuple(x[some] for x in self.past))
 
 
-ALONE = LayerInputs()
+PLAIN = LayerInputs()
 """A layer without a mask, another sequence or earlier tokens."""
 
 
-def encoder_layer(x: Array, p: Node, config: Config, inputs: LayerInputs = ALONE) -> Array:
+def encoder_layer(x: Array, p: Node, config: Config, inputs: LayerInputs = PLAIN) -> Array:
     """Self-attention, cross-attention where there is a memory, feed-forward, each in a residual sum with its norm.
 
     (B, L, D) -> (B, L, D).
     """
     attend, memory, attend_to_memory, past = inputs
-    x = residual(x, lambda x: self_attention(x, p.attention, config, attend, past[:2]), p.attention.output, config)
-    x = tap(p.attention.path, x)
+
+    def within(x: Array) -> Array:
+        return self_attention(x, p.attention, config, attend, past[:2])
+
+    def across(x: Array) -> Array:
+        return cross_attention(x, memory, p.crossattention, config, attend_to_memory, past[2:])
+
+    x = tap(p.attention.path, residual(x, within, p.attention.output, config))
     if memory is not None:
-        q = p.crossattention
-        x = residual(x, lambda x: cross_attention(x, memory, q, config, attend_to_memory, past[2:]), q.output, config)
-        x = tap(q.path, x)
+        x = tap(p.crossattention.path, residual(x, across, p.crossattention.output, config))
     return tap(p.path, transform(x, p, config))
 
 
