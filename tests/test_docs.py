@@ -1,5 +1,6 @@
 """README and docs keep their word: examples run, links lead somewhere, figures are those of the code."""
 
+import array
 import ast
 import doctest
 import io
@@ -7,10 +8,13 @@ import re
 import runpy
 import shlex
 import tokenize
+from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner
+from pasted import SHOWN, alike, examples, said, written
 from support import CASES
 from worked_examples import runnable
 
@@ -20,23 +24,83 @@ from minroberta.cli.app import main
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("minroberta/**/*.md")])
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+HOME = "https://github.com/minroberta/minroberta"
+OURS = re.compile(
+    r"https://(?:github\.com/minroberta/minroberta/(?:blob|tree)|raw\.githubusercontent\.com/minroberta/minroberta)/main/([^)#\s\"'>]+)"
+)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_examples(page: Path) -> None:
     """Where a library such as torch is not installed, with what its block gave: `worked_examples.py` says how."""
-    pytest.importorskip("jax", reason="README differentiates with JAX")
+    pytest.importorskip("jax", reason="the examples differentiate with JAX")
     text = runnable(page.read_text(encoding="utf-8"))
     results = doctest.DocTestRunner().run(doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0))
     assert results.failed == 0
-    assert results.attempted or page != ROOT / "README.md"
+
+
+def test_examples_of_readme() -> None:
+    """They run when they are pasted into `python`, and show what the page says."""
+    pytest.importorskip("jax", reason="README differentiates with JAX")
+    assert ">>>" not in README
+    shown = list(examples(README))
+    assert len(shown) == len(SHOWN.findall(README)) > 10
+    for text, value in shown:
+        assert alike(text, value), f"README says {text}; it is {value}; `tests/pasted.py` says what to do"
+
+
+def test_what_is_alike() -> None:
+    answer = [{"score": 0.57, "start": 17, "answer": "1945"}]
+    assert alike("[{'score': 0.6, 'start': 17, 'answer': '1945'}]", answer)
+    for other in (
+        "'score': 0.7, 'start': 17",
+        "'score': 0.57, 'start': 16",
+        "'start': 17, 'score': 0.57",
+        "'score': 1",
+    ):
+        assert not alike(f"[{{{other}, 'answer': '1945'}}]", answer)
+    assert not alike("[{'score': 0.57, 'start': 17, 'answer': '1946'}]", answer)
+    assert alike("(1, 5)", (1, 5)) and not alike("[1, 5]", (1, 5))
+    assert alike("array('i', [4])", array.array("i", [4])) and not alike("array('i', [5])", array.array("i", [4]))
+    assert alike(said(written(answer)), answer)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "for x in range(3):\n    y = x\nprint(y)",  # python wants an empty line after the loop
+        "(1,\n",
+        "1 + 1",  # which the page does not show
+        "x = 1\n# -> 1",
+        "1\n2\n# -> 2",
+    ],
+)
+def test_an_example_that_does_not_paste(block: str) -> None:
+    with pytest.raises((SyntaxError, AssertionError)):
+        list(examples(f"```python\n{block}\n```\n"))
 
 
 def test_the_first_block_ends_with_a_prediction() -> None:
-    command = re.findall(r"^minroberta (.+)$", README, re.MULTILINE)[0]
+    """That which the page shows, with scores to the tolerance of the other examples."""
+    command, shown = re.findall(r"^minroberta (.+)\n```\n\n```text\n((?:(?!```).+\n)+)", README, re.MULTILINE)[0]
     result = CliRunner().invoke(main, shlex.split(command))
     assert result.exit_code == 0
-    assert len(result.stdout.splitlines()) == 1 + 5  # a header and five candidates
+    lines, expected = (text.splitlines() for text in (result.stdout, shown))
+    assert len(lines) == 1 + 5  # a header and five candidates
+    assert [line.split()[1:] for line in lines] == [line.split()[1:] for line in expected]
+    for line, other in zip(lines[1:], expected[1:], strict=True):
+        assert alike(other.split()[0], float(line.split()[0]))
+
+
+def test_the_picture_of_the_architecture() -> None:
+    """Its names are those of values, where it writes them out."""
+    svg = "{http://www.w3.org/2000/svg}"
+    texts = [text.text or "" for text in ElementTree.parse(ROOT / "docs/architecture.svg").iter(f"{svg}text")]
+    names = [text for text in texts if re.fullmatch(r"(attention|output|intermediate)(\.\w+)+", text)]
+    trace = minroberta.trace(minroberta.load(), [[0, 2]])
+    assert len(names) == 9
+    for name in names:
+        assert f"encoder.layer.0.{name}" in trace, name
 
 
 def test_the_example_of_a_first_pass(capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,8 +115,64 @@ def test_the_example_of_a_first_pass(capsys: pytest.CaptureFixture[str]) -> None
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links(page: Path) -> None:
-    for target in re.findall(r"\]\((?!http|#)([^)#]+)", page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), target
+    """To files and headings that are there, also where a link has our own address."""
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!http)([^)]+)", text):
+        name, _, anchor = target.partition("#")
+        path = page.parent / name if name else page
+        assert path.exists(), target
+        assert not anchor or anchor in anchors(path.read_text(encoding="utf-8")), target
+    for name in OURS.findall(text):
+        assert (ROOT / name).exists(), name
+
+
+def anchors(text: str) -> list[str]:
+    """Of the headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+@pytest.mark.parametrize("path", [ROOT / "pyproject.toml", *ROOT.glob(".github/**/*.*")], ids=lambda path: path.name)
+def test_our_own_addresses(path: Path) -> None:
+    for name in OURS.findall(path.read_text(encoding="utf-8")):
+        assert (ROOT / name).exists(), name
+
+
+def test_readme_on_an_index_page() -> None:
+    """There every link is absolute, and one into the repository leads to a file."""
+    pytest.importorskip("hatchling", reason="hatchling makes the page")
+    text = runpy.run_path(str(ROOT / "hatch_build.py"))["absolute"](README, HOME)
+    assert re.findall(r"\]\((?!https://|#)", text) == []
+    assert len(OURS.findall(text)) == len(re.findall(r"\]\((?!https?:|#)", README)) > 10
+    for name in OURS.findall(text):
+        assert (ROOT / name).exists(), name
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text)
+    assert pictures and all(picture.startswith("https://raw.githubusercontent.com/") for picture in pictures)
+
+
+def test_messages_that_are_quoted() -> None:
+    """What docs/formats.md says a hostile file gets is said in the code; a number or … stands for anything."""
+    text = (ROOT / "docs/formats.md").read_text(encoding="utf-8").partition("## What a hostile file gets")[2]
+    quoted = [
+        message for row in re.findall(r"^\|.*\|$", text, re.MULTILINE) for message in re.findall(r'"([^"]+)"', row)
+    ]
+    sources = "\n".join(anything(message) for path in ROOT.glob("minroberta/**/*.py") for message in strings(path))
+    assert len(quoted) >= 8
+    for message in quoted:
+        assert anything(message) in sources, message
+
+
+def strings(path: Path) -> Iterator[str]:
+    """The strings of a module, with … for what is filled in."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def anything(message: str) -> str:
+    return re.sub(r"[\d,_]*\d|…", "…", message)
 
 
 def test_tests_that_are_named_exist() -> None:
@@ -69,11 +189,12 @@ def test_figures() -> None:
     assert f"- {len(CASES)} tiny models" in README
     traced = sum(case.trace for case in CASES)
     assert ("of eight models" in README) == (traced == 8)
-    lines = sum(code_lines(ROOT / "minroberta" / name) for name in ("ops.py", "layers.py", "heads.py"))
-    stated = re.search(r"are about (\d+) lines without docstrings", README.replace("\n", " "))
+    stated = re.search(r"\n(`[^\n]*), the whole of the model, are about (\d+) lines without docstrings", README)
     assert stated
-    assert abs(lines - int(stated[1])) <= 10
+    lines = sum(code_lines(ROOT / "minroberta" / name) for name in re.findall(r"`(\w+\.py)`", stated[1]))
+    assert abs(lines - int(stated[2])) <= 10
     assert f"## {minroberta.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f'version: "{minroberta.__version__}"' in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
 
 
 def code_lines(path: Path) -> int:
