@@ -7,7 +7,7 @@ from typing import Any
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 PICTURE = re.compile(r"(!\[[^\]]*\]\()(?!https?:|#)")
-LINK = re.compile(r"((?<!!)\[(?:[^\[\]]|!\[[^\]]*\]\([^)]*\))*\]\()(?!https?:|#)")
+LINK = re.compile(r"((?<!!)\[[^\]]*\]\()(?!https?:|#)")
 
 
 def absolute(readme: str, repository: str) -> str:
