@@ -22,7 +22,9 @@ import minroberta
 from minroberta.cli.app import main
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("minroberta/**/*.md")])
+PAGES = sorted(
+    path for place in ("", "attacks", "docs/**", "minroberta/**") for path in ROOT.glob(f"{place}/*.md".lstrip("/"))
+)
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 HOME = "https://github.com/minroberta/minroberta"
 OURS = re.compile(
