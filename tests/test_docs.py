@@ -13,6 +13,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from click.shell_completion import get_completion_class
 from click.testing import CliRunner
 from pasted import SHOWN, alike, examples, said, written
 from support import CASES
@@ -92,6 +93,18 @@ def test_the_first_block_ends_with_a_prediction() -> None:
     assert [line.split()[1:] for line in lines] == [line.split()[1:] for line in expected]
     for line, other in zip(lines[1:], expected[1:], strict=True):
         assert alike(other.split()[0], float(line.split()[0]))
+
+
+def test_completion() -> None:
+    """The shells of docs/command.md are those that click completes in."""
+    page = (ROOT / "docs/command.md").read_text(encoding="utf-8")
+    shells = re.findall(r"_MINROBERTA_COMPLETE=(\w+)_source minroberta", page)
+    assert shells == ["bash", "zsh", "fish"]
+    for shell in shells:
+        made = get_completion_class(shell)
+        assert made
+        found = made(main, {}, "minroberta", "_MINROBERTA_COMPLETE").get_completions([], "cl")
+        assert [item.value for item in found] == ["classify"]
 
 
 def test_the_picture_of_the_architecture() -> None:
