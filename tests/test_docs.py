@@ -212,6 +212,20 @@ def test_figures() -> None:
     assert f'version: "{minroberta.__version__}"' in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
 
 
+def test_the_house() -> None:
+    """README's table names every file of the package, and no other: in the first column, or in that of its folder."""
+    table = README.partition("## Read it")[2].partition("\n\n`")[0]
+    named: set[str] = set()
+    for place, text in re.findall(r"^\| `([\w./]+)` \| (.*) \|$", table, re.MULTILINE):
+        inside = [place + name for name in re.findall(r"`((?:\w+/)*\w+\.py)`", text)]
+        assert not named & {*inside}, "twice in the table"
+        named |= {*inside} if place.endswith("/") else {place}
+    package = ROOT / "minroberta"
+    files = {path.relative_to(package).as_posix() for path in package.rglob("*.py") if not path.stem.startswith("__")}
+    assert files - named == set(), "not in README's table"
+    assert named - files == set(), "in README's table, and not there"
+
+
 def code_lines(path: Path) -> int:
     """Lines that hold code: neither blank, nor comment, nor docstring."""
     source = path.read_text(encoding="utf-8")
