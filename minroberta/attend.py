@@ -1,7 +1,7 @@
-"""How queries meet keys: all of them under a mask, or each sequence of a packed row its own.
+"""How queries attend to keys: to all of them under a mask, or each sequence of a packed row to itself.
 
 An `Attend` is chosen once for a run, and every layer calls it: `attend(q, k, v, p, config)`, where p is the attention's
-place in the parameter tree, which names what is computed. Letters as in `ops`.
+node of the parameter tree, which names the values and holds the table of relative positions. Letters: see `ops`.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from .trace import Node, is_watched, tap
 
 
 class Masked(NamedTuple):
-    """Every query meets every key: softmax((q kᵀ + relative) / √E + mask) · head_mask, times the values.
+    """Every query attends to every key: softmax((q kᵀ + relative) / √E + mask) · head_mask · v.
 
     mask: from `ops.additive_mask`; head_mask: (H,), which multiplies the probabilities after the softmax.
     """
@@ -24,7 +24,7 @@ class Masked(NamedTuple):
     head_mask: Array | None = None
 
     def __call__(self, q: Array, k: Array, v: Array, p: Node, config: Config) -> Array:
-        """In blocks that keep no probabilities, unless somebody watches them or they are changed on the way."""
+        """Computed in blocks that keep no probabilities, unless these are watched, or changed by head_mask."""
         relative = relative_scores(q, k, p, config)
         if relative is None and self.head_mask is None and not is_watched(f"{p.path}.probs"):
             return ops.attend(q, k, v, self.mask)
@@ -35,13 +35,13 @@ class Masked(NamedTuple):
         return tap(f"{p.path}.probs", probs) @ v  # (B, H, L, S) @ (B, H, S, E) -> (B, H, L, E)
 
     def of_sequences(self, some: slice) -> "Masked":
-        """The same for some sequences of the batch."""
+        """The same for a slice of the batch."""
         one_for_all = self.mask is None or len(self.mask) == 1
         return self if one_for_all else self._replace(mask=self.mask[some])  # type: ignore[index]
 
 
 def relative_scores(q: Array, k: Array, p: Node, config: Config) -> Array | None:
-    """The scores of relative positions, where the attention has an embedding of distances. (B, H, L, S)."""
+    """Scores of relative positions, (B, H, L, S), or None if the attention has no embedding of distances."""
     if "distance_embedding" not in p:
         return None
     with_key = config.position_embedding_type == "relative_key_query"
@@ -49,7 +49,7 @@ def relative_scores(q: Array, k: Array, p: Node, config: Config) -> Array | None
 
 
 class Segment(NamedTuple):
-    """Queries of a packed row, and the keys that they meet under a mask (1, 1, queries, keys)."""
+    """Queries of a packed row, and the keys that they attend to under a mask (1, 1, queries, keys)."""
 
     queries: slice
     keys: slice
@@ -57,7 +57,7 @@ class Segment(NamedTuple):
 
 
 class Segmented(NamedTuple):
-    """The queries of each segment of a packed row meet its keys alone."""
+    """The queries of each segment of a packed row attend to the keys of that segment."""
 
     segments: Sequence[Segment]
 

@@ -1,8 +1,8 @@
 """The pooler, the six heads and their losses.
 
 A head takes the last hidden state x, (B, L, D), the parameters, the configuration and the inputs, of which it reads the
-labels, and returns a dict of outputs under Hugging Face's names, in Hugging Face's order. Letters as in `ops`, and C
-choices. `config.HEADS` says of each head which weights and labels it has.
+labels, and returns a dict of outputs under Hugging Face's names, in Hugging Face's order. `config.HEADS` lists each
+head's weights and labels. Letters: see `ops`; C is the number of choices.
 """
 
 from collections.abc import Callable

@@ -1,10 +1,14 @@
 """RoBERTa's body, in the order of the papers: embeddings, attention, feed-forward, layer, encoder.
 
-A function takes activations x and a place p in the parameter tree (`Node`), whose names are the checkpoint's, and gives
-each value the name of Hugging Face's module for it. Letters as in `ops`. In which pieces a function is computed is the
-matter of `backend.schedule`; how queries meet keys, of `attend`; how several sequences share a row, of `packed`.
+A function takes activations x and a node p of the parameter tree, whose names are the checkpoint's: `p.tree` holds a
+module's weight and bias, `p.path` is its name. `tap` gives each value the name of the Hugging Face module that computes
+it, so that a recorder can see or change it; otherwise it returns its argument.
 
-    encoder_layer(x, p.encoder.layer[0], config)  # p = model.p, the parameters of a loaded model
+    encoder_layer(x, model.p.encoder.layer[0], model.config)  # one layer of a loaded model, by hand
+
+`placewise` and `sequencewise` let `backend.schedule` compute a function in pieces, on several threads, unless somebody
+records: the result is the same. Shapes: B batch, L queries, S keys, D hidden size, H heads, E head size (D = H·E), F
+feed-forward size.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,17 +26,17 @@ from .trace import Node, keep, tap
 
 
 def dense(x: Array, p: Node) -> Array:
-    """A linear layer with its name."""
+    """A linear layer; its output has the name of the node."""
     return tap(p.path, ops.linear(x, **p.tree))  # (..., I) -> (..., O)
 
 
 def norm(x: Array, p: Node, config: Config) -> Array:
-    """A layer norm with its name."""
+    """A layer norm; its output has the name of the node."""
     return tap(p.path, ops.layer_norm(x, **p.tree, eps=config.layer_norm_eps))
 
 
 def embed(ids: Array, p: Node) -> Array:
-    """An embedding table's rows with their name."""
+    """Rows of an embedding table; they have the name of the node."""
     return tap(p.path, ops.embedding(ids, **p.tree))  # (B, L) -> (B, L, D)
 
 
@@ -48,10 +52,10 @@ def embeddings(
     token_type_ids: Array | None,
     position_ids: Array,
 ) -> Array:
-    """LayerNorm(word + token type + position), without the norm in XLM-Roberta-XL (Devlin et al. 2019, figure 2).
+    """LayerNorm(word + token type + position) (Devlin et al. 2019, figure 2); XLM-RoBERTa-XL omits the norm.
 
     All ids are (B, L); inputs_embeds, (B, L, D), replaces the word embeddings. Token types are 0 by default. Relative
-    positions enter in the attention, and add nothing here. Returns (B, L, D).
+    positions are added in the attention, not here. Returns (B, L, D).
     """
     x = embed(input_ids, p.word_embeddings) if inputs_embeds is None else inputs_embeds
     if token_type_ids is None:
@@ -66,15 +70,14 @@ def embeddings(
 
 # --- attention ------------------------------------------------------------------------------------------------------
 
-UNMASKED = Masked()
-"""Every token attends to every token."""
+UNMASKED = Masked()  # every token attends to every token
 
 
 def self_attention(x: Array, p: Node, config: Config, attend: Attend = UNMASKED, past: KeysValues = ()) -> Array:
-    """softmax(q kᵀ / √E + mask) v in each head, the heads merged and projected (Vaswani et al. 2017, section 3.2).
+    """softmax(q kᵀ / √E + mask) v in each head, then the output projection (Vaswani et al. 2017, section 3.2).
 
-    The keys and values of earlier tokens, `past`, come before the new ones; all are kept for the next call's `past`.
-    (B, L, D) -> (B, L, D).
+    past: the keys and values of earlier tokens, which are put before the new ones. `keep` offers the result to a caller
+    that wants it as the next call's `past` (`trace.keeping`). (B, L, D) -> (B, L, D).
     """
     q, *new = project_heads(x, config, p.self.query, p.self.key, p.self.value)
     if past:
@@ -86,7 +89,7 @@ def self_attention(x: Array, p: Node, config: Config, attend: Attend = UNMASKED,
 def cross_attention(
     x: Array, memory: Array, p: Node, config: Config, attend: Attend = UNMASKED, past: KeysValues = ()
 ) -> Array:
-    """The same with the keys and values of another sequence, memory: (B, S, D), or with `past`, where they are kept."""
+    """Like `self_attention`, with keys and values from another sequence, memory: (B, S, D), or from `past` if given."""
     (q,) = project_heads(x, config, p.self.query)
     k, v = keep(f"{p.self.path}.past", past or project_heads(memory, config, p.self.key, p.self.value))
     return output(attend(q, k, v, p.self, config), p)
@@ -99,12 +102,12 @@ def project_heads(x: Array, config: Config, *parts: Node) -> tuple[Array, ...]:
 
 @placewise
 def project(x: Array, *parts: Node) -> tuple[Array, ...]:
-    """Several linear layers of the same input."""
+    """Several linear layers applied to the same input."""
     return tuple(dense(x, p) for p in parts)
 
 
 def output(context: Array, p: Node) -> Array:
-    """The heads merged, and one more linear layer."""
+    """Merge the heads and apply the output projection."""
     (y,) = project(tap(p.self.path, ops.merge_heads(context)), p.output.dense)  # (B, H, L, E) -> (B, L, D)
     return y
 
@@ -113,7 +116,7 @@ def output(context: Array, p: Node) -> Array:
 
 
 def feed_forward(x: Array, p: Node, config: Config) -> Array:
-    """act(x W₁ᵀ + b₁) W₂ᵀ + b₂ at every position alone (Vaswani et al. 2017, section 3.3). (B, L, D) -> (B, L, D)."""
+    """act(x W₁ᵀ + b₁) W₂ᵀ + b₂ at each position (Vaswani et al. 2017, section 3.3). (B, L, D) -> (B, L, D)."""
     hidden = ops.ACTIVATIONS[config.hidden_act](dense(x, p.intermediate.dense))  # (B, L, D) -> (B, L, F)
     return dense(tap(p.intermediate.path, hidden), p.output.dense)  # (B, L, F) -> (B, L, D)
 
@@ -122,10 +125,10 @@ def feed_forward(x: Array, p: Node, config: Config) -> Array:
 
 
 def residual(x: Array, f: Callable[[Array], Array], p: Node, config: Config) -> Array:
-    """x + f(x), with a norm after the sum (post-LN), or before f (pre-LN; Xiong et al. 2020, figure 1).
+    """Post-LN: norm(x + f(x)). Pre-LN: x + f(norm(x)) (Xiong et al. 2020, figure 1). (B, L, D) -> (B, L, D).
 
-    p holds the norm and names the sum, as in Roberta; where another family keeps the norm elsewhere, its table of names
-    says so. (B, L, D) -> (B, L, D).
+    p is the node of f's last linear layer in Roberta: the norm's parameters are in it, and its name is the result's.
+    Weights that another family has elsewhere are renamed when they are loaded (`config.FAMILIES`).
     """
     if config.norm_first:
         return tap(p.path, x + f(norm(x, p.LayerNorm, config)))
@@ -135,8 +138,8 @@ def residual(x: Array, f: Callable[[Array], Array], p: Node, config: Config) -> 
 class LayerInputs(NamedTuple):
     """Inputs of one layer besides x; by default every token attends to every token.
 
-    memory: (B, S, D), the other sequence of cross-attention, to which queries attend by `attend_to_memory`.
-    past: keys and values of earlier tokens, for self-attention, then for cross-attention.
+    memory: (B, S, D), the sequence that cross-attention reads; given also when its keys and values come from `past`.
+    past: () or (k, v) of self-attention's earlier tokens, followed by cross-attention's (k, v) where there is a memory.
     """
 
     attend: Attend = UNMASKED
@@ -145,18 +148,17 @@ class LayerInputs(NamedTuple):
     past: KeysValues = ()
 
     def of_sequences(self, some: slice) -> "LayerInputs":
-        """The same for some sequences of a batch."""
+        """These inputs for a slice of the batch."""
         memory = None if self.memory is None else self.memory[some]
         attend, attend_to_memory = (one.of_sequences(some) for one in (self.attend, self.attend_to_memory))
         return LayerInputs(attend, memory, attend_to_memory, tuple(x[some] for x in self.past))
 
 
-PLAIN = LayerInputs()
-"""A layer without a mask, another sequence or earlier tokens."""
+PLAIN = LayerInputs()  # without mask, memory and past
 
 
 def encoder_layer(x: Array, p: Node, config: Config, inputs: LayerInputs = PLAIN) -> Array:
-    """Self-attention, cross-attention where there is a memory, feed-forward, each in a residual sum with its norm.
+    """Self-attention, cross-attention if there is a memory, feed-forward, each with its residual sum and norm.
 
     (B, L, D) -> (B, L, D).
     """
@@ -176,13 +178,16 @@ def encoder_layer(x: Array, p: Node, config: Config, inputs: LayerInputs = PLAIN
 
 @placewise
 def transform(x: Array, p: Node, config: Config) -> Array:
-    """The second half of a layer, in which positions do not mix."""
+    """Feed-forward with its residual sum and norm; positions do not mix."""
     return residual(x, lambda x: feed_forward(x, p, config), p.output, config)
 
 
 @sequencewise
 def encoder(x: Array, p: Node, config: Config, inputs: Sequence[LayerInputs]) -> Array:
-    """The layers one after the other, then XLM-Roberta-XL's last norm. inputs: one a layer. (B, L, D) -> (B, L, D)."""
+    """All layers in order, then XLM-RoBERTa-XL's final norm; RoBERTa-PreLayerNorm's is the base model's (`model.body`).
+
+    inputs: one for each layer. (B, L, D) -> (B, L, D).
+    """
     for index, own in enumerate(inputs):
         x = encoder_layer(x, p.layer[index], config, own)
     if "LayerNorm" in p:
