@@ -51,11 +51,12 @@ def minroberta(directory: Path, threads: int) -> Callable[[Batches], Any]:
 def vectors(directory: Path, threads: int) -> Callable[[Batches], Any]:
     """All batches in one go, as `encode` computes them."""
     import minroberta as package
-    from minroberta.text import tasks
+    from minroberta.text.encode import read_vector
+    from minroberta.text.running import run
 
     model = package.load(directory, head="encoder")
-    read = functools.partial(tasks._read_vector, pooling="mean", normalize=False)
-    return lambda batches: tasks._run(model, [row for rows in batches for row in rows], read)
+    read = functools.partial(read_vector, pooling="mean", normalize=False)
+    return lambda batches: run(model, [row for rows in batches for row in rows], read)
 
 
 def floor(directory: Path, threads: int) -> Callable[[Batches], Any]:

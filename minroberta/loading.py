@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,14 @@ from .checkpoints import hub, read, save, surgery
 from .config import PRESETS, Config, check_head, check_head_name
 from .errors import ConfigError, InputError, NameUnknownError, SaveError
 from .model import Network
-from .text import tasks
-from .text.tokenizer import Tokenizer, tokenizer_of
+from .text.answer import answer
+from .text.choose import choose
+from .text.classify import classify
+from .text.encode import encode
+from .text.fill_mask import fill_mask, predict_all
+from .text.generate import generate
+from .text.tag import tag
+from .text.tokenizer import Tokenizer, of_model
 
 
 class Model(Network):
@@ -24,37 +30,16 @@ class Model(Network):
 
     tokenizer: Tokenizer | None
 
-    def tokenize(
-        self,
-        texts: str | Sequence[str],
-        pairs: str | Sequence[str] | None = None,
-        padding: bool = True,
-        truncation: bool = True,
-        max_length: int | None = None,
-        add_special_tokens: bool = True,
-    ) -> dict[str, numpy.ndarray]:
-        """`input_ids` and `attention_mask`, ready for the model; `Tokenizer.__call__` says what each argument means."""
-        return tokenizer_of(self)(
-            texts,
-            pairs,
-            padding=padding,
-            truncation=truncation,
-            max_length=max_length,
-            add_special_tokens=add_special_tokens,
-        )
-
-    def decode(self, ids: Any, skip_special_tokens: bool = False) -> str | list[str]:
-        """The text of ids (L,), or the texts of (B, L)."""
-        return tokenizer_of(self).decode(ids, skip_special_tokens)
-
-    fill_mask = tasks.fill_mask
-    classify = tasks.classify
-    tag = tasks.tag
-    answer = tasks.answer
-    choose = tasks.choose
-    encode = tasks.encode
-    generate = tasks.generate
-    predict_all = tasks.predict_all
+    tokenize = of_model(Tokenizer.tokenize)
+    decode = of_model(Tokenizer.decode)
+    fill_mask = fill_mask
+    classify = classify
+    tag = tag
+    answer = answer
+    choose = choose
+    encode = encode
+    generate = generate
+    predict_all = predict_all
     resize_token_embeddings = surgery.resize_token_embeddings
     prune_heads = surgery.prune_heads
 

@@ -10,8 +10,7 @@ from click.testing import CliRunner
 
 import minroberta
 from minroberta.backend import threads
-from minroberta.cli import app as cli
-from minroberta.cli import bench
+from minroberta.cli import bench, main
 
 ROOT = Path(__file__).parent.parent
 
@@ -30,7 +29,7 @@ def test_shapes() -> None:
 
 
 def test_the_command() -> None:
-    done = CliRunner().invoke(cli.main, ["bench", "--rounds", "1"])
+    done = CliRunner().invoke(main, ["bench", "--rounds", "1"])
     facts, table = done.output.split("\n\n")
     assert {line.split()[0] for line in facts.splitlines()} >= {"processor", "cores", "numpy", "library", "kernel"}
     assert table.splitlines()[0].split() == ["batch", "length", "ms", "floor_ms", "ratio"]
@@ -38,7 +37,7 @@ def test_the_command() -> None:
 
 
 def test_the_command_for_programs() -> None:
-    done = CliRunner().invoke(cli.main, ["bench", "--rounds", "1", "--json"])
+    done = CliRunner().invoke(main, ["bench", "--rounds", "1", "--json"])
     facts, *shapes = map(json.loads, done.output.splitlines())
     assert facts["threads"] == threads.count() and isinstance(facts["hindrances"], list)
     assert [set(shape) for shape in shapes] == [{"batch", "length", "ms", "floor_ms", "ratio"}] * 2
@@ -50,17 +49,17 @@ def test_the_command_for_programs() -> None:
         ({"threadpoolctl": True, "cores": 4, "threads": 4}, []),
         ({"threadpoolctl": True, "cores": 4}, []),
         ({"threadpoolctl": True, "cores": 4, "threads": 2}, ["the matrix library uses 2 of 4 cores"]),
-        ({"threadpoolctl": False, "cores": 4}, ["threadpoolctl is missing, so that long calls share no work: "
-                        "pip install 'minroberta[threads]'"]),
+        ({"threadpoolctl": False, "cores": 4}, ["threadpoolctl is missing, so sequences are not shared among "
+                        "threads: pip install threadpoolctl"]),
         ({"threadpoolctl": True, "cores": 1, "threads": 1, "OPENBLAS_CORETYPE": "Haswell"},
          ["OPENBLAS_CORETYPE=Haswell is set, so that OpenBLAS does not choose for this processor: unset it"]),
     ],
 )  # fmt: skip
-def test_what_holds_a_machine_back(facts: dict[str, Any], said: list[str]) -> None:
+def test_hindrances(facts: dict[str, Any], said: list[str]) -> None:
     assert list(bench.hindrances(facts)) == said
 
 
-def test_settings_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in bench.SETTINGS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
@@ -71,7 +70,7 @@ def test_settings_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_tables_of_readme(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are those of the figures that are kept, as the report makes them."""
+    """They are what the report makes of the stored figures."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     report = importlib.import_module("report")
     figures = json.loads((ROOT / "benchmarks" / "figures" / "4.json").read_text(encoding="utf-8"))

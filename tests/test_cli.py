@@ -1,5 +1,6 @@
-"""The command: what it prints, what it takes, what it says of bad input, and how it ends."""
+"""The command: its output, its input, its messages about bad input, and its status."""
 
+import contextlib
 import io
 import json
 import os
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tomllib
 import warnings
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from support import CASES, CHECKPOINTS, config_of, weights_of
 import minroberta
 from minroberta import weights
 from minroberta.checkpoints.formats import safetensors
-from minroberta.cli import app as cli
+from minroberta.cli import console, main, texts
 
 ROOT = Path(__file__).parents[1]
 SENTENCES = ["The cup is on the table.", "It rained all day, and the street is wet.", "Is the cup wet?"]
@@ -101,11 +103,11 @@ def model(models: dict[str, str]) -> str:
 
 
 def run(*arguments: str, input: str | bytes | None = None) -> Result:
-    return CliRunner().invoke(cli.main, arguments, input=input)
+    return CliRunner().invoke(main, arguments, input=input)
 
 
 def printed(*arguments: str, input: str | bytes | None = None) -> str:
-    """What a command prints that goes well."""
+    """The output of a command that succeeds."""
     result = run(*arguments, input=input)
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
@@ -113,12 +115,12 @@ def printed(*arguments: str, input: str | bytes | None = None) -> str:
 
 
 def lines(*arguments: str, input: str | bytes | None = None) -> list[Any]:
-    """What --json prints."""
+    """The output of --json."""
     return [json.loads(line) for line in printed(*arguments, "--json", input=input).splitlines()]
 
 
 def refused(*arguments: str, input: str | bytes | None = None) -> str:
-    """The one line that a command says when it refuses."""
+    """The one line of a command that fails."""
     result = run(*arguments, input=input)
     assert result.exit_code == 2
     assert result.stderr.startswith("error: ")
@@ -126,14 +128,14 @@ def refused(*arguments: str, input: str | bytes | None = None) -> str:
     return result.stderr
 
 
-AS_A_MODULE = (  # deaf to Ctrl-C, as what a shell starts in the background is, it would be no test of it
+AS_A_MODULE = (  # a process that a shell starts in the background would ignore Ctrl-C
     "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     "runpy.run_module('minroberta', run_name='__main__', alter_sys=True)"
 )
 
 
 def start(*arguments: str, **environment: str) -> subprocess.Popen[bytes]:
-    """The command in a process of its own, without a warning turned to an error."""
+    """The command in a new process, where warnings are not errors."""
     return subprocess.Popen(
         [sys.executable, "-c", AS_A_MODULE, *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
@@ -149,7 +151,7 @@ def start(*arguments: str, **environment: str) -> subprocess.Popen[bytes]:
 def test_fill_mask(model: str) -> None:
     texts = ["The cup is <mask>.", "The <mask> is <mask>."]
     loaded = minroberta.load(model, head="masked_lm")
-    expected = loaded.fill_mask(texts, top_k=2)  # together, for batches round otherwise
+    expected = loaded.fill_mask(texts, top_k=2)  # together, since a batch's shape changes the rounding
     assert lines("fill-mask", *texts, "--top-k", "2", "--model", model) == expected
 
 
@@ -185,6 +187,20 @@ def test_answer(model: str, tmp_path: Path) -> None:
     assert lines("answer", "Is it wet?", *options, input=SENTENCES[1]) == expected
     (tmp_path / "context.txt").write_text(SENTENCES[1], encoding="utf-8-sig")
     assert lines("answer", "Is it wet?", "--context-file", str(tmp_path / "context.txt"), *options) == expected
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", ""])
+def test_a_piped_context_ends_before_its_newline(end: str, model: str, tmp_path: Path) -> None:
+    """`echo` adds one; any other white space belongs to the context."""
+    loaded, context = minroberta.load(model, head="question_answering"), "\nIt is wet. \n"
+    expected = [loaded.answer("Is it wet?", context, top_k=3)]
+    options = ("--top-k", "3", "--model", model)
+    assert lines("answer", "Is it wet?", *options, input=(context + end).encode()) == (
+        expected if end else [loaded.answer("Is it wet?", context.removesuffix("\n"), top_k=3)]
+    )
+    (tmp_path / "context.txt").write_bytes(b"It is wet." + end.encode())
+    (found,) = lines("answer", "Is it wet?", "--context-file", str(tmp_path / "context.txt"), *options)
+    assert found == loaded.answer("Is it wet?", "It is wet.", top_k=3)
 
 
 def test_choose(models: dict[str, str]) -> None:
@@ -256,7 +272,7 @@ def test_a_row_for_each_text(model: str) -> None:
     ]
 
 
-def test_blank_lines_part_texts_and_masks(model: str) -> None:
+def test_blank_lines_between_texts_and_masks(model: str) -> None:
     table = printed("fill-mask", "<mask>", "a <mask> b <mask>", "--top-k", "2", "--model", model)
     first, *blocks = [block.splitlines() for block in table.split("\n\n")]
     assert first[0].split() == ["score", "token_str", "sequence"]
@@ -275,10 +291,10 @@ def test_vectors_as_a_table(model: str) -> None:
 
 
 def test_a_terminal_shortens(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "terminal_width", lambda: 40)
+    monkeypatch.setattr(console, "terminal_width", lambda: 40)
     rows = printed("classify", "長い" * 5 + " It rained." * 3, "short", "--model", model).splitlines()
     assert rows[1].endswith("…")
-    assert max(map(cli.width, rows)) in (39, 40)  # a wide character may leave one over
+    assert max(map(console.width, rows)) in (39, 40)  # a wide character may leave one column free
     assert rows[2].endswith("short")
     row = printed("encode", SENTENCES[1], "--model", model).splitlines()[1]
     assert re.fullmatch(r"It rained al…  [ \d.-]{24}…", row)  # a third for the text
@@ -288,7 +304,7 @@ def test_a_terminal_shortens(model: str, monkeypatch: pytest.MonkeyPatch) -> Non
     ("text", "columns"), [("cup", 3), ("日本", 4), ("e\u0301", 1), ("", 0), ("ｆ", 2), ("a\u200db", 2)]
 )
 def test_width(text: str, columns: int) -> None:
-    assert cli.width(text) == columns
+    assert console.width(text) == columns
 
 
 @pytest.mark.parametrize(
@@ -296,8 +312,8 @@ def test_width(text: str, columns: int) -> None:
     [("a cup", 5, "a cup"), ("a cups", 5, "a cu…"), ("日本語", 6, "日本語"), ("日本語", 5, "日本…"), ("", 1, "")],
 )
 def test_shortened(text: str, limit: int, short: str) -> None:
-    assert cli.shortened(text, limit) == short
-    assert cli.width(short) <= limit
+    assert console.shortened(text, limit) == short
+    assert console.width(short) <= limit
 
 
 @pytest.mark.parametrize(
@@ -305,14 +321,14 @@ def test_shortened(text: str, limit: int, short: str) -> None:
     [(0.25, "0.2500"), (-1.5, "-1.5000"), (0.0, "0.0000"), (0.00012, "1.2e-04"), (-3e38, "-3.0e+38"), (7, "7")],
 )
 def test_numbers(value: float, text: str) -> None:
-    assert cli.cell(value) == text
+    assert console.cell(value) == text
 
 
 # --- where texts come from ------------------------------------------------------------------------------------------
 
 
 def test_a_file(model: str, tmp_path: Path) -> None:
-    """Lines end as on any system, a mark at the start is none of the text, an empty line is a text."""
+    """Lines end as on any system, a byte order mark is left out, an empty line is a text."""
     file = tmp_path / "texts.txt"
     file.write_bytes("\ufeffIs it wet?\r\n\n日本\t\u2028 a\nlast".encode())
     expected = lines("classify", "Is it wet?", "", "日本\t\u2028 a", "last", "--model", model)
@@ -322,13 +338,64 @@ def test_a_file(model: str, tmp_path: Path) -> None:
     assert printed("classify", "--file", str(file), "--model", model).count("\n") == 5
 
 
-def test_nothing_comes_of_nothing(model: str) -> None:
+def test_no_text_has_no_output(model: str) -> None:
     assert printed("classify", "--model", model, input="") == ""
     assert printed("encode", "--json", "--model", model, input="") == ""
 
 
 def test_json_is_not_escaped(model: str) -> None:
     assert '"word": "日本"' in printed("tag", "--json", "日本", "--model", model)
+
+
+# --- progress -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["fill-mask", "classify", "tag", "generate", "predict-all"])
+def test_every_command_advances(
+    command: str, models: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By one for each text; the lines of a file are counted first."""
+    seen: list[tuple[int | None, list[int]]] = []
+
+    @contextlib.contextmanager
+    def progress(total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+        seen.append((total, []))
+        yield seen[-1][1].append
+
+    monkeypatch.setattr(texts, "progress", progress)
+    options = ["--json", "--model", models["decoder" if command == "generate" else "all"]]
+    (tmp_path / "lines.txt").write_text("a <mask>\n<mask>\nlast <mask>", encoding="utf-8")
+    for arguments in (["--file", str(tmp_path / "lines.txt")], ["<mask>", "a <mask>"]):
+        printed(command, *arguments, *options)
+    assert [(total, sum(steps)) for total, steps in seen] == [(3, 3), (2, 2)]
+
+
+def test_lines_of_a_pipe_are_not_counted() -> None:
+    """Counting would wait for them."""
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as pipe, os.fdopen(reading, "rb") as file:
+        given = texts.read_texts((), file)
+        assert given.total is None
+        pipe.write(b"one\n")
+        pipe.flush()
+        assert next(given.items) == ("line 1: ", "one")
+
+
+def test_a_bar_on_a_terminal(model: str, tmp_path: Path) -> None:
+    """On standard error alone, and only if the answers do not appear on a terminal themselves."""
+    pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
+    (tmp_path / "lines.txt").write_text("a cup\n" * 120, encoding="utf-8")
+    command = [sys.executable, "-m", "minroberta", "classify", "--model", model, "--file", str(tmp_path / "lines.txt")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ours, theirs = pty.openpty()
+    import_module("termios").tcsetwinsize(theirs, (24, 80))  # a new one has no columns
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=theirs, timeout=60, check=True)
+    assert "120/120" in os.read(ours, 10_000).decode()
+    assert len(done.stdout.splitlines()) == 121
+    subprocess.run([*command, "--top-k", "1"], env=environment, stdout=theirs, stderr=theirs, timeout=60, check=True)
+    assert b"/120" not in os.read(ours, 10_000)
+    os.close(ours)
+    os.close(theirs)
 
 
 # --- bad input ------------------------------------------------------------------------------------------------------
@@ -339,7 +406,7 @@ def test_json_is_not_escaped(model: str) -> None:
     [
         (["fill-mask", "no mask"], "no <mask>"),
         (["fill-mask", "<mask>", "none"], "error: text 2: the text has no <mask>"),
-        (["fill-mask", "<mask>", "--top-k", "0"], "top_k is a whole number of at least 1"),
+        (["fill-mask", "<mask>", "--top-k", "0"], "invalid top_k 0: give an integer of at least 1"),
         (["fill-mask", "<mask>", "--top-k", "x"], "Invalid value for '--top-k'"),
         (["fill-mask", "<mask>", "--dtype", "int8"], "Invalid value for '--dtype'"),
         (["fill-mask", "--file", "nowhere.txt"], "nowhere.txt"),
@@ -347,7 +414,7 @@ def test_json_is_not_escaped(model: str) -> None:
         (["fill-mask", "--nonsense"], "--nonsense"),
         (["nonsense"], "No such command 'nonsense'"),
         (["--nonsense"], "--nonsense"),
-        (["classify", "--pairs", "a", "b", "c"], "two by two; here are 3"),
+        (["classify", "--pairs", "a", "b", "c"], "two by two, and here are 3"),
         (["answer", "Who?", "--context", " "], "the context is empty"),
         (["answer", "Who?", "--context", "a", "--context-file", "-"], "not both"),
         (["answer"], "QUESTION"),
@@ -357,12 +424,12 @@ def test_json_is_not_escaped(model: str) -> None:
         (["encode", "a", "--output", "nowhere/a.npy"], "nowhere/a.npy: No such file"),
         (["generate", "Once"], "generate needs a decoder"),
         (["classify", "a\udcff"], "half a surrogate pair"),
-        (["trace", "a", "--name", "nonsense"], "no value of this run has a name like 'nonsense'"),
+        (["trace", "a", "--name", "nonsense"], "no value of this run matches 'nonsense'"),
         (["trace", "a " * 100], "this model has 64 positions"),
     ],
 )
 def test_one_sentence(arguments: list[str], telling: str, model: str) -> None:
-    given = [*arguments, "--model", model] if arguments[0] in cli.main.commands else arguments
+    given = [*arguments, "--model", model] if arguments[0] in main.commands else arguments
     assert telling in refused(*given)
 
 
@@ -376,27 +443,50 @@ def test_one_sentence(arguments: list[str], telling: str, model: str) -> None:
         (["answer", "Who?"], b"\xff", "error: the text is not in UTF-8"),
     ],
 )
-def test_lines_that_are_bad(arguments: list[str], content: bytes, telling: str, model: str) -> None:
+def test_bad_lines(arguments: list[str], content: bytes, telling: str, model: str) -> None:
     assert telling in refused(*arguments, "--model", model, input=content)
 
 
-def test_models_that_are_bad(tmp_path: Path, models: dict[str, str]) -> None:
+def test_bad_models(tmp_path: Path, models: dict[str, str]) -> None:
     assert "no directory or file" in refused("tag", "a", "--model", str(tmp_path / "none"))
     assert "no directory or file" in refused("info", str(tmp_path / "none"))
-    assert "'masked_lm' takes" in refused("fill-mask", "<mask>", "--model", models["choice"])
+    without = refused("fill-mask", "<mask>", "--model", models["choice"])
+    assert "has no head 'masked_lm': it lacks lm_head.dense.weight, " in without
+    assert without.endswith("lm_head.bias. Its heads: multiple_choice. Give a model that has it\n")
     without = write(tmp_path / "without", "masked_lm")
     assert "no tokenizer" in refused("fill-mask", "<mask>", "--model", without)
 
 
-def test_what_is_left_of_a_failure_is_printed(model: str) -> None:
-    """Results come as they are made: what stood before the bad line is there."""
+def test_no_message_advises_what_a_command_lacks(tmp_path: Path, models: dict[str, str]) -> None:
+    """About a head that is missing, in part or as a whole, or of another shape: only `load` has `missing`."""
+    arrays = {name: np.array(x) for name, x in safetensors.File(Path(models["choice"]) / "model.safetensors").items()}
+    arrays["classifier.weight"] = np.zeros((3, FIELDS["hidden_size"]), np.float32)
+    directory = Path(shutil.copytree(models["choice"], tmp_path / "wide"))
+    safetensors.write(directory / "model.safetensors", arrays, {"format": "pt"})
+    wide = refused("choose", "a", "b", "c", "--model", str(directory))
+    assert "classifier.weight has shape (3, 32)" in wide and "missing" not in wide
+    part = refused("choose", "a", "b", "c", "--model", "minroberta/tiny")
+    assert "has no head 'multiple_choice': it lacks pooler.dense.weight, pooler.dense.bias. Its heads: m" in part
+    whole = refused("convert", models["choice"], str(tmp_path / "new"), "--head", "masked_lm")
+    assert "has no head 'masked_lm'" in whole and "missing" not in whole
+
+
+@pytest.mark.parametrize("arguments", [["generate", "Once"], ["choose", "a", "b", "c"]])
+def test_a_model_is_asked_for(arguments: list[str]) -> None:
+    expected = f"minroberta/tiny has no head for {arguments[0]}; give --model NAME"
+    assert refused(*arguments) == f"error: missing option --model: {expected}\n"
+    assert "[required]" in printed(arguments[0], "--help")
+
+
+def test_results_before_an_error_are_printed(model: str) -> None:
+    """Results come as they are made, so those before the bad line are there."""
     result = run("fill-mask", "--json", "--model", model, input="<mask>\nnone\n")
     assert result.exit_code == 2
     assert len(result.stdout.splitlines()) == 1
 
 
 def test_warnings_are_lines(model: str) -> None:
-    """One for each text that is meant, without the name of a Python file."""
+    """One for each text concerned, without the name of a Python file."""
     long = "a " * 100
     with warnings.catch_warnings():
         warnings.simplefilter("default")
@@ -433,7 +523,7 @@ def test_info(model: str) -> None:
 
 
 def test_info_counts_each_parameter_once(model: str, tmp_path: Path) -> None:
-    """The bias and the matrix that are the language model's twice, and a buffer, count once or not."""
+    """A tied matrix and bias count once, and a buffer does not count."""
     (facts,) = lines("info", model)
     assert facts["parameters"] == sum(value for name, value in facts.items() if name.startswith("parameters."))
     assert facts["parameters"] == sum(int(np.prod(shape)) for shape in facts["shapes"].values())
@@ -478,12 +568,12 @@ def test_info_of_layers_that_differ(tmp_path: Path) -> None:
 
 
 def test_info_orders_more_than_ten_layers(tmp_path: Path) -> None:
-    """In a file, layer 10 stands before layer 2."""
+    """In a file, layer 10 comes before layer 2."""
     text = printed("info", write(tmp_path / "deep", "encoder", num_hidden_layers=12, pruned_heads={"10": [0]}))
     assert re.findall(r"layer\.\d+.*", text) == ["layer.0 … layer.9", "layer.10", "layer.11"]
 
 
-def test_info_names_what_is_unused(tmp_path: Path) -> None:
+def test_info_names_unused_weights(tmp_path: Path) -> None:
     arrays = {"nonsense.weight": np.zeros(3, np.float32), "embeddings.LayerNorm.weight": np.ones(32, np.float32)}
     safetensors.write(tmp_path / "model.safetensors", arrays, {})
     (tmp_path / "config.json").write_text(json.dumps(FIELDS), encoding="utf-8")
@@ -544,7 +634,7 @@ def examples() -> list[str]:
 def test_each_command_has_an_example() -> None:
     """In the order in which the commands are listed."""
     listed = re.findall(r"^  ([a-z-]+)  ", printed("--help").partition("Commands:")[2], re.MULTILINE)
-    assert [shlex.split(line)[1] for line in examples()] == listed == list(cli.main.commands)
+    assert [shlex.split(line)[1] for line in examples()] == listed == list(main.commands)
 
 
 @pytest.mark.parametrize("line", examples(), ids=lambda line: line.split()[1])
@@ -566,16 +656,30 @@ def test_the_examples_run(line: str, models: dict[str, str], tmp_path: Path, mon
 def test_help_and_version() -> None:
     assert printed() == printed("--help")
     assert printed("--version") == f"minroberta {minroberta.__version__}\n"
-    for command in cli.main.commands:
+    for command in main.commands:
         text = printed(command, "--help")
         assert "--json" in text
         assert max(map(len, text.splitlines())) <= 80
 
 
+def test_a_shell_completes() -> None:
+    """Through click, as the help says."""
+    script = "from minroberta.cli import main; main(prog_name='minroberta')"
+    completion = {"_MINROBERTA_COMPLETE": "bash_complete", "COMP_WORDS": "minroberta f", "COMP_CWORD": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **completion}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, timeout=60, check=True)
+    assert done.stdout == b"plain,fill-mask\n"
+    environment["COMP_WORDS"] = "minroberta generate --mo"
+    environment["COMP_CWORD"] = "2"
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, timeout=60, check=True)
+    assert done.stdout == b"plain,--model\n"
+    assert "_MINROBERTA_COMPLETE=bash_source minroberta" in printed("--help")
+
+
 def test_the_entry_point() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     module, _, name = project["scripts"]["minroberta"].partition(":")
-    assert getattr(import_module(module), name) is cli.main
+    assert getattr(import_module(module), name) is main
 
 
 # --- in a process of its own ----------------------------------------------------------------------------------------
@@ -593,7 +697,7 @@ def test_statuses(model: str) -> None:
 
 
 def test_a_broken_pipe_is_quiet(model: str) -> None:
-    """As of `| head`: results come line by line, and nothing is said when nobody reads on."""
+    """As of `| head`: results come line by line, without an error when nobody reads on."""
     process = start("classify", "--json", "--model", model)
     assert process.stdin and process.stdout and process.stderr
     process.stdin.write(b"a cup\n" * 200)
@@ -640,7 +744,7 @@ def test_a_full_disk(model: str) -> None:
 
 
 def test_on_a_terminal(model: str) -> None:
-    """A table as wide as the terminal; and without texts nobody waits for one to be typed."""
+    """A table is as wide as the terminal; without texts, the command does not wait for typing."""
     pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
     ours, theirs = pty.openpty()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "30"}

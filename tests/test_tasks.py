@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import inspect
 import io
 import itertools
 import json
@@ -10,7 +11,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_type_hints
 
 import jax
 import numpy as np
@@ -24,7 +25,11 @@ from support import FLOAT32, FLOAT64, GOLDEN, ODD_PARTS, raises
 import minroberta
 from minroberta import Config, InputError, Model, NameUnknownError, TokenizerError
 from minroberta.config import HEADS
-from minroberta.text.tasks import _best
+from minroberta.text.answer import Answer
+from minroberta.text.fill_mask import Filling, Prediction
+from minroberta.text.generate import Generated
+from minroberta.text.running import Label, best, progress
+from minroberta.text.tag import Entity
 from minroberta.text.tokenizer import Tokenizer
 from minroberta.weights import move, shapes, tree
 
@@ -68,16 +73,16 @@ CALLS: dict[str, tuple[str, tuple, dict[str, Any]]] = {
 
 
 def allowed_in_float32(task: str) -> float:
-    """Eight times the reference's own rounding, and half a last digit at least.
+    """Eight times the reference's own rounding, and at least half a last digit.
 
-    Of all the task's cases: of a few numbers, one may be right by luck.
+    The rounding is that of all the task's cases: of a few numbers, one may be right by luck.
     """
     own = max(FOUND[case.name]["error"] for case in CASES if case.task == task)
     return FLOAT32 * max(own, float(np.finfo(np.float32).eps) / 2)
 
 
 def assert_golden(case: TaskCase, model: Model, expected: dict[str, Any], allowed: float) -> None:
-    """What the model says is what the reference says, and its numbers are as near, relative to the largest."""
+    """The model's answer is the reference's, and its numbers are within `allowed`, relative to the largest."""
     result = getattr(model, case.task)(*case.arguments, **case.options)
     numbers: list[float] = []
     rest = apart(result.tolist() if isinstance(result, np.ndarray) else result, numbers)
@@ -101,7 +106,7 @@ def test_golden_in_float64(case: TaskCase) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("case", EMBEDDED, ids=lambda case: case.name)
 def test_golden_of_the_embedded_model(case: TaskCase, dtype: str) -> None:
-    """All are scores of one body, so the reference's own rounding is that of all cases."""
+    """All cases share one body, so the reference's own rounding is the largest of all."""
     own = max(FOUND_OF_EMBEDDED[case.name]["error"] for case in EMBEDDED)
     exact = 4 * float(np.finfo(np.float32).eps) if case.task == "classify" else FLOAT64
     allowed = FLOAT32 * own if dtype == "float32" else exact
@@ -118,7 +123,7 @@ def test_golden_on_jax(name: str) -> None:
 
 @pytest.mark.parametrize("task", CALLS)
 def test_arrays_stay_in_their_library(task: str) -> None:
-    """On a library that mixes with no other, the answers are NumPy's."""
+    """Answers are NumPy's on a library whose arrays refuse to be mixed with another's."""
     head, arguments, fields = CALLS[task]
     model = tiny(head, **fields)
     other = Model(model.config, _moved(model.params), head, model.tokenizer)
@@ -132,7 +137,7 @@ def _moved(params: Any) -> Any:
 
 
 def assert_same(first: Any, second: Any, within: float = 1e-5) -> None:
-    """Equal but for rounding, which a batch's shape changes: of float32 numbers of the order of 1, dozens of steps."""
+    """Equal up to rounding, which a batch's shape changes: dozens of steps of float32 numbers near 1."""
     one, other = [], []
     first, second = (x.tolist() if isinstance(x, np.ndarray) else x for x in (first, second))
     assert apart(first, one) == apart(second, other)
@@ -153,7 +158,7 @@ often = settings(deadline=None, max_examples=60)
 @example(" ")
 @example("a<mask>b  c\n")
 def test_words_are_the_texts_own(text: str) -> None:
-    """In order, without blanks around them, and all of them."""
+    """In order, complete, and without white space around them."""
     words = tiny("token_classification", id2label={0: "A", 1: "B"}).tag(text)
     places = [place for word in words for place in range(word["start"], word["end"])]
     assert places == sorted(set(places))
@@ -178,7 +183,7 @@ def test_groups_are_the_texts_own(text: str) -> None:
 @often
 @given(long_text, st.sampled_from([66, 64, 40]))
 def test_pieces_are_the_texts_own(text: str, rows: int) -> None:
-    """Each token once, with its number and place in the whole text, however many windows it takes.
+    """Each token once, with its number and position in the whole text, in however many windows.
 
     Windows share a quarter of their tokens, an even number or, with 64 rows of positions, an odd one.
     """
@@ -238,7 +243,7 @@ def test_a_prompt_is_continued_whatever_it_is(text: str) -> None:
 @settings(deadline=None, max_examples=20)
 @given(st.lists(any_text, min_size=1, max_size=9), st.sampled_from(["mean", "cls", "max"]), st.randoms())
 def test_a_list_is_its_texts(texts: list[str], pooling: str, random: Any) -> None:
-    """Whatever else is in the batch, and in what order."""
+    """Independent of what else is in the batch, and of its order."""
     shuffled = random.sample(texts, len(texts))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # some are longer than the model
@@ -254,7 +259,7 @@ def test_a_list_is_its_texts(texts: list[str], pooling: str, random: Any) -> Non
 
 
 def assert_near(one: Any, other: Any) -> None:
-    """As `assert_same`, where a label or token may be decided by rounding: then the scores are equal to rounding."""
+    """As `assert_same`, except that rounding may decide a label or token: then scores are equal up to rounding."""
     if isinstance(one, np.ndarray):
         assert_same(one, other)
         return
@@ -266,7 +271,7 @@ def assert_near(one: Any, other: Any) -> None:
 # --- long texts -----------------------------------------------------------------------------------------------------
 
 
-def test_a_piece_is_told_by_the_window_that_shows_most_around_it() -> None:
+def test_a_piece_is_labelled_by_the_window_that_shows_most_around_it() -> None:
     model = tiny("token_classification", "float64", **PLAIN)
     ids = LIBRARY.encode(STORY, add_special_tokens=False).ids
     room, stride = 62, 16
@@ -283,12 +288,12 @@ def test_a_piece_is_told_by_the_window_that_shows_most_around_it() -> None:
     kinds = Model(
         model.config.replace(id2label={i: "ABCD"[i] for i in range(4)}), model.params, model.head, model.tokenizer
     )
-    told = kinds.tag(STORY, "none")
-    assert np.abs(np.subtract([piece["score"] for piece in told], scores)).max() < FLOAT64
+    tagged = kinds.tag(STORY, "none")
+    assert np.abs(np.subtract([piece["score"] for piece in tagged], scores)).max() < FLOAT64
 
 
 def around(place: int, start: int, count: int) -> float:
-    """How far it is to the nearer edge of the window, where that is not the text's own."""
+    """Distance to the nearer edge of the window, not counting an edge of the text."""
     before = place - start if start else np.inf
     after = start + 61 - place if start + 62 < count else np.inf
     return min(before, after)
@@ -303,7 +308,7 @@ def around(place: int, start: int, count: int) -> float:
         (lambda text: tiny("masked_lm").fill_mask(f"<mask> {text}"), "the text is longer"),
     ],
 )  # fmt: skip
-def test_what_is_cut_is_said(call: Callable[[str], Any], said: str) -> None:
+def test_a_cut_text_is_warned_of(call: Callable[[str], Any], said: str) -> None:
     with pytest.warns(UserWarning, match=said) as caught:
         call(STORY)
     assert caught[0].filename == __file__
@@ -317,12 +322,14 @@ def test_cut_texts_are_their_beginnings() -> None:
 
 
 def test_a_mask_that_is_cut_off() -> None:
-    with raises(InputError, ValueError, "the text has a <mask> behind the 64 tokens that this model reads"):
+    with raises(
+        InputError, ValueError, "the text has a <mask> after the first 64 tokens, which are all that this model reads"
+    ):
         tiny("masked_lm").fill_mask(f"<mask> {STORY} <mask>")
 
 
 def test_a_question_as_long_as_the_window() -> None:
-    """Where the question leaves little room, the windows share half of it."""
+    """If the question leaves little room, the windows share half of it."""
     (found,) = tiny("question_answering").answer("who " * 20, STORY)
     assert STORY[found["start"] : found["end"]] == found["answer"]
     with raises(
@@ -341,14 +348,14 @@ def test_a_million_characters(unit: str) -> None:
         assert len(tiny("sequence_classification").classify((text, text))) == 1
         assert tiny("encoder").encode(text).shape == (32,)
         assert len(tiny("multiple_choice").choose("a", [text, "b"])) == 2
-    with raises(InputError, ValueError, "this model reads 64 in all: shorten the prompt, or ask for less"):
+    with raises(InputError, ValueError, "this model reads 64 in all: shorten the text, or ask for fewer"):
         tiny("causal_lm", **DECODER).generate(text)
     assert tiny("token_classification", id2label={0: "A", 1: "B"}).tag(text[:30_000])[-1]["end"] == len(
         text[:30_000].rstrip()
     )
     (found,) = tiny("question_answering").answer("who?", text[:30_000])
     assert found["answer"] == text[found["start"] : found["end"]]
-    assert time.monotonic() - start < 120  # some 20 seconds; what grows as the square would take days
+    assert time.monotonic() - start < 120  # about 20 seconds; quadratic growth would take days
 
 
 # --- one text and several -------------------------------------------------------------------------------------------
@@ -416,7 +423,7 @@ def test_a_text_longer_than_a_batch() -> None:
 
 @pytest.fixture
 def batches(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
-    """The numbers of tokens of the rows that are computed together."""
+    """The number of tokens of each row, for each batch."""
     seen: list[list[int]] = []
     own = Model.on_rows
 
@@ -444,7 +451,7 @@ def test_batches_are_full(batches: list[list[int]]) -> None:
 
 def test_the_logits_of_a_batch_are_bounded(batches: list[list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny("masked_lm")
-    monkeypatch.setattr(minroberta.text.tasks, "LOGITS", 8 * model.config.vocab_size)
+    monkeypatch.setattr(minroberta.text.running, "LOGITS", 8 * model.config.vocab_size)
     model.fill_mask(["A <mask>."] * 20)
     assert [len(batch) for batch in batches] == [8, 8, 4]
     batches.clear()
@@ -457,17 +464,83 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.mark.parametrize("task", CALLS)
 @pytest.mark.parametrize(
-    ("stream", "count", "shown"), [(Terminal(), 150, True), (Terminal(), 5, False), (io.StringIO(), 150, False)]
+    ("stream", "count", "shown"), [(Terminal, 150, True), (Terminal, 5, False), (io.StringIO, 150, False)]
 )
 def test_a_bar_for_a_long_list_on_a_terminal(
-    stream: io.StringIO, count: int, shown: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    task: str,
+    stream: type[io.StringIO],
+    count: int,
+    shown: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
 ) -> None:
-    monkeypatch.setattr(sys, "stderr", stream)
-    tiny("encoder").encode(["a"] * count)
-    assert ("150/150" in stream.getvalue()) == shown
-    assert (stream.getvalue() == "") == (not shown)
+    head, (*others, text), fields = CALLS[task]
+    given = text * (count // 2 if task == "choose" else 1) if isinstance(text, list) else [text] * count
+    if task == "answer":
+        others = [others * count]
+    shown_on = stream()
+    monkeypatch.setattr(sys, "stderr", shown_on)
+    options = {"max_new_tokens": 1} if task == "generate" else {}
+    getattr(tiny(head, **fields), task)(*others, given, **options)
+    assert ("150/150" in shown_on.getvalue()) == shown
+    assert (shown_on.getvalue() == "") == (not shown)
     assert capsys.readouterr().out == ""
+
+
+def test_a_list_of_unknown_length_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The counter appears after a second, so that a short list stays quiet."""
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with progress(None, "texts") as advance:
+        advance(1)
+        assert stream.getvalue() == ""
+        time.sleep(1.1)
+        advance(41)
+    assert "42 texts" in stream.getvalue()
+
+
+# --- the types of answers -------------------------------------------------------------------------------------------
+
+TYPES: dict[str, Any] = {
+    "fill_mask": Filling,
+    "classify": Label,
+    "tag": Entity,
+    "answer": Answer,
+    "choose": Label,
+    "generate": Generated,
+    "predict_all": Prediction,
+}
+
+
+@pytest.mark.parametrize("task", TYPES)
+def test_answers_have_the_keys_and_values_of_their_types(task: str) -> None:
+    head, arguments, fields = CALLS[task]
+    hints = get_type_hints(TYPES[task])
+    for row in getattr(tiny(head, **fields), task)(*arguments):
+        assert TYPES[task].__required_keys__ <= row.keys() <= hints.keys()
+        assert all(type(value) is hints[name] for name, value in row.items())
+
+
+def test_entities_have_the_keys_of_their_strategy() -> None:
+    common = {"score", "word", "start", "end"}
+    words, tokens = (tiny("token_classification", **PLAIN).tag(STORY, strategy) for strategy in ("first", "none"))
+    groups = tiny("token_classification", **GROUPED).tag(STORY)
+    assert all(row.keys() == common | {"entity"} for row in words)
+    assert all(row.keys() == common | {"entity", "index"} for row in tokens)
+    assert all(row.keys() == common | {"entity_group"} for row in groups)
+    assert words and tokens and groups
+
+
+def test_the_methods_of_the_tokenizer() -> None:
+    """The model's methods have the tokenizer's signatures and docstrings."""
+    for own, its in ((Model.tokenize, Tokenizer.tokenize), (Model.decode, Tokenizer.decode)):
+        assert own.__doc__ == its.__doc__
+        assert inspect.signature(own) == inspect.signature(its)
+    model = tiny("encoder")
+    assert model.tokenize("A", max_length=3).keys() == model.tokenizer("A").keys()
+    assert inspect.signature(model.tokenizer) == inspect.signature(model.tokenizer.tokenize)
 
 
 def test_vectors_have_length_1_unless_asked() -> None:
@@ -481,7 +554,7 @@ def test_vectors_have_length_1_unless_asked() -> None:
 @pytest.mark.parametrize(("dtype", "xp"), [("float16", np), ("float16", jax.numpy), ("bfloat16", jax.numpy)])
 @pytest.mark.parametrize("task", ["fill_mask", "classify", "tag", "encode", "predict_all"])
 def test_half_types(task: str, dtype: str, xp: Any) -> None:
-    """Scores are float32's, whatever the weights are: those of a softmax sum to 1."""
+    """Scores are computed in float32 for any weights: those of a softmax sum to 1."""
     head, arguments, fields = CALLS[task]
     result = getattr(tiny(head, dtype, xp, **fields), task)(*arguments)
     if task == "encode":
@@ -495,7 +568,7 @@ def test_half_types(task: str, dtype: str, xp: Any) -> None:
 
 
 def test_threads_do_not_mix_up_their_windows() -> None:
-    """The tokenizer's library keeps how it cuts as a state."""
+    """The tokenizers library keeps its truncation as a state."""
     models = [tiny("token_classification", **PLAIN), tiny("question_answering"), tiny("encoder")]
     calls = [lambda: models[0].tag(STORY), lambda: models[1].answer("Who?", STORY), lambda: models[2].encode(ODD)]
     expected = [call() for call in calls]
@@ -520,13 +593,13 @@ def test_threads_do_not_mix_up_their_windows() -> None:
 
 
 def test_labels_without_a_name() -> None:
-    """A configuration may name some only; the reference fails there."""
+    """A configuration may name only some labels; the reference fails there."""
     call = tiny("sequence_classification", id2label={1: "one", 3: "three"}).classify
     assert {row["label"] for row in call("A", top_k=None)} == {"LABEL_0", "one"}
 
 
 def test_a_word_has_its_first_pieces_label() -> None:
-    """Its first that shows any of it: a space may be a piece of its own. What is labelled "O" is left out."""
+    """Of its first token that is not a space. Words labelled "O" are left out."""
     model, text = tiny("token_classification", **PLAIN), STORY[:150]
     shown = [piece for piece in model.tag(text, "none") if piece["start"] < piece["end"]]
     pieces = {piece["start"]: (piece["entity"], piece["score"]) for piece in shown}
@@ -553,28 +626,28 @@ def test_the_likeliest_token_of_one_is_the_greedy_one() -> None:
     assert made() == made(temperature=1.5, top_k=1, seed=3) == made(temperature=1e-300)
 
 
-def test_the_same_seed_draws_the_same() -> None:
+def test_the_same_seed_samples_the_same() -> None:
     assert made(temperature=1.0, seed=5) == made(temperature=1.0, seed=5)
     assert len({made(temperature=1.0, seed=seed) for seed in range(5)}) == 5
 
 
-def test_draws_follow_temperature_and_top_k() -> None:
-    """One token each of many seeds: as often as softmax(logits / temperature) among the likeliest says."""
+def test_samples_follow_temperature_and_top_k() -> None:
+    """The frequency of a token over many seeds is softmax(logits / temperature) among the likeliest."""
     model = tiny("causal_lm", "float64", **DECODER)
     (ids,) = model.tokenizer("Anna", add_special_tokens=False)["input_ids"].tolist()
     logits = model([[0, *ids]]).logits[0, -1]
     likely = np.argsort(-logits)[:6]
     wanted = np.exp((logits[likely] - logits[likely[0]]) / 2.0)
     wanted /= wanted.sum()
-    drawn = [
+    sampled = [
         model.generate("Anna", max_new_tokens=1, temperature=2.0, top_k=6, seed=seed)[0]["generated_text"]
         for seed in range(600)
     ]
     names = [LIBRARY.decode([*ids, int(token)]) for token in likely]
-    assert set(drawn) <= set(names)
-    for name in set(names):  # bytes that are no character look alike
+    assert set(sampled) <= set(names)
+    for name in set(names):  # incomplete characters look alike
         share = sum(p for other, p in zip(names, wanted, strict=True) if other == name)
-        assert abs(drawn.count(name) / 600 - share) < 4 * np.sqrt(share * (1 - share) / 600)  # four deviations
+        assert abs(sampled.count(name) / 600 - share) < 4 * np.sqrt(share * (1 - share) / 600)  # four deviations
 
 
 def test_it_ends_at_the_end_of_the_sequence() -> None:
@@ -603,11 +676,11 @@ def test_each_token_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lengths == [1 + len(LIBRARY.encode("Anna Berg", add_special_tokens=False).ids), 1, 1, 1]
 
 
-def test_as_many_tokens_as_the_model_has_places() -> None:
+def test_as_many_tokens_as_the_model_has_positions() -> None:
     model = tiny("causal_lm", **DECODER)
     known = 1 + len(LIBRARY.encode("Anna", add_special_tokens=False).ids)
     model.generate("Anna", max_new_tokens=64 - known)
-    with raises(InputError, ValueError, f"a prompt of {known} tokens and {65 - known} new ones", "reads 64 in all"):
+    with raises(InputError, ValueError, f"the text has {known} tokens, and {65 - known} new ones", "reads 64 in all"):
         model.generate("Anna", max_new_tokens=65 - known)
 
 
@@ -642,7 +715,7 @@ def test_half_a_surrogate_pair(task: str, text: str) -> None:
 
 @pytest.mark.parametrize("task", CALLS)
 @pytest.mark.parametrize("text", [5, None, [b"a"], [["a"]]])
-def test_what_is_no_text(task: str, text: Any) -> None:
+def test_invalid_texts(task: str, text: Any) -> None:
     head, (_, *others), fields = CALLS[task]
     with pytest.raises(minroberta.Error):
         getattr(tiny(head, **fields), task)(text, *others)
@@ -654,31 +727,31 @@ def test_what_is_no_text(task: str, text: Any) -> None:
         (lambda: tiny("masked_lm").fill_mask(""), "the text has no <mask>: write one"),
         (lambda: tiny("masked_lm").fill_mask("   "), "the text has no <mask>"),
         (lambda: tiny("masked_lm").fill_mask(["<mask>", "a"]), "text 2 has no <mask>"),
-        (lambda: tiny("masked_lm").fill_mask("<mask>", top_k=0), "top_k is a whole number of at least 1, not 0"),
-        (lambda: tiny("masked_lm").fill_mask("<mask>", top_k=True), "top_k is a whole number of at least 1, not True"),
-        (lambda: tiny("sequence_classification").classify("a", top_k=1.5), "top_k is a whole number"),
-        (lambda: tiny("sequence_classification").classify(("a", "b", "c")), "a tuple of 3 is no pair"),
-        (lambda: tiny("sequence_classification").classify([("a",)]), "a tuple of 1 is no pair"),
-        (lambda: tiny("causal_lm", **DECODER).generate("a", temperature=10**400), "temperature is a finite number"),
-        (lambda: tiny("causal_lm", **DECODER).generate("a", temperature=True), "temperature is a finite number"),
+        (lambda: tiny("masked_lm").fill_mask("<mask>", top_k=0), "invalid top_k 0: give an integer of at least 1"),
+        (lambda: tiny("masked_lm").fill_mask("<mask>", top_k=True), "invalid top_k True: give an integer"),
+        (lambda: tiny("sequence_classification").classify("a", top_k=1.5), "invalid top_k 1.5: give an integer"),
+        (lambda: tiny("sequence_classification").classify(("a", "b", "c")), "the pair is a tuple of 3: give two"),
+        (lambda: tiny("sequence_classification").classify([("a",)]), "the pair is a tuple of 1: give two"),
+        (lambda: tiny("causal_lm", **DECODER).generate("a", temperature=10**400), "invalid temperature 1000"),
+        (lambda: tiny("causal_lm", **DECODER).generate("a", temperature=True), "invalid temperature True"),
         (lambda: tiny("question_answering").answer("", "a"), "the question is empty: give some text"),
         (lambda: tiny("question_answering").answer(["a", "b"], ["a", ""]), "context 2 is empty: give some text"),
         (lambda: tiny("question_answering").answer("a", " \n"), "the context is empty: give some text"),
-        (lambda: tiny("question_answering").answer("a", "b", top_k=0), "top_k is"),
-        (lambda: tiny("question_answering").answer("a", "b", max_answer_len=0), "max_answer_len is"),
+        (lambda: tiny("question_answering").answer("a", "b", top_k=0), "invalid top_k 0"),
+        (lambda: tiny("question_answering").answer("a", "b", max_answer_len=0), "invalid max_answer_len 0"),
         (lambda: tiny("multiple_choice").choose("a", []), "no choices: give at least one"),
         (lambda: tiny("multiple_choice").choose("a", "b"), "choose takes one prompt, a str, and several choices"),
         (lambda: tiny("multiple_choice").choose(["a"], ["b"]), "choose takes one prompt, a str, and several choices"),
-        (lambda: tiny("encoder").encode("a", batch_size=0), "batch_size is a whole number of at least 1, not 0"),
-        (lambda: tiny("causal_lm", **DECODER).generate("a", 0), "max_new_tokens is"),
-        (lambda: tiny("causal_lm", **DECODER).generate("a", top_k=-1), "top_k is"),
-        (lambda: tiny("causal_lm", **DECODER).generate("a", seed=-1), "seed is a whole number of at least 0, not -1"),
-        (lambda: tiny("causal_lm", **DECODER).generate("a", temperature=-0.5), "temperature is a finite number"),
-        (lambda: tiny("causal_lm", **DECODER).generate("a", temperature=float("nan")), "temperature is a finite"),
-        (lambda: tiny("causal_lm", **DECODER).generate("a", temperature="hot"), "at least 0, not 'hot'"),
-        (lambda: tiny("causal_lm", is_decoder=True).generate("a", top_k=3), "top_k is for a draw: give a temperature"),
-        (lambda: tiny("causal_lm").generate("a"), "needs a decoder, and this model sees both ways: set is_decoder"),
-        (lambda: tiny("causal_lm", bos_token_id=None, **DECODER).generate(""), "at least one is wanted"),
+        (lambda: tiny("encoder").encode("a", batch_size=0), "invalid batch_size 0: give an integer of at least 1"),
+        (lambda: tiny("causal_lm", **DECODER).generate("a", 0), "invalid max_new_tokens 0"),
+        (lambda: tiny("causal_lm", **DECODER).generate("a", top_k=-1), "invalid top_k -1"),
+        (lambda: tiny("causal_lm", **DECODER).generate("a", seed=-1), "invalid seed -1: give an integer of at least 0"),
+        (lambda: tiny("causal_lm", **DECODER).generate("a", temperature=-0.5), "invalid temperature -0.5"),
+        (lambda: tiny("causal_lm", **DECODER).generate("a", temperature=float("nan")), "invalid temperature nan"),
+        (lambda: tiny("causal_lm", **DECODER).generate("a", temperature="hot"), "invalid temperature 'hot': give"),
+        (lambda: tiny("causal_lm", is_decoder=True).generate("a", top_k=3), "top_k is for sampling: give a"),
+        (lambda: tiny("causal_lm").generate("a"), "attends in both directions: set is_decoder in"),
+        (lambda: tiny("causal_lm", bos_token_id=None, **DECODER).generate(""), "the text has no tokens"),
     ],
 )  # fmt: skip
 def test_refused(call: Callable[[], Any], said: str) -> None:
@@ -686,15 +759,40 @@ def test_refused(call: Callable[[], Any], said: str) -> None:
         call()
 
 
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: tiny("masked_lm").fill_mask(["<mask>", None]), "text 2 is of type NoneType: give a str"),
+        (lambda: tiny("masked_lm").predict_all(["a", "b", 3]), "text 3 is of type int: give a str"),
+        (lambda: tiny("sequence_classification").classify(["a", ("b", None)]), "pair 2: text 2 is of type NoneType"),
+        (lambda: tiny("sequence_classification").classify(["a", None]), "text 2 is of type NoneType: give a str"),
+        (lambda: tiny("sequence_classification").classify(("a", b"")), "the pair: text 2 is of type bytes: give a str"),
+        (lambda: tiny("token_classification").tag(["a", "\ud83d"]), "text 2 holds half a surrogate pair"),
+        (lambda: tiny("question_answering").answer(["a", None], "b"), "question 2 is of type NoneType: give a str"),
+        (lambda: tiny("question_answering").answer(["a", "b"], ["c", 5]), "context 2 is of type int: give a str"),
+        (lambda: tiny("question_answering").answer(["a", STORY], "b"), "question 2: 64 tokens leave no room"),
+        (lambda: tiny("multiple_choice").choose("a", ["b", None]), "choice 2 is of type NoneType: give a str"),
+        (lambda: tiny("encoder").encode(["a", "b", None]), "text 3 is of type NoneType: give a str"),
+        (lambda: tiny("causal_lm", **DECODER).generate(["a", None]), "text 2 is of type NoneType: give a str"),
+        (lambda: tiny("causal_lm", **DECODER).generate(["a", STORY]), "text 2 has "),
+        (lambda: tiny("encoder").tokenize(["a", "b"], ["c", None]), "second text 2 is of type NoneType: give a str"),
+    ],
+)  # fmt: skip
+def test_a_message_names_the_text(call: Callable[[], Any], said: str) -> None:
+    with pytest.raises((InputError, TokenizerError)) as caught:
+        call()
+    assert str(caught.value).startswith(said)
+
+
 @pytest.mark.parametrize("pooling", ["sum", None, ["mean"]])
-def test_a_pooling_that_there_is_not(pooling: Any) -> None:
-    with raises(NameUnknownError, KeyError, "there is no pooling", "give one of mean, cls, max"):
+def test_an_unknown_pooling(pooling: Any) -> None:
+    with raises(NameUnknownError, KeyError, "unknown pooling", "give one of mean, cls, max"):
         tiny("encoder").encode("a", pooling)
 
 
 @pytest.mark.parametrize("strategy", ["simple", None, ["first"]])
-def test_a_strategy_that_there_is_not(strategy: Any) -> None:
-    with raises(NameUnknownError, KeyError, 'aggregation_strategy is "first" or "none", not'):
+def test_an_unknown_strategy(strategy: Any) -> None:
+    with raises(NameUnknownError, KeyError, "unknown aggregation_strategy", 'give "first" or "none"'):
         tiny("token_classification").tag("a", strategy)
 
 
@@ -708,13 +806,13 @@ def test_a_tokenizer_without_a_mask() -> None:
 
 @given(st.lists(st.sampled_from([0.0, 0.5, 1.0, -1.0, np.inf, -np.inf, np.nan]), max_size=9), st.integers(1, 10))
 def test_the_best_are_the_first_of_all_sorted(scores: list[float], top_k: int) -> None:
-    """Of equal ones the first, and NaN last."""
+    """Of equal ones the first comes first; NaN comes last."""
     array = np.array(scores, np.float32)
-    assert _best(array, top_k).tolist() == np.argsort(-array, kind="stable")[:top_k].tolist()
+    assert best(array, top_k).tolist() == np.argsort(-array, kind="stable")[:top_k].tolist()
 
 
 def test_a_context_of_no_token() -> None:
-    """Where the tokenizer drops what stands there."""
+    """The tokenizer may drop all of its characters."""
     library = tokenizers.Tokenizer.from_str(LIBRARY.to_str())
     library.normalizer = tokenizers.normalizers.Replace("\u200b", "")
     model = tiny("question_answering")
@@ -723,7 +821,7 @@ def test_a_context_of_no_token() -> None:
         dropping.answer(["who", "who"], ["a", "\u200b"])
 
 
-def test_a_dict_is_no_pair() -> None:
+def test_a_dict_is_not_a_pair() -> None:
     for texts in ({"text": "a", "text_pair": "b"}, b"bytes"):
-        with raises(TokenizerError, ValueError, "texts are a str or several, not"):
+        with raises(TokenizerError, ValueError, "the text is of type", "give a str, or several in a list"):
             tiny("sequence_classification").classify(texts)  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ HEADS = ["masked_lm", "sequence_classification", "token_classification", "questi
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_logits_are_the_reference_s(head: str, dtype: str) -> None:
-    """float64 to rounding; float32 within 8 times the reference's own rounding."""
+    """float64 up to rounding; float32 within 8 times the reference's own rounding."""
     model = minroberta.load(head=head, dtype=dtype)
     output = model(GOLDEN[f"{head}.input_ids"], attention_mask=GOLDEN[f"{head}.attention_mask"])
     for name in ("start_logits", "end_logits") if head == "question_answering" else ("logits",):
@@ -111,12 +111,12 @@ def test_of_a_task_s_fields_only_the_labels_and_their_kind_are_taken() -> None:
 
 @pytest.mark.parametrize("labels", [("bad", "good"), ("bad", "fair", "good")])
 def test_the_labels_that_are_saved_are_loaded(labels: tuple[str, ...], tmp_path: Path) -> None:
-    """Not those that the task had in the checkpoint before."""
+    """Not the labels that the task had in the checkpoint before."""
     config = {"id2label": dict(enumerate(labels))}
     minroberta.load(head="sequence_classification", config=config, missing="init").save(tmp_path)
     assert minroberta.load(tmp_path).config.id2label == config["id2label"]
     tags = minroberta.load(tmp_path, head="token_classification", missing="init").config
-    assert tags.num_labels == 17  # another head's task is left as it was
+    assert tags.num_labels == 17  # another head's task is unchanged
 
 
 def test_a_random_model_has_the_labels_of_its_head(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_nothing_for_the_head(params: Any) -> None:
 
 
 @pytest.mark.parametrize("params", [5, "x", [1], {"text-classification": 5}, {"text-classification": [["a", 1]]}])
-def test_task_specific_params_that_are_none(params: Any) -> None:
+def test_invalid_task_specific_params(params: Any) -> None:
     with raises(ConfigError, ValueError, "task_specific_params is an object from tasks to objects of fields"):
         settings(params).for_head("sequence_classification")
 

@@ -24,7 +24,7 @@ START, PAD, END, MASK = 0, 1, 2, 50264
 
 @pytest.fixture(scope="session")
 def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tokenizer]:
-    """The two tokenizers, by what they were read from."""
+    """The two tokenizers, by the files that they were read from."""
     return {kind: read(unpacked(tmp_path_factory.mktemp(kind), *files)) for kind, files in FILES.items()}
 
 
@@ -231,7 +231,7 @@ def test_threads_do_not_mix_up_their_lengths(tokenizers: dict[str, Tokenizer]) -
 @often
 @given(st.lists(any_text | st.tuples(any_text, any_text), max_size=4), st.integers(5, 30))
 def test_cut_as_the_library_cuts(tokenizers: dict[str, Tokenizer], texts: list, limit: int) -> None:
-    """And what is cut off is all the rest."""
+    """The ids that are cut off are all the rest."""
     tokenizer = tokenizers["json"]
     kept, rest = tokenizer.cut(texts, limit)
     whole, nothing = tokenizer.cut(texts)
@@ -244,7 +244,7 @@ def test_cut_as_the_library_cuts(tokenizers: dict[str, Tokenizer], texts: list, 
 
 
 def test_a_pair_of_very_long_texts(tokenizer: Tokenizer) -> None:
-    """The library would make a window of every part of the one with every part of the other: millions."""
+    """The library would make a window of each piece of one with each piece of the other: millions."""
     (row,) = ids(tokenizer, " a" * 200_000, " b" * 200_000)
     assert row == [START] + [10] * 254 + [END, END] + [741] * 254 + [END]
 
@@ -300,8 +300,8 @@ def test_decode_one_and_several(tokenizer: Tokenizer) -> None:
     assert tokenizer.decode(np.array([31414], np.uint16)) == "Hello"
 
 
-def test_decode_an_id_that_there_is_not(tokenizer: Tokenizer) -> None:
-    with pytest.raises(TokenizerError, match="ids hold 60000, which is none of this tokenizer's 50265 tokens"):
+def test_decode_an_unknown_id(tokenizer: Tokenizer) -> None:
+    with pytest.raises(TokenizerError, match="unknown id 60000: this tokenizer has 50265 tokens"):
         tokenizer.decode([31414, 60000])
 
 
@@ -314,12 +314,12 @@ def test_decode_nothing(tokenizer: Tokenizer) -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ([1.0, 2.0], "whole numbers, .* not float64"),
-        ("Hello", "whole numbers"),
-        (5, "of 0 dimensions"),
-        (np.zeros((1, 1, 1), int), "of 3 dimensions"),
-        ([5, -1], "from 0 up, not -1 to 5"),
-        ([2**32], "from 0 up, not 4294967296"),
+        ([1.0, 2.0], "dtype float64 .*: give integers"),
+        ("Hello", "give integers, "),
+        (5, "with 0 dimensions"),
+        (np.zeros((1, 1, 1), int), "with 3 dimensions"),
+        ([5, -1], "ids from -1 to 5: give integers from 0 up"),
+        ([2**32], "ids from 4294967296"),
         ([[1, 2], [3]], "one length"),
     ],
 )
@@ -334,29 +334,29 @@ def test_decode_refuses(given: Any, words: str, tokenizer: Tokenizer) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((None,), "texts are a str or several, not NoneType"),
-        ((5,), "texts are a str or several, not int"),
-        ((b"bytes",), "texts are a str or several, not bytes"),
-        (({"text": "a", "text_pair": "b"},), "texts are a str or several, not dict"),
-        ((["a", b"bytes"],), "a text is a str, not bytes"),
-        ((["a", None],), "a text is a str, not NoneType"),
-        (([["a", "b"]],), "a text is a str, not list"),
-        (("a", 5), "texts are a str or several, not int"),
-        (("a", [5]), "a text is a str, not int"),
+        ((None,), "the text is of type NoneType: give a str, or several in a list"),
+        ((5,), "the text is of type int"),
+        ((b"bytes",), "the text is of type bytes"),
+        (({"text": "a", "text_pair": "b"},), "the text is of type dict"),
+        ((["a", b"bytes"],), "text 2 is of type bytes: give a str"),
+        ((["a", None],), "text 2 is of type NoneType: give a str"),
+        (([["a", "b"]],), "the text is of type list: give a str"),
+        (("a", 5), "the second text is of type int: give a str, or"),
+        (("a", [5]), "the second text is of type int: give a str"),
         (("\ud83d",), "half a surrogate pair"),
         (("a", "b\udc00"), "half a surrogate pair"),
         ((["a", "b"], "c"), "2 texts and 1 pairs: give one for each"),
         (("a", []), "1 texts and 0 pairs: give one for each"),
     ],
 )
-def test_what_is_no_text(arguments: tuple, words: str, tokenizer: Tokenizer) -> None:
+def test_invalid_texts(arguments: tuple, words: str, tokenizer: Tokenizer) -> None:
     with pytest.raises(TokenizerError, match=words):
         tokenizer(*arguments)
 
 
 def test_unequal_lengths_without_padding(tokenizer: Tokenizer) -> None:
     assert ids(tokenizer, ["Hello", "A"], padding=False) == [[0, 31414, 2], [0, 250, 2]]
-    with pytest.raises(TokenizerError, match="texts of 2 to 3 tokens make no array: give padding=True"):
+    with pytest.raises(TokenizerError, match="texts of 2 to 3 tokens do not fit into one array: give padding=True"):
         tokenizer(["Hello", ""], padding=False)
 
 
@@ -374,7 +374,7 @@ def test_saved_and_read_again(tokenizer: Tokenizer, tmp_path: Path) -> None:
 
 
 def test_a_prefix_space_is_a_setting(tokenizers: dict[str, Tokenizer], tmp_path: Path) -> None:
-    """Some checkpoints read every text as if a space stood before it; saving does not lose that."""
+    """Some checkpoints read every text as if it began with a space; saving keeps that."""
     directory = unpacked(tmp_path, *FILES["vocabulary"])
     (directory / "tokenizer_config.json").write_text('{"add_prefix_space": true}')
     prefixed, expected = read(directory), ids(tokenizers["vocabulary"], " Hello world!")
@@ -436,15 +436,15 @@ def test_a_small_vocabulary(merges: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("vocabulary", "merges", "words"),
     [
-        ({k: v for k, v in WORDS.items() if k != "<mask>"}, "a b\n", "vocab.json has no <mask>"),
-        ({"a": 0}, "", "has no <s>, <pad>, </s>, <unk>, <mask>"),
-        ({**WORDS, "<s>": "0"}, "a b\n", "has no <s>"),
-        ({**WORDS, "a": "x"}, "a b\n", "are no tokenizer"),
+        ({k: v for k, v in WORDS.items() if k != "<mask>"}, "a b\n", "vocab.json lacks <mask>"),
+        ({"a": 0}, "", "lacks <s>, <pad>, </s>, <unk>, <mask>"),
+        ({**WORDS, "<s>": "0"}, "a b\n", "lacks <s>"),
+        ({**WORDS, "a": "x"}, "a b\n", "are not a valid tokenizer"),
         ([*WORDS], "a b\n", "holds a JSON list"),
-        (WORDS, "a b\nab\n", "merges.txt and vocab.json are no tokenizer"),
-        (WORDS, "a b c\n", "merges.txt and vocab.json are no tokenizer"),
-        (WORDS, "a c\n", "merges.txt and vocab.json are no tokenizer"),
-        (WORDS, "b a\n", "merges.txt and vocab.json are no tokenizer"),
+        (WORDS, "a b\nab\n", "merges.txt and vocab.json are not a valid tokenizer"),
+        (WORDS, "a b c\n", "merges.txt and vocab.json are not a valid tokenizer"),
+        (WORDS, "a c\n", "merges.txt and vocab.json are not a valid tokenizer"),
+        (WORDS, "b a\n", "merges.txt and vocab.json are not a valid tokenizer"),
     ],
 )
 def test_broken_vocabularies(vocabulary: Any, merges: str, words: str, tmp_path: Path) -> None:
@@ -480,7 +480,7 @@ PIECES = Path(__file__).parent / "golden" / "checkpoints" / "sentencepiece" / "b
 
 
 def write_keras(directory: Path, vocabulary: Any, merges: list[str]) -> None:
-    """The assets of a KerasHub preset, with the settings beside them that are called as our own file."""
+    """The assets of a KerasHub preset, and its settings, whose file is named like Hugging Face's tokenizer."""
     assets = directory / "assets" / "tokenizer"
     assets.mkdir(parents=True)
     (assets / "vocabulary.json").write_text(json.dumps(vocabulary), encoding="utf-8")
@@ -489,7 +489,7 @@ def write_keras(directory: Path, vocabulary: Any, merges: list[str]) -> None:
 
 
 def write_fairseq(directory: Path, vocabulary: dict[str, int], merges: list[str]) -> None:
-    """The three files that fairseq has: `dict.txt` names the tokens by GPT-2's numbers, which are here backwards."""
+    """fairseq's three files: `dict.txt` lists the tokens by GPT-2's numbers, here in reverse."""
     tokens = sorted(vocabulary, key=lambda token: vocabulary[token])[4:-1]
     own = {token: len(tokens) - i for i, token in enumerate(tokens) if not token.startswith("madeupword")}
     lines = [f"{own.get(token, token)} {len(tokens) - i}\n" for i, token in enumerate(tokens)]
@@ -518,7 +518,7 @@ def small(*more: str) -> dict[str, int]:
 
 
 def test_which_files_are_taken(tmp_path: Path) -> None:
-    """Of several that lie side by side; a KerasHub preset's `tokenizer.json` is no tokenizer."""
+    """One of several side by side; a KerasHub preset's `tokenizer.json` is not a tokenizer."""
     write_keras(tmp_path, small(), ["a b"])
     (tmp_path / "assets" / "tokenizer" / "vocabulary.spm").write_bytes(PIECES.read_bytes())
     write_vocabulary(tmp_path, small("c", "d"))
@@ -554,10 +554,10 @@ def tokenizer_of(directory: Path, vocabulary: dict[str, int]) -> str:
 @pytest.mark.parametrize(
     ("vocabulary", "merges", "words"),
     [
-        ({"a": 0}, ["a b"], "vocabulary.json has no <s>, <pad>, </s>, <unk>, <mask>"),
+        ({"a": 0}, ["a b"], "vocabulary.json lacks <s>, <pad>, </s>, <unk>, <mask>"),
         ([], [], "vocabulary.json holds a JSON list"),
-        (small(), ["a"], "merges.txt and vocabulary.json are no tokenizer"),
-        (small(), ["b a"], "merges.txt and vocabulary.json are no tokenizer"),
+        (small(), ["a"], "merges.txt and vocabulary.json are not a valid tokenizer"),
+        (small(), ["b a"], "merges.txt and vocabulary.json are not a valid tokenizer"),
     ],
 )
 def test_broken_assets(vocabulary: Any, merges: list[str], words: str, tmp_path: Path) -> None:
@@ -569,5 +569,5 @@ def test_broken_assets(vocabulary: Any, merges: list[str], words: str, tmp_path:
 @pytest.mark.parametrize("merges", ["b a", "a x"])
 def test_broken_merges_of_fairseq(merges: str, tmp_path: Path) -> None:
     write_fairseq(tmp_path, small(), [merges])
-    with pytest.raises(TokenizerError, match=r"vocab.bpe and dict.txt are no tokenizer"):
+    with pytest.raises(TokenizerError, match=r"vocab.bpe and dict.txt are not a valid tokenizer"):
         Tokenizer.load(tmp_path, CONFIG)

@@ -1,4 +1,4 @@
-"""How fast this machine is at a model, beside its own floor: the matrix products alone."""
+"""The speed of a model on this machine, beside its floor: the matrix products alone."""
 
 import os
 import platform
@@ -18,13 +18,13 @@ SHAPES = ((1, 16), (1, 128), (1, 512), (8, 128))
 """Batch and length."""
 
 SETTINGS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-"""What tells a matrix library to use something else than it would find best itself."""
+"""Variables of the environment that override what a matrix library chooses by itself."""
 
 
 def shapes(model: Model, rounds: int) -> Iterator[dict[str, Any]]:
-    """Medians in milliseconds of a call and of its floor, in turns, and of their ratios: one dict a shape.
+    """Medians in milliseconds of calls and of their floor, measured in turns, and of the ratios: a dict for each shape.
 
-    The floor is x Wᵀ for all weights of all layers, by NumPy: what is left out are attention, biases, norms, GELU.
+    The floor is x Wᵀ for all weights of all layers, by NumPy, without attention, biases, norms and GELU.
     """
     weights = list(products(model))
     for B, L in SHAPES:
@@ -47,12 +47,13 @@ def shapes(model: Model, rounds: int) -> Iterator[dict[str, Any]]:
 
 
 def products(model: Model) -> Iterator[numpy.ndarray]:
-    """The weights of all layers that places are multiplied with, each (O, I), in the order of the data's way."""
+    """The weights of all layers that the positions are multiplied with, each (O, I), in order of use."""
     for layer in model.params["encoder"]["layer"]:
         attention = layer["attention"]
-        parts = [attention["self"][name] for name in ("query", "key", "value")]
-        for part in (*parts, attention["output"]["dense"], layer["intermediate"]["dense"], layer["output"]["dense"]):
-            yield computable(part["weight"])
+        projections = [attention["self"][name] for name in ("query", "key", "value")]
+        dense = (attention["output"]["dense"], layer["intermediate"]["dense"], layer["output"]["dense"])
+        for linear in (*projections, *dense):
+            yield computable(linear["weight"])
 
 
 def _multiply(inputs: Sequence[numpy.ndarray], weights: Sequence[numpy.ndarray]) -> None:
@@ -67,24 +68,23 @@ def _seconds(function: Callable[..., Any], *arguments: Any) -> float:
 
 
 def machine() -> dict[str, Any]:
-    """What computes here: processor, cores, matrix library, its kernel and threads, settings of the environment."""
-    blas = numpy.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    """Processor, cores, matrix library with its kernel and threads, and settings of the environment."""
+    blas, libraries = numpy.show_config(mode="dicts")["Build Dependencies"]["blas"], threads.libraries()
     facts = {
         "processor": processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "numpy": numpy.__version__,
         "library": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
-        "threadpoolctl": threads.libraries() is not None,
+        "threadpoolctl": libraries is not None,
     }
-    own = threads.libraries()
-    if own:
-        facts["kernel"] = ", ".join(str(one.get("architecture", "not told")) for one in own)
-        facts["threads"] = max(one["num_threads"] or 1 for one in own)
+    if libraries:
+        facts["kernel"] = ", ".join(str(library.get("architecture", "unknown")) for library in libraries)
+        facts["threads"] = max(library["num_threads"] or 1 for library in libraries)
     return facts | {name: os.environ[name] for name in SETTINGS if name in os.environ}
 
 
 def processor() -> str:
-    """Its name, as far as the system tells it."""
+    """The processor's name, as far as the system gives it."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -92,9 +92,9 @@ def processor() -> str:
 
 
 def hindrances(facts: dict[str, Any]) -> Iterator[str]:
-    """A sentence for each thing that keeps this machine from its best, as far as `machine` shows it."""
+    """A sentence for each hindrance that the facts of `machine` show."""
     if not facts["threadpoolctl"]:
-        yield "threadpoolctl is missing, so that long calls share no work: pip install 'minroberta[threads]'"
+        yield "threadpoolctl is missing, so sequences are not shared among threads: pip install threadpoolctl"
     elif facts.get("threads", facts["cores"]) < facts["cores"]:
         yield f"the matrix library uses {facts['threads']} of {facts['cores']} cores"
     for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):

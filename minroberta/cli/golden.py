@@ -19,7 +19,8 @@ from ..testing.compare import compare
 from ..testing.diagnose import explain
 from ..testing.runs import EPS
 from ..testing.values import NAMES, read
-from .app import Output, printable, takes_head
+from .console import Output, printable
+from .options import takes_head
 
 File = click.Path(path_type=Path)
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from support import GOLDEN, ODD_PARTS, alone, raises
 
 from minroberta import Config, TokenizerError
-from minroberta.text.sentencepiece import beginnings, merges
+from minroberta.text.sentencepiece import count_prefixes, merges
 from minroberta.text.tokenizer import Tokenizer
 
 FILES = GOLDEN / "checkpoints" / "sentencepiece"
@@ -195,9 +195,9 @@ pieces = st.sets(st.text("ab▁é", min_size=1, max_size=5))
 
 @settings(deadline=None)
 @given(pieces)
-def test_beginnings_are_nodes(some: set[str]) -> None:
+def test_prefixes_are_nodes(some: set[str]) -> None:
     texts = [text.encode() for text in some]
-    assert beginnings(texts) == len({text[: i + 1] for text in texts for i in range(len(text))})
+    assert count_prefixes(texts) == len({text[: i + 1] for text in texts for i in range(len(text))})
 
 
 def test_symbols_of_its_own(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def refused(*telling: str) -> Iterator[None]:
 
 @pytest.mark.parametrize("data", [b"", b"\0", b"\n", b"hello, world", b"\xff" * 1000, b"PK\x03\x04" + bytes(100)])
 def test_hardly_a_model(data: bytes, tmp_path: Path) -> None:
-    with refused(f"({len(data)} bytes) is no whole sentencepiece model"):
+    with refused(f"({len(data)} bytes) is not a complete sentencepiece model"):
         read(tmp_path, data)
 
 
@@ -234,7 +234,7 @@ def test_truncations(tmp_path: Path) -> None:
         try:
             tokenizer = read(tmp_path, whole[:size])
         except TokenizerError as error:
-            assert "is no whole sentencepiece model" in str(error)
+            assert "is not a complete sentencepiece model" in str(error)
         else:
             assert tokenizer.library.get_vocab_size() <= 322
 
@@ -242,15 +242,15 @@ def test_truncations(tmp_path: Path) -> None:
 def test_a_file_that_is_too_large(tmp_path: Path) -> None:
     (tmp_path / "sentencepiece.bpe.model").touch()
     os.truncate(tmp_path / "sentencepiece.bpe.model", 2**40)  # a hole: it takes no space
-    with refused("has 1099511627776 bytes; of a sentencepiece model at most 8000000 are read"):
+    with refused("has 1099511627776 bytes; at most 8000000 of a sentencepiece model are read"):
         Tokenizer.load(tmp_path, Config())
 
 
 LIES = {
-    "a length beyond the end": (b"\n\xff\xff\xff\x7f<unk>", "is no field, or is cut off"),
-    "a length of 64 bits": (b"\n" + b"\xff" * 9 + b"\x01", "is no field, or is cut off"),
+    "a length beyond the end": (b"\n\xff\xff\xff\x7f<unk>", "is invalid or cut off"),
+    "a length of 64 bits": (b"\n" + b"\xff" * 9 + b"\x01", "is invalid or cut off"),
     "a number without end": (b"\x08" + b"\xff" * 100, "a number has more than 64 bits"),
-    "a group": (WORDS + b"\x0b", "is no field, or is cut off"),
+    "a group": (WORDS + b"\x0b", "is invalid or cut off"),
     "text of Latin-1": (model(pieces=WORDS + piece(b"\xe9")), "can't decode byte 0xe9"),
     "half a surrogate pair": (model(pieces=WORDS + piece(b"\xed\xa0\x80")), "can't decode byte 0xed"),
     "no piece": (field(2, field(3, 1)), "its first pieces are not <unk>, <s>, </s>"),
@@ -260,12 +260,15 @@ LIES = {
     "a piece of nothing": (model(pieces=WORDS + field(1, b"")), "it has a piece of 0 bytes"),
     "a long piece": (model(pieces=WORDS + piece("a" * 257)), "it has a piece of 257 bytes; 1 to 256 are read"),
     "a piece twice": (model(pieces=WORDS + piece("ab")), "it has the piece 'ab' twice"),
-    "a special token": (model(pieces=WORDS + piece("<mask>")), "a piece has a name of <s>, <pad>, </s>, <unk> or"),
+    "a special token": (
+        model(pieces=WORDS + piece("<mask>")),
+        "a piece is named like one of <s>, <pad>, </s>, <unk> or",
+    ),
     "NaN": (model(pieces=WORDS + piece("c", float("nan"))), "has the score nan"),
     "infinity": (model(pieces=WORDS + piece("c", float("-inf"))), "has the score -inf"),
-    "half a score": (model(pieces=WORDS + field(1, field(1, "c") + b"\x15\0\0")), "is no field, or is cut off"),
-    "words": (model(3), "its algorithm is number 3; unigram, 1, and BPE, 2, are known"),
-    "a huge algorithm": (model(2**63), "its algorithm is number 9223372036854775808"),
+    "half a score": (model(pieces=WORDS + field(1, field(1, "c") + b"\x15\0\0")), "is invalid or cut off"),
+    "words": (model(3), "unsupported algorithm 3: 1, unigram, and 2, BPE, are supported"),
+    "a huge algorithm": (model(2**63), "unsupported algorithm 9223372036854775808"),
     "many symbols": (
         model(pieces=WORDS + b"".join(piece(f"<{i}>", 0.0, 3 + i % 2) for i in range(10_001))),
         "it has 10003 control and user-defined symbols; at most 10000 are read",
@@ -311,9 +314,9 @@ def binary(longest: int) -> list[str]:
 SIGNS = [f"{chr(0x4E00 + i // 1000)}{chr(0x4E00 + i % 1000)}" for i in range(300_000)]
 
 LARGE = {
-    "beginnings": (1, distinct(30_000, 250), "its pieces have 74.* beginnings, of which at most 1200000 are held"),
+    "prefixes": (1, distinct(30_000, 250), "its pieces have 74.* different prefixes; at most 1200000 are read"),
     "nearly as many": (1, distinct(200_000, 8), "^200005$"),
-    "merges": (2, binary(15), "its pieces can be merged in more than 700000 ways"),
+    "merges": (2, binary(15), "its pieces have more than 700000 merges"),
     "nearly as many merges": (2, binary(14), "^32771$"),
     "pieces": (1, SIGNS, "it has more than 300000 pieces"),
     "nearly as many pieces": (1, SIGNS[:-3], "^300002$"),
@@ -352,11 +355,11 @@ def test_a_table_made_by_hand(tmp_path: Path) -> None:
 
 
 TABLES = {
-    "nothing": (b"\0\0\0", "has 3 bytes, and a trie of 0 in it"),
-    "no trie": (charsmap([]) + b"abc", "has 7 bytes, and a trie of 0 in it"),
-    "half a unit": (struct.pack("<I", 6) + bytes(100), "and a trie of 6 in it"),
-    "a trie longer than the table": (struct.pack("<I", 1000) + bytes(996), "and a trie of 1000 in it"),
-    "a huge trie": (struct.pack("<I", 2**32 - 4) + bytes(996), "and a trie of 4294967292 in it"),
+    "nothing": (b"\0\0\0", "has 3 bytes, and claims a trie of 0"),
+    "no trie": (charsmap([]) + b"abc", "has 7 bytes, and claims a trie of 0"),
+    "half a unit": (struct.pack("<I", 6) + bytes(100), "and claims a trie of 6"),
+    "a trie longer than the table": (struct.pack("<I", 1000) + bytes(996), "and claims a trie of 1000"),
+    "a huge trie": (struct.pack("<I", 2**32 - 4) + bytes(996), "and claims a trie of 4294967292"),
     "a root without children": (charsmap([0]), "its table of characters points outside itself"),
     "a root far off": (charsmap([0x3FFFFF << 10] + [0] * 255), "its table of characters points outside itself"),
     "a leaf as root": (charsmap([VALUE] + [0] * 255), "its table of characters points outside itself"),
@@ -365,7 +368,7 @@ TABLES = {
     "a text far outside": (replacing(b"ab\0", 2**31 - 1), "its table of characters points outside its texts"),
     "half a character": (replacing("éb\0".encode(), 1), "its table of characters points outside its texts"),
     "no UTF-8": (replacing(b"\xff\0"), "Cannot parse precompiled_charsmap"),
-    "a text of a book": (replacing(b"ab" * 129), "it replaces a character by more than 256 bytes"),
+    "a text of a book": (replacing(b"ab" * 129), "it replaces a character with more than 256 bytes"),
 }
 
 
@@ -438,5 +441,5 @@ def test_tables_that_lie_in_a_tokenizer_json(name: str, tmp_path: Path) -> None:
     settings["normalizer"]["normalizers"][0]["precompiled_charsmap"] = base64.b64encode(table).decode()
     settings["normalizer"] = {"type": "Sequence", "normalizers": [settings["normalizer"]]}
     (tmp_path / "tokenizer.json").write_text(json.dumps(settings))
-    with raises(TokenizerError, ValueError, "tokenizer.json is no tokenizer"):
+    with raises(TokenizerError, ValueError, "tokenizer.json is not a valid tokenizer"):
         Tokenizer.load(tmp_path, Config())

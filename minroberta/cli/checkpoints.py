@@ -1,0 +1,204 @@
+"""The commands about checkpoints: info, convert, verify."""
+
+import math
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy
+
+from .. import weights
+from ..checkpoints import hub, read
+from ..checkpoints.arrays import Arrays
+from ..checkpoints.verify import ROUNDING, Verdict
+from ..checkpoints.verify import verify as compare
+from ..config import Config
+from ..text.tokenizer import Tokenizer
+from .console import print_facts, print_json, printable
+from .options import load, takes_head
+
+# --- info -----------------------------------------------------------------------------------------------------------
+
+
+@click.command()
+@click.argument("name", default=hub.EMBEDDED)
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
+def info(name: str, as_json: bool) -> None:
+    """Describe a model: sizes, heads, parameters.
+
+    Parameters are named as in `model.params`, whatever the file calls them.
+    """
+    path = hub.locate(name)
+    file = read.read(path)
+    config = read.config_of(path, file)
+    held, unused = read.inventory(file, config)
+    tokenizer = Tokenizer.load(path.parent if path.is_file() else path, config)
+    facts = {
+        "name": name,
+        "file": str(file.path),
+        "format": file.format,
+        **_of_config(config),
+        "tokenizer": _kind(tokenizer) if tokenizer else "none",
+        "heads": weights.heads_in(held, config),
+        "dtypes": sorted({file.stored(name)[0] for name in file}),
+        "bytes": file.size,
+        "unused": unused,
+        **_counts(held),
+    }
+    if as_json:
+        print_json({**facts, "shapes": held})
+        return
+    print_facts(facts)
+    click.echo()
+    for line in _branches(weights.tree(held)):
+        click.echo(line)
+
+
+def _of_config(config: Config) -> dict[str, Any]:
+    return {
+        "family": config.model_type,
+        "norms": "pre-LN: x + f(norm(x))" if config.norm_first else "post-LN: norm(x + f(x))",
+        "num_hidden_layers": config.num_hidden_layers,
+        "hidden_size": config.hidden_size,
+        "num_attention_heads": config.num_attention_heads,
+        "intermediate_size": config.intermediate_size,
+        "longest_input": config.longest,
+        "vocab_size": config.vocab_size,
+    }
+
+
+def _counts(held: dict[str, tuple[int, ...]]) -> dict[str, int]:
+    """Number of parameters, in all and in each part of the model."""
+    counts: dict[str, int] = {}
+    for name, shape in held.items():
+        part = f"parameters.{name.split('.')[0]}"
+        counts[part] = counts.get(part, 0) + math.prod(shape)
+    return {"parameters": sum(counts.values()), **counts}
+
+
+def _kind(tokenizer: Tokenizer) -> str:
+    library = tokenizer.library
+    steps = [type(step).__name__ for step in (library.normalizer, library.pre_tokenizer, library.model) if step]
+    return f"{' > '.join(steps)}, {library.get_vocab_size():,} tokens"
+
+
+def _branches(node: Any, name: str = "", indent: str = "") -> Iterator[str]:
+    """The lines of a tree of shapes: one for each module; equal layers share theirs."""
+    shapes = {child: shape for child, shape in node.items() if isinstance(shape, tuple)}
+    below = {child: inner for child, inner in node.items() if child not in shapes}
+    if name:
+        yield (f"{indent}{name:<{42 - len(indent)}}" + "  ".join(f"{n} {s}" for n, s in shapes.items())).rstrip()
+        indent += "  "
+    for child, inner in below.items():
+        if isinstance(inner, dict):
+            yield from _branches(inner, child, indent)
+        for first, last in _equal_runs(inner) if isinstance(inner, list) else ():
+            several = "" if first == last else f" … {child}.{last}"
+            yield from _branches(inner[first], f"{child}.{first}{several}", indent)
+
+
+def _equal_runs(layers: Sequence[Any]) -> Iterator[tuple[int, int]]:
+    """Runs of equal layers: the first and the last of each."""
+    first = 0
+    for index in range(1, len(layers) + 1):
+        if index == len(layers) or layers[index] != layers[first]:
+            yield first, index - 1
+            first = index
+
+
+# --- convert --------------------------------------------------------------------------------------------------------
+
+
+@click.command()
+@click.argument("source")
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option(
+    "--to", "kind", type=click.Choice(["hf", "keras"]), default="hf", help="Hugging Face's files, or KerasHub's."
+)
+@takes_head
+@click.option(
+    "--dtype",
+    type=click.Choice(["float64", "float32", "float16"]),
+    help="By default that of the source; bfloat16 becomes float32.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
+def convert(source: str, directory: Path, kind: str, head: str | None, dtype: str | None, as_json: bool) -> None:
+    """Convert a checkpoint of any format.
+
+    SOURCE is a directory, a file or a name on the hub. DIRECTORY, which must be new or empty, gets config, weights and
+    tokenizer as transformers loads them, or a preset of KerasHub's, which takes pip install "minroberta[formats]". Of
+    several heads one is written.
+    """
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise click.ClickException(f"{directory} exists and is not empty: give another directory")
+    path = hub.locate(source)
+    arrays = read.read(path)
+    model = load(path, head, dtype or _stored_dtype(arrays))
+    _warn_of_other_heads(arrays, model.config, model.head)
+    if kind == "hf":
+        model.save(directory)
+    else:
+        from ..checkpoints.formats import keras
+
+        keras.write(directory, model)
+    size = sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
+    facts = {"family": model.config.model_type, "head": model.head, "dtype": str(model.dtype), "bytes": size}
+    if as_json:
+        print_json({"directory": str(directory), **facts})
+    else:
+        click.echo(printable(f"{directory}: " + ", ".join(f"{name} {value}" for name, value in facts.items())))
+
+
+def _stored_dtype(arrays: Arrays) -> str:
+    """The dtype of a checkpoint's weights, or float32 if NumPy does not have it."""
+    dtypes = (arrays.stored(name)[0] for name in arrays)
+    return next((x for x in dtypes if x.startswith("float")), "float32")  # not bfloat16
+
+
+def _warn_of_other_heads(arrays: Arrays, config: Config, head: str) -> None:
+    held, _ = read.inventory(arrays, config)
+    others = [name for name in weights.heads_in(held, config) if name != head]
+    if others:
+        warnings.warn(
+            f"the source also holds {', '.join(others)}, which a directory of {head} does not: --head converts another",
+            stacklevel=2,
+        )
+
+
+# --- verify ---------------------------------------------------------------------------------------------------------
+
+
+@click.command()
+@click.argument("one")
+@click.argument("other")
+@takes_head
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON, with all differences.")
+def verify(one: str, other: str, head: str | None, as_json: bool) -> None:
+    """Check that two checkpoints are the same model.
+
+    Weights must be equal to the bit, in the wider of both dtypes, and outputs for a random input up to rounding;
+    tokenizers are not compared. Prints the first difference. The status is 0 without one, 1 with one, 2 after an error.
+    """
+    paths = [hub.locate(name) for name in (one, other)]
+    dtype = str(numpy.result_type(*(_stored_dtype(read.read(path)) for path in paths)))
+    first = load(paths[0], head, dtype)
+    verdict = compare(first, load(paths[1], first.head, dtype))
+    if as_json:
+        found = [difference._asdict() for difference in verdict.differences]
+        print_json({"equal": verdict.equal, "differences": found, "outputs": verdict.outputs})
+    else:
+        click.echo(printable(_verdict(verdict, one, other, len(weights.flat(first.params)))))
+        if verdict.outputs is not None:
+            click.echo(f"outputs: {verdict.outputs:.1e} of the largest apart; rounding is below {ROUNDING:.0e}")
+    sys.exit(0 if verdict.equal else 1)
+
+
+def _verdict(verdict: Verdict, one: str, other: str, count: int) -> str:
+    if not verdict.differences:
+        return f"{'equal' if verdict.equal else 'differ in their outputs'}: {count} weights"
+    (name, here, there), more = verdict.differences[0], len(verdict.differences) - 1
+    several = f"; {more} more (--json lists them)" if more else ""
+    return f"differ: {name} is {here} in {one}, and {there} in {other}{several}"

@@ -1,0 +1,218 @@
+"""The commands that ask a task: fill-mask, classify, tag, answer, choose, encode, generate, predict-all."""
+
+import contextlib
+import functools
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+import numpy
+
+from .console import Output, print_json, printable
+from .options import load, takes_model, takes_texts
+from .texts import Texts, answers, read_context, read_pairs, read_texts
+
+
+def _print_answers(output: Output, texts: Texts, task: Callable[[Any], Any]) -> None:
+    for _, result in answers(texts, task):
+        output.write(result)
+
+
+@click.command()
+@takes_texts
+@click.option("--top-k", default=5, show_default=True, help="Number of tokens for each mask.")
+@takes_model()
+def fill_mask(texts: Sequence[str], file: BinaryIO, model: str, dtype: str, as_json: bool, top_k: int) -> None:
+    """The likeliest tokens for each <mask> of a text."""
+    given = read_texts(texts, file)
+    task = functools.partial(load(model, "masked_lm", dtype).fill_mask, top_k=top_k)
+    _print_answers(Output(as_json, "score", "token_str", "sequence", apart=True), given, task)
+
+
+@click.command()
+@takes_texts
+@click.option("--pairs", is_flag=True, help="Texts are pairs: two arguments, or a line with a tab between them.")
+@click.option("--top-k", default=1, show_default=True, help="Number of labels, best first.")
+@click.option("--all", "every", is_flag=True, help="All labels.")
+@takes_model()
+def classify(
+    texts: Sequence[str],
+    file: BinaryIO,
+    model: str,
+    dtype: str,
+    as_json: bool,
+    pairs: bool,
+    top_k: int,
+    every: bool,
+) -> None:
+    """The label of each text, or pair of texts."""
+    given = (read_pairs if pairs else read_texts)(texts, file)
+    task = functools.partial(load(model, "sequence_classification", dtype).classify, top_k=None if every else top_k)
+    output = Output(as_json, "score", "label", "text", "pair")
+    for text, result in answers(given, task):
+        output.write(result, **dict(zip(("text", "pair"), text if pairs else (text,), strict=False)))
+
+
+@click.command()
+@takes_texts
+@click.option(
+    "--aggregation-strategy",
+    type=click.Choice(["first", "none"]),
+    default="first",
+    show_default=True,
+    help="Words, labelled by their first token, or every token.",
+)
+@takes_model()
+def tag(
+    texts: Sequence[str],
+    file: BinaryIO,
+    model: str,
+    dtype: str,
+    as_json: bool,
+    aggregation_strategy: Any,
+) -> None:
+    """The label of each word, such as its part of speech."""
+    given = read_texts(texts, file)
+    loaded = load(model, "token_classification", dtype)
+    task = functools.partial(loaded.tag, aggregation_strategy=aggregation_strategy)
+    _print_answers(Output(as_json, "score", "entity", "entity_group", "word", apart=True), given, task)
+
+
+@click.command()
+@click.argument("question")
+@click.option("--context", metavar="TEXT", help="The text that holds the answer.")
+@click.option("--context-file", type=click.File("rb"), metavar="FILE", help="The same, from a file in UTF-8.")
+@click.option("--top-k", default=1, show_default=True, help="Number of answers, best first.")
+@click.option("--max-answer-len", default=15, show_default=True, help="Most tokens in an answer.")
+@takes_model()
+def answer(
+    question: str,
+    context: str | None,
+    context_file: BinaryIO | None,
+    model: str,
+    dtype: str,
+    as_json: bool,
+    top_k: int,
+    max_answer_len: int,
+) -> None:
+    """The words of a text that answer a question.
+
+    The text is --context, --context-file, or all of standard input. One answer may be in the list twice: from two
+    windows of a long text, or from two spans within the same words.
+    """
+    text = read_context(context, context_file)
+    loaded = load(model, "question_answering", dtype)
+    result = loaded.answer(question, text, top_k=top_k, max_answer_len=max_answer_len)
+    Output(as_json, "score", "start", "end", "answer").write(result)
+
+
+@click.command()
+@click.argument("prompt")
+@click.argument("choices", nargs=-1, required=True, metavar="CHOICE...")
+@takes_model(default=None)
+def choose(prompt: str, choices: Sequence[str], model: str, dtype: str, as_json: bool) -> None:
+    """Rank texts by how well they follow a prompt."""
+    loaded = load(model, "multiple_choice", dtype)
+    Output(as_json, "score", "label").write(loaded.choose(prompt, choices))
+
+
+@click.command()
+@takes_texts
+@click.option("--pooling", type=click.Choice(["mean", "cls", "max"]), default="mean", show_default=True)
+@click.option("--normalize/--no-normalize", default=True, show_default=True, help="Scale vectors to length 1.")
+@click.option("--batch-size", type=int, help="Number of texts in a batch.")
+@click.option("--output", metavar="FILE", help="Write the vectors as one .npy array, (N, D); - is standard output.")
+@takes_model()
+def encode(
+    texts: Sequence[str],
+    file: BinaryIO,
+    model: str,
+    dtype: str,
+    as_json: bool,
+    pooling: Any,
+    normalize: bool,
+    batch_size: int | None,
+    output: str | None,
+) -> None:
+    """A vector for each text, to compare texts by."""
+    if output and as_json:
+        raise click.UsageError("vectors go to --output or out as --json, not both")
+    given = [text for _, text in read_texts(texts, file).items]
+    loaded = load(model, "encoder", dtype)
+    opening = _open_new(output) if output else contextlib.nullcontext()
+    with opening as opened:  # before the work, which may be long
+        vectors = loaded.encode(given, pooling=pooling, normalize=normalize, batch_size=batch_size)
+        if opened:
+            numpy.save(opened, vectors)
+            return
+    table = Output(False, "text", "vector")
+    for text, vector in zip(given, vectors, strict=True):
+        if as_json:
+            print_json([float(str(x)) for x in vector])  # the fewest digits that give a float32 back
+        else:
+            table.write([{"text": text, "vector": " ".join(f"{x:7.4f}" for x in vector)}])
+
+
+@contextlib.contextmanager
+def _open_new(name: str) -> Iterator[Any]:
+    """Open a file to write, which replaces an old one when all is written, and leaves it if that fails."""
+    path = Path(name)
+    if name == "-" or (path.exists() and not path.is_file()):  # a pipe or a device
+        with click.open_file(name, "wb") as file:
+            yield file
+        return
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+        part.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, name) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@click.command()
+@takes_texts
+@click.option("--max-new-tokens", default=20, show_default=True, help="Most tokens to add.")
+@click.option("--temperature", default=0.0, show_default=True, help="0 takes the likeliest token; above 0 samples.")
+@click.option("--top-k", type=int, help="Sample among this number of likeliest tokens.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the samples.")
+@takes_model(default=None)
+def generate(
+    texts: Sequence[str],
+    file: BinaryIO,
+    model: str,
+    dtype: str,
+    as_json: bool,
+    max_new_tokens: int,
+    temperature: float,
+    top_k: int | None,
+    seed: int,
+) -> None:
+    """Continue each text, by a model that is a decoder."""
+    given = read_texts(texts, file)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "head 'causal_lm'")  # of a model that is not a decoder: the task refuses it
+        loaded = load(model, "causal_lm", dtype)
+
+    def task(some: list[str]) -> Any:
+        return loaded.generate(some, max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, seed=seed)
+
+    for _, result in answers(given, task, at_once=1):
+        if as_json:
+            print_json(result)
+        else:
+            click.echo("\n".join(map(printable, result[0]["generated_text"].split("\n"))))
+
+
+@click.command()
+@takes_texts
+@takes_model()
+def predict_all(texts: Sequence[str], file: BinaryIO, model: str, dtype: str, as_json: bool) -> None:
+    """The model's prediction at each token of a text."""
+    given = read_texts(texts, file)
+    task = load(model, "masked_lm", dtype).predict_all
+    _print_answers(Output(as_json, "index", "word_score", "word", "score", "token_str", apart=True), given, task)

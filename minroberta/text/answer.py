@@ -1,0 +1,154 @@
+"""`answer`: the span of a text that answers a question."""
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple, TypedDict, overload
+
+import numpy
+
+from .. import ops
+from ..backend.arrays import to_host, widen
+from ..errors import InputError, TokenizerError
+from ..model import Network
+from .running import Output, Row, best, check_count, ready, run
+from .texts import as_given, as_texts, which
+from .tokenizer import Tokenizer
+from .windows import positions_of
+
+if TYPE_CHECKING:
+    import tokenizers
+
+LONGEST = 384
+"""Tokens of a window, and SHARED of them with the next: the pipeline's."""
+
+SHARED = 128
+
+
+class Answer(TypedDict):
+    """A span of the context."""
+
+    score: float
+    start: int
+    end: int
+    answer: str
+
+
+@overload
+def answer(  # type: ignore[overload-overlap]  # a str is an iterable of str as well
+    model: Network,
+    question: str,
+    context: str | Iterable[str],
+    top_k: int = 1,
+    max_answer_len: int = 15,
+    align_to_words: bool = True,
+) -> list[Answer]: ...
+@overload
+def answer(
+    model: Network,
+    question: Iterable[str],
+    context: str | Iterable[str],
+    top_k: int = 1,
+    max_answer_len: int = 15,
+    align_to_words: bool = True,
+) -> list[list[Answer]]: ...
+def answer(
+    model: Network,
+    question: str | Iterable[str],
+    context: str | Iterable[str],
+    top_k: int = 1,
+    max_answer_len: int = 15,
+    align_to_words: bool = True,
+) -> list[Answer] | list[list[Answer]]:
+    """The spans of a context that answer a question: a list of {score, start, end, answer}, best first.
+
+    `answer` is context[start:end], at most `max_answer_len` tokens, widened to whole words with `align_to_words`. Its
+    score is the product of the probabilities of its start and its end, among all positions of the context and the
+    first position, which stands for "no answer". Several questions take one context, or one each.
+
+    A long context is read in windows of at most 384 tokens that share 128, each with its own probabilities. As in the
+    pipeline, one answer may be in the list twice: from two windows, or from two spans within the same words.
+
+    Raises InputError, TokenizerError.
+    """
+    tokenizer = ready(model, "answer", "question_answering")
+    check_count("top_k", top_k)
+    check_count("max_answer_len", max_answer_len)
+    questions, contexts = _given(question, context)
+    windows = _windows(tokenizer, questions, contexts)
+    ends = iter(run(model, [window.ids for of_one in windows for window in of_one], _read_ends, unit="windows"))
+    results = []
+    for text, of_one in zip(contexts, windows, strict=True):
+        found = [span for window in of_one for span in _spans(window, next(ends), top_k, max_answer_len)]
+        found.sort(key=lambda span: span.score, reverse=True)
+        results.append([_as_answer(text, span, align_to_words) for span in found[:top_k]])
+    return as_given(question, results)
+
+
+def _given(question: str | Iterable[str], context: str | Iterable[str]) -> tuple[list[str], list[str]]:
+    """Questions and contexts, one for each, none of them empty."""
+    questions, contexts = as_texts(question, "question"), as_texts(context, "context")
+    for name, texts in (("question", questions), ("context", contexts)):
+        for index, text in enumerate(texts):
+            if not text.strip():
+                raise InputError(f"{which(index, texts, name)} is empty: give some text")
+    if isinstance(context, str):
+        contexts *= len(questions)
+    if len(questions) != len(contexts):
+        raise InputError(
+            f"{len(questions)} questions and {len(contexts)} contexts: give one context for each, or one for all"
+        )
+    return questions, contexts
+
+
+def _windows(tokenizer: Tokenizer, questions: list[str], contexts: list[str]) -> list[list["tokenizers.Encoding"]]:
+    longest = min(tokenizer.longest, LONGEST)
+    stride = min(longest // 2, SHARED)
+    windows = []
+    for index, (question, context) in enumerate(zip(questions, contexts, strict=True)):
+        try:
+            of_one = tokenizer.windows(question, context, stride=stride, max_length=longest)
+        except TokenizerError as error:  # of a long question
+            raise TokenizerError(f"{which(index, questions, 'question')}: {error}") from error
+        if not any(positions_of(window, 1) for window in of_one):
+            raise InputError(f"{which(index, contexts, 'context')} has no tokens: give some text")
+        windows.append(of_one)
+    return windows
+
+
+def _read_ends(output: Output, _: Row) -> list[numpy.ndarray]:
+    """Logits of start and end, both (L,)."""
+    return [to_host(widen(output[name]))[:, 0] for name in ("start_logits", "end_logits")]
+
+
+class Span(NamedTuple):
+    """A span from one token of a window to another, both included."""
+
+    window: "tokenizers.Encoding"
+    first: int
+    last: int
+    score: float
+
+
+def _spans(
+    window: "tokenizers.Encoding", logits: list[numpy.ndarray], top_k: int, max_answer_len: int
+) -> Iterator[Span]:
+    """The best spans of a window's context. logits: of starts and of ends, both (L,)."""
+    context = positions_of(window, 1)
+    starts, ends = (ops.softmax(row[[0, *context]])[1:] for row in logits)  # (L,) -> (positions,)
+    longest = min(max_answer_len, len(context))
+    padded = numpy.concatenate([ends, numpy.zeros(longest - 1, ends.dtype)])
+    following_ends = numpy.lib.stride_tricks.sliding_window_view(padded, longest)  # (positions, longest)
+    scores = starts[:, None] * following_ends
+    for i in best(scores.reshape(-1), top_k):
+        first, length = divmod(int(i), longest)
+        if first + length < len(context):
+            yield Span(window, context[first], context[first + length], float(scores[first, length]))
+
+
+def _as_answer(context: str, span: Span, align_to_words: bool) -> Answer:
+    window, first, last = span.window, span.first, span.last
+    if align_to_words:
+        positions, words = positions_of(window, 1), window.word_ids
+        first = next(i for i in positions if words[i] == words[first])
+        last = next(i for i in reversed(positions) if words[i] == words[last])
+    start, end = window.offsets[first][0], window.offsets[last][1]
+    return {"score": span.score, "start": start, "end": end, "answer": context[start:end]}

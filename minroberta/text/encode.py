@@ -1,0 +1,63 @@
+"""`encode`: a vector for each text."""
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+import numpy
+
+from ..backend.arrays import Array, namespace, to_host, widen, widened
+from ..errors import NameUnknownError
+from ..model import Network
+from .running import Output, Row, check_count, ready, run, warn_of_cut
+from .texts import as_texts
+
+Pooling = Literal["mean", "cls", "max"]
+
+
+def encode(
+    model: Network,
+    texts: str | Iterable[str],
+    pooling: Pooling = "mean",
+    normalize: bool = True,
+    batch_size: int | None = None,
+) -> numpy.ndarray:
+    """A vector for each text, (N, D), or (D,) for one str: as sentence-transformers makes them of the same weights.
+
+    pooling: mean or maximum of the last hidden states of all tokens, special ones included, or "cls" for that of the
+    first token. normalize: scale vectors to length 1. batch_size: number of texts in a batch; by default as many as
+    have 4096 tokens. The result is float32, or float64 for a model in float64.
+
+    Raises InputError, NameUnknownError, TokenizerError.
+    """
+    tokenizer = ready(model, "encode", "encoder")
+    if not isinstance(pooling, str) or pooling not in POOLINGS:
+        raise NameUnknownError(f"unknown pooling {pooling!r}: give one of {', '.join(POOLINGS)}")
+    if batch_size is not None:
+        check_count("batch_size", batch_size)
+    rows, cut_off = tokenizer.cut(as_texts(texts), tokenizer.longest)
+    warn_of_cut(tokenizer, cut_off)
+    read = functools.partial(read_vector, pooling=pooling, normalize=normalize)
+    vectors = run(model, rows, read, [[0]] * len(rows) if pooling == "cls" else None, batch_size)
+    result = numpy.asarray(vectors, widened(model.dtype)).reshape(-1, model.config.hidden_size)
+    return result[0] if isinstance(texts, str) else result
+
+
+def read_vector(output: Output, _: Row, pooling: Pooling, normalize: bool) -> numpy.ndarray:
+    """The vector of a text, (D,), on the host."""
+    vector = POOLINGS[pooling](widen(output["last_hidden_state"]))  # (positions, D) -> (D,)
+    return to_host(_unit(vector) if normalize else vector)
+
+
+POOLINGS: dict[str, Callable[[Array], Array]] = {
+    "mean": lambda x: x.mean(0),
+    "cls": lambda x: x[0],
+    "max": lambda x: x.max(0),
+}
+"""From the states of a text's tokens, (L, D), or of the first alone, to (D,)."""
+
+
+def _unit(x: Array) -> Array:
+    """x / |x|, and 0 for 0."""
+    xp = namespace(x)
+    return x / xp.maximum(xp.sqrt((x * x).sum(-1, keepdims=True)), 1e-12)

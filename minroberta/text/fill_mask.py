@@ -1,0 +1,151 @@
+"""`fill_mask` and `predict_all`: the tokens that a masked language model predicts."""
+
+import functools
+from collections.abc import Iterable, Sequence
+from typing import TypedDict, overload
+
+import numpy
+
+from ..errors import InputError
+from ..model import Network
+from .running import Output, Row, best, check_count, probabilities, ready, run, warn_of_cut
+from .texts import as_given, as_texts, which
+from .tokenizer import Tokenizer
+from .windows import Piece, read_pieces
+
+
+class Filling(TypedDict):
+    """One way to fill a mask."""
+
+    score: float
+    token: int
+    token_str: str
+    sequence: str
+
+
+Fillings = list[Filling] | list[list[Filling]]
+"""Those of a text with one mask, or a list of them for each of several masks."""
+
+# --- fill_mask ------------------------------------------------------------------------------------------------------
+
+
+@overload
+def fill_mask(  # type: ignore[overload-overlap]  # a str is an iterable of str as well
+    model: Network, text: str, top_k: int = 5
+) -> Fillings: ...
+@overload
+def fill_mask(model: Network, text: Iterable[str], top_k: int = 5) -> list[Fillings]: ...
+def fill_mask(model: Network, text: str | Iterable[str], top_k: int = 5) -> Fillings | list[Fillings]:
+    """The likeliest tokens for each `<mask>`: a list of {score, token, token_str, sequence}, best first.
+
+    For a text with several masks, a list of such lists; each mask is filled while the others stay as they are.
+    `sequence` is the whole text with the token filled in; if other masks remain, it shows the special tokens.
+
+    Raises InputError, TokenizerError.
+    """
+    tokenizer = ready(model, "fill_mask", "masked_lm")
+    check_count("top_k", top_k)
+    texts = as_texts(text)
+    rows, cut_off = tokenizer.cut(texts, tokenizer.longest)
+    _check_masks(tokenizer, rows, cut_off)
+    warn_of_cut(tokenizer, cut_off)
+    masks = [_masks(tokenizer, row) for row in rows]
+    found = run(model, rows, functools.partial(_read_likeliest, top_k=top_k), masks)
+    results = [_fillings(tokenizer, *each) for each in zip(rows, masks, found, strict=True)]
+    return as_given(text, results)
+
+
+def _check_masks(tokenizer: Tokenizer, rows: Sequence[Row], cut_off: Sequence[Row]) -> None:
+    if tokenizer.mask_token_id is None:
+        raise InputError("this model's tokenizer has no <mask>: load a model that was trained with one")
+    for index, (row, rest) in enumerate(zip(rows, cut_off, strict=True)):
+        name = which(index, rows)
+        if tokenizer.mask_token_id in rest:
+            raise InputError(
+                f"{name} has a <mask> after the first {tokenizer.longest} tokens, which are all that this model reads: "
+                "shorten it"
+            )
+        if tokenizer.mask_token_id not in row:
+            raise InputError(f"{name} has no <mask>: write one where a token is to be predicted, as in 'Hello <mask>!'")
+
+
+def _masks(tokenizer: Tokenizer, row: Row) -> list[int]:
+    return [position for position, token in enumerate(row) if token == tokenizer.mask_token_id]
+
+
+def _read_likeliest(output: Output, _: Row, top_k: int) -> list[list[tuple[int, float]]]:
+    """Tokens and their probabilities, for each mask."""
+    return [[(int(i), float(row[i])) for i in best(row, top_k)] for row in probabilities(output["logits"])]
+
+
+def _fillings(
+    tokenizer: Tokenizer, ids: list[int], masks: list[int], likeliest: list[list[tuple[int, float]]]
+) -> Fillings:
+    def filling(mask: int, token: int, score: float) -> Filling:
+        filled = [token if position == mask else other for position, other in enumerate(ids)]
+        filled = [token for token in filled if token != tokenizer.pad_token_id]
+        return {
+            "score": score,
+            "token": token,
+            "token_str": tokenizer.library.decode([token], skip_special_tokens=False),
+            "sequence": tokenizer.library.decode(filled, skip_special_tokens=len(masks) == 1),
+        }
+
+    of_masks = [[filling(mask, *each) for each in found] for mask, found in zip(masks, likeliest, strict=True)]
+    return of_masks[0] if len(of_masks) == 1 else of_masks
+
+
+# --- predict_all ----------------------------------------------------------------------------------------------------
+
+
+class Prediction(TypedDict):
+    """The prediction at one token of a text."""
+
+    index: int
+    word: str
+    start: int
+    end: int
+    token: int
+    token_str: str
+    score: float
+    word_score: float
+
+
+@overload
+def predict_all(  # type: ignore[overload-overlap]  # a str is an iterable of str as well
+    model: Network, text: str
+) -> list[Prediction]: ...
+@overload
+def predict_all(model: Network, text: Iterable[str]) -> list[list[Prediction]]: ...
+def predict_all(model: Network, text: str | Iterable[str]) -> list[Prediction] | list[list[Prediction]]:
+    """The model's prediction at each token of a text that it sees unmasked: a list of dicts, one for each token.
+
+    {index, word, start, end, token, token_str, score, word_score}: `word` is text[start:end], and `word_score` the
+    probability of its token; `token`, `token_str` and `score` describe the likeliest token there. A long text is read
+    in windows that overlap, as by `tag`. Raises InputError, TokenizerError.
+    """
+    tokenizer = ready(model, "predict_all", "masked_lm")
+    pieces = read_pieces(model, tokenizer, text, _read_predictions)
+    results = [[_prediction(tokenizer, one, piece) for piece in found] for one, found in pieces]
+    return as_given(text, results)
+
+
+def _read_predictions(output: Output, row: Row) -> list[tuple[int, float, float]]:
+    """At each position the likeliest token, its probability, and that of the token in the text."""
+    p = probabilities(output["logits"])  # (L, V)
+    columns = (p.argmax(-1), p.max(-1), p[numpy.arange(len(row)), row])
+    return list(zip(*(column.tolist() for column in columns), strict=True))
+
+
+def _prediction(tokenizer: Tokenizer, text: str, piece: Piece[tuple[int, float, float]]) -> Prediction:
+    token, score, word_score = piece.made
+    return {
+        "index": piece.number,
+        "word": text[piece.start : piece.end],
+        "start": piece.start,
+        "end": piece.end,
+        "token": token,
+        "token_str": tokenizer.library.decode([token], skip_special_tokens=False),
+        "score": score,
+        "word_score": word_score,
+    }

@@ -1,0 +1,155 @@
+"""`generate`: a decoder's continuation of a text, token by token."""
+
+import itertools
+import math
+import numbers
+import reprlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypedDict, overload
+
+import numpy
+
+from .. import ops
+from ..backend.arrays import quietly, to_host, widen
+from ..errors import InputError
+from ..model import Network
+from .running import best, check_count, progress, ready
+from .texts import as_given, as_texts, which
+from .tokenizer import Tokenizer
+
+
+class Generated(TypedDict):
+    """A prompt and its continuation."""
+
+    generated_text: str
+
+
+@overload
+def generate(  # type: ignore[overload-overlap]  # a str is an iterable of str as well
+    model: Network,
+    prompt: str,
+    max_new_tokens: int = 20,
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    seed: int = 0,
+) -> list[Generated]: ...
+@overload
+def generate(
+    model: Network,
+    prompt: Iterable[str],
+    max_new_tokens: int = 20,
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    seed: int = 0,
+) -> list[list[Generated]]: ...
+def generate(
+    model: Network,
+    prompt: str | Iterable[str],
+    max_new_tokens: int = 20,
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    seed: int = 0,
+) -> list[Generated] | list[list[Generated]]:
+    """The prompt continued by a decoder, token by token: a list of one {generated_text}, the prompt included.
+
+    temperature: 0 takes the likeliest token; otherwise a token is sampled from softmax(logits / temperature), among
+    the `top_k` likeliest if given. The same seed samples the same tokens. Generation ends at the end-of-sequence token,
+    which is not shown.
+
+    The prompt follows `<s>`, without the `</s>` that the pipeline adds to it; and positions are counted as in
+    any other call, where the reference's `generate` counts them from 0. Raises InputError, TokenizerError.
+    """
+    tokenizer = ready(model, "generate", "causal_lm")
+    _check_decoder(model)
+    check_count("max_new_tokens", max_new_tokens)
+    sampling = _checked_sampling(temperature, top_k, seed)
+    prompts = as_texts(prompt)
+    rows = _rows(model, tokenizer, prompts, max_new_tokens)
+    results = []
+    with progress(len(rows), "texts") as advance:
+        for text, row in zip(prompts, rows, strict=True):
+            new = list(itertools.islice(_continue(model, row, _chooser(*sampling)), max_new_tokens))
+            results.append([_generated(tokenizer, text, row, new)])
+            advance(1)
+    return as_given(prompt, results)
+
+
+# --- checks ---------------------------------------------------------------------------------------------------------
+
+
+def _check_decoder(model: Network) -> None:
+    if not model.config.is_decoder:
+        raise InputError(
+            "generate needs a decoder, and this model attends in both directions: set is_decoder in its config.json, "
+            "or load(name, head='causal_lm', config={'is_decoder': True})"
+        )
+
+
+def _checked_sampling(temperature: Any, top_k: int | None, seed: int) -> tuple[float, int | None, int]:
+    if top_k is not None:
+        check_count("top_k", top_k)
+    check_count("seed", seed, least=0)
+    temperature = _as_temperature(temperature)
+    if top_k is not None and temperature == 0:
+        raise InputError("top_k is for sampling: give a temperature above 0 as well")
+    return temperature, top_k, seed
+
+
+def _as_temperature(value: Any) -> float:
+    try:
+        temperature = float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
+    except OverflowError:
+        temperature = math.inf
+    if not 0 <= temperature < math.inf:
+        raise InputError(f"invalid temperature {reprlib.repr(value)}: give a finite number of at least 0")
+    return temperature
+
+
+def _rows(model: Network, tokenizer: Tokenizer, prompts: list[str], max_new_tokens: int) -> list[list[int]]:
+    begin = [] if model.config.bos_token_id is None else [model.config.bos_token_id]
+    rows = [begin + ids for ids in tokenizer.cut(prompts, add_special_tokens=False)[0]]
+    for index, row in enumerate(rows):
+        if not row:
+            raise InputError(f"{which(index, rows)} has no tokens, and this model has no bos_token_id: give some text")
+        if len(row) + max_new_tokens > tokenizer.longest:
+            raise InputError(
+                f"{which(index, rows)} has {len(row)} tokens, and {max_new_tokens} new ones are asked for; this model "
+                f"reads {tokenizer.longest} in all: shorten the text, or ask for fewer"
+            )
+    return rows
+
+
+# --- token by token -------------------------------------------------------------------------------------------------
+
+Choose = Callable[[numpy.ndarray], int]
+"""Takes one token by its logits, (V,)."""
+
+
+def _continue(model: Network, ids: list[int], choose: Choose) -> Iterator[int]:
+    """The tokens that follow, up to the end of the sequence: each is computed once, with a cache of those before."""
+    cache = None
+    while True:
+        output = model([ids], past_key_values=cache, use_cache=True)
+        token = choose(to_host(widen(output.logits[0, -1])))
+        if token == model.config.eos_token_id:
+            return
+        yield token
+        ids, cache = [token], output.past_key_values
+
+
+def _chooser(temperature: float, top_k: int | None, seed: int) -> Choose:
+    random = numpy.random.default_rng(seed)
+
+    @quietly
+    def sample(logits: numpy.ndarray) -> int:
+        among = best(logits, top_k)
+        scores = logits[among].astype(float)
+        p = ops.softmax((scores - scores[0]) / temperature)  # a small temperature makes them -inf, and so 0
+        return int(random.choice(among, p=p))
+
+    return sample if temperature else lambda logits: int(logits.argmax())
+
+
+def _generated(tokenizer: Tokenizer, prompt: str, row: list[int], new: list[int]) -> Generated:
+    known, whole = (tokenizer.library.decode(ids, skip_special_tokens=True) for ids in (row, row + new))
+    return {"generated_text": prompt + whole[len(known) :]}

@@ -1,0 +1,150 @@
+"""Running a task: checks of what it was given, rows computed in batches, the best scores, progress."""
+
+import contextlib
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypedDict, TypeVar
+
+import numpy
+
+from .. import ops
+from ..backend.arrays import Array, to_host, widen
+from ..config import HEADS, Config
+from ..errors import InputError
+from ..model import Network
+from .texts import which
+from .tokenizer import Tokenizer, tokenizer_of
+
+Made = TypeVar("Made")
+
+Row = Sequence[int]
+"""The ids of a text or a window."""
+
+Output = dict[str, Array]
+"""The head's outputs at a row's positions, each (positions, ...)."""
+
+Read = Callable[[Output, Row], Made]
+"""Takes from the outputs of a row what the task needs."""
+
+TOKENS = 4096
+"""The most tokens in a batch: enough to keep a processor busy."""
+
+LOGITS = 2**26
+"""The most logits of a batch of several texts, if each token has one for every word of the vocabulary: 256 MiB."""
+
+LONG = 100
+"""From this number of texts on, a list is long and gets a progress bar."""
+
+# --- checks ---------------------------------------------------------------------------------------------------------
+
+
+def ready(model: Network, task: str, head: str) -> Tokenizer:
+    """The model's tokenizer, if the model has the task's head. Raises InputError, TokenizerError."""
+    if model.head != head:
+        raise InputError(f"{task} needs head {head!r}, and this model has {model.head!r}: load(name, head={head!r})")
+    return tokenizer_of(model)
+
+
+def check_count(name: str, value: Any, least: int = 1) -> None:
+    """Raise InputError for anything but an integer of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int | numpy.integer) or value < least:
+        raise InputError(f"invalid {name} {value!r}: give an integer of at least {least}")
+
+
+def warn_of_cut(tokenizer: Tokenizer, cut_off: Sequence[list[int]]) -> None:
+    """Warn the task's caller of texts that are longer than the model reads. cut_off: for each, the tokens left out."""
+    longer = [which(index, cut_off) for index, rest in enumerate(cut_off) if rest]
+    if longer:
+        subject = f"{longer[0]} is" if len(longer) == 1 else f"{len(longer)} of {len(cut_off)} texts are"
+        warnings.warn(
+            f"{subject} longer than the {tokenizer.longest} tokens that this model reads: the rest is left out",
+            stacklevel=3,
+        )
+
+
+# --- rows in batches ------------------------------------------------------------------------------------------------
+
+
+def run(
+    model: Network,
+    rows: Sequence[Row],
+    read: Read[Made],
+    wanted: Sequence[Sequence[int]] | None = None,
+    batch_size: int | None = None,
+    unit: str = "texts",
+) -> list[Made]:
+    """Apply `read` to the outputs of each row, at the positions wanted or all of them, with progress."""
+    results: list[Made] = []
+    with progress(len(rows), unit) as advance:
+        for batch in _batches(model, rows, wanted, batch_size):
+            outputs = model.on_rows(rows[batch], None if wanted is None else wanted[batch])
+            results += [read(output, row) for output, row in zip(outputs, rows[batch], strict=True)]
+            advance(len(outputs))
+    return results
+
+
+def _batches(
+    model: Network, rows: Sequence[Row], wanted: Sequence[Sequence[int]] | None, batch_size: int | None
+) -> Iterator[slice]:
+    """Rows to compute together: `batch_size` of them, or as many as TOKENS and LOGITS allow."""
+    each = model.config.vocab_size * TOKENS / LOGITS if HEADS[model.head].classes == "V" else 0
+    start, cost = 0, 0.0
+    for index, row in enumerate(rows):
+        added = max(len(row), each * len(row if wanted is None else wanted[index]))
+        full = index - start == batch_size if batch_size else cost + added > TOKENS
+        if full and index > start:
+            yield slice(start, index)
+            start, cost = index, 0.0
+        cost += added
+    if rows:
+        yield slice(start, len(rows))
+
+
+@contextlib.contextmanager
+def progress(total: int | None, unit: str) -> Iterator[Callable[[int], Any]]:
+    """A progress bar for a long list, on standard error if that is a terminal; gives the function that advances it.
+
+    total: None for a list of unknown length, which has a counter after a second.
+    """
+    if (total is not None and total < LONG) or not (sys.stderr and sys.stderr.isatty()):
+        yield lambda count: None
+        return
+    from tqdm import tqdm  # type: ignore[import-untyped]  # which takes longer to import than a short list to compute
+
+    with tqdm(total=total, unit=f" {unit}", leave=None, delay=0 if total else 1) as bar:
+        yield bar.update
+
+
+# --- scores ---------------------------------------------------------------------------------------------------------
+
+
+class Label(TypedDict):
+    """A label, or a choice, and its score."""
+
+    label: str
+    score: float
+
+
+def probabilities(logits: Array) -> numpy.ndarray:
+    """Softmax over the last axis, on the host: (..., N)."""
+    return to_host(ops.softmax(widen(logits)))
+
+
+def best(scores: numpy.ndarray, top_k: int | None) -> numpy.ndarray:
+    """Indices of the largest numbers, (N,) -> (top_k,), in descending order; of equal ones the first comes first."""
+    indices = numpy.arange(len(scores))
+    if top_k is not None and top_k < len(scores):  # few of many: only those are sorted
+        least = -numpy.partition(-scores, top_k - 1)[top_k - 1]
+        indices = numpy.flatnonzero(~(scores < least))
+    return indices[numpy.argsort(-scores[indices], kind="stable")][:top_k]
+
+
+def ranked(labels: Sequence[str], scores: numpy.ndarray) -> list[Label]:
+    """All labels with their scores, best first."""
+    return [{"label": labels[i], "score": float(scores[i])} for i in best(scores, None)]
+
+
+def label_names(config: Config) -> list[str]:
+    """The labels' names in order; Hugging Face's generic name for a label that the configuration does not name."""
+    return [config.id2label.get(i, f"LABEL_{i}") for i in range(config.num_labels)]

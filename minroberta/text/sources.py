@@ -1,0 +1,178 @@
+"""The files that a tokenizer is read from, by whichever framework wrote them: `SOURCES`."""
+
+import base64
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..checkpoints.files import inside, read_json
+from ..config import Config
+from ..errors import TokenizerError
+from . import sentencepiece
+
+if TYPE_CHECKING:
+    import tokenizers
+
+SETTINGS = "tokenizer_config.json"
+
+LARGEST_FILE = 18_000_000
+"""Bytes; XLM-Roberta's `tokenizer.json` has 9 million, or 17 million with indentation."""
+
+PLAIN = 1_500_000
+"""Bytes of a `tokenizer.json` that is read unchecked: the library takes at most 300 times as much memory."""
+
+SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+
+
+def read(directory: Path, config: Config) -> "tokenizers.Tokenizer | None":
+    """The tokenizer of the first of `SOURCES` whose files are all in a directory; None without any.
+
+    Raises TokenizerError.
+    """
+    for names, read_source in SOURCES:
+        if all((directory / name).is_file() for name in names):
+            for name in names:
+                inside(directory, name, TokenizerError)
+            return read_source(directory, config)
+    return None
+
+
+# --- the sources ----------------------------------------------------------------------------------------------------
+
+
+def _from_json(directory: Path, config: Config) -> "tokenizers.Tokenizer":
+    import tokenizers
+
+    path = directory / "tokenizer.json"
+    _check_size(path)
+    with sentences(f"{path} is not a valid tokenizer"):
+        if path.stat().st_size > PLAIN:
+            _check_counts(json.loads(path.read_text(encoding="utf-8")))
+        library = tokenizers.Tokenizer.from_file(str(path))
+        if library.normalizer is not None:
+            _check_normalizer(json.loads(library.normalizer.__getstate__()))
+    library.no_padding()
+    return library
+
+
+def _from_vocabulary(directory: Path, config: Config) -> "tokenizers.Tokenizer":
+    """RoBERTa's byte-level BPE, with the only setting of `tokenizer_config.json` that changes ids."""
+    settings = read_json(directory / SETTINGS, TokenizerError) if (directory / SETTINGS).is_file() else {}
+    prefix = settings.get("add_prefix_space") is True
+    return _from_merges(directory / "vocab.json", directory / "merges.txt", prefix)
+
+
+def _from_keras(directory: Path, config: Config) -> "tokenizers.Tokenizer":
+    return _from_merges(directory / ASSETS / "vocabulary.json", directory / ASSETS / "merges.txt")
+
+
+def _from_fairseq(directory: Path, config: Config) -> "tokenizers.Tokenizer":
+    from ..checkpoints.formats import fairseq  # with all that reads its checkpoints, so only if needed
+
+    vocabulary, merges = fairseq.vocabulary(directory)
+    return _byte_level(vocabulary, merges, f"{directory / 'vocab.bpe'} and dict.txt")
+
+
+def _from_keras_pieces(directory: Path, config: Config) -> "tokenizers.Tokenizer":
+    return sentencepiece.tokenizer(directory / ASSETS / "vocabulary.spm", sentencepiece.XLM_ROBERTA)
+
+
+def _from_pieces(directory: Path, config: Config) -> "tokenizers.Tokenizer":
+    layout = sentencepiece.LAYOUTS.get(config.model_type, sentencepiece.XLM_ROBERTA)
+    return sentencepiece.tokenizer(directory / "sentencepiece.bpe.model", layout)
+
+
+ASSETS = "assets/tokenizer"
+
+SOURCES: tuple[tuple[tuple[str, ...], Callable[[Path, Config], "tokenizers.Tokenizer"]], ...] = (
+    # Before `tokenizer.json`, since a KerasHub preset has a file of this name too, with Keras's settings in it.
+    ((f"{ASSETS}/vocabulary.json", f"{ASSETS}/merges.txt"), _from_keras),
+    ((f"{ASSETS}/vocabulary.spm",), _from_keras_pieces),
+    (("tokenizer.json",), _from_json),
+    (("vocab.json", "merges.txt"), _from_vocabulary),
+    (("dict.txt", "encoder.json", "vocab.bpe"), _from_fairseq),
+    (("sentencepiece.bpe.model",), _from_pieces),
+)
+"""The files of each kind of tokenizer, and the function that reads them."""
+
+# --- byte-level BPE -------------------------------------------------------------------------------------------------
+
+
+def _from_merges(vocabulary: Path, merges: Path, prefix: bool = False) -> "tokenizers.Tokenizer":
+    """Byte-level BPE from a JSON object of ids by token, and a file with a pair of tokens on each line."""
+    ids = read_json(vocabulary, TokenizerError, LARGEST_FILE)
+    missing = [name for name in SPECIAL if not isinstance(ids.get(name), int)]
+    if missing:
+        raise TokenizerError(f"{vocabulary} lacks {', '.join(missing)}: RoBERTa's special tokens")
+    return _byte_level(ids, _pairs(merges), f"{merges} and {vocabulary.name}", prefix)
+
+
+def _pairs(merges: Path) -> list[tuple[str, ...]]:
+    """The pairs of a file of merges; the library checks that each has two tokens."""
+    _check_size(merges)
+    try:
+        lines = merges.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise TokenizerError(f"{merges} is not in UTF-8: {error}") from error
+    if len(lines) > sentencepiece.MOST_MERGES:
+        raise TokenizerError(f"{merges} has {len(lines)} lines; at most {sentencepiece.MOST_MERGES} are read")
+    return [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+
+
+def _byte_level(ids: dict[str, int], merges: Any, files: str, prefix: bool = False) -> "tokenizers.Tokenizer":
+    """RoBERTa's byte-level BPE from the id of each token and the pairs to merge, in order of priority."""
+    import tokenizers
+    from tokenizers import decoders, models, pre_tokenizers, processors
+
+    with sentences(f"{files} are not a valid tokenizer"):
+        library = tokenizers.Tokenizer(models.BPE(ids, merges, unk_token="<unk>"))
+    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
+    library.decoder = decoders.ByteLevel()
+    library.post_processor = processors.RobertaProcessing(
+        ("</s>", ids["</s>"]), ("<s>", ids["<s>"]), trim_offsets=True, add_prefix_space=prefix
+    )
+    library.add_special_tokens([tokenizers.AddedToken(name, normalized=True) for name in SPECIAL[:-1]])
+    mask = tokenizers.AddedToken("<mask>", lstrip=True, normalized=False)  # it takes the space on its left
+    library.add_special_tokens([mask])
+    return library
+
+
+# --- checks ---------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def sentences(beginning: str) -> Iterator[None]:
+    """Raise TokenizerError for whatever the tokenizers library raises, which is a plain Exception or a panic."""
+    try:
+        yield
+    except BaseException as error:
+        if not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):
+            raise
+        raise TokenizerError(f"{beginning}: {error}") from error
+
+
+def _check_size(path: Path) -> None:
+    if path.stat().st_size > LARGEST_FILE:
+        raise TokenizerError(f"{path} has {path.stat().st_size} bytes; at most {LARGEST_FILE} are read")
+
+
+def _check_counts(settings: Mapping[str, Any]) -> None:
+    """Raise ValueError for more than fits into memory: the library ends the process when it runs out."""
+    model = settings["model"]
+    pieces = model.get("vocab", ())
+    counts = {"pieces": pieces, "merges": model.get("merges", ()), "added tokens": settings.get("added_tokens", ())}
+    most = (sentencepiece.MOST_PIECES, sentencepiece.MOST_MERGES, sentencepiece.MOST_SYMBOLS)
+    for (name, found), count in zip(counts.items(), most, strict=True):
+        if len(found or ()) > count:
+            raise ValueError(f"it has {len(found)} {name}; at most {count} are read")
+    if isinstance(pieces, list):  # of a unigram model, whose prefixes the library holds in a trie
+        sentencepiece.check_prefixes(str(piece).encode() for piece, _ in pieces)
+
+
+def _check_normalizer(settings: Mapping[str, Any]) -> None:
+    """Raise ValueError for a table of characters at which the library panics, in a normalizer or one nested in it."""
+    for inner in settings.get("normalizers", ()):
+        _check_normalizer(inner)
+    sentencepiece.check_charsmap(base64.b64decode(settings.get("precompiled_charsmap", "")))

@@ -1,0 +1,63 @@
+"""The texts that a caller gives: one or several, or pairs of them, each checked."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from ..errors import InputError, TokenizerError
+
+Result = TypeVar("Result")
+
+Text = str | tuple[str, str]
+"""One input: a text, or a pair of them."""
+
+
+def which(index: int, texts: Sequence[Any], name: str = "text") -> str:
+    """Name one of the texts in a message: "text 3", or "the text" if it is the only one."""
+    return f"the {name}" if len(texts) == 1 else f"{name} {index + 1}"
+
+
+def as_texts(texts: str | Iterable[str], name: str = "text") -> list[str]:
+    """The texts of a batch, each checked; a str is a batch of one. `name` is for messages. Raises TokenizerError."""
+    given = [texts] if isinstance(texts, str) else _listed(texts, name)
+    for index, text in enumerate(given):
+        _check_text(text, which(index, given, name))
+    return given
+
+
+def as_texts_or_pairs(texts: Text | Iterable[Text]) -> list[Text]:
+    """Texts and pairs, each checked; a str or a tuple is a batch of one. Raises InputError, TokenizerError."""
+    given = [texts] if isinstance(texts, str | tuple) else _listed(texts, "text")
+    for index, text in enumerate(given):
+        if isinstance(text, tuple):
+            _check_pair(text, which(index, given, "pair"))
+        else:
+            _check_text(text, which(index, given))
+    return given
+
+
+def _listed(texts: Any, name: str) -> list[Any]:
+    if not isinstance(texts, Iterable) or isinstance(texts, bytes | Mapping):
+        raise TokenizerError(f"the {name} is of type {type(texts).__name__}: give a str, or several in a list")
+    return list(texts)
+
+
+def _check_text(text: Any, name: str) -> None:
+    if not isinstance(text, str):
+        raise TokenizerError(f"{name} is of type {type(text).__name__}: give a str")
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise TokenizerError(
+            f"{name} holds half a surrogate pair, which is not a character: "
+            "decode its bytes again, by the encoding that they are in"
+        )
+
+
+def _check_pair(pair: tuple[Any, ...], name: str) -> None:
+    if len(pair) != 2:
+        raise InputError(f"{name} is a tuple of {len(pair)}: give two texts in a tuple, or several texts in a list")
+    for index, text in enumerate(pair):
+        _check_text(text, which(index, pair, f"{name}: text"))
+
+
+def as_given(texts: Any, results: list[Result], one: type | tuple[type, ...] = str) -> Result | list[Result]:
+    """The only result where one text was given, as a str; else all results."""
+    return results[0] if isinstance(texts, one) else results
