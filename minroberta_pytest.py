@@ -1,7 +1,7 @@
-"""pytest's plugin: tiny RoBERTas as fixtures, and a page for each mismatch.
+"""Plugin for pytest: tiny RoBERTas as fixtures, and a page for each mismatch.
 
-It stands outside the package, and imports it only within a fixture, since pytest imports this file in every session of
-whoever has minroberta installed.
+pytest imports this file in every session if minroberta is installed. So it stands outside the package, and imports the
+package only within a fixture.
 """
 
 import re
@@ -25,33 +25,33 @@ CASES = tuple(
         "question_answering",
     )
 )
-"""Every family with every head; said again here, because `minroberta.config` would have to be imported."""
+"""Every family with every head, repeated here because importing `minroberta.config` takes time."""
 
 PRECISION = "roberta_precision"
 BEFORE = pytest.StashKey[Any]()
-"""Under which a test keeps what was expected before it."""
+"""Key under which a test keeps the precision that was expected before it."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--roberta-report=DIR`."""
-    text = "write an HTML page for each test that fails in minroberta's assert_matches"
+    text = "write an HTML page to DIR for each test that fails in minroberta's assert_matches"
     parser.getgroup("minroberta").addoption("--roberta-report", metavar="DIR", help=text)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name the marker; write pages only where they are asked for."""
-    text = f"{PRECISION}(name): what assert_matches allows for in this test: float64, float32, float16 or bfloat16"
+    """Register the marker, and the pages if they are asked for."""
+    text = f"{PRECISION}(name): precision of assert_matches in this test: float64, float32, float16 or bfloat16"
     config.addinivalue_line("markers", text)
     directory = config.getoption("roberta_report")
     if directory:
-        config.pluginmanager.register(Pages(_made(config.invocation_params.dir / directory)), "roberta_pages")
+        config.pluginmanager.register(Pages(_created(config.invocation_params.dir / directory)), "roberta_pages")
 
 
-def _made(directory: Path) -> Path:
+def _created(directory: Path) -> Path:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise pytest.UsageError(f"--roberta-report={directory} is no directory, nor can it be made: {error}") from error
+        raise pytest.UsageError(f"--roberta-report: cannot create the directory {directory}: {error}") from error
     return directory
 
 
@@ -60,7 +60,7 @@ def _made(directory: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def roberta_oracle() -> Any:
-    """Tiny models of every family and head, and what to hold a candidate against: see `minroberta.testing.plugin`."""
+    """Tiny models of every family and head, and functions to test a candidate: `minroberta.testing.plugin.Oracle`."""
     from minroberta.testing.plugin import Oracle
 
     return Oracle()
@@ -68,7 +68,7 @@ def roberta_oracle() -> Any:
 
 @pytest.fixture(params=CASES)
 def roberta_case(request: pytest.FixtureRequest, roberta_oracle: Any) -> Any:
-    """The trace of a tiny model on a batch with pads, once for every family and head; it has `model` and `inputs`."""
+    """The trace of a tiny model on a padded batch, for every family and head; it has `model` and `inputs`."""
     family, _, head = request.param.rpartition("-")
     model = roberta_oracle(family, head)
     return roberta_oracle.trace(model, **roberta_oracle.inputs(model))
@@ -79,7 +79,7 @@ def roberta_case(request: pytest.FixtureRequest, roberta_oracle: Any) -> Any:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """From here on a marked test's precision is what `assert_matches` takes."""
+    """Set the precision of `assert_matches` for a marked test."""
     marker = item.get_closest_marker(PRECISION)
     if marker is None:
         return
@@ -92,7 +92,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item) -> None:
-    """Up to here."""
+    """Restore the precision from before the test."""
     if BEFORE in item.stash:
         expected, token = item.stash[BEFORE]
         expected.reset(token)
@@ -103,7 +103,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
 
 
 class Pages:
-    """Writes a page for each mismatch that fails a test, and tells of it where the session ends."""
+    """Pages for the mismatches that fail tests, listed at the end of the session."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -113,7 +113,7 @@ class Pages:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Write the page; its path goes with the test's report, from another process too."""
+        """Write the page. The test's report carries its path, even from another process."""
         result = yield
         explained = getattr(call.excinfo and call.excinfo.value, "explained", None)
         if explained is not None:
@@ -137,7 +137,7 @@ class Pages:
             terminalreporter.line(f"{test}: {path}")
 
     def _free(self, test: str) -> Path:
-        """A file of this test's name; a test of several parts may fail several times."""
+        """A new file named after the test, which may fail several times if it has subtests."""
         name, count = safe(test), 1
         while (path := self.directory / f"{name}{'' if count == 1 else f'-{count}'}.html") in self.written:
             count += 1
@@ -146,6 +146,6 @@ class Pages:
 
 
 def safe(test: str) -> str:
-    """A test's id with nothing that a file system minds, and no longer than one allows."""
+    """A test's id as a valid file name."""
     name = re.sub(r"[^\w.=\[\]-]+", "_", test, flags=re.ASCII)
     return name if len(name) <= 200 else f"{name[:190]}-{zlib.crc32(test.encode()):08x}"

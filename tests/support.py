@@ -16,6 +16,7 @@ from minroberta import Config, Error, Model
 from minroberta.backend.arrays import to_host
 from minroberta.checkpoints.arrays import Mapped
 from minroberta.checkpoints.formats.safetensors import File
+from minroberta.testing import plugin
 from minroberta.weights import move, shapes, tree
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -26,17 +27,7 @@ from cases import CASES, Case, parameter  # noqa: E402
 
 CASE = {case.name: case for case in CASES}
 
-TINY = {
-    "model_type": "roberta",
-    "vocab_size": 53,
-    "hidden_size": 30,
-    "num_attention_heads": 5,
-    "num_hidden_layers": 2,
-    "intermediate_size": 37,
-    "max_position_embeddings": 24,
-    "type_vocab_size": 2,
-    "layer_norm_eps": 1e-5,
-}
+TINY = {"model_type": "roberta", **plugin.TINY}
 
 
 def config_of(case: Case) -> Config:

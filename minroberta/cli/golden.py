@@ -1,4 +1,4 @@
-"""`minroberta golden make | show | check`: golden files from the command line."""
+"""The commands `minroberta golden make | show | check`."""
 
 import json
 import shlex
@@ -32,13 +32,15 @@ def commands() -> None:
 
 @commands.command()
 @click.argument("name", required=False)
-@click.option("-o", "--output", type=File, metavar="FILE", help="Where to write.")
-@click.option("--text", "texts", multiple=True, metavar="TEXT", help="What the model is called with; or several.")
-@click.option("--ids", multiple=True, metavar="IDS", help='The same as ids, "0 31 42 2", one row each time.')
-@click.option("--names", multiple=True, metavar="PATTERN", help='These values, as in "encoder.layer.0.*", and outputs.')
-@click.option("--seed", type=click.IntRange(0), help="Draw the weights; only the configuration is NAME's.")
+@click.option("-o", "--output", type=File, metavar="FILE", help="The file to write.")
+@click.option("--text", "texts", multiple=True, metavar="TEXT", help="The text to call the model with; or several.")
+@click.option("--ids", multiple=True, metavar="IDS", help='Ids instead of texts, such as "0 31 42 2"; or several.')
+@click.option(
+    "--names", multiple=True, metavar="PATTERN", help='Values to store, such as "encoder.layer.0.*"; or several.'
+)
+@click.option("--seed", type=click.IntRange(0), help="Random weights from this seed; only the configuration is NAME's.")
 @takes_head
-@click.option("--suite", type=File, metavar="DIRECTORY", help="Write the suite of small cases in place of a file.")
+@click.option("--suite", type=File, metavar="DIRECTORY", help="Write the suite of small cases instead of a file.")
 def make(
     name: str | None,
     output: Path | None,
@@ -49,7 +51,7 @@ def make(
     head: str | None,
     suite: Path | None,
 ) -> None:
-    """Write what a model makes of a text to a file.
+    """Write a golden file: the values that a model computes for a text.
 
     NAME is a directory, a weights file, or a name on the Hugging Face hub. The same command gives the same bytes on
     every machine.
@@ -59,7 +61,7 @@ def make(
         golden.suite(suite)
         return
     if not (name and output and bool(texts) != bool(ids)):
-        raise click.UsageError("give NAME, -o FILE, and --text or --ids; or --suite DIRECTORY alone")
+        raise click.UsageError("give NAME, -o FILE, and either --text or --ids; or --suite DIRECTORY alone")
     model = load_model(name, head=head) if seed is None else init(name, head, seed=seed)
     inputs: dict[str, Any] = (
         {"input_ids": [_row(row) for row in ids]} if ids else model.tokenize(texts, truncation=False)
@@ -70,31 +72,31 @@ def make(
 
 def _refuse_beside_suite(*others: Any) -> None:
     if any(others):
-        raise click.UsageError("--suite has models and inputs of its own: give it alone")
+        raise click.UsageError("--suite has its own models and inputs: leave out NAME and the other options")
 
 
 def _row(text: str) -> list[int]:
     try:
         return [int(part) for part in text.replace(",", " ").split()]
     except ValueError:
-        raise click.UsageError(f'--ids takes whole numbers, such as "0 31 42 2", not {text!r}') from None
+        raise click.UsageError(f'invalid --ids {text!r}: give integers, such as "0 31 42 2"') from None
 
 
 def _command(
     name: str, model: Model, texts: Sequence[str], ids: Sequence[str], names: Sequence[str], seed: int | None
 ) -> str:
-    """The command that makes a file again, whatever the file is called."""
+    """The command that makes the file again, for a file of any name."""
     options = {"--text": texts, "--ids": ids, "--names": names, "--head": [model.head]}
-    drawn = [] if seed is None else ["--seed", str(seed)]
+    seeded = [] if seed is None else ["--seed", str(seed)]
     given = [part for option, values in options.items() for value in values for part in (option, value)]
-    return shlex.join(["minroberta", "golden", "make", name, "-o", "FILE", *given, *drawn])
+    return shlex.join(["minroberta", "golden", "make", name, "-o", "FILE", *given, *seeded])
 
 
 @commands.command()
 @click.argument("file", type=File)
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 def show(file: Path, as_json: bool) -> None:
-    """What a golden file holds: its metadata, inputs, values and their noise."""
+    """Show a golden file: its metadata, inputs, values and their noise."""
     held = golden.load(file)
     facts = {name: text for name, text in held.metadata.items() if name != "noise"}
     rows = [_summary(name, value, held.noise[name]) for name, value in held.items()]
@@ -120,13 +122,13 @@ def _summary(name: str, value: numpy.ndarray, noise: float) -> dict[str, Any]:
 @click.argument("candidate", type=File)
 @click.option("--names", metavar="NAMES", help="keras_hub, fairseq, or a JSON file with an object from names to ours.")
 @click.option("--precision", type=click.Choice(list(EPS)), default="float32", show_default=True)
-@click.option("--html", type=File, metavar="FILE", help="Write the report as a page, too.")
+@click.option("--html", type=File, metavar="FILE", help="Also write the report as a page.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def check(file: Path, candidate: Path, names: str | None, precision: str, html: Path | None, as_json: bool) -> None:
     """Compare a port's values with a golden file, and name the mistake if it is a known one.
 
-    CANDIDATE is an .npz or safetensors file, or a directory of .npy files, whose names may be a golden file's own. The
-    status is 0 if every step is right, 1 if one is not, 2 after an error.
+    CANDIDATE is an .npz or safetensors file, or a directory of .npy files. Its names may be those of a golden file. The
+    exit status is 0 if every step is right, 1 if one is wrong, 2 after an error.
     """
     reference, port, table = golden.load(file), golden.values_of(read(candidate)), _map(names)
     report = explain(compare(reference, port, names=table, precision=precision), reference, port, table)
@@ -137,13 +139,13 @@ def check(file: Path, candidate: Path, names: str | None, precision: str, html: 
 
 
 def _map(names: str | None) -> str | dict[str, Any] | None:
-    """A framework's name as it is, or what a file says."""
+    """A framework's name as it is, or the names from a file."""
     if names is None or names in NAMES:
         return names
     path = Path(names)
     if not path.is_file():
-        raise NotFoundError(f"there is no file {path}, and no framework of that name: known are {', '.join(NAMES)}")
+        raise NotFoundError(f"unknown names {names!r}: give a JSON file, or one of {', '.join(NAMES)}")
     table = read_json(path, InputError)
     if not all(isinstance(ours, str | None) for ours in table.values()):
-        raise InputError(f"{path} maps a name to something else: names, or null for what to leave out, are wanted")
+        raise InputError(f"{path} maps a name to neither a name nor null: give our name, or null to leave it out")
     return table

@@ -1,7 +1,8 @@
 """The cases of the golden suite: tiny models, and calls of them that ports get wrong.
 
-Sizes are odd, so that no two axes are mistaken for each other. Weights are whole numbers divided by a power of 2, which
-float16 holds exactly: in a port they are the same in whatever it computes, and no library's random numbers matter.
+No two axes have one size, so that none is mistaken for another. Weights are integers divided by a power of 2, which
+float16 holds exactly: they are the same in every dtype that a port computes in, and depend on no library's random
+numbers.
 """
 
 import zlib
@@ -16,7 +17,7 @@ from ..loading import Model
 from ..weights import shapes, tree
 
 SUITE = 1
-"""The version of the suite: another one where a case, its weights or its inputs change."""
+"""Version of the suite. It changes whenever a case, its weights or its inputs change."""
 
 SIZES: dict[str, Any] = {
     "vocab_size": 41,
@@ -43,9 +44,8 @@ Inputs = Mapping[str, Any]
 class Case:
     """A tiny model and a call of it.
 
-    name: that of the file, too; shows: what a port may get wrong; config: fields beside SIZES; before: an earlier call,
-    whose cache this one gets; names: which values are stored, by default all; precision: what a port of it is meant to
-    compute in.
+    name: also the file's; shows: what a port may get wrong; config: fields beside SIZES; before: an earlier call, whose
+    cache this one gets; names: the values to store, by default all; precision: the dtype that a port of it computes in.
     """
 
     name: str
@@ -59,29 +59,33 @@ class Case:
 
 
 def masked(ids: list[list[int]], pad: int = 1) -> dict[str, Any]:
-    """Ids, and the mask that hides their pads."""
+    """Ids, and the mask that hides their padding."""
     return {"input_ids": ids, "attention_mask": [[int(token != pad) for token in row] for row in ids]}
 
 
 def numbers(name: str, *shape: int, limit: int = 1024, unit: float = 2.0**-9) -> numpy.ndarray:
-    """Whole numbers from -limit to limit times a unit, drawn from NumPy's frozen stream of that name; float32."""
+    """Random integers from -limit to limit times a unit, from NumPy's frozen generator, seeded by the name; float32."""
     random = numpy.random.RandomState(zlib.crc32(name.encode()))
     return (random.randint(-limit, limit + 1, shape, dtype=numpy.int64) * unit).astype(numpy.float32)
 
 
 def model_of(case: Case) -> Model:
-    """The model of a case, in float16. Weights are up to 0.6 in magnitude, those of norms about 1.
+    """The model of a case, in float16. Weights are up to 0.6 in magnitude, those of norms around 1.
 
-    Those of bfloat16's case have no more than its 8 bits, the others up to 11.
+    Those of the bfloat16 case have at most its 8 bits, the others at most 11.
     """
     config = Config.from_dict({"model_type": "roberta", **SIZES, **case.config})
     bits = 7 if case.precision == "bfloat16" else 10
     arrays = {}
     for name, shape in shapes(config, case.head).items():
-        drawn = numbers(name, *shape, limit=int(0.6 * 2**bits), unit=2.0**-bits)
-        is_norm = name.endswith(("LayerNorm.weight", "layer_norm.weight"))
-        arrays[name] = (1 + drawn if is_norm else drawn).astype(numpy.float16)
+        random = numbers(name, *shape, limit=int(0.6 * 2**bits), unit=2.0**-bits)
+        arrays[name] = (random + is_norm(name)).astype(numpy.float16)
     return Model(config, tree(arrays), case.head)
+
+
+def is_norm(name: str) -> bool:
+    """True for the weight of a layer norm."""
+    return name.endswith(("LayerNorm.weight", "layer_norm.weight"))
 
 
 # --- the cases ------------------------------------------------------------------------------------------------------
@@ -104,9 +108,9 @@ CROSS = {"is_decoder": True, "add_cross_attention": True}
 
 
 def heads() -> Iterator[Case]:
-    """Every head, with its loss where it has one."""
+    """Every head, with its loss if it has one."""
     right = masked(RIGHT)
-    yield Case("encoder", "the body and the pooler, which reads place 0", "encoder", right)
+    yield Case("encoder", "the body and the pooler, which reads the first token", "encoder", right)
     yield Case(
         "masked-lm",
         "the bias of the head is added once; the decoder is the embedding",
@@ -115,24 +119,22 @@ def heads() -> Iterator[Case]:
     )
     yield Case(
         "causal-lm",
-        "each place sees itself and those before; the loss shifts labels by one",
+        "each position sees itself and those before; the loss shifts labels by one",
         "causal_lm",
         {**right, "labels": RIGHT},
         DECODER,
     )
     yield Case(
         "sequence-classification",
-        "dense, tanh, out_proj of place 0: no pooler",
+        "dense, tanh, out_proj of the first token: no pooler",
         "sequence_classification",
         {**right, "labels": [2, 0]},
     )
-    yield Case(
-        "multiple-choice", "choices are rows of their own; pooler, then one number each", "multiple_choice", CHOICES
-    )
+    yield Case("multiple-choice", "each choice is a row; pooler, then one number each", "multiple_choice", CHOICES)
     yield Case("token-classification", "labels of -100 are ignored", "token_classification", {**right, "labels": TAGS})
     yield Case(
         "question-answering",
-        "channel 0 starts and channel 1 ends; a place behind the last is ignored",
+        "channel 0 is the start, channel 1 the end; a position after the last is ignored",
         "question_answering",
         {**right, "start_positions": [1, 7], "end_positions": [4, 2]},
         {"num_labels": 2},
@@ -140,9 +142,9 @@ def heads() -> Iterator[Case]:
 
 
 def families() -> Iterator[Case]:
-    """Where the norms stand, and what else a family has of its own."""
+    """The places of the norms, and what else differs between families."""
     right = masked(RIGHT)
-    yield Case("prelayernorm-encoder", "norms before each part, and one behind the last layer", "encoder", right, PRE)
+    yield Case("prelayernorm-encoder", "norms before each part, and one after the last layer", "encoder", right, PRE)
     yield Case("prelayernorm-masked-lm", "the same below a head", "masked_lm", {**right, "labels": LABELS}, PRE)
     yield Case(
         "xl-masked-lm",
@@ -153,7 +155,7 @@ def families() -> Iterator[Case]:
     )
     yield Case(
         "xl-token-classification",
-        "the loss passes over what the mask hides",
+        "the loss ignores what the mask hides",
         "token_classification",
         {**right, "labels": [[0] * 7, [1] * 7]},
         XL,
@@ -164,15 +166,15 @@ def families() -> Iterator[Case]:
 
 
 def inputs() -> Iterator[Case]:
-    """Masks, positions, token types, and embeddings in place of ids."""
+    """Masks, positions, token types, and embeddings instead of ids."""
     yield Case(
         "mask-none",
-        "positions pass over pads by their ids, and without a mask pads are attended to",
+        "positions skip padding by its ids, and without a mask padding is attended to",
         "encoder",
         {"input_ids": RIGHT},
     )
-    yield Case("mask-left", "the first token is at position 2, wherever it stands", "encoder", masked(LEFT))
-    yield Case("mask-middle", "pads between tokens are not counted", "encoder", masked(MIDDLE))
+    yield Case("mask-left", "the first token has position 2, wherever it stands", "encoder", masked(LEFT))
+    yield Case("mask-middle", "padding between tokens is not counted", "encoder", masked(MIDDLE))
     yield Case(
         "mask-of-tokens",
         "positions come from the ids, never from the mask",
@@ -183,16 +185,16 @@ def inputs() -> Iterator[Case]:
         [[int(key % (row + 2) != query % 3 or key == query) for key in range(7)] for query in range(7)]
         for row in range(2)
     ]
-    yield Case("mask-three-axes", "a mask of each query's own", "encoder", {"input_ids": IDS, "attention_mask": three})
+    yield Case("mask-three-axes", "another mask for each query", "encoder", {"input_ids": IDS, "attention_mask": three})
     yield Case(
         "mask-hides-a-row",
-        "a row that attends to nothing attends to all alike, and is not NaN",
+        "a row without a key to attend to attends to all equally, and is not NaN",
         "encoder",
         {"input_ids": IDS, "attention_mask": [[1] * 7, [0] * 7]},
     )
     yield Case(
         "positions-given",
-        "positions that are given are taken as they are",
+        "given positions are used as they are",
         "encoder",
         {"input_ids": IDS, "position_ids": [[2, 9, 4, 17, 0, 3, 3], [5, 4, 3, 2, 1, 0, 8]]},
     )
@@ -205,7 +207,7 @@ def inputs() -> Iterator[Case]:
     for kind in ("relative_key", "relative_key_query"):
         yield Case(
             f"positions-{kind.replace('_', '-')}",
-            "a distance is query less key, and enters before √E",
+            "a distance is query minus key, and is added before the division by √E",
             "encoder",
             masked(RIGHT),
             {"position_embedding_type": kind},
@@ -213,13 +215,13 @@ def inputs() -> Iterator[Case]:
     yield Case("token-types", "both rows of the token types", "encoder", {**masked(RIGHT), "token_type_ids": TYPES})
     yield Case(
         "embeddings-given",
-        "embeddings in place of ids are all at positions of tokens",
+        "embeddings instead of ids all have positions of tokens",
         "encoder",
         {"inputs_embeds": numbers("embeddings", 2, 7, D), "attention_mask": masked(RIGHT)["attention_mask"]},
     )
     yield Case(
         "head-mask",
-        "probabilities are multiplied behind the softmax",
+        "probabilities are multiplied after the softmax",
         "encoder",
         {**masked(RIGHT), "head_mask": [[1, 0, 1, 0.5], [0, 1, 1, 1]]},
     )
@@ -230,7 +232,7 @@ def decoders() -> Iterator[Case]:
     first, then = [row[:4] for row in IDS], [row[4:] for row in IDS]
     yield Case(
         "cache",
-        "places and positions go on behind the cache",
+        "keys and positions go on from the cache",
         "causal_lm",
         {"input_ids": then},
         DECODER,
@@ -240,7 +242,7 @@ def decoders() -> Iterator[Case]:
     cut = {name: [row[:5] for row in rows] for name, rows in left.items()}
     yield Case(
         "cache-left-padded",
-        "the mask covers the cache too; positions are given, since transformers counts the cache's pads",
+        "the mask covers the cache too; positions are given, since transformers counts the cache's padding",
         "causal_lm",
         {
             "input_ids": [row[5:] for row in LEFT],
@@ -252,7 +254,7 @@ def decoders() -> Iterator[Case]:
     )
     yield Case(
         "prelayernorm-cache",
-        "keys and values are those behind the norm",
+        "keys and values are computed after the norm",
         "causal_lm",
         {"input_ids": then},
         {**PRE, **DECODER},
@@ -279,7 +281,7 @@ def decoders() -> Iterator[Case]:
 
 
 def edges() -> Iterator[Case]:
-    """Configurations, sizes, and what a port computes in."""
+    """Configurations, sizes, and precisions."""
     one = {"input_ids": [[7]]}
     yield Case("one-token", "a single token, which attends to itself", "masked_lm", one)
     yield Case(
@@ -290,7 +292,7 @@ def edges() -> Iterator[Case]:
         {"num_hidden_layers": 12},
         names=("embeddings", "encoder.layer.?", "encoder.layer.??"),
     )
-    yield Case("eps", "a large eps stands inside the root", "masked_lm", masked(RIGHT), {"layer_norm_eps": 0.1})
+    yield Case("eps", "a large eps, added inside the root", "masked_lm", masked(RIGHT), {"layer_norm_eps": 0.1})
     yield Case(
         "gelu-new",
         "the body has GELU by tanh, the head of masked LM by erf",
@@ -298,10 +300,10 @@ def edges() -> Iterator[Case]:
         masked(RIGHT),
         {"hidden_act": "gelu_new"},
     )
-    yield Case("untied", "a decoder of its own", "masked_lm", masked(RIGHT), {"tie_word_embeddings": False})
+    yield Case("untied", "the decoder has its own weights", "masked_lm", masked(RIGHT), {"tie_word_embeddings": False})
     yield Case(
         "pad-0",
-        "positions count from the pad's id",
+        "positions count from pad_token_id",
         "masked_lm",
         masked([[3, 7, 31, 2], [3, 8, 0, 0]], 0),
         {"pad_token_id": 0},

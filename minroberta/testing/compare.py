@@ -1,13 +1,10 @@
-"""Where a port first goes wrong: its named values beside the reference's, and each of its steps judged alone."""
+"""Comparison of a port's named values with the reference's, in which each step is judged alone."""
 
+import dataclasses
 import difflib
-import itertools
-import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy
 
@@ -16,107 +13,16 @@ from ..config import Config
 from ..errors import Error, InputError, WeightsError
 from ..inputs import given
 from ..trace import Trace
-from . import report
 from .layout import AXES, arranged
+from .report import Report
+from .result import Row
 from .runs import EPS, MASKED, bound_of, exact, noises, run
 from .values import Names, Values, numbers, under_our_names
 
-if TYPE_CHECKING:
-    from .diagnose import Finding
-
-NO_NOISE = "rounding is guessed from the size of each value: a Trace or a golden file knows it"
-NO_STEPS = "a value that is wrong by itself is not told from one that follows: that needs a model, as a Trace has it"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One value of the candidate beside the reference's.
-
-    verdict: "good"; "wrong", where this step is no right step from the candidate's own values before it; "follows",
-    where the step is right and the value is off, since those before it are; "layout", right numbers in another order;
-    "shape". absolute: the largest difference; relative: the same as a part of the reference's largest number; noise:
-    what rounding moves this value by; multiple: absolute / noise; alone: the step's own difference as a multiple of its
-    own noise, None where it cannot be judged alone. place: where the difference is largest, by axis; reference and
-    candidate: the two numbers there.
-    """
-
-    name: str
-    verdict: str
-    shape: tuple[int, ...]
-    dtype: str
-    absolute: float = math.nan
-    relative: float = math.nan
-    noise: float = math.nan
-    multiple: float = math.nan
-    alone: float | None = None
-    place: Mapping[str, int] | None = None
-    reference: float = math.nan
-    candidate: float = math.nan
-    note: str = ""
-
-    @property
-    def ok(self) -> bool:
-        """Whether this step is right."""
-        return self.verdict in ("good", "follows")
-
-
-@dataclass(frozen=True)
-class Report:
-    """What `compare` found, in the order of computation.
-
-    rows: a `Row` for each value that both have; missing: the reference's other names; unknown: the candidate's other
-    names; unavailable: what could not be said, and what that needs; precision: what rounding was allowed for; bound:
-    how many times the noise is still rounding; findings: what `diagnose` said, None where it was not asked; between:
-    the reference's other names from the last good value to the first bad one. Prints as a table, and shows as HTML in
-    a notebook.
-    """
-
-    rows: tuple[Row, ...]
-    missing: tuple[str, ...]
-    unknown: tuple[str, ...]
-    unavailable: tuple[str, ...]
-    precision: str
-    bound: float
-    findings: "tuple[Finding, ...] | None" = None
-    between: tuple[str, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        """Whether every step that could be judged is right."""
-        return all(row.ok for row in self.rows)
-
-    @property
-    def first_bad(self) -> str | None:
-        """The first value whose own step is wrong."""
-        return next((row.name for row in self.rows if not row.ok), None)
-
-    @property
-    def last_good(self) -> str | None:
-        """The value before it, or the last of all."""
-        good = [row.name for row in itertools.takewhile(lambda row: row.ok, self.rows)]
-        return good[-1] if good else None
-
-    def explained(self, findings: "Iterable[Finding]") -> "Report":
-        """The same with what `diagnose` found, so that table and page say why."""
-        return replace(self, findings=tuple(findings))
-
-    def __str__(self) -> str:
-        return report.text(self)
-
-    def _repr_html_(self) -> str:
-        return report.notebook(self)
-
-    def html(self) -> str:
-        """A page of its own: what is wrong and where, a picture of the error through the depth, every value."""
-        return report.page(self)
-
-    def save_html(self, path: str | Path) -> None:
-        """Write `html()` to a file."""
-        Path(path).write_text(self.html(), encoding="utf-8")
-
-    def to_json(self) -> str:
-        """All of it for programs; a number that is none (NaN, infinite) is null."""
-        return report.as_json(self)
+NO_NOISE = (
+    "rounding is estimated from the size of each value: to have it measured, compare with a Trace or a golden file"
+)
+NO_STEPS = "no step is judged alone, so values that follow a wrong one count as wrong too: compare with a Trace"
 
 
 def compare(
@@ -129,24 +35,25 @@ def compare(
         print(report)
 
     reference: a `Trace`, a golden file, or a mapping from names to arrays; candidate: a mapping from names to arrays,
-    as `read` and `record` make it, of as many values as there are. names: how foreign names become ours: a dict, whose
-    keys may be patterns, a function, or one of `NAMES`. precision: what the candidate computes in: float32, float64,
-    float16, bfloat16.
+    as `read` and `record` give it, with as many of the values as the port has. names: a translation of foreign names
+    to ours: a dict, whose keys may be patterns, a function, or one of `NAMES`. precision: the dtype that the candidate
+    computes in: float32, float64, float16, bfloat16.
 
-    With a model every step of the candidate is judged alone: the reference makes it again in float64 from the
-    candidate's own values. The difference is rounding up to 2·√n times what a rounding in every value moves it by,
-    where n is the most numbers in a sum, D, F or S. Pads are left out, since implementations differ there by right.
+    With a model every step of the candidate is judged alone: the reference repeats it in float64 from the candidate's
+    own values. A difference counts as rounding up to 2·√n times the noise, which is how far one rounding in every value
+    moves this one; n is the length of the longest sum, D, F or S. Padding is left out, where implementations may
+    differ.
 
-    Raises InputError where nothing can be compared.
+    Raises InputError if nothing can be compared.
     """
     if precision not in EPS:
-        raise InputError(f"precision is one of {', '.join(EPS)}, not {precision!r}")
+        raise InputError(f"unknown precision {precision!r}: give one of {', '.join(EPS)}")
     if isinstance(candidate, Trace) and not hasattr(reference, "trace") and not isinstance(reference, Trace):
-        raise InputError("a Trace is a reference, which comes first: as a candidate give dict(trace)")
+        raise InputError("the reference comes first: swap the two, or pass the candidate's Trace as dict(trace)")
     ours = _reference(reference, precision)
     theirs = under_our_names(candidate, names, ours.config.family if ours.config else None)
     shared = in_common(ours.values, theirs)
-    laid = {name: _laid(name, theirs[name], ours) for name in shared}
+    laid = {name: _laid_out(name, theirs[name], ours) for name in shared}
     alone = _steps(ours, {name: array for name, (array, _) in laid.items() if array is not None})
     rows = tuple(_row(name, theirs[name], *laid[name], ours, alone.get(name)) for name in shared)
     known = ours.values if isinstance(reference, Trace) else reference
@@ -158,11 +65,11 @@ def compare(
         precision,
         ours.bound,
     )
-    return replace(found, between=tuple(_between(list(ours.values), found)))
+    return dataclasses.replace(found, between=tuple(_between(list(ours.values), found)))
 
 
 def _between(names: list[str], report: Report) -> list[str]:
-    """The names that the candidate lacks right before its first bad value."""
+    """The names between the last good value and the first bad one, which the candidate lacks."""
     if report.first_bad is None:
         return []
     start = 0 if report.last_good is None else names.index(report.last_good) + 1
@@ -170,15 +77,15 @@ def _between(names: list[str], report: Report) -> list[str]:
 
 
 def in_common(ours: Iterable[str], theirs: Mapping[str, Any]) -> list[str]:
-    """The names that both have, in our order. Raises InputError where there is none."""
+    """The names that both have, in our order. Raises InputError if they have none in common."""
     shared = [name for name in ours if name in theirs]
     if shared:
         return shared
     close = [near for name in theirs for near in difflib.get_close_matches(name, ours, n=1)]
     hint = f" (perhaps {_some(dict.fromkeys(close))})" if close else ""
     raise InputError(
-        f"no name is the reference's and the candidate's: {_some(ours)} and {_some(theirs)}{hint}; "
-        "`names` maps the candidate's to the reference's"
+        f"the reference, with {_some(ours)}, and the candidate, with {_some(theirs)}, have no name in common{hint}: "
+        "give `names`, which maps the candidate's to the reference's"
     )
 
 
@@ -190,25 +97,25 @@ def _some(names: Any) -> str:
 
 
 class Reference(NamedTuple):
-    """What a candidate is compared with: the true values, the noise of each, and where a model is, how to go on."""
+    """The reference in float64: its values, the noise of each, and if it has a model, the call that made them."""
 
     values: Mapping[str, numpy.ndarray]
-    noise: Mapping[str, Array]  # for each number, or one for all
+    noise: Mapping[str, Array]  # a number each, or one for all
     kept: "Kept"
     config: Config | None
-    bound: float  # how many times the noise is rounding still
-    unit: float  # rounding in the candidate's precision, in roundings of float32
-    trace: Trace | None  # holds the model in float64, and the inputs
+    bound: float  # the multiple of the noise up to which a difference is rounding
+    unit: float  # the rounding of the candidate's precision, in roundings of float32
+    trace: Trace | None  # with the model in float64
     unavailable: tuple[str, ...] = ()
 
     @property
     def heads(self) -> int | None:
-        """H, where it is known."""
+        """H, if it is known."""
         return self.config.num_attention_heads if self.config else None
 
 
 class Kept:
-    """Which places of a value are compared: pads are not, nor the scores of keys that nobody attends to."""
+    """The numbers of a value that are compared: neither padding nor the scores of masked keys."""
 
     def __init__(self, inputs: Mapping[str, Any]) -> None:
         ids = inputs.get("input_ids", inputs.get("inputs_embeds"))
@@ -216,7 +123,7 @@ class Kept:
         self.masks = [_mask(inputs.get(name), several) for name in ("attention_mask", "encoder_attention_mask")]
 
     def __call__(self, name: str, value: numpy.ndarray) -> numpy.ndarray:
-        """True where it is compared, of the value's shape."""
+        """A mask of the value's shape: True for numbers that are compared."""
         kept = ~(abs(value) >= MASKED)
         mask = self.masks["crossattention.self.key" in name or "crossattention.self.value" in name]
         if (
@@ -230,21 +137,22 @@ class Kept:
         L = value.shape[axis]
         if L > mask.shape[1]:
             return kept
-        own = mask[:, mask.shape[1] - L :]  # after a cache, the last of all places
-        return kept & (own[:, None, :, None] if axis == 2 else own.reshape(*own.shape, *[1] * (value.ndim - 2)))
+        tokens = mask[:, mask.shape[1] - L :]  # after a cache, the last positions
+        tokens = tokens[:, None, :, None] if axis == 2 else tokens.reshape(*tokens.shape, *[1] * (value.ndim - 2))
+        return kept & tokens
 
     def taken(self, name: str, own: numpy.ndarray, value: numpy.ndarray) -> numpy.ndarray:
-        """The candidate's value, to go on with; the reference's at masked scores, and at pads that are no numbers."""
+        """The candidate's value, to continue with; the reference's for masked scores, and for NaN in padding."""
         usable = ~(abs(value) >= MASKED) & (numpy.isfinite(own) | self(name, value))
         return numpy.where(usable, own, value).astype(value.dtype)
 
 
 OF_TOKENS = re.compile(r"position_ids$|^(start|end)_logits$")
-"""Values (B, L); other ones of two axes are (B, D) or (B, N)."""
+"""Names of values (B, L); others of two axes are (B, D) or (B, N)."""
 
 
 def _mask(mask: Any, several: bool) -> numpy.ndarray | None:
-    """Where tokens are, (B, L); None where all are, or each query has keys of its own."""
+    """True for tokens, (B, L); None if all are, or if each query has a mask of its own."""
     if mask is None:
         return None
     mask = to_host(mask)
@@ -256,7 +164,7 @@ def _reference(reference: Any, precision: str) -> Reference:
     """The reference in float64, with its noise."""
     if not isinstance(reference, Mapping):
         raise InputError(
-            f"a reference is a Trace, a golden file, or a mapping from names to arrays, not {type(reference).__name__}"
+            f"invalid reference of type {type(reference).__name__}: give a Trace, a golden file, or arrays by name"
         )
     unit = EPS[precision] / EPS["float32"]
     trace, why = trace_of(reference)
@@ -270,32 +178,32 @@ def _reference(reference: Any, precision: str) -> Reference:
     values = {name: numbers(name, value) for name, value in reference.items()}
     kept = Kept(getattr(reference, "inputs", {}))
     known = getattr(reference, "noise", None)
-    guessed = {name: _guessed(value, kept(name, value)) for name, value in values.items()}
+    estimated = {name: _estimated(value, kept(name, value)) for name, value in values.items()}
     config = getattr(reference, "config", None)
-    bound = GUESSED if config is None else _bound(config, values)
-    return Reference(values, known or guessed, kept, config, bound, unit, None, (why,) if known else (NO_NOISE, why))
+    bound = ESTIMATED if config is None else _bound(config, values)
+    return Reference(values, known or estimated, kept, config, bound, unit, None, (why,) if known else (NO_NOISE, why))
 
 
 def _bound(config: Config, values: Mapping[str, numpy.ndarray]) -> float:
     return bound_of(config, max((x.shape[-1] for name, x in values.items() if name.endswith("self.scores")), default=0))
 
 
-def _guessed(value: numpy.ndarray, kept: numpy.ndarray) -> float:
-    """The rounding of a value of which only its size is known."""
+def _estimated(value: numpy.ndarray, kept: numpy.ndarray) -> float:
+    """The rounding of a value, from its size alone."""
     return EPS["float32"] * float(abs(value).max(initial=0, where=kept))
 
 
 def _check_file(reference: Mapping[str, Any], values: Mapping[str, numpy.ndarray], noise: Mapping[str, Array]) -> None:
-    """Raise InputError where a golden file's values are not what its own model makes."""
+    """Raise InputError if a golden file's values are not those of its own model."""
     for name in () if isinstance(reference, Trace) else reference:
         stored, made = to_host(reference[name]), values.get(name, numpy.zeros(0))
         rounding = noise.get(name, 0.0) + EPS["float32"] * abs(made)
-        if stored.shape != made.shape or (_difference(stored, made, ~(abs(made) >= MASKED)) > rounding).any():
-            raise InputError(f"the file's {name} is not what its own model makes: the file is damaged")
+        if stored.shape != made.shape or (differences(stored, made, ~(abs(made) >= MASKED)) > rounding).any():
+            raise InputError(f"the file is damaged: its {name} is not what its own model computes; make it again")
 
 
 def trace_of(reference: Any) -> tuple[Trace | None, str]:
-    """The reference's run, where it is one or can be made again; else why it cannot be."""
+    """The reference's run, or None and the reason why there is none and it cannot be repeated."""
     if isinstance(reference, Trace):
         if reference.edited:
             raise InputError(f"the reference is edited at {_some(reference.edited)}: trace it without edits")
@@ -305,20 +213,20 @@ def trace_of(reference: Any) -> tuple[Trace | None, str]:
     try:
         return reference.trace(), ""
     except WeightsError:
-        raise  # a file that is damaged is no reference
+        raise  # a damaged file cannot be a reference
     except Error as error:
         return None, f"{NO_STEPS} ({error})"
 
 
-GUESSED = 64.0
-"""The bound where no configuration says F."""
+ESTIMATED = 64.0
+"""The bound if F is not known."""
 
 
 # --- one value ------------------------------------------------------------------------------------------------------
 
 
-def _laid(name: str, array: numpy.ndarray, ours: Reference) -> tuple[numpy.ndarray | None, str]:
-    """The candidate's value in the reference's order, and what its own was."""
+def _laid_out(name: str, array: numpy.ndarray, ours: Reference) -> tuple[numpy.ndarray | None, str]:
+    """The candidate's value in the reference's layout, and a description of its own layout."""
     truth = ours.values[name]
     if FOR_ALL.fullmatch(name) and array.shape == (1, *truth.shape[1:]):
         return numpy.broadcast_to(array, truth.shape), ""
@@ -326,72 +234,72 @@ def _laid(name: str, array: numpy.ndarray, ours: Reference) -> tuple[numpy.ndarr
 
 
 FOR_ALL = re.compile(r"embeddings\.(position|token_type)_(ids|embeddings)")
-"""Values that may be the same for all of a batch, and be made once."""
+"""Names of values that may be the same for a whole batch, (1, ...)."""
 
 
 class Step(NamedTuple):
-    """What the reference makes of the candidate's own values before this one, and the noise of that."""
+    """A value as the reference computes it from the candidate's own values before it, and the noise of that."""
 
     value: numpy.ndarray
     noise: Array
 
 
 def _steps(ours: Reference, theirs: Mapping[str, numpy.ndarray]) -> dict[str, Step]:
-    """Each step of the candidate, made again by the reference; without a model none can be."""
+    """Each step of the candidate, repeated by the reference; none without a model."""
     if ours.trace is None:
         return {}
     model, inputs = ours.trace.model, ours.trace.inputs
 
     def go_on(name: str, value: numpy.ndarray) -> numpy.ndarray:
-        own = theirs.get(name)
-        return value if own is None else ours.kept.taken(name, own, value)
+        array = theirs.get(name)
+        return value if array is None else ours.kept.taken(name, array, value)
 
-    with numpy.errstate(all="ignore"):  # the candidate's values may be any
+    with numpy.errstate(all="ignore"):  # the candidate may hold any numbers
         made = run(model, inputs, go_on)
-        own_noise = noises(model, inputs, {name: made[name] for name in theirs}, go_on)
-    return {name: Step(made[name], own_noise[name]) for name in theirs}
+        noise = noises(model, inputs, {name: made[name] for name in theirs}, go_on)
+    return {name: Step(made[name], noise[name]) for name in theirs}
 
 
 def _row(
     name: str, given: numpy.ndarray, array: numpy.ndarray | None, order: str, ours: Reference, step: Step | None
 ) -> Row:
-    truth, dtype = ours.values[name], given.dtype
+    truth, dtype = ours.values[name], str(given.dtype)
     if array is None:
-        note = f"of shape {given.shape} where the reference has {truth.shape}"
-        return Row(name, "shape", truth.shape, str(dtype), note=note)
+        note = f"shape {given.shape} where the reference has {truth.shape}"
+        return Row(name, "shape", truth.shape, dtype, note=note)
     kept = ours.kept(name, truth)
     if not kept.any():
-        return Row(name, "good", truth.shape, str(dtype), 0.0, 0.0, 0.0, 0.0, note="no token is in it")
-    difference, noise = _difference(array, truth, kept), numpy.broadcast_to(ours.noise[name] * ours.unit, truth.shape)
+        return Row(name, "good", truth.shape, dtype, 0.0, 0.0, 0.0, 0.0, note="padding only")
+    difference, noise = differences(array, truth, kept), numpy.broadcast_to(ours.noise[name] * ours.unit, truth.shape)
     whole = multiple_of(difference, noise)
-    own = whole if step is None else _multiples_alone(name, array, step, ours)
-    multiple, alone = float(whole.max()), None if step is None else float(own.max())
-    wrong, off = own.max() > ours.bound, multiple > ours.bound
-    place = numpy.unravel_index((own if wrong else whole).argmax(), truth.shape)
-    right = truth if step is None or not wrong else step.value
+    alone = None if step is None else _multiples_alone(name, array, step, ours)
+    judged = whole if alone is None else alone
+    wrong, off = bool(judged.max() > ours.bound), bool(whole.max() > ours.bound)
+    place = numpy.unravel_index((judged if wrong else whole).argmax(), truth.shape)
+    absolute = float(difference.max(initial=0))
     return Row(
         name,
         "wrong" if wrong else "layout" if order else "follows" if off else "good",
         truth.shape,
-        str(dtype),
-        float(difference.max(initial=0)),
-        float(difference.max(initial=0) / (abs(truth).max(initial=0, where=kept) or 1)),
-        float(noise[place]),
-        multiple,
-        alone,
-        _axes(name, place, ours.config is not None),
-        float(right[place]),
-        float(array[place]),
-        order or _note(array, dtype, truth.dtype, wrong and not off),
+        dtype,
+        absolute,
+        relative=absolute / float(abs(truth).max(initial=0, where=kept) or 1),
+        noise=float(noise[place]),
+        multiple=float(whole.max()),
+        alone=None if alone is None else float(alone.max()),
+        place=_axes(name, place, ours.config is not None),
+        reference=float((step.value if step and wrong else truth)[place]),
+        candidate=float(array[place]),
+        note=order or _note(array, given.dtype, truth.dtype, wrong and not off),
     )
 
 
 def _multiples_alone(name: str, array: numpy.ndarray, step: Step, ours: Reference) -> numpy.ndarray:
-    return multiple_of(_difference(array, step.value, ours.kept(name, step.value)), step.noise * ours.unit)
+    return multiple_of(differences(array, step.value, ours.kept(name, step.value)), step.noise * ours.unit)
 
 
-def _difference(array: numpy.ndarray, truth: numpy.ndarray, kept: numpy.ndarray) -> numpy.ndarray:
-    """|array - truth| where it is compared, 0 elsewhere; infinite where only one of them is a number."""
+def differences(array: numpy.ndarray, truth: numpy.ndarray, kept: numpy.ndarray) -> numpy.ndarray:
+    """|array - truth| where it is compared, 0 elsewhere; infinite where only one of the two is NaN."""
     with numpy.errstate(all="ignore"):
         difference = abs(array.astype(numpy.float64) - truth)
     kept = kept & ~(numpy.isnan(array) & numpy.isnan(truth))
@@ -399,13 +307,13 @@ def _difference(array: numpy.ndarray, truth: numpy.ndarray, kept: numpy.ndarray)
 
 
 def multiple_of(difference: numpy.ndarray, noise: numpy.ndarray) -> numpy.ndarray:
-    """difference / noise; 0 where there is no difference, infinite where there is no noise."""
+    """difference / noise; 0 without a difference, infinite without noise."""
     with numpy.errstate(divide="ignore", invalid="ignore"):
         return numpy.where(difference == 0, 0.0, difference / noise)
 
 
 def _axes(name: str, place: tuple, of_model: bool) -> dict[str, int]:
-    """The place by the names of the axes; of a weight's gradient, which no model gives, by row and column."""
+    """A place by the names of its axes; in a weight's gradient, which comes without a model, by row and column."""
     axes = AXES.get(len(place), tuple(f"axis {i}" for i in range(len(place))))
     if len(place) == 2 and OF_TOKENS.search(name):
         axes = ("batch", "token")
@@ -416,7 +324,7 @@ def _axes(name: str, place: tuple, of_model: bool) -> dict[str, int]:
 
 def _note(array: numpy.ndarray, dtype: numpy.dtype, wanted: numpy.dtype, undoes: bool) -> str:
     if undoes:
-        return "the value is right, and the step is not: it undoes an earlier mistake"
+        return "the value is right, but the step is wrong: it undoes an earlier mistake"
     if not numpy.isfinite(array).all():
         return f"{int((~numpy.isfinite(array)).sum())} of {array.size} numbers are NaN or infinite"
     poorer = wanted.kind == "f" and (dtype.kind != "f" or dtype.itemsize < 4)

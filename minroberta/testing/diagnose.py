@@ -1,7 +1,8 @@
-"""Which known mistake explains a candidate: the reference makes each of the catalogue's, and is compared with it.
+"""Search for the known mistakes that explain a candidate.
 
-Every step is judged alone: a run goes on with the candidate's own values, so that a step is off by its own mistake, and
-not by those before it. A mistake explains the candidate if with it no step is off by more than rounding.
+The reference makes each mistake of the catalogue, and the candidate is compared with that. Every step is judged alone:
+a run goes on with the candidate's own values, so that no error is carried from one step to the next. A mistake explains
+the candidate if with it no step is off by more than rounding.
 """
 
 import itertools
@@ -20,69 +21,48 @@ from ..loading import Model
 from ..model import ModelOutput
 from ..trace import recording
 from ..weights import flat
-from .compare import Kept, Report, in_common, multiple_of, trace_of
+from .compare import Kept, differences, in_common, multiple_of, trace_of
 from .layout import arranged
 from .mistakes import PRECISIONS, Change, Mistake, Setting, catalogue
-from .runs import DRAWS, EPS, MASKED, bound_of, by_size, exact, wiggled
+from .report import Report
+from .result import Finding
+from .runs import EPS, MASKED, RUNS, bound_of, by_size, exact, wiggled
 from .values import Names, Values, under_our_names
-
-# --- what is found --------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A mistake that explains a candidate.
-
-    name, explanation, fix: as in the catalogue. remaining: the largest error of a step with this mistake made, and
-    those that are found with it, as a multiple of rounding there. Where it is beyond `compare`'s bound, the mistake is
-    there for certain, and something unknown beside it. on_top_of: the mistake beside which this one was found. seen_in:
-    where a real project made it, if that is known.
-    """
-
-    name: str
-    explanation: str
-    fix: str
-    remaining: float
-    on_top_of: str | None = None
-    seen_in: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.explanation} {self.fix}"
 
 
 def diagnose(
     model: Model, inputs: Mapping[str, Any], candidate: Values, *, names: Names | None = None
 ) -> list[Finding]:
-    """The known mistakes that explain what a port computes, the best first; none if it is right, or none explains it.
+    """The known mistakes that explain a port's values, the best first; empty if it is right, or if none explains them.
 
         for finding in diagnose(model, {"input_ids": ids}, read("port.npz")):
             print(finding.explanation, finding.fix)
 
-    model: the reference; inputs: what both are called with; candidate, names: as for `compare`. Several findings
-    without `on_top_of` are explanations to choose from, which these inputs do not tell apart; the simplest comes first.
+    model: the reference; inputs: those of both; candidate, names: as for `compare`. Several findings without
+    `on_top_of` are alternatives, which these inputs do not distinguish; the simplest comes first.
 
-    A mistake is named if with it every step is right to rounding; if none is enough, two of which this holds. A mistake
-    beside something unknown is named only if with it all is right that it changes, or all but one step of each layer.
-    For everything else the answer is none of these, an empty list, and `compare` says where it begins.
+    A mistake is named if with it every step is right to rounding. If no single one suffices, two are named if together
+    they do. A mistake beside something unknown is named only if it makes everything right that it changes, or all but
+    one step of each layer. Otherwise the list is empty, and `compare` says where the error begins.
 
-    Raises InputError where the model does not take the inputs, or no name is common.
+    Raises InputError if the model does not take the inputs, or if no name is common.
     """
     if not isinstance(model, Model) or not isinstance(inputs, Mapping):
         raise InputError("diagnose takes a Model, its inputs by name, such as {'input_ids': ids}, and a port's values")
     canonical = model.config.family.canonical_name
-    own = {canonical(name): value for name, value in under_our_names(candidate, names, model.config.family).items()}
-    port = _Port(exact(model), own, Kept(inputs))
+    values = {canonical(name): value for name, value in under_our_names(candidate, names, model.config.family).items()}
+    port = _Port(exact(model), values, Kept(inputs))
     plain = port.judged(Setting(port.model, given(**inputs)))
     if plain is None:
         return []
-    in_common(plain.made, own)
+    in_common(plain.made, values)
     if plain.ok:
         return []
-    return _explained(port, plain) or _behind(port, plain)
+    return _explained(port, plain) or _explained_later(port, plain)
 
 
 def explain(report: Report, reference: Any, candidate: Values, names: Names | None = None) -> Report:
-    """The report with what `diagnose` says, if it is of a candidate in float32 that is wrong, and there is a model."""
+    """The report with the answer of `diagnose`, if it is of a wrong candidate in float32, and there is a model."""
     trace, _ = trace_of(reference)
     if report.ok or trace is None or report.precision != "float32":
         return report
@@ -90,7 +70,7 @@ def explain(report: Report, reference: Any, candidate: Values, names: Names | No
 
 
 def _explained(port: "_Port", plain: "_Judged") -> list[Finding]:
-    """One mistake, or two, or one and something unknown."""
+    """One mistake, or two, or one beside something unknown."""
     trials, touching = _tried(port, plain)
     if complete := _complete(trials):
         return [_finding(trial) for trial in complete]
@@ -104,8 +84,8 @@ def _explained(port: "_Port", plain: "_Judged") -> list[Finding]:
     return [_finding(trial) for trial in trials[:1] if _is_certain(trial.judged, plain)]
 
 
-def _behind(port: "_Port", plain: "_Judged") -> list[Finding]:
-    """What explains all the other wrong steps, where nothing explains the first one, which may be one in each layer."""
+def _explained_later(port: "_Port", plain: "_Judged") -> list[Finding]:
+    """The mistakes that explain all wrong steps but the first, or but that step of every layer."""
     port = replace(port, unknown=frozenset(name for name in plain.bad if _kind(name) == _kind(plain.bad[0])))
     rest = port.judged(plain.setting)
     if rest is None or rest.ok:
@@ -114,16 +94,16 @@ def _behind(port: "_Port", plain: "_Judged") -> list[Finding]:
 
 
 def _kind(name: str) -> str:
-    """A value's name in any layer."""
+    """A value's name, the same for all layers."""
     return re.sub(r"\d+", "*", name)
 
 
 FIRSTS = 6
-"""Ways that each make the first bad value right, and are tried with one more mistake on top."""
+"""Ways to make the first bad value right that are tried with one more mistake on top."""
 
 
 def _complete(trials: Sequence["_Trial"]) -> list["_Trial"]:
-    """Those that explain all, the simplest first, each mistake in its simplest way."""
+    """The trials that explain everything, the simplest first, each mistake in its simplest way."""
     best: dict[str, _Trial] = {}
     for trial in sorted((trial for trial in trials if trial.judged.ok), key=_simplest):
         best.setdefault(trial.mistake.name, trial)
@@ -146,7 +126,7 @@ def _simplest(trial: "_Trial") -> tuple[int, float]:
 
 
 def _is_certain(judged: "_Judged", plain: "_Judged") -> bool:
-    """Whether all that a mistake changes is right with it, so that what is left is something else."""
+    """True if a mistake makes everything right that it changes, so that the rest is something else."""
     return not any(_differs(judged.made[name], plain.made[name], plain.noise[name]) for name in judged.bad)
 
 
@@ -154,7 +134,7 @@ def _is_certain(judged: "_Judged", plain: "_Judged") -> bool:
 
 
 class _Judged(NamedTuple):
-    """A run on the candidate's values: what it made, how far rounding moves that, and how far off the port is."""
+    """A run on the candidate's values: what it made, the noise of that, and the port's errors in multiples of it."""
 
     setting: Setting
     made: Mapping[str, Array]
@@ -177,11 +157,11 @@ class _Judged(NamedTuple):
 
 
 class _OffError(Exception):
-    """A value is off that must be right: there is no need to go on."""
+    """A value is off that must be right, so that the run need not go on."""
 
 
 class _ReachedError(Exception):
-    """The value that was asked for is made."""
+    """The value that was asked for has been made."""
 
     def __init__(self, value: Array) -> None:
         self.value = value
@@ -192,24 +172,25 @@ class _Port:
     """A candidate, and the model that it should be. Names are Roberta's."""
 
     model: Model
-    own: Mapping[str, numpy.ndarray]
+    values: Mapping[str, numpy.ndarray]
     kept: Kept
-    unknown: frozenset[str] = frozenset()  # names of values that are wrong, whatever for
+    unknown: frozenset[str] = frozenset()  # names of values that are wrong for another reason
 
     @property
     def bound(self) -> float:
-        keys = [array.shape[-1] for name, array in self.own.items() if array.ndim == 4]
+        keys = [array.shape[-1] for name, array in self.values.items() if array.ndim == 4]
         return bound_of(self.model.config, max(keys, default=0))
 
     def judged(self, setting: Setting, limits: Mapping[str, Array] | None = None) -> _Judged | None:
-        """The candidate beside the setting's model; None where a value is further off than its limit."""
+        """The candidate beside the setting's model; None if a value is further off than its limit."""
         try:
             made = self._run(setting, self._go_on, limits)
         except _OffError:
             return None
-        moved = {name: numpy.zeros(made[name].shape) for name in made if name in self.own and name not in self.unknown}
-        for draw in range(DRAWS):
-            other = self._run(setting, wiggled(self._go_on, draw))
+        judged = [name for name in made if name in self.values and name not in self.unknown]
+        moved = {name: numpy.zeros(made[name].shape) for name in judged}
+        for seed in range(RUNS):
+            other = self._run(setting, wiggled(self._go_on, seed))
             moved = {name: numpy.fmax(most, abs(other[name] - made[name])) for name, most in moved.items()}
         noise = {name: by_size(name, most, made[name]) * self._unit(setting, name) for name, most in moved.items()}
         multiples = {name: self._multiple(name, made[name], noise[name]) for name in noise}
@@ -220,7 +201,7 @@ class _Port:
         return EPS[setting.precision(name)] / EPS["float32"]
 
     def value(self, setting: Setting, name: str, limits: Mapping[str, Array]) -> Array | None:
-        """One value of the setting's model; None where one before it is further off than its limit."""
+        """One value of the setting's model; None if one before it is further off than its limit."""
 
         def turn(other: str, value: Array) -> Array:
             if other == name:
@@ -254,42 +235,37 @@ class _Port:
         return made | {name: value for name, value in outputs.items() if name not in made}
 
     def _go_on(self, name: str, value: Array) -> Array:
-        """The candidate's own value, where it has one."""
-        own = self._own(name, value)
-        return value if own is None else self.kept.taken(name, own, value)
+        """The candidate's value if it has one, else ours."""
+        array = self._laid_out(name, value)
+        return value if array is None else self.kept.taken(name, array, value)
 
-    def _own(self, name: str, value: Array) -> numpy.ndarray | None:
-        """The candidate's value, its axes in our order; None where it has none, or of another size."""
-        own = self.own.get(name)
-        if own is None or own.shape == value.shape:
-            return own
-        return arranged(own, value, self.model.config.num_attention_heads, self.kept(name, value))[0]
+    def _laid_out(self, name: str, value: Array) -> numpy.ndarray | None:
+        """The candidate's value in our layout; None if it has none, or one of another size."""
+        array = self.values.get(name)
+        if array is None or array.shape == value.shape:
+            return array
+        return arranged(array, value, self.model.config.num_attention_heads, self.kept(name, value))[0]
 
     def distance(self, name: str, value: Array) -> float:
-        """The largest difference where it is compared."""
+        """The largest difference of the numbers that are compared."""
         return float(self._differences(name, value).max(initial=0))
 
     def _multiple(self, name: str, value: Array, noise: Array) -> float:
-        """The largest difference in multiples of the noise of its number, or where shapes differ, of all the noise."""
+        """The largest difference in multiples of its number's noise, or if shapes differ, of the largest noise."""
         noise = noise if noise.shape == value.shape else noise.max(initial=0)
         return float(multiple_of(self._differences(name, value), noise).max(initial=0))
 
     def _differences(self, name: str, value: Array) -> Array:
-        """How far each number is off; NaN is as far from NaN as a number from itself."""
-        own = self._own(name, value)
-        if own is None:
-            return numpy.full(value.shape, math.inf)
-        with numpy.errstate(all="ignore"):
-            difference = abs(own.astype(float) - value)
-        difference = numpy.where(numpy.isnan(own) & numpy.isnan(value), 0.0, difference)
-        return numpy.where(self.kept(name, value), numpy.where(numpy.isnan(difference), numpy.inf, difference), 0.0)
+        """The error of each number."""
+        array = self._laid_out(name, value)
+        return numpy.full(value.shape, math.inf) if array is None else differences(array, value, self.kept(name, value))
 
 
-# --- mistakes, tried ------------------------------------------------------------------------------------------------
+# --- trying mistakes ------------------------------------------------------------------------------------------------
 
 
 class _Trial(NamedTuple):
-    """A mistake, the way in which it was made, and what came of it."""
+    """A mistake, the way in which it was made, and the result."""
 
     mistake: Mistake
     way: Change
@@ -299,13 +275,13 @@ class _Trial(NamedTuple):
 Way = tuple[Mistake, Change]
 
 ROUGHLY = 100
-"""How much more than the plain run's rounding a value may be off before the run with a mistake has told its own."""
+"""The multiple of the plain run's bound that a value may be off by while the noise with the mistake is unknown."""
 
 
 def _tried(port: _Port, before: _Judged) -> tuple[list[_Trial], list[Way]]:
-    """What makes the first bad value right and no good one wrong; and all that changes that value.
+    """The mistakes that make the first bad value right and no good one wrong; and all that change that value.
 
-    Precision is tried where nothing else explains all.
+    Precisions are tried if nothing else explains everything.
     """
     trials, touching = _tried_of(port, before, [one for one in catalogue(port.model) if one not in PRECISIONS])
     if any(trial.judged.ok for trial in trials):
@@ -328,7 +304,7 @@ def _tried_of(port: _Port, before: _Judged, mistakes: Sequence[Mistake]) -> tupl
 
 
 def _reaching(port: _Port, before: _Judged, way: Change) -> tuple[Setting, Array] | None:
-    """The setting with one mistake more, and the first bad value in it; None where that is as it was."""
+    """The setting with one more mistake, and the first bad value in it; None if that is unchanged."""
     first = before.bad[0]
     setting = _with(way, before.setting)
     if setting is None or not _may_reach(port, before, way, setting):
@@ -340,15 +316,15 @@ def _reaching(port: _Port, before: _Judged, way: Change) -> tuple[Setting, Array
 
 
 def _may_reach(port: _Port, before: _Judged, way: Change, setting: Setting) -> bool:
-    """Whether anything changes that is made between the first bad value and the candidate's own one before it.
+    """False if nothing changes between the first bad value and the candidate's last value before it.
 
-    Of parameters and edits this can be told without a run; an output is the same as some value before.
+    For parameters and edits this is known without a run. An output repeats some value before it, so it may change.
     """
     if way.config or way.inputs or way.rounded or before.bad[0] in ModelOutput.__annotations__:
         return True
     names = list(before.made)
     end = names.index(before.bad[0]) + 1
-    start = max((i for i, name in enumerate(names[: end - 1]) if name in port.own), default=-1) + 1
+    start = max((i for i, name in enumerate(names[: end - 1]) if name in port.values), default=-1) + 1
     old, new = flat(before.setting.model.params), flat(setting.model.params)
     modules = {name.rpartition(".")[0] for name in new if new[name] is not old[name]}
     edited = any(re.fullmatch(pattern, name) for pattern in way.values for name in names[start:end])
@@ -356,7 +332,7 @@ def _may_reach(port: _Port, before: _Judged, way: Change, setting: Setting) -> b
 
 
 def _righting(port: _Port, before: _Judged, way: Change, setting: Setting, value: Array) -> _Judged | None:
-    """The whole run, where it makes the first bad value right, and no good one wrong."""
+    """The whole run, if it makes the first bad value right and no good one wrong; else None."""
     first = before.bad[0]
     if not way.rounded and 2 * port.distance(first, value) > port.distance(first, before.made[first]):
         return None
@@ -367,7 +343,7 @@ def _righting(port: _Port, before: _Judged, way: Change, setting: Setting, value
 
 
 def _with(way: Change, setting: Setting) -> Setting | None:
-    """One mistake more; None where it changes nothing, or where a model cannot be so."""
+    """The setting with one more mistake; None if it changes nothing, or no model can be like that."""
     return _ran(lambda: way.applied(setting))
 
 
@@ -379,17 +355,17 @@ def _ran(function: Callable[[], Any]) -> Any:
 
 
 def _limits(port: _Port, before: _Judged) -> dict[str, Array]:
-    """How far the values that are right may be off for a mistake to be worth a second look."""
+    """The largest errors of right values with which a mistake is still tried."""
     bad = set(before.bad)
     return {name: ROUGHLY * port.bound * noise for name, noise in before.noise.items() if name not in bad}
 
 
 EFFORT = 2e10
-"""Parameters that are read again for pairs: about a minute."""
+"""The most parameters that are read again to try pairs: about a minute."""
 
 
 def _meeting(port: _Port, before: _Judged, touching: Sequence[Way]) -> Iterator[list[Finding]]:
-    """Pairs that explain all together, where both change the first bad value; none where to try them takes minutes."""
+    """Pairs that both change the first bad value and together explain everything; none if it takes minutes to try."""
     pairs = list(itertools.combinations(touching, 2))
     if len(pairs) * sum(array.size for array in flat(port.model.params).values()) > EFFORT:
         return
@@ -404,7 +380,7 @@ def _meeting(port: _Port, before: _Judged, touching: Sequence[Way]) -> Iterator[
 
 
 def _differs(value: Array, other: Array, noise: Array) -> bool:
-    """Whether they differ by more than rounding, or in NaN."""
+    """True if they differ by more than rounding, or in NaN."""
     if value.shape != other.shape or (numpy.isnan(value) != numpy.isnan(other)).any():
         return True
     with numpy.errstate(all="ignore"):
@@ -415,12 +391,12 @@ def _differs(value: Array, other: Array, noise: Array) -> bool:
 
 
 def _can_be(way: Change, port: _Port, before: _Judged) -> bool:
-    """Whether all that is off, of what the way rounds to a half type, are numbers of that type, and of no poorer one.
+    """True if all bad values that the way rounds to a half type hold numbers of that type, and not of a poorer one.
 
-    Errors of that size could be any mistake's; numbers that all end in zeros are no accident.
+    Errors of that size could be any mistake's; numbers that all end in zero bits are not an accident.
     """
     for pattern, dtype in way.rounded.items():
-        off = [port.own[name] for name in before.bad if re.fullmatch(pattern, name)]
+        off = [port.values[name] for name in before.bad if re.fullmatch(pattern, name)]
         poorer = dtype == "float16" and all(_holds("bfloat16", array) for array in off)
         if poorer or not all(_holds(dtype, array) for array in off):
             return False
@@ -428,7 +404,7 @@ def _can_be(way: Change, port: _Port, before: _Judged) -> bool:
 
 
 def _holds(dtype: str, array: numpy.ndarray) -> bool:
-    """Whether float16 or bfloat16 holds these numbers as they are."""
+    """True if float16 or bfloat16 holds these numbers without rounding."""
     numbers = array[numpy.isfinite(array)].astype(numpy.float32)
     if dtype == "bfloat16":
         return not (numbers.view(numpy.uint32) & 0xFFFF).any()

@@ -31,25 +31,25 @@ from ..trace import Trace, trace
 from ..weights import flat, load_arrays, shapes, tree
 from . import portable
 from .cases import CASES, SUITE, Case, model_of
-from .runs import noise, run
+from .runs import exact, noise, run
 
 FORMAT = "1"
 """The version of the layout: `format_version` in the metadata."""
 
-TINY = 1_000_000
-"""Bytes of weights that a file may hold itself."""
+LARGEST_STORED = 1_000_000
+"""The most bytes of weights that are stored in a file."""
 
 INPUTS = (*IDS, *NUMBERS, "labels", "past_key_values")
-"""What a model is called with, switches apart."""
+"""Names of a model's inputs, without the switches."""
 
 PARTS = ("key", "value", "cross_key", "cross_value")
-"""What the cache has of a layer."""
+"""Names of the arrays that the cache has for a layer."""
 
 OUTPUTS = ("loss", "last_hidden_state", "pooler_output", "logits", "start_logits", "end_logits")
-"""What every file has, if the call makes it."""
+"""Names of the values that every file has, if the call makes them."""
 
 Origin = str | int | None
-"""How the weights are had again: the name of a checkpoint, a seed for `minroberta.init`, or from the file itself."""
+"""Origin of the weights: the name of a checkpoint, a seed for `minroberta.init`, or None."""
 
 # --- writing --------------------------------------------------------------------------------------------------------
 
@@ -63,111 +63,111 @@ def save(
     weights: Origin = None,
     command: str | None = None,
 ) -> None:
-    """Write what a call makes to a golden file.
+    """Write the values of a call to a golden file.
 
         golden.save("port.safetensors", model, {"input_ids": [[0, 31, 42, 2]]}, names=["embeddings", "encoder.layer.*"])
 
-    inputs: arrays or lists by name, as the model takes them. They are stored first, whole numbers as int32 and others
-    as float32, and the model is called with what is stored. names: which values, as `trace` names them, or patterns
-    such as `encoder.layer.?`; by default all. Outputs are there always. Values are computed in float64 and stored as
-    the nearest float32. weights: the name of the checkpoint that the model was loaded from, or the seed that it was
-    made with by `init`; weights of up to 1 MB are in the file itself. command: what makes the file again.
+    inputs: arrays or lists by name, as the model takes them. They are converted first, integers to int32 and others to
+    float32, and the model is called with the result. names: the values to store, as `trace` names them, or patterns
+    such as `encoder.layer.?`; by default all. Outputs are always stored. Values are computed in float64 and stored as
+    the nearest float32. weights: the name of the checkpoint that the model was loaded from, or the seed for `init` that
+    made it; weights of up to 1 MB are stored in the file. command: the command that makes the file again.
 
     Raises InputError, NameUnknownError for a name that the call does not make, SaveError.
     """
     names = None if names is None else [names] if isinstance(names, str) else list(names)
     stored = {name: _stored(name, array) for name, array in flat_inputs(_checked(model, inputs)).items()}
-    call, exact = _nested(stored), portable.model(model)
-    made = run(exact, call)
-    rounding = noise(exact, call, made)
+    call, portably = _nested(stored), exact(model, portable.asarray)
+    made = run(portably, call)
+    rounding = noise(portably, call, made)
     chosen = _chosen(made, names)
-    own = _small(model)
+    held = _small(model)
     metadata = {
         "format_version": FORMAT,
         "minroberta": __version__,
         "head": model.head,
         "config": json.dumps(model.config.to_dict(), sort_keys=True),
-        "weights": json.dumps({"file": True} if own else _origin(weights)),
+        "weights": json.dumps({"file": True} if held else _origin(weights)),
         "weights_sha256": digest(model),
         "noise": json.dumps({name: float(f"{rounding[name]:.3g}") for name in chosen}),
         "command": command or _command(names, weights),
     }
     arrays = {f"inputs.{name}": array for name, array in stored.items()}
     arrays |= {f"values.{name}": _stored(name, made[name]) for name in chosen}
-    arrays |= {f"weights.{name}": array for name, array in own.items()}
+    arrays |= {f"weights.{name}": array for name, array in held.items()}
     _write(Path(path), arrays, metadata)
 
 
 def _checked(model: Model, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs as arrays, whose shapes fit the model."""
+    """The inputs as arrays. Raises InputError if their shapes do not fit the model."""
     if not isinstance(inputs, Mapping):
-        raise InputError(f"inputs is a dict of what the model is called with, not {type(inputs).__name__}")
+        raise InputError(f"invalid inputs of type {type(inputs).__name__}: give arrays by the names of inputs")
     result = {}
     for name, value in given(**inputs).items():
         if name not in INPUTS:
-            raise InputError(f"a golden file has no input {name}: it has {', '.join(INPUTS)}")
+            raise InputError(f"unsupported input {name}: a golden file can hold {', '.join(INPUTS)}")
         result[name] = value if name == "past_key_values" else as_array(name, value)
     check_shapes(model.config, model.head, result)
     return result
 
 
 def flat_inputs(inputs: Mapping[str, Any]) -> dict[str, Array]:
-    """The arrays of a call by name; those of a cache as `past_key_values.0.key`."""
+    """The arrays of a call by name; those of a cache under names such as `past_key_values.0.key`."""
     result = {name: value for name, value in inputs.items() if name != "past_key_values"}
     past = inputs.get("past_key_values", ())
     for index, layer in enumerate(past):
-        own = zip(PARTS, layer, strict=False)  # two without cross-attention
-        result |= {f"past_key_values.{index}.{part}": array for part, array in own}
+        parts = zip(PARTS, layer, strict=False)  # two without cross-attention
+        result |= {f"past_key_values.{index}.{part}": array for part, array in parts}
     return result | ({"past_key_values.tokens": past.tokens} if isinstance(past, Cache) else {})
 
 
 def _nested(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of `flat_inputs`. Raises InputError for names that it does not make."""
+    """The inverse of `flat_inputs`. Raises InputError for unknown names."""
     rest = dict(arrays)
     layers: list[tuple[Any, ...]] = []
     while f"past_key_values.{len(layers)}.key" in rest:
-        place = f"past_key_values.{len(layers)}."
-        layers.append(tuple(rest.pop(place + part) for part in PARTS if place + part in rest))
+        start = f"past_key_values.{len(layers)}."
+        layers.append(tuple(rest.pop(start + part) for part in PARTS if start + part in rest))
     tokens = rest.pop("past_key_values.tokens", None)
     for name in rest:
         if name not in INPUTS:
-            raise InputError(f"no golden file has an input {reprlib.repr(name)}: it has {', '.join(INPUTS)}")
+            raise InputError(f"unknown input {reprlib.repr(name)} in a golden file: known are {', '.join(INPUTS)}")
     if layers:
         rest["past_key_values"] = tuple(layers) if tokens is None else Cache(layers, tokens)
     return rest
 
 
 def _stored(name: str, value: Array) -> numpy.ndarray:
-    """Whole numbers as int32; others as float32, and what is beyond its range as its largest and lowest number."""
+    """Integers as int32; others as float32, clipped to its range."""
     array = to_host(value)
     if array.dtype.kind not in "iub":
         largest = numpy.finfo(numpy.float32).max
         return array.astype(numpy.float64).clip(-largest, largest).astype("<f4")
     result = array.astype("<i4")
     if (result != array).any():
-        raise InputError(f"{name} holds whole numbers beyond 32 bits, and a golden file has int32: give smaller ones")
+        raise InputError(f"{name} has integers beyond 32 bits, and a golden file stores int32: give smaller ones")
     return result
 
 
 def _chosen(made: Mapping[str, Array], names: list[str] | None) -> list[str]:
-    """The names of the values that match, in the order of computation, and of the outputs."""
+    """The names of the values that match and of the outputs, in the order of computation."""
     if names is None:
         return list(made)
     for pattern in names:
         if not fnmatch.filter(made, pattern):
             raise NameUnknownError(
-                f"this call makes no value with a name like {pattern!r}: print(trace(...)) lists them"
+                f"unknown name or pattern {pattern!r}: print(trace(...)) lists the values of this call"
             )
     return [name for name in made if name in OUTPUTS or any(fnmatch.fnmatchcase(name, x) for x in names)]
 
 
 def _small(model: Model) -> dict[str, numpy.ndarray]:
-    """The weights under the family's own names, if they are few enough to be stored."""
+    """The weights under the family's names, if they are small enough to be stored; else none."""
     arrays = {model.config.family.own_name(name): to_host(array) for name, array in flat(model.params).items()}
-    if sum(array.nbytes for array in arrays.values()) > TINY:
+    if sum(array.nbytes for array in arrays.values()) > LARGEST_STORED:
         return {}
     known = {name: array if array.dtype.kind == "f" else array.astype("f4") for name, array in arrays.items()}
-    return {name: array.astype(array.dtype.newbyteorder("<")) for name, array in known.items()}  # bfloat16 is float32
+    return {name: array.astype(array.dtype.newbyteorder("<")) for name, array in known.items()}  # bfloat16 as float32
 
 
 def _origin(weights: Origin) -> dict[str, Any]:
@@ -177,10 +177,10 @@ def _origin(weights: Origin) -> dict[str, Any]:
 
 
 def digest(model: Model) -> str:
-    """The SHA-256 of a model's weights, whatever they are held in.
+    """The SHA-256 of a model's weights, independent of their dtype.
 
-    Of each weight, in the order of their names (the family's own, without the base model's prefix): the name, the sizes
-    of its axes, each after a space, a line feed, and its numbers as little-endian float64.
+    It covers the weights in the order of their names (the family's, without the base model's prefix): the name, the
+    sizes of the axes, each after a space, a line feed, and the numbers as little-endian float64.
     """
     named = {model.config.family.own_name(name): to_host(array) for name, array in flat(model.params).items()}
     result = hashlib.sha256()
@@ -191,18 +191,18 @@ def digest(model: Model) -> str:
 
 
 def _command(names: list[str] | None, weights: Origin) -> str:
-    """What makes a file again out of itself."""
+    """The code that makes a file again from itself."""
     return f"g = golden.load(FILE); golden.save(FILE, g.model(), g.inputs, names={names!r}, weights={weights!r})"
 
 
 def _write(path: Path, arrays: Mapping[str, numpy.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file, the arrays in this order: the library has its own, and of metadata none."""
+    """Write a safetensors file with its arrays and metadata in this order, which safetensors' library would change."""
     header: dict[str, Any] = {"__metadata__": metadata}
-    place = 0
+    start = 0
     for name, array in arrays.items():
         kind = next(kind for kind, dtype in safetensors.DTYPES.items() if dtype == array.dtype)
-        header[name] = {"dtype": kind, "shape": array.shape, "data_offsets": [place, place + array.nbytes]}
-        place += array.nbytes
+        header[name] = {"dtype": kind, "shape": array.shape, "data_offsets": [start, start + array.nbytes]}
+        start += array.nbytes
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     content = [len(text).to_bytes(8, "little"), text, *(array.tobytes() for array in arrays.values())]
@@ -220,10 +220,10 @@ def _write(path: Path, arrays: Mapping[str, numpy.ndarray], metadata: Mapping[st
 
 
 class Golden(Mapping[str, numpy.ndarray]):
-    """What a golden file holds: a mapping from names to values, outputs included, in the order of computation.
+    """A golden file: a mapping from names to values, outputs included, in the order of computation.
 
-    inputs: what the model was called with; noise: how far float32's rounding moves each value; config, head: of the
-    model; metadata: everything that the file says of itself, as text.
+    inputs: the model's inputs; noise: the distance that float32's rounding moves each value; config, head: the model's;
+    metadata: everything that the file says about itself, as text.
     """
 
     def __init__(self, file: safetensors.File) -> None:
@@ -231,20 +231,20 @@ class Golden(Mapping[str, numpy.ndarray]):
         version = self.metadata.get("format_version")
         if version != FORMAT:
             raise InputError(
-                f"{self.path} is no golden file: its format_version is {reprlib.repr(version)}, and {FORMAT} is read"
+                f"{self.path} is not a golden file of version {FORMAT}: its format_version is {reprlib.repr(version)}"
             )
-        self._values, self._weights = self._places("values."), self._places("weights.")
+        self._values, self._weights = self._names("values."), self._names("weights.")
         self.config, self.head = Config.from_dict(self._fact("config")), self.metadata.get("head", "")
         check_head(self.head, self.config)
         self.noise = self._noise(self._fact("noise"))
-        self.inputs = _nested({name: file[place] for name, place in self._places("inputs.").items()})
+        self.inputs = _nested({name: file[stored] for name, stored in self._names("inputs.").items()})
 
-    def _places(self, kind: str) -> dict[str, str]:
-        """The names of one kind of array, and what the file calls them."""
-        return {place.removeprefix(kind): place for place in self._file if place.startswith(kind)}
+    def _names(self, kind: str) -> dict[str, str]:
+        """The names of one kind of array, and their names in the file."""
+        return {name.removeprefix(kind): name for name in self._file if name.startswith(kind)}
 
     def _fact(self, name: str) -> dict[str, Any]:
-        """A JSON object out of the metadata."""
+        """A JSON object from the metadata."""
         text = self.metadata.get(name, "")
         try:
             value = json.loads(text) if len(text) <= LARGEST_JSON else None
@@ -252,7 +252,7 @@ class Golden(Mapping[str, numpy.ndarray]):
             value = None
         if not isinstance(value, dict):
             raise InputError(
-                f"{self.path} is no golden file: its {name} is no JSON object of at most {LARGEST_JSON} bytes"
+                f"{self.path} is not a golden file: its {name} is not a JSON object of at most {LARGEST_JSON} bytes"
             )
         return value
 
@@ -261,12 +261,12 @@ class Golden(Mapping[str, numpy.ndarray]):
             value = noise.get(name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= sys.float_info.max:
                 what = f"the noise of {reprlib.repr(name)} is {reprlib.repr(value)}"
-                raise InputError(f"{self.path} is no golden file: {what}, and no number")
+                raise InputError(f"{self.path} is not a golden file: {what}, not a finite number of at least 0")
         return {name: float(noise[name]) for name in self._values}
 
     def __getitem__(self, name: str) -> numpy.ndarray:
         if name not in self._values:
-            raise NameUnknownError(f"{self.path} has no value {name}: minroberta golden show lists them")
+            raise NameUnknownError(f"{self.path} has no value {name}: `minroberta golden show` lists those it has")
         return self._file[self._values[name]]
 
     def __iter__(self) -> Iterator[str]:
@@ -279,10 +279,10 @@ class Golden(Mapping[str, numpy.ndarray]):
         return f"<golden file {self.path}: {self.config.model_type}, {self.head}, {len(self)} values>"
 
     def model(self) -> Model:
-        """The model again, from the weights in the file, from a seed, or from a checkpoint that is on this machine.
+        """The model that made the file, from the weights in it, from a seed, or from a checkpoint on this machine.
 
-        Nothing is downloaded on a file's word. Raises InputError where the weights are not to be had, WeightsError
-        where they are others, and what `minroberta.load` raises.
+        Nothing is downloaded because a file says so. Raises InputError if the weights are not available, WeightsError
+        if they differ, and what `minroberta.load` raises.
         """
         arrays = self._arrays()
         held = load_arrays(arrays, self.config, self.head, missing="error", seed=0, check=False)
@@ -294,57 +294,57 @@ class Golden(Mapping[str, numpy.ndarray]):
     def _arrays(self) -> Mapping[str, Any]:
         match self._fact("weights"):
             case {"file": True}:
-                return Renamed(self._file, {name: (place, as_stored) for name, place in self._weights.items()})
+                return Renamed(self._file, {name: (stored, as_stored) for name, stored in self._weights.items()})
             case {"seed": int(seed)}:
                 count = sum(map(math.prod, shapes(self.config, self.head).values()))
-                self._check(count, LARGEST_MODEL, "weights to be drawn")
+                self._check(count, LARGEST_MODEL, "random weights")
                 return flat(init(self.config, self.head, seed=seed).params)
             case {"checkpoint": str(name)}:
                 return flat(load_model(name, head=self.head, local_files_only=True).params)
         raise InputError(
-            f"{self.path} does not say where its weights are: trace the model itself, and compare with that"
+            f"{self.path} does not say where its weights are: trace the model yourself, and compare with the trace"
         )
 
     def trace(self) -> Trace:
-        """A trace of the same call, by the model made again. Raises what `model` raises."""
+        """A trace of the same call by `model()`. Raises what `model` raises, and InputError for a call too large."""
         config, inputs = self.config, self.inputs
         check_shapes(config, self.head, inputs)
         tokens = inputs["input_ids"] if "input_ids" in inputs else inputs["inputs_embeds"][..., 0]
         keys = tokens.shape[-1] + cached_length(inputs.get("past_key_values"))
         keys = max(keys, len(inputs.get("encoder_hidden_states", [()])[0]))
         widest = max(config.num_attention_heads * keys, config.intermediate_size, config.vocab_size)
-        self._check(tokens.size * widest, LARGEST_VALUE, "numbers of one value")
+        self._check(tokens.size * widest, LARGEST_VALUE, "numbers in one value")
         D, F, H = config.hidden_size, config.intermediate_size, config.num_attention_heads
         kept = config.num_hidden_layers * tokens.size * (12 * D + 2 * F + 2 * H * keys)
-        self._check(kept, LARGEST_TRACE, "numbers of all values")
+        self._check(kept, LARGEST_TRACE, "numbers in all values")
         return trace(self.model(), **inputs)
 
     def _check(self, count: int, most: int, what: str) -> None:
         if count > most:
-            raise InputError(f"{self.path} asks for {count} {what}, and at most {most} are made because a file says so")
+            raise InputError(f"{self.path} asks for {count} {what}; the limit is {most}: trace the model yourself")
 
 
 LARGEST_MODEL = 2**30
-"""Weights that are drawn because a file says so."""
+"""The most random weights that are made because a file says so."""
 
 LARGEST_VALUE, LARGEST_TRACE = 2**27, 2**28
-"""Numbers of one value, and of all, that are computed because a file says so; 2 GB, of which `compare` keeps a few."""
+"""The most numbers in one value, and in all, that are computed because a file says so: 2 GB; `compare` keeps a few."""
 
 
 def load(path: str | Path) -> Golden:
-    """Open a golden file. Its arrays are mapped, and read when they are asked for.
+    """Open a golden file. Its arrays are memory-mapped.
 
     Raises NotFoundError, WeightsError for a damaged file, InputError, ConfigError and NameUnknownError for one that is
-    no golden file.
+    not a golden file.
     """
     path = Path(path)
     if not path.is_file():
-        raise NotFoundError(f"there is no file {path}")
+        raise NotFoundError(f"{path} does not exist, or is not a file")
     return Golden(safetensors.File(path))
 
 
 def values_of(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """A port's values, which may be named as in a golden file: `values.` is taken off, inputs and weights go."""
+    """A port's values from a file that may be laid out as a golden file: without `values.`, inputs and weights."""
     others = ("inputs.", "weights.")
     return {name.removeprefix("values."): x for name, x in arrays.items() if not name.startswith(others)}
 
@@ -353,16 +353,16 @@ def values_of(arrays: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def suite(directory: str | Path) -> None:
-    """Write a golden file for each of `cases.CASES`, weights within, and `index.json`, which lists them.
+    """Write a golden file with weights for each of `cases.CASES`, and `index.json`, which lists them.
 
     The index has `suite`, the version; and `cases`, each with `name`, `shows` (what a port may get wrong), `file`,
-    `head`, `precision` (what a port of it is meant to compute in) and the file's `sha256`. Raises SaveError.
+    `head`, `precision` (the dtype that a port of it computes in) and the file's `sha256`. Raises SaveError.
     """
     directory = Path(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SaveError(f"{directory} cannot be made: {error.strerror}") from error
+        raise SaveError(f"{directory} cannot be created: {error.strerror}") from error
     listed = [_write_case(directory, case) for case in CASES]
     text = json.dumps({"suite": SUITE, "minroberta": __version__, "cases": listed}, indent=1)
     (directory / "index.json").write_text(text + "\n", encoding="utf-8", newline="\n")
@@ -372,8 +372,8 @@ def _write_case(directory: Path, case: Case) -> dict[str, Any]:
     path, model = directory / f"{case.name}.safetensors", model_of(case)
     inputs = dict(case.inputs)
     if case.before is not None:
-        inputs["past_key_values"] = portable.model(model)(**case.before).past_key_values
+        inputs["past_key_values"] = exact(model, portable.asarray)(**case.before).past_key_values
     save(path, model, inputs, case.names, command="minroberta golden make --suite DIRECTORY")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    own = {"name": case.name, "shows": case.shows, "file": path.name, "head": case.head, "precision": case.precision}
-    return {**own, "sha256": digest}
+    facts = {"name": case.name, "shows": case.shows, "file": path.name, "head": case.head}
+    return {**facts, "precision": case.precision, "sha256": digest}

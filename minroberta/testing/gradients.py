@@ -1,4 +1,4 @@
-"""The loss's gradient for every parameter, in float64: what a port's backward pass is held against."""
+"""The loss's gradient for every parameter in float64, to compare a port's backward pass with."""
 
 import importlib
 import re
@@ -13,15 +13,15 @@ from ..errors import BackendError, InputError
 from ..loading import Model
 from ..trace import recording
 from ..weights import flat
-from .runs import DRAWS, EPS, MASKED, exact, factors
+from .runs import EPS, MASKED, RUNS, exact, factors
 
 Record = Callable[[str, Array], Array]
 
 
 class Gradients(dict[str, numpy.ndarray]):
-    """Gradients by parameter, those next to the loss first, as a backward pass makes them.
+    """Gradients by parameter, in the order of a backward pass: those next to the loss first.
 
-    `noise` says how far float32's rounding alone moves each, for `compare`.
+    `noise` is the distance that float32's rounding moves each, for `compare`.
     """
 
     noise: Mapping[str, float]
@@ -34,21 +34,21 @@ def reference_gradients(model: Model, inputs: Mapping[str, Any], labels: Any = N
         gradients["encoder.layer.0.attention.self.query.weight"]                     # (D, D), of NumPy
         compare(gradients, {name: p.grad for name, p in port.named_parameters() if p.grad is not None})
 
-    model: of any library and dtype; inputs: what it is called with; labels: its head's. For question answering
-    `start_positions` and `end_positions` stand among the inputs.
+    model: of any library and dtype; inputs: its inputs by name; labels: those of its head. For question answering
+    `start_positions` and `end_positions` are among the inputs.
 
     Names are a checkpoint's, without the base model's prefix, and each parameter has one: a tied decoder's gradient is
-    part of `embeddings.word_embeddings.weight`. Looking up the pad's row, of words or of positions, gives it no
-    gradient, as `padding_idx` of torch.nn.Embedding has it; from a tied decoder it has its part. What the loss does not
-    depend on has zero, where PyTorch has None.
+    part of `embeddings.word_embeddings.weight`. As with `padding_idx` of torch.nn.Embedding, looking up the padding's
+    row, of words or of positions, gives it no gradient, though a tied decoder does. Parameters that the loss does not
+    depend on have the gradient 0, where PyTorch has None.
 
-    Raises BackendError without JAX, InputError where there is no loss, and what a call of the model raises.
+    Raises BackendError without JAX, InputError without a loss, and what a call of the model raises.
     """
     steps: dict[str, int] = {}
     model = exact(model)
     with _in_full_precision():
         exactly = _gradients(model, inputs, labels, "float64", lambda name, value: _numbered(name, value, steps))
-        rounded = [_gradients(model, inputs, labels, "float32", _wiggled(seed)) for seed in range(DRAWS)]
+        rounded = [_gradients(model, inputs, labels, "float32", _wiggled(seed)) for seed in range(RUNS)]
     own_name, noise = model.config.family.own_name, _noise(exactly, rounded)
     names = sorted(exactly, key=lambda name: _step(name, steps), reverse=True)
     result = Gradients({own_name(name): exactly[name] for name in names})
@@ -59,16 +59,16 @@ def reference_gradients(model: Model, inputs: Mapping[str, Any], labels: Any = N
 def _gradients(
     model: Model, inputs: Mapping[str, Any], labels: Any, dtype: str, turn: Record
 ) -> dict[str, numpy.ndarray]:
-    """One backward pass, of a run that goes on with `turn` of each of its values. Names are canonical."""
+    """One backward pass, of a run that goes on with `turn` of each value. Names are canonical."""
     jax, answers = _jax(), {} if labels is None else {"labels": labels}
-    no_pads = _without_pads(inputs.get("input_ids"), model.config.pad_token_id)
+    without_padding = _without_padding(inputs.get("input_ids"), model.config.pad_token_id)
 
     def loss(params: Any) -> Array:
-        with recording(lambda name, value: turn(name, no_pads(name, value))):
+        with recording(lambda name, value: turn(name, without_padding(name, value))):
             output = Model(model.config, params, model.head)(**{**inputs, **answers})
         if output.loss is None:
             raise InputError(
-                f"head {model.head!r} gave no loss, and a gradient is a loss's: give labels, "
+                f"head {model.head!r} gave no loss to differentiate: give labels, "
                 "or start_positions and end_positions among the inputs of question_answering"
             )
         return output.loss
@@ -77,16 +77,16 @@ def _gradients(
     return {name: to_host(gradient) for name, gradient in flat(jax.grad(loss)(params)).items()}
 
 
-def _without_pads(input_ids: Any, pad: int) -> Record:
-    """Lets no gradient into the pad's row of a table that is looked up."""
-    places = {"embeddings.word_embeddings": input_ids}
+def _without_padding(input_ids: Any, pad: int) -> Record:
+    """A replacement of values that stops the gradient at the padding's row of the tables that are looked up."""
+    ids = {"embeddings.word_embeddings": input_ids}
 
     def record(name: str, value: Array) -> Array:
         if name == "embeddings.position_ids":
-            places["embeddings.position_embeddings"] = value
-        if name not in places:
+            ids["embeddings.position_embeddings"] = value
+        if name not in ids:
             return value
-        is_pad = (to_host(places[name]) == pad).reshape(*value.shape[:2], 1)  # (B, L) or (B, C, L) -> (B or B·C, L, 1)
+        is_pad = (to_host(ids[name]) == pad).reshape(*value.shape[:2], 1)  # (B, L) or (B, C, L) -> (B or B·C, L, 1)
         return _jax().numpy.where(is_pad, _jax().lax.stop_gradient(value), value)
 
     return record
@@ -101,7 +101,7 @@ def _numbered(name: str, value: Array, steps: dict[str, int]) -> Array:
 
 
 def _step(name: str, steps: Mapping[str, int]) -> int:
-    """When a parameter was used: with its module, or where that has no value of its own, with the one around it."""
+    """The step of a parameter's module, or if that gives no named value, of the module around it."""
     while name and name not in steps:
         name = name.rpartition(".")[0]
     return steps.get(name, -1)
@@ -111,26 +111,26 @@ def _step(name: str, steps: Mapping[str, int]) -> int:
 
 
 def _wiggled(seed: int) -> Record:
-    """Multiplies every value by 1 + ε·r, r from [-1, 1], and on the way back its gradient.
+    """A replacement of values that multiplies each, and on the way back its gradient, by 1 + ε·r, random r in [-1, 1].
 
-    So each run in float32 rounds in another way, as other orders of sums would. The wiggle alone, in float64, would
-    miss what a softmax that has made up its mind rounds on the way back, where large numbers cancel.
+    So each run in float32 rounds in another way, as other orders of sums would. The same in float64 would miss the
+    rounding of a saturated softmax on the way back, where large numbers cancel.
     """
 
     def record(name: str, value: Array) -> Array:
         if not is_float(value.dtype):
             return value
-        own = numpy.resize(factors(seed), value.shape).astype(value.dtype)
-        return value * _jax().numpy.where(abs(value) < MASKED, own, 1)
+        factor = numpy.resize(factors(seed), value.shape).astype(value.dtype)
+        return value * _jax().numpy.where(abs(value) < MASKED, factor, 1)
 
     return record
 
 
 def _noise(exactly: Mapping[str, numpy.ndarray], rounded: list[dict[str, numpy.ndarray]]) -> dict[str, float]:
-    """The largest difference of each, and at least half a unit in the last place of its largest number.
+    """The noise of each gradient: its largest difference, and at least half an ε of its largest number.
 
-    A bias has at least its weight's: both sum the same numbers, the weight's times inputs of about 1. Where the sum is
-    zero, as for the keys' bias, which a softmax does not see, its own would tell of one formula's luck.
+    A bias has at least its weight's noise: both sum the same numbers, the weight's times inputs of about 1. If the sum
+    is zero, as for the keys' bias, which a softmax ignores, the bias alone would depend on the luck of one formula.
     """
     noise = {}
     for name, gradient in exactly.items():
@@ -151,7 +151,7 @@ def _jax() -> Any:
 
 @contextmanager
 def _in_full_precision() -> Iterator[None]:
-    """Within the block JAX computes in float64, and in float32 without shortcuts, whatever it is set to outside."""
+    """A context in which JAX computes in float64, and in float32 without shortcuts, regardless of its settings."""
     jax = _jax()
     place = jax if hasattr(jax, "enable_x64") else importlib.import_module("jax.experimental")
     with place.enable_x64(True), jax.default_matmul_precision("highest"):

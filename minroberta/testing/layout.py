@@ -1,4 +1,4 @@
-"""Right numbers in another order: transposed, heads apart or merged otherwise, batch and length swapped."""
+"""Layouts that a port may give: transposed, heads split or merged differently, batch and length swapped."""
 
 import itertools
 from collections.abc import Iterator
@@ -6,18 +6,18 @@ from collections.abc import Iterator
 import numpy
 
 CLOSE = 0.05
-"""Of the largest number: nearer than this, the numbers are the same up to a mistake."""
+"""Part of the largest number within which two arrays count as the same numbers, perhaps with a mistake."""
 
 AXES = {2: ("batch", "channel"), 3: ("batch", "token", "channel"), 4: ("batch", "head", "query", "key")}
-"""What the axes of a value mean, by their count."""
+"""Names of a value's axes, by their count."""
 
 
 def arranged(
     array: numpy.ndarray, truth: numpy.ndarray, heads: int | None, kept: numpy.ndarray
 ) -> tuple[numpy.ndarray | None, str]:
-    """The array in the reference's order, and what its own was ("" where it is the same); None where no order fits.
+    """The array in the reference's layout, and a description of its own ("" if it is the same); None if none fits.
 
-    heads: H, where it is known; kept: where numbers are compared.
+    heads: H, if it is known; kept: a mask of the numbers that are compared.
     """
     same = array.shape == truth.shape
     if same and _distance(array, truth, kept) <= 2 * CLOSE:
@@ -38,7 +38,7 @@ def _distance(array: numpy.ndarray, truth: numpy.ndarray, kept: numpy.ndarray) -
 
 
 def _orders(array: numpy.ndarray, truth: numpy.ndarray, H: int | None) -> Iterator[tuple[str, numpy.ndarray]]:
-    """What the array would be, had it been in some other order; each of the reference's shape."""
+    """Descriptions of other layouts, each with the array as it would be in ours; all have the reference's shape."""
     axes = range(array.ndim)
     for order in itertools.permutations(axes) if array.ndim <= 4 else ():
         if order != tuple(axes) and tuple(array.shape[axis] for axis in order) == truth.shape:
@@ -47,21 +47,21 @@ def _orders(array: numpy.ndarray, truth: numpy.ndarray, H: int | None) -> Iterat
     if array.size != truth.size:
         return
     if array.ndim != truth.ndim:
-        yield f"of shape {array.shape}, one axis split or merged", array.reshape(truth.shape)
+        yield f"shape {array.shape}, one axis split or merged", array.reshape(truth.shape)
     if truth.ndim != 3 or not H or truth.shape[2] % H:
         return
     B, L, D = truth.shape
     if array.ndim == 4:
         for order in itertools.permutations(range(4)):
             if tuple(array.shape[axis] for axis in order) == (B, L, H, D // H):
-                yield f"heads unmerged, of shape {array.shape}", array.transpose(order).reshape(truth.shape)
+                yield f"heads not merged, shape {array.shape}", array.transpose(order).reshape(truth.shape)
     if array.ndim == 3:
         yield (
-            "heads merged in another order: channel e·H + h holds what h·E + e should",
+            "heads merged in another order: channel e·H + h holds the number of channel h·E + e",
             array.reshape(B, L, D // H, H).swapaxes(2, 3).reshape(truth.shape),
         )
         yield (
-            "heads merged without being swapped behind the tokens",
+            "heads merged by a reshape alone, without swapping the axes of heads and tokens",
             array.reshape(B, H, L, D // H).swapaxes(1, 2).reshape(truth.shape),
         )
 

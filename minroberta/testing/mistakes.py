@@ -1,7 +1,7 @@
 """The mistakes that ports of RoBERTa make, as data: each is a change that the reference can make to itself.
 
-Nothing in the model knows of them. A change is one of the configuration, the parameters, the inputs, or of named values
-on their way, for which `Edit` is the type. `catalogue(model)` gives all that a port of that model can make.
+The model's code does not know them. A change concerns the configuration, the parameters, the inputs, or named values
+during the run, by an `Edit`. `catalogue(model)` gives all that a port of that model can make.
 """
 
 import itertools
@@ -25,13 +25,13 @@ from .runs import MASKED
 
 Inputs = Mapping[str, Any]
 Params = Mapping[str, Array]
-"""Parameters by name, Roberta's."""
+"""Parameters under Roberta's names."""
 
 # --- what a mistake is ----------------------------------------------------------------------------------------------
 
 
 class Here(NamedTuple):
-    """Where a value is edited: its name, what the run has made so far, and of what it is a run. Names are Roberta's."""
+    """The context of an edit: the value's name, the values so far, the model and its inputs. Names are Roberta's."""
 
     name: str
     seen: dict[str, Array]
@@ -45,21 +45,21 @@ class Here(NamedTuple):
 
     @property
     def beside(self) -> Node:
-        """Those of the modules beside it."""
+        """The parameters of the modules beside it."""
         return self._node(self.name.rpartition(".")[0])
 
     def value(self, name: str) -> Array:
-        """What stands beside this value under that name."""
+        """The value of that name beside this one."""
         return self.seen[f"{self.name.rpartition('.')[0]}.{name}"]
 
     @property
     def before(self) -> Array:
-        """What the module was given: the value made last, of those that do not stand beside queries and keys."""
+        """The module's input: the last value so far, except queries and keys, which are computed beside each other."""
         return next(self.seen[name] for name in reversed(self.seen) if not name.endswith((".query", ".key")))
 
     @property
     def layer_input(self) -> Array:
-        """What the layer was given."""
+        """The layer's input."""
         index = int(self.name.split(".")[2])
         return self.seen[f"encoder.layer.{index - 1}" if index else "embeddings"]
 
@@ -71,11 +71,11 @@ class Here(NamedTuple):
 
 
 Edit = Callable[[Array, Here], Array]
-"""What a port with the mistake makes of a value."""
+"""A function from a right value to that of a port with the mistake."""
 
 
 class Setting(NamedTuple):
-    """A model and what it is called with; by pattern of names, edits of its values, and what they are rounded to."""
+    """A model and its inputs; and by patterns of names, edits of its values, and the dtypes they are rounded to."""
 
     model: Model
     inputs: Inputs
@@ -83,11 +83,11 @@ class Setting(NamedTuple):
     rounded: tuple[tuple[str, str], ...] = ()
 
     def precision(self, name: str) -> str:
-        """What the value of that name (Roberta's) is rounded to."""
+        """The dtype that the value of that name (Roberta's) is rounded to."""
         return next((dtype for pattern, dtype in self.rounded if re.fullmatch(pattern, name)), "float32")
 
     def edited(self, name: str, value: Array, seen: dict[str, Array]) -> Array:
-        """The value of that name (Roberta's), as the mistakes have it."""
+        """The value of that name (Roberta's) with the mistakes made."""
         for pattern, edit in self.edits:
             if re.fullmatch(pattern, name):
                 value = edit(value, Here(name, seen, self.model, self.inputs))
@@ -98,9 +98,9 @@ class Setting(NamedTuple):
 class Change:
     """One way to make a mistake.
 
-    config: fields that have other values; params: gives the parameters that are others, from those there are and the
-    configuration; inputs: gives those that are others, None for one that is left out; values: edits, by pattern;
-    rounded: the dtype whose numbers values are, by pattern, where it is not float32.
+    config: fields with other values; params: a function from parameters and configuration to the parameters that
+    change; inputs: a function from model and inputs to the inputs that change, None for one to leave out; values: edits
+    by pattern; rounded: dtypes other than float32 that values are rounded to, by pattern.
     """
 
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -111,11 +111,11 @@ class Change:
 
     @property
     def parts(self) -> int:
-        """How much it changes: of two explanations the simpler one comes first."""
+        """Number of things that it changes: of two explanations the simpler one comes first."""
         return len(self.config) + len(self.values) + (self.params is not None) + (self.inputs is not None)
 
     def applied(self, setting: Setting) -> Setting | None:
-        """The setting with the mistake in it; None where it leaves all as it was."""
+        """The setting with the mistake made; None if it changes nothing."""
         model, held = setting.model, flat(setting.model.params)
         config = {name: value for name, value in self.config.items() if getattr(model.config, name) != value}
         params = {} if self.params is None else self.params(held, model.config)
@@ -133,8 +133,8 @@ class Change:
 class Mistake:
     """A mistake that a port can make.
 
-    name; explanation: what the port does; fix: what it should do; ways: the changes that are this mistake, of which a
-    port makes one; seen_in: where a real project made it.
+    name; explanation: what the port does; fix: what it should do; ways: changes that each make this mistake; seen_in: a
+    real project's report of it.
     """
 
     name: str
@@ -148,7 +148,7 @@ class Mistake:
 
 
 def _positions(numbered: Callable[[Model, Inputs], Array]) -> Change:
-    """Positions numbered otherwise; those that are given are taken as they are."""
+    """Positions with other numbers; given ones are left as they are."""
 
     def changed(model: Model, inputs: Inputs) -> dict[str, Any]:
         if "position_ids" in inputs or model.config.position_embedding_type != "absolute":
@@ -160,7 +160,7 @@ def _positions(numbered: Callable[[Model, Inputs], Array]) -> Change:
 
 
 def _counted(model: Model, inputs: Inputs) -> Array:
-    """The positions as they should be."""
+    """The right positions."""
     if "input_ids" in inputs:
         ids = to_host(inputs["input_ids"])
         rows = ids.reshape(-1, ids.shape[-1])  # (B, C, L) -> (B·C, L)
@@ -170,24 +170,24 @@ def _counted(model: Model, inputs: Inputs) -> Array:
     return number_tokens(model.config, None, rows, None)[0].reshape(x.shape[:-1])
 
 
-def _places(model: Model, inputs: Inputs) -> Array:
-    """0, 1, 2 ... after those of the cache, for pads as well."""
+def _indices(model: Model, inputs: Inputs) -> Array:
+    """0, 1, 2 ..., going on from the cache, with padding counted."""
     shape = _counted(model, inputs).shape
     past = inputs.get("past_key_values")
     return numpy.broadcast_to(numpy.arange(shape[-1]) + (past[0][0].shape[2] if past else 0), shape)
 
 
-def _places_from(start: int) -> Change:
-    return _positions(lambda model, inputs: _places(model, inputs) + start)
+def _indices_from(start: int) -> Change:
+    return _positions(lambda model, inputs: _indices(model, inputs) + start)
 
 
 def _counted_from(start: int) -> Change:
-    """Pads keep the number before the first."""
+    """Tokens counted from `start`; padding has the number before it."""
     return _positions(lambda model, inputs: _counted(model, inputs) - model.config.pad_token_id - 1 + start)
 
 
 def _positions_by_place(model: Model, inputs: Inputs) -> Array:
-    return _places(model, inputs) + model.config.pad_token_id + 1
+    return _indices(model, inputs) + model.config.pad_token_id + 1
 
 
 def _positions_from_mask(model: Model, inputs: Inputs) -> Array:
@@ -200,7 +200,7 @@ def _positions_from_mask(model: Model, inputs: Inputs) -> Array:
 
 
 def _shifted(by: int) -> Change:
-    """After a cache alone."""
+    """Positions shifted after a cache only."""
     return _positions(lambda model, inputs: _counted(model, inputs) + by * ("past_key_values" in inputs))
 
 
@@ -211,12 +211,12 @@ def _types_of_1(model: Model, inputs: Inputs) -> dict[str, Any]:
 
 
 def _mask(change: Callable[[Array], Array | None], name: str = "attention_mask") -> Change:
-    """Another mask, where there is one."""
+    """Another mask, if there is one."""
     return Change(inputs=lambda model, inputs: {name: change(to_host(inputs[name]))} if name in inputs else {})
 
 
 def _causal(seen: Callable[[Array], Array]) -> Change:
-    """Queries that see other keys than those up to their own place; seen: of the distances from query to key."""
+    """Queries that see other keys than those up to their position; seen: a function of the distances to the keys."""
 
     def changed(model: Model, inputs: Inputs) -> dict[str, Any]:
         mask, past = inputs.get("attention_mask"), inputs.get("past_key_values")
@@ -252,19 +252,19 @@ WEIGHTS = {
     "lm-dense": r"lm_head\.dense",
     "lm-norm": r"lm_head\.layer_norm",
 }
-"""What each weight is called here, and in a model."""
+"""Names of weights in mistakes, and patterns of their names in a model."""
 
 SQUARE = ("query", "key", "value", "attention-output", "pooler", "classifier-dense", "lm-dense")
 PRODUCTS = r"(?!embeddings).*(query|key|value|dense|out_proj|classifier|qa_outputs)\.weight"
 
 
 def _changed(pattern: str, function: Callable[[Array], Array]) -> Change:
-    """What becomes of the parameters of that name."""
+    """The parameters whose names match the pattern, changed by the function."""
     return Change(params=lambda held, _: {n: function(x) for n, x in held.items() if re.fullmatch(pattern, n)})
 
 
 def _moved(sources: Mapping[str, str], **config: Any) -> Change:
-    """Other parameters in the place of some, where there are such; sources: patterns of names to names."""
+    """Parameters replaced by others, if these exist; sources: from patterns of names to names."""
 
     def params(held: Params, _: Config) -> Params:
         result = {}
@@ -285,14 +285,14 @@ PARTS = ("query", "key", "value")
 
 
 def _ordered(order: Sequence[str]) -> Change:
-    """Query, key and value made with each other's parameters: those of `order`."""
-    own = r"(.*attention\.self)"
+    """Query, key and value computed with each other's parameters: those of `order`."""
+    attention = r"(.*attention\.self)"
     both = zip(PARTS, order, strict=True)
-    return _moved({rf"{own}\.{part}\.(.*)": rf"\1.{source}.\2" for part, source in both if part != source})
+    return _moved({rf"{attention}\.{part}\.(.*)": rf"\1.{source}.\2" for part, source in both if part != source})
 
 
 def _by_head(held: Params, config: Config) -> Params:
-    """Rows of a fused weight that are all queries, all keys, all values, cut as if a head's three stood together."""
+    """A fused weight of all queries, all keys, all values, split as if it held the three of each head together."""
     result: dict[str, Array] = {}
     for name in held:
         match = re.fullmatch(r"(.*attention\.self)\.query\.(.*)", name)
@@ -305,15 +305,15 @@ def _by_head(held: Params, config: Config) -> Params:
 
 
 def _layers(order: Sequence[int]) -> Change:
-    """These layers, one after the other."""
+    """The layers of these numbers, in this order."""
     moved = {rf"encoder\.layer\.{i}\.(.*)": rf"encoder.layer.{j}.\1" for i, j in enumerate(order) if i != j}
     return _moved(moved, num_hidden_layers=len(order))
 
 
 def _int8(axis: int | None, inverse: bool) -> Callable[[Array], Array]:
-    """Whole numbers up to 127 times a scale: one for each row, or for the whole weight. In float32, as it is done.
+    """Rounding to integers up to 127 times a scale, one for each row or for the whole weight, in float32.
 
-    inverse: whether they are found by a product with 1 / scale, which rounds another number now and then.
+    inverse: True for a multiplication by 1 / scale, which now and then rounds to another number than a division.
     """
 
     def rounded(weight: Array) -> Array:
@@ -326,7 +326,7 @@ def _int8(axis: int | None, inverse: bool) -> Callable[[Array], Array]:
 
 
 def _to_bits(count: int, half: int = 1, to_even: int = 0) -> Callable[[Array], Array]:
-    """float64 numbers with so many binary digits behind the first: cut, or rounded, halves away from 0 or to even."""
+    """Rounding of float64 to so many bits after the first: truncated, or rounded with halves away from 0 or to even."""
     rest = 52 - count
 
     def rounded(x: Array) -> Array:
@@ -345,7 +345,7 @@ FINAL_NORM = WEIGHTS["final-norm"]
 
 
 def _its_input(value: Array, here: Here) -> Array:
-    """What the module was given, as if it were not there."""
+    """The module's input, as if the module were missing."""
     return here.before
 
 
@@ -358,7 +358,7 @@ def _normed(value: Array, here: Here) -> Array:
 
 
 def _divided_by(divisor: Callable[[Array, float, int], Array]) -> Change:
-    """Norms that divide by another number; divisor: of the variance, eps and D."""
+    """Norms with another divisor; divisor: a function of the variance, eps and D."""
 
     def edit(value: Array, here: Here) -> Array:
         x, p = here.before - here.before.mean(-1, keepdims=True), here.module
@@ -381,11 +381,11 @@ def _sum_from_norm(value: Array, here: Here) -> Array:
 SCORES, PROBS, CONTEXT = r".*attention\.self\.scores", r".*attention\.self\.probs", r".*attention\.self"
 
 Split = Callable[[Array, int], Array]
-"""From (B, L, D) and E to (B, H, L, E)."""
+"""A function from (B, L, D) and E to (B, H, L, E)."""
 
 
 def _of_all_keys(edit: Edit) -> Edit:
-    """An edit that takes every key and value, and leaves a run be of which a cache holds some."""
+    """The edit, not made in runs with a cache: it needs every key and value."""
     return lambda value, here: value if "past_key_values" in here.inputs else edit(value, here)
 
 
@@ -394,7 +394,7 @@ def _is_masked(scores: Array) -> Array:
 
 
 def _hidden(here: Here) -> Array:
-    """Which scores have a mask added, NaN or not. (B or 1, 1, 1 or L, S)."""
+    """True for scores that have a mask added, even if they are NaN. (B or 1, 1, 1 or L, S)."""
     cross = ".crossattention." in here.name
     mask = here.inputs.get("encoder_attention_mask" if cross else "attention_mask")
     if mask is not None:
@@ -419,12 +419,12 @@ def _unmasked(here: Here, split: Split = ops.split_heads) -> Array:
 
 
 def _values(here: Here, split: Split = ops.split_heads) -> Array:
-    """(B, H, S, E)."""
+    """The values of this attention. (B, H, S, E)."""
     return split(here.seen[f"{here.name}.value"], here.model.config.head_size)
 
 
 def _times(factor: Callable[[Any], float]) -> Change:
-    """Scores times a number; factor: of the configuration."""
+    """Scores times a factor, a function of the configuration."""
 
     def edit(scores: Array, here: Here) -> Array:
         return numpy.where(_is_masked(scores), scores, scores * factor(here.model.config))
@@ -433,7 +433,7 @@ def _times(factor: Callable[[Any], float]) -> Change:
 
 
 def _masked_as(score: Callable[[Array], Array | float]) -> Change:
-    """Masked scores that are others; score: of what they were before the mask."""
+    """Other masked scores; score: a function of the scores before the mask."""
 
     def edit(scores: Array, here: Here) -> Array:
         return numpy.where(_hidden(here), score(_unmasked(here)), scores)
@@ -442,7 +442,7 @@ def _masked_as(score: Callable[[Array], Array | float]) -> Change:
 
 
 def _masked_later(masked: Callable[[Array], Array | float]) -> Change:
-    """Probabilities of all keys, which are masked then; masked: of what they were before."""
+    """Probabilities of all keys, masked after the softmax; masked: a function of them."""
 
     def edit(probs: Array, here: Here) -> Array:
         scores = here.value("scores")
@@ -459,7 +459,8 @@ def _softmax_over(axis: int) -> Change:
     return Change(values={PROBS: edit})
 
 
-def _keys_ask(scores: Array, here: Here) -> Array:
+def _transposed_scores(scores: Array, here: Here) -> Array:
+    """Scores k qᵀ in place of q kᵀ."""
     swapped = _unmasked(here).swapaxes(2, 3)
     return numpy.where(_is_masked(scores), scores, swapped) if swapped.shape == scores.shape else scores
 
@@ -471,23 +472,23 @@ def _split_interleaved(x: Array, head_size: int) -> Array:
 
 
 def _merge_interleaved(x: Array) -> Array:
-    """The inverse. (B, H, L, E) -> (B, L, D)."""
+    """The inverse of `_split_interleaved`. (B, H, L, E) -> (B, L, D)."""
     return x.transpose(0, 2, 3, 1).reshape(x.shape[0], x.shape[2], -1)
 
 
 def _split_unswapped(x: Array, head_size: int) -> Array:
-    """Head h takes some of the places, and not of the channels. (B, L, D) -> (B, H, L, E)."""
+    """Head h takes some of the positions instead of some channels. (B, L, D) -> (B, H, L, E)."""
     B, L, D = x.shape
     return x.reshape(B, D // head_size, L, head_size)
 
 
 def _merge_unswapped(x: Array) -> Array:
-    """The inverse. (B, H, L, E) -> (B, L, D)."""
+    """The inverse of `_split_unswapped`. (B, H, L, E) -> (B, L, D)."""
     return x.reshape(x.shape[0], x.shape[2], -1)
 
 
 def _heads(split: Split, merge: Callable[[Array], Array]) -> Change:
-    """Heads split and merged otherwise."""
+    """Heads split and merged differently."""
 
     def scores(value: Array, here: Here) -> Array:
         return numpy.where(_is_masked(value), value, _unmasked(here, split))
@@ -504,7 +505,7 @@ INTERMEDIATE, LM_GELU, TANH = r".*\.intermediate", r"lm_head\.gelu", r"classifie
 
 
 def _activation(hidden_act: str) -> tuple[Change, ...]:
-    """Another activation in the layers, in the head for masked tokens, or in both."""
+    """Another activation in the layers, in the language-model head, or in both."""
 
     def edit(value: Array, here: Here) -> Array:
         return ops.ACTIVATIONS[hidden_act](here.before)
@@ -514,19 +515,19 @@ def _activation(hidden_act: str) -> tuple[Change, ...]:
 
 
 def _in_float16(value: Array, here: Here) -> Array:
-    """Rounded on the way in, and on the way out."""
+    """GELU with input and output rounded."""
     return ops.gelu(here.before.astype("float16").astype(float)).astype("float16").astype(float)
 
 
 def _stepwise_in_float16(value: Array, here: Here) -> Array:
-    """Rounded at every operation."""
+    """GELU with every operation rounded."""
     x = here.before.astype("float16")
     erf = ops.erf(x.astype(float) / math.sqrt(2)).astype("float16")
     return (numpy.float16(0.5) * x * (1 + erf)).astype(float)
 
 
 def _states(here: Here) -> Array:
-    """What the head was given. (B, L, D)."""
+    """The head's input. (B, L, D)."""
     return next(here.seen[name] for name in reversed(here.seen) if here.seen[name].ndim == 3)
 
 
@@ -534,18 +535,18 @@ def _first_state(value: Array, here: Here) -> Array:
     return _states(here)[:, 0]
 
 
-def _of_place(place: Callable[[Here], Array | int]) -> Change:
-    """A head's first layer that takes another place than the first; place: of each sequence."""
+def _of_token(index: Callable[[Here], Array | int]) -> Change:
+    """A head whose first layer reads another token than the first; index: its position in each sequence."""
 
     def edit(value: Array, here: Here) -> Array:
         x = _states(here)
-        return ops.linear(x[numpy.arange(len(x)), place(here)], **here.module.tree)  # (B, L, D) -> (B, D)
+        return ops.linear(x[numpy.arange(len(x)), index(here)], **here.module.tree)  # (B, L, D) -> (B, D)
 
     return Change(values={r"pooler\.dense|classifier\.dense": edit})
 
 
 def _last_token(here: Here) -> Array | int:
-    """The last that is no pad."""
+    """The position of the last token that is not padding."""
     B, L = _states(here).shape[:2]
     mask = here.inputs.get("attention_mask")
     if mask is None or to_host(mask).size != B * L:
@@ -557,11 +558,11 @@ def _last_token(here: Here) -> Array | int:
 
 
 def _products_of(rounded: Callable[[Array], Array]) -> Change:
-    """Matrix products of rounded factors."""
+    """Matrix products with rounded factors."""
 
     def dense(value: Array, here: Here) -> Array:
         x, p = here.before, here.module
-        if "weight" not in p:  # the head for classification, which bears the name of others' layer
+        if "weight" not in p:  # the classification head as a whole, named like other models' layer
             return value
         if x.shape[:-1] != value.shape[:-1]:
             x = x[:, 0]  # of the first token
@@ -584,7 +585,7 @@ def _products_of(rounded: Callable[[Array], Array]) -> Change:
 
 
 def _computed_in(dtype: str, bits: int) -> Change:
-    """Weights and values of that dtype."""
+    """Weights and values in that dtype."""
     return replace(_changed(r".*", _to_bits(bits, to_even=1)), rounded={r".*": dtype})
 
 
@@ -597,39 +598,39 @@ MISTAKES = (
     Mistake(
         "cache-position-off-by-one",
         "Positions after a cache are one too high or too low.",
-        "Go on with the number of tokens in the cache: the next position is that + pad_token_id + 1.",
+        "Continue from the number n of tokens in the cache: the next position is n + pad_token_id + 1.",
         (_shifted(1), _shifted(-1)),
     ),
     Mistake(
         "positions-from-0",
         "Positions count from 0, as in BERT.",
-        "Count from pad_token_id + 1: RoBERTa's table keeps the rows before for pads.",
-        (_places_from(0), _counted_from(0)),
+        "Count from pad_token_id + 1: the rows of RoBERTa's table up to that are for padding.",
+        (_indices_from(0), _counted_from(0)),
         f"{GITHUB}/sbryngelson/ANEForge/pull/257",
     ),
     Mistake(
         "positions-from-1",
         "Positions count from 1.",
         "Count from pad_token_id + 1.",
-        (_places_from(1), _counted_from(1)),
+        (_indices_from(1), _counted_from(1)),
     ),
     Mistake(
         "positions-by-place",
-        "Positions are numbered by place, pads included.",
-        "Count the tokens that are no pads: cumsum(ids != pad) · (ids != pad) + pad.",
+        "Positions count all tokens, padding included.",
+        "Count the tokens that are not padding: cumsum(ids != pad) · (ids != pad) + pad.",
         (_positions(_positions_by_place),),
         f"{GITHUB}/huggingface/transformers/issues/1761",
     ),
     Mistake(
         "positions-from-mask",
         "Positions are counted from the attention mask.",
-        "Count the ids that are no pads; a token that is masked has its position all the same.",
+        "Count the ids that are not padding; a masked token has a position too.",
         (_positions(_positions_from_mask),),
     ),
     Mistake(
         "token-types-row-1",
-        "Token type 1 is taken where none is given, or all should be 0.",
-        "Take row 0 of the token type embeddings unless token_type_ids says otherwise.",
+        "Token type 1 is used although none is given, or all should be 0.",
+        "Use row 0 of the token type embeddings unless token_type_ids says otherwise.",
         (Change(inputs=_types_of_1),),
     ),
     # norms
@@ -647,33 +648,33 @@ MISTAKES = (
     ),
     Mistake(
         "eps-1e-12",
-        "The norms take eps 1e-12, which is BERT's.",
-        "Take layer_norm_eps from the configuration; the published RoBERTas have 1e-5.",
+        "The norms use eps 1e-12, which is BERT's.",
+        "Use layer_norm_eps from the configuration; the published RoBERTas have 1e-5.",
         (Change(config={"layer_norm_eps": 1e-12}),),
     ),
     Mistake(
         "eps-1e-6",
-        "The norms take eps 1e-6, which is Flax's default.",
-        "Take layer_norm_eps from the configuration; the published RoBERTas have 1e-5.",
+        "The norms use eps 1e-6, which is Flax's default.",
+        "Use layer_norm_eps from the configuration; the published RoBERTas have 1e-5.",
         (Change(config={"layer_norm_eps": 1e-6}),),
     ),
     Mistake(
         "eps-1e-3",
-        "The norms take eps 1e-3, which is Keras' default.",
-        "Take layer_norm_eps from the configuration; the published RoBERTas have 1e-5.",
+        "The norms use eps 1e-3, which is Keras' default.",
+        "Use layer_norm_eps from the configuration; the published RoBERTas have 1e-5.",
         (Change(config={"layer_norm_eps": 1e-3}),),
     ),
     Mistake(
         "eps-1e-5",
-        "The norms take eps 1e-5, which is PyTorch's default.",
-        "Take layer_norm_eps from the configuration.",
+        "The norms use eps 1e-5, which is PyTorch's default.",
+        "Use layer_norm_eps from the configuration.",
         (Change(config={"layer_norm_eps": 1e-5}),),
         f"{GITHUB}/keras-team/keras-hub/issues/642",
     ),
     Mistake(
         "variance-unbiased",
         "The norms divide the sum of squares by D - 1.",
-        "Divide by D: the variance of a layer norm is the biased one.",
+        "Divide by D: layer norm uses the biased variance.",
         (
             _divided_by(lambda variance, eps, D: numpy.sqrt(variance * D / (D - 1) + eps)),
             _divided_by(lambda variance, eps, D: numpy.sqrt(variance * D / (D - 1)) + eps),
@@ -681,44 +682,44 @@ MISTAKES = (
     ),
     Mistake(
         "eps-outside-root",
-        "The norms add eps to the standard deviation, outside the root.",
-        "Add eps to the variance, and take the root of the sum.",
+        "The norms add eps to the standard deviation, outside the square root.",
+        "Add eps to the variance, and take the square root of the sum.",
         (_divided_by(lambda variance, eps, D: numpy.sqrt(variance) + eps),),
     ),
     Mistake(
         "final-norm-missing",
         "The last norm is left out.",
-        "Apply it behind the last layer: a pre-LN stream has not been normed by then.",
+        "Apply it after the last layer: the residual stream of a pre-LN model has not been normed by then.",
         (Change(values={FINAL_NORM: _its_input}),),
     ),
     Mistake(
         "final-norm-doubled",
         "The last norm is applied twice.",
-        "Apply it once: last_hidden_state stands behind it already.",
+        "Apply it once: last_hidden_state already includes it.",
         (Change(values={FINAL_NORM: _normed}),),
     ),
     # activations
     Mistake(
         "gelu-tanh",
-        "GELU is computed by tanh, where the exact one is meant.",
+        "GELU is approximated by tanh instead of computed exactly.",
         "Compute x/2 · (1 + erf(x/√2)).",
         _activation("gelu_new"),
         f"{GITHUB}/Blaizzy/mlx-embeddings/issues/81",
     ),
     Mistake(
         "gelu-erf",
-        "GELU is the exact one, by erf, where that by tanh is meant.",
+        "GELU is computed exactly, by erf, instead of approximated by tanh.",
         "Compute x/2 · (1 + tanh(√(2/π)·(x + 0.044715 x³))), as hidden_act says.",
         _activation("gelu"),
         f"{GITHUB}/kyutai-labs/pocket-tts/pull/278",
     ),
     Mistake(
-        "gelu-quick", "GELU is x·σ(1.702 x).", "Take the activation that hidden_act names.", _activation("quick_gelu")
+        "gelu-quick", "GELU is x·σ(1.702 x).", "Use the activation that hidden_act names.", _activation("quick_gelu")
     ),
-    Mistake("gelu-relu", "The activation is ReLU.", "Take the activation that hidden_act names.", _activation("relu")),
+    Mistake("gelu-relu", "The activation is ReLU.", "Use the activation that hidden_act names.", _activation("relu")),
     Mistake(
         "gelu-float16",
-        "GELU is computed in float16, and all else in float32.",
+        "GELU is computed in float16, and everything else in float32.",
         "Compute the activation in float32.",
         tuple(
             Change(values={pattern: formula}, rounded={pattern: "float16"})
@@ -730,21 +731,21 @@ MISTAKES = (
     Mistake(
         "scores-unscaled",
         "Scores are not divided by √E.",
-        "Divide q kᵀ by √E, E being the size of a head.",
+        "Divide q kᵀ by √E, where E is the size of a head.",
         (_times(lambda config: math.sqrt(config.head_size)),),
         f"{GITHUB}/mlc-ai/mlc-llm/pull/3426",
     ),
     Mistake(
         "scores-scaled-twice",
-        "Scores are divided by √E twice, as where the query is scaled and then the product again.",
+        "Scores are divided by √E twice, for example once in the query and once in the product.",
         "Divide by √E once.",
         (_times(lambda config: 1 / math.sqrt(config.head_size)),),
         f"{GITHUB}/huggingface/transformers/pull/38290",
     ),
     Mistake(
         "scores-scaled-by-hidden",
-        "Scores are divided by √D, of the hidden size.",
-        "Divide by √E, E being the size of a head.",
+        "Scores are divided by √D, where D is the hidden size.",
+        "Divide by √E, where E is the size of a head.",
         (_times(lambda config: math.sqrt(config.head_size / config.hidden_size)),),
         f"{GITHUB}/FareedKhan-dev/train-llm-from-scratch/pull/3",
     ),
@@ -757,8 +758,8 @@ MISTAKES = (
     ),
     Mistake(
         "mask-inverted",
-        "The attention mask is inverted: tokens are masked, and pads are attended to.",
-        "Take 1 for keys that are attended to, and 0 for those that are not.",
+        "The attention mask is inverted: tokens are masked, and padding is attended to.",
+        "Use 1 for keys that are attended to, and 0 for masked ones.",
         (_mask(lambda mask: 1 - mask), _mask(lambda mask: 1 - mask, "encoder_attention_mask")),
         f"{GITHUB}/nyu-mll/jiant/pull/465",
     ),
@@ -780,39 +781,39 @@ MISTAKES = (
     ),
     Mistake(
         "mask-1e4",
-        "Masked keys get -10000 added: a query that sees no key attends as if none were masked.",
-        "Add the lowest finite number of the dtype, which leaves such a query equal weights.",
+        "-10000 is added to masked scores: a query without a visible key attends as if none were masked.",
+        "Add the lowest finite number of the dtype, which gives such a query equal weights.",
         (_masked_as(lambda scores: scores - 1e4), _masked_as(lambda scores: -1e4)),
     ),
     Mistake(
         "mask-inf",
-        "Masked keys have the score -inf: a query that sees no key becomes NaN.",
-        "Add the lowest finite number of the dtype, which leaves such a query equal weights.",
+        "Masked keys have the score -inf: a query without a visible key becomes NaN.",
+        "Add the lowest finite number of the dtype, which gives such a query equal weights.",
         (_masked_as(lambda scores: -math.inf), _masked_as(lambda scores: scores - math.inf)),
         f"{GITHUB}/tracel-ai/burn/pull/4697",
     ),
     Mistake(
         "softmax-over-queries",
-        "The softmax goes over the queries.",
-        "Go over the keys, the last axis of (B, H, L, S).",
+        "The softmax is taken over the queries.",
+        "Take it over the keys, the last axis of (B, H, L, S).",
         (_softmax_over(2),),
     ),
     Mistake(
         "softmax-over-heads",
-        "The softmax goes over the heads.",
-        "Go over the keys, the last axis of (B, H, L, S).",
+        "The softmax is taken over the heads.",
+        "Take it over the keys, the last axis of (B, H, L, S).",
         (_softmax_over(1),),
     ),
     Mistake(
         "query-key-swapped",
         "Query and key are swapped: scores are k qᵀ.",
         "Compute q kᵀ: a row for each query, a column for each key.",
-        (_ordered(("key", "query", "value")), Change(values={SCORES: _of_all_keys(_keys_ask)})),
+        (_ordered(("key", "query", "value")), Change(values={SCORES: _of_all_keys(_transposed_scores)})),
     ),
     Mistake(
         "heads-interleaved",
         "Heads are split in the wrong order: head h takes channels h, h + H, h + 2H ...",
-        "Reshape D to (H, E) and not to (E, H): head h takes channels h·E to (h + 1)·E.",
+        "Reshape D to (H, E), not to (E, H): head h takes channels h·E to (h + 1)·E.",
         (
             _heads(_split_interleaved, _merge_interleaved),
             _heads(_split_interleaved, ops.merge_heads),
@@ -821,8 +822,8 @@ MISTAKES = (
     ),
     Mistake(
         "heads-unswapped",
-        "Heads are split or merged by a reshape alone, without a swap of the axes of heads and places.",
-        "Reshape (B, L, D) to (B, L, H, E), then swap to (B, H, L, E); and back the same way.",
+        "Heads are split or merged by a reshape alone, without swapping the axes of heads and positions.",
+        "Reshape (B, L, D) to (B, L, H, E), then swap axes to (B, H, L, E); go back the same way.",
         (
             _heads(_split_unswapped, _merge_unswapped),
             _heads(_split_unswapped, ops.merge_heads),
@@ -831,20 +832,20 @@ MISTAKES = (
     ),
     Mistake(
         "causal-missing",
-        "A decoder sees the tokens that come after.",
+        "A decoder sees later tokens.",
         "Mask the keys after each query, as is_decoder says.",
         (_causal(lambda distance: distance == distance),),
     ),
     Mistake(
         "causal-off-by-one",
         "The causal mask is off by one: a query sees the token after it, or does not see itself.",
-        "A query sees the keys up to its own place, that one included.",
+        "A query sees the keys up to and including its own position.",
         (_causal(lambda distance: distance <= 1), _causal(lambda distance: distance < 0)),
     ),
     Mistake(
         "distance-sign",
         "Relative distances have the wrong sign.",
-        "Take the row of query place - key place + max_position_embeddings - 1.",
+        "Use the row query position - key position + max_position_embeddings - 1.",
         (_changed(r".*distance_embedding\.weight", numpy.flipud),),
     ),
     # heads
@@ -858,19 +859,19 @@ MISTAKES = (
     Mistake(
         "lm-bias-missing",
         "The bias of the language-model head is left out.",
-        "Add lm_head.bias to the logits; it is no part of the tied embeddings.",
+        "Add lm_head.bias to the logits; tied embeddings do not include it.",
         (_changed(r"lm_head\.bias", numpy.zeros_like),),
     ),
     Mistake(
         "lm-decoder-untied",
-        "The decoder is untied, and the port takes the word embeddings.",
-        "Take lm_head.decoder.weight, as tie_word_embeddings = false says.",
+        "The word embeddings are used as decoder, although the decoder is untied.",
+        "Use lm_head.decoder.weight, as tie_word_embeddings = false says.",
         (_moved({r"lm_head\.decoder\.weight": "embeddings.word_embeddings.weight"}),),
     ),
     Mistake(
         "pooler-for-classifier",
-        "The classifier reads the pooler, or the first token itself, in place of its own first layer.",
-        "Compute tanh(x₀ Wᵀ + b) with classifier.dense: RoBERTa's head for classification is not the pooler.",
+        "The classifier reads the pooler, or the first token itself, instead of its own first layer.",
+        "Compute tanh(x₀ Wᵀ + b) with classifier.dense: RoBERTa's classification head does not use the pooler.",
         (
             _moved({r"classifier\.dense\.(.*)": r"pooler.dense.\1"}),
             Change(values={TANH: _first_state}),
@@ -878,7 +879,7 @@ MISTAKES = (
     ),
     Mistake(
         "classifier-for-pooler",
-        "The pooler is left out, or has the weights of a head for classification.",
+        "The pooler is left out, or uses the weights of a classification head.",
         "Compute tanh(x₀ Wᵀ + b) with pooler.dense, and read that.",
         (
             _moved({r"pooler\.dense\.(.*)": r"classifier.dense.\1"}),
@@ -893,7 +894,7 @@ MISTAKES = (
     ),
     Mistake(
         "tanh-missing-classifier",
-        "The tanh in the head for classification is left out.",
+        "The tanh in the classification head is left out.",
         "Compute tanh(x₀ Wᵀ + b) before classifier.out_proj.",
         (Change(values={TANH: _its_input}),),
         f"{GITHUB}/huggingface/candle/pull/2968",
@@ -901,44 +902,44 @@ MISTAKES = (
     Mistake(
         "last-token",
         "The head reads the last token.",
-        "Read the first, <s>, whatever stands there.",
-        (_of_place(lambda here: -1), _of_place(_last_token)),
+        "Read the first token, usually <s>.",
+        (_of_token(lambda here: -1), _of_token(_last_token)),
     ),
 )
-"""Those that need nothing of a model to be told."""
+"""Mistakes that do not depend on the model."""
 
 PRECISIONS = (
     Mistake(
         "float16",
         "The model computes in float16, or its weights are float16.",
-        "Compute in float32 where its precision is wanted, or compare with precision='float16'.",
+        "Compute in float32, or compare with precision='float16'.",
         (_changed(r".*", _to_bits(10, to_even=1)), _computed_in("float16", 10)),
     ),
     Mistake(
         "bfloat16",
         "The model computes in bfloat16, or its weights are bfloat16.",
-        "Compute in float32 where its precision is wanted, or compare with precision='bfloat16'.",
+        "Compute in float32, or compare with precision='bfloat16'.",
         (_changed(r".*", _to_bits(7, to_even=1)), _computed_in("bfloat16", 7)),
     ),
     Mistake(
         "tf32",
-        "Matrix products are made in TF32, of factors rounded to ten bits.",
-        "Switch it off where float32 is wanted: torch.backends.cuda.matmul.allow_tf32 = False, or the library's like.",
+        "Matrix products are computed in TF32, with factors rounded to ten bits.",
+        "Switch it off for float32: torch.backends.cuda.matmul.allow_tf32 = False, or the like in other libraries.",
         (_products_of(_to_bits(10)), _products_of(_to_bits(10, half=0)), _products_of(_to_bits(10, to_even=1))),
         f"{GITHUB}/pytorch/pytorch/issues/61890",
     ),
     Mistake(
         "int8-weights",
-        "The weights are int8: whole numbers times a scale, of each row or of the whole weight.",
-        "Take the weights as they were before they were quantised, or expect this difference.",
+        "The weights are int8: integers times a scale for each row or for the whole weight.",
+        "Use the weights from before quantisation, or expect this difference.",
         tuple(_changed(PRODUCTS, _int8(axis, inverse)) for axis in (1, None) for inverse in (False, True)),
     ),
 )
-"""What is no mistake, or is one of precision: it is told by the size and the shape of the errors."""
+"""Choices of precision, which may be intended: recognised by the size and the pattern of the errors."""
 
 
 def catalogue(model: Model) -> Iterator[Mistake]:
-    """All mistakes that a port of the model can make, each name once, precision last; some change nothing in it."""
+    """All mistakes that a port of the model can make, precision last; some may change nothing in this model."""
     yield from MISTAKES
     yield from _of_the_weights()
     yield from _of_the_order(model)
@@ -950,42 +951,42 @@ def _of_the_weights() -> Iterator[Mistake]:
     for part, pattern in WEIGHTS.items():
         yield Mistake(
             f"bias-missing-{part}",
-            f"The bias of {_said(part)} is left out.",
+            f"The bias of {_described(part)} is left out.",
             "Add it.",
             (_changed(rf"({pattern})\.bias", numpy.zeros_like),),
         )
     for part in SQUARE:
         yield Mistake(
             f"weight-transposed-{part}",
-            f"The weight of {_said(part)} is transposed, which its square shape does not tell.",
-            "Compute x Wᵀ with the weight as it is stored, (O, I), or transpose it once on the way in.",
+            f"The weight of {_described(part)} is transposed, which its square shape does not show.",
+            "Compute x Wᵀ with the weight as it is stored, (O, I), or transpose it once when you load it.",
             (_changed(rf"({WEIGHTS[part]})\.weight", _transposed),),
         )
     yield Mistake(
         "weights-transposed",
-        "Every square weight is transposed, which its shape does not tell, as where files that hold (I, O) are read.",
-        "Compute x Wᵀ with weights as they are stored, (O, I), or transpose them once on the way in.",
+        "Every square weight is transposed, as by a loader of files with (I, O); their shapes do not show it.",
+        "Compute x Wᵀ with weights as they are stored, (O, I), or transpose them once when you load them.",
         (_changed(rf"({'|'.join(WEIGHTS[part] for part in SQUARE)})\.weight", _transposed),),
     )
     for order in itertools.permutations(("query", "key", "value")):
         if order != ("query", "key", "value"):
             yield Mistake(
                 "qkv-order-" + "".join(part[0] for part in order),
-                f"The fused weights are in another order: query, key and value are made with those of {_list(order)}.",
-                "Cut the fused weight in the order in which it was joined.",
+                f"The fused weights are in another order: query, key and value use those of {_list(order)}.",
+                "Split the fused weight in the order in which it was joined.",
                 (_ordered(order),),
                 f"{GITHUB}/tenstorrent/tt-mlir/issues/8958" if order[0] == "query" else "",
             )
     yield Mistake(
         "qkv-order-by-head",
-        "The fused weights are cut as if query, key and value of a head stood beside each other.",
-        "Cut the fused weight as it was joined: here all queries come first, then all keys, then all values.",
+        "The fused weights are split as if query, key and value of each head were stored together.",
+        "Split the fused weight as it was joined: first all queries, then all keys, then all values.",
         (Change(params=_by_head),),
         f"{GITHUB}/awslabs/slapo/pull/46",
     )
 
 
-def _said(part: str) -> str:
+def _described(part: str) -> str:
     return f"the {part.replace('-', ' ')}".replace("lm", "language-model head's").replace("qa", "question-answering")
 
 
@@ -998,7 +999,7 @@ def _of_the_order(model: Model) -> Iterator[Mistake]:
     yield Mistake(
         "token-types-missing",
         "Token type embeddings are left out.",
-        "Add row 0 of the token type embeddings where no token_type_ids are given: it is not 0.",
+        "Add row 0 of the token type embeddings even without token_type_ids: it is not 0.",
         (
             Change(values={r"embeddings\.sum" if model.config.embedding_norm else r"embeddings": _without_types}),
             _changed(r"embeddings\.token_type_embeddings\.weight", numpy.zeros_like),
@@ -1007,15 +1008,15 @@ def _of_the_order(model: Model) -> Iterator[Mistake]:
     )
     yield Mistake(
         "norm-order",
-        f"The norms stand {'behind' if before else 'before'} attention and feed-forward.",
-        f"Put them {'before' if before else 'behind the sums'}: this model is {'pre' if before else 'post'}-LN.",
+        f"The norms are applied {'after' if before else 'before'} attention and feed-forward.",
+        f"Apply them {'before' if before else 'after the sums'}: this model is {'pre' if before else 'post'}-LN.",
         (Change(config={"norm_first": not before}),),
     )
     of_sum = "" if before else r"\.sum"
     yield Mistake(
         "residual-missing",
-        "A residual sum is left out: f(x) goes on in place of x + f(x).",
-        "Add what attention, and feed-forward, was given to what it makes.",
+        "A residual sum is left out: f(x) is used instead of x + f(x).",
+        "Add the input of attention, and of feed-forward, to its output.",
         tuple(
             Change(values={rf"encoder\.layer\.\d+\.{part}output{of_sum}": _without_residual})
             for part in (r"((cross)?attention\.)?", r"(cross)?attention\.", "")
@@ -1024,8 +1025,8 @@ def _of_the_order(model: Model) -> Iterator[Mistake]:
     if before:
         yield Mistake(
             "residual-from-norm",
-            "The residual is taken behind the norm: x becomes norm(x) + f(norm(x)).",
-            "Add to the stream as it was before the norm: x + f(norm(x)).",
+            "The residual is taken after the norm: x becomes norm(x) + f(norm(x)).",
+            "Add to the residual stream from before the norm: x + f(norm(x)).",
             (Change(values={r"encoder\.layer\.\d+\.((cross)?attention\.)?output": _sum_from_norm}),),
         )
 
@@ -1038,8 +1039,8 @@ def _of_the_layers(count: int) -> Iterator[Mistake]:
     if count > 10:
         yield Mistake(
             "layers-in-text-order",
-            "The layers stand in the order of text: 0, 1, 10, 11, 2 ...",
-            "Sort their numbers as numbers.",
+            "The layers are sorted as text: 0, 1, 10, 11, 2 ...",
+            "Sort them by number.",
             (_layers(sorted(range(count), key=str)),),
         )
     for layer in range(count) if count > 1 else ():

@@ -1,32 +1,30 @@
-"""The error through the depth of the network, as SVG."""
+"""A picture of the error through the depth of the network, as SVG."""
 
 import math
 from collections.abc import Iterator
 from html import escape
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from .sentences import LAYER, headline, judged_by, plain, times
+from .result import Result, Row
+from .sentences import LAYER, headline, plain, times
 
-if TYPE_CHECKING:
-    from .compare import Report, Row
-
-# Mid-tones, to be told apart on white and on black, and by eyes that miss a colour; marks differ in form as well.
-OWN, ALONE, WRONG, ORDER, ROUNDING = "#3f8fd2", "#8a8f98", "#e0520f", "#b565c9", "#2a9d8f"
+# Mid-tones that stand out on white and on black, and to colour-blind eyes; marks differ in form as well.
+WHOLE, ALONE, WRONG, ORDER, ROUNDING = "#3f8fd2", "#8a8f98", "#e0520f", "#b565c9", "#2a9d8f"
 
 WIDTH, HEIGHT = 1060, 352
 LEFT, RIGHT, TOP, BOTTOM = 76, 984, 46, 282
-"""The edges of the plot within the picture; beneath TOP lies what has a number, on its edge what is infinite."""
+"""The edges of the plot within the picture. Finite errors lie below TOP, infinite ones on it."""
 
 FLOOR = 0.1
-"""Roundings at the bottom edge; below it nothing is of interest."""
+"""The error at the bottom edge, in roundings; smaller ones are drawn there too."""
 
 LETTER = 6.4
-"""About the width of a letter."""
+"""Approximate width of a letter."""
 
 
 class Scale(NamedTuple):
-    """From values to points: `columns` values side by side, errors from FLOOR to 10^decades on a log scale."""
+    """Coordinates in the plot: `columns` values side by side, errors from FLOOR to 10^decades on a log scale."""
 
     columns: int
     decades: int
@@ -36,28 +34,28 @@ class Scale(NamedTuple):
         return LEFT + (index + 0.5) * (RIGHT - LEFT) / self.columns
 
     def y(self, multiple: float) -> float:
-        """The height of an error, at the top edge where it is infinite."""
+        """The height of an error; the top edge if it is infinite."""
         if not math.isfinite(multiple):
             return TOP
         low = math.log10(FLOOR)
         return BOTTOM - (BOTTOM - TOP) * (math.log10(max(multiple, FLOOR)) - low) / (self.decades - low)
 
 
-def picture(report: "Report") -> str:
-    """The error through the depth of the network, as SVG: all of each value's error, and its own step's."""
-    multiples = [m for row in report.rows for m in (row.multiple, row.alone or 0.0) if math.isfinite(m)]
-    scale = Scale(len(report.rows), math.ceil(math.log10(max([50.0, report.bound, *multiples])) + 0.2))
-    parts = [*_groups(report, scale), *_grid(report, scale), *_series(report, scale), *_finding(report, scale)]
+def picture(result: Result) -> str:
+    """The picture: for each value its whole error, and the error of its step alone."""
+    multiples = [m for row in result.rows for m in (row.multiple, row.alone or 0.0) if math.isfinite(m)]
+    scale = Scale(len(result.rows), math.ceil(math.log10(max([50.0, result.bound, *multiples])) + 0.2))
+    parts = [*_groups(result, scale), *_grid(result, scale), *_series(result, scale), *_finding(result, scale)]
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="100%" role="img" '
         f'font-family="system-ui, sans-serif" font-size="12" fill="currentColor">'
-        f"<title>{escape(headline(report))}</title>{''.join([*parts, *_legend(report)])}</svg>"
+        f"<title>{escape(headline(result))}</title>{''.join([*parts, *_legend(result)])}</svg>"
     )
 
 
-def _groups(report: "Report", scale: Scale) -> Iterator[str]:
+def _groups(result: Result, scale: Scale) -> Iterator[str]:
     """A band for every other part of the network, and the parts' names beneath."""
-    parts = parts_of(report)
+    parts = parts_of(result)
     room = max((stop - start for _, start, stop in parts[1:-1]), default=1) * (RIGHT - LEFT) / scale.columns
     for number, (part, start, stop) in enumerate(parts):
         left, right = scale.x(start - 0.5), scale.x(stop - 0.5)
@@ -72,7 +70,7 @@ def _groups(report: "Report", scale: Scale) -> Iterator[str]:
 
 
 def _layer(part: str, room: float) -> str:
-    """A layer's name in as much room as there is: `layer 3`, `3`, or of many layers every fifth or tenth."""
+    """A layer's label in the room there is: `layer 3`, `3`, or among many layers every fifth or tenth number."""
     digits = part.removeprefix("layer ")
     if room > LETTER * len("layer 99"):
         return part
@@ -80,14 +78,14 @@ def _layer(part: str, room: float) -> str:
     return "" if int(digits) % every else digits
 
 
-def parts_of(report: "Report") -> list[tuple[str, int, int]]:
-    """The parts of the network in order: embeddings, layer 0, ..., head; each from row `start` to `stop`."""
-    result, start = [], 0
-    for part, rows in groupby(report.rows, lambda row: _part(row.name)):
+def parts_of(result: Result) -> list[tuple[str, int, int]]:
+    """The parts of the network in order, embeddings, layer 0, ..., head, each with its rows `start` and `stop`."""
+    parts, start = [], 0
+    for part, rows in groupby(result.rows, lambda row: _part(row.name)):
         stop = start + len(list(rows))
-        result.append((part, start, stop))
+        parts.append((part, start, stop))
         start = stop
-    return [("values", 0, start)] if [part for part, *_ in result] == ["head"] else result
+    return [("values", 0, start)] if [part for part, *_ in parts] == ["head"] else parts
 
 
 def _part(name: str) -> str:
@@ -96,73 +94,67 @@ def _part(name: str) -> str:
     return "embeddings" if "embeddings" in name.split(".") else "head"
 
 
-def _grid(report: "Report", scale: Scale) -> Iterator[str]:
-    """Lines at powers of ten, and the band of what is rounding."""
-    bound = scale.y(report.bound)
+def _grid(result: Result, scale: Scale) -> Iterator[str]:
+    """Lines at powers of ten, and the band of errors that are rounding."""
+    bound = scale.y(result.bound)
     yield _box(LEFT, bound, RIGHT - LEFT, BOTTOM - bound, ROUNDING, 0.16)
     yield _stroke(LEFT, bound, RIGHT, bound, ROUNDING, 1.2)
-    yield _words(RIGHT + 6, bound + 4, f"{times(report.bound)} ×")
+    yield _words(RIGHT + 6, bound + 4, f"{times(result.bound)} ×")
     yield _words(RIGHT + 6, (bound + BOTTOM) / 2 + 4, "rounding")
     for power in range(0, scale.decades, 1 + scale.decades // 7):
         yield _stroke(LEFT, scale.y(10.0**power), RIGHT, scale.y(10.0**power), "currentColor", 0.12)
         yield _words(LEFT - 8, scale.y(10.0**power) + 4, f"{10**power:,} ×" if power < 5 else f"1e{power} ×", "end")
     yield _words(LEFT - 8, BOTTOM + 3, "0", "end")
-    if any(math.isinf(judged_by(row)) or math.isinf(row.multiple) for row in report.rows):
+    if any(math.isinf(row.error) or math.isinf(row.multiple) for row in result.rows):
         yield _words(LEFT - 8, TOP + 5, "∞", "end")
-    axes = f"values in the order of computation, by layer; error in multiples of {report.precision}'s rounding"
+    axes = f"values in the order of computation, by layer; error in multiples of {result.precision}'s rounding"
     yield _words(LEFT, BOTTOM + 37, axes)
 
 
-def _series(report: "Report", scale: Scale) -> Iterator[str]:
-    """All of each value's error as a line, and its own step's as points."""
-    points = [(scale.x(i), scale.y(row.multiple), row) for i, row in enumerate(report.rows) if _has_numbers(row)]
+def _series(result: Result, scale: Scale) -> Iterator[str]:
+    """Each value's whole error as a line with points, and the error of its step alone as points."""
+    points = [(scale.x(i), scale.y(row.multiple), row) for i, row in enumerate(result.rows) if row.verdict != "shape"]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in points)
-    yield f'<polyline points="{line}" fill="none" stroke="{OWN}" stroke-width="1.6" stroke-linejoin="round"/>'
+    yield f'<polyline points="{line}" fill="none" stroke="{WHOLE}" stroke-width="1.6" stroke-linejoin="round"/>'
     size = 2.6 if scale.columns <= 150 else 1.7
     for x, y, row in points:
-        yield _dot("own", x, y, size, OWN, row)
-    for index, row in enumerate(report.rows):
+        yield _dot("whole", x, y, size, WHOLE, row)
+    for index, row in enumerate(result.rows):
         if row.alone is not None and row.verdict in ("good", "follows"):
             yield _dot("alone", scale.x(index), scale.y(row.alone), size, ALONE, row)
 
 
-def _has_numbers(row: "Row") -> bool:
-    return not math.isnan(row.multiple)
-
-
-def _finding(report: "Report", scale: Scale) -> Iterator[str]:
-    """What is wrong in strong colours, and the name of the first."""
-    bad = [(scale.x(index), row) for index, row in enumerate(report.rows) if not row.ok]
+def _finding(result: Result, scale: Scale) -> Iterator[str]:
+    """The wrong values in strong colours, and the name of the first."""
+    bad = [(scale.x(index), row) for index, row in enumerate(result.rows) if not row.ok]
     for x, row in bad:
         if row.verdict == "wrong":
-            yield _dot("wrong", x, scale.y(judged_by(row)), 5 if len(bad) <= 60 else 2.6, WRONG, row)
+            yield _dot("wrong", x, scale.y(row.error), 5 if len(bad) <= 60 else 2.6, WRONG, row)
         else:
             yield _diamond(x, TOP - 9, row)
     if bad:
         yield from _pointer(*bad[0], scale)
 
 
-def _pointer(x: float, row: "Row", scale: Scale) -> Iterator[str]:
-    """To the first bad value: its name, a line down to where it is computed, and a ring."""
+def _pointer(x: float, row: Row, scale: Scale) -> Iterator[str]:
+    """A pointer to the first bad value: its name, a line down to it, and a ring."""
     color = WRONG if row.verdict == "wrong" else ORDER
     share = (x - LEFT) / (RIGHT - LEFT)
     anchor = "start" if share < 0.35 else "end" if share > 0.65 else "middle"
     yield _stroke(x, TOP - 18, x, BOTTOM, color, 1.2, "4 3")
     yield _words(x, TOP - 24, f"first: {plain(row.name, 70)}", anchor, color, 'font-weight="bold" font-size="13"')
     if row.verdict == "wrong":
-        ring = (
-            f'cx="{x:.1f}" cy="{scale.y(judged_by(row)):.1f}" r="8.5" fill="none" stroke="{color}" stroke-width="1.8"'
-        )
+        ring = f'cx="{x:.1f}" cy="{scale.y(row.error):.1f}" r="8.5" fill="none" stroke="{color}" stroke-width="1.8"'
         yield f"<circle {ring}/>"
 
 
-def _legend(report: "Report") -> Iterator[str]:
-    """What the marks mean, of those that are there."""
-    verdicts = {row.verdict for row in report.rows}
+def _legend(result: Result) -> Iterator[str]:
+    """The meaning of the marks that are there."""
+    verdicts = {row.verdict for row in result.rows}
     x = float(LEFT)
     for there, color, meaning in (
-        (True, OWN, "all of a value's error"),
-        (any(row.alone is not None for row in report.rows), ALONE, "its own step, judged alone"),
+        (True, WHOLE, "a value's whole error"),
+        (any(row.alone is not None for row in result.rows), ALONE, "its step alone"),
         ("wrong" in verdicts, WRONG, "wrong"),
         (bool(verdicts & {"layout", "shape"}), ORDER, "other layout or shape"),
     ):
@@ -174,22 +166,22 @@ def _legend(report: "Report") -> Iterator[str]:
 def _mark(x: float, y: float, color: str) -> str:
     if color == ORDER:
         return f'<path d="M{x} {y - 6}l6 6l-6 6l-6 -6z" fill="{color}"/>'
-    line = f'<path d="M{x - 9} {y}h18" stroke="{color}" stroke-width="1.6"/>' if color == OWN else ""
+    line = f'<path d="M{x - 9} {y}h18" stroke="{color}" stroke-width="1.6"/>' if color == WHOLE else ""
     return f'{line}<circle cx="{x}" cy="{y}" r="{5 if color == WRONG else 2.6}" fill="{color}"/>'
 
 
-def _dot(kind: str, x: float, y: float, radius: float, color: str, row: "Row") -> str:
+def _dot(kind: str, x: float, y: float, radius: float, color: str, row: Row) -> str:
     place = f'class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{color}"'
     return f"<circle {place}><title>{_tip(row)}</title></circle>"
 
 
-def _diamond(x: float, y: float, row: "Row") -> str:
+def _diamond(x: float, y: float, row: Row) -> str:
     path = f'class="{row.verdict}" d="M{x:.1f} {y - 7:.1f}l7 7l-7 7l-7 -7z" fill="{ORDER}"'
     return f"<path {path}><title>{_tip(row)}</title></path>"
 
 
-def _tip(row: "Row") -> str:
-    """What a pointer over a mark shows."""
+def _tip(row: Row) -> str:
+    """The text that a mouse pointer over a mark shows."""
     alone = "" if row.alone is None else f", alone {times(row.alone)}"
     return escape(f"{plain(row.name)}: {row.verdict}, {times(row.multiple)} × rounding{alone}")
 

@@ -1,4 +1,4 @@
-"""What pytest's fixture `roberta_oracle` gives; the hooks stand in `minroberta_pytest`, which imports this late."""
+"""The oracle of pytest's fixture `roberta_oracle`. The hooks are in `minroberta_pytest`, which imports this late."""
 
 import zlib
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from ..loading import Model
 from ..trace import trace
 from ..weights import shapes, tree
 from .asserts import assert_matches
+from .cases import is_norm
 from .diagnose import diagnose
 
 TINY: Mapping[str, Any] = {
@@ -20,13 +21,13 @@ TINY: Mapping[str, Any] = {
     "num_hidden_layers": 2,
     "intermediate_size": 37,
     "max_position_embeddings": 24,
-    "type_vocab_size": 1,
+    "type_vocab_size": 2,
     "layer_norm_eps": 1e-5,
 }
-"""No two axes of a value are of one size, so that no mix-up of them goes unseen."""
+"""Fields of a tiny model. No two axes of a value have one size, so that swapped axes show."""
 
 LENGTHS = (7, 4)
-"""Of the sequences of a batch: the second has three pads."""
+"""Lengths of the sequences in a batch: the second is padded."""
 
 
 class Oracle:
@@ -41,10 +42,10 @@ class Oracle:
     """
 
     def __call__(self, family: str = "roberta", head: str = "masked_lm", *, seed: int = 0, **config: Any) -> Model:
-        """A tiny model in float32, with weights of which none is 0 or 1: biases, norms and the pad's row neither.
+        """A tiny model in float32 in which no weight is 0 or 1, not even in biases, norms and the rows of padding.
 
-        family: a `model_type`; config: fields that replace the tiny model's. A `causal_lm` is a decoder unless they say
-        otherwise. Raises ConfigError, NameUnknownError.
+        family: a `model_type`; config: fields that replace those of `TINY`. A `causal_lm` is a decoder by default.
+        Raises ConfigError, NameUnknownError.
         """
         fields = {"num_labels": 2 if head == "question_answering" else 3, "is_decoder": head == "causal_lm"}
         settings = Config.from_dict({"model_type": family, **TINY, **fields, **config})
@@ -52,11 +53,11 @@ class Oracle:
         return Model(settings, tree(weights), head)
 
     def inputs(self, model: Model, *, seed: int = 0) -> dict[str, numpy.ndarray]:
-        """`input_ids` and `attention_mask` of two sequences, the second with pads; (2, 7), or (2, 3, 7) of choices."""
+        """`input_ids` and `attention_mask` of two sequences, the second padded: (2, 7), or with choices (2, 3, 7)."""
         pad, longest = model.config.pad_token_id, min(max(LENGTHS), model.config.longest)
         rows = (len(LENGTHS), 3) if model.head == "multiple_choice" else (len(LENGTHS),)
         ids = numpy.random.default_rng(seed).integers(0, model.config.vocab_size - 1, (*rows, longest))
-        ids += ids >= pad  # no token is a pad by chance
+        ids += ids >= pad  # no token is padding by chance
         mask = numpy.arange(longest) < numpy.array(LENGTHS)[:, None]  # (2, L)
         mask = numpy.broadcast_to(mask if len(rows) == 1 else mask[:, None], ids.shape)
         return {"input_ids": numpy.where(mask, ids, pad), "attention_mask": mask.astype(numpy.int64)}
@@ -67,7 +68,6 @@ class Oracle:
 
 
 def _weight(name: str, shape: tuple[int, ...], seed: int) -> numpy.ndarray:
-    """Normal with deviation 0.3, those of norms about 1; float32."""
+    """Random numbers with standard deviation 0.3, around 1 for norms and 0 for others; float32."""
     random = numpy.random.default_rng([seed, zlib.crc32(name.encode())])
-    is_norm = name.endswith(("LayerNorm.weight", "layer_norm.weight"))
-    return (is_norm + 0.3 * random.standard_normal(shape)).astype(numpy.float32)
+    return (is_norm(name) + 0.3 * random.standard_normal(shape)).astype(numpy.float32)

@@ -1,4 +1,4 @@
-"""Runs of the reference: exact, wiggled by a rounding, and step by step on somebody else's values."""
+"""Runs of the reference: exact, with random rounding, or step by step on somebody else's values."""
 
 import functools
 import math
@@ -15,7 +15,7 @@ from ..trace import recording
 from ..weights import flat, tree
 
 Turn = Callable[[str, Array], Array]
-"""What a run goes on with in place of a named value."""
+"""A replacement for a named value, with which a run goes on."""
 
 EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 """The distance from 1 to the next number."""
@@ -23,20 +23,20 @@ EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16"
 NUMBERS = ("inputs_embeds", "encoder_hidden_states")
 """Inputs that a port rounds as it rounds a value."""
 
-DRAWS = 2
-"""Wiggled runs: the largest of a few numbers may be small by luck once, and hardly twice."""
+RUNS = 2
+"""Runs with random rounding: the largest of a few numbers may be small by luck once, and hardly twice."""
 
 
-def exact(model: Model) -> Model:
-    """The same model in float64 on NumPy."""
-    params = {name: numpy.asarray(to_host(array), numpy.float64) for name, array in flat(model.params).items()}
+def exact(model: Model, asarray: Callable[..., Array] = numpy.asarray) -> Model:
+    """The same model in float64, on NumPy or on the library whose `asarray` is given."""
+    params = {name: asarray(to_host(array), numpy.float64) for name, array in flat(model.params).items()}
     return Model(model.config, tree(params), model.head, model.tokenizer)
 
 
 def run(model: Model, inputs: Mapping[str, Any], turn: Turn | None = None) -> dict[str, Array]:
-    """Every named value of a call, as it was made, and then the outputs; the call itself goes on with `turn`'s.
+    """Every named value of a call, as it was made, and then the outputs. The call itself goes on with `turn`'s values.
 
-    Names are the family's own, as in `trace`.
+    Names are the family's, as in `trace`.
     """
     made: dict[str, Array] = {}
     watch(model, inputs, made.__setitem__, turn)
@@ -44,7 +44,7 @@ def run(model: Model, inputs: Mapping[str, Any], turn: Turn | None = None) -> di
 
 
 def watch(model: Model, inputs: Mapping[str, Any], see: Callable[[str, Array], Any], turn: Turn | None = None) -> None:
-    """`run`, which shows each value as it is made, and keeps none."""
+    """Do the same as `run`, but show each value as it is made, and keep none."""
     seen = set()
 
     def record(name: str, value: Array) -> Array:
@@ -61,18 +61,18 @@ def watch(model: Model, inputs: Mapping[str, Any], see: Callable[[str, Array], A
 
 
 def noise(model: Model, inputs: Mapping[str, Any], values: Mapping[str, Array], turn: Turn | None = None) -> dict:
-    """How far float32's rounding alone moves each of the values of `run(model, inputs, turn)`: a number a name."""
+    """The noise of each value of `run(model, inputs, turn)`: the largest of `noises`."""
     return {name: float(array.max(initial=0)) for name, array in noises(model, inputs, values, turn).items()}
 
 
 def noises(
     model: Model, inputs: Mapping[str, Any], values: Mapping[str, Array], turn: Turn | None = None
 ) -> dict[str, Array]:
-    """How far float32's rounding alone moves each number of the values of `run(model, inputs, turn)`.
+    """The noise of each number in `run(model, inputs, turn)`: how far the rounding of float32 alone moves it.
 
-    It is the largest difference of this number, or any that is no larger, in runs in which every value, inputs too, is
-    multiplied by 1 + ε·r, r from [-1, 1]. Computed in float64, so that it is the same on every machine, where a run in
-    float32 would tell of its matrix library. model: in float64. Returns arrays of the values' shapes.
+    It is the largest difference of this number, or of any smaller one, in runs that multiply every value, inputs too,
+    by 1 + ε·r with random r from [-1, 1]. These runs are in float64, so that the noise is the same on every machine; a
+    run in float32 would depend on the matrix library. model: in float64. Returns arrays of the values' shapes.
     """
     moved: dict[str, Array] = {}
 
@@ -80,8 +80,8 @@ def noises(
         if name in values:
             moved[name] = numpy.fmax(moved.get(name, 0.0), abs(value - values[name]))
 
-    for draw in range(DRAWS):
-        wiggle = wiggled(turn, draw)
+    for seed in range(RUNS):
+        wiggle = wiggled(turn, seed)
         numbers = {name: numpy.asarray(to_host(inputs[name]), float) for name in NUMBERS if name in inputs}
         rounded = {name: wiggle(name, array) for name, array in numbers.items()}
         watch(model, {**inputs, **rounded}, see, wiggle)
@@ -89,11 +89,11 @@ def noises(
 
 
 def by_size(name: str, moved: Array, value: Array) -> Array:
-    """For each number the most that it or any that is no larger was moved by, and half an ε of a usual one.
+    """For each number the largest distance that it or any smaller one was moved, plus half an ε of a usual number.
 
-    Numbers within a factor of two are of one size, and the smallest are taken together until they are enough. Usual is
-    the root of the mean square, and 1 at least behind an activation: GELU's sum of 1 and erf rounds as 1 does, whatever
-    comes of it.
+    Numbers within a factor of two are of one size, and the smallest are taken together until there are enough. The
+    usual number is the root of the mean square, and at least 1 after an activation: the sum 1 + erf in GELU rounds as 1
+    does, however small the product is.
     """
     counts = abs(value) < MASKED
     sizes, moved = numpy.where(counts, abs(value), 0.0), numpy.where(counts, moved, 0.0)
@@ -110,47 +110,47 @@ def by_size(name: str, moved: Array, value: Array) -> Array:
 
 
 ACTIVATED = re.compile(r"(^|\.)(intermediate|gelu)$")
-"""Values that an activation makes."""
+"""Names of the values that an activation makes."""
 
 OCTAVES = 30
-"""Powers of two up and down from 1; what is beyond them is as large, or as small."""
+"""Powers of two up and down from 1 that are distinguished."""
 
 PLENTY = 2**18
-"""Numbers of one value beyond which every second or third tells as much."""
+"""Size of a value from which on every second or third number is enough."""
 
 ENOUGH = 64
-"""Numbers of which one was surely moved as far as rounding does."""
+"""Count of numbers of which one was surely moved as far as rounding moves them."""
 
 
 def wiggled(turn: Turn | None, seed: int) -> Turn:
-    """What `turn` goes on with, every number of it multiplied by 1 + ε·r, r from [-1, 1]."""
+    """The values of `turn` (by default the run's), each number multiplied by 1 + ε·r with random r from [-1, 1]."""
 
     def wiggle(name: str, value: Array) -> Array:
         value = value if turn is None else turn(name, value)
         if not is_float(value.dtype):
             return value
-        own = numpy.resize(factors(seed), value.shape)
-        if name.endswith(".scores"):  # which times more than 1 would be infinite under a mask
-            own[abs(value) >= MASKED] = 1
-        return value * own
+        factor = numpy.resize(factors(seed), value.shape)
+        if name.endswith(".scores"):  # a masked score times more than 1 would be infinite
+            factor[abs(value) >= MASKED] = 1
+        return value * factor
 
     return wiggle
 
 
 @functools.cache
 def factors(seed: int) -> Array:
-    """1 + ε·r with r from [-1, 1], to be used over again: as many as no sum has, and a prime, so that rows differ."""
-    raw = numpy.random.Philox(seed).random_raw(65_537)  # which no version of NumPy changes
+    """1 + ε·r with random r from [-1, 1], to be repeated: a prime count, so that rows differ, longer than any sum."""
+    raw = numpy.random.Philox(seed).random_raw(65_537)  # the same in every version of NumPy
     return 1 + EPS["float32"] * (raw / 2.0**63 - 1)
 
 
 def bound_of(config: Config, keys: int = 0) -> float:
-    """How many times the noise is rounding still: 2·√n, where n is the most numbers in a sum, and 64 at least.
+    """The multiple of the noise up to which a difference is rounding: 2·√n, for a longest sum of n >= 64 numbers.
 
-    Added one by one, n numbers make n roundings of the sum's size, which walk √n of them away. keys: S.
+    Added one by one, n numbers make n roundings of the sum's size: a random walk of √n of them. keys: S.
     """
     return 2 * math.sqrt(max(64, config.hidden_size, config.intermediate_size, keys))
 
 
 MASKED = 1e30
-"""Scores beyond this are of keys that nobody attends to."""
+"""Scores beyond this belong to masked keys."""

@@ -21,20 +21,19 @@ Values = Mapping[str, Any]
 """Arrays by name."""
 
 Names = str | Mapping[str, str | None] | Callable[[str], str | None]
-"""How foreign names become ours: one of `NAMES`; a dict, whose keys may be patterns of `re`; a function."""
+"""A translation of foreign names to ours: one of `NAMES`; a dict, whose keys may be patterns of `re`; a function."""
 
 # --- from files -----------------------------------------------------------------------------------------------------
 
-LARGEST = 2**30
-"""Bytes that any archive may unpack to; a larger one's arrays may take so many times as much as the file:"""
-LARGEST_RATIO = 10
+LARGEST, LARGEST_RATIO = 2**30, 10
+"""The limit of an archive's unpacked size: so many bytes, or so many times the file's size, whichever is more."""
 
 
 def read(path: str | Path) -> dict[str, numpy.ndarray]:
     """The arrays of an `.npz` file, a safetensors file, or a directory of `.npy` files, by their names.
 
-    A file `encoder.layer.0.npy` holds the value `encoder.layer.0`. No file can run code, or unpack to much more than it
-    is.
+    A file `encoder.layer.0.npy` holds the value `encoder.layer.0`. No file can run code, or unpack to much more than
+    its size.
 
     Raises NotFoundError, InputError for a file that holds something else, WeightsError for a damaged safetensors file.
     """
@@ -45,7 +44,7 @@ def read(path: str | Path) -> dict[str, numpy.ndarray]:
             raise NotFoundError(f"the directory {path} holds no .npy file")
         return {file.stem: _array(file) for file in files}
     if not path.is_file():
-        raise NotFoundError(f"there is no file {path}")
+        raise NotFoundError(f"{path} does not exist: give an .npz or safetensors file, or a directory of .npy files")
     if path.suffix == ".npy":
         return {path.stem: _array(path)}
     if path.suffix == ".npz":
@@ -54,13 +53,13 @@ def read(path: str | Path) -> dict[str, numpy.ndarray]:
 
 
 def _array(path: Path) -> numpy.ndarray:
-    """One array, mapped from its file."""
+    """One array, memory-mapped."""
     if not path.is_file():
-        raise InputError(f"{path} is no file")
+        raise InputError(f"{path} is not a file")
     try:
-        return numpy.lib.format.open_memmap(path, mode="r")  # knows no pickles, and no archives
+        return numpy.lib.format.open_memmap(path, mode="r")  # refuses pickles and archives
     except Exception as error:  # NumPy's own, of many kinds
-        raise InputError(f"{path} holds no array of numbers, as numpy.save writes it: {error}") from error
+        raise InputError(f"{path} is not an array of numbers as numpy.save writes it: {error}") from error
 
 
 def _archive(path: Path) -> Iterator[tuple[str, numpy.ndarray]]:
@@ -74,19 +73,19 @@ def _archive(path: Path) -> Iterator[tuple[str, numpy.ndarray]]:
     except InputError:
         raise
     except Exception as error:  # zipfile's, zlib's and NumPy's own, of many kinds
-        raise InputError(f"{path} holds no arrays of numbers, as numpy.savez writes them: {error}") from error
+        raise InputError(f"{path} is not an archive of arrays as numpy.savez writes it: {error}") from error
 
 
 def _check_archive(path: Path, entries: list[zipfile.ZipInfo]) -> None:
-    """Refuse what would take more memory than its entries say, or say more than a file of its size should."""
+    """Raise InputError for an archive that would unpack to far more than its size, or that NumPy did not write."""
     names = Counter(entry.filename for entry in entries)
     if names and names.most_common(1)[0][1] > 1:
-        raise InputError(f"{path} holds {names.most_common(1)[0][0]} twice: an archive holds each array once")
+        raise InputError(f"{path} holds {names.most_common(1)[0][0]} twice: write each array once")
     if any(entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for entry in entries):
-        raise InputError(f"{path} is compressed as NumPy never does: write it with numpy.savez or savez_compressed")
+        raise InputError(f"unsupported compression in {path}: write it with numpy.savez or savez_compressed")
     size, limit = sum(entry.file_size for entry in entries), max(LARGEST, LARGEST_RATIO * path.stat().st_size)
     if size > limit:
-        raise InputError(f"{path} would unpack to {size:,} bytes, where a file like it may hold {limit:,}: split it")
+        raise InputError(f"{path} would unpack to {size:,} bytes; the limit for its size is {limit:,}: split it")
 
 
 # --- from a live model ----------------------------------------------------------------------------------------------
@@ -97,12 +96,12 @@ def record(model: Any, /, *arguments: Any, **inputs: Any) -> dict[str, numpy.nda
 
         compare(trace(reference, **inputs), record(port, **inputs))
 
-    The model is called with the arguments and inputs, arrays of NumPy's becoming torch's, as for inference: without
-    dropout and gradients. A module that is called again gives `name#2`, and of an output that is several the first
-    stands under the module's name, the others under `name.1` and so on. The fields of the whole's output have their own
-    names, such as `logits` or `hidden_states.0`; an output without fields is called `output`.
+    The model is called for inference, without dropout and gradients; NumPy arrays become torch's. A module that is
+    called again gives `name#2`. Of several outputs the first has the module's name, the others are `name.1` and so on.
+    The fields of the model's output have their own names, such as `logits` or `hidden_states.0`; an output without
+    fields is called `output`.
 
-    Raises BackendError for what is neither, or where its library has not been imported.
+    Raises BackendError for any other model, or if its library has not been imported.
     """
     torch, keras = sys.modules.get("torch"), sys.modules.get("keras")
     if keras is not None and isinstance(model, keras.layers.Layer):  # with torch below Keras, it is a module as well
@@ -116,14 +115,14 @@ def record(model: Any, /, *arguments: Any, **inputs: Any) -> dict[str, numpy.nda
         with torch.no_grad(), _inferring(model), _watched_modules(model, recording):
             recording.finish(model(*(_to_torch(torch, x, device) for x in arguments), **tensors))
     else:
-        raise BackendError(f"record takes a torch module or a Keras model, not {type(model).__name__}")
+        raise BackendError(f"cannot record a {type(model).__name__}: give a torch module or a Keras model")
     return recording.values
 
 
 class Recording:
-    """What modules gave, by name, in the order in which they were done.
+    """Outputs of modules by name, in the order in which they were computed.
 
-    to_numpy: the array of a tensor, or None for what is none.
+    to_numpy: a function that gives the array of a tensor, and None for anything else.
     """
 
     def __init__(self, to_numpy: Callable[[Any], numpy.ndarray | None]) -> None:
@@ -131,7 +130,7 @@ class Recording:
         self._to_numpy, self._calls = to_numpy, Counter[str]()
 
     def keep(self, name: str, output: Any) -> None:
-        """The output of a module."""
+        """Keep the output of a module."""
         self._calls[name] += 1
         if self._calls[name] > 1:
             name = f"{name}#{self._calls[name]}"
@@ -139,29 +138,29 @@ class Recording:
             self._keep(name + ending, tensor)
 
     def finish(self, output: Any) -> None:
-        """The output of the whole."""
+        """Keep the output of the model."""
         if not isinstance(output, Mapping):
             self.keep("output", output)
             return
         for name, value in output.items():
             several = isinstance(value, tuple)
-            for place, tensor in enumerate(value if several else [value]):
-                self._keep(f"{name}.{place}" if several else name, tensor)
+            for index, tensor in enumerate(value if several else [value]):
+                self._keep(f"{name}.{index}" if several else name, tensor)
 
     def _keep(self, name: str, tensor: Any) -> None:
         array = self._to_numpy(tensor)
         if array is not None:
-            self.values[name] = array.copy()  # what follows may write into it
+            self.values[name] = array.copy()  # later modules may write into it
 
 
 def _tensors(output: Any) -> Iterator[tuple[str, Any]]:
-    """The first tensor of an output, and with an ending those beside it; what lies deeper other modules gave."""
+    """The first tensor of an output, and those beside it with an ending; deeper ones are other modules' outputs."""
     if not isinstance(output, tuple | list | Mapping):
         yield "", output
         return
     first, *others = [*(output.values() if isinstance(output, Mapping) else output)] or [None]
     yield next(_tensors(first))
-    yield from ((f".{place}", other) for place, other in enumerate(others, 1))
+    yield from ((f".{index}", other) for index, other in enumerate(others, 1))
 
 
 def _to_torch(torch: Any, value: Any, device: Any) -> Any:
@@ -175,7 +174,7 @@ def _from_torch(tensor: Any) -> numpy.ndarray:
 
 @contextlib.contextmanager
 def _inferring(module: Any) -> Iterator[None]:
-    """Without dropout, and afterwards as it was."""
+    """A context in which a module has no dropout; afterwards it is as it was."""
     training = [part for part in module.modules() if part.training]
     module.eval()
     try:
@@ -186,7 +185,7 @@ def _inferring(module: Any) -> Iterator[None]:
 
 
 COMPILED = "_orig_mod"
-"""What torch.compile calls the module that it wraps."""
+"""Name that torch.compile gives to the module it wraps."""
 
 
 @contextlib.contextmanager
@@ -208,19 +207,19 @@ def _watched_modules(module: Any, recording: Recording) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _watched_layers(model: Any, recording: Recording) -> Iterator[None]:
-    """Keras has no hooks: while this lasts, each layer has a `call` of its own that tells."""
+    """A context in which the `call` of each layer is replaced by one that records, since Keras has no hooks."""
 
-    def telling(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def call_and_tell(*arguments: Any, **inputs: Any) -> Any:
+    def recorded(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def call_and_keep(*arguments: Any, **inputs: Any) -> Any:
             output = call(*arguments, **inputs)
             recording.keep(name, output)
             return output
 
-        return call_and_tell
+        return call_and_keep
 
     layers = {id(layer): (name, layer) for name, layer in reversed(list(_layers(model)))}  # by the first of its names
     for name, layer in layers.values():
-        vars(layer)["call"] = telling(name, layer.call)
+        vars(layer)["call"] = recorded(name, layer.call)
     try:
         yield
     finally:
@@ -228,11 +227,11 @@ def _watched_layers(model: Any, recording: Recording) -> Iterator[None]:
             del vars(layer)["call"]
 
 
-def _layers(layer: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """The layers within a layer, at any depth, under their names."""
+def _layers(layer: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The layers within a layer, at any depth, by their names."""
     for part in layer._flatten_layers(include_self=False, recursive=False):
-        yield place + part.name, part
-        yield from _layers(part, f"{place}{part.name}.")
+        yield prefix + part.name, part
+        yield from _layers(part, f"{prefix}{part.name}.")
 
 
 # --- names ----------------------------------------------------------------------------------------------------------
@@ -251,11 +250,11 @@ HUGGINGFACE = {
     r"cross_attentions\.(\d+)": r"encoder.layer.\1.crossattention.self.probs",
     r"|dropout|classifier\.dropout|encoder\.layer\.\d+(\.(cross)?attention)?\.\d": None,
 }
-"""Modules of Hugging Face's, versions 4 and 5, that only pass a value on, and outputs that are values of modules."""
+"""Modules of transformers 4 and 5 that only pass a value on, and outputs that repeat a module's value."""
 
 KERAS_HUB = {
     r"embeddings\.token_embedding": "embeddings.word_embeddings",
-    r"embeddings\.position_embedding": None,  # a converted model's have token types in them, which KerasHub has not
+    r"embeddings\.position_embedding": None,  # those of a converted model contain the token types, which KerasHub lacks
     r"embeddings": "embeddings.sum",
     r"embeddings_layer_norm": "embeddings.LayerNorm",
     r"embeddings_dropout": "embeddings",
@@ -274,7 +273,7 @@ KERAS_HUB = {
     r"pooled_dense": "classifier.tanh",
     r".*dropout(_\d+)?|.*\.self_attention_layer|.*#\d+|output": None,
 }
-"""Layers of the models of KerasHub and keras-nlp, whose `logits` are called so here too."""
+"""Layers of KerasHub's and keras-nlp's models. Their `logits` have the same name here."""
 
 FAIRSEQ = {
     r"embed_tokens": "embeddings.word_embeddings",
@@ -296,14 +295,15 @@ FAIRSEQ = {
     r"classification_heads\.\w+": "classifier",
     r".*dropout(_module)?(#2)?|encoder|sentence_encoder|output": None,
 }
-"""Modules of fairseq's RobertaModel, whose attention is one call: its queries, keys and values pass no module."""
+"""Modules of fairseq's RobertaModel. Its attention is one call: queries, keys and values pass through no module."""
 
 
 class Framework(NamedTuple):
-    """How a framework's own model calls its values, and how they lie.
+    """The names and layouts of a framework's own model.
 
-    start: a pattern of what may stand before the names; names: patterns of theirs, and Roberta's names with us, or None
-    for what only passes a value on; arranged: of one of our names and its value, the value in our layout.
+    start: a pattern of the prefixes that names may have; names: from patterns of their names to ours for Roberta, or to
+    None for modules that only pass a value on; arranged: a function from our name and the value to the value in our
+    layout.
     """
 
     start: str
@@ -311,7 +311,7 @@ class Framework(NamedTuple):
     arranged: Callable[[str, numpy.ndarray], numpy.ndarray]
 
     def table(self) -> dict[str, str | None]:
-        """Its names from their start."""
+        """Its names with their prefixes."""
         return {f"{self.start}(?:{theirs})": ours for theirs, ours in self.names.items()}
 
 
@@ -326,30 +326,30 @@ def _heads_merged(name: str, value: numpy.ndarray) -> numpy.ndarray:
 
 
 def _batch_first(name: str, value: numpy.ndarray) -> numpy.ndarray:
-    """What the layers and the norm after them give, from (L, B, ...) to (B, L, ...)."""
+    """Values of the layers, and of the norm after them, from (L, B, ...) to (B, L, ...)."""
     return value.swapaxes(0, 1) if name == "LayerNorm" or name.startswith("encoder.layer.") else value
 
 
 NAMES = {
-    "huggingface": Framework("", {}, _as_it_is),  # whose names are ours
+    "huggingface": Framework("", {}, _as_it_is),  # its names are ours
     "keras_hub": Framework(r"(?:\w+_backbone(?:_\d+)?\.)?", KERAS_HUB, _heads_merged),
     "fairseq": Framework(r"(?:encoder\.(?:sentence_encoder\.)?)?", FAIRSEQ, _batch_first),
 }
-"""The frameworks whose names are known. Hugging Face's need not be asked for."""
+"""The frameworks whose names are known. Hugging Face is the default."""
 
 
 def under_our_names(values: Values, names: Names | None, family: Family | None = None) -> dict[str, numpy.ndarray]:
-    """The values under minroberta's names, and in its layout.
+    """The values under minroberta's names and in its layout.
 
-    names: see `Names`; what it maps to None is left out, and what a dict does not know keeps its name. Then the base
-    model's prefix goes, and so do Hugging Face's modules that only pass a value on. family: the one whose names to take
-    in place of Roberta's.
+    names: see `Names`; names that it maps to None are left out, names that a dict lacks are kept. Then the base model's
+    prefix is removed, and so are Hugging Face's modules that only pass a value on. family: the family whose names to
+    use instead of Roberta's.
 
-    Raises InputError for what is no array of numbers, and for two values of one name; NameUnknownError for a framework
-    that is not known.
+    Raises InputError if a value is not an array of numbers, or if two values get one name; NameUnknownError for an
+    unknown framework.
     """
     if not isinstance(values, Mapping):
-        raise InputError(f"values are a mapping from names to arrays, as record gives, not {type(values).__name__}")
+        raise InputError(f"invalid values of type {type(values).__name__}: give arrays by name, as record does")
     framework = _framework(names if isinstance(names, str) else "huggingface")
     table = framework.table() if isinstance(names, str | None) else names
     modules: dict[str, numpy.ndarray] = {}
@@ -363,37 +363,37 @@ def under_our_names(values: Values, names: Names | None, family: Family | None =
             continue
         ours, kind = _of_family(name, family), modules if name == plain else passed_on
         if kind is modules and ours in modules:
-            raise InputError(f"{foreign} is {ours}, which there is already: leave one of the two out")
+            raise InputError(f"{foreign} is a second value for {ours}: leave one of the two out")
         kind[ours] = framework.arranged(name, numbers(foreign, values[foreign]))
     return {**passed_on, **modules}
 
 
 def _last_state(names: Iterable[str]) -> str | None:
-    """The last of the `hidden_states`, which some versions give before a last norm, and others behind it."""
+    """The name of the last of the `hidden_states`, which some versions give before a last norm, others after it."""
     counts = [int(found[1]) for name in names if (found := re.fullmatch(r"hidden_states\.(\d+)", name))]
     return f"hidden_states.{max(counts)}" if counts else None
 
 
 def _framework(name: str) -> Framework:
     if name not in NAMES:
-        raise NameUnknownError(f"names is one of {', '.join(NAMES)}, or a dict from your names to ours, not {name!r}")
+        raise NameUnknownError(f"unknown names {name!r}: give one of {', '.join(NAMES)}, or a dict to our names")
     return NAMES[name]
 
 
 def _named(values: Values, names: Mapping[str, str | None] | Callable[[str], str | None]) -> dict[str, str]:
-    """What the user's names make of each name, and that name. Raises InputError where two would be one."""
+    """From translated names to the user's. Raises InputError if two names become one."""
     result: dict[str, str] = {}
     for foreign in values:
         name = names(foreign) if callable(names) else _renamed(str(foreign), names)
         if name in result:
-            raise InputError(f"names makes {name} of {result[name]} and of {foreign}: map one of the two to None")
+            raise InputError(f"`names` maps both {result[name]} and {foreign} to {name}: map one of the two to None")
         if name is not None:
             result[name] = foreign
     return result
 
 
 def _renamed(name: str, names: Mapping[str, str | None]) -> str | None:
-    """The name by a table, whose keys are names or patterns; without an entry as it is."""
+    """The name translated by a table whose keys are names or patterns; unchanged without an entry."""
     if name in names:
         return names[name]
     for pattern, ours in names.items():
@@ -402,12 +402,12 @@ def _renamed(name: str, names: Mapping[str, str | None]) -> str | None:
             if match:
                 return None if ours is None else match.expand(ours)
         except re.error as error:
-            raise InputError(f"names has {pattern!r}: {ours!r}, which is no pattern of re: {error}") from error
+            raise InputError(f"`names` has an invalid pattern in {pattern!r}: {ours!r}: {error}") from error
     return name
 
 
 def _without_base(name: str) -> str:
-    """Without the base model's prefix; "" for what the base model gives as a whole."""
+    """The name without the base model's prefix; "" for an output of the whole base model."""
     for prefix in PREFIXES:
         if f"{name}.".startswith(prefix):
             rest = name[len(prefix) :]
@@ -416,26 +416,26 @@ def _without_base(name: str) -> str:
 
 
 def _of_module(name: str) -> str | None:
-    """The module of Hugging Face's whose value this is; None for what we do not name."""
+    """The Hugging Face module that gives this value; None for values without a name here."""
     later = re.fullmatch(r"hidden_states\.([1-9]\d*)", name)
     return f"encoder.layer.{int(later[1]) - 1}" if later else _renamed(name, HUGGINGFACE)
 
 
 def _of_family(name: str, family: Family | None) -> str:
-    """A family's own name for Roberta's, its last norm included."""
+    """A family's name for a name of Roberta's, including its last norm."""
     if family is None:
         return name
     return family.final_norm if family.final_norm and name == "LayerNorm" else family.own_name(name)
 
 
 def numbers(name: str, value: Any) -> numpy.ndarray:
-    """A value as an array of numbers that NumPy knows."""
+    """A value as a NumPy array of numbers. Raises InputError for anything else."""
     try:
         array = _from_torch(value) if hasattr(value, "detach") else to_host(value)
     except ValueError as error:
-        raise InputError(f"{name} is no array: {error}") from error
+        raise InputError(f"{name} cannot become an array: {error}") from error
     if array.dtype.name == "bfloat16":
         return array.astype(numpy.float32)
     if array.dtype.kind not in "biuf":
-        raise InputError(f"{name} holds {array.dtype}, where values are arrays of real numbers")
+        raise InputError(f"unsupported dtype {array.dtype} of {name}: give an array of real numbers")
     return array

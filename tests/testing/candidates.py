@@ -1,4 +1,4 @@
-"""Candidates for `compare` and `diagnose`: ports with mistakes that have names, with others, and with none.
+"""Candidates for `compare` and `diagnose`: ports with known mistakes, with unknown ones, and without any.
 
 None of them was made by minroberta: they are Hugging Face's models, from `mistakes.safetensors`, or `port.py`'s.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import port
-from support import GOLDEN  # which says where the golden cases are
+from support import GOLDEN  # puts the golden cases on the path
 
 # isort: split
 from mistake_cases import MISTAKES, PAIRS, SETTINGS, STRANGERS, Planted, batch
@@ -31,11 +31,11 @@ TRAINED_INPUTS = batch([(1, 6)])
 
 @dataclass(frozen=True)
 class Candidate:
-    """A port's values and what must be said of them.
+    """A port's values, and the expected answers.
 
     setting: the model and its inputs, of `mistake_cases.SETTINGS`, or TRAINED. names: for each mistake the names that
-    it may be called by; none for a right port and for an unknown mistake. first_bad: of an unknown mistake the first
-    value whose own step is wrong.
+    it may be given; none for a right port or an unknown mistake. first_bad: for an unknown mistake the first value
+    whose own step is wrong.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Candidate:
 
     @property
     def inputs(self) -> Mapping[str, Any]:
-        """What the reference is called with."""
+        """The inputs of the reference."""
         return TRAINED_INPUTS if self.setting == TRAINED else SETTINGS[self.setting].inputs
 
     @property
@@ -67,8 +67,8 @@ def model_of(setting: str) -> Model:
     case = SETTINGS[setting].case
     config = Config.from_dict(case.config)
     held = shapes(config, case.head) | (shapes(config, "encoder") if SETTINGS[setting].pooled else {})
-    own = {name: (config.family.own_name(name), shape) for name, shape in held.items()}
-    arrays = {name: SETTINGS[setting].weight(*place).astype(np.float32) for name, place in own.items()}
+    named = {name: (config.family.own_name(name), shape) for name, shape in held.items()}
+    arrays = {name: SETTINGS[setting].weight(*theirs).astype(np.float32) for name, theirs in named.items()}
     return Model(config, tree(arrays), case.head)
 
 
@@ -77,7 +77,7 @@ def model_of(setting: str) -> Model:
 
 @functools.cache
 def stored(file: str = "mistakes") -> dict[str, Values]:
-    """What a file holds, by candidate."""
+    """The contents of a file, by candidate."""
     result: dict[str, Values] = {}
     for key, value in File(GOLDEN / f"{file}.safetensors").items():
         candidate, _, name = key.rpartition("|")
@@ -90,7 +90,7 @@ def without_prefix(name: str) -> str:
 
 
 def from_file(name: str, setting: str, kept: str = ".*") -> Values:
-    """The right model's values, and the candidate's own in their place; an empty one stands for none."""
+    """The right model's values, replaced by the candidate's where it has them; an empty one removes a value."""
     own, right = stored().get(name, {}), stored()[setting]
     both = {**right, **own}
     return {name: x for name, x in both.items() if x.size and re.fullmatch(kept, without_prefix(name))}
@@ -113,7 +113,7 @@ def planted(cases: list[Planted]) -> list[Candidate]:
 
 
 def from_port(kind: type[port.Port], setting: str, order: str | None = None) -> Values:
-    """What a port gives that sums in this order."""
+    """The values of a port that sums in this order."""
     total = None if order is None else port.SUMS[order]
     if setting == TRAINED:
         model = model_of(setting)
@@ -137,7 +137,7 @@ def ported_strangers() -> Iterator[Candidate]:
 
 
 def right() -> Iterator[Candidate]:
-    """Right ports, which only round otherwise: Hugging Face's and its models on other engines, then `port.py`'s."""
+    """Right ports, which only round differently: Hugging Face's, its models on other engines, then `port.py`'s."""
     for setting in SETTINGS:
         yield Candidate(f"eager/{setting}", setting, functools.partial(from_file, "", setting))
     yield from planted(RIGHT_MODELS)

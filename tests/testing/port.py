@@ -1,4 +1,4 @@
-"""Another RoBERTa in NumPy, from the papers' formulas alone, as somebody's port would be: slow, plain, in float32.
+"""Another RoBERTa in NumPy, from the papers' formulas alone, as a port might be: slow, plain, in float32.
 
 It imports nothing of minroberta. How it sums is a choice (`Sums`), since a right port may sum in any order; and a
 mistake is a subclass that overrides one step. Its values have Hugging Face's names, without the base model's prefix.
@@ -20,12 +20,12 @@ LOWEST = np.finfo(np.float32).min
 
 
 def one_by_one(x: Array) -> Array:
-    """From first to last, each sum rounded to float32."""
+    """The sum from first to last, each step rounded to float32."""
     return np.add.accumulate(x, axis=-1)[..., -1]
 
 
 def backwards(x: Array) -> Array:
-    """From last to first."""
+    """The sum from last to first."""
     return one_by_one(x[..., ::-1])
 
 
@@ -38,12 +38,12 @@ def by_halves(x: Array) -> Array:
 
 
 def in_lanes(x: Array) -> Array:
-    """Every fourth number together, as a vector unit sums, and then the four."""
+    """The sum of every fourth number, as a vector unit computes it, and then of the four."""
     return one_by_one(np.stack([one_by_one(x[..., i::4]) for i in range(min(4, x.shape[-1]))], axis=-1))
 
 
 def in_float64(x: Array) -> Array:
-    """Rounded once, at the end."""
+    """The exact sum, rounded once."""
     return x.astype(np.float64).sum(-1).astype(np.float32)
 
 
@@ -64,12 +64,12 @@ PRE_NORMS = {
     "roberta-prelayernorm": ("attention.LayerNorm", "intermediate.LayerNorm"),
     "xlm-roberta-xl": ("attention.self_attn_layer_norm", "LayerNorm"),
 }
-"""What the norms before attention and feed-forward are called."""
+"""Names of the norms before attention and feed-forward."""
 
 
 @dataclass
 class Port:
-    """A model in float32. weight: gives a weight by name and shape; total: how it sums, None by the matrix library."""
+    """A model in float32. weight: a function of name and shape; total: an order of sums, None for the library's."""
 
     config: Mapping[str, Any]
     head: str
@@ -112,7 +112,7 @@ class Port:
         return self.weight(name, shape).astype(np.float32)
 
     def sum(self, x: Array) -> Array:
-        """(..., N) -> (..., 1)."""
+        """The sum over the last axis. (..., N) -> (..., 1)."""
         return (x.sum(-1) if self.total is None else self.total(x))[..., None]
 
     def product(self, a: Array, b: Array) -> Array:
@@ -134,7 +134,7 @@ class Port:
         return self.keep(name, x * self.get(f"{name}.weight", self.D) + self.get(f"{name}.bias", self.D))
 
     def deviation(self, x: Array) -> Array:
-        """What centred rows are divided by."""
+        """The divisor of centred rows."""
         return np.sqrt(self.sum(x * x) / np.float32(x.shape[-1]) + np.float32(self.eps))
 
     def gelu(self, x: Array) -> Array:
@@ -150,7 +150,7 @@ class Port:
     # --- embeddings
 
     def positions(self, ids: Array, past: int) -> Array:
-        """Counted from pad + 1, pads apart. (B, L)."""
+        """Positions counted from pad + 1, not counting padding. (B, L)."""
         pad = self.config["pad_token_id"]
         is_token = (ids != pad).astype(int)
         return (is_token.cumsum(1) + past) * is_token + pad
@@ -169,7 +169,7 @@ class Port:
         return self.keep("embeddings", x)
 
     def mask(self, ids: Array, mask: Array | None, past: Any) -> Array:
-        """True where a query sees a key. (B, 1, L, S)."""
+        """A mask: True if a query sees a key. (B, 1, L, S)."""
         B, L = ids.shape
         S = L + (0 if past is None else past[0][0].shape[2])
         seen = np.ones((B, L, S), bool)
@@ -180,7 +180,7 @@ class Port:
         return seen[:, None]
 
     def causal(self, distance: Array) -> Array:
-        """Which keys at this distance before the query it sees."""
+        """True for distances to keys that a query sees."""
         return distance >= 0
 
     # --- layers
@@ -200,7 +200,7 @@ class Port:
         return self.feed_forward(name, self.norm(f"{name}.{second}", x)) + x
 
     def keep_in(self, x: Array) -> Array:
-        """What the residual sum around the attention has of the stream."""
+        """The residual stream's part in the sum around attention."""
         return x
 
     def attention(self, name: str, x: Array, mask: Array, past: Any) -> Array:
@@ -294,7 +294,7 @@ class Port:
 
 
 class OnePass(Port):
-    """The variance as E[x²] - E[x]², which kernels take in one pass."""
+    """The variance as E[x²] - E[x]², which kernels compute in one pass."""
 
     def norm(self, name: str, x: Array) -> Array:
         N = np.float32(x.shape[-1])
@@ -327,7 +327,7 @@ class SoftmaxOnTheWay(Port):
 
 
 class HiddenKeysLeftOut(Port):
-    """Masked keys get exactly 0, by a choice and no sum."""
+    """Masked keys get exactly 0, by a selection instead of a sum."""
 
     def probs(self, scores: Array, mask: Array) -> Array:
         scores = np.where(mask, scores, LOWEST)
@@ -335,7 +335,7 @@ class HiddenKeysLeftOut(Port):
 
 
 class LowScores(Port):
-    """Masked scores are -1e4: a query that sees no key has equal weights all the same, as with -1e4 for all."""
+    """Masked scores are -1e4: a query without a visible key still has equal weights, since all its scores are -1e4."""
 
     def probs(self, scores: Array, mask: Array) -> Array:
         return self.softmax(np.where(mask, scores, np.float32(-1e4)))
@@ -422,7 +422,7 @@ class CausalForward(Port):
 
 
 class CausalBack(Port):
-    """A query does not see itself: the first one sees nothing."""
+    """A query does not see itself, so the first one sees nothing."""
 
     def causal(self, distance: Array) -> Array:
         return distance >= 1
@@ -450,7 +450,7 @@ class HeadsNotSwapped(Port):
 
 
 class HeadsMergedUnswapped(Port):
-    """Split right, and merged without the swap."""
+    """Heads split correctly, and merged without swapping axes."""
 
     def merge(self, x: Array) -> Array:
         return x.reshape(len(x), x.shape[2], self.D)
@@ -465,7 +465,7 @@ class FusedVkq(Fused):
 
 
 class FusedByHead(Fused):
-    """The three of a head beside each other, as GPT-NeoX has them, where the weights have all queries first."""
+    """A fused weight read as GPT-NeoX stores it, the three of a head together, though it has all queries first."""
 
     def unfused(self, y: Array) -> list[Array]:
         B, L, _ = y.shape
@@ -491,7 +491,7 @@ class GeluFloat16(Port):
 
 
 class LastToken(Port):
-    """The last place that is no pad, as decoders take it."""
+    """The last position that is not padding, as in decoders."""
 
     def __call__(self, input_ids: Array, **inputs: Any) -> dict[str, Array]:
         self.last = (input_ids != self.config["pad_token_id"]).sum(1) - 1
@@ -502,7 +502,7 @@ class LastToken(Port):
 
 
 class KeysAsk(Port):
-    """Scores k qᵀ, queries and keys being right."""
+    """Scores k qᵀ of right queries and keys."""
 
     def scores(self, own: str, q: Array, k: Array) -> Array:
         return super().scores(own, k, q)
@@ -517,7 +517,7 @@ class Cosines(Port):
 
 
 class OneHeadForAll(Port):
-    """Every head merged is the first, as where a loop keeps its first result."""
+    """Every merged head is the first, as if a loop kept its first result."""
 
     def merge(self, x: Array) -> Array:
         return super().merge(np.repeat(x[:, :1], self.H, axis=1))
@@ -579,7 +579,7 @@ MISTAKES: tuple[tuple[type[Port], str, tuple[str, ...]], ...] = (
     (NoResidual, "post", ("residual-missing",)),
     (NoResidualAroundAttention, "pre", ("residual-missing",)),
 )
-"""Each with the setting of `mistake_cases.py` that it is run in, and the names that it may be called by."""
+"""Each with its setting of `mistake_cases.py`, and the names that it may be given."""
 
 STRANGERS: tuple[tuple[type[Port], str, str], ...] = (
     (Cosines, "post", "encoder.layer.0.attention.self.probs"),

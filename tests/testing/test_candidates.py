@@ -1,4 +1,4 @@
-"""The candidates are what they say: two independent codes agree on the right values and on the wrong ones."""
+"""Tests of the candidates: two independent implementations agree on the right values and on the wrong ones."""
 
 import numpy as np
 import port
@@ -11,7 +11,7 @@ from minroberta.testing.mistakes import catalogue
 BY_NAME = {candidate.name: candidate for candidate in [*CATALOGUE, *TWO, *UNKNOWN, *RIGHT]}
 
 ROUNDING = 2e-4
-"""Of the largest number: float32 is within it after two layers, and no two mistakes are."""
+"""Tolerance relative to the largest number: float32 is within it after two layers, different mistakes are not."""
 
 SAME = {
     "post/mask-multiplied": port.MaskMultiplied,
@@ -32,7 +32,7 @@ SAME = {
 
 
 def distance(one: Values, other: Values) -> float:
-    """The largest difference of a value that both have, as a part of its largest number; NaN where one has a NaN."""
+    """The largest difference of a value that both have, as a part of its largest number; NaN if one has a NaN."""
     one = {without_prefix(name): value for name, value in one.items()}
     shared = one.keys() & other.keys()
     assert len(shared) > 5

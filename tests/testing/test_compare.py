@@ -1,4 +1,4 @@
-"""Where a candidate first goes wrong: every value in turn, mistakes that undo each other, pads, layouts, precisions."""
+"""Tests of compare: every value in turn, mistakes that undo each other, padding, layouts, precisions."""
 
 import math
 from collections.abc import Callable
@@ -55,7 +55,7 @@ def test_a_right_candidate(kind: str) -> None:
 
 @pytest.mark.parametrize(("kind", "name"), EVERY)
 def test_a_mistake_is_found_where_it_is(kind: str, name: str) -> None:
-    """A value a thousandth too large where a token is, in float32; what follows from it is not blamed."""
+    """A value a thousandth too large at a token, in float32, is wrong; values that follow from it are not."""
 
     def spoil(value: np.ndarray) -> np.ndarray:
         if value.dtype.kind == "i":
@@ -121,7 +121,7 @@ def test_only_the_end() -> None:
 
 @pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("pad", [0, 1e3, np.nan])
-def test_pads_may_be_anything(kind: str, pad: float) -> None:
+def test_padding_may_be_anything(kind: str, pad: float) -> None:
     model = MODELS[kind]
     real = trace(model, **INPUTS)
     values = {}
@@ -198,13 +198,13 @@ LAYOUTS = {
     "batch and length swapped": lambda x: x.swapaxes(0, 1),
     "axes batch, channel in another order": lambda x: x.transpose(2, 1, 0),
     "axes token, channel in another order": lambda x: x.swapaxes(1, 2),
-    "of shape (12, 30), one axis split or merged": lambda x: x.reshape(12, 30),
-    "heads unmerged, of shape (2, 6, 5, 6)": lambda x: x.reshape(2, 6, 5, 6),
-    "heads unmerged, of shape (2, 5, 6, 6)": lambda x: x.reshape(2, 6, 5, 6).swapaxes(1, 2),
-    "heads merged in another order: channel e·H + h holds what h·E + e should": (
+    "shape (12, 30), one axis split or merged": lambda x: x.reshape(12, 30),
+    "heads not merged, shape (2, 6, 5, 6)": lambda x: x.reshape(2, 6, 5, 6),
+    "heads not merged, shape (2, 5, 6, 6)": lambda x: x.reshape(2, 6, 5, 6).swapaxes(1, 2),
+    "heads merged in another order: channel e·H + h holds the number of channel h·E + e": (
         lambda x: x.reshape(2, 6, 5, 6).swapaxes(2, 3).reshape(2, 6, 30)
     ),
-    "heads merged without being swapped behind the tokens": (
+    "heads merged by a reshape alone, without swapping the axes of heads and tokens": (
         lambda x: x.reshape(2, 6, 5, 6).swapaxes(1, 2).reshape(2, 6, 30)
     ),
 }
@@ -218,7 +218,7 @@ def test_a_layout_is_named(order: str) -> None:
     report = found(model, values)
     row = next(row for row in report.rows if row.name == name)
     assert row.verdict == "layout"
-    assert order in row.note or row.note == "of shape (2, 6, 5, 6), one axis split or merged"
+    assert order in row.note or row.note == "shape (2, 6, 5, 6), one axis split or merged"
     assert report.first_bad == name
     assert all(other.ok for other in report.rows if other is not row)
 
@@ -257,7 +257,7 @@ def test_no_numbers() -> None:
 
 
 def rounded(model: Model, dtype: Callable[[np.ndarray], np.ndarray]) -> dict[str, np.ndarray]:
-    """A candidate every value of which is rounded to a half type."""
+    """A candidate whose values are all rounded to a half type."""
     names = [name for name, value in trace(model, **INPUTS).items() if value.dtype.kind == "f" and "scores" not in name]
     return candidate(model, dict.fromkeys(names, dtype))
 
@@ -299,12 +299,12 @@ def test_a_plain_mapping_as_reference() -> None:
         "encoder.layer.1.intermediate",
         "encoder.layer.1.intermediate.dense",
     )
-    assert ["guessed" in report.unavailable[0], "needs a model" in report.unavailable[1]] == [True, True]
+    assert ["estimated" in report.unavailable[0], "with a Trace" in report.unavailable[1]] == [True, True]
     assert all(row.alone is None for row in report.rows)
 
 
 def test_a_plain_mapping_has_no_mask_to_count_with() -> None:
-    """A masked score's lowest number is no size that rounding could be guessed from."""
+    """Rounding is not estimated from the lowest number, which a masked score has."""
     model, name = MODELS["post-LN"], "encoder.layer.0.attention.self.scores"
     values = candidate(model, {name: lambda x: x * np.where(x > -1e30, np.float32(1.01), np.float32(1))})
     assert compare(dict(trace(model, **INPUTS)), values).first_bad == name
@@ -319,7 +319,7 @@ def test_a_token_has_its_axis() -> None:
 
 
 def test_the_reference_may_be_in_float32() -> None:
-    """A float32 trace is made again in float64: its own rounding is not held against the candidate."""
+    """A float32 trace is repeated in float64, so that its own rounding does not count against the candidate."""
     model = MODELS["post-LN"]
     params = tree({name: array.astype(np.float32) for name, array in flat(model.params).items()})
     t = trace(Model(model.config, params, model.head), **INPUTS)
@@ -328,25 +328,28 @@ def test_the_reference_may_be_in_float32() -> None:
 
 
 def test_nothing_in_common() -> None:
-    telling = "no name is the reference's and the candidate's: 'embeddings.word_embeddings', "
+    telling = "the reference, with 'embeddings.word_embeddings', "
     with pytest.raises(InputError, match=telling) as caught:
         found(MODELS["encoder"], {"layers.0": np.zeros(3)})
-    assert "and 'layers.0' (perhaps 'encoder.layer.0'); `names` maps" in str(caught.value)
+    assert (
+        "and the candidate, with 'layers.0', have no name in common (perhaps 'encoder.layer.0'): give `names`"
+        in str(caught.value)
+    )
 
 
-def test_what_is_no_reference() -> None:
+def test_an_invalid_reference() -> None:
     t = trace(MODELS["encoder"], **INPUTS)
     for reference in (None, MODELS["encoder"], "golden.safetensors"):
         with pytest.raises(
-            InputError, match="a reference is a Trace, a golden file, or a mapping from names to arrays"
+            InputError, match=r"invalid reference of type .*: give a Trace, a golden file, or arrays by name"
         ):
             compare(reference, dict(t))
-    with pytest.raises(InputError, match="a Trace is a reference, which comes first"):
+    with pytest.raises(InputError, match="the reference comes first: swap the two"):
         compare(dict(t), t)
 
 
 def test_an_edited_run_is_no_reference() -> None:
-    """It would be made again without the edits."""
+    """An edited trace is refused, since it would be repeated without the edits."""
     edited = trace(MODELS["encoder"], **INPUTS, edit={"encoder.layer.0": lambda x: 2 * x})
     with pytest.raises(InputError, match=r"the reference is edited at 'encoder\.layer\.0': trace it without edits"):
         compare(edited, dict(edited))
@@ -362,16 +365,16 @@ def test_what_is_missing_in_between() -> None:
     assert found(model, values).between == ()
 
 
-def test_a_step_is_made_from_what_stands_at_pads() -> None:
-    """A mask that is ignored is one mistake: the context of it is right, which has a part of the pads' values."""
+def test_a_step_uses_the_values_at_padding() -> None:
+    """An ignored mask is one mistake: the context computed from its probabilities is right."""
     model = MODELS["encoder"]
     ignored = candidate(model, {name: lambda x: x * 0 + np.float32(1 / 6) for name in PROBABILITIES})
     report = found(model, ignored)
     assert [row.name for row in report.rows if not row.ok] == PROBABILITIES
 
 
-def test_a_precision_that_is_none() -> None:
-    with pytest.raises(InputError, match="precision is one of float64, float32, float16, bfloat16, not 'int8'"):
+def test_an_unknown_precision() -> None:
+    with pytest.raises(InputError, match="unknown precision 'int8': give one of float64, float32, float16, bfloat16"):
         found(MODELS["encoder"], {}, precision="int8")
 
 
@@ -392,7 +395,7 @@ def test_a_bound_grows_with_the_longest_sum() -> None:
 
 @pytest.mark.parametrize(("dimension", "order"), [(1024, 1), (1024, -1)])
 def test_sums_of_one_number_after_another(dimension: int, order: int) -> None:
-    """As a port in plain C makes them: no other sum rounds as much."""
+    """Sums of one number after the other, as in plain C, which round more than any others."""
     config = {"hidden_size": dimension, "num_attention_heads": 16, "intermediate_size": 32, "num_hidden_layers": 1}
     model = tiny("encoder", "float32", **config)
     reference = trace(model, **INPUTS)
@@ -406,12 +409,12 @@ def test_sums_of_one_number_after_another(dimension: int, order: int) -> None:
 
 def test_one_value_by_two_names() -> None:
     values = candidate(MODELS["encoder"])
-    with pytest.raises(InputError, match=r"roberta\.encoder\.layer\.0 is encoder\.layer\.0, which there is already"):
+    with pytest.raises(InputError, match=r"roberta\.encoder\.layer\.0 is a second value for encoder\.layer\.0: "):
         found(MODELS["encoder"], {**values, "roberta.encoder.layer.0": values["encoder.layer.0"] + 1})
 
 
 @pytest.mark.parametrize("kind", ["pre-LN", "XL"])
-def test_a_last_hidden_state_may_stand_before_the_last_norm_or_behind_it(kind: str) -> None:
+def test_a_last_hidden_state_may_be_from_before_the_last_norm_or_after_it(kind: str) -> None:
     model = MODELS[kind]
     t = trace(model, **INPUTS, output_hidden_states=True)
     states = {f"hidden_states.{i}": state for i, state in enumerate(t.output.hidden_states)}
@@ -430,14 +433,14 @@ def test_positions_may_be_made_once_for_all() -> None:
     assert compare(trace(model, ids), values).first_bad == "embeddings.LayerNorm"
 
 
-def test_inputs_that_are_none() -> None:
+def test_inputs_of_none() -> None:
     model = MODELS["post-LN"]
     inputs = {**INPUTS, "inputs_embeds": None, "head_mask": None}
     assert compare(trace(model, **inputs), candidate(model)).ok
 
 
 def test_labels_are_no_tokens() -> None:
-    """(B, N) with N = L under a mask (B, L)."""
+    """Logits (B, N) with N = L under a mask (B, L)."""
     model = tiny("sequence_classification", num_labels=6)
     values = candidate(model)
     values["logits"][1, 5] += 3
@@ -452,7 +455,7 @@ def test_another_layout_hides_nothing() -> None:
     assert (row.verdict, row.note) == ("wrong", "batch and length swapped")
 
 
-def test_a_layout_is_seen_whatever_pads_hold() -> None:
+def test_a_layout_is_recognised_with_any_numbers_at_padding() -> None:
     model, name = MODELS["post-LN"], "encoder.layer.1.attention.self"
     values = candidate(model)
     values[name][MASK == 0] = np.nan
@@ -463,21 +466,21 @@ def test_a_layout_is_seen_whatever_pads_hold() -> None:
     assert rows[name].verdict == rows[scores].verdict == "layout"
 
 
-def test_what_is_all_pads_says_so() -> None:
+def test_a_value_of_padding_only_says_so() -> None:
     model = MODELS["post-LN"]
     inputs = {"input_ids": IDS, "attention_mask": np.zeros_like(IDS)}
     values = candidate(model, **inputs)
     row = compare(trace(model, **inputs), {"logits": values["logits"] + 5}).rows[0]
-    assert (row.verdict, row.note, row.place) == ("good", "no token is in it", None)
+    assert (row.verdict, row.note, row.place) == ("good", "padding only", None)
 
 
 def test_the_worst_place_of_a_wrong_step_is_its_own() -> None:
-    """A large error that follows stands beside a small one that is made here."""
+    """The step's own small error is found beside a large one that follows."""
 
-    def spoil(place: int, by: float) -> Callable:
+    def spoil(token: int, by: float) -> Callable:
         def edit(value: np.ndarray) -> np.ndarray:
             value = value.copy()
-            value[0, place, 2] += np.float32(by)
+            value[0, token, 2] += np.float32(by)
             return value
 
         return edit
@@ -498,7 +501,7 @@ def test_infinity_is_no_number() -> None:
 
 
 def test_lists_of_unequal_length() -> None:
-    with pytest.raises(InputError, match="logits is no array"):
+    with pytest.raises(InputError, match="logits cannot become an array"):
         found(MODELS["post-LN"], {"logits": [[1.0], [1.0, 2.0]]})
 
 

@@ -1,4 +1,4 @@
-"""Every planted mistake is named, two are both named, an unknown one is none of these, and a right port is right."""
+"""Tests of diagnose: known mistakes are named, one or two at once; unknown ones and right ports are not."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def found(candidate: Candidate) -> list[Finding]:
 
 
 def bound(candidate: Candidate) -> float:
-    """How many times its noise a right step may be off."""
+    """The multiple of its noise by which a right step may be off."""
     return compare(trace(candidate.model, **candidate.inputs), candidate.values).bound
 
 
@@ -34,7 +34,7 @@ def names_of(model: Model, values: dict[str, np.ndarray]) -> list[str]:
 
 @pytest.mark.parametrize("name", [candidate.name for candidate in CATALOGUE])
 def test_a_mistake_is_named(name: str) -> None:
-    """By its name, and by none that would explain less: those that are listed are the same on these inputs."""
+    """Each mistake is named, and no other: names listed together are the same on these inputs."""
     candidate = BY_NAME[name]
     (names,) = candidate.names
     findings = found(candidate)
@@ -47,7 +47,7 @@ def test_a_mistake_is_named(name: str) -> None:
 SAME = {
     "post/query-key-swapped": ["qkv-order-kqv"],  # the weights are swapped, which either may mean
     "port/pre/FusedKqv": ["query-key-swapped"],
-    "port/cached/CacheBack": ["positions-from-1"],  # without pads, and with a pad whose id is 1
+    "port/cached/CacheBack": ["positions-from-1"],  # without padding, and with padding whose id is 1
 }
 
 
@@ -94,7 +94,7 @@ def test_a_finding_explains() -> None:
 
 
 def test_the_certain_half_of_a_pair_is_named_beside_something_unknown() -> None:
-    """The tanh is GELU's in every layer; and a bias that nobody thought of is doubled."""
+    """GELU by tanh in every layer, beside an unknown mistake: a doubled bias."""
     candidate = BY_NAME["post/gelu-tanh"]
     values = {**candidate.values}
     model = candidate.model
@@ -137,7 +137,7 @@ def test_values_that_a_mistake_would_not_make_are_not_passed_over() -> None:
 
 
 def halved(value: np.ndarray) -> np.ndarray:
-    """Rounded to float16 on the way."""
+    """A value rounded to float16 during the run."""
     return value if value.dtype.kind == "i" else value.astype("float16").astype("float32")
 
 
@@ -149,9 +149,9 @@ def test_values_of_float16_are_float16() -> None:
 
 def test_errors_of_that_size_alone_are_not() -> None:
     model = tiny("encoder", "float32")
-    place = "encoder.layer.0.output.dense"
+    name = "encoder.layer.0.output.dense"
     edits = dict.fromkeys(trace(model, **INPUTS), halved)
-    odd = trace(model, **INPUTS, edit={**edits, place: lambda value: halved(value) * np.float32(1.0003)})
+    odd = trace(model, **INPUTS, edit={**edits, name: lambda value: halved(value) * np.float32(1.0003)})
     assert names_of(model, dict(odd)) == []
 
 
@@ -177,7 +177,7 @@ def test_names_are_mapped() -> None:
 
 
 def test_a_familys_own_names_are_known() -> None:
-    """What Roberta calls `attention.output.LayerNorm`."""
+    """Another family's name of Roberta's `attention.output.LayerNorm`."""
     model = tiny("encoder", "float32", model_type="roberta-prelayernorm")
     name = "encoder.layer.0.attention.LayerNorm"
     values = trace(model, **INPUTS)
@@ -187,7 +187,7 @@ def test_a_familys_own_names_are_known() -> None:
 
 
 def test_axes_may_be_in_another_order() -> None:
-    """Heads apart, (B, H, L, E), as kernels have them: the numbers are what counts."""
+    """Heads not merged, (B, H, L, E), as in kernels: only the numbers count."""
     candidate = BY_NAME["post/gelu-tanh"]
     values = dict(candidate.values)
     name = next(name for name in values if name.endswith("layer.0.attention.self.query"))
@@ -197,15 +197,15 @@ def test_axes_may_be_in_another_order() -> None:
     assert [one.name for one in diagnose(candidate.model, candidate.inputs, values)] == ["gelu-tanh"]
 
 
-def test_pads_may_be_anything() -> None:
+def test_padding_may_be_anything() -> None:
     candidate = BY_NAME["post/gelu-tanh"]
     kept = np.asarray(candidate.inputs["attention_mask"]) > 0
     values = {n: np.where(kept[..., None], x, np.nan) if x.ndim == 3 else x for n, x in candidate.values.items()}
     assert [finding.name for finding in diagnose(candidate.model, candidate.inputs, values)] == ["gelu-tanh"]
 
 
-def test_a_known_mistake_behind_an_unknown_one() -> None:
-    """Somebody's own activation in every layer, and the bias of the head left out."""
+def test_a_known_mistake_after_an_unknown_one() -> None:
+    """An unknown activation in every layer, and the head's bias left out."""
     model = BY_NAME["eager/post"].model
     params = {**flat(model.params), "lm_head.bias": flat(model.params)["lm_head.bias"] * 0}
     port = Model(model.config, tree(params), model.head)
@@ -218,7 +218,7 @@ def test_a_known_mistake_behind_an_unknown_one() -> None:
 def test_nothing_in_common_is_no_diagnosis() -> None:
     candidate = BY_NAME["eager/post"]
     for values in ({"my.own": np.zeros(3)}, {}):
-        with pytest.raises(InputError, match="no name is the reference's and the candidate's"):
+        with pytest.raises(InputError, match="have no name in common"):
             diagnose(candidate.model, candidate.inputs, values)
 
 

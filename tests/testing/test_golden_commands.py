@@ -1,4 +1,4 @@
-"""`minroberta golden make | show | check`: what they write and print, and how they end."""
+"""Tests of `minroberta golden make | show | check`: output, files, exit status."""
 
 import json
 import re
@@ -130,16 +130,19 @@ def test_make_the_suite(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "telling"),
     [
-        ([], "give NAME, -o FILE, and --text or --ids"),
-        (["minroberta/tiny", "--ids", IDS], "give NAME, -o FILE, and --text or --ids"),
-        (["minroberta/tiny", "-o", "file"], "give NAME, -o FILE, and --text or --ids"),
-        (["minroberta/tiny", "-o", "file", "--ids", IDS, "--text", "a"], "give NAME, -o FILE, and --text or --ids"),
-        (["minroberta/tiny", "--suite", "directory"], "--suite has models and inputs of its own"),
-        (["--suite", "directory", "--ids", IDS], "--suite has models and inputs of its own"),
-        (["minroberta/tiny", "-o", "file", "--ids", "0 a"], "--ids takes whole numbers"),
+        ([], "give NAME, -o FILE, and either --text or --ids"),
+        (["minroberta/tiny", "--ids", IDS], "give NAME, -o FILE, and either --text or --ids"),
+        (["minroberta/tiny", "-o", "file"], "give NAME, -o FILE, and either --text or --ids"),
+        (
+            ["minroberta/tiny", "-o", "file", "--ids", IDS, "--text", "a"],
+            "give NAME, -o FILE, and either --text or --ids",
+        ),
+        (["minroberta/tiny", "--suite", "directory"], "--suite has its own models and inputs"),
+        (["--suite", "directory", "--ids", IDS], "--suite has its own models and inputs"),
+        (["minroberta/tiny", "-o", "file", "--ids", "0 a"], "invalid --ids '0 a': give integers"),
         (["minroberta/tiny", "-o", "file", "--ids", "0 99999"], "vocab_size is 8000"),
         (["minroberta/tiny", "-o", "file", "--ids", "0", "--ids", "0 1"], "rows of several lengths"),
-        (["minroberta/tiny", "-o", "file", "--ids", IDS, "--names", "x"], "no value with a name like 'x'"),
+        (["minroberta/tiny", "-o", "file", "--ids", IDS, "--names", "x"], "unknown name or pattern 'x'"),
         (["minroberta/tiny", "-o", "nowhere/file", "--ids", IDS, "--names", "embeddings"], "cannot be written"),
         (["minroberta/tiny", "-o", "file", "--text", "a", "--seed", "1"], "has no tokenizer"),
         (["nothing/here/model", "-o", "file", "--ids", IDS], "nothing/here/model"),
@@ -176,8 +179,10 @@ def test_show_as_json(file: Path) -> None:
 
 
 def test_show_of_something_else(model: Path, tmp_path: Path) -> None:
-    assert "is no golden file: its format_version is None" in refused("show", model / "model.safetensors")
-    assert "there is no file" in refused("show", tmp_path / "nothing")
+    assert "is not a golden file of version 1: its format_version is None" in refused(
+        "show", model / "model.safetensors"
+    )
+    assert "does not exist" in refused("show", tmp_path / "nothing")
 
 
 # --- check ----------------------------------------------------------------------------------------------------------
@@ -189,7 +194,7 @@ def test_a_right_port(file: Path, model: Path, tmp_path: Path) -> None:
 
 
 def test_a_wrong_port(file: Path, model: Path, tmp_path: Path) -> None:
-    """The status is 1, and the report is there in each of its forms."""
+    """The exit status is 1, and the report is given in each of its forms."""
     candidate = port(model, tmp_path, encoder_layer_1_intermediate=1.01)
     result = call("check", file, candidate, "--html", tmp_path / "report.html")
     assert result.exit_code == 1
@@ -235,16 +240,20 @@ def test_names(file: Path, model: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "telling"),
-    [(None, "there is no file"), ("[]", "an object is wanted"), ('{"a": 1}', "maps a name to something else")],
+    [
+        (None, "give a JSON file, or one of huggingface, keras_hub, fairseq"),
+        ("[]", "an object is wanted"),
+        ('{"a": 1}', "maps a name to neither a name nor null"),
+    ],
 )
-def test_names_that_are_none(content: str | None, telling: str, file: Path, tmp_path: Path) -> None:
+def test_invalid_names(content: str | None, telling: str, file: Path, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "map.json").write_text(content, encoding="utf-8")
     assert telling in refused("check", file, file, "--names", tmp_path / "map.json")
 
 
-def test_candidates_that_are_none(file: Path, tmp_path: Path) -> None:
-    assert "there is no file" in refused("check", file, tmp_path / "nothing.npz")
+def test_invalid_candidates(file: Path, tmp_path: Path) -> None:
+    assert "does not exist" in refused("check", file, tmp_path / "nothing.npz")
     np.savez(tmp_path / "port.npz", nonsense=np.zeros(3))
     assert "nonsense" in refused("check", file, tmp_path / "port.npz")
 

@@ -1,4 +1,4 @@
-"""Gradients of every head's loss: PyTorch's own, and finite differences."""
+"""Tests of the gradients of every head's loss, by PyTorch's and by finite differences."""
 
 import subprocess
 import sys
@@ -41,7 +41,7 @@ def of_case(name: str, dtype: str) -> Any:
 
 @pytest.mark.parametrize("name", CASE)
 def test_as_autograd_has_it(name: str) -> None:
-    """To the rounding with which it is stored; the reference computes a decoder's loss in float32, even in float64."""
+    """The tolerance is the rounding of the stored loss, which for a decoder is float32 even in float64."""
     ours, theirs = of_case(name, "float64"), STORED[name, "float64"]
     digits = 2.0**-24
     for parameter, gradient in theirs.items():
@@ -53,7 +53,7 @@ def test_as_autograd_has_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", IN_FLOAT32)
 def test_float32_gradients_of_torch_are_right(name: str) -> None:
-    """Those too that are zero but for rounding, such as that of the keys' bias, which a softmax does not see."""
+    """Also those that are zero except for rounding, such as that of the keys' bias, which a softmax ignores."""
     ours, theirs = of_case(name, "float32"), STORED[name, "float32"]
     report = compare(ours, {f"roberta.{parameter}": gradient for parameter, gradient in theirs.items()})
     assert report.ok and not report.missing and not report.unknown
@@ -73,7 +73,7 @@ def test_a_wrong_gradient_is_found(name: str) -> None:
 
 
 def test_the_noise_is_that_of_float32_and_of_other_orders_of_sums(monkeypatch: pytest.MonkeyPatch) -> None:
-    """More than a rounding of what comes out, without the wiggles too, which stand for other orders."""
+    """The noise exceeds one rounding of the result, even without the random factors, which imitate other orders."""
     noise = of_case("loss/masked_lm/post", "float64").noise
     monkeypatch.setattr(gradients_module, "_wiggled", lambda seed: lambda name, value: value)
     own = of_case("loss/masked_lm/post", "float64")
@@ -83,14 +83,14 @@ def test_the_noise_is_that_of_float32_and_of_other_orders_of_sums(monkeypatch: p
 
 
 def test_a_bias_has_its_weights_noise() -> None:
-    """The keys' gradient is zero but for rounding, of which no formula's own luck is to tell."""
+    """The gradient of the keys' bias is zero except for rounding, and its noise does not depend on luck."""
     noise = of_case("loss/masked_lm/post", "float64").noise
     for name in noise:
         assert noise[name] >= noise.get(name.replace(".bias", ".weight"), 0)
 
 
 def test_a_sequence_that_is_masked_throughout() -> None:
-    """The mask's lowest number is no number to multiply."""
+    """The mask's lowest number is not multiplied."""
     inputs = {"input_ids": IDS[:, :2], "attention_mask": [[1, 1], [0, 0]]}
     noise = reference_gradients(tiny("masked_lm"), inputs, LABELS[:, :2]).noise
     assert all(np.isfinite(moved) for moved in noise.values())
@@ -115,7 +115,7 @@ KINDS = {
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("kind", KINDS)
 def test_along_a_random_direction(kind: str, seed: int) -> None:
-    """(loss(w + hd) - loss(w - hd)) / 2h on NumPy, for d without the pads' rows; its error is of the order of h²."""
+    """(loss(w + hd) - loss(w - hd)) / 2h on NumPy, for d without the padding's rows; its error is about h²."""
     model, inputs, labels = KINDS[kind]
     gradients, weights = reference_gradients(model, inputs, labels), flat(model.params)
     random = np.random.default_rng(seed)
@@ -133,25 +133,25 @@ def test_along_a_random_direction(kind: str, seed: int) -> None:
     assert (loss(1e-5) - loss(-1e-5)) / 2e-5 == pytest.approx(slope, rel=1e-5, abs=1e-7)
 
 
-# --- pads, ties, names ----------------------------------------------------------------------------------------------
+# --- padding, ties, names -------------------------------------------------------------------------------------------
 
 
 def test_looking_up_a_pad_gives_its_row_no_gradient() -> None:
-    """As with `padding_idx`: both rows are looked up here, and have an effect."""
+    """Padding's rows have no gradient, as with `padding_idx`, although both are looked up here and have an effect."""
     gradients = of_case("config/untied/pre", "float64")
     for name in (WORDS, POSITIONS):
         assert not gradients[name][1].any() and gradients[name].any()
         assert not STORED["config/untied/pre", "float64"][name][1].any()
 
 
-def test_a_tied_decoder_gives_the_pads_row_its_part() -> None:
+def test_a_tied_decoder_gives_the_paddings_row_its_part() -> None:
     gradients = of_case("loss/masked_lm/post", "float64")
     assert gradients[WORDS][1].any() and STORED["loss/masked_lm/post", "float64"][WORDS][1].any()
     assert not gradients[POSITIONS][1].any()
 
 
 def test_positions_that_are_given() -> None:
-    """What stands in the pad's row of positions learns nothing, whoever sends a token there."""
+    """The padding's row of positions has no gradient, even if a token uses it."""
     positions = [[1, 2, 3, 4, 5, 6], [1, 1, 2, 3, 1, 1]]
     gradients = reference_gradients(tiny("masked_lm"), {**INPUTS, "position_ids": positions}, LABELS)
     assert not gradients[POSITIONS][1].any() and gradients[POSITIONS][2].any()
@@ -174,7 +174,7 @@ def test_names_are_the_familys(family: str) -> None:
 
 
 def test_the_order_is_that_of_the_backward_pass() -> None:
-    """So that the first bad one is where a backward pass first goes wrong."""
+    """Gradients are in the order of the backward pass: the first bad one is where it first goes wrong."""
     gradients = reference_gradients(tiny("masked_lm", model_type="roberta-prelayernorm"), INPUTS, LABELS)
     modules = list(dict.fromkeys(name.rpartition(".")[0] for name in gradients))
     layer = ["output.dense", "intermediate.dense", "intermediate.LayerNorm", "attention.output.dense"]
@@ -190,7 +190,7 @@ def test_the_order_is_that_of_the_backward_pass() -> None:
 
 
 def test_a_model_in_float32_on_jax() -> None:
-    """Its weights are taken as they are, and the gradient is float64 all the same; JAX is left as it was."""
+    """The weights of a JAX model are used as they are, the gradient is float64, and JAX's settings stay."""
     model = init({**TINY, "initializer_range": 0.3}, "masked_lm", xp=jax.numpy)
     gradients = reference_gradients(model, INPUTS, LABELS)
     on_numpy = reference_gradients(init({**TINY, "initializer_range": 0.3}, "masked_lm"), INPUTS, LABELS)

@@ -1,4 +1,4 @@
-"""The catalogue: each entry says what it is, and changes something on a model that can have it."""
+"""Tests of the catalogue: each entry explains itself, and changes something in some model."""
 
 import contextlib
 import functools
@@ -63,12 +63,12 @@ PAGE = (Path(__file__).parents[2] / "docs" / "mistakes.md").read_text(encoding="
 def test_the_guide_lists_every_mistake(fields: dict[str, Any]) -> None:
     for mistake in catalogue(tiny(**fields)):
         kind = re.match(r"(bias-missing|weight-transposed|layer-missing|qkv-order(?!-by-head))-(.*)", mistake.name)
-        told = [f"`{kind[1]}-…`"] if kind else [f"`{mistake.name}`"]
+        expected = [f"`{kind[1]}-…`"] if kind else [f"`{mistake.name}`"]
         if kind and kind[1] != "layer-missing":
-            told.append(f"`-{kind[2]}`")
+            expected.append(f"`-{kind[2]}`")
         if not kind and mistake.name != "norm-order":
-            told += [mistake.explanation, mistake.fix]
-        for text in [*told, mistake.seen_in]:
+            expected += [mistake.explanation, mistake.fix]
+        for text in [*expected, mistake.seen_in]:
             assert text in PAGE, (mistake.name, text)
 
 
@@ -86,7 +86,7 @@ def outputs(setting: Setting) -> list[np.ndarray]:
 
 
 def changes(setting: Setting, name: str) -> bool:
-    """Whether one of the ways to make the mistake makes another value."""
+    """True if one of the ways to make the mistake changes a value."""
     mistake = next((one for one in catalogue(setting.model) if one.name == name), None)
     settings = [way.applied(setting) for way in mistake.ways] if mistake else []
     before = outputs(setting)
@@ -127,7 +127,7 @@ def test_each_explains_itself(kind: str) -> None:
 @pytest.mark.parametrize("model_type", ["roberta", "roberta-prelayernorm"])
 @pytest.mark.parametrize("inputs", [{"position_ids": np.arange(2, 8)[None]}, {"inputs_embeds": True}])
 def test_given_inputs_are_not_changed_by_what_counts_them(model_type: str, inputs: dict) -> None:
-    """Positions that are given are nobody's mistake; and embeddings have positions, but no pads."""
+    """Given positions are not a mistake; embeddings have positions, but no padding."""
     model = tiny(model_type=model_type)
     given = {"input_ids": IDS[:1] * 0 + 5, **inputs}
     if given.pop("inputs_embeds", None):
@@ -140,7 +140,7 @@ def test_given_inputs_are_not_changed_by_what_counts_them(model_type: str, input
 
 @pytest.mark.parametrize("kind", settings())
 def test_each_can_be_made_or_is_passed_over(kind: str) -> None:
-    """Every way runs on every model, unless the model says that it cannot be so; and leaves the model as it was."""
+    """Every way runs on every model, unless the configuration is invalid, and leaves the model as it was."""
     setting = settings()[kind]
     before = outputs(setting)
     for mistake in catalogue(setting.model):

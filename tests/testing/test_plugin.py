@@ -1,4 +1,4 @@
-"""pytest's plugin: its fixtures, its marker, its pages, and that it costs nothing where nobody uses it."""
+"""Tests of the pytest plugin: fixtures, marker, pages, and no cost for sessions that do not use it."""
 
 import os
 import re
@@ -102,7 +102,7 @@ def test_cases_are_those_of_the_package() -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_no_weight_of_a_tiny_model_is_trivial(case: str) -> None:
-    """A port that leaves a bias, a norm or the pad's row out is found out."""
+    """No weight is 0 or 1, so that a missing bias, norm or padding row shows."""
     family, _, head = case.rpartition("-")
     model = Oracle()(family, head)
     assert (model.config.model_type, model.head, model.dtype) == (family, head, "float32")
@@ -125,7 +125,7 @@ def test_a_seed_and_fields() -> None:
     "fields", [{}, {"pad_token_id": 0}, {"vocab_size": 3}, {"max_position_embeddings": 5}], ids=str
 )
 def test_inputs(head: str, fields: dict) -> None:
-    """Pads stand where the mask is 0 and nowhere else, and the model takes them."""
+    """Padding is exactly where the mask is 0, and the model accepts the inputs."""
     oracle = Oracle()
     model = oracle("roberta", head, **fields)
     inputs = oracle.inputs(model)
@@ -195,7 +195,9 @@ def test_the_marker_says_the_precision(pytester: pytest.Pytester) -> None:
     """
     result = run(pytester, source)
     result.assert_outcomes(passed=4, errors=2)
-    result.stdout.fnmatch_lines(["*InputError: precision is one of *", "roberta_precision takes one name, as in *"])
+    result.stdout.fnmatch_lines(
+        ["*InputError: unknown precision 'int8': give one of *", "roberta_precision takes one name, as in *"]
+    )
 
 
 def test_the_marker_is_known(pytester: pytest.Pytester) -> None:
@@ -208,7 +210,7 @@ def test_the_marker_is_known(pytester: pytest.Pytester) -> None:
 
 @pytest.mark.parametrize("options", [[], ["-n", "2"]], ids=["alone", "xdist"])
 def test_a_page_for_each_mismatch(pytester: pytest.Pytester, options: list[str]) -> None:
-    """And for no other failure, nor for a mismatch that a test expects."""
+    """Only mismatches that fail a test get a page."""
     result = run(pytester, BAD, "--roberta-report=pages", *options)
     result.assert_outcomes(passed=1, failed=4)
     module = "test_a_page_for_each_mismatch.py"
@@ -216,10 +218,10 @@ def test_a_page_for_each_mismatch(pytester: pytest.Pytester, options: list[str])
     assert pages(pytester) == [f"{name}.html" for name in names]
     text = (pytester.path / "pages" / f"{names[0]}.html").read_text(encoding="utf-8")
     assert "logits" in text and text.lstrip().lower().startswith("<!doctype html>")
-    told = result.stdout.str().partition("minroberta's reports")[2]
+    listed = result.stdout.str().partition("minroberta's reports")[2]
     for name in names:
-        assert str(pytester.path / "pages" / f"{name}.html") in told
-    assert f"{module}::test_bad: " in told and "test_otherwise: " not in told
+        assert str(pytester.path / "pages" / f"{name}.html") in listed
+    assert f"{module}::test_bad: " in listed and "test_otherwise: " not in listed
 
 
 def test_several_mismatches_of_a_test(pytester: pytest.Pytester) -> None:
@@ -248,7 +250,9 @@ def test_no_pages_unless_asked(pytester: pytest.Pytester) -> None:
     result = run(pytester, BAD)
     assert not list(pytester.path.rglob("*.html"))
     assert "minroberta's reports" not in result.stdout.str()
-    result.stdout.fnmatch_lines(["E *first bad * logits, wrong", "E *worst at * batch *: * instead of *"])
+    result.stdout.fnmatch_lines(
+        ["E *first wrong at logits (last good lm_head): *; worst at batch *: * where the reference has *"]
+    )
     assert "asserts.py:" not in re.sub(r"minroberta\.testing\.asserts", "", result.stdout.str())  # the test's own line
 
 
@@ -256,7 +260,7 @@ def test_no_directory(pytester: pytest.Pytester) -> None:
     (pytester.path / "pages").write_text("a file")
     result = run(pytester, GOOD, "--roberta-report=pages/inner")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: --roberta-report=*pages/inner is no directory, nor can it be made: *"])
+    result.stderr.fnmatch_lines(["ERROR: --roberta-report: cannot create the directory *pages/inner: *"])
 
 
 def test_names_of_files() -> None:
@@ -269,26 +273,26 @@ def test_names_of_files() -> None:
 
 
 def test_a_session_that_does_not_use_it(tmp_path: Path) -> None:
-    """Nothing of the package is imported, nor NumPy, nor anything else that pytest has not imported already."""
+    """The plugin imports neither the package, nor NumPy, nor anything that pytest has not imported already."""
     (tmp_path / "test_one.py").write_text(
         "import sys\n"
         "def test_one():\n"
         "    print('loaded', *(name for name in sys.modules if name.startswith(('numpy', 'minroberta', 'jax'))))\n"
         "    print('count', len(sys.modules))\n"
     )
-    told = {}
+    printed = {}
     for options in ([], ["-p", "minroberta_pytest"]):
         command = [sys.executable, "-m", "pytest", "-s", "-q", "-p", "no:cacheprovider"]
         environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         result = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True, env=environment)
         assert "1 passed" in result.stdout
-        told[len(options)] = dict(re.findall(r"(loaded|count) ?(.*)", result.stdout))
-    assert told[0]["loaded"] == "" and told[2]["loaded"] == "minroberta_pytest"
-    assert int(told[2]["count"]) == int(told[0]["count"]) + 1
+        printed[len(options)] = dict(re.findall(r"(loaded|count) ?(.*)", result.stdout))
+    assert printed[0]["loaded"] == "" and printed[2]["loaded"] == "minroberta_pytest"
+    assert int(printed[2]["count"]) == int(printed[0]["count"]) + 1
 
 
 def test_the_guide(pytester: pytest.Pytester) -> None:
-    """The examples of docs/pytest.md, whose first fails as the guide shows, and no other."""
+    """The first example of docs/pytest.md fails as the guide shows, and the others pass."""
     pytest.importorskip("jax", reason="the guide's kernel and gradients are JAX's")
     text = (Path(__file__).parents[2] / "docs" / "pytest.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)

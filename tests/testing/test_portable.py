@@ -1,4 +1,4 @@
-"""An array library whose results do not depend on the machine: exact products, sums by halves, functions of its own."""
+"""Tests of the portable array library: exact products, sums by halves, functions."""
 
 import math
 from fractions import Fraction
@@ -8,7 +8,7 @@ import pytest
 from support import CASES, Case, model_of
 
 from minroberta.testing import portable
-from minroberta.testing.runs import run
+from minroberta.testing.runs import exact, run
 
 SIZES = [1, 2, 5, 37, 128, 768, 3072]
 
@@ -21,7 +21,7 @@ def random(*shape: int, seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_products_do_not_depend_on_the_order(size: int) -> None:
-    """Each part's products are exact, so that a library may sum them as it likes: here by einsum, and backwards."""
+    """Products of parts are exact, so that a library may sum them in any order: here by einsum, and backwards."""
     x, y = random(7, size), random(size, 9, seed=1)
     bits = (53 - size.bit_length()) // 2
     for left in portable.parts(x, bits, axis=-1):
@@ -58,7 +58,7 @@ def test_a_product_of_nothing_and_of_hardly_anything() -> None:
 
 
 def test_operators_are_its_own() -> None:
-    """NumPy's would give other last digits."""
+    """The operators are not NumPy's, which would give other last digits."""
     x, y = random(5, 1001), random(1001, 7, seed=1)
     own, other = portable.asarray(x), portable.asarray(y)
     assert np.array_equal(own @ other, portable.product(x, y))
@@ -88,7 +88,7 @@ def test_sums(size: int) -> None:
     ],
 )
 def test_functions(name: str, x: np.ndarray) -> None:
-    """To a unit or two in the last place of the value, or of 1."""
+    """Functions are right to a unit or two in the last place of the value, or of 1."""
     own, true = np.asarray(getattr(portable, name)(x)), getattr(np, name)(x)
     scale = abs(true) if name == "exp" else np.maximum(1, abs(true))
     assert (abs(own - true) <= 2.0**-51 * scale + 1e-323).all()
@@ -107,9 +107,9 @@ ONE_STEP = [case for case in CASES if len(case.steps) == 1]
 
 @pytest.mark.parametrize("case", ONE_STEP, ids=lambda case: case.name)
 def test_models_run_on_it(case: Case) -> None:
-    """Every value is what NumPy makes of it in float64, and of this library: no step falls back to another's."""
+    """Every value is that of NumPy in float64, in an array of this library: no step falls back to plain NumPy."""
     model = model_of(case, "float64")
-    own, plain = run(portable.model(model), case.steps[0]), run(model, case.steps[0])
+    own, plain = run(exact(model, portable.asarray), case.steps[0]), run(model, case.steps[0])
     assert list(own) == list(plain)
     for name, value in plain.items():
         assert own[name].dtype == value.dtype

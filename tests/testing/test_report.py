@@ -1,4 +1,4 @@
-"""How a report is shown: the sentence that says it all, short tables, a page that needs nothing, a picture, JSON."""
+"""Tests of a report's forms: the headline, short tables, self-contained pages, the picture, JSON."""
 
 import itertools
 import json
@@ -17,9 +17,10 @@ from support import tiny
 from minroberta import trace
 from minroberta.testing import Report, Row, compare
 from minroberta.testing.diagnose import Finding
+from minroberta.testing.page import notebook, page
 from minroberta.testing.picture import BOTTOM, LEFT, LETTER, RIGHT, TOP, WIDTH
-from minroberta.testing.report import as_json, notebook, page, text
 from minroberta.testing.sentences import headline
+from minroberta.testing.table import text
 
 GOOD = Row(
     name="logits",
@@ -49,14 +50,14 @@ def report_of(*rows: Row, missing: tuple = (), unknown: tuple = (), unavailable:
 
 
 def names(layers: int) -> list[str]:
-    """As many as a real model has: 18 a layer."""
+    """Names of values, as many as in a real model: 18 a layer."""
     steps = [f"attention.self.{i}" for i in range(10)] + [f"output.{i}" for i in range(8)]
     inner = [f"encoder.layer.{layer}.{step}" for layer in range(layers) for step in steps]
     return [*(f"embeddings.{i}" for i in range(7)), *inner, "encoder", "lm_head.dense", "lm_head", "logits"]
 
 
 def deep(layers: int, bad: Row = WRONG, every: int = 0, after: Row = FOLLOWS) -> Report:
-    """Good up to the middle, bad there and in each `every`th value after it, and else what follows from it."""
+    """A report that is good up to the middle, bad there and in each `every`th value after it, and else `after`."""
     own = names(layers)
     middle = len(own) // 2
     rows = [GOOD] * middle + [bad] + [after] * (len(own) - middle - 1)
@@ -102,8 +103,8 @@ every_report = pytest.mark.parametrize("kind", REPORTS)
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
-        ([GOOD], "the one value is right, to 2 times float32's rounding"),
-        ([GOOD, replace(GOOD, multiple=12.4)], "all 2 values are right, to 12 times float32's rounding"),
+        ([GOOD], "the one value is right, to within 2 times float32's rounding"),
+        ([GOOD, replace(GOOD, multiple=12.4)], "all 2 values are right, to within 12 times float32's rounding"),
         (
             [GOOD, replace(FOLLOWS, multiple=51.0)],
             "all 2 steps are right, and together they are off by 51 times float32's rounding",
@@ -143,7 +144,7 @@ def test_a_sentence_says_it_all(rows: list[Row], sentence: str) -> None:
 
 @pytest.mark.parametrize("difference", [1e-1, 1e-3, 1e-6, 1e-9, 1e-15])
 @pytest.mark.parametrize("number", [0.1, -1.0, 7.25])
-def test_as_many_digits_as_tell_two_numbers_apart(number: float, difference: float) -> None:
+def test_as_many_digits_as_distinguish_two_numbers(number: float, difference: float) -> None:
     sentence = headline(report_of(replace(WRONG, reference=number, candidate=number * (1 + difference))))
     candidate, reference = re.search(r"17: (\S+) where the reference has (\S+)$", sentence).groups()
     assert candidate != reference and float(reference) == pytest.approx(number, rel=difference)
@@ -162,7 +163,7 @@ def test_a_terminal_shows_it_without_scrolling(kind: str) -> None:
 
 
 def shown_and_counted(report: Report) -> tuple[list[str], int]:
-    """The names in the table, and how many more are counted."""
+    """The names in the table, and the number of rows that are only counted."""
     lines = itertools.takewhile(bool, text(report).split("\n\n")[1].split("\n")[1:])
     counted, seen = [], []
     for line in lines:
@@ -214,7 +215,7 @@ def test_the_same_step_of_many_layers_is_one_name() -> None:
     wrong = [replace(WRONG, name=f"encoder.layer.{layer}.intermediate") for layer in (0, 1, 2, 3, 5)]
     missing = (*(f"encoder.layer.{layer}" for layer in range(12)), "pooler")
     shown = text(report_of(*wrong, GOOD, missing=missing))
-    assert "of 6 values 5 wrong, 1 good; bad: encoder.layer.0-3,5.intermediate\n" in shown
+    assert "6 values: 5 wrong, 1 good; bad: encoder.layer.0-3,5.intermediate\n" in shown
     assert shown.endswith("missing (13): encoder.layer.0-11, pooler")
 
 
@@ -253,7 +254,7 @@ HARMLESS = {
 
 
 class Html(HTMLParser):
-    """Holds every element of a document, and fails where one is closed in another or not at all."""
+    """The elements of a document; an element that is not closed where it was opened fails the test."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -345,7 +346,7 @@ def test_a_notebook_shows_what_a_terminal_shows() -> None:
 
 
 def test_styles_stay_within_a_report() -> None:
-    """A notebook has other cells."""
+    """Every rule is limited to reports, since a notebook has other cells."""
     style = "".join(Html(notebook(REPORTS["five"])).text_of("style"))
     rules = re.findall(r"([^{}]+)\{", re.sub(r"@media[^{]*\{", "", style))
     assert len(rules) > 20
@@ -360,7 +361,7 @@ def test_the_marks_of_a_picture(kind: str) -> None:
     report = REPORTS[kind]
     html = Html(page(report))
     verdicts = Counter(row.verdict for row in report.rows)
-    assert len(html.marks("own")) == len(report.rows) - verdicts["shape"]
+    assert len(html.marks("whole")) == len(report.rows) - verdicts["shape"]
     assert len(html.marks("alone")) == sum(row.ok and row.alone is not None for row in report.rows)
     assert [len(html.marks(verdict)) for verdict in ("wrong", "layout", "shape")] == [
         verdicts[verdict] for verdict in ("wrong", "layout", "shape")
@@ -373,16 +374,16 @@ def test_the_marks_of_a_picture(kind: str) -> None:
 @every_report
 def test_marks_are_within_the_picture_and_in_order(kind: str) -> None:
     html = Html(page(REPORTS[kind]))
-    own = [float(mark["cx"]) for mark in html.marks("own")]
+    own = [float(mark["cx"]) for mark in html.marks("whole")]
     assert own == sorted(set(own))
-    for mark in [*html.marks("own"), *html.marks("alone"), *html.marks("wrong")]:
+    for mark in [*html.marks("whole"), *html.marks("alone"), *html.marks("wrong")]:
         assert LEFT <= float(mark["cx"]) <= RIGHT and TOP <= float(mark["cy"]) <= BOTTOM
 
 
 def test_heights_follow_the_error() -> None:
     multiples = [0.0, 0.001, 0.1, 1.0, 32.0, 1e3, 1e9, math.inf]
     report = report_of(*(replace(FOLLOWS, multiple=multiple) for multiple in multiples))
-    heights = [float(mark["cy"]) for mark in Html(page(report)).marks("own")]
+    heights = [float(mark["cy"]) for mark in Html(page(report)).marks("whole")]
     assert heights == sorted(heights, reverse=True)
     assert heights[0] == heights[1] == BOTTOM and heights[-1] == TOP < heights[-2]
     decade = (BOTTOM - heights[3]) / (0 - math.log10(0.1))
@@ -390,10 +391,10 @@ def test_heights_follow_the_error() -> None:
 
 
 def test_the_step_of_a_wrong_value_is_marked_by_its_own_error() -> None:
-    """A value that an earlier mistake makes right again is right, and its step is not."""
+    """A wrong step that undoes an earlier mistake is marked at its own error, not at the value's."""
     undoing = replace(WRONG, multiple=1.0, alone=1e4)
     html = Html(page(report_of(WRONG, undoing)))
-    assert float(html.marks("wrong")[1]["cy"]) < float(html.marks("own")[1]["cy"]) - 50
+    assert float(html.marks("wrong")[1]["cy"]) < float(html.marks("whole")[1]["cy"]) - 50
 
 
 @pytest.mark.parametrize("kind", ["no numbers", "right"])
@@ -402,7 +403,7 @@ def test_infinity_has_its_own_place(kind: str) -> None:
 
 
 def extents(report: Report) -> Iterator[tuple[float, float, str]]:
-    """From where to where a part's name reaches beneath the picture."""
+    """The left and right ends of each part's name beneath the picture."""
     reach = {"start": (0, 1), "middle": (0.5, 0.5), "end": (1, 0)}
     words = re.findall(r'<text x="([\d.]+)" y="([\d.]+)" text-anchor="(\w+)"[^>]*>([^<]+)<', page(report))
     for x, y, anchor, name in words:
@@ -436,7 +437,7 @@ def test_without_layers_a_picture_has_one_part() -> None:
 
 def strict(source: str) -> dict:
     def refuse(constant: str) -> None:
-        raise AssertionError(f"{constant} is no JSON")
+        raise AssertionError(f"{constant} is not JSON")
 
     return json.loads(source, parse_constant=refuse)
 
@@ -444,7 +445,7 @@ def strict(source: str) -> dict:
 @every_report
 def test_json(kind: str) -> None:
     report = REPORTS[kind]
-    content = strict(as_json(report))
+    content = strict(report.to_json())
     assert (content["ok"], content["first_bad"], content["last_good"]) == (
         report.ok,
         report.first_bad,
@@ -459,7 +460,7 @@ def test_json(kind: str) -> None:
 
 
 def test_json_keeps_every_number_and_has_null_for_none() -> None:
-    good, nothing = strict(as_json(report_of(GOOD, NAN)))["rows"]
+    good, nothing = strict(report_of(GOOD, NAN).to_json())["rows"]
     assert Row(**{**good, "shape": tuple(good["shape"])}) == GOOD
     assert [nothing[key] for key in ("absolute", "relative", "multiple", "alone", "candidate")] == [None] * 5
     assert nothing["reference"] == 0.1236
@@ -478,7 +479,7 @@ def test_a_report_of_a_model_is_shown_in_each_way(tmp_path: Path) -> None:
     assert f"First wrong at {first}" in Html(report._repr_html_()).text_of("h1")
     report.save_html(tmp_path / "report.html")
     html = Html((tmp_path / "report.html").read_text("utf-8"))
-    assert len(html.marks("own")) == len(report.rows) and len(html.marks("wrong")) == 1
+    assert len(html.marks("whole")) == len(report.rows) and len(html.marks("wrong")) == 1
     assert strict(report.to_json())["first_bad"] == first
 
 
@@ -490,7 +491,7 @@ def test_why_is_said_where_it_was_asked() -> None:
     report = report_of(GOOD, WRONG)
     assert "why:" not in str(report) and "<dt>Why</dt>" not in report.html()
     unknown, one, two = (report.explained(findings) for findings in ([], [GELU], [GELU, BIAS]))
-    assert str(unknown).splitlines()[1] == "why: none of the mistakes that are known by name"
+    assert str(unknown).splitlines()[1] == "why: none of the known mistakes explains it"
     assert str(one).splitlines()[1] == "why: gelu-tanh: GELU is computed by tanh. Use erf <b>."
     assert str(two).splitlines()[2] == "why: and on top of it lm-bias-missing: The bias is missing. Add it."
     assert "why: or gelu-tanh" in str(report.explained([replace(BIAS, on_top_of=None), GELU]))

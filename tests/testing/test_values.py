@@ -1,4 +1,4 @@
-"""A port's values: out of files, hostile ones too; out of live models; and from each framework's names to ours."""
+"""Tests of a port's values: from files, hostile ones too; from live models; under each framework's names."""
 
 import io
 import json
@@ -85,7 +85,7 @@ def test_an_array_of_a_directory_is_mapped(tmp_path: Path) -> None:
 
 
 class Code:
-    """What runs where it is unpickled."""
+    """An object that runs code when it is unpickled."""
 
     def __reduce__(self) -> tuple:
         return (exec, ("raise SystemExit('a pickle ran')",))
@@ -167,7 +167,7 @@ except InputError as error:
 
 @pytest.mark.parametrize(("size", "telling"), [(2**27, "would unpack to"), (1_000, "numpy.savez")])
 def test_an_archive_takes_no_more_than_it_may(size: int, telling: str, tmp_path: Path) -> None:
-    """Forty megabytes of zeros in forty kilobytes, whose directory promises gigabytes, or next to nothing."""
+    """Forty megabytes of zeros in forty kilobytes, whose directory claims gigabytes, or almost nothing."""
     zeros = npy(np.zeros(2**20, np.uint8))
     path = archive(tmp_path / "a.npz", *((f"{i}.npy", zeros) for i in range(40)), kind=zipfile.ZIP_DEFLATED)
     own = len(zeros).to_bytes(4, "little")
@@ -192,12 +192,12 @@ def test_a_damaged_file_is_read_or_refused(name: str, changes: list, tmp_path: P
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:
-    with raises(NotFoundError, FileNotFoundError, "no file", "port.npz"):
+    with raises(NotFoundError, FileNotFoundError, "port.npz does not exist", ".npy files"):
         read(tmp_path / "port.npz")
     with raises(NotFoundError, FileNotFoundError, "no .npy file", tmp_path.name):
         read(tmp_path)
     (tmp_path / "a.npy").mkdir()
-    with raises(InputError, ValueError, "a.npy is no file"):
+    with raises(InputError, ValueError, "a.npy is not a file"):
         read(tmp_path)
 
 
@@ -220,11 +220,11 @@ SHARED = {
     "keras_hub_xlm_classifier": 17,
     "keras_nlp_classifier": 17,
 }
-"""How many of our names each model gives: all that passes through a module of its own."""
+"""Number of our names that each model gives: all values that pass through their own module."""
 
 
 def recorded(port: str) -> tuple[Trace, dict[str, np.ndarray], str]:
-    """A run of the reference, the same model's values in its own framework, and whose names those are."""
+    """A run of the reference, the same model's values in its framework, and the framework's name."""
     about = json.loads(File(PORTS[port]).metadata["port"])
     values = read(PORTS[port])
     inputs = {name: values.pop(f"inputs|{name}") for name in ("input_ids", "attention_mask")}
@@ -325,7 +325,7 @@ def test_what_has_no_name_here(foreign: str) -> None:
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_modules_own_value_goes_before_one_that_is_passed_on(order: int) -> None:
-    """In a port whose decoder has no bias yet, `lm_head` has it; and XL's last hidden state is behind a norm."""
+    """Modules win over outputs: `lm_head` has the bias that `decoder` may lack, and XL's last state has its norm."""
     values = {"lm_head": X, "lm_head.decoder": 0 * X, "encoder.layer.1": X, "hidden_states.2": 0 * X}
     ours = under_our_names(dict([*values.items()][::order]), None)
     assert np.array_equal(ours["lm_head"], X)
@@ -365,17 +365,17 @@ def test_a_familys_own_names() -> None:
 @pytest.mark.parametrize(
     ("values", "names", "kind", "telling"),
     [
-        ([X], None, InputError, ["mapping", "not list"]),
+        ([X], None, InputError, ["type list", "arrays by name"]),
         ({"a": X}, "keras", NameUnknownError, ["keras_hub", "fairseq", "huggingface", "'keras'"]),
-        ({"a": X, "b": X}, {"a": "embeddings", "b": "embeddings"}, InputError, ["embeddings", " a ", " b:", "None"]),
+        ({"a": X, "b": X}, {"a": "embeddings", "b": "embeddings"}, InputError, ["embeddings", " a ", " b ", "None"]),
         ({"a": X, "logits": X}, {"a": "logits"}, InputError, ["logits", " a "]),
         ({"a": X, "b": X}, {".": "embeddings"}, InputError, ["embeddings"]),
         ({"a": X}, {"(": "embeddings"}, InputError, ["'('", "pattern"]),
         ({"a": X}, {"a+": r"\1"}, InputError, ["'a+'", "pattern"]),
-        ({"a": np.array(["x"])}, None, InputError, ["a holds <U1"]),
-        ({"a": np.array([1j])}, None, InputError, ["a holds complex128"]),
-        ({"a": None}, None, InputError, ["a holds object"]),
-        ({"a": np.zeros(2, "V2")}, None, InputError, ["a holds"]),
+        ({"a": np.array(["x"])}, None, InputError, ["dtype <U1 of a:"]),
+        ({"a": np.array([1j])}, None, InputError, ["dtype complex128 of a:"]),
+        ({"a": None}, None, InputError, ["dtype object of a:"]),
+        ({"a": np.zeros(2, "V2")}, None, InputError, ["dtype |V2 of a:"]),
     ],
 )
 def test_what_cannot_be_named(values: Any, names: Any, kind: type, telling: list[str]) -> None:
@@ -430,10 +430,10 @@ class Module:
     def register_forward_hook(self, function: Callable) -> Hook:
         return Hook(self.hooks, function)
 
-    def named_modules(self, place: str = "") -> Any:
-        yield place, self
+    def named_modules(self, prefix: str = "") -> Any:
+        yield prefix, self
         for name, child in self.children.items():
-            yield from child.named_modules(f"{place}.{name}" if place else name)
+            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
 
     def modules(self) -> Any:
         return (module for _, module in self.named_modules())
@@ -453,7 +453,7 @@ class NoGrad:
 
 @pytest.fixture
 def torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Torch, as far as `record` asks it."""
+    """A stand-in for torch, with all that `record` uses."""
     library: Any = types.ModuleType("torch")
     library.nn = types.SimpleNamespace(Module=Module)
     library.Tensor, library.no_grad = Tensor, NoGrad
@@ -549,7 +549,7 @@ class Layer:
 
 @pytest.fixture
 def keras(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keras, as far as `record` asks it."""
+    """A stand-in for Keras, with all that `record` uses."""
     library: Any = types.ModuleType("keras")
     library.layers = types.SimpleNamespace(Layer=Layer)
     library.ops = types.SimpleNamespace(is_tensor=lambda x: isinstance(x, Tensor), convert_to_numpy=np.asarray)
@@ -557,7 +557,7 @@ def keras(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_record_a_keras_model(keras: None) -> None:
-    """A layer that two others hold stands under the first of its names."""
+    """A layer that two others hold has the first of its names."""
     embedding = Layer("embedding", lambda x, reverse=False: -x if reverse else x + 1)
     body = Layer("body", lambda x: 2 * embedding(x), embedding)
     head = Layer("head", lambda x: embedding(x, reverse=True), embedding)
@@ -611,7 +611,7 @@ GUIDE = (Path(__file__).parents[2] / "docs" / "testing.md").read_text(encoding="
 
 
 def without_figures(page: str) -> str:
-    """What is the same on every machine: not the rounding, nor where it is largest, nor how wide that is."""
+    """The report without what differs between machines: rounding, the place of the largest, column widths."""
     return re.sub(r"-?\d[\d.e+-]*", "0", re.sub(" +", " ", page))
 
 
