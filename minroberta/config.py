@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from .errors import ConfigError, NameUnknownError
+from .errors import ConfigError, NameUnknownError, check_integer
 
 ACTIVATIONS = (
     "gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "quick_gelu",
@@ -331,16 +331,7 @@ class Config:
     @property
     def head(self) -> str:
         """The head that `architectures` names; the bare encoder if it is empty. Raises ConfigError."""
-        if not self.architectures:
-            return "encoder"
-        name = self.architectures[0]
-        for head, row in HEADS.items():
-            if name.endswith(row.ending):
-                return head
-        raise ConfigError(
-            f"architectures {reprlib.repr(self.architectures)} names an unknown head: "
-            f"give head=, one of {', '.join(HEADS)}"
-        )
+        return head_of(self.architectures)
 
     def problem(self, integer_labels: bool) -> str:
         """The `problem_type`, inferred from the labels where there is none.
@@ -360,7 +351,7 @@ class Config:
     def from_dict(cls, values: Mapping[str, Any]) -> "Config":
         """The Config of a parsed `config.json`. Raises ConfigError."""
         if not isinstance(values, Mapping):
-            raise ConfigError(f"a configuration is a JSON object, not {type(values).__name__}")
+            raise ConfigError(f"a configuration must be a JSON object, not {type(values).__name__}")
         if "model_type" not in values:
             raise ConfigError(f"the configuration has no model_type: give one of {', '.join(FAMILIES)}")
         known = {f.name for f in fields(cls)} - {"other"}
@@ -388,50 +379,32 @@ class Config:
     def for_head(self, head: str) -> "Config":
         """The configuration with the labels and `problem_type` of a head's task in `task_specific_params`.
 
-        Hugging Face's pipelines read it in the same way. Other fields there, such as those for generation, have no
-        effect.
         Raises ConfigError.
         """
-        changes = self.other.get("task_specific_params") or {}
-        changes = changes.get(HEADS[head].task) if isinstance(changes, Mapping) else changes
-        if not (changes is None or isinstance(changes, Mapping)):
-            raise ConfigError(
-                "task_specific_params is an object from tasks to objects of fields, "
-                f"not {reprlib.repr(self.other['task_specific_params'])}"
-            )
-        of_labels = ("num_labels", "id2label", "label2id", "problem_type")
-        return self.replace(**{name: value for name, value in (changes or {}).items() if name in of_labels})
+        return self.replace(**labels_of_task(self.other, head))
 
     def replace(self, **changes: Any) -> "Config":
         """The configuration with some fields replaced, and derived ones derived again. Raises ConfigError."""
-        names = [f.name for f in fields(self) if f.name != "other"]
-        for name in changes.keys() - set(names):
-            raise ConfigError(f"unknown field {name} of a configuration: give one of {', '.join(names)}")
-        values = self.to_dict()
-        if changes.get("num_labels", self.num_labels) != self.num_labels:
-            del values["id2label"], values["label2id"]
-        elif "id2label" in changes:
-            del values["label2id"]
-        return Config.from_dict({**values, **changes})
+        return Config.from_dict(merge(self.to_dict(), changes))
 
     # --- checks -----------------------------------------------------------------------------------------------------
 
     def _labels(self) -> tuple[int, Mapping[int, str], Mapping[str, int]]:
         names, count = self.id2label, 2 if self.num_labels is ABSENT else self.num_labels
         if names is ABSENT:
-            _check_integer("num_labels", count, 1, MOST_LABELS)
+            count = check_integer("num_labels", count, 1, MOST_LABELS, ConfigError)
             names = {i: f"LABEL_{i}" for i in range(count)}
         try:
             names = {int(i): label for i, label in names.items()}
             own_ids = {label: i for i, label in names.items()}
         except (AttributeError, TypeError, ValueError, OverflowError):
-            raise ConfigError(f"id2label is {reprlib.repr(names)}: give an object from numbers to names") from None
+            raise ConfigError(f"id2label must be an object from numbers to names, not {reprlib.repr(names)}") from None
         if self.num_labels is not ABSENT and self.num_labels != len(names):
             raise ConfigError(f"num_labels is {self.num_labels}, but id2label names {len(names)}: change both")
-        _check_integer("num_labels", len(names), 1, MOST_LABELS)
+        check_integer("num_labels", len(names), 1, MOST_LABELS, ConfigError)
         ids = own_ids if self.label2id is ABSENT else self.label2id
         if not isinstance(ids, Mapping):
-            raise ConfigError(f"label2id is {reprlib.repr(ids)}: give an object from names to numbers")
+            raise ConfigError(f"label2id must be an object from names to numbers, not {reprlib.repr(ids)}")
         return len(names), names, ids
 
     def _pruned_heads(self) -> Mapping[int, list[int]]:
@@ -440,21 +413,24 @@ class Config:
             pruned = {int(layer): sorted({operator.index(head) for head in heads}) for layer, heads in given}
         except (AttributeError, TypeError, ValueError, OverflowError):
             raise ConfigError(
-                f"pruned_heads is {reprlib.repr(self.pruned_heads)}: give an object from layers to heads"
+                f"pruned_heads must be an object from layers to heads, not {reprlib.repr(self.pruned_heads)}"
             ) from None
         return pruned
+
+    def _check_integer(self, name: str, least: int, most: int) -> None:
+        object.__setattr__(self, name, check_integer(name, getattr(self, name), least, most, ConfigError))
 
     def _check(self) -> None:
         sizes = ("vocab_size", "hidden_size", "num_attention_heads", "intermediate_size")
         for name in (*sizes, "max_position_embeddings", "type_vocab_size"):
-            _check_integer(name, getattr(self, name), 1, LARGEST_SIZE)
-        _check_integer("num_hidden_layers", self.num_hidden_layers, 1, MOST_LAYERS)
-        _check_integer("chunk_size_feed_forward", self.chunk_size_feed_forward, 0, LARGEST_SIZE)
-        _check_integer("pad_token_id", self.pad_token_id, 0, self.vocab_size - 1)
+            self._check_integer(name, 1, LARGEST_SIZE)
+        self._check_integer("num_hidden_layers", 1, MOST_LAYERS)
+        self._check_integer("chunk_size_feed_forward", 0, LARGEST_SIZE)
+        self._check_integer("pad_token_id", 0, self.vocab_size - 1)
         for name in ("norm_first", "embedding_norm", "is_decoder", "add_cross_attention", "use_cache",
                      "tie_word_embeddings"):  # fmt: skip
             if not isinstance(getattr(self, name), bool):
-                raise ConfigError(f"{name} is {reprlib.repr(getattr(self, name))}: give true or false")
+                raise ConfigError(f"{name} must be true or false, not {reprlib.repr(getattr(self, name))}")
         for name in ("layer_norm_eps", "initializer_range"):
             _check_number(name, getattr(self, name))
         _check_choice("hidden_act", self.hidden_act, ACTIVATIONS)
@@ -471,8 +447,7 @@ class Config:
             )
         if self.add_cross_attention and not self.is_decoder:
             raise ConfigError("add_cross_attention needs is_decoder: only a decoder attends to another sequence")
-        if not (self.architectures is None or _is_list_of(str, self.architectures)):
-            raise ConfigError(f"architectures is {reprlib.repr(self.architectures)}: give a list of class names")
+        _check_architectures(self.architectures)
         for layer, heads in self.pruned_heads.items():
             if not (0 <= layer < self.num_hidden_layers and all(0 <= h < self.num_attention_heads for h in heads)):
                 raise ConfigError(
@@ -481,23 +456,85 @@ class Config:
                 )
 
 
-def _check_integer(name: str, value: Any, least: int, most: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise ConfigError(f"{name} is {reprlib.repr(value)}: give an integer from {least} to {most}")
+# --- the fields of a config.json, before they are a Config ----------------------------------------------------------
+
+
+def merge(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields with some replaced, and derived ones left to be derived again.
+
+    With another number of labels their names are forgotten, with other names the ids. With another `model_type` fields
+    that were not given keep the defaults of the old one, but for the place of the norms. Raises ConfigError for a
+    change of an unknown field.
+    """
+    names = [f.name for f in fields(Config) if f.name != "other"]
+    for name in changes.keys() - set(names):
+        raise ConfigError(f"unknown field {name} of a configuration: give one of {', '.join(names)}")
+    result = dict(values)
+    if "model_type" in changes:
+        result = _with_defaults(result)
+    labels = result.get("id2label")
+    count = len(labels) if isinstance(labels, Mapping) else result.get("num_labels", 2)
+    if changes.get("num_labels", count) != count:
+        forgotten = ["num_labels", "id2label", "label2id"]
+    else:
+        forgotten = ["num_labels", "label2id"] if "id2label" in changes else []
+    return {name: value for name, value in result.items() if name not in forgotten} | dict(changes)
+
+
+def _with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields with the defaults of their `model_type`, without those that only say where its norms stand."""
+    kind = values.get("model_type")
+    family = FAMILIES.get(kind) if isinstance(kind, str) else None
+    if family is None:
+        return dict(values)
+    result = {**ROBERTA_DEFAULTS, **family.defaults, **values}
+    for name in ("norm_first", "embedding_norm"):
+        if result.get(name) == getattr(family, name):
+            del result[name]
+    return result
+
+
+def labels_of_task(values: Mapping[str, Any], head: str) -> dict[str, Any]:
+    """The labels and the `problem_type` that `task_specific_params` has for a head's task. Raises ConfigError.
+
+    As Hugging Face's pipelines read it. Other fields there, such as those for generation, change nothing here.
+    """
+    tasks = values.get("task_specific_params") or {}
+    found = tasks.get(HEADS[head].task) if isinstance(tasks, Mapping) else tasks
+    if not (found is None or isinstance(found, Mapping)):
+        raise ConfigError(
+            f"task_specific_params must be an object from tasks to objects of fields, not {reprlib.repr(tasks)}"
+        )
+    of_labels = ("num_labels", "id2label", "label2id", "problem_type")
+    return {name: value for name, value in (found or {}).items() if name in of_labels}
+
+
+def head_of(architectures: Any) -> str:
+    """The head that the first of these class names ends with; the bare encoder without any. Raises ConfigError."""
+    _check_architectures(architectures)
+    if not architectures:
+        return "encoder"
+    for head, row in HEADS.items():
+        if architectures[0].endswith(row.ending):
+            return head
+    raise ConfigError(
+        f"architectures {reprlib.repr(architectures)} names an unknown head: give head=, one of {', '.join(HEADS)}"
+    )
+
+
+def _check_architectures(value: Any) -> None:
+    if not (value is None or (isinstance(value, list | tuple) and all(isinstance(name, str) for name in value))):
+        raise ConfigError(f"architectures must be a list of class names, not {reprlib.repr(value)}")
 
 
 def _check_number(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= sys.float_info.max:
-        raise ConfigError(f"{name} is {reprlib.repr(value)}: give a finite number of at least 0")
+        raise ConfigError(f"{name} must be a finite number of at least 0, not {reprlib.repr(value)}")
 
 
 def _check_choice(name: str, value: Any, choices: tuple[str | None, ...]) -> None:
     if not (value is None or isinstance(value, str)) or value not in choices:
         raise ConfigError(f"unknown {name} {reprlib.repr(value)}: give one of {', '.join(map(str, choices))}")
-
-
-def _is_list_of(kind: type, value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(item, kind) for item in value)
 
 
 HUB_NAMES = {

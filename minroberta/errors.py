@@ -1,8 +1,12 @@
-"""What goes wrong for a user, one class a kind.
+"""Errors that a user can cause, one class for each kind, and the check of an integer.
 
 Each class also derives from the built-in exception that a Python user would catch, and each message says what was
 given, what is allowed, and what to do.
 """
+
+import operator
+import reprlib
+from typing import Any
 
 
 class Error(Exception):
@@ -10,7 +14,7 @@ class Error(Exception):
 
 
 class ConfigError(Error, ValueError):
-    """A configuration that describes no RoBERTa."""
+    """A configuration that does not describe a RoBERTa."""
 
 
 class InputError(Error, ValueError):
@@ -22,11 +26,11 @@ class WeightsError(Error, ValueError):
 
 
 class NotFoundError(Error, FileNotFoundError):
-    """No such directory, file or hub name."""
+    """A directory, file or hub name that does not exist."""
 
 
 class DownloadError(Error, OSError):
-    """The hub has the model, or may have it, but it did not arrive."""
+    """The hub has the model, or may have it, but the download failed."""
 
 
 class SaveError(Error, OSError):
@@ -45,3 +49,18 @@ class NameUnknownError(Error, KeyError):
     """A name that no value, weight or head has."""
 
     __str__ = Exception.__str__  # KeyError would show the message in quotes, as if it were the key
+
+
+def check_integer(name: str, value: Any, least: int, most: int | None = None, error: type[Error] = InputError) -> int:
+    """The integer, Python's or NumPy's, as an int. Raises `error` for anything else, a bool included, and out of range.
+
+    name: what the message calls it, such as `seed`.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if isinstance(value, bool) or number < least or (most is not None and number > most):
+        span = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise error(f"{name} must be an integer {span}, not {reprlib.repr(value)}")
+    return number

@@ -256,6 +256,16 @@ class Network:
             raise ConfigError(f"a model takes a Config, not {type(config).__name__}: see Config.from_dict")
         check_head(head, config)
         weights.check_names(params, config, head)
+        self._hold(config, params, head, tokenizer)
+
+    @classmethod
+    def of_checked(cls, config: Config, params: Params, head: str, tokenizer: Any = None) -> Self:
+        """The model of parts that `load` or `init` checked already, where they came from."""
+        model = cls.__new__(cls)
+        model._hold(config, params, head, tokenizer)
+        return model
+
+    def _hold(self, config: Config, params: Params, head: str, tokenizer: Any) -> None:
         keep_freed_memory()
         self.config, self.params, self.head, self.tokenizer = config, params, head, tokenizer
 
@@ -282,10 +292,6 @@ class Network:
     @property
     def _table(self) -> Array:
         return self.params["embeddings"]["word_embeddings"]["weight"]
-
-    def with_params(self, config: Config, params: Params) -> Self:
-        """A network like this one with another configuration and other parameters."""
-        return type(self)(config, params, self.head, self.tokenizer)
 
     def __call__(
         self,

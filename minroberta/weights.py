@@ -1,20 +1,19 @@
-"""The way from a checkpoint's arrays to a parameter tree, and back: rename, check, draw, save.
+"""The way from a checkpoint's arrays to a parameter tree, and back: names, shapes, checks, random weights.
 
 The tree is a plain nested dict, with a list for the layers, that follows the dots of Hugging Face's names for Roberta,
 without the base model's prefix. A family's own names are exchanged by its table in `config`.
 """
 
-import math
 import re
 import warnings
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy
 
 from .backend.arrays import Namespace, dtype_of
-from .config import HEADS, Config
+from .config import FAMILIES, HEADS, Config
 from .errors import WeightsError
 
 Arrays = Mapping[str, Any]
@@ -24,7 +23,7 @@ Shape = tuple[int, ...]
 
 
 def shapes(config: Config, head: str) -> dict[str, Shape]:
-    """Every weight of a model and its shape, under canonical names, in the order of the data's way.
+    """Every weight of a model and its shape, under canonical names, in the order in which data passes them.
 
     A pooler is listed for the heads `encoder` and `multiple_choice`; an untied decoder where `tie_word_embeddings` is
     false.
@@ -83,73 +82,90 @@ def _norm(name: str, size: int) -> dict[str, Shape]:
 
 # --- from a file's names to arrays ----------------------------------------------------------------------------------
 
-PREFIXES = ("roberta.", "roberta_prelayernorm.", "data2vec_text.")
+PREFIXES = tuple({f"{family.prefix}.": None for family in FAMILIES.values()})
+"""The prefixes of the base model's names in a file with a head."""
+
 OLD_ENDINGS = {".gamma": ".weight", ".beta": ".bias"}  # TensorFlow's names, in files of 2018 and 2019
 BUFFERS = re.compile(r"embeddings\.(position_ids|token_type_ids)$")
 
 
+def without_prefix(name: str) -> str:
+    """A weight's name without the base model's prefix."""
+    return next((name.removeprefix(prefix) for prefix in PREFIXES if name.startswith(prefix)), name)
+
+
 def canonical_names(names: Iterable[str], config: Config) -> dict[str, str]:
-    """The canonical name of each weight in a file, mapped to its own. Raises WeightsError where two would be one."""
+    """From each weight's canonical name to its name in the file. Raises WeightsError for two names of one weight."""
     result: dict[str, str] = {}
-    for own in names:
-        name = next((own.removeprefix(p) for p in PREFIXES if own.startswith(p)), own)
+    for stored in names:
+        name = without_prefix(stored)
         for old, new in OLD_ENDINGS.items():
             name = name.removesuffix(old) + new if name.endswith(old) else name
         name = config.family.canonical_name(name)
         if name in result:
-            raise WeightsError(f"the weights hold {result[name]} and {own}, which name one weight: remove one")
-        result[name] = own
+            raise WeightsError(f"the weights hold {result[name]} and {stored}, two names of one weight: remove one")
+        result[name] = stored
     return result
 
 
-LARGEST_RATIO = 8
-"""Bytes of weights in float32 to those of their file; of int8 it would be 4."""
+def untangle_lm_bias(names: dict[str, str], arrays: Arrays) -> None:
+    """Leave one name of `lm_head.bias` and `lm_head.decoder.bias`, which are one parameter.
+
+    The reference takes the second where a file has both. Warns where they differ.
+    """
+    second = names.pop("lm_head.decoder.bias", None)
+    if second is None:
+        return
+    first = names.get("lm_head.bias")
+    if first is not None and not numpy.array_equal(arrays[first], arrays[second]):
+        warnings.warn(f"{first} and {second} are one parameter, but differ here: {second} is used", stacklevel=4)
+    names["lm_head.bias"] = second
 
 
 def load_arrays(arrays: Arrays, config: Config, head: str, *, missing: str, seed: int, check: bool) -> dict[str, Any]:
-    """A model's weights out of a file's, under canonical names, every shape checked.
+    """A model's weights from a file's arrays, under canonical names, with every shape checked.
 
-    Weights of other heads are left where they are; unknown ones are named in a warning. Missing ones, and those of
-    another shape, are an error, unless they are the head's and `missing` is "init": then they are drawn, with `seed`.
-    The encoder goes without a pooler. `check` looks for NaN, infinities, and tied weights that differ.
+    Weights of other heads are left out; unknown ones are named in a warning. Missing ones, and those of another shape,
+    are an error, unless they are the head's and `missing` is "init": then they are random, from `seed`. An encoder may
+    lack its pooler. `check` looks for NaN, infinities, and tied weights that differ.
 
     Raises WeightsError.
     """
     names = canonical_names(arrays, config)
     untangle_lm_bias(names, arrays)
     wanted = _wanted(config, head, names)
-    drawn: dict[str, Any] = {}
+    of_head = head_shapes(config, head)
+    result: dict[str, Any] = {}
     if missing == "init":
         fitting = {name for name, shape in wanted.items() if name in names and arrays[names[name]].shape == shape}
-        of_head = [name for name in wanted if name in head_shapes(config, head) and name not in fitting]
-        drawn = {name: draw(name, wanted[name], config, seed) for name in of_head}
-    lacking = [name for name in wanted if name not in names and name not in drawn]
-    if lacking:
-        raise WeightsError(_lacking(lacking, wanted, config, head))
+        absent = [name for name in wanted if name in of_head and name not in fitting]
+        result = {name: random_weight(name, wanted[name], config, seed) for name in absent}
+    _check_held({*names, *result}, wanted, config, head)
     _warn_of_unknown(names, wanted, config)
-    _check_size(arrays, sum(math.prod(shape) for name, shape in wanted.items() if name in names))
-    result = {}
     for name, shape in wanted.items():
-        array = drawn[name] if name in drawn else arrays[names[name]]
-        if array.shape != shape:
-            text = f"{names[name]} has shape {array.shape}; the configuration says {shape}"
-            if name in head_shapes(config, head):
-                text += ': give missing="init" to draw a new one at random'
-            raise WeightsError(text)
-        if array.dtype.kind != "f":
-            raise WeightsError(f"{names[name]} holds {array.dtype}; a weight is a floating-point array")
-        result[name] = array
+        if name not in result:
+            result[name] = _checked(names[name], arrays[names[name]], shape, name in of_head)
     if check:
         _check_values(result)
         _check_tied(names, arrays, config)
-    return result
+    return {name: result[name] for name in wanted}
+
+
+def _checked(name: str, array: Any, shape: Shape, is_of_head: bool) -> Any:
+    """The array of that name in a file, if it has this shape and holds floating-point numbers."""
+    if array.shape != shape:
+        hint = ': give missing="init" to initialise it at random' if is_of_head else ""
+        raise WeightsError(f"{name} has shape {array.shape}; the configuration says {shape}{hint}")
+    if array.dtype.kind != "f":
+        raise WeightsError(f"{name} holds {array.dtype}; a weight is a floating-point array")
+    return array
 
 
 def heads_in(held: Mapping[str, Shape], config: Config) -> list[str]:
-    """The heads, beside the bare encoder, whose weights stand among those that are held.
+    """The heads, other than the bare encoder, whose weights are all held.
 
-    `masked_lm` and `causal_lm` have the same: they go by `is_decoder`. A bare classifier of one row beside a pooler is
-    that of `multiple_choice`, any other that of `token_classification`.
+    `masked_lm` and `causal_lm` have the same weights: `is_decoder` decides. A bare classifier of one row next to a
+    pooler is that of `multiple_choice`, any other that of `token_classification`.
     """
     heads = [head for head in HEADS if head != "encoder" and held.keys() >= head_shapes(config, head).keys()]
     one_row = held.get("classifier.weight") == head_shapes(config, "multiple_choice")["classifier.weight"]
@@ -161,59 +177,44 @@ def heads_in(held: Mapping[str, Shape], config: Config) -> list[str]:
 
 
 def check_names(params: Any, config: Config, head: str) -> None:
-    """Raise WeightsError where a tree lacks what the head takes."""
+    """Raise WeightsError where a tree lacks a weight that the head needs."""
     if not isinstance(params, dict):
-        raise WeightsError(f"params is the tree of a model's weights, nested dicts, not {type(params).__name__}")
+        raise WeightsError(f"params must be the tree of a model's weights, nested dicts, not {type(params).__name__}")
     held = flat(params)
-    wanted = _wanted(config, head, held)
-    lacking = [name for name in wanted if name not in held]
-    if lacking:
-        raise WeightsError(_lacking(lacking, wanted, config, head))
+    _check_held(held, _wanted(config, head, held), config, head)
 
 
-def _wanted(config: Config, head: str, held: Iterable[str]) -> dict[str, Shape]:
-    """What a model takes of the weights that are held: an encoder without any pooler's goes without."""
+def _wanted(config: Config, head: str, held: Collection[str]) -> dict[str, Shape]:
+    """The weights that a model needs, without the pooler of an encoder if none is held."""
     wanted = shapes(config, head)
     if head == "encoder" and not any(name.startswith("pooler.") for name in held):
         return {name: shape for name, shape in wanted.items() if not name.startswith("pooler.")}
     return wanted
 
 
-def untangle_lm_bias(names: dict[str, str], arrays: Arrays) -> None:
-    """`lm_head.bias` and `lm_head.decoder.bias` are one parameter; the reference takes the second where both stand."""
-    other = names.pop("lm_head.decoder.bias", None)
-    if other is None:
+def _check_held(held: Collection[str], wanted: Collection[str], config: Config, head: str) -> None:
+    """Raise WeightsError where a wanted weight is missing."""
+    lacking = [name for name in wanted if name not in held]
+    if not lacking:
         return
-    own = names.get("lm_head.bias")
-    if own is not None and not numpy.array_equal(arrays[own], arrays[other]):
-        warnings.warn(f"{own} and {other} are one parameter, but differ here: {other} is taken", stacklevel=4)
-    names["lm_head.bias"] = other
+    text = f"the weights lack {len(lacking)} of the {len(wanted)} that head {head!r} needs: {_first_ten(lacking)}"
+    of_head = head_shapes(config, head)
+    own = {name for name in of_head if head == "encoder" or not name.startswith("pooler.")}
+    if own <= set(lacking) <= set(of_head):
+        text += '. This head is not in the file: name another head, or give missing="init" to initialise it at random'
+    raise WeightsError(text)
 
 
-def _lacking(lacking: list[str], wanted: Arrays, config: Config, head: str) -> str:
-    text = f"the weights lack {len(lacking)} of the {len(wanted)} that head {head!r} takes: {', '.join(lacking[:10])}"
-    if len(lacking) > 10:
-        text += f" and {len(lacking) - 10} more"
-    own = [name for name in head_shapes(config, head) if head == "encoder" or not name.startswith("pooler.")]
-    if set(own) <= set(lacking) <= set(head_shapes(config, head)):
-        text += '. The file holds no such head: name another head, or give missing="init" to draw this one at random'
-    return text
-
-
-def _warn_of_unknown(names: Mapping[str, str], wanted: Arrays, config: Config) -> None:
+def _warn_of_unknown(names: Mapping[str, str], wanted: Collection[str], config: Config) -> None:
     known = {*wanted, "lm_head.decoder.weight", *(name for head in HEADS for name in head_shapes(config, head))}
-    unknown = [own for name, own in names.items() if name not in known and not BUFFERS.search(name)]
+    unknown = [stored for name, stored in names.items() if name not in known and not BUFFERS.search(name)]
     if unknown:
-        text = ", ".join(unknown[:10]) + (f" and {len(unknown) - 10} more" if len(unknown) > 10 else "")
-        warnings.warn(f"the weights hold {len(unknown)} that this model does not use: {text}", stacklevel=4)
+        text = f"the weights hold {len(unknown)} that this model does not use: {_first_ten(unknown)}"
+        warnings.warn(text, stacklevel=4)
 
 
-def _check_size(arrays: Arrays, count: int) -> None:
-    """Raise WeightsError where so many numbers are seen in few bytes, as where many names mean one storage."""
-    size = getattr(arrays, "size", math.inf)
-    if 4 * count > LARGEST_RATIO * size + 2**20:
-        path = getattr(arrays, "path", "the file")
-        raise WeightsError(f"{path} has {size} bytes, and shows {count} numbers in them: they are used over again")
+def _first_ten(names: list[str]) -> str:
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
 def _check_values(arrays: Arrays) -> None:
@@ -224,12 +225,12 @@ def _check_values(arrays: Arrays) -> None:
 
 
 def _check_tied(names: Mapping[str, str], arrays: Arrays, config: Config) -> None:
-    own = names.get("lm_head.decoder.weight")
-    if own is None or not config.tie_word_embeddings:
+    stored = names.get("lm_head.decoder.weight")
+    if stored is None or not config.tie_word_embeddings:
         return
-    if not numpy.array_equal(arrays[own], arrays[names["embeddings.word_embeddings.weight"]]):
+    if not numpy.array_equal(arrays[stored], arrays[names["embeddings.word_embeddings.weight"]]):
         raise WeightsError(
-            f"{own} differs from the word embeddings, though tie_word_embeddings says that they are one: "
+            f"{stored} differs from the word embeddings, though tie_word_embeddings says that they are one: "
             "set it to false in config.json, or remove one"
         )
 
@@ -237,10 +238,10 @@ def _check_tied(names: Mapping[str, str], arrays: Arrays, config: Config) -> Non
 # --- random weights -------------------------------------------------------------------------------------------------
 
 
-def draw(name: str, shape: Shape, config: Config, seed: int) -> numpy.ndarray:
-    """A weight as the reference initialises it: N(0, initializer_range²); norms are 1 and biases 0; so is a pad's row.
+def random_weight(name: str, shape: Shape, config: Config, seed: int) -> numpy.ndarray:
+    """A weight as the reference initialises it: N(0, initializer_range²); norms 1, biases and the padding row 0.
 
-    Each weight has a random stream of its own, from the seed and its name. Returns float32.
+    Each weight has its own random stream, from the seed and its name. Returns float32.
     """
     if name.endswith(".bias"):
         return numpy.zeros(shape, numpy.float32)
@@ -249,7 +250,7 @@ def draw(name: str, shape: Shape, config: Config, seed: int) -> numpy.ndarray:
     random = numpy.random.default_rng([seed, zlib.crc32(name.encode())])
     weight = random.standard_normal(shape, numpy.float32) * numpy.float32(config.initializer_range)
     if name in ("embeddings.word_embeddings.weight", "embeddings.position_embeddings.weight"):
-        weight[config.pad_token_id : config.pad_token_id + 1] = 0  # no row, where relative positions are few
+        weight[config.pad_token_id : config.pad_token_id + 1] = 0  # empty where relative positions have fewer rows
     return weight
 
 
@@ -276,7 +277,7 @@ def _with_lists(node: Any) -> Any:
 
 
 def flat(node: Any, path: str = "") -> dict[str, Any]:
-    """The inverse of `tree`."""
+    """The flat dict of a tree, by names with dots: the inverse of `tree`."""
     if not isinstance(node, dict | list):
         return {path: node}
     result: dict[str, Any] = {}
@@ -286,11 +287,8 @@ def flat(node: Any, path: str = "") -> dict[str, Any]:
 
 
 def move(arrays: Arrays, dtype: Any, xp: Namespace) -> dict[str, Any]:
-    """The arrays in a library and dtype; the very same ones where they are so already."""
+    """The arrays in another library and dtype; an array that already has both is not copied."""
     kind = dtype_of(xp, dtype)
     if xp is numpy:
         return {name: array.astype(kind, copy=False) for name, array in arrays.items()}
     return {name: xp.asarray(array, dtype=kind) for name, array in arrays.items()}
-
-
-# --- files ----------------------------------------------------------------------------------------------------------

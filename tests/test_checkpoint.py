@@ -1,10 +1,11 @@
-"""Every published format, in files that the real frameworks wrote: known by content, and right in its outputs."""
+"""Every published format, in files that the real frameworks wrote: recognised by content, with the right outputs."""
 
 import os
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,24 +13,25 @@ from safetensors.numpy import load_file
 from support import CHECKPOINTS, TINY, raises
 
 import minroberta
-from minroberta import Config, Model, NotFoundError, WeightsError
+from minroberta import Config, Model, NotFoundError, WeightsError, loading, weights
+from minroberta.checkpoints import read as reading
 from minroberta.checkpoints.arrays import Arrays
 from minroberta.checkpoints.formats import pytorch
 from minroberta.checkpoints.read import read, read_file
-from minroberta.weights import load_arrays, shapes
+from minroberta.weights import shapes
 
 DIRECTORIES = sorted(
     path.parent.name for path in CHECKPOINTS.glob("*/expected.safetensors") if "tensors" not in path.parent.name
 )
 WHOLE = [name for name in DIRECTORIES if "sharded" not in name]
 ROUNDING = 2e-5
-"""Of the largest output: what frameworks lose in float32, each in its own order, by the largest seen times five."""
+"""A part of the largest output: five times the largest difference seen, as frameworks add in different orders."""
 
-pytestmark = pytest.mark.filterwarnings("ignore:the weights hold", "ignore:model_type is")
+pytestmark = pytest.mark.filterwarnings("ignore:the weights hold", "ignore:model_type is", "ignore:head 'masked_lm' in")
 
 
 def outputs(model: Model, name: str) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
-    """For each output that the framework gave: ours, its, and where they are to agree."""
+    """Each output that the framework gave: its name, ours, the framework's, and a mask of the positions to compare."""
     expected = load_file(CHECKPOINTS / name / "expected.safetensors")
     ids, mask = expected.pop("input_ids"), expected.pop("attention_mask")
     found = {**Model(model.config, model.params, "encoder")(ids, mask), **model(ids, mask)}
@@ -64,10 +66,10 @@ def test_a_checkpoint_gives_what_its_framework_gave(name: str) -> None:
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_file_is_known_by_its_content(name: str, tmp_path: Path) -> None:
-    """Under another name, and alone but for the configuration beside it."""
+    """Under another name, with only the configuration next to it."""
     file = weights_file(name)
     shutil.copytree(CHECKPOINTS / name, tmp_path, dirs_exist_ok=True)
-    if "keras" in name:  # whose weights lie in two files, under names of their own
+    if "keras" in name:  # whose weights are in two files with fixed names
         assert set(read_file(file)) == set(read(tmp_path)) > set()
         return
     (tmp_path / file.name).rename(tmp_path / "anything")
@@ -87,6 +89,29 @@ def test_what_it_becomes(name: str, tmp_path: Path) -> None:
     assert again.head == model.head
     for (_, ours, _, _), (key, same, _, _) in zip(outputs(model, name), outputs(again, name), strict=True):
         np.testing.assert_allclose(ours, same, rtol=0, atol=1e-6 * abs(ours).max(), err_msg=key)
+
+
+@pytest.mark.parametrize("name", DIRECTORIES)
+@pytest.mark.parametrize("changes", [{}, {"is_decoder": True}])
+def test_a_load_checks_once(name: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One configuration is built, and a second for a KerasHub preset, whose arrays have names by the sizes."""
+    counts = dict.fromkeys(["configuration", "names", "head"], 0)
+
+    def count(what: str, owner: Any, name: str) -> None:
+        function = getattr(owner, name)
+
+        def counted(*arguments: Any) -> Any:
+            counts[what] += 1
+            return function(*arguments)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    count("configuration", Config, "__post_init__")
+    count("names", weights, "_check_held")
+    count("head", loading, "check_head")
+    count("head", minroberta.model, "check_head")
+    minroberta.load(CHECKPOINTS / name, config=changes)
+    assert counts == {"configuration": 2 if name.startswith("keras") else 1, "names": 1, "head": 1}
 
 
 @pytest.mark.filterwarnings("default:model_type is")
@@ -109,12 +134,12 @@ def test_the_best_of_several_is_read(tmp_path: Path) -> None:
 
 
 def test_a_shard_of_another_format(tmp_path: Path) -> None:
-    """An index may name its own kind of files alone, beside it."""
+    """An index may only name files of its format, next to it."""
     shutil.copytree(CHECKPOINTS / "pytorch-sharded", tmp_path, dirs_exist_ok=True)
     index = tmp_path / "pytorch_model.bin.index.json"
     for bad in ("../pytorch_model-00001-of-00002.bin", "https://example.com/x.bin", "expected.safetensors"):
         index.write_text(index.read_text().replace("pytorch_model-00001-of-00002.bin", bad))
-        with raises(WeightsError, ValueError, "a shard is a .bin file beside it"):
+        with raises(WeightsError, ValueError, "a shard is a .bin file next to it"):
             read(tmp_path)
         index.write_text(index.read_text().replace(bad, "pytorch_model-00001-of-00002.bin"))
     assert read(tmp_path)
@@ -131,7 +156,7 @@ def test_no_directory_of_weights(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"<!DOCTYPE html>", b"\x0a\x0e\x0a\x05<unk>\x15\0\0"])
 def test_a_file_of_no_format(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(content)
-    with raises(WeightsError, ValueError, "is in no format that is read here: it begins with b"):
+    with raises(WeightsError, ValueError, "has none of the formats that are read: it begins with b"):
         read_file(tmp_path / "file")
 
 
@@ -142,7 +167,7 @@ def test_the_beginning_of_a_file_alone(content: bytes, tmp_path: Path) -> None:
         read_file(tmp_path / "file")
 
 
-# --- links, and what is no file -------------------------------------------------------------------------------------
+# --- links, devices, and files that lie -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["config.json", "pytorch_model.bin", "tokenizer.json"])
@@ -171,7 +196,7 @@ def test_a_link_within_the_directory_and_one_that_was_named(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", ["config.json", "pytorch_model.bin"])
 def test_a_device_or_a_pipe(name: str, tmp_path: Path) -> None:
-    """Neither is waited for, nor read without end."""
+    """Neither blocks, nor is it read without end."""
     shutil.copytree(CHECKPOINTS / "pytorch-zip", tmp_path, dirs_exist_ok=True)
     (tmp_path / name).unlink()
     os.mkfifo(tmp_path / name)
@@ -193,11 +218,23 @@ class Over(Arrays):
         return np.broadcast_to(np.float32(0), self._entries[name])
 
 
-def test_weights_used_over_again() -> None:
-    """A small file that shows one storage under every name would be a large model in memory."""
+def test_weights_used_over_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small file that has one storage under every name would be a large model in memory."""
     config = Config.from_dict({**TINY, "vocab_size": 10_000})
-    with raises(WeightsError, ValueError, "small.bin has 1000 bytes, and shows", "they are used over again"):
-        load_arrays(Over(shapes(config, "encoder")), config, "encoder", missing="error", seed=0, check=False)
+    (tmp_path / "small.bin").touch()
+    monkeypatch.setattr(reading, "read_file", lambda _: Over(shapes(config, "encoder")))
+    with raises(WeightsError, ValueError, "small.bin has 1000 bytes, but its arrays", "they share the same bytes"):
+        read(tmp_path / "small.bin")
+
+
+def test_a_real_file_used_over_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand names of one tensor, which takes a moment to write, and would take a gigabyte to convert."""
+    made = pytorch.File(CHECKPOINTS / "pytorch-zip" / "pytorch_model.bin")
+    name, tensor = max(made.content.items(), key=lambda item: item[1].storage.length)
+    monkeypatch.setattr(pytorch, "File", lambda _: made)
+    made.content = {f"{name}.{i}": tensor for i in range(1000)}
+    with raises(WeightsError, ValueError, "pytorch_model.bin has", "they share the same bytes"):
+        read(CHECKPOINTS / "pytorch-zip")
 
 
 # --- what training scripts save -------------------------------------------------------------------------------------

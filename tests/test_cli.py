@@ -406,7 +406,7 @@ def test_a_bar_on_a_terminal(model: str, tmp_path: Path) -> None:
     [
         (["fill-mask", "no mask"], "no <mask>"),
         (["fill-mask", "<mask>", "none"], "error: text 2: the text has no <mask>"),
-        (["fill-mask", "<mask>", "--top-k", "0"], "invalid top_k 0: give an integer of at least 1"),
+        (["fill-mask", "<mask>", "--top-k", "0"], "top_k must be an integer of at least 1, not 0"),
         (["fill-mask", "<mask>", "--top-k", "x"], "Invalid value for '--top-k'"),
         (["fill-mask", "<mask>", "--dtype", "int8"], "Invalid value for '--dtype'"),
         (["fill-mask", "--file", "nowhere.txt"], "nowhere.txt"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support import TINY, raises
 
 from minroberta import Config, ConfigError, Error, NotFoundError, init
-from minroberta.checkpoints.read import read_config
+from minroberta.checkpoints.files import read_json
 from minroberta.config import ACTIVATIONS, FAMILIES, HEADS, PRESETS, PROBLEM_TYPES
 from minroberta.weights import shapes
 
@@ -77,6 +77,10 @@ NORMS = {  # norm_first, embedding_norm
     "roberta-prelayernorm": (True, True),
     "xlm-roberta-xl": (True, False),
 }
+
+
+def read_config(directory: Path) -> Config:
+    return Config.from_dict(read_json(directory / "config.json", ConfigError))
 
 
 def config(**changes: Any) -> Config:
@@ -223,18 +227,18 @@ def test_numbers_and_names_that_disagree_in_python() -> None:
 
 @pytest.mark.parametrize("value", [["a"], "ab", {"x": "a"}, {"0": ["a"]}, {"0": {}}, {float("inf"): "a"}, 3, True])
 def test_id2label_of_a_wrong_form(value: Any) -> None:
-    with raises(ConfigError, ValueError, "id2label is ", ": give an object from numbers to names"):
+    with raises(ConfigError, ValueError, "id2label must be an object from numbers to names, not"):
         config(id2label=value)
 
 
 def test_no_label_at_all() -> None:
-    with raises(ConfigError, ValueError, "num_labels is 0: give an integer from 1"):
+    with raises(ConfigError, ValueError, "num_labels must be an integer from 1", "not 0"):
         config(id2label={})
 
 
 @pytest.mark.parametrize("value", [["a"], "ab", 3])
 def test_label2id_of_a_wrong_form(value: Any) -> None:
-    with raises(ConfigError, ValueError, "label2id is ", ": give an object from names to numbers"):
+    with raises(ConfigError, ValueError, "label2id must be an object from names to numbers, not"):
         config(label2id=value)
 
 
@@ -315,13 +319,13 @@ MAY_BE_ZERO = ("chunk_size_feed_forward", "pad_token_id")
 @pytest.mark.parametrize("name", INTEGERS)
 @pytest.mark.parametrize("value", ["12", 12.0, 1.5, True, False, -1, 10**12, 10**400, None, [], {}, math.nan, math.inf])
 def test_integer_fields(name: str, value: Any) -> None:
-    with raises(ConfigError, ValueError, f"{name} is ", ": give an integer from "):
+    with raises(ConfigError, ValueError, f"{name} must be an integer from", ", not "):
         config(**{name: value})
 
 
 @pytest.mark.parametrize("name", [name for name in INTEGERS if name not in MAY_BE_ZERO])
 def test_zero_of_something(name: str) -> None:
-    with raises(ConfigError, ValueError, f"{name} is 0: give an integer from 1 to"):
+    with raises(ConfigError, ValueError, f"{name} must be an integer from 1 to", "not 0"):
         config(**{name: 0})
 
 
@@ -333,7 +337,7 @@ def test_zero_of_something_that_may(name: str) -> None:
 @pytest.mark.parametrize("name", ["layer_norm_eps", "initializer_range"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -1e-5, "1e-5", True, None, 10**400])
 def test_number_fields(name: str, value: Any) -> None:
-    with raises(ConfigError, ValueError, f"{name} is ", ": give a finite number of at least 0"):
+    with raises(ConfigError, ValueError, f"{name} must be a finite number of at least 0, not"):
         config(**{name: value})
 
 
@@ -342,7 +346,7 @@ def test_number_fields(name: str, value: Any) -> None:
 )
 @pytest.mark.parametrize("value", [0, 1, "true", None, []])
 def test_switches(name: str, value: Any) -> None:
-    with raises(ConfigError, ValueError, f"{name} is ", ": give true or false"):
+    with raises(ConfigError, ValueError, f"{name} must be true or false, not"):
         config(**{name: value})
 
 
@@ -372,12 +376,12 @@ def test_heads_that_do_not_divide() -> None:
 
 
 def test_an_absurd_number_of_layers() -> None:
-    with raises(ConfigError, ValueError, "num_hidden_layers is 1000000: give an integer from 1 to 1000"):
+    with raises(ConfigError, ValueError, "num_hidden_layers must be an integer from 1 to 1000, not 1000000"):
         config(num_hidden_layers=1_000_000)
 
 
 def test_a_padding_id_outside_the_vocabulary() -> None:
-    with raises(ConfigError, ValueError, "pad_token_id is 53: give an integer from 0 to 52"):
+    with raises(ConfigError, ValueError, "pad_token_id must be an integer from 0 to 52, not 53"):
         config(pad_token_id=53)
 
 
@@ -393,13 +397,13 @@ def test_cross_attention_in_an_encoder() -> None:
 
 @pytest.mark.parametrize("value", ["RobertaModel", [1], {"a": 1}, 3])
 def test_architectures_of_a_wrong_form(value: Any) -> None:
-    with raises(ConfigError, ValueError, "architectures is ", ": give a list of class names"):
+    with raises(ConfigError, ValueError, "architectures must be a list of class names, not"):
         config(architectures=value)
 
 
 @pytest.mark.parametrize("value", [[0], "0", {"a": [0]}, {"0": 1}, {"0": ["x"]}, {"0": [[]]}, {"0": [math.inf]}, 5])
 def test_pruned_heads_of_a_wrong_form(value: Any) -> None:
-    with raises(ConfigError, ValueError, "pruned_heads is ", ": give an object from layers to heads"):
+    with raises(ConfigError, ValueError, "pruned_heads must be an object from layers to heads, not"):
         config(pruned_heads=value)
 
 
@@ -425,7 +429,7 @@ def test_another_model_type(value: Any) -> None:
 
 @pytest.mark.parametrize("value", [None, [], ["roberta"], "roberta", 3])
 def test_a_configuration_that_is_no_mapping(value: Any) -> None:
-    with raises(ConfigError, ValueError, "a configuration is a JSON object, not", type(value).__name__):
+    with raises(ConfigError, ValueError, "a configuration must be a JSON object, not", type(value).__name__):
         Config.from_dict(value)
 
 
@@ -464,7 +468,7 @@ def test_a_file_that_holds_no_object(tmp_path: Path, text: str, kind: str) -> No
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "config.json").open("wb") as file:
         file.truncate(100_000_000)  # a hole: it takes no space
-    with raises(ConfigError, ValueError, "config.json has more than 2000000 bytes, which is more than is read"):
+    with raises(ConfigError, ValueError, "config.json has more than 2000000 bytes, the most that are read"):
         read_config(tmp_path)
 
 

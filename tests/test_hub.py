@@ -1,6 +1,6 @@
 """The way from a hub name to a model: the real huggingface_hub client against a small hub on loopback.
 
-The client reads its environment when it is imported, so that each load runs in a process of its own, which prints one
+The client reads its environment when it is imported, so that each load runs in a new process, which prints one
 JSON object. Works with huggingface_hub 0.36 and 2.x alike, whichever is installed.
 """
 
@@ -42,11 +42,11 @@ UNWANTED = (
 
 @dataclass
 class Hub:
-    """What the server knows, and what it was asked."""
+    """The server's repositories, and the requests that it received."""
 
     repositories: dict[str, dict[str, bytes]] = field(default_factory=dict)
     revisions: tuple[str, ...] = ("main", COMMIT)
-    token: str | None = None  # without it there is no repository, for all that a visitor can see
+    token: str | None = None  # without it every repository is hidden
     refusal: tuple[int, dict[str, str]] | None = None  # a status and headers for whatever is asked
     cut: str | None = None  # how weights arrive: "closed" half way, then not at all; or a "short" half, as if whole
     log: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
@@ -181,7 +181,7 @@ def sharded() -> dict[str, bytes]:
     return {**files, "model.safetensors.index.json": json.dumps({"metadata": {}, "weight_map": weight_map}).encode()}
 
 
-# --- a load in a process of its own ---------------------------------------------------------------------------------
+# --- a load in a new process ----------------------------------------------------------------------------------------
 
 LOAD = f"""
 import json, sys, time
@@ -199,7 +199,7 @@ print(json.dumps(result))
 
 
 def run(script: str, *arguments: str, cwd: Path, **environment: str) -> str:
-    """What a script prints to stdout in a new process, which has no settings of huggingface_hub but these."""
+    """The output of a script in a new process, with only these settings of huggingface_hub."""
     strip = ("HF_", "HUGGING", "TRANSFORMERS_")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(strip) and not k.lower().endswith("_proxy")}
     place = {"PYTHONPATH": str(Path(minroberta.__file__).parents[1]), "HF_HOME": str(cwd / "home")}
@@ -380,7 +380,7 @@ def test_a_hub_that_fails(status: int, hub: Hub, tmp_path: Path) -> None:
 def test_a_file_cut_off_half_way(cut: str, hub: Hub, tmp_path: Path) -> None:
     hub.cut = cut
     result = load(hub, tmp_path)
-    assert_error(result, "DownloadError", NAME, "did not arrive", "Try again")
+    assert_error(result, "DownloadError", NAME, "could not be downloaded", "Try again")
     assert "force_download" not in result["message"]  # the client's advice, which is not ours
     half = load(hub, tmp_path, local_files_only=True)
     assert_error(half, half["error"], NAME, "online")
@@ -392,7 +392,9 @@ def test_a_file_cut_off_half_way(cut: str, hub: Hub, tmp_path: Path) -> None:
 def test_no_weights(hub: Hub, tmp_path: Path) -> None:
     files = model_files()
     hub.repositories[NAME] = {name: files[name] for name in WANTED - {"model.safetensors"}}
-    assert_error(load(hub, tmp_path), "NotFoundError", "no weights came of the hub's " + NAME, "flax_model.msgpack")
+    assert_error(
+        load(hub, tmp_path), "NotFoundError", "no weights were found in the hub's " + NAME, "flax_model.msgpack"
+    )
 
 
 def test_the_best_format_that_there_is_comes_alone(hub: Hub, tmp_path: Path) -> None:
@@ -411,12 +413,12 @@ def test_a_name_with_its_hub(hub: Hub, tmp_path: Path) -> None:
     assert hub.served() == WANTED
     hub.log.clear()
     kaggle = load(hub, tmp_path, "kaggle://keras/roberta/keras/roberta_base_en")
-    assert_error(kaggle, "NotFoundError", "Kaggle is not asked here", "hf://keras/roberta_base_en")
+    assert_error(kaggle, "NotFoundError", "Kaggle is not supported", "hf://keras/roberta_base_en")
     assert not hub.log
 
 
 def test_a_preset_of_kerashub(hub: Hub, tmp_path: Path) -> None:
-    """By its own name, with the weights of its head and its tokenizer's assets."""
+    """By its name, with the weights of its head and its tokenizer's assets."""
     source = CHECKPOINTS / "keras_masked_lm"
     files = {str(path.relative_to(source)): path.read_bytes() for path in source.rglob("*") if path.is_file()}
     hub.repositories["keras/roberta_base_en"] = {**files, "README.md": b"not wanted"}

@@ -800,19 +800,19 @@ def test_a_model_takes_a_config() -> None:
 def test_a_model_takes_a_tree_with_its_head() -> None:
     with raises(WeightsError, ValueError, "lack 5 of the", "lm_head.dense.weight"):
         Model(ENCODER.config, ENCODER.params, "masked_lm")
-    with raises(WeightsError, ValueError, "params is the tree of a model's weights"):
+    with raises(WeightsError, ValueError, "params must be the tree of a model's weights"):
         Model(ENCODER.config, [1])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("config", [["a"], 3, None])
 def test_what_is_no_configuration(config: Any) -> None:
-    with raises(ConfigError, ValueError, "a configuration is a Config, a dict, a path or a name, not"):
+    with raises(ConfigError, ValueError, "a configuration must be a Config, a dict, a path or a name, not"):
         init(config)
 
 
 def test_a_misspelt_field_is_refused_where_it_is_typed() -> None:
     """A file may hold any field."""
-    with raises(ConfigError, ValueError, "no field 'num_hiden_layers': perhaps num_hidden_layers"):
+    with raises(ConfigError, ValueError, "no field 'num_hiden_layers': did you mean num_hidden_layers?"):
         init({"model_type": "roberta", "num_hiden_layers": 3})
     assert Config.from_dict({"model_type": "roberta", "num_hiden_layers": 3}).num_hidden_layers == 12
     init({**TINY, "sep_token_id": 2, "_num_labels": 2, "mask_token_id": 4, "output_past": True, "eos_token_ids": [2]})
@@ -820,17 +820,17 @@ def test_a_misspelt_field_is_refused_where_it_is_typed() -> None:
 
 def test_fields_to_replace_are_a_dict() -> None:
     for config in (["num_labels"], {1: 2}):
-        with raises(ConfigError, ValueError, "config is a dict of fields to replace, by their names, not"):
+        with raises(ConfigError, ValueError, "config must be a dict of fields to replace, by their names, not"):
             load("anything", config=config)  # type: ignore[arg-type]
 
 
 def test_a_causal_head_on_no_decoder_is_said() -> None:
-    with pytest.warns(UserWarning, match="head 'causal_lm' in a model that is no decoder sees both ways"):
+    with pytest.warns(UserWarning, match="head 'causal_lm' in a model that is not a decoder attends to both"):
         init(TINY, head="causal_lm")
 
 
 def test_a_masked_head_on_a_decoder_is_said() -> None:
-    with pytest.warns(UserWarning, match="head 'masked_lm' in a decoder sees only back"):
+    with pytest.warns(UserWarning, match="head 'masked_lm' in a decoder attends to the left side only"):
         init({**TINY, "is_decoder": True}, head="masked_lm")
 
 

@@ -1,4 +1,4 @@
-"""Resized and pruned models: what transformers computes after the same surgery, and nothing written into the old."""
+"""Resized and pruned models: equal to transformers after the same surgery, with the old model unchanged."""
 
 import copy
 import json
@@ -50,7 +50,7 @@ def with_weights(model: Model, weights: dict[str, Any]) -> Model:
 
 
 def equal(first: dict[str, Any], second: dict[str, Any]) -> bool:
-    """Whether two trees hold the same."""
+    """True if two trees hold the same arrays."""
     pairs = zip(flat(first).items(), flat(second).items(), strict=True)
     return all(a == b and np.array_equal(x, y) for (a, x), (b, y) in pairs)
 
@@ -79,14 +79,14 @@ def test_resized(name: str, n: int) -> None:
     model = resize_token_embeddings(model_of(case), n)
     assert model.config.vocab_size == n
     assert_fits(model)
-    drawn = {key[4:]: rows for key, rows in expected.items() if key.startswith("new:")}
+    added = {key[4:]: rows for key, rows in expected.items() if key.startswith("new:")}
     weights = flat(model.params)
-    for own, rows in drawn.items():
+    for own, rows in added.items():
         old, new = weights[own][: len(weights[own]) - len(rows)], weights[own][-len(rows) :]
         # 1e-9 times the covariance, seen from afar: six deviations, and the mean's rounding to float32
         assert (np.abs(new - rows) <= 6 * 3.2e-5 * old.std(0) + 1e-6).all(), own
         weights[own] = np.concatenate([old, rows])
-    assert set(drawn) == {key for key in (EMBEDDING, DECODER, BIAS) if key in weights and n > 53}
+    assert set(added) == {key for key in (EMBEDDING, DECODER, BIAS) if key in weights and n > 53}
     assert_golden(with_weights(model, weights), expected, {**inputs_of(case), "input_ids": expected["input_ids"]})
 
 
@@ -160,14 +160,16 @@ def test_grown_and_cut_again(more: int, fewer: int) -> None:
 
 
 @pytest.mark.parametrize("n", [0, -1, True, None, 2.0, "60", [60], 2**31, np.float64(3)])
-def test_no_number_of_tokens(n: Any) -> None:
-    with raises(InputError, ValueError, "a number of tokens is a whole number from 1 to 2147483647, not"):
+def test_an_invalid_number_of_tokens(n: Any) -> None:
+    with raises(InputError, ValueError, "the number of tokens must be an integer from 1 to 2147483647, not"):
         resize_token_embeddings(tiny(), n)
 
 
 @pytest.mark.parametrize(("n", "pad"), [(1, 1), (5, 5), (3, 52)])
 def test_the_pad_stays(n: int, pad: int) -> None:
-    with raises(InputError, ValueError, f"{n} tokens leave out the pad, whose id is {pad}: give at least {pad + 1}"):
+    with raises(
+        InputError, ValueError, f"{n} tokens leave out the padding token, whose id is {pad}: give at least {pad + 1}"
+    ):
         resize_token_embeddings(tiny(pad_token_id=pad, max_position_embeddings=80), n)
 
 
@@ -179,7 +181,7 @@ def test_a_number_of_numpys() -> None:
 
 
 def test_a_pruned_head_is_a_masked_one() -> None:
-    """A head that is masked by 0 says nothing, and what it said is all that is missing."""
+    """A head with mask 0 adds nothing, so without it the outputs are the same."""
     old, mask = tiny("encoder"), np.ones((2, 5))
     mask[0, 1] = mask[1, 0] = mask[1, 4] = 0
     new = prune_heads(old, {0: [1], 1: [4, 0]})
@@ -227,27 +229,27 @@ def test_heads_of_any_iterable() -> None:
     [
         ([0, 1], "a dict from layers to heads, such as {0: [1, 2]}, not [0, 1]"),
         (None, "a dict from layers to heads, such as {0: [1, 2]}, not None"),
-        ({2: [0]}, "a layer is a whole number from 0 to 1, not 2"),
-        ({-1: [0]}, "a layer is a whole number from 0 to 1, not -1"),
-        ({True: [0]}, "a layer is a whole number from 0 to 1, not True"),
-        ({"0": [0]}, "a layer is a whole number from 0 to 1, not '0'"),
-        ({0: [5]}, "a head of layer 0 is a whole number from 0 to 4, not 5"),
-        ({0: [1], 1: [-1]}, "a head of layer 1 is a whole number from 0 to 4, not -1"),
-        ({1: [False]}, "a head of layer 1 is a whole number from 0 to 4, not False"),
-        ({1: [1.0]}, "a head of layer 1 is a whole number from 0 to 4, not 1.0"),
-        ({1: 2}, "heads of layer 1 are several numbers, such as [1, 2], not 2"),
-        ({1: "012"}, "heads of layer 1 are several numbers, such as [1, 2], not '012'"),
-        ({1: range(5)}, "layer 1 would keep none of its 5 heads: keep one"),
+        ({2: [0]}, "a layer must be an integer from 0 to 1, not 2"),
+        ({-1: [0]}, "a layer must be an integer from 0 to 1, not -1"),
+        ({True: [0]}, "a layer must be an integer from 0 to 1, not True"),
+        ({"0": [0]}, "a layer must be an integer from 0 to 1, not '0'"),
+        ({0: [5]}, "a head of layer 0 must be an integer from 0 to 4, not 5"),
+        ({0: [1], 1: [-1]}, "a head of layer 1 must be an integer from 0 to 4, not -1"),
+        ({1: [False]}, "a head of layer 1 must be an integer from 0 to 4, not False"),
+        ({1: [1.0]}, "a head of layer 1 must be an integer from 0 to 4, not 1.0"),
+        ({1: 2}, "heads of layer 1 must be a list of numbers, such as [1, 2], not 2"),
+        ({1: "012"}, "heads of layer 1 must be a list of numbers, such as [1, 2], not '012'"),
+        ({1: range(5)}, "layer 1 would lose all of its 5 heads: keep one"),
     ],
 )
-def test_no_such_heads(heads: Any, words: str) -> None:
+def test_invalid_heads(heads: Any, words: str) -> None:
     with raises(InputError, ValueError, words):
         prune_heads(tiny(), heads)
 
 
 def test_the_last_head_stays() -> None:
     model = prune_heads(tiny(), {0: [0, 1, 2], 1: [4]})
-    with raises(InputError, ValueError, "layer 0 would keep none of its 5 heads"):
+    with raises(InputError, ValueError, "layer 0 would lose all of its 5 heads"):
         prune_heads(model, {1: [0], 0: [3, 4]})
     assert prune_heads(model, {0: [3]})(IDS).last_hidden_state.shape == (2, 4, 30)
 

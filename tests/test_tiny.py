@@ -133,7 +133,7 @@ def test_nothing_for_the_head(params: Any) -> None:
 
 @pytest.mark.parametrize("params", [5, "x", [1], {"text-classification": 5}, {"text-classification": [["a", 1]]}])
 def test_invalid_task_specific_params(params: Any) -> None:
-    with raises(ConfigError, ValueError, "task_specific_params is an object from tasks to objects of fields"):
+    with raises(ConfigError, ValueError, "task_specific_params must be an object from tasks to objects of fields"):
         settings(params).for_head("sequence_classification")
 
 

@@ -441,8 +441,8 @@ def test_a_small_vocabulary(merges: str, tmp_path: Path) -> None:
         ({**WORDS, "<s>": "0"}, "a b\n", "lacks <s>"),
         ({**WORDS, "a": "x"}, "a b\n", "are not a valid tokenizer"),
         ([*WORDS], "a b\n", "holds a JSON list"),
-        (WORDS, "a b\nab\n", "merges.txt and vocab.json are not a valid tokenizer"),
-        (WORDS, "a b c\n", "merges.txt and vocab.json are not a valid tokenizer"),
+        (WORDS, "a b\nab\n", "merges.txt has a line 'ab': a merge is two pieces"),
+        (WORDS, "a b c\n", "merges.txt has a line 'a b c': a merge is two pieces"),
         (WORDS, "a c\n", "merges.txt and vocab.json are not a valid tokenizer"),
         (WORDS, "b a\n", "merges.txt and vocab.json are not a valid tokenizer"),
     ],
@@ -556,7 +556,7 @@ def tokenizer_of(directory: Path, vocabulary: dict[str, int]) -> str:
     [
         ({"a": 0}, ["a b"], "vocabulary.json lacks <s>, <pad>, </s>, <unk>, <mask>"),
         ([], [], "vocabulary.json holds a JSON list"),
-        (small(), ["a"], "merges.txt and vocabulary.json are not a valid tokenizer"),
+        (small(), ["a"], "merges.txt has a line 'a': a merge is two pieces"),
         (small(), ["b a"], "merges.txt and vocabulary.json are not a valid tokenizer"),
     ],
 )

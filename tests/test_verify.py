@@ -48,7 +48,7 @@ def test_the_first_weight_and_its_place() -> None:
 
 
 def test_the_smallest_change_of_a_weight() -> None:
-    """Changes no output that could be told from rounding."""
+    """The outputs change by less than rounding."""
     one = tiny()
     found = verify(one, changed(one, "embeddings.LayerNorm.bias", lambda x: np.nextafter(x, 9)))
     assert [x.name.partition("[")[0] for x in found.differences] == ["embeddings.LayerNorm.bias"]
@@ -70,7 +70,7 @@ def test_a_shape_a_weight_and_a_field() -> None:
     verdict = verify(one, other)
     found = {name: (own, its) for name, own, its in verdict.differences}
     assert found["hidden_act"] == ("'gelu'", "'relu'")
-    assert found["encoder.layer.1.output.LayerNorm.bias"] == ("shape (30,)", "nothing")
+    assert found["encoder.layer.1.output.LayerNorm.bias"] == ("shape (30,)", "missing")
     assert verdict.outputs is None
 
 
@@ -82,7 +82,7 @@ def test_a_field_alone_shows_in_the_outputs() -> None:
 
 
 def test_what_the_outputs_tell(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where the same weights are computed with otherwise; at a pad it does not matter."""
+    """Equal weights may give other outputs in another implementation; at padding it does not matter."""
     one, other = tiny("masked_lm"), tiny("masked_lm")
     call = Model.__call__
 
@@ -150,7 +150,7 @@ def test_convert_to_another_dtype_and_head(tmp_path: Path) -> None:
     [("dinky-huggingface", "float32"), ("flax_token_classification", "float32"), ("keras_masked_lm", "float32")],
 )
 def test_the_dtype_is_that_of_the_source(name: str, dtype: str, tmp_path: Path) -> None:
-    """Whose first array may be one of numbers that are no weights."""
+    """The first array of a file may hold other numbers than weights."""
     done = run("convert", CHECKPOINTS / name, tmp_path, "--json")
     assert json.loads(done.output.splitlines()[-1])["dtype"] == dtype
     half = run("convert", CHECKPOINTS / name, tmp_path / "half", "--dtype", "float16")
@@ -194,4 +194,4 @@ def test_convert_writes_over_nothing(tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "file"):
         done = run("convert", CHECKPOINTS / "pytorch-zip", place)
         assert done.exit_code == 2
-        assert done.stderr == f"error: {place} is there already, and not empty: give another directory\n"
+        assert done.stderr == f"error: {place} exists and is not empty: give another directory\n"

@@ -1,4 +1,4 @@
-"""Checkpoints in every way that people have written them, loaded, drawn, saved; and what is wrong with the others."""
+"""Checkpoints in every way that people have written them, loaded, initialised, saved; and errors for the others."""
 
 import functools
 import json
@@ -33,7 +33,7 @@ from minroberta.weights import flat, heads_in, shapes, tree
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
-pytestmark = pytest.mark.filterwarnings("ignore:head 'causal_lm' in a model that is no decoder")
+pytestmark = pytest.mark.filterwarnings("ignore:head 'causal_lm' in a model that is not a decoder")
 
 Arrays = dict[str, np.ndarray]
 
@@ -160,7 +160,7 @@ def test_both_biases_of_the_language_model_head(tmp_path: Path) -> None:
 def test_biases_that_differ(tmp_path: Path) -> None:
     arrays = arrays_of("masked_lm")
     both = named(arrays) | {"lm_head.decoder.bias": arrays["lm_head.bias"] + 1}
-    with pytest.warns(UserWarning, match="one parameter, but differ here: lm_head.decoder.bias is taken"):
+    with pytest.warns(UserWarning, match="one parameter, but differ here: lm_head.decoder.bias is used"):
         model = load(checkpoint(tmp_path, both), head="masked_lm")
     assert_weights(model, arrays | {"lm_head.bias": arrays["lm_head.bias"] + 1})
 
@@ -243,12 +243,12 @@ def test_a_head_that_the_file_lacks(tmp_path: Path, head: str) -> None:
     directory = checkpoint(tmp_path, named(body))
     count = len(shapes(config_of(), head))
     lacking = [name for name in shapes(config_of(), head) if name not in body]
-    told = (f"lack {len(lacking)} of the {count} that head {head!r} takes", *lacking, 'missing="init"')
-    with raises(WeightsError, ValueError, *told):
+    parts = (f"lack {len(lacking)} of the {count} that head {head!r} needs", *lacking, 'missing="init"')
+    with raises(WeightsError, ValueError, *parts):
         load(directory, head=head)
 
 
-def test_a_head_is_drawn(tmp_path: Path) -> None:
+def test_a_head_is_initialised(tmp_path: Path) -> None:
     directory = checkpoint(tmp_path, named(arrays_of()), num_labels=1000, initializer_range=0.5)
 
     def head(seed: int) -> dict[str, np.ndarray]:
@@ -264,8 +264,8 @@ def test_a_head_is_drawn(tmp_path: Path) -> None:
     assert not first["bias"].any()
 
 
-def test_drawn_heads_are_not_alike(tmp_path: Path) -> None:
-    """Each weight has its own stream, and the body stays the file's."""
+def test_initialised_heads_are_not_alike(tmp_path: Path) -> None:
+    """Each weight has its own random stream, and the body is that of the file."""
     directory = checkpoint(tmp_path, named(arrays_of()))
     model = load(directory, head="sequence_classification", missing="init")
     dense, out = (model.params["classifier"][name]["weight"] for name in ("dense", "out_proj"))
@@ -281,9 +281,24 @@ def test_what_a_file_has_of_a_head_is_kept(tmp_path: Path) -> None:
     assert not params["lm_head"]["bias"].any()
 
 
-def test_nothing_is_drawn_for_an_encoder_without_a_pooler(tmp_path: Path) -> None:
+def test_an_encoder_without_a_pooler_stays_without(tmp_path: Path) -> None:
     directory = checkpoint(tmp_path, named(arrays_of("masked_lm")))
     assert load(directory, head="encoder", missing="init")(IDS).pooler_output is None
+
+
+def test_a_family_by_names_keeps_the_defaults_of_the_other(tmp_path: Path) -> None:
+    """A sparse config.json of Roberta, with the names of RobertaPreLayerNorm and of XLM-Roberta-XL."""
+    for family, eps in (("roberta-prelayernorm", 1e-12), ("xlm-roberta-xl", 1e-12)):
+        arrays = named(arrays_of(model_type=family), family=family)
+        directory = checkpoint(tmp_path / family, arrays, model_type="roberta")
+        values = json.loads((directory / "config.json").read_text())
+        del values["layer_norm_eps"]
+        (directory / "config.json").write_text(json.dumps(values))
+        with pytest.warns(UserWarning, match=f"have the names of '{family}'"):
+            config = load(directory).config
+        assert (config.model_type, config.norm_first) == (family, True)
+        assert config.embedding_norm == FAMILIES[family].embedding_norm
+        assert config.layer_norm_eps == eps
 
 
 def test_fields_over_the_checkpoint_s_own(tmp_path: Path) -> None:
@@ -298,11 +313,11 @@ def test_fields_over_the_checkpoint_s_own(tmp_path: Path) -> None:
 
 
 def test_a_head_of_another_shape(tmp_path: Path) -> None:
-    """It is another head's, or has other labels: drawn anew where asked for, beside what fits."""
+    """It is another head's, or has other labels: initialised where asked for, next to what fits."""
     head = "sequence_classification"
     directory = checkpoint(tmp_path, named(arrays_of(head)))
-    told = "classifier.out_proj.weight has shape (2, 30); the configuration says (5, 30): give missing="
-    with raises(WeightsError, ValueError, told):
+    text = "classifier.out_proj.weight has shape (2, 30); the configuration says (5, 30): give missing="
+    with raises(WeightsError, ValueError, text):
         load(directory, head=head, config={"num_labels": 5})
     model = load(directory, head=head, config={"num_labels": 5}, missing="init")
     own = load(directory, head=head)
@@ -310,22 +325,22 @@ def test_a_head_of_another_shape(tmp_path: Path) -> None:
     assert np.array_equal(model.params["classifier"]["dense"]["weight"], own.params["classifier"]["dense"]["weight"])
 
 
-def test_half_a_pooler_is_no_missing_head(tmp_path: Path) -> None:
+def test_half_a_pooler_is_not_a_missing_head(tmp_path: Path) -> None:
     arrays = {name: x for name, x in arrays_of().items() if name != "pooler.dense.bias"}
     with raises(WeightsError, ValueError, "the weights lack 1 of the", "pooler.dense.bias") as caught:
         load(checkpoint(tmp_path, named(arrays)))
-    assert "holds no such head" not in str(caught.value)
+    assert "This head is not in the file" not in str(caught.value)
 
 
 @pytest.mark.parametrize("missing", ["error", "init"])
-def test_a_body_is_never_drawn(tmp_path: Path, missing: str) -> None:
+def test_a_body_is_never_initialised(tmp_path: Path, missing: str) -> None:
     arrays = {name: x for name, x in arrays_of("masked_lm").items() if not name.startswith("encoder.layer.1.")}
     directory = checkpoint(tmp_path, named(arrays))
     names = [name for name in shapes(config_of(), "masked_lm") if name not in arrays]
     assert len(names) == 16
     with pytest.raises(WeightsError) as caught:
         load(directory, head="masked_lm", missing=missing)
-    assert "the weights lack 16 of the 42 that head 'masked_lm' takes" in str(caught.value)
+    assert "the weights lack 16 of the 42 that head 'masked_lm' needs" in str(caught.value)
     assert all(name in str(caught.value) for name in names[:10])
     assert not any(name in str(caught.value) for name in names[10:])
     assert str(caught.value).endswith(" and 6 more")
@@ -364,10 +379,10 @@ def test_a_config_of_another_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["i8", "i4", "u1", "?"])
-def test_whole_numbers_for_weights(tmp_path: Path, dtype: str) -> None:
+def test_integers_for_weights(tmp_path: Path, dtype: str) -> None:
     arrays = named(arrays_of() | {WORDS: np.ones((53, 30), dtype)})
-    told = f"roberta.{WORDS} holds {np.dtype(dtype)}; a weight is a floating-point array"
-    with raises(WeightsError, ValueError, told):
+    text = f"roberta.{WORDS} holds {np.dtype(dtype)}; a weight is a floating-point array"
+    with raises(WeightsError, ValueError, text):
         load(checkpoint(tmp_path, arrays))
 
 
@@ -381,7 +396,7 @@ def test_whole_numbers_for_weights(tmp_path: Path, dtype: str) -> None:
 )
 def test_two_names_for_one_weight(tmp_path: Path, name: str, other: str) -> None:
     arrays = named(arrays_of())
-    with raises(WeightsError, ValueError, name, other, "which name one weight: remove one"):
+    with raises(WeightsError, ValueError, name, other, "two names of one weight: remove one"):
         load(checkpoint(tmp_path, arrays | {other: arrays[name].copy()}))
 
 
@@ -530,15 +545,15 @@ SHARD = "model-00001-of-00003.safetensors"
         "pytorch_model.bin",
     ],
 )
-def test_a_shard_that_is_no_file_beside_the_index(shards: Path, file: str) -> None:
+def test_a_shard_that_is_not_next_to_the_index(shards: Path, file: str) -> None:
     (shards.parent / "secret.safetensors").write_bytes(b"")
     write_index(shards, {"weight_map": {WORDS: file}})
-    with raises(WeightsError, ValueError, INDEX, f"names {file!r}", "a shard is a .safetensors file beside it"):
+    with raises(WeightsError, ValueError, INDEX, f"names {file!r}", "a shard is a .safetensors file next to it"):
         load(shards)
 
 
 @pytest.mark.parametrize("file", [None, 3, ["x.safetensors"], {"x": 1}, True])
-def test_a_shard_that_is_no_name(shards: Path, file: Any) -> None:
+def test_a_shard_without_a_name(shards: Path, file: Any) -> None:
     write_index(shards, {"weight_map": {WORDS: file}})
     with raises(WeightsError, ValueError, INDEX, "has no weight_map from names to files"):
         load(shards)
@@ -546,14 +561,14 @@ def test_a_shard_that_is_no_name(shards: Path, file: Any) -> None:
 
 def test_a_missing_shard(shards: Path) -> None:
     (shards / SHARD).unlink()
-    with raises(NotFoundError, FileNotFoundError, INDEX, SHARD, "which is not there: fetch the checkpoint again"):
+    with raises(NotFoundError, FileNotFoundError, INDEX, SHARD, "which is missing: fetch the checkpoint again"):
         load(shards)
 
 
 @pytest.mark.parametrize("file", ["x" * 5000 + ".safetensors", "a\0b.safetensors", "\ud800.safetensors"])
 def test_a_shard_whose_name_no_file_can_have(shards: Path, file: str) -> None:
     write_index(shards, {"weight_map": {WORDS: file}})
-    with raises(NotFoundError, FileNotFoundError, INDEX, "which is not there"):
+    with raises(NotFoundError, FileNotFoundError, INDEX, "which is missing"):
         load(shards)
 
 
@@ -566,7 +581,7 @@ def test_a_directory_for_a_shard(shards: Path) -> None:
 
 def test_a_damaged_shard(shards: Path) -> None:
     os.truncate(shards / SHARD, 1000)
-    with raises(WeightsError, ValueError, SHARD, "(1000 bytes) is no whole safetensors file"):
+    with raises(WeightsError, ValueError, SHARD, "(1000 bytes) is not a whole safetensors file"):
         load(shards)
 
 
@@ -578,9 +593,9 @@ def test_an_index_that_is_not_json(shards: Path, index: str) -> None:
 
 
 @pytest.mark.parametrize("index", [[], [1], "null", "3", '"text"'])
-def test_an_index_that_is_no_object(shards: Path, index: Any) -> None:
+def test_an_index_that_is_not_an_object(shards: Path, index: Any) -> None:
     write_index(shards, index)
-    with raises(WeightsError, ValueError, INDEX, "holds a JSON", "an object is wanted"):
+    with raises(WeightsError, ValueError, INDEX, "holds a JSON", "where an object is expected"):
         load(shards)
 
 
@@ -604,11 +619,11 @@ def test_a_map_that_leaves_weights_out(shards: Path) -> None:
     index = json.loads((shards / INDEX).read_text())
     del index["weight_map"][f"roberta.{WORDS}"]
     write_index(shards, index)
-    with raises(WeightsError, ValueError, f"the weights lack 1 of the 39 that head 'encoder' takes: {WORDS}"):
+    with raises(WeightsError, ValueError, f"the weights lack 1 of the 39 that head 'encoder' needs: {WORDS}"):
         load(shards)
 
 
-# --- places that hold no model --------------------------------------------------------------------------------------
+# --- paths without a model ------------------------------------------------------------------------------------------
 
 
 def test_no_such_path(tmp_path: Path) -> None:
@@ -645,7 +660,7 @@ def test_no_config(tmp_path: Path) -> None:
             load(path)
 
 
-def test_a_file_that_is_no_weights(tmp_path: Path) -> None:
+def test_a_json_file_for_weights(tmp_path: Path) -> None:
     write_config(tmp_path)
     with raises(WeightsError, ValueError, "config.json holds no weights: give its directory"):
         load(tmp_path / "config.json")
@@ -664,8 +679,8 @@ def test_a_span_with_three_ends(tmp_path: Path, call: Callable[..., Model]) -> N
         call(directory, head="question_answering")
 
 
-def test_a_word_for_missing_that_is_none(tmp_path: Path) -> None:
-    with raises(NameUnknownError, KeyError, """missing is "error" or "init", not 'ignore'"""):
+def test_an_unknown_word_for_missing(tmp_path: Path) -> None:
+    with raises(NameUnknownError, KeyError, """missing must be "error" or "init", not 'ignore'"""):
         load(checkpoint(tmp_path, arrays_of()), missing="ignore")
 
 
@@ -708,7 +723,7 @@ def test_the_same_seed_gives_the_same_weights() -> None:
     assert not np.array_equal(flat(first.params)[WORDS], flat(other.params)[WORDS])
 
 
-def test_drawn_weights_have_the_configurations_deviation() -> None:
+def test_random_weights_have_the_configurations_deviation() -> None:
     config = config_of(vocab_size=2000, initializer_range=0.1, num_hidden_layers=1)
     arrays = flat(minroberta.init(config, head="masked_lm").params)
     for name, array in arrays.items():
@@ -897,24 +912,24 @@ def test_a_large_file_is_mapped_not_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [None, 3, object(), "float8"])
-def test_a_dtype_that_is_none(dtype: Any, tmp_path: Path) -> None:
+def test_an_unknown_dtype(dtype: Any, tmp_path: Path) -> None:
     directory = checkpoint(tmp_path, named(arrays_of()))
     with raises(BackendError, TypeError, "is not known: give one of float64, float32, float16"):
         load(directory, dtype=dtype)
 
 
-def test_a_library_that_is_none() -> None:
+def test_an_unknown_library() -> None:
     with raises(BackendError, TypeError, "xp is an array library, such as numpy, cupy or jax.numpy, not 'jax'"):
         minroberta.init(TINY, xp="jax")
 
 
 @pytest.mark.parametrize("name", ["", 5, None])
-def test_a_name_that_is_none(name: Any) -> None:
-    with raises(NotFoundError, FileNotFoundError, "a name is a path or"):
+def test_an_invalid_name(name: Any) -> None:
+    with raises(NotFoundError, FileNotFoundError, "name must be a path or a hub name"):
         load(name)
 
 
-def test_a_pooler_alone_is_no_choice(tmp_path: Path) -> None:
+def test_a_pooler_alone_is_not_a_choice(tmp_path: Path) -> None:
     """The advice is given where only the classifier is missing, too."""
     directory = checkpoint(tmp_path, named(arrays_of()))
     with raises(WeightsError, ValueError, "lack 2 of the", 'give missing="init"'):
@@ -934,12 +949,12 @@ def test_a_seed_of_numpy() -> None:
 
 
 @pytest.mark.parametrize("seed", [-1, "a", 1.5])
-def test_a_seed_that_is_none(seed: Any) -> None:
-    with raises(InputError, ValueError, f"invalid seed {seed!r}: give an integer of at least 0"):
+def test_an_invalid_seed(seed: Any) -> None:
+    with raises(InputError, ValueError, f"seed must be an integer of at least 0, not {seed!r}"):
         minroberta.init(TINY, seed=seed)
 
 
-def test_a_head_that_is_none() -> None:
+def test_a_head_of_another_type() -> None:
     with raises(NameUnknownError, KeyError, "unknown head ['encoder']: give one of encoder, masked_lm"):
         minroberta.init(TINY, head=["encoder"])  # type: ignore[arg-type]
 
@@ -953,9 +968,9 @@ def test_saving_where_a_file_stands(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "sentences"),
     [
-        (b"PK\x03\x04 and more", ["is no file of PyTorch that is read here", "did not arrive whole"]),
-        (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 and more", ["is no file of PyTorch that is read here"]),
-        (b"version https://git-lfs.github.com/spec/v1\n", ["is no whole safetensors file", "a pointer of Git LFS"]),
+        (b"PK\x03\x04 and more", ["is not a PyTorch file that can be read", "or is not whole"]),
+        (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 and more", ["is not a PyTorch file that can be read"]),
+        (b"version https://git-lfs.github.com/spec/v1\n", ["is not a whole safetensors file", "a pointer of Git LFS"]),
     ],
 )
 def test_a_file_of_another_kind(content: bytes, sentences: list[str], tmp_path: Path) -> None:

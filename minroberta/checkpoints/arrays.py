@@ -1,11 +1,11 @@
-"""One small module a file format: bytes in, `{name: array}` out.
+"""The arrays of a checkpoint by name, each mapped from its file when it is asked for.
 
-Whatever the file, its arrays have Hugging Face's names for PyTorch and PyTorch's layout: a reader turns what is stored
-otherwise, by a table of names and a view.
+Whatever the format, the arrays have Hugging Face's names for PyTorch and PyTorch's layout: a reader renames and
+transposes what is stored otherwise, by a table of names and views.
 """
 
 import mmap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ import numpy
 
 from ..errors import WeightsError
 
-Turn = Callable[[numpy.ndarray], numpy.ndarray]
-"""What makes PyTorch's layout of another: a view, such as a transposition."""
+View = Callable[[numpy.ndarray], numpy.ndarray]
+"""A function from a stored array to the one in PyTorch's layout: a view, such as a transposition."""
+
+# --- by name --------------------------------------------------------------------------------------------------------
 
 
 class Arrays(Mapping[str, numpy.ndarray]):
@@ -22,14 +24,14 @@ class Arrays(Mapping[str, numpy.ndarray]):
 
     path: Path
     size: int
-    """Bytes of the file, or the files."""
+    """Bytes of the file, or of all files."""
     format: str
-    """What it is called by those who wrote it."""
+    """The format's usual name, such as PyTorch."""
     config: Mapping[str, Any] | None = None
-    """The fields of Hugging Face's configuration that the format implies; None where they stand in a `config.json`."""
+    """The fields of Hugging Face's configuration that the format implies; None where a `config.json` has them."""
 
     _entries: Mapping[str, Any]
-    """What is known of each array beforehand."""
+    """The location of each array by name, in a form that only the reader knows."""
 
     def stored(self, name: str) -> tuple[str, tuple[int, ...]]:
         """The dtype and the shape that an array has in its file."""
@@ -46,30 +48,78 @@ class Arrays(Mapping[str, numpy.ndarray]):
         return len(self._entries)
 
 
-class Renamed(Arrays):
-    """Another's arrays under other names, each turned when it is asked for.
+class Located(Arrays):
+    """The arrays of one mapped file, for each of which a dtype, a shape and an offset are known.
 
-    entries: for each name the other's own, and how it is turned. There is no array that is not named.
+    kind: what a message calls the file. find: from the file's bytes to the entries, which begin with these three.
+    Arrays are read-only, and mapped without a copy; bfloat16, which NumPy does not have, is given as float32, a copy
+    that holds the same numbers, and an array that is not aligned in the file is copied too.
+
+    Raises WeightsError for a file in which `find` raises OSError, ValueError, LookupError or OverflowError.
     """
 
-    def __init__(self, source: Arrays, entries: Mapping[str, tuple[str, Turn]]) -> None:
+    def __init__(self, path: Path, kind: str, find: Callable[["Mapped"], Mapping[str, Any]]) -> None:
+        self.path = path
+        try:
+            self._bytes = mapped(path)
+            self.size = len(self._bytes)
+            self._entries = find(self._bytes)
+        except (OSError, ValueError, LookupError, OverflowError) as error:
+            size = path.stat().st_size if path.is_file() else 0
+            raise WeightsError(f"{path} ({size} bytes) is not a whole {kind}: {error}") from error
+
+    def __getitem__(self, name: str) -> numpy.ndarray:
+        dtype, shape, offset = self._entries[name][:3]
+        return array_at(self._bytes, name, dtype, shape, offset)
+
+    def stored(self, name: str) -> tuple[str, tuple[int, ...]]:
+        """The dtype and the shape that an array has in the file, by its header alone."""
+        dtype, shape = self._entries[name][:2]
+        return dtype, shape
+
+
+class Renamed(Arrays):
+    """The arrays of another mapping under other names, and in another layout.
+
+    entries: for each name the one in the source, and the view. Arrays of the source without an entry are left out.
+    """
+
+    def __init__(self, source: Arrays, entries: Mapping[str, tuple[str, View]]) -> None:
         self._source, self._entries = source, entries
         self.path, self.size, self.format = source.path, source.size, source.format
 
     def __getitem__(self, name: str) -> numpy.ndarray:
-        own, turn = self._entries[name]
-        return turn(self._source[own])
+        stored, view = self._entries[name]
+        return view(self._source[stored])
 
     def stored(self, name: str) -> tuple[str, tuple[int, ...]]:
-        """The dtype that an array has in its file, and the shape that it is turned to."""
-        own, turn = self._entries[name]
-        dtype, shape = self._source.stored(own)
+        """The dtype that an array has in its file, and the shape after the view."""
+        stored, view = self._entries[name]
+        dtype, shape = self._source.stored(stored)
         known = {as_stored: shape, transposed: shape[::-1]}
-        return dtype, known[turn] if turn in known else self[name].shape
+        return dtype, known[view] if view in known else self[name].shape
+
+
+class Gathered(Arrays):
+    """The arrays of several files: for each name the file that holds it, and the name there."""
+
+    def __init__(self, path: Path, files: Iterable[Arrays], entries: Mapping[str, tuple[Arrays, str]]) -> None:
+        sizes = {file.path: file.size for file in files}  # of two halves of one file, once
+        self.path, self.size, self._entries = path, sum(sizes.values()), entries
+        self.format = next((file.format for file, _ in entries.values()), "several files")
+
+    def __getitem__(self, name: str) -> numpy.ndarray:
+        file, stored = self._entries[name]
+        return file[stored]
+
+    def stored(self, name: str) -> tuple[str, tuple[int, ...]]:
+        """The dtype and the shape that an array has in its file."""
+        file, stored = self._entries[name]
+        return file.stored(stored)
 
 
 def as_stored(array: numpy.ndarray) -> numpy.ndarray:
-    """The array itself."""
+    """The array itself: the view of what is stored in PyTorch's layout."""
     return array
 
 
@@ -78,19 +128,17 @@ def transposed(array: numpy.ndarray) -> numpy.ndarray:
     return array.T
 
 
-def from_bfloat16(bits: numpy.ndarray) -> numpy.ndarray:
-    """The same numbers in float32, of which bfloat16 is the upper half of the bits."""
-    return (bits.astype("<u4") << 16).view("<f4")
+# --- the bytes of a file --------------------------------------------------------------------------------------------
 
 
 class Mapped(mmap.mmap):
-    """The bytes of a file, read-only, which know where they come from."""
+    """The bytes of a file, read-only, with its path."""
 
     path: Path
 
 
 def mapped(path: Path) -> Mapped:
-    """The bytes of a file that is not empty. Raises OSError, ValueError."""
+    """The bytes of a file. Raises OSError, and ValueError for an empty one."""
     with path.open("rb") as file:
         result = Mapped(file.fileno(), 0, access=mmap.ACCESS_READ)
     result.path = path
@@ -98,19 +146,24 @@ def mapped(path: Path) -> Mapped:
 
 
 def stored_dtype(name: str) -> numpy.dtype[Any]:
-    """The dtype of that name as a file has it, little-endian, in which bfloat16 is 16 bits."""
+    """The dtype of that name as files have it: little-endian, and bfloat16 as 16 bits."""
     return numpy.dtype("u2" if name == "bfloat16" else name).newbyteorder("<")
 
 
 def array_at(data: Mapped, name: str, dtype: str, shape: tuple[int, ...], offset: int) -> numpy.ndarray:
-    """The array at a place of a file, which was seen to hold it: its own bytes; a copy where they are not aligned.
+    """The array at an offset of a file that was checked to be long enough: mapped, or a copy if it is not aligned.
 
     bfloat16, which NumPy does not have, is given as float32. Raises WeightsError.
     """
     try:
         array: numpy.ndarray = numpy.ndarray(shape, stored_dtype(dtype), data, offset)
-    except ValueError as error:  # more than 64 axes, or so many rows of nothing that NumPy cannot count them
+    except ValueError as error:  # more than 64 axes, or an empty array with more rows than NumPy can count
         raise WeightsError(f"{data.path}: {name} is an array that NumPy cannot hold: {error}") from error
     if dtype == "bfloat16":
         return from_bfloat16(array)
     return array if array.flags.aligned else array.copy()
+
+
+def from_bfloat16(bits: numpy.ndarray) -> numpy.ndarray:
+    """The same numbers in float32, of which bfloat16 is the upper half of the bits."""
+    return (bits.astype("<u4") << 16).view("<f4")

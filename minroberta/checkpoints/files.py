@@ -1,18 +1,22 @@
-"""Files of a checkpoint directory: JSON of a bounded size, and paths that stay inside."""
+"""Files of a checkpoint: JSON of a bounded size, paths that stay inside their directory, and atomic writing."""
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ..errors import Error, NotFoundError
 
+# --- reading --------------------------------------------------------------------------------------------------------
+
 LARGEST_JSON = 2_000_000
-"""Bytes of a configuration or an index, of which Python makes fifty times as many."""
+"""Bytes of a configuration or an index; Python needs fifty times as many to hold what they say."""
 
 
 def read_json(path: Path, error: type[Error], largest: int = LARGEST_JSON) -> dict[str, Any]:
-    """The JSON object in a file. Raises NotFoundError where there is no file, and `error` where it holds none."""
+    """The JSON object in a file. Raises NotFoundError for a missing file, and `error` for any other content."""
     try:
         inside(path.parent, path.name, error)
     except NotFoundError as cause:
@@ -26,22 +30,45 @@ def read_json(path: Path, error: type[Error], largest: int = LARGEST_JSON) -> di
     except (ValueError, RecursionError) as cause:
         raise error(f"{path} is not JSON: {cause}") from cause
     if len(content) > largest:
-        raise error(f"{path} has more than {largest} bytes, which is more than is read")
+        raise error(f"{path} has more than {largest} bytes, the most that are read")
     if not isinstance(value, dict):
-        raise error(f"{path} holds a JSON {type(value).__name__}; an object is wanted")
+        raise error(f"{path} holds a JSON {type(value).__name__}, where an object is expected")
     return value
 
 
 def inside(directory: Path, name: str, error: type[Error]) -> Path:
-    """A file of a directory. Raises `error` where it is a link that leads out of it, NotFoundError where it is none.
+    """The path of a file in a directory. Raises NotFoundError for a missing file, `error` for a link out of it.
 
     In the hub's cache all files are links, from `snapshots/REVISION` to the repository's `blobs`.
     """
     path, root = directory / name, Path(os.path.realpath(directory))
     target = Path(os.path.realpath(path))
-    blobs = [place.parent / "blobs" for place in root.parents if place.name == "snapshots"]
+    blobs = [parent.parent / "blobs" for parent in root.parents if parent.name == "snapshots"]
     if not target.is_relative_to(root) and target.parent not in blobs:
         raise error(f"{path} is a link that leads out of its directory: put a copy of the file in its place")
     if not path.is_file():
         raise NotFoundError(f"{directory} has no file {name}")
     return path
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Write a new file next to `path`, and rename it to `path` at the end; after an error it is removed.
+
+    So a file is never seen half written, and an old one may be mapped by the very arrays that replace it.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any, indent: int | None = None) -> None:
+    """Write a JSON file atomically. Raises OSError."""
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(value, indent=indent) + "\n", encoding="utf-8")

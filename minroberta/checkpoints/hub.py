@@ -1,7 +1,7 @@
-"""From a name to a place on the disk: a directory, a file, or what huggingface_hub fetches.
+"""From a name to a path on this machine: a directory, a file, or what huggingface_hub downloads.
 
-The cache, the offline mode (`HF_HUB_OFFLINE`), endpoints and tokens are that client's own. It is imported only when a
-name is no path, because the import takes longer than a load.
+That client handles the cache, the offline mode (`HF_HUB_OFFLINE`), endpoints and tokens. It is imported only for names
+that are not paths, because the import takes longer than a load.
 """
 
 import textwrap
@@ -19,14 +19,17 @@ WEIGHTS = (
     ("model.weights.h5", "task.weights.h5"),
     ("model.pt",),
 )
-"""What may hold the weights, the best first: no more is fetched than the first that there are."""
+"""The files that may hold the weights, the best first: only the first that the repository has are fetched."""
+
 TOKENIZER = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
 OTHER_TOKENIZERS = ("sentencepiece.bpe.model", "assets/tokenizer/*", "dict.txt", "encoder.json", "vocab.bpe")
-"""What is fetched where neither of the first two came."""
+"""The files that are fetched where a repository has neither of the first two."""
+
 EMBEDDED = "minroberta/tiny"
-"""The model that comes with the package; its directory is in the package's own."""
+"""The name of the model that comes with the package, in a directory of the package."""
+
 SUFFIXES = (".safetensors", ".json", ".bin", ".pt", ".h5", ".msgpack")
-"""What a name ends with that is meant as a file's."""
+"""Endings of a name that can only be a file's."""
 
 
 def locate(
@@ -39,20 +42,20 @@ def locate(
 ) -> Path:
     """The directory or weights file that a name means.
 
-    name: a path, a hub name (`FacebookAI/roberta-base`, also with `hf://` before it), a short name that people know
-    (`roberta-base`), or `minroberta/tiny`, which comes with the package. Another path that exists comes first. weights:
-    whether they are fetched too, beside configuration and tokenizer.
+    name: a path, a hub name (`FacebookAI/roberta-base`, also with `hf://` before it), a well-known short name
+    (`roberta-base`), or `minroberta/tiny`, which comes with the package. Except for the last, a path that exists comes
+    first. weights: whether to fetch them too, and not only configuration and tokenizer.
 
-    Raises NotFoundError where nothing has that name, DownloadError where the hub could not be asked or what it sent
-    did not arrive whole.
+    Raises NotFoundError where nothing has that name, DownloadError where the hub could not be reached or a download
+    was not complete.
     """
     if not isinstance(name, str | Path) or not str(name):
-        raise NotFoundError(f"a name is a path or a hub name, not {name!r}")
+        raise NotFoundError(f"a model's name must be a path or a hub name, not {name!r}")
     path, name = Path(name), str(name)
     if name.startswith("kaggle://"):
         raise NotFoundError(
-            f"{name} is not to be had: Kaggle is not asked here. KerasHub's presets are on Hugging Face's hub as well, "
-            "as hf://keras/roberta_base_en"
+            f"{name} cannot be loaded: Kaggle is not supported. KerasHub's presets are on Hugging Face's hub too: "
+            "give a name such as hf://keras/roberta_base_en"
         )
     if name.startswith("hf://"):
         return _from_hub(name.removeprefix("hf://"), weights, revision, local_files_only, token)
@@ -61,7 +64,7 @@ def locate(
     try:
         if path.exists():
             return path
-    except OSError as error:  # too long a name, or a directory that may not be looked into
+    except OSError as error:  # a name that is too long, or a directory without permission
         raise NotFoundError(f"{name} cannot be opened: {error.strerror}") from error
     if (
         path.is_absolute()
@@ -70,7 +73,7 @@ def locate(
         or "\\" in name
         or path.suffix in SUFFIXES
     ):
-        raise NotFoundError(f"there is no directory or file {name}")
+        raise NotFoundError(f"there is no directory or file {name}: check the path")
     return _from_hub(HUB_NAMES.get(name, name), weights, revision, local_files_only, token)
 
 
@@ -83,7 +86,7 @@ def _from_hub(
         return _fetch(repository, list(patterns), revision, local_files_only, token)
 
     directory = fetch(*SETTINGS, *TOKENIZER, *(WEIGHTS[0] if weights else ()))
-    of_keras = (directory / "metadata.json").is_file()  # whose tokenizer.json is none, but Keras's settings
+    of_keras = (directory / "metadata.json").is_file()  # whose tokenizer.json holds Keras's settings
     if of_keras or not any((directory / file).is_file() for file in TOKENIZER[:2]):
         directory = fetch(*SETTINGS, *TOKENIZER, *OTHER_TOKENIZERS)
     for files in WEIGHTS[1:] if weights else ():
@@ -91,9 +94,9 @@ def _from_hub(
             directory = fetch(*SETTINGS, *files)
     if weights and not _has_weights(directory):
         raise NotFoundError(
-            f"no weights came of the hub's {repository}: {directory} has none of "
+            f"no weights were found in the hub's {repository}: {directory} has none of "
             f"{', '.join(files[0] for files in WEIGHTS)}. "
-            "Either the hub has none, and this model is not to be had here, or a fetch was cut off: load again online"
+            "Either the repository has none in a known format, or a download was cut off: load again online"
         )
     return directory
 
@@ -115,7 +118,9 @@ def _fetch(
     except errors.HFValidationError as error:
         raise NotFoundError(f"{repository!r} is neither a path that exists nor a hub name: {_line(error)}") from error
     except errors.RevisionNotFoundError as error:
-        raise NotFoundError(f"the hub's {repository} has no revision {revision!r}") from error
+        raise NotFoundError(
+            f"the hub's {repository} has no revision {revision!r}: give a branch, tag or commit"
+        ) from error
     except errors.GatedRepoError as error:
         raise DownloadError(f"the hub's {repository} is gated: ask for access on its page, then give token=") from error
     except errors.LocalTokenNotFoundError as error:
@@ -126,27 +131,27 @@ def _fetch(
         why = f" ({_line(error.__cause__)})" if error.__cause__ else ""
         short = "" if "/" in repository else f". Short names known here: {', '.join(HUB_NAMES)}"
         raise DownloadError(
-            f"{repository} is no path, nor is all of it in the hub's cache on this machine, and the hub could not be "
-            f"asked{why}: go online, or give the path of a directory{short}"
+            f"{repository} is not a path and not complete in the hub's cache on this machine, and the hub could not be "
+            f"reached{why}: go online, or give the path of a directory{short}"
         ) from error
-    except Exception as error:  # the client's own errors are those of whichever HTTP library its version uses
+    except Exception as error:  # of whichever HTTP library this version of the client uses
         status = getattr(getattr(error, "response", None), "status_code", None)
         if "Invalid credentials" in str(error):
             raise DownloadError(
-                f"the hub refuses the token, and so {repository}: give another, or token=False for a public model"
+                f"the hub refuses the token for {repository}: give another, or token=False for a public model"
             ) from error
         if isinstance(error, errors.RepositoryNotFoundError) or status == 401:
             raise NotFoundError(
-                f"there is no path {repository}, and the hub has no model of that name that you may see: "
-                "check the name; a private one needs token="
+                f"{repository} is not a path, and the hub has no model of that name that you may see: "
+                "check the name; a private model needs token="
             ) from error
         raise DownloadError(
-            f"{repository} did not arrive from the hub: {_line(error)}. Try again; the files that did arrive are kept"
+            f"{repository} could not be downloaded: {_line(error)}. Try again; complete files are kept"
         ) from error
     return Path(directory)
 
 
 def _line(error: BaseException) -> str:
-    """What an error of the client says first; its further lines are advice about the client."""
+    """The first line of an error of the client; further lines are advice about the client."""
     line = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
     return textwrap.shorten(line, 250, placeholder=" …")

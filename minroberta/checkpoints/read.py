@@ -1,22 +1,23 @@
-"""From a path to the arrays of a checkpoint: which of its files, and in which format.
+"""From a path to the arrays of a checkpoint and its configuration: which file holds them, and in which format.
 
-A file's kind is known by its content, for anything may be called `model.bin`. What a format implies beside its arrays,
-such as the sizes among fairseq's arguments, stands in their `config`.
+A file's format is known by its content, since any file may be called `model.bin`. Some formats, such as fairseq's,
+imply a configuration too: their arrays have it as `config`.
 """
 
+import math
+import reprlib
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy
-
-from ..config import FAMILIES, HEADS, Config
+from ..config import FAMILIES, HEADS, Config, merge
 from ..errors import ConfigError, NotFoundError, WeightsError
-from ..weights import BUFFERS, PREFIXES, Shape, canonical_names, shapes, untangle_lm_bias
-from .arrays import Arrays, Renamed, as_stored
+from ..weights import BUFFERS, Shape, canonical_names, shapes, untangle_lm_bias, without_prefix
+from .arrays import Arrays, Gathered, Renamed, as_stored
 from .files import inside, read_json
 from .formats import safetensors
+
+# --- which file -----------------------------------------------------------------------------------------------------
 
 FILES = (
     "model.safetensors",
@@ -29,20 +30,22 @@ FILES = (
     "checkpoint_last.pt",
     "checkpoint.pt",
 )
-"""What a directory may call its weights, the best first: of Hugging Face, KerasHub and fairseq."""
-
-MOST_SHARDS = 100
+"""The usual names of weights in a directory, of Hugging Face, KerasHub and fairseq; the first that exists is read."""
 
 INDEX = ".index.json"
-"""What the name of an index of shards has behind the name that the whole would have."""
-
-# --- one file -------------------------------------------------------------------------------------------------------
+"""The ending of an index of shards, after the name that the whole file would have."""
 
 
 def read(path: Path) -> Arrays:
     """The arrays of a checkpoint: a directory, whole or in shards, or one file. Raises NotFoundError, WeightsError."""
+    arrays = _read_path(path)
+    _check_size(arrays)
+    return arrays
+
+
+def _read_path(path: Path) -> Arrays:
     if path.suffix == ".json":
-        raise WeightsError(f"{path} holds no weights: give its directory, or a weights file beside it")
+        raise WeightsError(f"{path} holds no weights: give its directory, or a weights file next to it")
     if path.is_file():
         return read_file(path)
     if not path.is_dir():
@@ -58,14 +61,31 @@ def read(path: Path) -> Arrays:
     raise NotFoundError(f"{path} holds no weights: neither {', '.join(FILES[:-1])} nor {FILES[-1]}{hint}")
 
 
+LARGEST_RATIO = 8
+"""Bytes of all arrays in float32 to those of their file; of int8 it would be 4."""
+
+
+def _check_size(arrays: Arrays) -> None:
+    """Raise WeightsError where the arrays are much larger than the file: many names share the same bytes."""
+    count = sum(math.prod(arrays.stored(name)[1]) for name in arrays)
+    if 4 * count > LARGEST_RATIO * arrays.size + 2**20:
+        raise WeightsError(
+            f"{arrays.path} has {arrays.size} bytes, but its arrays {reprlib.repr(count)} numbers: they share the same "
+            "bytes, as the weights of a model do not"
+        )
+
+
+# --- which format ---------------------------------------------------------------------------------------------------
+
+
 def read_file(path: Path) -> Arrays:
-    """The arrays of one file, of whatever format its first bytes are. Raises WeightsError."""
+    """The arrays of one file, in whatever format its first bytes say. Raises WeightsError."""
     start = _start(path)
     if start[:4] == b"PK\x03\x04":
         return _read_pytorch(path)
     if start[:8] == b"\x89HDF\r\n\x1a\n":
         return _read_hdf5(path)
-    # A safetensors file begins with the length of its header, whose first byte may be that of anything.
+    # A safetensors file begins with the length of its header, whose first byte may be any.
     if int.from_bytes(start, "little") <= safetensors.LARGEST_HEADER:
         return _read_safetensors(path)
     if start[0] == 0x80 and start[1] in PROTOCOLS:
@@ -74,9 +94,9 @@ def read_file(path: Path) -> Arrays:
         from .formats import flax
 
         return flax.File(path)
-    if start == b"version ":  # of Git LFS, which the message knows
+    if start == b"version ":  # a pointer of Git LFS, which the reader's message explains
         return _read_safetensors(path)
-    raise WeightsError(f"{path} is in no format that is read here: it begins with {start!r}, as no weights do")
+    raise WeightsError(f"{path} has none of the formats that are read: it begins with {start!r}")
 
 
 PROTOCOLS = range(2, 6)
@@ -115,10 +135,10 @@ def _read_pytorch(path: Path) -> Arrays:
 
 
 STATES = ("state_dict", "model_state_dict", "model")
-"""Where training scripts keep the weights, beside what else they save."""
+"""Keys under which training scripts save the weights, next to the rest of their state."""
 
 WRAPPERS = ("module.", "_orig_mod.", "model.")
-"""What stands before all names of a model that was saved with what was around it: of several devices, or compiled."""
+"""Prefixes of all names of a model that was saved with a wrapper: for several devices, or compiled."""
 
 
 def _state_dict(content: Any) -> Any:
@@ -137,26 +157,12 @@ def _read_hdf5(path: Path) -> Arrays:
     return tensorflow.File(file)
 
 
-# --- several --------------------------------------------------------------------------------------------------------
+# --- shards ---------------------------------------------------------------------------------------------------------
+
+MOST_SHARDS = 100
 
 
-class Shards(Arrays):
-    """The arrays of several files: for each name the file that holds it."""
-
-    def __init__(self, path: Path, files: Mapping[str, Arrays]) -> None:
-        self._entries = files
-        self.format = next((file.format for file in files.values()), "shards")
-        self.path, self.size = path, sum({file.path: file.size for file in files.values()}.values())
-
-    def __getitem__(self, name: str) -> numpy.ndarray:
-        return self._entries[name][name]
-
-    def stored(self, name: str) -> tuple[str, tuple[int, ...]]:
-        """The dtype and the shape that an array has in its file."""
-        return self._entries[name].stored(name)
-
-
-def _read_shards(index: Path) -> Shards:
+def _read_shards(index: Path) -> Gathered:
     weight_map = read_json(index, WeightsError).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
         raise WeightsError(f"{index} has no weight_map from names to files")
@@ -164,61 +170,63 @@ def _read_shards(index: Path) -> Shards:
         raise WeightsError(f"{index} names more than {MOST_SHARDS} shards")
     ending = Path(index.name.removesuffix(INDEX)).suffix
     files: dict[str, Arrays] = {}
-    beside = {path.name for path in index.parent.iterdir()}
+    present = {path.name for path in index.parent.iterdir()}
     for file in sorted(set(weight_map.values())):
         if Path(file).name != file or "\\" in file or not file.endswith(ending):
-            raise WeightsError(f"{index} names {file[:200]!r}: a shard is a {ending} file beside it")
-        if file not in beside:
-            raise NotFoundError(f"{index} names {file[:200]!r}, which is not there: fetch the checkpoint again")
+            raise WeightsError(f"{index} names {file[:200]!r}: a shard is a {ending} file next to it")
+        if file not in present:
+            raise NotFoundError(f"{index} names {file[:200]!r}, which is missing: fetch the checkpoint again")
         files[file] = read_file(inside(index.parent, file, WeightsError))
-    if ending in (".h5", ".msgpack"):  # whose names are others in the index
-        return Shards(index, {name: file for file in files.values() for name in file})
+    if ending in (".h5", ".msgpack"):  # the index has the framework's names
+        return Gathered(index, files.values(), {name: (file, name) for file in files.values() for name in file})
     for name, file in weight_map.items():
         if name not in files[file]:
             raise WeightsError(f"{index} says that {file} holds {name}, which it does not")
-    return Shards(index, {name: files[file] for name, file in weight_map.items()})
+    return Gathered(index, files.values(), {name: (files[file], name) for name, file in weight_map.items()})
 
 
 # --- the configuration ----------------------------------------------------------------------------------------------
 
 
-def read_config(directory: Path) -> Config:
-    """The Config of a directory's `config.json`. Raises ConfigError, NotFoundError."""
-    return Config.from_dict(read_json(directory / "config.json", ConfigError))
-
-
 def config_of(path: Path, arrays: Arrays) -> Config:
-    """The Config of a checkpoint: what its format implies, or the `config.json` beside it; its names decide the family.
+    """The Config of a checkpoint, as `fields_of` finds its fields. Raises ConfigError, NotFoundError."""
+    return Config.from_dict(fields_of(path, arrays))
 
-    Raises ConfigError, NotFoundError.
+
+def fields_of(path: Path, arrays: Arrays) -> dict[str, Any]:
+    """The fields of a checkpoint's configuration: those that its format implies, or of the `config.json` next to it.
+
+    The names of the weights decide the family. Raises ConfigError, NotFoundError.
     """
     if arrays.config is not None:
-        return Config.from_dict(arrays.config)
-    return of_names(read_config(path.parent if path.is_file() else path), arrays)
+        return dict(arrays.config)
+    directory = path.parent if path.is_file() else path
+    return _with_family(read_json(directory / "config.json", ConfigError), arrays)
 
 
-def of_names(config: Config, names: Arrays) -> Config:
-    """The configuration with the family whose norms the names have, where that is not its own."""
-    held = {next((name.removeprefix(p) for p in PREFIXES if name.startswith(p)), name) for name in names}
+def _with_family(fields: dict[str, Any], names: Arrays) -> dict[str, Any]:
+    """The fields with the `model_type` whose norms the names have, where theirs is another one that is known."""
+    held = {without_prefix(name) for name in names}
     norms = {kind: family.own_name("encoder.layer.0.output.LayerNorm.weight") for kind, family in FAMILIES.items()}
     kinds = [kind for kind, norm in norms.items() if norm in held]
-    if not kinds or config.model_type in kinds:
-        return config
+    given = fields.get("model_type")
+    if not kinds or given in kinds or given not in list(FAMILIES):
+        return fields
     warnings.warn(
-        f"model_type is {config.model_type!r}, but the weights have the names of {kinds[0]!r}, and are taken as such",
+        f"model_type is {given!r}, but the weights have the names of {kinds[0]!r}: they are read as such",
         stacklevel=4,
     )
-    return config.replace(model_type=kinds[0])
+    return merge(fields, {"model_type": kinds[0]})
 
 
-# --- an overview ---
+# --- the inventory --------------------------------------------------------------------------------------------------
 
 
 def inventory(file: Arrays, config: Config) -> tuple[dict[str, Shape], list[str]]:
-    """The parameters that a file holds, and the names of what no model of this configuration uses.
+    """The parameters that a file holds, and the names of arrays that no model of this configuration uses.
 
-    Parameters are given with their shapes, under canonical names and in the order of the data's way, whatever head they
-    belong to; tied ones once. Raises WeightsError where two names are one weight.
+    Parameters are given with their shapes, under canonical names and in the order in which data passes them, whatever
+    head they belong to; tied ones once. Raises WeightsError where two names mean one weight.
     """
     names = canonical_names(file, config)
     untangle_lm_bias(names, file)
@@ -226,4 +234,4 @@ def inventory(file: Arrays, config: Config) -> tuple[dict[str, Shape], list[str]
         names.pop("lm_head.decoder.weight", None)
     known = [name for head in HEADS for name in shapes(config, head)]
     held = {name: file.stored(names[name])[1] for name in known if name in names}
-    return held, [own for name, own in names.items() if name not in held and not BUFFERS.search(name)]
+    return held, [stored for name, stored in names.items() if name not in held and not BUFFERS.search(name)]

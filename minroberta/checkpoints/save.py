@@ -1,6 +1,5 @@
 """Write a model as transformers reads it."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,14 +7,15 @@ from typing import Any
 from ..backend.arrays import to_host
 from ..config import BODY, HEADS, Config
 from ..weights import flat
+from .files import write_json
 from .formats import safetensors
 
 
 def write(directory: Path, params: Any, config: Config, head: str) -> None:
-    """Write `config.json` and `model.safetensors` as transformers 4.48.3 reads them back with equal output.
+    """Write `config.json` and `model.safetensors`, which transformers 4.48.3 reads with equal output.
 
-    That version needs `lm_head.decoder.bias` beside `lm_head.bias`, or sets both to zero, and the metadata
-    `format: pt`.
+    That version needs `lm_head.decoder.bias` next to `lm_head.bias`, or sets both to zero, and the metadata
+    `format: pt`. Raises OSError.
     """
     arrays = {}
     for name, array in flat(params).items():
@@ -26,10 +26,9 @@ def write(directory: Path, params: Any, config: Config, head: str) -> None:
     values = config.to_dict()
     values["architectures"] = [config.family.architecture + HEADS[head].ending]
     tasks = values.get("task_specific_params")
-    if isinstance(tasks, Mapping):  # the labels of this head may be others now
+    if isinstance(tasks, Mapping):  # this head's labels may have changed since
         values["task_specific_params"] = {task: fields for task, fields in tasks.items() if task != HEADS[head].task}
     values["torch_dtype"] = next(iter(arrays.values())).dtype.name
     directory.mkdir(parents=True, exist_ok=True)
     safetensors.write(directory / "model.safetensors", arrays, {"format": "pt"})
-    text = json.dumps(dict(sorted(values.items())), indent=2)
-    (directory / "config.json").write_text(text + "\n", encoding="utf-8")
+    write_json(directory / "config.json", dict(sorted(values.items())), indent=2)

@@ -141,9 +141,11 @@ def convert(source: str, directory: Path, kind: str, head: str | None, dtype: st
     if kind == "hf":
         model.save(directory)
     else:
-        from ..checkpoints.formats import keras
+        from ..checkpoints import save_keras
+        from ..text.vocabularies import byte_pairs
 
-        keras.write(directory, model)
+        bpe = None if model.tokenizer is None else byte_pairs(model.tokenizer.library, model.config)
+        save_keras.write(directory, model.params, model.config, model.head, bpe)
     size = sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
     facts = {"family": model.config.model_type, "head": model.head, "dtype": str(model.dtype), "bytes": size}
     if as_json:

@@ -7,7 +7,6 @@ import fnmatch
 import hashlib
 import json
 import math
-import os
 import reprlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,7 +19,7 @@ from .. import __version__
 from ..backend.arrays import Array, to_host
 from ..cache import Cache, cached_length
 from ..checkpoints.arrays import Renamed, as_stored
-from ..checkpoints.files import LARGEST_JSON
+from ..checkpoints.files import LARGEST_JSON, replacing
 from ..checkpoints.formats import safetensors
 from ..config import Config, check_head
 from ..errors import InputError, NameUnknownError, NotFoundError, SaveError, WeightsError
@@ -206,14 +205,11 @@ def _write(path: Path, arrays: Mapping[str, numpy.ndarray], metadata: Mapping[st
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     content = [len(text).to_bytes(8, "little"), text, *(array.tobytes() for array in arrays.values())]
-    partial = path.with_name(f".{path.name}.{os.getpid()}")  # a file that is replaced may be mapped by its reader
     try:
-        partial.write_bytes(b"".join(content))
-        partial.replace(path)
+        with replacing(path) as partial:
+            partial.write_bytes(b"".join(content))
     except OSError as error:
         raise SaveError(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 # --- reading --------------------------------------------------------------------------------------------------------

@@ -7,9 +7,9 @@ import numpy
 
 from .. import ops
 from ..backend.arrays import to_host, widen
-from ..errors import InputError, TokenizerError
+from ..errors import InputError, TokenizerError, check_integer
 from ..model import Network
-from .running import Output, Row, best, check_count, ready, run
+from .running import Output, Row, best, ready, run
 from .texts import as_given, as_texts, which
 from .tokenizer import Tokenizer
 from .windows import positions_of
@@ -70,8 +70,8 @@ def answer(
     Raises InputError, TokenizerError.
     """
     tokenizer = ready(model, "answer", "question_answering")
-    check_count("top_k", top_k)
-    check_count("max_answer_len", max_answer_len)
+    check_integer("top_k", top_k, 1)
+    check_integer("max_answer_len", max_answer_len, 1)
     questions, contexts = _given(question, context)
     windows = _windows(tokenizer, questions, contexts)
     ends = iter(run(model, [window.ids for of_one in windows for window in of_one], _read_ends, unit="windows"))

@@ -9,8 +9,9 @@ import numpy
 from .. import ops
 from ..backend.arrays import Array, to_host, widen
 from ..config import Config
+from ..errors import check_integer
 from ..model import Network
-from .running import Label, Output, Row, check_count, label_names, ranked, ready, run, warn_of_cut
+from .running import Label, Output, Row, label_names, ranked, ready, run, warn_of_cut
 from .texts import Text, as_given, as_texts_or_pairs
 
 
@@ -28,7 +29,7 @@ def classify(model: Network, texts: Text | Iterable[Text], top_k: int | None = 1
     """
     tokenizer = ready(model, "classify", "sequence_classification")
     if top_k is not None:
-        check_count("top_k", top_k)
+        check_integer("top_k", top_k, 1)
     rows, cut_off = tokenizer.cut(as_texts_or_pairs(texts), tokenizer.longest)
     warn_of_cut(tokenizer, cut_off)
     scores = run(model, rows, functools.partial(_read_scores, config=model.config), [[0]] * len(rows))

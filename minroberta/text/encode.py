@@ -7,9 +7,9 @@ from typing import Literal
 import numpy
 
 from ..backend.arrays import Array, namespace, to_host, widen, widened
-from ..errors import NameUnknownError
+from ..errors import NameUnknownError, check_integer
 from ..model import Network
-from .running import Output, Row, check_count, ready, run, warn_of_cut
+from .running import Output, Row, ready, run, warn_of_cut
 from .texts import as_texts
 
 Pooling = Literal["mean", "cls", "max"]
@@ -34,7 +34,7 @@ def encode(
     if not isinstance(pooling, str) or pooling not in POOLINGS:
         raise NameUnknownError(f"unknown pooling {pooling!r}: give one of {', '.join(POOLINGS)}")
     if batch_size is not None:
-        check_count("batch_size", batch_size)
+        check_integer("batch_size", batch_size, 1)
     rows, cut_off = tokenizer.cut(as_texts(texts), tokenizer.longest)
     warn_of_cut(tokenizer, cut_off)
     read = functools.partial(read_vector, pooling=pooling, normalize=normalize)

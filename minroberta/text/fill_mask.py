@@ -6,9 +6,9 @@ from typing import TypedDict, overload
 
 import numpy
 
-from ..errors import InputError
+from ..errors import InputError, check_integer
 from ..model import Network
-from .running import Output, Row, best, check_count, probabilities, ready, run, warn_of_cut
+from .running import Output, Row, best, probabilities, ready, run, warn_of_cut
 from .texts import as_given, as_texts, which
 from .tokenizer import Tokenizer
 from .windows import Piece, read_pieces
@@ -44,7 +44,7 @@ def fill_mask(model: Network, text: str | Iterable[str], top_k: int = 5) -> Fill
     Raises InputError, TokenizerError.
     """
     tokenizer = ready(model, "fill_mask", "masked_lm")
-    check_count("top_k", top_k)
+    check_integer("top_k", top_k, 1)
     texts = as_texts(text)
     rows, cut_off = tokenizer.cut(texts, tokenizer.longest)
     _check_masks(tokenizer, rows, cut_off)

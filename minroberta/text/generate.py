@@ -11,9 +11,9 @@ import numpy
 
 from .. import ops
 from ..backend.arrays import quietly, to_host, widen
-from ..errors import InputError
+from ..errors import InputError, check_integer
 from ..model import Network
-from .running import best, check_count, progress, ready
+from .running import best, progress, ready
 from .texts import as_given, as_texts, which
 from .tokenizer import Tokenizer
 
@@ -61,7 +61,7 @@ def generate(
     """
     tokenizer = ready(model, "generate", "causal_lm")
     _check_decoder(model)
-    check_count("max_new_tokens", max_new_tokens)
+    check_integer("max_new_tokens", max_new_tokens, 1)
     sampling = _checked_sampling(temperature, top_k, seed)
     prompts = as_texts(prompt)
     rows = _rows(model, tokenizer, prompts, max_new_tokens)
@@ -87,8 +87,8 @@ def _check_decoder(model: Network) -> None:
 
 def _checked_sampling(temperature: Any, top_k: int | None, seed: int) -> tuple[float, int | None, int]:
     if top_k is not None:
-        check_count("top_k", top_k)
-    check_count("seed", seed, least=0)
+        check_integer("top_k", top_k, 1)
+    check_integer("seed", seed, 0)
     temperature = _as_temperature(temperature)
     if top_k is not None and temperature == 0:
         raise InputError("top_k is for sampling: give a temperature above 0 as well")

@@ -46,12 +46,6 @@ def ready(model: Network, task: str, head: str) -> Tokenizer:
     return tokenizer_of(model)
 
 
-def check_count(name: str, value: Any, least: int = 1) -> None:
-    """Raise InputError for anything but an integer of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int | numpy.integer) or value < least:
-        raise InputError(f"invalid {name} {value!r}: give an integer of at least {least}")
-
-
 def warn_of_cut(tokenizer: Tokenizer, cut_off: Sequence[list[int]]) -> None:
     """Warn the task's caller of texts that are longer than the model reads. cut_off: for each, the tokens left out."""
     longer = [which(index, cut_off) for index, rest in enumerate(cut_off) if rest]

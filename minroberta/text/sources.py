@@ -11,6 +11,7 @@ from ..checkpoints.files import inside, read_json
 from ..config import Config
 from ..errors import TokenizerError
 from . import sentencepiece
+from .vocabularies import VOCABULARY, fairseq_vocabulary, read_merges
 
 if TYPE_CHECKING:
     import tokenizers
@@ -69,9 +70,7 @@ def _from_keras(directory: Path, config: Config) -> "tokenizers.Tokenizer":
 
 
 def _from_fairseq(directory: Path, config: Config) -> "tokenizers.Tokenizer":
-    from ..checkpoints.formats import fairseq  # with all that reads its checkpoints, so only if needed
-
-    vocabulary, merges = fairseq.vocabulary(directory)
+    vocabulary, merges = fairseq_vocabulary(directory)
     return _byte_level(vocabulary, merges, f"{directory / 'vocab.bpe'} and dict.txt")
 
 
@@ -92,7 +91,7 @@ SOURCES: tuple[tuple[tuple[str, ...], Callable[[Path, Config], "tokenizers.Token
     ((f"{ASSETS}/vocabulary.spm",), _from_keras_pieces),
     (("tokenizer.json",), _from_json),
     (("vocab.json", "merges.txt"), _from_vocabulary),
-    (("dict.txt", "encoder.json", "vocab.bpe"), _from_fairseq),
+    (VOCABULARY, _from_fairseq),
     (("sentencepiece.bpe.model",), _from_pieces),
 )
 """The files of each kind of tokenizer, and the function that reads them."""
@@ -106,19 +105,7 @@ def _from_merges(vocabulary: Path, merges: Path, prefix: bool = False) -> "token
     missing = [name for name in SPECIAL if not isinstance(ids.get(name), int)]
     if missing:
         raise TokenizerError(f"{vocabulary} lacks {', '.join(missing)}: RoBERTa's special tokens")
-    return _byte_level(ids, _pairs(merges), f"{merges} and {vocabulary.name}", prefix)
-
-
-def _pairs(merges: Path) -> list[tuple[str, ...]]:
-    """The pairs of a file of merges; the library checks that each has two tokens."""
-    _check_size(merges)
-    try:
-        lines = merges.read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise TokenizerError(f"{merges} is not in UTF-8: {error}") from error
-    if len(lines) > sentencepiece.MOST_MERGES:
-        raise TokenizerError(f"{merges} has {len(lines)} lines; at most {sentencepiece.MOST_MERGES} are read")
-    return [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+    return _byte_level(ids, read_merges(merges), f"{merges} and {vocabulary.name}", prefix)
 
 
 def _byte_level(ids: dict[str, int], merges: Any, files: str, prefix: bool = False) -> "tokenizers.Tokenizer":

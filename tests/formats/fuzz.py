@@ -2,7 +2,7 @@
 
 KIND is pytorch, pickle, hdf5 or flax. CORPUS is a directory that begins empty, or with what an earlier run left there;
 the golden files of the kind are put into it. Whatever else the fuzzer takes, such as `-max_total_time=600`, comes
-behind. Wants atheris (`pip install atheris`), which no test needs. What is found is written beside the corpus.
+behind. Wants atheris (`pip install atheris`), which no test needs. What is found is written next to the corpus.
 """
 
 import contextlib

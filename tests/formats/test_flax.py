@@ -1,4 +1,4 @@
-"""Flax: PyTorch's names for its own, the outputs that it gave itself, and every lie in a file a sentence."""
+"""Flax: PyTorch's names for Flax's, the framework's outputs, and a message for every invalid file."""
 
 import itertools
 import json
@@ -26,7 +26,7 @@ CHECKPOINTS = GOLDEN / "checkpoints"
 NAMES = json.loads((CHECKPOINTS / "flax_names.json").read_text())
 
 ROUNDING = 1e-5
-"""How far an output may be from the framework's, of the largest: a hundred roundings of float32."""
+"""A part of the largest output: a hundred roundings of float32."""
 
 
 def leaf(array: np.ndarray) -> msgpack.ExtType:
@@ -99,7 +99,7 @@ def test_arrays_are_the_files_own_bytes(tmp_path: Path) -> None:
     content = {"a" * length: {"kernel": leaf(values)} for length in range(1, 9)}
     arrays = File(file_of(tmp_path, content))
     mapped = [array for array in arrays.values() if place(array.T)]
-    assert len(mapped) == 2  # of eight in a row at every place, those whose bytes begin at a multiple of four
+    assert len(mapped) == 2  # of eight in a row at all offsets, those that begin at a multiple of four bytes
     for array in arrays.values():
         assert np.array_equal(array, values.T)
         assert array.flags.aligned
@@ -107,7 +107,7 @@ def test_arrays_are_the_files_own_bytes(tmp_path: Path) -> None:
         mapped[0][0, 0] = 1
 
 
-def test_only_kernels_are_turned(tmp_path: Path) -> None:
+def test_only_kernels_are_transposed(tmp_path: Path) -> None:
     values = np.arange(6, dtype="f4").reshape(2, 3)
     arrays = File(file_of(tmp_path, {"a": {end: leaf(values) for end in ("kernel", "bias", "other")}}))
     assert {name: array.shape for name, array in arrays.items()} == {
@@ -172,7 +172,7 @@ def refused(*telling: str) -> Iterator[None]:
 def test_every_truncation(tmp_path: Path) -> None:
     whole = msgpack.packb({"a": {"kernel": leaf(np.ones((2, 3), "f4"))}, "b": leaf(np.ones(2, "f2"))})
     for size in range(len(whole)):
-        with refused(f"({size} bytes) is no whole file of a Flax model"):
+        with refused(f"({size} bytes) is not a whole file of a Flax model"):
             File(file_of(tmp_path, whole[:size]))
 
 
@@ -203,7 +203,7 @@ def test_a_name_given_twice(tmp_path: Path) -> None:
 
 
 def test_two_names_of_one_weight(tmp_path: Path) -> None:
-    with refused("a/scale", "a/weight", "which name one weight"):
+    with refused("a/scale", "a/weight", "two names of one weight"):
         File(file_of(tmp_path, {"a": {end: leaf(np.ones(1, "f4")) for end in ("scale", "weight")}}))
 
 
@@ -228,7 +228,7 @@ NOT_MODELS = {
     "time": {"a": msgpack.Timestamp(1)},
     "number of NumPy's": {"a": extension([], "float32", b"1234", code=3)},
     "no extension's content": {"a": msgpack.ExtType(1, b"")},
-    "key that is no UTF-8": b"\x81\xa1\xff" + msgpack.packb(ONE),
+    "key that is not UTF-8": b"\x81\xa1\xff" + msgpack.packb(ONE),
     "map of four billion": b"\xdf\xff\xff\xff\xff",
     "text of four gigabytes": b"\x81\xdb\xff\xff\xff\xff",
     "extension of four gigabytes": b"\x81\xa1a\xc9\xff\xff\xff\xff\1",
@@ -236,8 +236,8 @@ NOT_MODELS = {
 
 
 @pytest.mark.parametrize("content", NOT_MODELS.values(), ids=list(NOT_MODELS))
-def test_what_is_no_model(tmp_path: Path, content: Any) -> None:
-    with refused("is no whole file of a Flax model"):
+def test_other_content(tmp_path: Path, content: Any) -> None:
+    with refused("is not a whole file of a Flax model"):
         File(file_of(tmp_path, content))
 
 
@@ -275,7 +275,7 @@ LIES = {
 
 @pytest.mark.parametrize("parts", LIES.values(), ids=list(LIES))
 def test_an_array_that_lies(tmp_path: Path, parts: tuple[Any, ...]) -> None:
-    with refused("is no whole file of a Flax model"):
+    with refused("is not a whole file of a Flax model"):
         File(file_of(tmp_path, {"a": extension(*parts)}))
 
 
@@ -310,7 +310,7 @@ def test_a_long_path_of_short_names(tmp_path: Path) -> None:
     content: Any = {"a": ONE}
     for _ in range(10):
         content = {"x" * 100: content}
-    with refused(f"more than {LONGEST_NAME} letters"):
+    with refused(f"more than {LONGEST_NAME} characters"):
         File(file_of(tmp_path, content))
 
 
@@ -321,7 +321,7 @@ def test_no_file(tmp_path: Path, kind: str) -> None:
         path.touch()
     elif kind == "directory":
         path.mkdir()
-    with refused("(0 bytes) is no whole file of a Flax model"):
+    with refused("(0 bytes) is not a whole file of a Flax model"):
         File(path)
 
 

@@ -62,7 +62,7 @@ def test_what_h5py_writes(tmp_path: Path, layout: str, count: int) -> None:
 
 
 def test_more_links_than_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So many that the heap has indices within its index, and the tree four levels."""
+    """Enough links that the heap has indices within its index, and the tree four levels."""
     with h5py.File(tmp_path / "x.h5", "w", libver="latest") as file:
         file["a"] = np.arange(3)
         for number in range(40_000):
@@ -120,12 +120,12 @@ def test_two_names_of_one_array(tmp_path: Path) -> None:
 
 # --- files made by hand ---------------------------------------------------------------------------------------------
 
-ROOT, OTHER, PLACE = 64, 4096, 8192
-"""Where the parts of a file made by hand begin: the root's header, another's, and an array's bytes."""
+ROOT, OTHER, DATA = 64, 4096, 8192
+"""Offsets of the parts of a file made by hand: the root's header, another's, and an array's bytes."""
 
 
 def file_of(directory: Path, parts: dict[int, bytes], size: int = 8208) -> Path:
-    """A file of these parts at their places, and a superblock."""
+    """A file of these parts at their offsets, and a superblock."""
     data = bytearray(max(size, *(start + len(part) for start, part in parts.items())))
     data[:48] = b"\x89HDF\r\n\x1a\n\2\x08\x08\0" + struct.pack("<4QI", 0, NOWHERE, len(data), ROOT, 0)
     for start, part in parts.items():
@@ -160,16 +160,16 @@ def layout(offset: int, size: int, version: int = 3, kind: int = 1) -> bytes:
 
 FLOAT32 = message(3, struct.pack("<BBBBIHHBBBBI", 0x11, 0x20, 31, 0, 4, 0, 32, 23, 8, 0, 23, 127))
 BFLOAT16 = message(3, struct.pack("<BBBBIHHBBBBI", 0x11, 0x20, 15, 0, 2, 0, 16, 7, 8, 0, 7, 127))
-DATASET = header(space(4), FLOAT32, layout(PLACE, 16))
+DATASET = header(space(4), FLOAT32, layout(DATA, 16))
 ONES = np.ones(4, "f4").tobytes()
 
 
 def of_dataset(directory: Path, dataset: bytes, size: int = 8208) -> Path:
-    return file_of(directory, {ROOT: header(link(b"a", OTHER)), OTHER: dataset, PLACE: ONES}, size)
+    return file_of(directory, {ROOT: header(link(b"a", OTHER)), OTHER: dataset, DATA: ONES}, size)
 
 
 def test_a_file_made_by_hand(tmp_path: Path) -> None:
-    """What the hostile ones are made of is sound."""
+    """The parts of the hostile files are sound."""
     path = of_dataset(tmp_path, DATASET)
     assert {name: array.tolist() for name, array in File(path).items()} == {"a": [1, 1, 1, 1]}
     with h5py.File(path.with_name("y.h5"), "w", libver="latest") as file:
@@ -178,15 +178,15 @@ def test_a_file_made_by_hand(tmp_path: Path) -> None:
 
 
 def test_an_array_that_is_not_aligned_is_a_copy(tmp_path: Path) -> None:
-    array = File(of_dataset(tmp_path, header(space(3), FLOAT32, layout(PLACE + 1, 12))))["a"]
+    array = File(of_dataset(tmp_path, header(space(3), FLOAT32, layout(DATA + 1, 12))))["a"]
     assert array.flags.aligned
     assert array.tobytes() == ONES[1:13]
 
 
 def test_bfloat16_is_widened_exactly(tmp_path: Path) -> None:
     bits = np.arange(65536, dtype="<u2").tobytes()
-    dataset = header(space(256, 256), BFLOAT16, layout(PLACE, len(bits)))
-    file = File(file_of(tmp_path, {ROOT: header(link(b"a", OTHER)), OTHER: dataset, PLACE: bits}))
+    dataset = header(space(256, 256), BFLOAT16, layout(DATA, len(bits)))
+    file = File(file_of(tmp_path, {ROOT: header(link(b"a", OTHER)), OTHER: dataset, DATA: bits}))
     assert file["a"].dtype == np.float32
     assert np.array_equal(file["a"].reshape(-1).view("u4"), np.arange(65536, dtype="u4") << 16)
     assert file.stored("a") == ("bfloat16", (256, 256))
@@ -198,7 +198,7 @@ def test_bfloat16_is_widened_exactly(tmp_path: Path) -> None:
 @pytest.mark.parametrize("data", [b"", b"\x89HDF", b"\x89HDF\r\n\x1a\n", b"\x89HDF\r\n\x1a\n\0", bytes(100), b"PK\3\4"])
 def test_hardly_a_file(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x.h5").write_bytes(data)
-    with refused(f"({len(data)} bytes) is no whole HDF5 file"):
+    with refused(f"({len(data)} bytes) is not a whole HDF5 file"):
         File(tmp_path / "x.h5")
 
 
@@ -206,7 +206,7 @@ def test_hardly_a_file(tmp_path: Path, data: bytes) -> None:
 def test_no_file(tmp_path: Path, kind: str) -> None:
     if kind == "directory":
         (tmp_path / "x.h5").mkdir()
-    with refused("(0 bytes) is no whole HDF5 file"):
+    with refused("(0 bytes) is not a whole HDF5 file"):
         File(tmp_path / "x.h5")
 
 
@@ -219,13 +219,13 @@ def test_every_truncation(tmp_path: Path, layout: str) -> None:
     for size in range(len(whole)):
         path.unlink()
         path.write_bytes(whole[:size])
-        with refused(f"({size} bytes) is no whole HDF5 file"):
+        with refused(f"({size} bytes) is not a whole HDF5 file"):
             File(path)
 
 
 WRITTEN: dict[str, tuple[str, Callable[[h5py.File], Any]]] = {
     "external storage": (
-        "lies in another file",
+        "is stored in another file",
         lambda file: file.create_dataset("a", (4,), "u1", external=[("/etc/passwd", 0, 4)]),
     ),
     "virtual": ("is stored as a view of other arrays", lambda file: virtual(file)),
@@ -240,8 +240,8 @@ WRITTEN: dict[str, tuple[str, Callable[[h5py.File], Any]]] = {
     "complex": ("holds compounds", lambda file: file.create_dataset("a", data=np.ones(2, "c8"))),
     "truth": ("holds an enumeration", lambda file: file.create_dataset("a", data=np.ones(2, "?"))),
     "text": ("holds text", lambda file: file.create_dataset("a", data=np.array([b"abc"]))),
-    "long text": ("holds things of any length", lambda file: file.create_dataset("a", data="abc")),
-    "lists": ("holds things of any length", lambda file: file.create_dataset("a", (2,), h5py.vlen_dtype("f4"))),
+    "long text": ("holds values of variable length", lambda file: file.create_dataset("a", data="abc")),
+    "lists": ("holds values of variable length", lambda file: file.create_dataset("a", (2,), h5py.vlen_dtype("f4"))),
     "references": ("holds references", lambda file: file.create_dataset("a", data=file.ref, dtype=h5py.ref_dtype)),
     "regions": ("holds references", lambda file: file.create_dataset("a", (2,), h5py.regionref_dtype)),
     "opaque": ("holds opaque bytes", lambda file: file.create_dataset("a", data=np.void(b"abc"))),
@@ -259,7 +259,7 @@ def virtual(file: h5py.File) -> None:
 @pytest.mark.parametrize("libver", ["earliest", "latest"])
 @pytest.mark.parametrize("kind", WRITTEN)
 def test_an_array_that_is_stored_otherwise(tmp_path: Path, kind: str, libver: str) -> None:
-    """It is named, and refused when it is asked for: what is beside it can be read."""
+    """It is listed, and refused when it is asked for: the arrays next to it can be read."""
     telling, write = WRITTEN[kind]
     with h5py.File(tmp_path / "x.h5", "w", libver=libver) as file:
         write(file)
@@ -300,7 +300,7 @@ def test_a_shared_datatype(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["type"] = np.dtype("f4")
         file.create_dataset("a", (2,), file["type"])
-    with refused("is no whole HDF5 file"):
+    with refused("is not a whole HDF5 file"):
         File(tmp_path / "x.h5")
 
 
@@ -312,7 +312,7 @@ def test_groups_a_million_deep(tmp_path: Path) -> None:
 
 
 def test_a_million_links(tmp_path: Path) -> None:
-    links = b"".join(link(b"%07d" % i, PLACE) for i in range(1_000_000))
+    links = b"".join(link(b"%07d" % i, DATA) for i in range(1_000_000))
     with refused(f"more than {MOST_STEPS} messages and links"):
         File(file_of(tmp_path, {ROOT: header(links)}))
 
@@ -326,8 +326,8 @@ def test_many_groups_of_many_links(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [b"", b"x" * (LONGEST_NAME + 1), b"x" * 65000, b"\xff"])
-def test_a_name_that_is_none(tmp_path: Path, name: bytes) -> None:
-    with refused("is no whole HDF5 file"):
+def test_an_invalid_name(tmp_path: Path, name: bytes) -> None:
+    with refused("is not a whole HDF5 file"):
         File(file_of(tmp_path, {ROOT: header(link(name, OTHER)), OTHER: DATASET}, 2**18))
 
 
@@ -352,7 +352,7 @@ CHAINS = {
 
 @pytest.mark.parametrize("root", CHAINS.values(), ids=list(CHAINS))
 def test_a_header_that_goes_on_nowhere(tmp_path: Path, root: bytes) -> None:
-    with refused("is no whole HDF5 file"):
+    with refused("is not a whole HDF5 file"):
         File(file_of(tmp_path, {ROOT: root}))
 
 
@@ -413,7 +413,7 @@ TREES = {
 
 @pytest.mark.parametrize("parts", TREES.values(), ids=list(TREES))
 def test_a_symbol_table_that_lies(tmp_path: Path, parts: dict[int, bytes]) -> None:
-    with refused("is no whole HDF5 file"):
+    with refused("is not a whole HDF5 file"):
         File(file_of(tmp_path, {ROOT: TABLE, 2048: HEAP, OTHER: DATASET} | parts))
 
 
@@ -424,7 +424,7 @@ def test_a_name_without_an_end(tmp_path: Path) -> None:
 
 
 def test_a_symbol_table_made_by_hand(tmp_path: Path) -> None:
-    parts = {1024: tree(1, 1280), 1280: tree(0, 1536), 1536: symbols((0, OTHER, 0)), 3072: b"x", PLACE: ONES}
+    parts = {1024: tree(1, 1280), 1280: tree(0, 1536), 1536: symbols((0, OTHER, 0)), 3072: b"x", DATA: ONES}
     file = File(file_of(tmp_path, {ROOT: TABLE, 2048: HEAP, OTHER: DATASET} | parts))
     assert file["x"].tolist() == [1, 1, 1, 1]
 
@@ -476,47 +476,47 @@ HEAPS = {
 @pytest.mark.parametrize("parts", HEAPS.values(), ids=list(HEAPS))
 def test_a_heap_that_lies(tmp_path: Path, parts: dict[int, bytes]) -> None:
     sound = {1024: heap(4, 512, 65536, 32, 3980, 0), 2048: names(0, 2560, 1), 2560: LEAF, 4000: link(b"a", OTHER)[4:]}
-    assert list(File(file_of(tmp_path, {ROOT: MANY, OTHER: DATASET, PLACE: ONES} | sound))) == ["a"]
-    with refused("is no whole HDF5 file"):
-        File(file_of(tmp_path, {ROOT: MANY, OTHER: DATASET, PLACE: ONES} | sound | parts))
+    assert list(File(file_of(tmp_path, {ROOT: MANY, OTHER: DATASET, DATA: ONES} | sound))) == ["a"]
+    with refused("is not a whole HDF5 file"):
+        File(file_of(tmp_path, {ROOT: MANY, OTHER: DATASET, DATA: ONES} | sound | parts))
 
 
 LIES = {
-    "outside": header(space(4), FLOAT32, layout(PLACE + 1, 16)),
-    "all outside": header(space(4), FLOAT32, layout(PLACE + 16, 16)),
+    "outside": header(space(4), FLOAT32, layout(DATA + 1, 16)),
+    "all outside": header(space(4), FLOAT32, layout(DATA + 16, 16)),
     "far outside": header(space(4), FLOAT32, layout(2**64 - 17, 16)),
-    "too large": header(space(2**31), FLOAT32, layout(PLACE, 16)),
-    "shape that overflows": header(space(2**32, 2**32), FLOAT32, layout(PLACE, 16)),
-    "shape that overflows to its size": header(space(2**62 + 1, 4), FLOAT32, layout(PLACE, 16)),
-    "shape of 64 bits": header(space(2**64 - 1), FLOAT32, layout(PLACE, 16)),
-    "size of another dtype": header(space(4), FLOAT32, layout(PLACE, 8)),
-    "33 axes": header(space(*[1] * 33), FLOAT32, layout(PLACE, 4)),
-    "255 axes": header(message(1, struct.pack("<4B", 2, 255, 0, 1)), FLOAT32, layout(PLACE, 4)),
-    "no shape": header(message(1, struct.pack("<4B", 2, 0, 0, 2)), FLOAT32, layout(PLACE, 4)),
-    "shape of version 3": header(message(1, struct.pack("<4B", 3, 0, 0, 1)), FLOAT32, layout(PLACE, 4)),
-    "without a dtype": header(space(4), layout(PLACE, 16)),
-    "without a place": header(space(4), FLOAT32),
-    "shared dtype": header(space(4), message(3, bytes(16), flags=2), layout(PLACE, 16)),
+    "too large": header(space(2**31), FLOAT32, layout(DATA, 16)),
+    "shape that overflows": header(space(2**32, 2**32), FLOAT32, layout(DATA, 16)),
+    "shape that overflows to its size": header(space(2**62 + 1, 4), FLOAT32, layout(DATA, 16)),
+    "shape of 64 bits": header(space(2**64 - 1), FLOAT32, layout(DATA, 16)),
+    "size of another dtype": header(space(4), FLOAT32, layout(DATA, 8)),
+    "33 axes": header(space(*[1] * 33), FLOAT32, layout(DATA, 4)),
+    "255 axes": header(message(1, struct.pack("<4B", 2, 255, 0, 1)), FLOAT32, layout(DATA, 4)),
+    "no shape": header(message(1, struct.pack("<4B", 2, 0, 0, 2)), FLOAT32, layout(DATA, 4)),
+    "shape of version 3": header(message(1, struct.pack("<4B", 3, 0, 0, 1)), FLOAT32, layout(DATA, 4)),
+    "without a dtype": header(space(4), layout(DATA, 16)),
+    "without an address": header(space(4), FLOAT32),
+    "shared dtype": header(space(4), message(3, bytes(16), flags=2), layout(DATA, 16)),
     "no header": b"OHDR\3" + bytes(20),
 }
 
 
 @pytest.mark.parametrize("dataset", LIES.values(), ids=list(LIES))
 def test_an_array_that_lies(tmp_path: Path, dataset: bytes) -> None:
-    with refused("(8208 bytes) is no whole HDF5 file"):
+    with refused("(8208 bytes) is not a whole HDF5 file"):
         File(of_dataset(tmp_path, dataset))
 
 
-@pytest.mark.parametrize("dataset", [layout(PLACE, 16, version=2), layout(PLACE, 16, version=5), layout(0, 0, 3, 9)])
+@pytest.mark.parametrize("dataset", [layout(DATA, 16, version=2), layout(DATA, 16, version=5), layout(0, 0, 3, 9)])
 def test_a_layout_that_is_unknown(tmp_path: Path, dataset: bytes) -> None:
     file = File(of_dataset(tmp_path, header(space(4), FLOAT32, dataset)))
-    with refused("a is stored", "arrays that lie in one piece are read"):
+    with refused("a is stored", "only arrays in one piece are read"):
         file["a"]
 
 
 @pytest.mark.parametrize("shape", [(0, 2**62, 2**62), (0, 2**63), (2**64 - 1, 0)])
 def test_a_shape_that_numpy_cannot_hold(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    file = File(of_dataset(tmp_path, header(space(*shape), FLOAT32, layout(PLACE, 0))))
+    file = File(of_dataset(tmp_path, header(space(*shape), FLOAT32, layout(DATA, 0))))
     with refused("a is an array that NumPy cannot hold"):
         file["a"]
 
@@ -524,11 +524,11 @@ def test_a_shape_that_numpy_cannot_hold(tmp_path: Path, shape: tuple[int, ...]) 
 @pytest.mark.parametrize(
     ("offset", "value", "telling"),
     [
-        (8, b"\4", "version 4; known are 0 to 3"),
+        (8, b"\4", "version 4; versions 0 to 3 are read"),
         (9, b"\4", "its addresses"),
         (12, b"\1", "its addresses"),
         (28, struct.pack("<Q", 10_000), "it says that it has 10000 bytes"),
-        (36, struct.pack("<Q", 0), "there is no header of an object"),
+        (36, struct.pack("<Q", 0), "byte 0 does not begin the header of an object"),
         (36, struct.pack("<Q", NOWHERE), "it leads to byte"),
     ],
 )

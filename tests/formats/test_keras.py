@@ -22,10 +22,13 @@ from tokenizers import models, normalizers, pre_tokenizers
 
 import minroberta
 from minroberta import Config, ConfigError, Error, Model, NotFoundError, TokenizerError, WeightsError
+from minroberta.checkpoints import save_keras
 from minroberta.checkpoints.formats import safetensors
-from minroberta.checkpoints.formats.keras import FIXED, LARGEST_JSON, Preset, tokenizer_files, write
+from minroberta.checkpoints.formats.keras import LARGEST_JSON, Preset, tokenizer_files
+from minroberta.checkpoints.save_keras import FIXED
 from minroberta.errors import SaveError
 from minroberta.text.tokenizer import Tokenizer
+from minroberta.text.vocabularies import byte_pairs
 from minroberta.weights import flat, load_arrays, shapes, tree
 
 CHECKPOINTS = GOLDEN / "checkpoints"
@@ -122,7 +125,7 @@ def test_the_rows_that_kerashub_lacks_are_zero() -> None:
 
 @pytest.mark.parametrize("name", [MASKED_LM, NLP])
 def test_the_vocabularys_ids_are_hugging_faces(name: str, tmp_path: Path) -> None:
-    """Of the texts that KerasHub's own preprocessor made the golden ids of."""
+    """For the texts whose golden ids KerasHub's preprocessor made."""
     files = tokenizer_files(CHECKPOINTS / name)
     assert list(files) == ["vocabulary.json", "merges.txt"]
     shutil.copy(files["vocabulary.json"], tmp_path / "vocab.json")
@@ -173,8 +176,8 @@ def test_a_preset_without_a_task_is_an_encoders(tmp_path: Path) -> None:
     assert model_of(preset).head == "encoder"
 
 
-def test_a_task_without_its_weights_can_be_drawn(tmp_path: Path) -> None:
-    """As KerasHub does it."""
+def test_a_task_without_its_weights_can_be_initialised(tmp_path: Path) -> None:
+    """KerasHub does the same."""
     directory = copied(XLM, tmp_path)
     (directory / "task.weights.h5").unlink()
     preset = Preset(directory)
@@ -185,7 +188,7 @@ def test_a_task_without_its_weights_can_be_drawn(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pad", [0, 5])
-def test_positions_begin_behind_the_vocabularys_pad(tmp_path: Path, pad: int) -> None:
+def test_positions_begin_after_the_vocabularys_pad(tmp_path: Path, pad: int) -> None:
     directory = copied(MASKED_LM, tmp_path)
     path = directory / "assets/tokenizer/vocabulary.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "<pad>": pad}))
@@ -219,7 +222,7 @@ def test_a_classifier_that_ends_with_softmax(tmp_path: Path) -> None:
     directory = copied(NLP, tmp_path)
     edit(directory / "task.json", activation="softmax")
     with pytest.warns(
-        UserWarning, match="ends with 'softmax', which is no weight: the logits here are what goes into it"
+        UserWarning, match="ends with the activation 'softmax': the logits here are the values before it"
     ):
         Preset(directory)
 
@@ -293,7 +296,7 @@ def test_the_hubs_cache(tmp_path: Path) -> None:
     assert list(tokenizer_files(snapshot)) == ["vocabulary.json", "merges.txt"]
 
 
-def test_blobs_of_what_is_no_cache(tmp_path: Path) -> None:
+def test_blobs_outside_a_cache(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     directory = copied(MASKED_LM, tmp_path / "a")
     (tmp_path / "blobs").mkdir()
@@ -326,7 +329,9 @@ def at_once() -> Iterator[None]:
 def test_a_missing_file(tmp_path: Path, file: str) -> None:
     directory = copied(MASKED_LM, tmp_path)
     (directory / file).unlink()
-    with raises(NotFoundError, FileNotFoundError, str(directory), f"is no preset of KerasHub's: it has no file {file}"):
+    with raises(
+        NotFoundError, FileNotFoundError, str(directory), f"is not a preset of KerasHub: it has no file {file}"
+    ):
         Preset(directory)
 
 
@@ -363,7 +368,7 @@ NO_OBJECTS = {
 
 @pytest.mark.parametrize("file", ["config.json", "task.json"])
 @pytest.mark.parametrize("data", NO_OBJECTS.values(), ids=list(NO_OBJECTS))
-def test_a_json_file_that_is_no_presets(tmp_path: Path, file: str, data: bytes) -> None:
+def test_a_json_file_of_another_kind(tmp_path: Path, file: str, data: bytes) -> None:
     directory = copied(MASKED_LM, tmp_path)
     (directory / file).write_bytes(data)
     with at_once(), raises(ConfigError, ValueError, str(directory)):
@@ -383,20 +388,20 @@ NO_SIZES = [None, 0, -1, 1.0, 2.5, True, "11", [11], {"a": 1}, float("nan")]
 
 @pytest.mark.parametrize("value", NO_SIZES, ids=repr)
 @pytest.mark.parametrize("name", ["vocabulary_size", "num_layers", "hidden_dim", "max_sequence_length"])
-def test_a_size_that_is_none(tmp_path: Path, name: str, value: Any) -> None:
+def test_an_invalid_size(tmp_path: Path, name: str, value: Any) -> None:
     directory = copied(MASKED_LM, tmp_path)
     edit(directory / "config.json", **{name: value})
-    with raises(ConfigError, ValueError, f"{name} in the preset", "is a whole number of at least 1, not"):
+    with raises(ConfigError, ValueError, f"{name} in the preset", "must be an integer of at least 1, not"):
         Preset(directory)
 
 
 LIES: list[tuple[dict[str, Any], type[Error], str]] = [
-    ({"num_layers": 10**9}, ConfigError, "give an integer from 1 to 1000"),
-    ({"num_layers": 10**4000}, ConfigError, "num_hidden_layers is a whole number"),
-    ({"hidden_dim": 2**40}, ConfigError, "hidden_size is a whole number"),
+    ({"num_layers": 10**9}, ConfigError, "num_hidden_layers must be an integer from 1 to 1000"),
+    ({"num_layers": 10**4000}, ConfigError, "num_hidden_layers must be an integer"),
+    ({"hidden_dim": 2**40}, ConfigError, "hidden_size must be an integer"),
     ({"hidden_dim": 7}, ConfigError, "hidden_size 7 cannot be divided"),
     ({"num_heads": 6 * 10**8}, ConfigError, "cannot be divided"),
-    ({"max_sequence_length": 2**31}, ConfigError, "max_position_embeddings is a whole number"),
+    ({"max_sequence_length": 2**31}, ConfigError, "max_position_embeddings must be an integer"),
     ({"hidden_dim": 3 * 2**29}, WeightsError, "has shape (49, 6); config.json says (49, 1610612736)"),
     ({"vocabulary_size": 2**31 - 1}, WeightsError, "has shape (49, 6); config.json says (2147483647, 6)"),
     ({"max_sequence_length": 2**30}, WeightsError, "has shape (24, 6); config.json says (1073741824, 6)"),
@@ -432,7 +437,7 @@ def test_fewer_layers_than_the_file_has(tmp_path: Path) -> None:
 
 TASK_LIES: list[tuple[dict[str, Any], type[Error], str]] = [
     ({"num_classes": None}, ConfigError, "num_classes in the preset"),
-    ({"num_classes": 10**9}, ConfigError, "num_labels is a whole number"),
+    ({"num_classes": 10**9}, ConfigError, "num_labels must be an integer"),
     ({"num_classes": 6}, WeightsError, "layers/dense_1/vars/0 has shape (6, 5); config.json says (6, 6)"),
     ({"hidden_dim": 12}, ConfigError, "has a classifier with hidden_dim 12: "),
     ({"hidden_dim": "x" * 10_000}, ConfigError, "has a classifier with hidden_dim 'xxx"),
@@ -451,7 +456,7 @@ def test_a_task_that_lies(tmp_path: Path, changes: dict[str, Any], error: type[E
 def test_a_vocabulary_that_lies(tmp_path: Path, pad: Any) -> None:
     directory = copied(MASKED_LM, tmp_path)
     (directory / "assets/tokenizer/vocabulary.json").write_text(json.dumps({"<pad>": pad}))
-    with at_once(), raises(ConfigError, ValueError, "is a whole number"):
+    with at_once(), raises(ConfigError, ValueError, "must be an integer"):
         Preset(directory)
 
 
@@ -497,6 +502,12 @@ def test_any_value_gives_arrays_or_an_error(tmp_path: Path, file: str, field: st
 SMALL = {"layer_norm_eps": 1e-5, "type_vocab_size": 1}
 
 
+def write(directory: Path, model: Model) -> None:
+    """Write a preset as the command does."""
+    bpe = None if model.tokenizer is None else byte_pairs(model.tokenizer.library, model.config)
+    save_keras.write(directory, model.params, model.config, model.head, bpe)
+
+
 @pytest.fixture
 def h5py() -> Any:
     return pytest.importorskip("h5py", reason="a preset is written with h5py, of the extra formats")
@@ -518,14 +529,14 @@ def test_what_is_written_is_read(h5py: Any, tmp_path: Path, name: str, whole: bo
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_objects_are_those_that_kerashub_writes(h5py: Any, tmp_path: Path, name: str) -> None:
-    """Each field that is written has KerasHub's own value; those that it can do without are left to it."""
+    """Each field that is written has KerasHub's value; optional ones are left out."""
     write(tmp_path, model_of(Preset(CHECKPOINTS / name)))
 
     def compare(ours: Any, theirs: Any) -> None:
         if isinstance(ours, dict):
             for key, value in ours.items():
                 compare(value, theirs[key])
-        elif not (isinstance(theirs, dict) and ours is None):  # a preprocessor, for which there is no tokenizer here
+        elif not (isinstance(theirs, dict) and ours is None):  # a preprocessor, which needs a tokenizer
             assert ours == theirs
 
     for file in ("config.json", "task.json"):
@@ -538,7 +549,7 @@ def test_the_tokenizer_goes_along(h5py: Any, tmp_path: Path) -> None:
     write(tmp_path, model)
     shutil.move(tmp_path / "assets/tokenizer/vocabulary.json", tmp_path / "vocab.json")
     shutil.move(tmp_path / "assets/tokenizer/merges.txt", tmp_path / "merges.txt")
-    (tmp_path / "tokenizer.json").unlink()  # KerasHub's, which is no tokenizer of the library's
+    (tmp_path / "tokenizer.json").unlink()  # KerasHub's settings
     again = Tokenizer.load(tmp_path, model.config)
     assert again is not None
     texts = ["Hello, world!", "  Zwölf Boxkämpfer jagen <mask> Viktor.", "🇫🇷"]
@@ -627,7 +638,7 @@ def test_all_that_is_fixed_is_tried() -> None:
 @pytest.mark.parametrize("field", OTHERS)
 def test_a_model_that_kerashub_cannot_express(tmp_path: Path, field: str) -> None:
     model = tiny("encoder", **{**SMALL, field: OTHERS[field]})
-    with raises(SaveError, OSError, f"always has {field} {FIXED[field]!r}; this model has {OTHERS[field]!r}"):
+    with raises(SaveError, OSError, f"always has {field} {FIXED[field]!r}, but this model has {OTHERS[field]!r}"):
         write(tmp_path / "x", model)
     assert not (tmp_path / "x").exists()
 
@@ -672,7 +683,10 @@ NO_BPE = {
 def test_a_tokenizer_that_kerashub_cannot_have(h5py: Any, tmp_path: Path, library: Library) -> None:
     model = tiny("masked_lm", pad_token_id=3, **SMALL)
     model = Model(model.config, model.params, "masked_lm", Tokenizer(library, model.config))
-    with pytest.warns(UserWarning, match="the tokenizer, which is no byte-level BPE.*; pad_token_id 3"):
+    with (
+        pytest.warns(UserWarning, match="cannot hold this model's tokenizer, .* only a byte-level BPE"),
+        pytest.warns(UserWarning, match="left out: pad_token_id 3, which will be read as 1"),
+    ):
         write(tmp_path, model)
     assert not (tmp_path / "assets").exists()
     assert json.loads((tmp_path / "task.json").read_text())["config"]["preprocessor"] is None

@@ -123,33 +123,36 @@ HARM: dict[str, tuple[bytes, str]] = {
         built(text("collections"), text("OrderedDict.__class__"), b"\x93"),
         "names collections.Ordered",
     ),
-    "a name of numbers": (built(b"K\1K\2\x93"), "by what is no string"),
-    "an extension": (built(b"\x82\1"), "its step EXT1 is none"),
-    "an instance": (built(b"(ios\nsystem\n"), "its step INST is none"),
+    "a name of numbers": (built(b"K\1K\2\x93"), "by an object that is not a string"),
+    "an extension": (built(b"\x82\1"), "unsupported opcode EXT1"),
+    "an instance": (built(b"(ios\nsystem\n"), "unsupported opcode INST"),
     "an object": (built(b"(cos\nsystem\no"), "names os.system"),
-    "a class with keywords": (built(b"cargparse\nNamespace\n)}\x92"), "its step NEWOBJ_EX is none"),
-    "a buffer from outside": (built(b"\x97"), "its step NEXT_BUFFER is none"),
-    "a set": (built(b"\x8f"), "its step EMPTY_SET is none"),
-    "a text of protocol 0": (built(b"S'x'\n"), "its step STRING is none"),
-    "a call of a string": (built(text("x"), b")R"), "calls something that is not to be called"),
-    "a call without a tuple": (built(b"ccollections\nOrderedDict\n]R"), "calls something that is not to be called"),
-    "a storage of no kind": (built(b"(", text("storage"), text("float33"), text("0"), text("cpu"), b"K\1tQ"), "none"),
-    "a storage of fewer than none": (
-        built(b"(", text("storage"), b"ctorch\nFloatStorage\n", text("0"), text("cpu"), b"J\xff\xff\xff\xfftQ"),
-        "none",
+    "a class with keywords": (built(b"cargparse\nNamespace\n)}\x92"), "unsupported opcode NEWOBJ_EX"),
+    "a buffer from outside": (built(b"\x97"), "unsupported opcode NEXT_BUFFER"),
+    "a set": (built(b"\x8f"), "unsupported opcode EMPTY_SET"),
+    "a text of protocol 0": (built(b"S'x'\n"), "unsupported opcode STRING"),
+    "a call of a string": (built(text("x"), b")R"), "calls something that is not a function"),
+    "a call without a tuple": (built(b"ccollections\nOrderedDict\n]R"), "calls something that is not a function"),
+    "a storage of an unknown kind": (
+        built(b"(", text("storage"), text("float33"), text("0"), text("cpu"), b"K\1tQ"),
+        "invalid kind",
     ),
-    "a reference to no storage": (built(text("x"), b"Q"), "refers to something that is no storage"),
-    "a tensor on nothing": (built(b"ctorch._utils\n_rebuild_tensor_v2\n(NK\0))tR"), "no storage"),
-    "a memo that is not there": (built(b"h\7"), "7"),
+    "a storage of a negative length": (
+        built(b"(", text("storage"), b"ctorch\nFloatStorage\n", text("0"), text("cpu"), b"J\xff\xff\xff\xfftQ"),
+        "invalid kind, key or count",
+    ),
+    "a reference to something else": (built(text("x"), b"Q"), "refers to something other than a storage"),
+    "a tensor on nothing": (built(b"ctorch._utils\n_rebuild_tensor_v2\n(NK\0))tR"), "something other than a storage"),
+    "a missing memo": (built(b"h\7"), "7"),
     "a memo at the end of memory": (built(b"]r\xff\xff\xff\xff"), ""),
     "nothing to take": (built(b"a"), ""),
-    "a mark that is none": (built(b"t"), ""),
+    "a missing mark": (built(b"t"), ""),
     "no end": (b"\x80\x02N", ""),
     "a huge string": (built(b"\x8d" + b"\xff" * 8), ""),
     "a huge number": (built(b"\x8a\x09" + b"\0" * 8 + b"\1"), "more than 64 bits"),
     "a key that is a tuple": (built(b"})Ns"), "a key of type tuple"),
-    "an item of no dict": (built(b"]NNs"), "sets items of something of type list"),
-    "appended to no list": (built(b"}Na"), "appends to something of type dict"),
+    "an item of something else": (built(b"]NNs"), "sets items of something of type list"),
+    "appended to something else": (built(b"}Na"), "appends to something of type dict"),
     "many steps": (built(b"N" * (MOST_STEPS + 1)), f"more than {MOST_STEPS} steps"),
 }
 
@@ -162,11 +165,11 @@ def test_harm_is_refused(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert run(pickled) == []
         return
     begun = time.perf_counter()
-    with raises(WeightsError, ValueError, "is no file of PyTorch that is read here", sentence):
+    with raises(WeightsError, ValueError, "is not a PyTorch file that can be read", sentence):
         File(archive(tmp_path / "file.bin", pickled))
     assert time.perf_counter() - begun < 5
     assert not (tmp_path / "harm").exists()
-    with raises(WeightsError, ValueError, "is no file of PyTorch that is read here"):
+    with raises(WeightsError, ValueError, "is not a PyTorch file that can be read"):
         (tmp_path / "file.bin").write_bytes(pickled)
         File(tmp_path / "file.bin")
 
@@ -217,10 +220,10 @@ BOMBS = {
 
 @pytest.mark.parametrize("what", BOMBS)
 def test_a_bomb_takes_neither_time_nor_memory(what: str, tmp_path: Path) -> None:
-    """In a process of its own, which may have 500 MB and is given five seconds."""
+    """In a new process, with at most 500 MB and five seconds."""
     archive(tmp_path / "bomb.bin", BOMBS[what])
     said = alone(READ, tmp_path / "bomb.bin")
-    assert "is no file of PyTorch" in said or "holds no dict from names to tensors" in said
+    assert "is not a PyTorch file" in said or "does not hold a dict from names to tensors" in said
 
 
 READ = """
@@ -267,21 +270,21 @@ def test_a_tensor_made_by_hand(tmp_path: Path) -> None:
 
 
 LIES: dict[str, tuple[dict[str, Any], str]] = {
-    "more than the file holds": ({"count": 5}, "claims 20 bytes, and has 16"),
+    "more than the file holds": ({"count": 5}, "claims 20 bytes, but has 16"),
     "more than any file holds": ({"count": 2**62}, "claims 18446744073709551616 bytes"),
-    "an offset behind the end": ({"offset": 1}, "a reaches to number 4 of a storage of 4"),
-    "a stride behind the end": ({"strides": (2,)}, "a reaches to number 6 of a storage of 4"),
-    "a shape behind the end": ({"shape": (2, 2), "strides": (3, 2)}, "a reaches to number 5 of a storage of 4"),
-    "a shape that overflows": ({"shape": (2**40, 2**40), "strides": (0, 0)}, "and its storage 4 numbers"),
-    "one number as any shape": ({"shape": (10**6, 10**6), "strides": (0, 0)}, "and its storage 4 numbers"),
+    "an offset after the end": ({"offset": 1}, "a reaches to number 4 of a storage of 4"),
+    "a stride after the end": ({"strides": (2,)}, "a reaches to number 6 of a storage of 4"),
+    "a shape after the end": ({"shape": (2, 2), "strides": (3, 2)}, "a reaches to number 5 of a storage of 4"),
+    "a shape that overflows": ({"shape": (2**40, 2**40), "strides": (0, 0)}, "but its storage only 4 numbers"),
+    "one number as any shape": ({"shape": (10**6, 10**6), "strides": (0, 0)}, "but its storage only 4 numbers"),
     "no numbers, far away": ({"shape": (0, 2**62), "strides": (2**62, 2**62)}, "a is an array that NumPy cannot hold"),
-    "an offset before the start": ({"offset": -1}, "an offset that is none"),
-    "a stride backwards": ({"offset": 3, "strides": (-1,)}, "an offset that is none"),
-    "a shape below none": ({"shape": (-1,)}, "an offset that is none"),
-    "more shape than strides": ({"shape": (2, 2)}, "an offset that is none"),
-    "65 axes": ({"shape": (1,) * 65, "strides": (1,) * 65}, "no row of at most 64 numbers"),
-    "thousands of axes": ({"shape": (2**62,) * 9000, "strides": (1,) * 9000}, "no row of at most 64 numbers"),
-    "another storage": ({"key": "../../etc/passwd"}, "the archive has no x/data/../../etc/passwd"),
+    "an offset before the start": ({"offset": -1}, "an invalid shape, strides or offset"),
+    "a stride backwards": ({"offset": 3, "strides": (-1,)}, "an invalid shape, strides or offset"),
+    "a negative shape": ({"shape": (-1,)}, "an invalid shape, strides or offset"),
+    "more shape than strides": ({"shape": (2, 2)}, "an invalid shape, strides or offset"),
+    "65 axes": ({"shape": (1,) * 65, "strides": (1,) * 65}, "are not a list of at most 64 numbers"),
+    "thousands of axes": ({"shape": (2**62,) * 9000, "strides": (1,) * 9000}, "are not a list of at most 64 numbers"),
+    "another storage": ({"key": "../../etc/passwd"}, "the archive lacks x/data/../../etc/passwd"),
 }
 
 
@@ -300,15 +303,15 @@ def entry(name: str, **fields: Any) -> zipfile.ZipInfo:
 
 
 ARCHIVES: dict[str, tuple[list[zipfile.ZipInfo], str]] = {
-    "an absolute name": ([entry("/etc/passwd")], "an entry '/etc/passwd'"),
-    "a name that leads out": ([entry("x/../../secret")], "an entry 'x/../../secret'"),
-    "a name of another system": ([entry("C:/secret")], "an entry 'C:/secret'"),
+    "an absolute name": ([entry("/etc/passwd")], "the entry '/etc/passwd'"),
+    "a name that leads out": ([entry("x/../../secret")], "the entry 'x/../../secret'"),
+    "a name of another system": ([entry("C:/secret")], "the entry 'C:/secret'"),
     "a compressed entry": (
         [entry("x/data/1", compress_type=zipfile.ZIP_DEFLATED)],
         "is compressed, encrypted or a link",
     ),
     "a link": ([entry("x/data/1", external_attr=0o120777 << 16)], "is compressed, encrypted or a link"),
-    "an entry twice": ([entry("x/data/0")], "an entry 'x/data/0', a second time"),
+    "an entry twice": ([entry("x/data/0")], "the entry 'x/data/0', which is a duplicate"),
     "two pickles": ([entry("y/data.pkl")], "the archive has 2 files data.pkl"),
 }
 
@@ -321,7 +324,7 @@ def test_an_archive_that_lies(what: str, tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "a") as made:
         for info in entries:
             made.writestr(info, b"0" * 1000)
-    with raises(WeightsError, ValueError, "is no file of PyTorch that is read here", sentence):
+    with raises(WeightsError, ValueError, "is not a PyTorch file that can be read", sentence):
         read(path)
 
 
@@ -336,7 +339,7 @@ def test_a_program(tmp_path: Path) -> None:
     path = archive(tmp_path / "a.bin", tensor(), _0=FOUR)
     with zipfile.ZipFile(path, "a") as made:
         made.writestr("x/constants.pkl", b"")
-    with raises(WeightsError, ValueError, "it is a program (TorchScript), and no weights: save the model's state_dict"):
+    with raises(WeightsError, ValueError, "it holds a program (TorchScript): save the model's state_dict"):
         File(path)
 
 
@@ -347,7 +350,7 @@ def test_a_pickle_that_is_too_long(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("large", [False, True])
 def test_an_index_that_is_too_long(large: bool, tmp_path: Path) -> None:
-    """In a record of its own for large archives, which the library believes where there is one; or in the usual."""
+    """In the record for large archives, which the library prefers, or in the usual one."""
     path = archive(tmp_path / "a.bin", tensor(), _0=FOUR)
     data = path.read_bytes()
     size, start = struct.unpack("<II", data[-10:-2])
@@ -374,7 +377,7 @@ def test_numbers_of_the_other_order(tmp_path: Path) -> None:
 
 
 def test_a_view_that_changes_signs(tmp_path: Path) -> None:
-    """As torch's `_neg_view`: what is stored is not what is read."""
+    """A view such as torch's `_neg_view` reads other numbers than are stored."""
     pickled = tensor().replace(b"\x89)tRs", b"\x89)}" + text("neg") + b"\x88stRs")
     with raises(WeightsError, ValueError, "a view that changes its numbers"):
         File(archive(tmp_path / "a.bin", pickled, _0=FOUR))
@@ -382,7 +385,7 @@ def test_a_view_that_changes_signs(tmp_path: Path) -> None:
 
 def test_no_checkpoint(tmp_path: Path) -> None:
     for pickled in (built(b"]"), built(b"}"), built(b"}", text("a"), b"K\1s"), built(b"N")):
-        with raises(WeightsError, ValueError, "holds no dict from names to tensors"):
+        with raises(WeightsError, ValueError, "does not hold a dict from names to tensors"):
             read(archive(tmp_path / "a.bin", pickled))
 
 
@@ -394,7 +397,7 @@ LEGACY = (CHECKPOINTS / "pytorch-tensors" / "legacy-2.bin").read_bytes()
 def test_a_file_that_was_cut_off(kind: str, length: int, tmp_path: Path) -> None:
     data = (CHECKPOINTS / "pytorch-tensors" / f"{kind}-2.bin").read_bytes()
     (tmp_path / "a.bin").write_bytes(data[: min(length, len(data) - 1)])
-    with raises(WeightsError, ValueError, "is no file of PyTorch"):
+    with raises(WeightsError, ValueError, "is not a PyTorch file"):
         File(tmp_path / "a.bin")
 
 

@@ -24,7 +24,7 @@ NUMPY = {dtype: numpy for dtype, numpy in DTYPES.items() if dtype != "BF16"}
 
 
 def file_of(directory: Path, header: Any, data: bytes = b"", length: int | None = None) -> Path:
-    """A file of this header, JSON or raw bytes, with this length said before it, by default its own."""
+    """A file with this header, JSON or raw bytes, after this length, by default the right one."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     path = directory / "x.safetensors"
     path.write_bytes(struct.pack("<Q", len(text) if length is None else length) + text + data)
@@ -147,7 +147,7 @@ def refused(*telling: str) -> Iterator[None]:
 @pytest.mark.parametrize("data", [b"", b"\0", b"\1\0\0\0\0\0\0", b"\0" * 8, b"\2" + b"\0" * 7])
 def test_hardly_a_file(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x.safetensors").write_bytes(data)
-    with refused(f"({len(data)} bytes) is no whole safetensors file", "Fetch or write it again"):
+    with refused(f"({len(data)} bytes) is not a whole safetensors file", "Fetch or write it again"):
         File(tmp_path / "x.safetensors")
 
 
@@ -155,13 +155,13 @@ def test_every_truncation(real: Path) -> None:
     whole = real.read_bytes()
     for size in range(len(whole)):
         real.write_bytes(whole[:size])
-        with refused(f"({size} bytes) is no whole safetensors file"):
+        with refused(f"({size} bytes) is not a whole safetensors file"):
             File(real)
 
 
 def test_something_after_the_end(real: Path) -> None:
     real.write_bytes(real.read_bytes() + b"\0")
-    with refused("is no whole safetensors file"):
+    with refused("is not a whole safetensors file"):
         File(real)
 
 
@@ -170,7 +170,7 @@ HEADER = json.dumps({"a": entry([1], 0, 4)}).encode()
 
 @pytest.mark.parametrize("length", [len(HEADER) + 5, 1000, LARGEST_HEADER])
 def test_a_header_longer_than_the_file(tmp_path: Path, length: int) -> None:
-    with refused("is no whole safetensors file"):
+    with refused("is not a whole safetensors file"):
         File(file_of(tmp_path, HEADER, b"1234", length))
 
 
@@ -212,8 +212,8 @@ NOT_HEADERS = {
 
 
 @pytest.mark.parametrize("header", NOT_HEADERS.values(), ids=list(NOT_HEADERS))
-def test_a_header_that_is_none(tmp_path: Path, header: bytes) -> None:
-    with refused("is no whole safetensors file"):
+def test_an_invalid_header(tmp_path: Path, header: bytes) -> None:
+    with refused("is not a whole safetensors file"):
         File(file_of(tmp_path, header, b"1234"))
 
 
@@ -247,7 +247,7 @@ LIES = {
 
 @pytest.mark.parametrize("header", LIES.values(), ids=list(LIES))
 def test_a_header_that_lies(tmp_path: Path, header: Any) -> None:
-    with refused("(", " bytes) is no whole safetensors file"):
+    with refused("(", " bytes) is not a whole safetensors file"):
         File(file_of(tmp_path, header, bytes(16)))
 
 
@@ -258,7 +258,7 @@ def test_a_dtype_that_no_weight_has(tmp_path: Path, dtype: str) -> None:
         file = File(file_of(tmp_path, {"a": entry([2], 0, 2 * size, dtype)}, bytes(2 * size)))
     except WeightsError:
         pytest.skip(f"the library's version does not know {dtype}")
-    with refused(f"a has dtype {dtype}; known are F64, F32"):
+    with refused(f"a has the unsupported dtype {dtype}: supported are F64, F32"):
         file["a"]
 
 
@@ -278,7 +278,7 @@ def test_a_name_given_twice(tmp_path: Path) -> None:
 
 
 def test_no_file_but_a_directory(tmp_path: Path) -> None:
-    with raises(WeightsError, ValueError, str(tmp_path), "is no whole safetensors file"):
+    with raises(WeightsError, ValueError, str(tmp_path), "is not a whole safetensors file"):
         File(tmp_path)
 
 

@@ -17,7 +17,7 @@ CHECKPOINTS = GOLDEN / "checkpoints"
 NAMES = json.loads((CHECKPOINTS / "tensorflow_names.json").read_text())
 
 ROUNDING = 1e-5
-"""How far an output may be from the framework's, of the largest: a hundred roundings of float32."""
+"""A part of the largest output: a hundred roundings of float32."""
 
 
 def opened(directory: Path) -> Arrays:
@@ -49,7 +49,7 @@ def test_outputs_are_tensorflows(name: str) -> None:
 
 @pytest.mark.parametrize("model", NAMES)
 def test_names_are_those_that_transformers_gives(tmp_path: Path, model: str) -> None:
-    """Those of every head, in a file whose arrays tell where each comes from."""
+    """The names of every head, in a file whose arrays show their origin."""
     path = tmp_path / "tf_model.h5"
     with h5py.File(path, "w") as file:
         for number, name in enumerate(NAMES[model]):
@@ -94,7 +94,7 @@ def test_a_shard_has_names_without_layer_and_class(tmp_path: Path) -> None:
 
 
 def test_what_no_layer_owns_is_kept(tmp_path: Path) -> None:
-    """So that loading names it among what it does not use."""
+    """Loading names it among the arrays that it does not use."""
     path = tmp_path / "tf_model.h5"
     with h5py.File(path, "w") as file:
         for name in ("roberta/tf_x/roberta/a/bias:0", "lm_head/tf_x/roberta/a/bias:0", "lm_head/tf_x/other/bias:0"):
@@ -107,10 +107,10 @@ def test_two_names_of_one_weight(tmp_path: Path) -> None:
     with h5py.File(path, "w") as file:
         file["roberta/tf_x/roberta/norm/gamma:0"] = np.zeros(1, "f4")
         file["roberta/tf_x/roberta/norm/weight:0"] = np.zeros(1, "f4")
-    with raises(WeightsError, ValueError, "gamma:0", "weight:0", "which name one weight"):
+    with raises(WeightsError, ValueError, "gamma:0", "weight:0", "two names of one weight"):
         tensorflow.File(hdf5.File(path))
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with raises(WeightsError, ValueError, "is no whole HDF5 file"):
+    with raises(WeightsError, ValueError, "is not a whole HDF5 file"):
         tensorflow.File(hdf5.File(tmp_path / "tf_model.h5"))

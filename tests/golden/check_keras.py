@@ -5,7 +5,7 @@
     python tests/golden/check_keras.py transformers DIRECTORY          # with torch and transformers 4.48.3
 
 The first writes what the others open, each in an environment of its own: of each golden preset of KerasHub's and of
-keras-nlp's, and of other models, a preset by `formats.keras.write` and a Hugging Face directory by `Model.save`, with
+keras-nlp's, and of other models, a preset by `save_keras.write` and a Hugging Face directory by `Model.save`, with
 inputs and minroberta's outputs beside them. The others print the largest difference of the outputs at places that are
 no pads, and end with an error where it is more than 2e-5 of the largest value.
 """
@@ -60,11 +60,11 @@ def models() -> dict[str, Any]:
 
 def write(root: Path) -> None:
     """Write every model as a preset and as a Hugging Face directory, with what minroberta makes of some inputs."""
-    from minroberta.checkpoints.formats import keras
+    from minroberta.checkpoints import save_keras
     from minroberta.config import HEADS
 
     for name, model in models().items():
-        keras.write(root / name / "keras", model)
+        save_keras.write(root / name / "keras", model.params, model.config, model.head)
         model.save(root / name / "transformers")
         if model.tokenizer:
             inputs = model.tokenize(TEXTS)

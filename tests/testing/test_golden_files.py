@@ -350,7 +350,7 @@ def test_a_hostile_file_gets_a_sentence(metadata: Any, arrays: Any, telling: str
 @pytest.mark.parametrize(
     ("metadata", "arrays", "telling"),
     [
-        ({"weights": '{"seed": -1}'}, {}, "seed is a whole number"),
+        ({"weights": '{"seed": -1}'}, {}, "seed must be an integer"),
         ({"weights": '{"seed": true}'}, {}, "digests differ"),
         ({"weights": '{"checkpoint": "/etc/passwd"}'}, {}, "passwd"),
         ({"weights": '{"file": 1}'}, {}, "does not say where its weights are"),
@@ -408,7 +408,7 @@ def test_damaged_files(path: Path) -> None:
     whole = path.read_bytes()
     for damaged in (b"", whole[:7], whole[:100], whole[:-1], b"\xff" * 8 + whole[8:]):
         path.write_bytes(damaged)
-        with raises(WeightsError, ValueError, "is no whole safetensors file"):
+        with raises(WeightsError, ValueError, "is not a whole safetensors file"):
             golden.load(path)
 
 

@@ -1,31 +1,29 @@
-"""fairseq's checkpoints: weights under names of its own, beside the arguments of their training.
+"""fairseq's checkpoints: weights under fairseq's names, and the arguments of their training.
 
-Versions differ in names alone: that of today, that of 2019, in which queries, keys and values are one array, and that
-of DinkyTrain, whose layers are DeepSpeed's. What the weights can tell is taken from them, and held against the
-arguments; the number of heads and the activation are known by these alone.
+Versions differ only in the names: today's, those of 2019, in which queries, keys and values are one array, and those of
+DinkyTrain, whose layers are DeepSpeed's. Sizes are taken from the weights, and compared with the arguments; only these
+say the number of heads and the activation.
 """
 
-import json
 import re
 import reprlib
 import warnings
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy
 
 from ...config import FAMILIES, HEADS
-from ...errors import ConfigError, TokenizerError, WeightsError
+from ...errors import ConfigError, WeightsError
 from ..arrays import Arrays
 from .pytorch import File, Namespace, Tensor
 
 # --- names ----------------------------------------------------------------------------------------------------------
 
 
-def _module(own: str, name: str) -> dict[str, str]:
-    """The names of what a linear layer or a norm has."""
-    return {f"{own}.weight": f"{name}.weight", f"{own}.bias": f"{name}.bias"}
+def _module(stored: str, name: str) -> dict[str, str]:
+    """The names of the weight and the bias of a linear layer or a norm."""
+    return {f"{stored}.weight": f"{name}.weight", f"{stored}.bias": f"{name}.bias"}
 
 
 WHOLE = {
@@ -39,7 +37,7 @@ WHOLE = {
     "lm_head.weight": "lm_head.decoder.weight",
     "lm_head.bias": "lm_head.bias",
 }
-"""fairseq's names behind `encoder.`, or in 2019 `decoder.`, and the canonical ones."""
+"""From fairseq's names, after `encoder.` or in 2019 `decoder.`, to the canonical ones."""
 
 LAYER = {
     **_module("self_attn.q_proj", "attention.self.query"),
@@ -56,18 +54,18 @@ LAYER = {
     **{"output_w": "output.dense.weight", "output_b": "output.dense.bias"},
     **{"attn_nw": "output.LayerNorm.weight", "attn_nb": "output.LayerNorm.bias"},
 }
-"""Likewise within a layer. The `final` norm is that of the feed-forward part, as is DeepSpeed's `attn_n`."""
+"""The same within a layer. The `final` norm is that of the feed-forward part, as is DeepSpeed's `attn_n`."""
 
 THIRDS = {
     "self_attn.in_proj_weight": "weight", "self_attn.in_proj_bias": "bias",  # of 2019
     "attn_qkvw": "weight", "attn_qkvb": "bias",  # DeepSpeed's
 }  # fmt: skip
-"""What holds queries, keys and values, one below the other."""
+"""Arrays that hold queries, keys and values, in this order along the first axis."""
 
 UNUSED = re.compile(
     r"sentence_encoder\.(version|layers\.[0-9]+\.(in_proj|out_proj|fc1|fc2)_(weight|bias))|_ema|regression_head\..*"
 )
-"""A number, the copies that 0.12 makes for a faster kernel, and what only the training of Data2Vec needs."""
+"""Unused names: a version, the copies that 0.12 makes for a faster kernel, and the training state of Data2Vec."""
 
 IN_LAYER = re.compile(r"sentence_encoder\.layers\.(0|[1-9][0-9]{0,5})\.(.+)")
 IN_HEAD = re.compile(r"classification_heads\.([^.]+)\.(.+)")
@@ -78,33 +76,33 @@ Found = dict[str, Tensor]
 """The tensors of a file under canonical names."""
 
 
-def _canonical(own: str, tensor: Tensor) -> Found:
-    """What a tensor is to a model: one weight, or three; and nothing where no model uses it. Raises WeightsError."""
-    name = own.removeprefix("encoder." if own.startswith("encoder.") else "decoder.")
-    if UNUSED.fullmatch(name) or name == own:
+def _canonical(stored: str, tensor: Tensor) -> Found:
+    """The one or three weights that a tensor holds; empty where no model uses it. Raises WeightsError."""
+    name = stored.removeprefix("encoder." if stored.startswith("encoder.") else "decoder.")
+    if UNUSED.fullmatch(name) or name == stored:
         return {}
     if name in WHOLE:
         return {WHOLE[name]: tensor}
     index, part = match.groups() if (match := IN_LAYER.fullmatch(name)) else ("", "")
     if part in THIRDS:
         names = [f"encoder.layer.{index}.attention.self.{which}.{THIRDS[part]}" for which in ("query", "key", "value")]
-        return dict(zip(names, _thirds(own, tensor), strict=True))
+        return dict(zip(names, _thirds(stored, tensor), strict=True))
     if part not in LAYER:
-        raise WeightsError(f"{own[:200]!r} is no weight of fairseq's RoBERTa: the file holds a model of another kind")
+        raise WeightsError(f"{stored[:200]!r} is not a weight of fairseq's RoBERTa: the file holds another model")
     return {f"encoder.layer.{index}.{LAYER[part]}": tensor}
 
 
-def _thirds(own: str, tensor: Tensor) -> list[Tensor]:
+def _thirds(stored: str, tensor: Tensor) -> list[Tensor]:
     """The tensor's first, second and last rows: (3 O, I) -> 3 of (O, I)."""
     _, offset, shape, strides = tensor
     if not shape or shape[0] % 3:
-        raise WeightsError(f"{own} has shape {_shown(shape)}: it cannot be parted into queries, keys and values")
+        raise WeightsError(f"{stored} has shape {_shown(shape)}: it cannot be split into queries, keys and values")
     rows = shape[0] // 3
     return [tensor._replace(offset=offset + i * rows * strides[0], shape=(rows, *shape[1:])) for i in range(3)]
 
 
 def _shown(value: Any) -> str:
-    """A value of a file in a few words: lists in lists would be many."""
+    """A short form of a value in a file, which may be a list of lists."""
     return reprlib.repr(value)[:100]
 
 
@@ -112,19 +110,19 @@ def _shown(value: Any) -> str:
 
 
 def is_fairseq(content: Any) -> bool:
-    """Whether the content of a file of PyTorch's is such as fairseq writes."""
+    """Return whether fairseq wrote the content of a PyTorch file."""
     return isinstance(content, dict) and isinstance(content.get("model"), dict) and bool({"args", "cfg"} & set(content))
 
 
 class Checkpoint(Arrays):
     """The arrays of a `.pt` under Hugging Face's names, and `config`, the fields of Hugging Face's configuration.
 
-    Nothing but the file is needed. post-LN is Roberta, pre-LN RobertaPreLayerNorm, and pre-LN without a norm of the
-    embeddings XLM-Roberta-XL. fairseq has no token types: one row of zeros stands for them. It has any number of
-    classification heads: taken is the only one, or that of the default name. A head that computes what
-    Hugging Face's does not is left out, with a warning.
+    Nothing but the file is needed. Post-LN is Roberta, pre-LN RobertaPreLayerNorm, and pre-LN without a norm of the
+    embeddings XLM-Roberta-XL. fairseq has no token types: one row of zeros is given for them. It may have several
+    classification heads: the only one is read, or the one with the default name. A head that does not compute what
+    Hugging Face's does is left out, with a warning.
 
-    Raises WeightsError where the weights are those of another model or not what the arguments say, and ConfigError for
+    Raises WeightsError where the weights are those of another model or contradict the arguments, and ConfigError for
     arguments that no RoBERTa can have.
     """
 
@@ -138,10 +136,11 @@ class Checkpoint(Arrays):
         try:
             found = _found(model) | _classifier(model)
             _leave_out(found, arguments)
-            self.config = _config(found, arguments, old=any("emb_layer_norm" in str(own) for own in model))
+            self.config = _config(found, arguments, old=any("emb_layer_norm" in str(stored) for stored in model))
         except (WeightsError, ConfigError) as error:
             raise type(error)(f"{file.path}: {error}") from error
-        self._tensors = file.within(_own_names(found, self.config["model_type"]))
+        self._tensors = file.within(_family_names(found, self.config["model_type"]))
+        self._entries = {**dict.fromkeys(self._tensors), TOKEN_TYPES: None}
 
     def __getitem__(self, name: str) -> numpy.ndarray:
         if name == TOKEN_TYPES:
@@ -152,15 +151,9 @@ class Checkpoint(Arrays):
         """The dtype and the shape that an array has in the file."""
         return super().stored(name) if name == TOKEN_TYPES else self._tensors.stored(name)
 
-    def __iter__(self) -> Iterator[str]:
-        return iter((*self._tensors, TOKEN_TYPES))
-
-    def __len__(self) -> int:
-        return len(self._tensors) + 1
-
 
 def _arguments(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a training: since 0.12 in the parts of `cfg`, before in `args`."""
+    """The arguments of a training: since 0.12 in the parts of `cfg`, before that in `args`."""
     result: dict[str, Any] = {}
     whole = _values(content.get("cfg"))
     for part in (content.get("args"), whole.get("criterion"), whole.get("model")):
@@ -174,24 +167,23 @@ def _values(part: Any) -> dict[str, Any]:
 
 
 def _found(model: Mapping[Any, Any]) -> Found:
-    """What the file holds of a model without classifiers. Raises WeightsError."""
+    """The weights in the file, without those of classifiers. Raises WeightsError."""
     result: Found = {}
-    for own, tensor in model.items():
-        if isinstance(own, str) and isinstance(tensor, Tensor):
-            for name, part in _canonical(own, tensor).items():
+    for stored, tensor in model.items():
+        if isinstance(stored, str) and isinstance(tensor, Tensor):
+            for name, part in _canonical(stored, tensor).items():
                 if name in result:
-                    raise WeightsError(f"{own} is {name}, which the weights hold already under another name")
+                    raise WeightsError(f"{stored} is {name}, which the weights already hold under another name")
                 result[name] = part
     return result
 
 
 def _classifier(model: Mapping[Any, Any]) -> Found:
-    """The weights of the classification head that is taken."""
-    names = {match[1] for own in model if isinstance(own, str) and (match := IN_HEAD.fullmatch(own))}
+    """The weights of the classification head that is read."""
+    names = {match[1] for name in model if isinstance(name, str) and (match := IN_HEAD.fullmatch(name))}
     if len(names) > 1 and DEFAULT_HEAD not in names:
         warnings.warn(
-            f"of {len(names)} classification heads, {_shown(sorted(names))}, none is taken, for none is called "
-            f"{DEFAULT_HEAD}",
+            f"{len(names)} classification heads {_shown(sorted(names))} are left out: none is called {DEFAULT_HEAD}",
             stacklevel=4,
         )
         return {}
@@ -202,21 +194,21 @@ def _classifier(model: Mapping[Any, Any]) -> Found:
 
 
 def _leave_out(found: Found, arguments: Mapping[str, Any]) -> None:
-    """Forget a head with another activation than Hugging Face's, whose is fixed."""
+    """Remove a head with another activation than the fixed one of Hugging Face's."""
     for argument, fixed, head in (("activation_fn", "gelu", "lm_head"), ("pooler_activation_fn", "tanh", "classifier")):
         given = arguments.get(argument, fixed)
         names = [name for name in found if name.startswith(f"{head}.")]
         if given != fixed and names:
             warnings.warn(
-                f"{argument} is {_shown(given)}, and Hugging Face's {head} has {fixed}: it is left out",
+                f"the {head} is left out: its {argument} is {_shown(given)}, and Hugging Face's is always {fixed}",
                 stacklevel=4,
             )
             for name in names:
                 del found[name]
 
 
-def _own_names(found: Found, model_type: str) -> Found:
-    """The same under the names of a family."""
+def _family_names(found: Found, model_type: str) -> Found:
+    """The same weights under the names of a family."""
     family = FAMILIES[model_type]
     result = {}
     for name, tensor in found.items():
@@ -228,11 +220,11 @@ def _own_names(found: Found, model_type: str) -> Found:
 # --- the configuration ----------------------------------------------------------------------------------------------
 
 HEAD_COUNTS = {"roberta": 12, "roberta_base": 12, "roberta_prenorm": 12, "roberta_large": 16, "xlm": 16}
-"""The heads of each arch, where the arguments do not say how many."""
+"""The number of heads of each arch, for arguments that do not say it."""
 
 ACTIVATIONS = {"gelu": "gelu", "gelu_accurate": "gelu_new", "gelu_fast": "gelu_new", "relu": "relu", "tanh": "tanh",
                "linear": "linear"}  # fmt: skip
-"""fairseq's names for activations, and Hugging Face's."""
+"""From fairseq's names of activations to Hugging Face's."""
 
 SIZES = {
     "encoder_embed_dim": "hidden_size",
@@ -240,7 +232,7 @@ SIZES = {
     "encoder_layers": "num_hidden_layers",
     "max_positions": "max_position_embeddings",
 }
-"""What the arguments say and the weights show."""
+"""Sizes that both the arguments and the weights give, by fairseq's names, and Hugging Face's."""
 
 
 def _config(found: Found, arguments: Mapping[str, Any], old: bool) -> dict[str, Any]:
@@ -268,10 +260,10 @@ def _config(found: Found, arguments: Mapping[str, Any], old: bool) -> dict[str, 
 
 def _shape(found: Found, name: str) -> tuple[int, int]:
     if name not in found:
-        raise WeightsError(f"the weights lack what fairseq's RoBERTa has for {name}")
+        raise WeightsError(f"the weights lack fairseq's array for {name}")
     shape = found[name].shape
     if len(shape) != 2:
-        raise WeightsError(f"what fairseq's RoBERTa has for {name} has shape {_shown(shape)}; two axes are wanted")
+        raise WeightsError(f"fairseq's array for {name} has shape {_shown(shape)}; a weight has two axes")
     return shape[0], shape[1]
 
 
@@ -279,26 +271,29 @@ def _count_layers(found: Found) -> int:
     indices = {int(name.split(".")[2]) for name in found if name.startswith("encoder.layer.")}
     lacking = set(range(len(indices))) - indices
     if lacking:
-        raise WeightsError(f"the weights have layers up to {max(indices)}, and none that is number {min(lacking)}")
+        raise WeightsError(f"the weights have layers up to number {max(indices)}, but lack number {min(lacking)}")
     return len(indices)
 
 
 def _check_sizes(sizes: Mapping[str, int], arguments: Mapping[str, Any]) -> None:
     for argument, name in SIZES.items():
         given = arguments.get(argument)
-        shown = sizes[name] - 2 * (argument == "max_positions")  # positions begin behind that of the pads, which is 1
+        shown = sizes[name] - 2 * (argument == "max_positions")  # positions begin after that of padding, which is 1
         if given is not None and given != shown:
             raise WeightsError(f"{argument} is {_shown(given)} in its arguments, but {shown} in its weights")
 
 
 def _model_type(found: Found, arguments: Mapping[str, Any], old: bool) -> str:
-    """By the norms. In the days of `emb_layer_norm`, until 2020, the arguments meant others, and all was post-LN."""
+    """The family, by the norms that the weights have, which the arguments must not contradict.
+
+    Until 2020, when the norm was called `emb_layer_norm`, these arguments had another meaning, and all was post-LN.
+    """
     first, last = (any(name.startswith(norm) for name in found) for norm in ("embeddings.LayerNorm.", "LayerNorm."))
     for argument, shown in (("layernorm_embedding", first), ("encoder_normalize_before", last)):
         given = arguments.get(argument)
         if given is not None and bool(given) != shown and not old:
-            text = "have the norm that it gives" if shown else "lack the norm that it gives"
-            raise WeightsError(f"{argument} is {_shown(given)} in its arguments, but its weights {text}")
+            verb = "have" if shown else "lack"
+            raise WeightsError(f"{argument} is {_shown(given)} in its arguments, but its weights {verb} that norm")
     if not last:
         return "roberta"
     return "roberta-prelayernorm" if first else "xlm-roberta-xl"
@@ -311,8 +306,8 @@ def _head_count(arguments: Mapping[str, Any]) -> Any:
     known = arch.removeprefix("deepspeed_") if isinstance(arch, str) else ""
     if known not in HEAD_COUNTS:
         raise ConfigError(
-            "its arguments do not say encoder_attention_heads, which no weight shows; known without are those of "
-            f"the arch {', '.join(HEAD_COUNTS)}, and this is {_shown(arch)}"
+            f"its arguments lack encoder_attention_heads, and the arch {_shown(arch)} does not imply it, as "
+            f"{', '.join(HEAD_COUNTS)} do"
         )
     return HEAD_COUNTS[known]
 
@@ -320,12 +315,12 @@ def _head_count(arguments: Mapping[str, Any]) -> Any:
 def _activation(arguments: Mapping[str, Any]) -> str:
     given = arguments.get("activation_fn", "gelu")
     if not isinstance(given, str) or given not in ACTIVATIONS:
-        raise ConfigError(f"activation_fn is {_shown(given)}; known are {', '.join(ACTIVATIONS)}")
+        raise ConfigError(f"unknown activation_fn {_shown(given)}: known are {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[given]
 
 
 def _of_head(found: Found, arguments: Mapping[str, Any], architecture: str) -> dict[str, Any]:
-    """What the head says: a classifier goes before the language model, from which it was trained."""
+    """The fields that the head implies: a classifier goes before the language model that it was trained from."""
     heads = {name.split(".")[0] for name in found}
     if "classifier" in heads:
         labels, _ = _shape(found, "classifier.out_proj.weight")
@@ -333,85 +328,3 @@ def _of_head(found: Found, arguments: Mapping[str, Any], architecture: str) -> d
         architectures = [architecture + HEADS["sequence_classification"].ending]
         return {"architectures": architectures, "num_labels": labels, **problem}
     return {"architectures": [architecture + HEADS["masked_lm" if "lm_head" in heads else "encoder"].ending]}
-
-
-# --- the vocabulary -------------------------------------------------------------------------------------------------
-
-VOCABULARY = ("dict.txt", "encoder.json", "vocab.bpe")
-"""fairseq's own list of tokens; GPT-2's numbers, which it lists; and GPT-2's merges."""
-
-LARGEST_TEXT = 10_000_000
-"""Bytes: ten times what GPT-2's have."""
-
-
-def vocabulary(directory: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """What Hugging Face has in `vocab.json`, from tokens to ids, and the merges of its `merges.txt`: pairs of pieces.
-
-    The special tokens come first, then `dict.txt`, whose lines are a number of GPT-2's and a count, and <mask> last.
-    Raises TokenizerError.
-    """
-    listed, numbers, merged = (directory / name for name in VOCABULARY)
-    tokens = ["<s>", "<pad>", "</s>", "<unk>", *_listed(listed, _pieces(numbers)), "<mask>"]
-    vocab = {token: i for i, token in enumerate(tokens)}
-    if len(vocab) < len(tokens):
-        twice = next(token for i, token in enumerate(tokens) if vocab[token] != i)
-        raise TokenizerError(f"{listed} names {twice[:100]!r} twice")
-    return vocab, _merges(merged)
-
-
-def _merges(path: Path) -> list[tuple[str, str]]:
-    merges = []
-    for line in _lines(path):
-        first, *rest = line.split(" ")
-        if line and not line.startswith("#version"):
-            if len(rest) != 1:
-                raise TokenizerError(f"{path} has a line {line[:100]!r}: a merge is two pieces with a space between")
-            merges.append((first, rest[0]))
-    return merges
-
-
-def _pieces(path: Path) -> dict[str, str]:
-    """GPT-2's pieces, by their numbers as text."""
-    try:
-        encoder = json.loads(_text(path))
-    except (ValueError, RecursionError) as error:
-        raise TokenizerError(f"{path} is not JSON: {error}") from error
-    if not isinstance(encoder, dict) or not all(type(number) is int for number in encoder.values()):
-        raise TokenizerError(f"{path} is an object from pieces to numbers, and this is none")
-    return {str(number): piece for piece, number in encoder.items()}
-
-
-def _listed(path: Path, pieces: Mapping[str, str]) -> Iterator[str]:
-    """The tokens of `dict.txt`: pieces, and what is no number as it is, such as madeupword0000."""
-    for line in _lines(path):
-        if not line:
-            continue
-        match = re.fullmatch(r"(\S+) [0-9]+", line)
-        if not match:
-            raise TokenizerError(
-                f"{path} has a line {line[:100]!r}: a token and a count are wanted, as in '13 850314647'"
-            )
-        token = match[1]
-        if token.isdecimal() and token not in pieces:
-            raise TokenizerError(
-                f"{path} names {token[:100]}, which is no number of encoder.json: they do not belong together"
-            )
-        yield pieces.get(token, token)
-
-
-def _lines(path: Path) -> list[str]:
-    return _text(path).split("\n")
-
-
-def _text(path: Path) -> str:
-    try:
-        size = path.stat().st_size
-        if size > LARGEST_TEXT:
-            raise TokenizerError(f"{path} has {size} bytes; at most {LARGEST_TEXT} are read")
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise TokenizerError(
-            f"{path} cannot be read: {error.strerror}; fairseq's vocabulary is in {', '.join(VOCABULARY)}"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise TokenizerError(f"{path} is no text in UTF-8: {error}") from error

@@ -1,9 +1,9 @@
 """HDF5, as Keras writes it: a tree of groups whose leaves are arrays, each in one piece.
 
-A superblock names the header of the root group. A header is a row of messages: a group's say where its links are, an
-array's which dtype, shape and place it has. The links are in messages of their own, or in a symbol table, which is a
-B-tree over names, or in a fractal heap with a B-tree beside it. All of this has more ways than Keras takes; the others,
-and among them all that lead out of the file, are refused. HDF5 File Format Specification 3.0 has the layouts.
+A superblock gives the address of the root group's header. A header is a list of messages: a group's locate its links,
+an array's give its dtype, shape and address. Links are messages themselves, or in a symbol table, which is a B-tree
+over names, or in a fractal heap that a B-tree indexes. Variants that Keras does not write are refused, among them all
+that lead out of the file. The layouts are those of the HDF5 File Format Specification 3.0.
 """
 
 import math
@@ -15,32 +15,32 @@ from typing import NamedTuple
 import numpy
 
 from ...errors import WeightsError
-from ..arrays import Arrays, Mapped, array_at, mapped
+from ..arrays import Located, Mapped
 
 MOST_STEPS = 100_000
-"""Messages and links: several times as many as the file of a large model has, and passed in half a second."""
+"""Messages and links: several times as many as the file of a large model has, and read in half a second."""
 
 LONGEST_NAME = 300
-"""Letters of a path: in what Keras writes there are at most 150."""
+"""Characters of a path: Keras writes at most 150."""
 
 MOST_LEVELS = 8
-"""Of a B-tree; with three it holds more links than are read."""
+"""Levels of a B-tree: with three it holds more links than are read."""
 
 NOWHERE = 2**64 - 1
-"""The address of what is not there."""
+"""The address of something that does not exist."""
 
 DATASPACE, LINK_INFO, DATATYPE, LINK, EXTERNAL, LAYOUT, CONTINUATION, SYMBOL_TABLE = 1, 2, 3, 6, 7, 8, 16, 17
-"""The kinds of messages that matter here."""
+"""The kinds of messages that are read."""
 
 CONTIGUOUS = 1
 LAYOUTS = {0: "within its header", 2: "in chunks", 3: "as a view of other arrays"}
 CLASSES = {
-    3: "text", 5: "opaque bytes", 6: "compounds", 7: "references", 8: "an enumeration", 9: "things of any length",
+    3: "text", 5: "opaque bytes", 6: "compounds", 7: "references", 8: "an enumeration", 9: "values of variable length",
 }  # fmt: skip
 
 
 def _float(exponent: int, fraction: int) -> bytes:
-    """How a datatype's message describes a little-endian number of a sign and so many bits, after its first byte."""
+    """The description of a little-endian float with these bits and a sign, after a datatype message's first byte."""
     bits = 1 + exponent + fraction
     bias = 2 ** (exponent - 1) - 1
     return struct.pack("<BBBIHHBBBBI", 0x20, bits - 1, 0, bits // 8, 0, bits, fraction, exponent, 0, fraction, bias)
@@ -58,7 +58,7 @@ DTYPES = {
 
 
 class Dataset(NamedTuple):
-    """What a file says of an array, and why it cannot be read where it cannot."""
+    """An array in a file, and the reason why it cannot be read, if there is one."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -66,44 +66,31 @@ class Dataset(NamedTuple):
     refusal: str = ""
 
 
-class File(Arrays):
-    """The arrays of one file by their full paths, as `a/b/kernel:0`: read-only, and mapped without a copy.
+class File(Located):
+    """The arrays of one file by their full paths, as `a/b/kernel:0`.
 
-    bfloat16, which NumPy does not have, is given as float32, a copy that holds the same numbers; so is an array that
-    is not aligned in the file. Raises WeightsError where the file is damaged or its links lead elsewhere, and for an
-    array that is not stored in one piece, or is not of numbers, when it is asked for.
+    Raises WeightsError where the file is damaged or its links lead out of it, and, when it is asked for, for an array
+    that is not stored in one piece or does not hold numbers.
     """
 
     format = "TensorFlow"
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self._bytes = mapped(path)
-            self.size = len(self._bytes)
-            self._entries = dict(_datasets(_Bytes(self._bytes)))
-        except (OSError, ValueError, LookupError, OverflowError) as error:
-            size = path.stat().st_size if path.is_file() else 0
-            raise WeightsError(f"{path} ({size} bytes) is no whole HDF5 file: {error}") from error
+        super().__init__(path, "HDF5 file", lambda data: dict(_datasets(_Bytes(data))))
 
     def __getitem__(self, name: str) -> numpy.ndarray:
-        dtype, shape, offset, refusal = self._entries[name]
-        if refusal:
+        if refusal := self._entries[name].refusal:
             raise WeightsError(f"{self.path}: {name} {refusal}")
-        return array_at(self._bytes, name, dtype, shape, offset)
-
-    def stored(self, name: str) -> tuple[str, tuple[int, ...]]:
-        """The dtype and the shape that an array has in the file, by its header alone."""
-        return self._entries[name][:2]
+        return super().__getitem__(name)
 
 
 # --- bytes ----------------------------------------------------------------------------------------------------------
 
 
 class _Bytes:
-    """A file's bytes, little-endian numbers among them, and how many steps through it were made.
+    """The bytes of a file and the little-endian numbers in them, with a count of the steps through the file.
 
-    Raises ValueError for what lies outside, or is not as it should be.
+    Raises ValueError for an address outside the file, a wrong signature, and too many steps.
     """
 
     def __init__(self, data: Mapped) -> None:
@@ -122,16 +109,16 @@ class _Bytes:
 
     def expect(self, signature: bytes, offset: int) -> None:
         if self.slice(offset, len(signature)) != signature:
-            raise ValueError(f"at byte {offset} there is no {signature[:4].decode()}, or one of another version")
+            raise ValueError(f"byte {offset} does not begin a {signature[:4].decode()} of the expected version")
 
     def step(self) -> None:
         self._steps += 1
         if self._steps > MOST_STEPS:
-            raise ValueError(f"there are more than {MOST_STEPS} messages and links in it, or they lead in a circle")
+            raise ValueError(f"it has more than {MOST_STEPS} messages and links, or they lead in a circle")
 
 
 def _datasets(data: _Bytes) -> Iterator[tuple[str, Dataset]]:
-    """The path of each array, and what its header says. No group is entered twice, so that no links make a circle."""
+    """The path of each array, and its header's content. No group is entered twice, so links cannot make a circle."""
     pending, groups = [("", _root(data))], set()
     while pending:
         path, address = pending.pop()
@@ -148,7 +135,7 @@ def _datasets(data: _Bytes) -> Iterator[tuple[str, Dataset]]:
 def _joined(path: str, name: bytes) -> str:
     joined = f"{path}/{name.decode()}" if path else name.decode()
     if not name or len(joined) > LONGEST_NAME:
-        raise ValueError(f"it has a path of {len(joined)} letters; at most {LONGEST_NAME} are read")
+        raise ValueError(f"it has a path of {len(joined)} characters; at most {LONGEST_NAME} are read")
     return joined
 
 
@@ -156,33 +143,33 @@ def _joined(path: str, name: bytes) -> str:
 
 
 def _root(data: _Bytes) -> int:
-    """The address of the root's header, by the superblock."""
+    """The address of the root group's header, from the superblock."""
     if data.slice(0, 8) != b"\x89HDF\r\n\x1a\n":
-        raise ValueError("it does not begin as one")
+        raise ValueError("it does not begin with the signature of HDF5")
     version = data.number(8, 1)
     if version > 3:
-        raise ValueError(f"its superblock is of version {version}; known are 0 to 3")
+        raise ValueError(f"its superblock has version {version}; versions 0 to 3 are read")
     sizes, start, root = (13, 24 + 4 * version, 40) if version < 2 else (9, 12, 24)
     base, _, end = data.read("3Q", start)
     if data.read("BB", sizes) != (8, 8) or base != 0:
-        raise ValueError("its addresses are not of 8 bytes, or do not count from its start")
+        raise ValueError("its addresses do not have 8 bytes, or do not count from its start")
     if end > len(data.data):
         raise ValueError(f"it says that it has {end} bytes. Fetch it again")
     return data.number(start + root, 8)
 
 
 def _messages(data: _Bytes, address: int) -> Iterator[tuple[int, int]]:
-    """The kind of each message in the header at an address, and where what it says begins."""
+    """The kind of each message in the header at an address, and the offset of its content."""
     second = data.slice(address, 5) == b"OHDR\x02"
     first, form, head = _header_2(data, address) if second else _header_1(data, address)
     blocks = [first]
-    for start, stop in blocks:  # which become more where a message says so
+    for start, stop in blocks:  # a message of continuation adds one
         while start + head <= stop:
             data.step()
             kind, length, flags = data.read(form, start)
             start += head
             if flags & 2:
-                raise ValueError(f"its message at byte {start} is shared among objects")
+                raise ValueError(f"its message at byte {start} is shared by several objects, which is not supported")
             if kind == CONTINUATION:
                 blocks.append(_continuation(data, start, second))
             yield kind, start
@@ -190,12 +177,12 @@ def _messages(data: _Bytes, address: int) -> Iterator[tuple[int, int]]:
 
 
 Header = tuple[tuple[int, int], str, int]
-"""Where a header's first messages begin and end, how each begins, and how long that is."""
+"""The start and the end of a header's first messages, the form of each message's head, and its bytes."""
 
 
 def _header_1(data: _Bytes, address: int) -> Header:
     if data.number(address, 1) != 1:
-        raise ValueError(f"at byte {address} there is no header of an object")
+        raise ValueError(f"byte {address} does not begin the header of an object")
     return (address + 16, address + 16 + data.number(address + 8, 4)), "HHB", 8
 
 
@@ -207,7 +194,7 @@ def _header_2(data: _Bytes, address: int) -> Header:
 
 
 def _continuation(data: _Bytes, start: int, second: bool) -> tuple[int, int]:
-    """Where further messages begin and end: in the second version between a signature and a checksum."""
+    """The start and the end of further messages: in version 2 between a signature and a checksum."""
     address, size = data.read("QQ", start)
     if second:
         data.expect(b"OCHK", address)
@@ -217,7 +204,7 @@ def _continuation(data: _Bytes, start: int, second: bool) -> tuple[int, int]:
 # --- groups ---------------------------------------------------------------------------------------------------------
 
 Links = Iterator[tuple[bytes, int]]
-"""Names, and the addresses of the headers that they stand for."""
+"""Names, and the addresses of the headers that they lead to."""
 
 
 def _links(data: _Bytes, messages: list[tuple[int, int]]) -> Links:
@@ -238,7 +225,7 @@ def _link(data: _Bytes, start: int) -> tuple[bytes, int]:
     version, flags = data.read("BB", start)
     kind = data.number(start + 2, 1) if flags & 8 else 0
     if version != 1 or kind != 0:
-        what = {1: "a name", 64: "another file"}.get(kind, "what is unknown")
+        what = {1: "a name", 64: "another file"}.get(kind, "something unknown")
         raise ValueError(f"at byte {start} it has a link to {what}; only links to its own objects are read")
     start += 2 + bool(flags & 8) + 8 * bool(flags & 4) + bool(flags & 16)
     width = 1 << (flags & 3)
@@ -249,7 +236,7 @@ def _link(data: _Bytes, start: int) -> tuple[bytes, int]:
 
 
 def _symbols(data: _Bytes, node: int, names: int, levels: int) -> Links:
-    """What a B-tree's node, or its first one, leads to; the names are in a row that begins at an address."""
+    """The links under a node of a B-tree; `names` is the address of the first name."""
     data.expect(b"TREE\0", node)
     level, count = data.read("BH", node + 5)
     if level >= levels:
@@ -274,18 +261,18 @@ def _table(data: _Bytes, table: int, names: int) -> Links:
 
 
 def _many_links(data: _Bytes, heap: int, tree: int) -> Links:
-    """Links in a fractal heap, by the B-tree that sorts them by name: a record is a hash, and a place in the heap."""
+    """Links in a fractal heap, by the B-tree over their names: a record is a hash, and an address in the heap."""
     data.expect(b"BTHD\0\5", tree)
     node, size, depth = data.read("IHH", tree + 6)
     root, count = data.read("QH", tree + 16)
     if size != 4 + data.number(heap + 5, 2) or depth >= MOST_LEVELS:
-        raise ValueError(f"its B-tree at byte {tree} is not as one of names should be")
+        raise ValueError(f"its B-tree at byte {tree} is not one over names")
     for record in _records(data, root, count, size, _pointers(node, size, depth)):
         yield _link(data, _in_heap(data, heap, record + 4))
 
 
 def _pointers(node: int, size: int, depth: int) -> list[tuple[int, int]]:
-    """For each level above the leaves, the bytes of a child's count of records, and those of all that leads to it."""
+    """Sizes for each level above the leaves: bytes of a child's count of records, and of its whole pointer."""
     most = below = (node - 10) // size
     result = []
     for level in range(depth):
@@ -298,12 +285,12 @@ def _pointers(node: int, size: int, depth: int) -> list[tuple[int, int]]:
 
 
 def _width(number: int) -> int:
-    """The bytes that a number takes, at least one."""
+    """Number of bytes that a number takes, at least one."""
     return max(number.bit_length() + 7, 8) // 8
 
 
 def _records(data: _Bytes, node: int, count: int, size: int, pointers: list[tuple[int, int]]) -> Iterator[int]:
-    """The address of each record of a node, and of those below."""
+    """The address of each record of a node and of its children."""
     data.expect(b"BTIN\0\5" if pointers else b"BTLF\0\5", node)
     for index in range(count):
         data.step()
@@ -318,16 +305,16 @@ def _records(data: _Bytes, node: int, count: int, size: int, pointers: list[tupl
 
 
 def _in_heap(data: _Bytes, heap: int, record: int) -> int:
-    """The address of what a fractal heap holds.
+    """The address of an object in a fractal heap, from a record with its place in the heap.
 
-    The heap's blocks lie one behind the other in a space of their own: `columns` in each row, all of the first size in
-    the first two rows, and of twice the size in each row after. An index, itself such a block, has the address of each;
-    and where a block would be larger than the largest, it is an index as well.
+    The heap's blocks follow each other in an address space of the heap: `columns` in each row, all of the first size in
+    the first two rows, and of twice the size in each row after. An index, which is such a block too, has the address of
+    each; a block that would be larger than the largest is an index again.
     """
     data.expect(b"FRHP\0", heap)
     columns, first, largest, bits, _, block, rows = data.read("HQQHHQH", heap + 110)
     if data.number(heap + 7, 2) or data.number(record, 1) or bits > 64 or not 0 < first <= largest or not columns:
-        raise ValueError(f"its heap at byte {heap} is packed, or of no sizes")
+        raise ValueError(f"its heap at byte {heap} is compressed, or has invalid sizes")
     width = (bits + 7) // 8
     place = data.number(record + 1, width)
     while rows:
@@ -346,16 +333,16 @@ def _in_heap(data: _Bytes, heap: int, record: int) -> int:
 
 def _dataset(data: _Bytes, messages: dict[int, int]) -> Dataset:
     if DATATYPE not in messages or LAYOUT not in messages:
-        raise ValueError("it has an array without a dtype or a place")
+        raise ValueError("it has an array without a dtype or an address")
     shape, dtype = _shape(data, messages[DATASPACE]), _dtype(data, messages[DATATYPE])
     version, layout = data.read("BB", messages[LAYOUT])
     if EXTERNAL in messages:
-        return Dataset(dtype, shape, 0, "lies in another file; only this one is read")
+        return Dataset(dtype, shape, 0, "is stored in another file; only this one is read")
     if version not in (3, 4) or layout != CONTIGUOUS:
         how = LAYOUTS.get(layout, "in an unknown way")
-        return Dataset(dtype, shape, 0, f"is stored {how}; arrays that lie in one piece are read")
+        return Dataset(dtype, shape, 0, f"is stored {how}; only arrays in one piece are read")
     if dtype not in DTYPES.values():
-        return Dataset(dtype, shape, 0, f"holds {dtype}; little-endian numbers are read")
+        return Dataset(dtype, shape, 0, f"holds {dtype}; only little-endian numbers are read")
     offset, size = data.read("QQ", messages[LAYOUT] + 2)
     needed = math.prod(shape) * (2 if dtype == "bfloat16" else numpy.dtype(dtype).itemsize)
     if needed == 0:
@@ -370,12 +357,12 @@ def _dataset(data: _Bytes, messages: dict[int, int]) -> Dataset:
 def _shape(data: _Bytes, start: int) -> tuple[int, ...]:
     version, rank, _, kind = data.read("4B", start)
     if version not in (1, 2) or (version == 2 and kind > 1) or rank > 32:
-        raise ValueError(f"at byte {start} there is no shape")
+        raise ValueError(f"byte {start} does not begin a shape")
     return data.read(f"{rank}Q", start + (8 if version == 1 else 4))
 
 
 def _dtype(data: _Bytes, start: int) -> str:
-    """NumPy's name for a kind of numbers, or what else it is."""
+    """NumPy's name of a dtype, or a description of any other datatype."""
     kind = data.number(start, 1) & 15
     exact = data.slice(start + 1, 19 if kind == 1 else 11)
     return DTYPES.get(exact) or CLASSES.get(kind, "other numbers")

@@ -1,9 +1,9 @@
-"""PyTorch's files: a pickle that speaks of storages, and their bytes, in a zip archive or one behind the other.
+"""PyTorch's files: a pickle that refers to storages, and their bytes, in a zip archive or one after the other.
 
-A pickle is a program: it may call whatever it names. This reader runs it on a machine of its own, which knows the steps
-that data needs, and for the few names of `GLOBALS` something harmless; whatever else a pickle asks for is refused. The
-standard library's machine would be told what to call as well, but can be made to take all memory, or to fall off the
-stack, without calling anything.
+A pickle is a program: it may call whatever it names. This reader has its own interpreter, which supports only the
+opcodes that data needs, and for the few names of `GLOBALS` a harmless substitute; everything else is refused. The
+standard library's interpreter can be restricted to certain names too, but a pickle can make it take all memory, or
+overflow the stack, without calling anything.
 """
 
 import io
@@ -25,22 +25,22 @@ LARGEST_PICKLE = 16_000_000
 """Bytes: enough for 100,000 arrays."""
 
 MOST_STEPS = 200_000
-"""Of one pickle, an array taking some 30: the largest model has 1000. What a call is given counts too."""
+"""Steps of one pickle: an array takes some 30, and the largest model has 1000 arrays. Arguments of calls count too."""
 
 LARGEST_INDEX = 10_000_000
 """Bytes of an archive's list of entries."""
 
 MAGIC = 0x1950A86A20F9469CFC6C
-"""What the first pickle of a file says that is no archive."""
+"""The object of the first pickle in a file that is not an archive."""
 
 LARGEST_NUMBER = 2**63
-"""Of a pickle: larger ones serve for nothing but collisions in dicts."""
+"""The limit of integers in a pickle: larger ones are only good for collisions in dicts."""
 
 # --- what a pickle may make -----------------------------------------------------------------------------------------
 
 
 class Storage(NamedTuple):
-    """So many numbers in a row; the key says where in the file."""
+    """A row of numbers; the key identifies it in the file."""
 
     key: str
     dtype: str
@@ -48,7 +48,7 @@ class Storage(NamedTuple):
 
 
 class Tensor(NamedTuple):
-    """A view of a storage, counted in numbers."""
+    """A view of a storage; offset and strides count numbers, not bytes."""
 
     storage: Storage
     offset: int
@@ -57,38 +57,38 @@ class Tensor(NamedTuple):
 
 
 class Namespace:
-    """What stands for an object with attributes: `values` holds them."""
+    """The substitute of an object with attributes, which `values` holds."""
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
 
 
 MOST_AXES = 64
-"""Of an array of NumPy's."""
+"""The most axes of an array in NumPy."""
 
 
 def _tensor(
     storage: Any, offset: Any, shape: Any, strides: Any, gradient: Any = None, hooks: Any = None, metadata: Any = None
 ) -> Tensor:
     if not isinstance(storage, Storage):
-        raise ValueError("a tensor stands on something that is no storage")
+        raise ValueError("a tensor refers to something other than a storage")
     if metadata:
-        raise ValueError("a tensor is a view that changes its numbers, as of their signs: save a copy of it")
+        raise ValueError("a tensor is a view that changes its numbers, such as their signs: save a copy of it")
     shape, strides = _size(shape), _size(strides)
     if len(shape) != len(strides) or not all(type(n) is int and n >= 0 for n in (offset, *shape, *strides)):
-        raise ValueError("a tensor has a shape, strides or an offset that is none")
+        raise ValueError("a tensor has an invalid shape, strides or offset")
     return Tensor(storage, offset, shape, strides)
 
 
 def _size(numbers: Any = ()) -> tuple[Any, ...]:
     if type(numbers) not in (tuple, list) or len(numbers) > MOST_AXES:
-        raise ValueError(f"a shape or strides are no row of at most {MOST_AXES} numbers")
+        raise ValueError(f"a shape or strides are not a list of at most {MOST_AXES} numbers")
     return tuple(numbers)
 
 
 def _ordered_dict(items: Any = ()) -> dict[Any, Any]:
     if type(items) not in (tuple, list):
-        raise ValueError("a dict is made of something that is no list")
+        raise ValueError("a dict is made from something other than a list")
     result: dict[Any, Any] = {}
     for key, value in items:
         _set_items(result, [key, value])
@@ -96,9 +96,9 @@ def _ordered_dict(items: Any = ()) -> dict[Any, Any]:
 
 
 def _subclass(function: Any, _: Any, arguments: Any, *__: Any) -> Any:
-    """A subclass of a tensor, which is given as what it wraps."""
+    """A subclass of a tensor, which is read as the tensor that it wraps."""
     if function is not _tensor:
-        raise ValueError("a tensor is made by something else")
+        raise ValueError("a tensor is made by an unknown function")
     return function(*arguments)
 
 
@@ -122,22 +122,22 @@ GLOBALS: dict[str, Any] = {
     "argparse.Namespace": Namespace,
     **{f"fairseq.meters.{name}": Namespace for name in ("AverageMeter", "TimeMeter", "StopwatchMeter")},
 }
-"""What a pickle may name, and what it gets: data, or a function that makes data of data."""
+"""The names that a pickle may use, and their substitutes: data, or a function from data to data."""
 
-# --- the machine ----------------------------------------------------------------------------------------------------
+# --- the interpreter ------------------------------------------------------------------------------------------------
 
 
 def operations(data: io.BytesIO) -> Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]]:
-    """`pickletools.genops`, which warns of a name with a backslash in it; nothing is so called that may be named."""
+    """The operations of `pickletools.genops`, without its warning about a backslash in a name, which is refused."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         yield from pickletools.genops(data)
 
 
 def unpickle(data: io.BytesIO, on_storage: Callable[[Storage], None]) -> Any:
-    """The object of a pickle, of protocol 2 to 5; `on_storage` is told of each storage.
+    """The object of a pickle of protocol 2 to 5; `on_storage` is called with each storage.
 
-    It is made of None, bools, numbers, strings, tuples, lists, dicts and the classes above. Raises one of `REFUSED`.
+    It consists of None, bools, numbers, strings, tuples, lists, dicts and the classes above. Raises one of `REFUSED`.
     """
     stack: list[Any] = []
     marks: list[int] = []
@@ -156,7 +156,7 @@ def unpickle(data: io.BytesIO, on_storage: Callable[[Storage], None]) -> Any:
         if steps > MOST_STEPS:
             raise ValueError(f"it has more than {MOST_STEPS} steps")
         if type(given) is int and not -LARGEST_NUMBER <= given < LARGEST_NUMBER and given != MAGIC:
-            raise ValueError("it holds a whole number of more than 64 bits")
+            raise ValueError("it holds an integer of more than 64 bits")
         match opcode.name:
             case "BINGET" | "LONG_BINGET":
                 stack.append(memo[given])
@@ -193,7 +193,7 @@ def unpickle(data: io.BytesIO, on_storage: Callable[[Storage], None]) -> Any:
                 stack[-2:] = [_made(function, arguments)]
             case "BUILD":
                 state = stack.pop()
-                if isinstance(stack[-1], Namespace):  # what else has a state does without
+                if isinstance(stack[-1], Namespace):  # the states of other objects are not needed
                     steps += len(state)
                     stack[-1].values = dict(state)
             case "BINPERSID":
@@ -204,18 +204,18 @@ def unpickle(data: io.BytesIO, on_storage: Callable[[Storage], None]) -> Any:
             case "PROTO" | "FRAME":
                 pass
             case name:
-                raise ValueError(f"its step {name} is none that data needs")
-    raise ValueError("it has no end")
+                raise ValueError(f"it has the unsupported opcode {name}, which data does not need")
+    raise ValueError("it ends without the opcode STOP")
 
 
 REFUSED = (ValueError, LookupError, TypeError, AttributeError, OverflowError)
-"""What a pickle that is damaged, or wants more than data, runs into."""
+"""The errors of a pickle that is damaged, or does more than hold data."""
 
 DATA = {
     "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
     "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
 }  # fmt: skip
-"""Steps that put their argument on the stack."""
+"""Opcodes that put their argument on the stack."""
 
 
 def _append(target: Any, items: Sequence[Any]) -> None:
@@ -225,7 +225,7 @@ def _append(target: Any, items: Sequence[Any]) -> None:
 
 
 def _set_items(target: Any, items: Sequence[Any]) -> None:
-    """Keys and values in turns. A key is plain: to hash a tuple in a tuple in a tuple takes any depth of stack."""
+    """Set alternating keys and values. Keys must be plain: hashing nested tuples may overflow the stack."""
     if type(target) is not dict or len(items) % 2:
         raise ValueError(f"it sets items of something of type {type(target).__name__}")
     for key, value in zip(items[::2], items[1::2], strict=True):
@@ -236,26 +236,26 @@ def _set_items(target: Any, items: Sequence[Any]) -> None:
 
 def _known(module: Any, name: Any) -> Any:
     if type(module) is not str or type(name) is not str:
-        raise ValueError("it names something by what is no string")
+        raise ValueError("it names something by an object that is not a string")
     full = f"{module[:100]}.{name[:100]}"
     if full not in GLOBALS:
-        raise ValueError(f"its pickle names {full}, which no weights need: a file that may name anything may run code")
+        raise ValueError(f"its pickle names {full}, which weights do not need: such a name may run code")
     return GLOBALS[full]
 
 
 def _made(function: Any, arguments: Any) -> Any:
     if not callable(function) or type(arguments) is not tuple:
-        raise ValueError("it calls something that is not to be called")
+        raise ValueError("it calls something that is not a function")
     return function(*arguments)
 
 
 def _storage(name: Any) -> Storage:
-    """What a persistent id means: ("storage", kind, key, device, count), and None for a view, as nobody writes now."""
+    """The storage of a persistent id: ("storage", kind, key, device, count), and None where old files had a view."""
     if type(name) is not tuple or len(name) < 5 or name[0] != "storage" or any(name[5:]):
-        raise ValueError("it refers to something that is no storage")
+        raise ValueError("it refers to something other than a storage")
     _, dtype, key, _, count = name[:5]
     if dtype not in STORAGES.values() or type(key) is not str or type(count) is not int or count < 0:
-        raise ValueError("it has a storage whose kind, key or count is none")
+        raise ValueError("it has a storage with an invalid kind, key or count")
     return Storage(key, dtype, count)
 
 
@@ -265,7 +265,7 @@ def _storage(name: Any) -> Storage:
 class Tensors(Arrays):
     """The arrays of a dict of tensors in a file, by name: mapped, and read-only.
 
-    bfloat16 is given as float32, a copy; so is an array that is not aligned in the file.
+    bfloat16 is given as float32, a copy; an array that is not aligned in the file is copied too.
     """
 
     format = "PyTorch"
@@ -284,9 +284,9 @@ class Tensors(Arrays):
 
 
 class File:
-    """What `torch.save` wrote: `content` is the object, in which a tensor is a `Tensor`.
+    """A file that `torch.save` wrote: `content` is the object, in which a tensor is a `Tensor`.
 
-    Raises WeightsError where the file is damaged, or its pickle wants more than data.
+    Raises WeightsError where the file is damaged, or its pickle does more than hold data.
     """
 
     def __init__(self, path: Path) -> None:
@@ -298,25 +298,25 @@ class File:
             self._starts: dict[str, int] = {}
             self.content = (self._read_archive if self._bytes[:2] == b"PK" else self._read_sequence)()
         except (*REFUSED, OSError, struct.error, zipfile.BadZipFile, NotImplementedError, RecursionError) as error:
-            raise WeightsError(
-                f"{path} is no file of PyTorch that is read here, or did not arrive whole: {error}"
-            ) from error
+            raise WeightsError(f"{path} is not a PyTorch file that can be read, or is not whole: {error}") from error
 
     def within(self, content: Any) -> Tensors:
-        """The arrays of a dict in the content; what in it is no tensor is left out. Raises WeightsError."""
+        """The arrays of a dict in the content, without its other values. Raises WeightsError."""
         tensors = content if isinstance(content, dict) else {}
         tensors = {name: x for name, x in tensors.items() if isinstance(x, Tensor) and isinstance(name, str)}
         if not tensors:
-            raise WeightsError(f"{self.path} holds no dict from names to tensors: it is no checkpoint of a model")
+            raise WeightsError(
+                f"{self.path} does not hold a dict from names to tensors, as the checkpoint of a model does"
+            )
         return Tensors(self, tensors)
 
     def array(self, name: str, tensor: Tensor) -> numpy.ndarray:
-        """A tensor's numbers, bfloat16 as 16 bits. Raises WeightsError where they are not all in the file."""
+        """The array of a tensor, bfloat16 as 16 bits. Raises WeightsError where it reaches outside its storage."""
         storage, offset, shape, strides = tensor
         dtype = stored_dtype(storage.dtype).newbyteorder(self._order)
         last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
-        if math.prod(shape) > storage.length:  # one number, read again and again, would be any shape
-            raise WeightsError(f"{self.path}: {name} has shape {shape}, and its storage {storage.length} numbers")
+        if math.prod(shape) > storage.length:  # one number that is repeated could fill any shape
+            raise WeightsError(f"{self.path}: {name} has shape {shape}, but its storage only {storage.length} numbers")
         if math.prod(shape) and last >= storage.length:
             raise WeightsError(f"{self.path}: {name} reaches to number {last} of a storage of {storage.length}")
         start = self._starts[storage.key] + offset * dtype.itemsize
@@ -325,25 +325,25 @@ class File:
         try:
             steps = tuple(step * dtype.itemsize for step in strides)
             array = numpy.ndarray(shape, dtype, self._bytes, start, steps)
-        except (ValueError, OverflowError) as error:  # so many rows of nothing that NumPy cannot count them
+        except (ValueError, OverflowError) as error:  # an empty array with more rows than NumPy can count
             raise WeightsError(f"{self.path}: {name} is an array that NumPy cannot hold: {error}") from error
         return array if array.flags.aligned and dtype.isnative else array.astype(dtype.newbyteorder("="))
 
-    def _place(self, storage: Storage, start: int, size: int) -> None:
-        """Note where a storage begins, of which the file has so many bytes."""
+    def _locate(self, storage: Storage, start: int, size: int) -> None:
+        """Note the start of a storage in the file, which has `size` bytes from there. Raises ValueError for fewer."""
         claimed = storage.length * stored_dtype(storage.dtype).itemsize
         if claimed > size:
-            raise ValueError(f"storage {storage.key[:100]!r} claims {claimed} bytes, and has {size}")
+            raise ValueError(f"storage {storage.key[:100]!r} claims {claimed} bytes, but has {size}")
         self._starts[storage.key] = start
 
     def _read_archive(self) -> Any:
         entries = _entries(self.path, self._bytes)
         pickles = [name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]
         if len(pickles) != 1:
-            raise ValueError(f"the archive has {len(pickles)} files data.pkl, and one of torch.save has one")
+            raise ValueError(f"the archive has {len(pickles)} files data.pkl, where torch.save writes one")
         root = pickles[0].removesuffix("data.pkl")
         if f"{root}constants.pkl" in entries:
-            raise ValueError("it is a program (TorchScript), and no weights: save the model's state_dict")
+            raise ValueError("it holds a program (TorchScript): save the model's state_dict instead")
         order_start, order_stop = entries.get(f"{root}byteorder", (0, 0))
         if order_stop - order_start == 3:  # "big", and not "little"
             self._order = ">"
@@ -354,9 +354,9 @@ class File:
         def find(storage: Storage) -> None:
             name = f"{root}data/{storage.key}"
             if name not in entries:
-                raise ValueError(f"the archive has no {name[:200]}, of which its pickle speaks")
+                raise ValueError(f"the archive lacks {name[:200]}, which its pickle refers to")
             start, stop = entries[name]
-            self._place(storage, start, stop - start)
+            self._locate(storage, start, stop - start)
 
         return unpickle(io.BytesIO(self._bytes[start:stop]), find)
 
@@ -368,7 +368,7 @@ class File:
             storages[storage.key] = storage
 
         if unpickle(stream, note) != MAGIC or unpickle(stream, note) != 1001:
-            raise ValueError("it does not begin as torch.save begins")
+            raise ValueError("it does not begin like a file of torch.save")
         system = unpickle(stream, note)
         if isinstance(system, dict) and system.get("little_endian") is False:
             self._order = ">"
@@ -377,25 +377,27 @@ class File:
         for key in keys:
             (count,) = struct.unpack_from(f"{self._order}q", self._bytes, at)
             if count != storages[key].length:
-                raise ValueError(f"a storage has {count} numbers, and the pickle says {storages[key].length}")
-            self._place(storages[key], at + 8, self.size - at - 8)
+                raise ValueError(f"a storage has {count} numbers, but the pickle says {storages[key].length}")
+            self._locate(storages[key], at + 8, self.size - at - 8)
             at += 8 + count * stored_dtype(storages[key].dtype).itemsize
         if self._starts.keys() != storages.keys():
-            raise ValueError("it lacks storages of which its pickle speaks")
+            raise ValueError("it lacks storages that its pickle refers to")
         return content
 
 
 def _entries(path: Path, data: Mapped) -> dict[str, tuple[int, int]]:
-    """Where the bytes of each entry of an archive begin and end. PyTorch does not compress them. Raises ValueError."""
+    """The start and the end of each entry's bytes in an archive, which PyTorch does not compress. Raises ValueError."""
     result: dict[str, tuple[int, int]] = {}
     with _Bounded(path) as file, zipfile.ZipFile(file) as archive:
         for entry in archive.infolist():
             name = entry.filename
             if name in result or name.startswith("/") or ".." in name.split("/") or "\\" in name or ":" in name:
-                raise ValueError(f"the archive has an entry {name[:200]!r}, a second time or outside of it")
+                raise ValueError(f"the archive has the entry {name[:200]!r}, which is a duplicate or leads out of it")
             if entry.compress_type or entry.flag_bits & 1 or entry.external_attr >> 28 == 0xA:
-                raise ValueError(f"{name[:200]!r} is compressed, encrypted or a link: torch.save stores it as it is")
-            lengths = struct.unpack_from("<26x2H", data, entry.header_offset)  # of its name and more, before the bytes
+                raise ValueError(f"{name[:200]!r} is compressed, encrypted or a link: torch.save writes plain files")
+            lengths = struct.unpack_from(
+                "<26x2H", data, entry.header_offset
+            )  # of the name and of the extra field, before the bytes
             start = entry.header_offset + 30 + sum(lengths)
             if entry.header_offset < 0 or start + entry.file_size > len(data):
                 raise ValueError(f"the archive is shorter than its entry {name[:200]!r}")
@@ -404,13 +406,13 @@ def _entries(path: Path, data: Mapped) -> dict[str, tuple[int, int]]:
 
 
 class _Bounded(io.FileIO):
-    """A file of which no more is read at once than the index of an archive may have.
+    """A file that refuses to read more at once than the index of an archive may have.
 
-    For the library reads all that an index claims, and makes ten times as many bytes of it.
+    The library would read all that an index claims, and take ten times as much memory for it.
     """
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Some bytes. Raises ValueError for too many."""
+        """The next bytes. Raises ValueError for too many."""
         if size is not None and size > LARGEST_INDEX:
             raise ValueError(f"the archive's index has {size} bytes; at most {LARGEST_INDEX} are read")
         return super().read(LARGEST_INDEX if size is None or size < 0 else size) or b""

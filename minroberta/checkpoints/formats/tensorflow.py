@@ -1,29 +1,29 @@
 """Hugging Face's TensorFlow models: `tf_model.h5`, and safetensors whose metadata say `format: tf`.
 
-A weight is called as its module in PyTorch, with slashes for dots, `layer_._0` for `layer.0`, and `:0` behind it.
+A weight has the name of its module in PyTorch, with slashes for dots, `layer_._0` for `layer.0`, and `:0` at the end.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 
 from ...errors import WeightsError
-from ..arrays import Arrays, Renamed, Turn, as_stored, transposed
+from ..arrays import Arrays, Renamed, View, as_stored, transposed
 from .hdf5 import File as HDF5File
 
-ENDINGS: dict[str, tuple[str, Turn]] = {
+ENDINGS: dict[str, tuple[str, View]] = {
     "kernel": ("weight", transposed),  # (I, O)
     "embeddings": ("weight", as_stored),
     "gamma": ("weight", as_stored),
     "beta": ("bias", as_stored),
 }
-"""What ends a name otherwise than in PyTorch, and how the array is turned."""
+"""Endings of names that differ from PyTorch's: the one there, and the view of the array."""
 
 
 class File(Renamed):
     """The arrays of a `tf_model.h5`, or of one of its shards, under PyTorch's names, as `….output.dense.weight`.
 
-    In a whole file each name stands below those of a layer of the model and of the model's class. What a layer repeats
-    of another, as `lm_head` does the embeddings, is left out. Raises WeightsError for two names of one weight.
+    In a whole file each name follows those of a layer of the model and of the model's class. Weights that one layer
+    repeats from another, as `lm_head` does the embeddings, are left out. Raises WeightsError for two names of a weight.
     """
 
     def __init__(self, source: HDF5File) -> None:
@@ -39,23 +39,26 @@ def from_safetensors(source: Arrays) -> Renamed:
 
 
 def _is_own(name: str) -> bool:
-    """Whether a weight stands below the layer that it belongs to: `roberta/tf_roberta_model/roberta/…`."""
+    """Return whether a weight is under the layer that it belongs to: `roberta/tf_roberta_model/roberta/…`."""
     return name.count("/") > 1 and _below(name).partition("/")[0] == name.partition("/")[0]
 
 
 def _below(name: str) -> str:
-    """A weight's name without those of layer and class."""
+    """A weight's name without the leading names of layer and class."""
     return name.split("/", 2)[-1]
 
 
-def _entries(path: Path, names: Mapping[str, str]) -> dict[str, tuple[str, Turn]]:
-    """PyTorch's name for each name of a weight, with the file's own, and how the array is turned."""
-    result: dict[str, tuple[str, Turn]] = {}
-    for own, below in names.items():
+def _entries(path: Path, names: Mapping[str, str]) -> dict[str, tuple[str, View]]:
+    """The file's name of each weight and the view of its array, by PyTorch's name.
+
+    names: from the file's names to those without layer and class.
+    """
+    result: dict[str, tuple[str, View]] = {}
+    for stored, below in names.items():
         *parts, last = below.removesuffix(":0").replace("_._", "/").split("/")
-        ending, turn = ENDINGS.get(last, (last, as_stored))
+        ending, view = ENDINGS.get(last, (last, as_stored))
         name = ".".join([*parts, ending])
         if name in result:
-            raise WeightsError(f"{path} holds {result[name][0]} and {own}, which name one weight: remove one")
-        result[name] = own, turn
+            raise WeightsError(f"{path} holds {result[name][0]} and {stored}, two names of one weight: remove one")
+        result[name] = stored, view
     return result
