@@ -3,28 +3,26 @@
 import functools
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from generators import GOLDEN
+from generators.cases import CASES, Case, make_case, parameter
 from hypothesis import strategies as st
 
 from minroberta import Config, Error, Model
 from minroberta.backend.arrays import to_host
 from minroberta.checkpoints.arrays import Mapped
 from minroberta.checkpoints.formats.safetensors import File
+from minroberta.config import FAMILIES
 from minroberta.testing import plugin
 from minroberta.weights import move, shapes, tree
 
-GOLDEN = Path(__file__).parent / "golden"
 CHECKPOINTS = GOLDEN / "checkpoints"
-sys.path.insert(0, str(GOLDEN))
-
-from cases import CASES, Case, parameter  # noqa: E402
-
 CASE = {case.name: case for case in CASES}
 
 TINY = {"model_type": "roberta", **plugin.TINY}
@@ -86,6 +84,42 @@ def _by_step(group: str) -> dict[tuple[str, str, int], dict[str, np.ndarray]]:
 def golden(case: Case, kind: str, step: int) -> Mapping[str, np.ndarray]:
     """The stored values of a step: kind is float64, float32, or error (the reference's own rounding in float32)."""
     return _by_step(case.name.partition("/")[0]).get((case.name, kind, step), {})
+
+
+# --- a case for each feature ----------------------------------------------------------------------------------------
+
+
+def features(case: Case) -> set[Any]:
+    """What this case has that another may lack.
+
+    The family, the head, the group with its order of norms; each field of the configuration that is not the tiny
+    model's; of each input its axes, its kind of number, and whether it comes with a cache; a query that sees nothing.
+    """
+    group, order = case.name.split("/")[0], FAMILIES[case.model_type]
+    found = {case.model_type, case.head, (group, order.norm_first, order.embedding_norm)}
+    usual = make_case("", case.model_type, case.head).config
+    found |= {(name, str(value)) for name, value in case.config.items() if usual.get(name) != value}
+    for step, inputs in enumerate(case.steps):
+        cached = step > 0 or "past_key_values" in inputs
+        found |= {(name, _kind(value), cached) for name, value in inputs.items()}
+        hidden = [name for name, value in inputs.items() if name.endswith("mask") and not np.any(value, axis=-1).all()]
+        found |= {(name, "hides all from a query") for name in hidden}
+    return found - {("num_hidden_layers", str(layers)) for layers in range(4)}
+
+
+def _kind(value: Any) -> Any:
+    """How an input is given: a flag's value, an array's axes and kind of number."""
+    return (value.ndim, value.dtype.kind) if isinstance(value, np.ndarray) else str(type(value) is tuple or value)
+
+
+@functools.cache
+def one_a_feature(cases: tuple[Case, ...], of: Callable[[Case], set[Any]] = features) -> tuple[Case, ...]:
+    """As few cases as have every feature of all: the one with the most new ones first, of equals the earlier."""
+    missing, chosen = set().union(*map(of, cases)), []
+    while missing:
+        chosen.append(max(cases, key=lambda case: len(of(case) & missing)))
+        missing -= of(chosen[-1])
+    return tuple(chosen)
 
 
 # --- comparison -----------------------------------------------------------------------------------------------------
@@ -176,6 +210,11 @@ def raises(kind: type[Error], builtin: type[Exception], *telling: str) -> Iterat
     assert len(text) < 700
 
 
+def slow_but(names: Iterable[str], *quick: str) -> list[Any]:
+    """The names as parameters of a test, all but these with the marker `slow`."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
 ODD_PARTS = [
     "\x00",
     "\x1b[0m",
@@ -227,13 +266,18 @@ COST = """
 import re, time
 from pathlib import Path
 status = Path("/proc/self/status")  # which knows of this program alone, where getrusage knows of its parent too
-print(re.findall(r"VmHWM:\\s*([0-9]+)", status.read_text())[0] if status.exists() else 0, time.process_time())
+print(re.findall(r"VmHWM:\\s*([0-9]+)", status.read_text())[0], time.process_time())
 """
 """The end of a program: it prints the most memory that it had, in KiB, and the seconds of a processor that it took."""
 
 
 def alone(program: str, *arguments: Any) -> str:
-    """What a program prints in a process of its own, where it takes less than 500 MB, and 5 s of a processor."""
+    """What a program prints in a process of its own, where it takes less than 500 MB, and 5 s of a processor.
+
+    Only Linux says how much memory a process had; elsewhere the test is skipped.
+    """
+    if not Path("/proc/self/status").exists():
+        pytest.skip("there is no /proc/self/status, which says how much memory a process had")
     command = [sys.executable, "-c", program + COST, *map(str, arguments)]
     *said, cost = subprocess.run(command, capture_output=True, check=True, text=True, timeout=120).stdout.splitlines()
     kilobytes, seconds = map(float, cost.split())

@@ -15,9 +15,9 @@ from xml.etree import ElementTree
 import pytest
 from click.shell_completion import get_completion_class
 from click.testing import CliRunner
+from generators.worked_examples import runnable
 from pasted import SHOWN, alike, examples, said, written
 from support import CASES
-from worked_examples import runnable
 
 import minroberta
 from minroberta.cli.app import main
@@ -118,6 +118,7 @@ def test_the_picture_of_the_architecture() -> None:
         assert f"encoder.layer.0.{name}" in trace, name
 
 
+@pytest.mark.slow
 def test_the_example_of_a_first_pass(capsys: pytest.CaptureFixture[str]) -> None:
     script = re.findall(r"`python (examples/\w+\.py)`", README)[0]
     runpy.run_path(str(ROOT / script))
@@ -210,20 +211,6 @@ def test_figures() -> None:
     assert abs(lines - int(stated[2])) <= 10
     assert f"## {minroberta.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert f'version: "{minroberta.__version__}"' in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
-
-
-def test_the_house() -> None:
-    """README's table names every file of the package, and no other: in the first column, or in that of its folder."""
-    table = README.partition("## Read it")[2].partition("\n\n`")[0]
-    named: set[str] = set()
-    for place, text in re.findall(r"^\| `([\w./]+)` \| (.*) \|$", table, re.MULTILINE):
-        inside = [place + name for name in re.findall(r"`((?:\w+/)*\w+\.py)`", text)]
-        assert not named & {*inside}, "twice in the table"
-        named |= {*inside} if place.endswith("/") else {place}
-    package = ROOT / "minroberta"
-    files = {path.relative_to(package).as_posix() for path in package.rglob("*.py") if not path.stem.startswith("__")}
-    assert files - named == set(), "not in README's table"
-    assert named - files == set(), "in README's table, and not there"
 
 
 def code_lines(path: Path) -> int:

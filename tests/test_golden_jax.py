@@ -1,10 +1,11 @@
 """Every golden case on JAX, eagerly and under `jit`; gradients and `vmap` of the same functions."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pytest
-from support import CASE, CASES, Case, check, model_of
+from support import CASE, CASES, TINY, Case, check, flatten, golden, model_of, one_a_feature, slow_but
 
 from minroberta import BackendError, Cache, InputError, Model, forward, init, trace
 from minroberta.ops import create_position_ids_from_input_ids
@@ -14,7 +15,7 @@ jax = pytest.importorskip("jax", reason="JAX is not installed: pip install 'minr
 jnp = jax.numpy
 
 DTYPES = ("float64", "float32")
-ids = [case.name for case in CASES]
+SLOW = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True)
@@ -23,25 +24,60 @@ def _double_precision() -> Any:
         yield
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("case", CASES, ids=ids)
+def golden_cases(quick: tuple[Case, ...], quick_dtype: str) -> list[Any]:
+    """Each case in both dtypes; all are slow but these, in one dtype, for which everything is compiled but once."""
+    quick_names = {(case.name, quick_dtype) for case in quick}
+    return [
+        pytest.param(case, dtype, id=f"{case.name}-{dtype}", marks=() if (case.name, dtype) in quick_names else SLOW)
+        for case in CASES
+        for dtype in DTYPES
+    ]
+
+
+@pytest.mark.parametrize(("case", "dtype"), golden_cases(one_a_feature(CASES), "float64"))
 def test_eagerly(case: Case, dtype: str) -> None:
     check(case, dtype, model_of(case, dtype, jnp))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("case", CASES, ids=ids)
-def test_under_jit(case: Case, dtype: str) -> None:
-    """Parameters, inputs and cache are traced; a NumPy call on one of them, or a shape that depends on data, raises."""
-    model = model_of(case, dtype, jnp)
+def rough_features(case: Case) -> set[str]:
+    return {case.head, case.model_type, case.name.partition("/")[0]}
 
+
+@pytest.mark.parametrize(("case", "dtype"), golden_cases(one_a_feature(CASES, rough_features), "float32"))
+def test_under_jit(case: Case, dtype: str) -> None:
     def call(**inputs: Any) -> dict[str, Any]:
-        flags = {name: value for name, value in inputs.items() if isinstance(value, bool)}
-        arrays = {name: on_device(value, dtype) for name, value in inputs.items() if name not in flags}
-        run = jax.jit(lambda params, arrays: forward(params, model.config, model.head, **arrays, **flags))
-        return run(model.params, arrays)
+        function, arguments = pure(case, dtype, inputs)
+        return jax.jit(function)(*arguments)
 
     check(case, dtype, call)
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_can_be_traced(case: Case) -> None:
+    """Of parameters, inputs and cache only shapes are known: what jit asks of the code, without what it costs.
+
+    A NumPy call on one of them, or a shape or a branch that depends on data, raises. In float32, where a constant of
+    float64 would show in the output's dtype.
+    """
+    past: dict[str, Any] = {}
+    for step, inputs in enumerate(case.steps):
+        function, arguments = pure(case, "float32", {**inputs, **past})
+        outputs = jax.eval_shape(function, *arguments)
+        made = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), {**outputs})
+        values = dict(pair for name, value in made.items() for pair in flatten(name, value))
+        for name, exact in golden(case, "float64", step).items():
+            if not name.startswith("module:"):
+                assert (values[name].shape, values[name].dtype) == (exact.shape, "float32"), name
+        cache = outputs.get("past_key_values")
+        past = {} if cache is None else {"past_key_values": cache}
+
+
+def pure(case: Case, dtype: str, inputs: Mapping[str, Any]) -> tuple[Callable[..., Any], tuple[Any, Any]]:
+    """A call of the case's model as a function of parameters and arrays, and these; it closes over the flags."""
+    model = model_of(case, dtype, jnp)
+    flags = {name: value for name, value in inputs.items() if isinstance(value, bool)}
+    arrays = {name: on_device(value, dtype) for name, value in inputs.items() if name not in flags}
+    return lambda params, arrays: forward(params, model.config, model.head, **arrays, **flags), (model.params, arrays)
 
 
 def on_device(value: Any, dtype: str) -> Any:
@@ -64,7 +100,7 @@ LOSSES = (
 )
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", slow_but(LOSSES, LOSSES[1]))
 def test_gradient_of_the_loss(name: str) -> None:
     """`jax.grad` over the whole parameter tree agrees with a finite difference in a random direction."""
     model = model_of(CASE[name], "float64", jnp)
@@ -95,7 +131,7 @@ def test_the_tied_embedding_gets_both_gradients() -> None:
     model = model_of(CASE["family/roberta/masked_lm"], "float64", jnp)
     inputs, labels = jnp.array([[0, 7, 2]]), jnp.array([[-100, 9, -100]])
     loss = lambda params: forward(params, model.config, model.head, input_ids=inputs, labels=labels)["loss"]  # noqa: E731
-    gradient = jax.grad(loss)(model.params)["embeddings"]["word_embeddings"]["weight"]
+    gradient = jax.jit(jax.grad(loss))(model.params)["embeddings"]["word_embeddings"]["weight"]
     assert jnp.abs(gradient[7]).max() > 0
     assert jnp.abs(gradient[9]).max() > 0
 
@@ -111,7 +147,7 @@ def test_vmap() -> None:
         return outputs["logits"][0]
 
     whole = model(input_ids=ids, attention_mask=mask).logits
-    np.testing.assert_allclose(jax.vmap(one)(ids, mask), whole, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(jax.jit(jax.vmap(one))(ids, mask), whole, rtol=0, atol=1e-12)
 
 
 def test_a_cache_crosses_jit_both_ways() -> None:
@@ -127,7 +163,7 @@ def test_a_cache_crosses_jit_both_ways() -> None:
     assert step(jnp.array([[9]]), cache)["past_key_values"].tokens.tolist() == [[3]]
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("dtype", [pytest.param("float16", marks=SLOW), "bfloat16"])
 def test_half_types_stay_half(dtype: str) -> None:
     """Every floating output has the model's dtype, and is near what float64 gives."""
     case = CASE["mask/left/post"]
@@ -148,7 +184,7 @@ def test_no_value_of_half_types_is_lost_to_the_mask() -> None:
     assert jnp.isfinite(outputs.last_hidden_state).all()
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float16", pytest.param("bfloat16", marks=SLOW)])
 @pytest.mark.parametrize("with_ids", [True, False])
 def test_half_types_in_a_decoder_with_everything(dtype: str, with_ids: bool) -> None:
     """A source that is masked throughout, a head mask, embeddings, labels: all finite, and only scores are wider."""
@@ -186,26 +222,23 @@ def test_a_config_may_be_static() -> None:
 
 def test_float64_needs_x64() -> None:
     with jax.enable_x64(False), pytest.raises(BackendError, match="jax_enable_x64"):
-        init({"model_type": "roberta", **SMALL}, dtype="float64", xp=jnp)
-
-
-SMALL = {"hidden_size": 12, "num_attention_heads": 2, "num_hidden_layers": 1, "intermediate_size": 8, "vocab_size": 20}
+        init(TINY, dtype="float64", xp=jnp)
 
 
 def test_too_long_an_input_is_said_where_jax_would_clamp() -> None:
-    model = init({"model_type": "roberta", "max_position_embeddings": 6, **SMALL}, xp=jnp)
+    model = init({**TINY, "max_position_embeddings": 6}, xp=jnp)
     with pytest.raises(InputError, match=r"input of 5 tokens; this model has 4 positions \(6 rows less"):
         model([[5, 6, 7, 8, 9]])
 
 
 def test_a_model_called_under_jit_says_what_to_call() -> None:
-    model = init({"model_type": "roberta", **SMALL}, xp=jnp)
+    model = init(TINY, xp=jnp)
     with pytest.raises(InputError, match=r"minroberta\.forward"):
         jax.jit(lambda ids: model(ids).last_hidden_state)(jnp.array([[5, 6]]))
 
 
 def test_outputs_stay_on_jax() -> None:
-    model = init({"model_type": "roberta", **SMALL}, xp=jnp)
+    model = init(TINY, xp=jnp)
     assert isinstance(model(np.array([[5, 6]], np.int8)).last_hidden_state, jax.Array)
 
 
@@ -214,7 +247,7 @@ def test_saving_a_jax_model(tmp_path: Any) -> None:
     from minroberta import load
 
     for dtype in ("float32", "bfloat16"):
-        model = init({"model_type": "roberta", **SMALL}, head="masked_lm", dtype=dtype, xp=jnp)
+        model = init(TINY, head="masked_lm", dtype=dtype, xp=jnp)
         model.save(tmp_path / dtype)
         again = load(tmp_path / dtype, dtype=dtype, xp=jnp)
         for name, array in flat(model.params).items():
@@ -223,7 +256,7 @@ def test_saving_a_jax_model(tmp_path: Any) -> None:
 
 def test_params_of_numpy_may_be_moved_by_hand() -> None:
     """`forward` asks the arrays where they belong, nothing else."""
-    model = init({"model_type": "roberta", **SMALL}, dtype="float64")
+    model = init(TINY, dtype="float64")
     params = tree({name: jnp.asarray(array) for name, array in flat(model.params).items()})
     ours = Model(model.config, params)([[5, 6, 7]]).last_hidden_state
     np.testing.assert_allclose(ours, model([[5, 6, 7]]).last_hidden_state, rtol=0, atol=1e-12)

@@ -376,7 +376,7 @@ def test_a_hub_that_fails(status: int, hub: Hub, tmp_path: Path) -> None:
     assert_error(load(hub, tmp_path), "DownloadError", NAME, str(status))
 
 
-@pytest.mark.parametrize("cut", ["closed", "short"])
+@pytest.mark.parametrize("cut", ["closed", pytest.param("short", marks=pytest.mark.slow)])
 def test_a_file_cut_off_half_way(cut: str, hub: Hub, tmp_path: Path) -> None:
     hub.cut = cut
     result = load(hub, tmp_path)

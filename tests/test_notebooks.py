@@ -82,6 +82,7 @@ def test_outputs_show_no_machine_and_no_warning(source: Path) -> None:
         assert not re.search(r"/(home|root|work|tmp|usr|Users)/|Warning", text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
 def test_the_notebook_runs_from_clean_and_its_exercises_can_be_solved(source: Path) -> None:
     """Solutions and then the checks run after the notebook, whose own checks pass over what was not tried."""

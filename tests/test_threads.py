@@ -14,7 +14,7 @@ import pytest
 import threadpoolctl
 from hypothesis import given
 from hypothesis import strategies as st
-from support import CASES, Case, check, model_of
+from support import CASES, Case, check, model_of, one_a_feature
 
 import minroberta
 from minroberta.backend import schedule as backend
@@ -32,19 +32,38 @@ SCHEDULES = {
 """What is set for each: sizes that the tiny models of the golden cases exceed."""
 
 
+needs_openblas = pytest.mark.skipif(
+    threads._shareable() is None, reason="the threads of this matrix library are not to be steered: it is not OpenBLAS"
+)
+
+
 @pytest.fixture
 def schedule(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     for name, value in SCHEDULES[request.param].items():
         monkeypatch.setattr(threads if name == "SHARE" else backend, name, value)
     if count := {"three threads": 3, "two threads, by sequences": 2}.get(request.param):
+        if threads._shareable() is None:
+            pytest.skip(needs_openblas.kwargs["reason"])
         monkeypatch.setattr(threads, "count", lambda: 1 if threads.is_inside() else count)
     with threadpoolctl.threadpool_limits({"one": 1, "fou": 4}.get(request.param[:3]), user_api="blas"):
         yield request.param
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES, indirect=True)
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def every_schedule() -> Iterator[Any]:
+    """Each case in both dtypes under each schedule; those that no feature needs are slow.
+
+    A case that stands for its features is run under every schedule, in float64 and in float32 by turns.
+    """
+    standing = {case.name for case in one_a_feature(CASES)}
+    for number, case in enumerate(CASES):
+        for turn, schedule in enumerate(SCHEDULES):
+            for dtype in ("float64", "float32"):
+                needed = case.name in standing and dtype == ("float64", "float32")[(number + turn) % 2]
+                marks = () if needed else pytest.mark.slow
+                yield pytest.param(case, dtype, schedule, id=f"{case.name}-{dtype}-{schedule}", marks=marks)
+
+
+@pytest.mark.parametrize(("case", "dtype", "schedule"), [*every_schedule()], indirect=["schedule"])
 def test_golden_under_every_schedule(case: Case, dtype: str, schedule: str) -> None:
     check(case, dtype, model_of(case, dtype))
 
@@ -129,6 +148,7 @@ def test_real_sizes(threads_of_blas: int) -> None:
     np.testing.assert_allclose(one, plain, atol=2e-6)
 
 
+@needs_openblas
 def test_the_matrix_library_has_its_threads_back() -> None:
     before = threads.count()
     with threadpoolctl.threadpool_limits(3, user_api="blas"):
@@ -146,6 +166,7 @@ def library_threads() -> int:
     return max(one.num_threads for one in threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers)
 
 
+@needs_openblas
 def test_what_the_caller_set_holds_in_the_threads() -> None:
     with threadpoolctl.threadpool_limits(2, user_api="blas"), np.errstate(divide="raise"), recording(lambda _, x: x):
         assert threads.each(lambda _: (is_recording(), np.geterr()["divide"]), "ab", 10**9) == [(True, "raise")] * 2
@@ -172,6 +193,7 @@ def test_without_openblas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert threads.each(lambda _: threading.current_thread(), range(2), 10**9) == [threading.current_thread()] * 2
 
 
+@needs_openblas
 def test_two_calls_at_once() -> None:
     """One shares, the other computes in order meanwhile, and whoever ends last leaves nothing behind."""
     first, second = threading.Event(), threading.Event()
@@ -194,6 +216,7 @@ def test_two_calls_at_once() -> None:
         assert threading.current_thread() not in threads.each(lambda _: threading.current_thread(), range(4), 10**9)
 
 
+@needs_openblas
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_after_a_fork() -> None:
     """A child has none of its parent's threads: it makes its own."""
@@ -243,6 +266,7 @@ def test_a_second_call_lies_in_the_memory_of_the_first() -> None:
     assert abs(int(done.stdout)) < 2000, done.stdout
 
 
+@needs_openblas
 def test_what_is_too_small_for_threads_is_made_in_one() -> None:
     """Many short sequences: their products are too small for the matrix library's threads too."""
     with threadpoolctl.threadpool_limits(2, user_api="blas"):

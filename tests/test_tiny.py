@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import support
 from safetensors.numpy import load_file
 from support import raises
 
@@ -138,10 +139,7 @@ def test_invalid_task_specific_params(params: Any) -> None:
 
 
 def test_fields_that_are_given_win(tmp_path: Path) -> None:
-    model = minroberta.init(
-        {"model_type": "roberta", "vocab_size": 20, "hidden_size": 8, "num_attention_heads": 2,
-         "num_hidden_layers": 1, "intermediate_size": 8, "architectures": ["RobertaForSequenceClassification"]}
-    )  # fmt: skip
+    model = minroberta.init({**support.TINY, "architectures": ["RobertaForSequenceClassification"]})
     model.save(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     config["task_specific_params"] = {"text-classification": {"id2label": {"0": "no", "1": "yes"}}}

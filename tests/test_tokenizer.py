@@ -81,7 +81,7 @@ def test_published(text: str, pair: str | None, special: bool, expected: list[in
 SPECIAL = ["<s>", "</s>", "<pad>", "<unk>", "<mask>", " <mask>", "<mask> ", "<mask", "</s>\n"]
 ordinary = st.lists(st.text() | st.sampled_from(ODD_PARTS)).map("".join)
 any_text = st.lists(st.text() | st.sampled_from(ODD_PARTS + SPECIAL)).map("".join)
-often = settings(deadline=None, max_examples=150)
+often = settings(deadline=None, max_examples=75)
 
 
 @often

@@ -439,7 +439,7 @@ def test_any_missing_weight_is_a_sentence(name: str) -> None:
             load(changed(name, lambda _, model, own=own: model.pop(own)))
 
 
-@pytest.mark.parametrize("name", ["fairseq", "fairseq-2019", "dinky-deepspeed"])
+@pytest.mark.parametrize("name", [pytest.param("fairseq", marks=pytest.mark.slow), "fairseq-2019", "dinky-deepspeed"])
 def test_any_other_shape_is_a_sentence(name: str) -> None:
     for own in needed(name):
         for shape in ((2, 2, 2), (1, 5), (7,), ()):
@@ -577,7 +577,7 @@ ARGUMENTS = ("arch", "encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_d
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_a_model_or_a_sentence(data: st.DataObject) -> None:
     """Whatever arguments say and weights are called or claim to be."""

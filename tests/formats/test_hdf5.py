@@ -1,5 +1,7 @@
 """HDF5 files: mapped without a copy in every layout that Keras writes, and every lie in one a sentence."""
 
+import functools
+import io
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -61,6 +63,7 @@ def test_what_h5py_writes(tmp_path: Path, layout: str, count: int) -> None:
         assert arrays.stored(name) == (value.dtype.name, value.shape)
 
 
+@pytest.mark.slow
 def test_more_links_than_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Enough links that the heap has indices within its index, and the tree four levels."""
     with h5py.File(tmp_path / "x.h5", "w", libver="latest") as file:
@@ -304,15 +307,16 @@ def test_a_shared_datatype(tmp_path: Path) -> None:
         File(tmp_path / "x.h5")
 
 
-def test_groups_a_million_deep(tmp_path: Path) -> None:
+def test_groups_too_deep(tmp_path: Path) -> None:
+    """A hundred times as deep as Python calls itself."""
     size = len(header(link(b"x", 0)))
-    groups = b"".join(header(link(b"x", ROOT + size * (i + 1))) for i in range(1_000_000))
+    groups = b"".join(header(link(b"x", ROOT + size * (i + 1))) for i in range(100_000))
     with refused("it has a path of", f"at most {LONGEST_NAME} are read"):
         File(file_of(tmp_path, {ROOT: groups}))
 
 
-def test_a_million_links(tmp_path: Path) -> None:
-    links = b"".join(link(b"%07d" % i, DATA) for i in range(1_000_000))
+def test_too_many_links(tmp_path: Path) -> None:
+    links = b"".join(link(b"%07d" % i, DATA) for i in range(MOST_STEPS + 1))
     with refused(f"more than {MOST_STEPS} messages and links"):
         File(file_of(tmp_path, {ROOT: header(links)}))
 
@@ -537,20 +541,24 @@ def test_a_superblock_that_lies(tmp_path: Path, offset: int, value: bytes, telli
         File(file_of(tmp_path, {ROOT: header(), offset: value}))
 
 
+@functools.cache
+def twelve(layout: str) -> bytes:
+    """A file of twelve arrays in groups of their own."""
+    made = io.BytesIO()
+    with h5py.File(made, "w", **LAYOUTS[layout]) as file:
+        for number in range(12):
+            file[f"a/{number}/kernel:0"] = np.ones((2, 3), "f4")
+    return made.getvalue()
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(mutations("flip", "set", "cut", "fill", most=2**14, size=8))
 def test_a_damaged_file_gives_arrays_or_an_error(
     tmp_path: Path, layout: str, changes: list[tuple[str, int, bytes]]
 ) -> None:
-    path = tmp_path / "x.h5"
-    if path.exists():
-        path.unlink()
-    with h5py.File(path, "w", **LAYOUTS[layout]) as file:
-        for number in range(12):
-            file[f"a/{number}/kernel:0"] = np.ones((2, 3), "f4")
-    data = mutated(path.read_bytes(), changes)
-    path.unlink()
+    path, data = tmp_path / "x.h5", mutated(twelve(layout), changes)
+    path.unlink(missing_ok=True)  # its bytes may be mapped still
     path.write_bytes(data)
     try:
         for array in File(path).values():

@@ -70,7 +70,7 @@ def test_names_are_what_a_model_takes(kind: str, head: str) -> None:
     assert set(weights.canonical_names(set(names), config)) == set(weights.shapes(config, head))
 
 
-def test_kernels_are_turned_and_mapped() -> None:
+def test_kernels_are_transposed_and_mapped() -> None:
     arrays = opened(CHECKPOINTS / "tensorflow_masked_lm")
     dense = arrays["roberta.encoder.layer.1.intermediate.dense.weight"]
     assert dense.shape == (21, 16)

@@ -12,11 +12,9 @@ from typing import Any
 
 import numpy as np
 import port
-from support import GOLDEN  # puts the golden cases on the path
-
-# isort: split
-from mistake_cases import MISTAKES, PAIRS, SETTINGS, STRANGERS, Planted, batch
-from mistake_cases import RIGHT as RIGHT_MODELS
+from generators import GOLDEN
+from generators.mistake_cases import MISTAKES, PAIRS, SETTINGS, STRANGERS, Planted, batch
+from generators.mistake_cases import RIGHT as RIGHT_MODELS
 
 from minroberta import Config, Model, load
 from minroberta.checkpoints.formats.safetensors import File

@@ -4,7 +4,7 @@ import numpy as np
 import port
 import pytest
 from candidates import CATALOGUE, RIGHT, TWO, UNKNOWN, Candidate, Values, from_port, without_prefix
-from mistake_cases import SETTINGS
+from generators.mistake_cases import SETTINGS
 
 from minroberta.testing.mistakes import catalogue
 

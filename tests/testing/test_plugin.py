@@ -208,7 +208,7 @@ def test_the_marker_is_known(pytester: pytest.Pytester) -> None:
 # --- pages ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [[], ["-n", "2"]], ids=["alone", "xdist"])
+@pytest.mark.parametrize("options", [[], ["-n", "1"]], ids=["alone", "xdist"])
 def test_a_page_for_each_mismatch(pytester: pytest.Pytester, options: list[str]) -> None:
     """Only mismatches that fail a test get a page."""
     result = run(pytester, BAD, "--roberta-report=pages", *options)
@@ -291,6 +291,7 @@ def test_a_session_that_does_not_use_it(tmp_path: Path) -> None:
     assert int(printed[2]["count"]) == int(printed[0]["count"]) + 1
 
 
+@pytest.mark.slow
 def test_the_guide(pytester: pytest.Pytester) -> None:
     """The first example of docs/pytest.md fails as the guide shows, and the others pass."""
     pytest.importorskip("jax", reason="the guide's kernel and gradients are JAX's")

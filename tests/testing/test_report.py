@@ -80,7 +80,7 @@ REPORTS = {
     "huge": deep(12, HUGE),
     "not alone": deep(12, replace(WRONG, alone=None), every=1),
     "long": deep(48, every=30),
-    "longer": deep(300),
+    "longer": deep(100),
     "hostile": report_of(
         replace(WRONG, name=HOSTILE, note=HOSTILE, place={HOSTILE: 3}),
         replace(SHAPE, name="x" * 5000, note=HOSTILE),

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from generators.worked_examples import shown
 from hypothesis import HealthCheck, given, settings
-from support import CHECKPOINTS, GOLDEN, alone, mutated, mutations, owner, raises, tiny, weights_of
-from worked_examples import shown
+from support import CHECKPOINTS, GOLDEN, alone, mutated, mutations, owner, raises, slow_but, tiny, weights_of
 
 import minroberta
 from minroberta import BackendError, Config, InputError, Model, NameUnknownError, NotFoundError, WeightsError, trace
@@ -253,8 +253,12 @@ def test_a_right_model_of_a_framework(port: str) -> None:
     assert compare(reference, values, names=names).ok
 
 
-@pytest.mark.parametrize("port", PORTS)
+ONE_A_FRAMEWORK = ("fairseq", "huggingface-4-roberta", "huggingface-5-roberta-prelayernorm", "keras_nlp_classifier")
+
+
+@pytest.mark.parametrize("port", slow_but(PORTS, *ONE_A_FRAMEWORK, "keras_hub_xlm_classifier"))
 def test_a_wrong_value_of_a_framework_is_found(port: str) -> None:
+    """Each of its values in turn."""
     reference, values, names = recorded(port)
     family = reference.model.config.family
     for name in under_our_names(values, names, family):

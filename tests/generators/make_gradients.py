@@ -1,6 +1,6 @@
 """Write `gradients.safetensors`: what PyTorch's autograd makes of the losses of transformers 4.48.3.
 
-    python tests/golden/make_gradients.py [FILE]
+    python -m generators.make_gradients [FILE]
 
 needs torch, safetensors and that very version of transformers. Models and inputs are those of `gradient_cases.py`. The
 gradient of a parameter is stored under
@@ -13,15 +13,16 @@ named without the base model's prefix and rounded to float32. What the loss does
 import json
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
 import transformers
-from cases import Case
-from gradient_cases import GRADIENT_CASES, IN_FLOAT32
-from make import DTYPES, VERSION, build, to_torch, without_prefix
 from safetensors.numpy import save_file
+
+from generators import GOLDEN
+from generators.cases import Case
+from generators.gradient_cases import GRADIENT_CASES, IN_FLOAT32
+from generators.make import DTYPES, VERSION, build, to_torch, without_prefix
 
 
 def gradients(case: Case, dtype: torch.dtype) -> dict[str, np.ndarray]:
@@ -46,7 +47,7 @@ def main() -> None:
         raise SystemExit(f"the golden files need transformers {VERSION}, this is {transformers.__version__}")
     torch.set_num_threads(1)
     versions = {library.__name__: library.__version__ for library in (transformers, torch, np)}
-    path = sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_name("gradients.safetensors")
+    path = sys.argv[1] if len(sys.argv) > 1 else GOLDEN / "gradients.safetensors"
     save_file(dict(golden_values()), path, {"versions": json.dumps(versions)})
 
 

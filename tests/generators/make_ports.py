@@ -1,6 +1,6 @@
 """Write what `minroberta.testing.record` gives of the frameworks' own models.
 
-    PYTHONPATH=. python tests/golden/make_ports.py
+    PYTHONPATH=.. python -m generators.make_ports
 
 records the models of the framework that the environment has, and writes a file each into `tests/golden/ports`:
 
@@ -21,19 +21,18 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cases import parameter
 from safetensors.numpy import save_file
-from worked_examples import VALUES, runnable
 
+from generators import GOLDEN
+from generators.cases import parameter
+from generators.worked_examples import VALUES, runnable
 from minroberta.testing import record
 
-HERE = Path(__file__).parent
-OUT = HERE / "ports"
-CHECKPOINTS = HERE / "checkpoints"
+OUT = GOLDEN / "ports"
+CHECKPOINTS = GOLDEN / "checkpoints"
 IDS = np.array([[0, 7, 9, 2], [0, 8, 2, 1]])
 PAD = 1
 
@@ -64,7 +63,7 @@ def versions(*libraries: str) -> dict[str, str]:
 
 def save_example(library: str) -> None:
     """What the docs' example that needs a library records."""
-    page = (HERE.parents[1] / "docs/testing.md").read_text(encoding="utf-8")
+    page = (GOLDEN.parents[1] / "docs/testing.md").read_text(encoding="utf-8")
     end = page.index("```\n", page.index(f"```python {library}\n") + 3) + 4
     example = doctest.DocTestParser().get_doctest(runnable(page[:end]), {}, library, "docs/testing.md", 0)
     assert not doctest.DocTestRunner().run(example, clear_globs=False).failed

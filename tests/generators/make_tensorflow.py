@@ -1,6 +1,6 @@
 """Write the golden checkpoints of TensorFlow: `tf_model.h5`, and safetensors that hold TensorFlow's names.
 
-    python tests/golden/make_tensorflow.py tests/golden/checkpoints
+    python -m generators.make_tensorflow golden/checkpoints
 
 needs transformers 4.48.3, tensorflow-cpu and tf-keras; the tests need none of them. Beside each model's configuration
 stands `expected.safetensors`: inputs, and what TensorFlow computes of them in float32. `tensorflow_names.json` holds
@@ -22,9 +22,10 @@ import h5py
 import numpy as np
 import tensorflow as tf
 import transformers
-from cases import parameter
 from safetensors.numpy import save_file
 from transformers.modeling_tf_pytorch_utils import convert_tf_weight_name_to_pt_weight_name
+
+from generators.cases import parameter
 
 VERSION = "4.48.3"
 SIZES: dict[str, Any] = {

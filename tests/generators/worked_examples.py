@@ -3,7 +3,7 @@
 Such a block is fenced as "python torch", and leaves what it recorded in `values`. `make_ports.py` keeps that, so that
 what comes after the block can be run anywhere. A block fenced as "text report" shows what `report` is by then:
 
-    PYTHONPATH=. python tests/golden/worked_examples.py docs/testing.md
+    PYTHONPATH=.. python -m generators.worked_examples ../docs/testing.md
 
 writes those anew.
 """
@@ -14,7 +14,9 @@ import re
 import sys
 from pathlib import Path
 
-VALUES = Path(__file__).parent / "ports" / "docs"
+from generators import GOLDEN
+
+VALUES = GOLDEN / "ports" / "docs"
 NEEDS = re.compile(r"^```python (\w+)\n.*?^```$", re.MULTILINE | re.DOTALL)
 SHOWS = re.compile(r"^```text (\w+)\n.*?^```$", re.MULTILINE | re.DOTALL)
 

@@ -1,22 +1,21 @@
-"""Write what transformers 4.48.3 makes of the embedded model: `python make_tiny.py`, with torch 2.13.0.
+"""Write what transformers 4.48.3 makes of the embedded model: `python -m generators.make_tiny`, with torch 2.13.0.
 
 `tiny.safetensors` holds its logits, and `tiny_tasks.json` what its pipelines answer, as `make_tasks.py` tells it.
 """
 
 import json
 import warnings
-from pathlib import Path
 from typing import Any
 
-import make_tasks
 import numpy as np
 import torch
 import transformers
 from safetensors.numpy import save_file
-from task_cases import EMBEDDED, TaskCase
 
-HERE = Path(__file__).parent
-MODEL = HERE.parents[1] / "minroberta" / "tiny"
+from generators import GOLDEN, make_tasks
+from generators.task_cases import EMBEDDED, TaskCase
+
+MODEL = GOLDEN.parents[1] / "minroberta" / "tiny"
 TEXTS = ["The capital of France is <mask>.", "She was born in <mask>, and moved to London in 1950."]
 QUESTION = ("Where is the cup?", "The cup is on the table, beside an old blue lamp.")
 CLASSES = {
@@ -68,7 +67,7 @@ def main() -> None:
     transformers.logging.set_verbosity_error()
     warnings.simplefilter("ignore")  # of words that are parted by spaces alone
     tokenizer = transformers.RobertaTokenizerFast(tokenizer_file=str(MODEL / "tokenizer.json"), model_max_length=512)
-    save_file(logits(tokenizer), HERE / "tiny.safetensors")
+    save_file(logits(tokenizer), GOLDEN / "tiny.safetensors")
     make_tasks.write("tiny_tasks.json", EMBEDDED, tokenizer, build_for)
 
 

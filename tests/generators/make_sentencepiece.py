@@ -1,6 +1,6 @@
 """Write tiny sentencepiece models, and the ids that transformers 4.48.3 and KerasHub give for texts with them.
 
-    python tests/golden/make_sentencepiece.py [DIRECTORY]
+    python -m generators.make_sentencepiece [DIRECTORY]
 
 needs sentencepiece, transformers 4.48.3 and keras-hub 0.32.0 with tensorflow-text. It writes, by default to
 `checkpoints/sentencepiece`,
@@ -22,6 +22,8 @@ from typing import Any
 import keras_hub
 import sentencepiece
 import transformers
+
+from generators import GOLDEN
 
 VERSIONS = {"transformers": "4.48.3", "keras_hub": "0.32.0"}
 
@@ -130,7 +132,7 @@ def main() -> None:
     if any(versions[name] != version for name, version in VERSIONS.items()):
         raise SystemExit(f"the golden files need {VERSIONS}, these are {versions}")
     transformers.logging.set_verbosity_error()
-    default = Path(__file__).parent / "checkpoints" / "sentencepiece"
+    default = GOLDEN / "checkpoints" / "sentencepiece"
     directory = Path(sys.argv[1]) if len(sys.argv) > 1 else default
     directory.mkdir(parents=True, exist_ok=True)
     rows: dict[str, list[list[int]]] = {}

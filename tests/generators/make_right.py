@@ -1,6 +1,6 @@
 """Write `right.safetensors`: what right models compute with later code, for the false alarms of `diagnose`.
 
-    python tests/golden/make_right.py
+    python -m generators.make_right
 
 needs transformers 5.23.0, torch 2.13.0 (the CPU build), onnx 1.23.2, onnxscript 0.7.2, onnxruntime 1.31.1, numpy and
 safetensors 0.8.0. Models and inputs are those of `mistake_cases.py`. Values are float32, under
@@ -14,20 +14,21 @@ and `onnxruntime`, which fuses what it can, and gives the states between the lay
 import io
 import re
 from contextlib import ExitStack
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import torch
 import transformers
-from make import to_torch
-from make_mistakes import Port, record, short, unrepeated
-from make_mistakes import build as build_right
-from mistake_cases import FIRST, SETTINGS
 from safetensors.numpy import save_file
 from torch import nn
 
-FILE = Path(__file__).parent / "right.safetensors"
+from generators import GOLDEN
+from generators.make import to_torch
+from generators.make_mistakes import Port, record, short, unrepeated
+from generators.make_mistakes import build as build_right
+from generators.mistake_cases import FIRST, SETTINGS
+
+FILE = GOLDEN / "right.safetensors"
 VERSION = "5.23.0"
 EAGER = ("post", "encoder", "classify", "tag", "answer", "pre", "xl", "decoder", "tanh", "left")
 SDPA = ("post", "pre", "xl", "hidden", "choose")

@@ -1,6 +1,6 @@
 """Write `surgery.safetensors`: what resized and pruned models of Hugging Face transformers 4.48.3 compute.
 
-    python tests/golden/make_surgery.py [FILE]
+    python -m generators.make_surgery [FILE]
 
 needs torch, safetensors and that very version of transformers. Models and inputs are those of cases in `cases.py`, in
 float64; weights of pruned ones are rounded to float32 first, since `prune_heads` does that. A value is stored under
@@ -15,15 +15,16 @@ tokens, by chance, under the weight's name with `new:` before it.
 import json
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
-from cases import CASES, VOCAB, Case
-from make import VERSION, build, to_torch, without_prefix
 from safetensors.numpy import save_file
+
+from generators import GOLDEN
+from generators.cases import CASES, VOCAB, Case
+from generators.make import VERSION, build, to_torch, without_prefix
 
 SIZES = (40, VOCAB, 60)
 RESIZED = [
@@ -97,7 +98,7 @@ def main() -> None:
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     versions = {library.__name__: library.__version__ for library in (transformers, torch, np)}
-    path = sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_name("surgery.safetensors")
+    path = sys.argv[1] if len(sys.argv) > 1 else GOLDEN / "surgery.safetensors"
     save_file(dict(golden_values()), path, {"versions": json.dumps(versions)})
 
 

@@ -1,8 +1,8 @@
 """Open presets with KerasHub 0.32.0, or Hugging Face directories with transformers 4.48.3, and compare with minroberta.
 
-    PYTHONPATH=. python tests/golden/check_keras.py write DIRECTORY    # with h5py
-    python tests/golden/check_keras.py keras DIRECTORY                 # with keras 3.15.1, keras-hub 0.32.0 and jax
-    python tests/golden/check_keras.py transformers DIRECTORY          # with torch and transformers 4.48.3
+    PYTHONPATH=.. python -m generators.check_keras write DIRECTORY    # with h5py
+    python -m generators.check_keras keras DIRECTORY                  # with keras 3.15.1, keras-hub 0.32.0 and jax
+    python -m generators.check_keras transformers DIRECTORY           # with torch and transformers 4.48.3
 
 The first writes what the others open, each in an environment of its own: of each golden preset of KerasHub's and of
 keras-nlp's, and of other models, a preset by `save_keras.write` and a Hugging Face directory by `Model.save`, with
@@ -20,7 +20,9 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-GOLDEN = Path(__file__).parent / "checkpoints"
+from generators import GOLDEN
+
+CHECKPOINTS = GOLDEN / "checkpoints"
 TEXTS = ("Hello, world!", "A quick brown fox, and 3 lazy dogs  jumped.", "What is it?")
 OUTPUTS = {"encoder": "last_hidden_state"}
 """What a head's output is called, if not logits."""
@@ -39,7 +41,7 @@ def models() -> dict[str, Any]:
     from minroberta.checkpoints.formats.keras import Preset
 
     result: dict[str, Any] = {}
-    for directory in sorted(GOLDEN.glob("keras*")):
+    for directory in sorted(CHECKPOINTS.glob("keras*")):
         preset = Preset(directory)
         config = Config.from_dict(preset.config)
         for head in ("encoder", config.head):

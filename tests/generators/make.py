@@ -1,6 +1,6 @@
 """Write the golden files: what Hugging Face transformers 4.48.3 computes for every case of `cases.py`.
 
-    python tests/golden/make.py
+    python -m generators.make
 
 needs torch, safetensors and that very version of transformers, with its "eager" attention; the tests need none of
 them. Every case is run by a new model in float64 and again in float32. A value is stored under
@@ -21,15 +21,16 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
-from cases import CASES, Case, parameter
 from safetensors.numpy import save_file
 from transformers.utils import ModelOutput
+
+from generators import GOLDEN
+from generators.cases import CASES, Case, parameter
 
 VERSION = "4.48.3"
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
@@ -160,7 +161,7 @@ def main() -> None:
     for case in CASES:
         files[case.name.partition("/")[0]].update(golden_values(case))
     for name, values in files.items():
-        save_file(values, Path(__file__).parent / f"{name}.safetensors", metadata)
+        save_file(values, GOLDEN / f"{name}.safetensors", metadata)
 
 
 if __name__ == "__main__":

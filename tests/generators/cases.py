@@ -1,6 +1,6 @@
 """The golden cases: tiny models, their weights and their inputs, without the outputs.
 
-`make.py` runs every case through Hugging Face transformers and stores the outputs beside this file; the tests run the
+`make.py` runs every case through Hugging Face transformers and stores the outputs in `tests/golden`; the tests run the
 same cases through minroberta and compare. Weights and inputs are drawn from NumPy's frozen `RandomState` streams, so
 that the files hold outputs only.
 

@@ -1,21 +1,21 @@
 """Convert every golden checkpoint, and hold what transformers 4.48.3 makes of it against what its own framework made.
 
-    PYTHONPATH=. python tests/golden/check_converted.py
+    PYTHONPATH=.. python -m generators.check_converted
 
 needs torch, that version of transformers, tokenizers, safetensors and click. Prints the largest difference at tokens.
 """
 
 import tempfile
-from pathlib import Path
 
 import torch
 import transformers
 from click.testing import CliRunner
 from safetensors.numpy import load_file
 
+from generators import GOLDEN
 from minroberta.cli import app as cli
 
-CHECKPOINTS = Path(__file__).parent / "checkpoints"
+CHECKPOINTS = GOLDEN / "checkpoints"
 
 
 def outputs(directory, expected):

@@ -1,6 +1,6 @@
 """Write the golden checkpoints of fairseq 0.12.2 and of DinkyTrain, and what fairseq itself computes with each.
 
-    python tests/golden/make_fairseq.py tests/golden/checkpoints DINKYTRAIN
+    python -m generators.make_fairseq golden/checkpoints DINKYTRAIN
 
 DINKYTRAIN is a clone of github.com/princeton-nlp/DinkyTrain. It needs an environment that the tests do not, made so:
 

@@ -1,6 +1,6 @@
 """Open what minroberta saves with Hugging Face transformers 4.48.3, and compare.
 
-    PYTHONPATH=. python tests/golden/check_saved.py
+    PYTHONPATH=.. python -m generators.check_saved
 
 needs torch and that very version of transformers beside minroberta. For every family and head, and for every odd field
 of the config (pruned heads, untied weights, relative positions, ...), a tiny model with random weights is saved in
@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from cases import CASES, Case, parameter
 
+from generators.cases import CASES, Case, parameter
 from minroberta import Config, Model
 from minroberta.config import HEADS
 from minroberta.weights import shapes, tree

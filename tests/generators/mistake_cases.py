@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from cases import Case, make_case, padded, parameter, random_past, random_types, stream
+
+from generators.cases import Case, make_case, padded, parameter, random_past, random_types, stream
 
 LENGTH = 7
 SHAPE = {

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from cases import parameter
+
+from generators.cases import parameter
 
 STORY = (
     "The old lighthouse at Port Ellen was built by William Steel in 1832, and for ninety years somebody climbed its "

@@ -1,4 +1,4 @@
-"""Write tiny checkpoints as PyTorch wrote them over the years: `python make_pytorch.py checkpoints`.
+"""Write tiny checkpoints as PyTorch wrote them over the years: `python -m generators.make_pytorch golden/checkpoints`.
 
 Made with torch 2.13.0, transformers 4.48.3 and safetensors 0.8.0. Beside each file stands what transformers, or torch
 itself, made of it.

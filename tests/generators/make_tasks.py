@@ -1,6 +1,6 @@
 """Write the golden files of the tasks: what the pipelines of Hugging Face transformers 4.48.3 answer.
 
-    python tests/golden/make_tasks.py
+    python -m generators.make_tasks
 
 needs torch and that very version of transformers, with its "eager" attention; the tests need neither. It writes
 
@@ -18,16 +18,16 @@ Models are built in memory, because `from_pretrained` of this version sets `lm_h
 import json
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from make import HEAD_CLASSES, VERSION, without_prefix
-from task_cases import CASES, MODEL, ODD, STORY, TEXTS, TaskCase, apart, drawn
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-HERE = Path(__file__).parent
+from generators import GOLDEN
+from generators.make import HEAD_CLASSES, VERSION, without_prefix
+from generators.task_cases import CASES, MODEL, ODD, STORY, TEXTS, TaskCase, apart, drawn
+
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 
 
@@ -179,7 +179,7 @@ def write(name: str, cases: list[TaskCase], tokens: Tokens, build: Build) -> Non
     versions = {library.__name__: library.__version__ for library in (transformers, torch)}
     lines = [f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in found.items()]
     text = ",\n".join([f'"versions": {json.dumps(versions)}', *lines])
-    (HERE / name).write_text(f"{{\n{text}\n}}\n", encoding="utf-8")
+    (GOLDEN / name).write_text(f"{{\n{text}\n}}\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -189,10 +189,10 @@ def main() -> None:
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     warnings.simplefilter("ignore")  # of words that are parted by spaces alone
-    train_tokenizer().save(str(HERE / "tasks_tokenizer.json"), pretty=False)
+    train_tokenizer().save(str(GOLDEN / "tasks_tokenizer.json"), pretty=False)
     longest = MODEL["max_position_embeddings"] - 2
     tokens = transformers.RobertaTokenizerFast(
-        tokenizer_file=str(HERE / "tasks_tokenizer.json"), model_max_length=longest
+        tokenizer_file=str(GOLDEN / "tasks_tokenizer.json"), model_max_length=longest
     )
     write("tasks.json", CASES, tokens, build)
 

@@ -1,6 +1,6 @@
 """Write the golden presets of KerasHub and keras-nlp, each with what that library computes from it.
 
-    python tests/golden/make_keras.py tests/golden/checkpoints
+    python -m generators.make_keras golden/checkpoints
 
 needs either keras 3.15.1 with keras-hub 0.32.0, or keras 3.6.0 with keras-nlp 0.15.1, in an environment of its own;
 and jax, safetensors and sentencepiece. It writes the presets of the library that it finds:

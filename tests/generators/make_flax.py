@@ -1,6 +1,6 @@
 """Write the golden checkpoints of Flax: `flax_model.msgpack`.
 
-    python tests/golden/make_flax.py tests/golden/checkpoints
+    python -m generators.make_flax golden/checkpoints
 
 needs transformers 4.48.3, flax and jax; the tests need none of the first two. Beside each model's configuration stands
 `expected.safetensors`: inputs, and what Flax computes of them in float32. `flax_names.json` holds how Flax calls the
@@ -17,10 +17,11 @@ import flax
 import jax
 import numpy as np
 import transformers
-from cases import parameter
 from flax.serialization import msgpack_restore
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import save_file
+
+from generators.cases import parameter
 
 VERSION = "4.48.3"
 SIZES: dict[str, Any] = {

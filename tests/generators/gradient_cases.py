@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from cases import CASES, Case
+from generators.cases import CASES, Case
 
 NAMES = (
     "loss/masked_lm/post",

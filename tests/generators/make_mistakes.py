@@ -1,6 +1,6 @@
 """Write `mistakes.safetensors`: what the models of `mistake_cases.py` compute with their mistakes in them.
 
-    python tests/golden/make_mistakes.py
+    python -m generators.make_mistakes
 
 needs torch 2.13.0 (the CPU build), numpy, safetensors 0.8.0 and transformers 4.48.3 with its "eager" attention. Every
 mistake is planted into Hugging Face's own model: into its weights, its inputs, its modules or the functions that they
@@ -22,23 +22,24 @@ import types
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
 import torch
 import transformers
-from cases import parameter
-from make import VERSION, to_torch, without_prefix
-from make import build as build_case
-from mistake_cases import MISTAKES, OUTPUTS, PAIRS, RIGHT, SETTINGS, STRANGERS, Planted, Setting
 from safetensors.numpy import save_file
 from torch import nn
 from torch.nn import functional as F
 from transformers.modeling_outputs import ModelOutput
 
-FILE = Path(__file__).parent / "mistakes.safetensors"
+from generators import GOLDEN
+from generators.cases import parameter
+from generators.make import VERSION, to_torch, without_prefix
+from generators.make import build as build_case
+from generators.mistake_cases import MISTAKES, OUTPUTS, PAIRS, RIGHT, SETTINGS, STRANGERS, Planted, Setting
+
+FILE = GOLDEN / "mistakes.safetensors"
 
 
 @dataclass

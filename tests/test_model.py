@@ -1,0 +1,227 @@
+"""`forward` and the network around it: what is made on the way, in which order it comes out, and what stays."""
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+from generators.cases import Case
+from support import CASE, model_of, raises, tiny
+
+from minroberta import Cache, InputError, Model, ModelOutput, NameUnknownError, forward, load, trace
+from minroberta.config import HEADS
+from minroberta.inputs import Inputs
+from minroberta.layers import encoder_layer
+from minroberta.model import body, names_of_outputs, self_attention_mask
+from minroberta.weights import flat
+
+IDS = np.array([[0, 7, 9, 11, 2], [0, 8, 2, 1, 1]])
+MASK = (IDS != 1).astype(int)
+BATCH = {"input_ids": IDS, "attention_mask": MASK}
+
+
+def batch_of(head: str) -> dict[str, np.ndarray]:
+    return {name: x[None] for name, x in BATCH.items()} if head == "multiple_choice" else BATCH
+
+
+def one_a_head() -> list[Case]:
+    return [CASE[f"family/roberta/{head}"] for head in HEADS]
+
+
+# --- forward --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", one_a_head(), ids=lambda case: case.name)
+def test_a_call_is_forward_on_checked_arrays(case: Case) -> None:
+    model = model_of(case, "float64")
+    called = model(**case.steps[0])
+    plain = forward(model.params, model.config, model.head, **case.steps[0])
+    assert list(called) == [name for name, value in plain.items() if value is not None]
+    for name, value in called.items():
+        for one, other in zip(value, plain[name], strict=True) if isinstance(value, tuple) else [(value, plain[name])]:
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_parameters_and_inputs_stay_as_they_were(head: str) -> None:
+    model, inputs = tiny(head), batch_of(head)
+    before = copy.deepcopy((flat(model.params), inputs))
+    forward(model.params, model.config, head, **inputs)
+    for one, other in zip(before, (flat(model.params), inputs), strict=True):
+        assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("head", "order"),
+    [
+        ("encoder", ["last_hidden_state", "pooler_output", "hidden_states", "past_key_values", "attentions"]),
+        ("causal_lm", ["logits", "past_key_values", "hidden_states", "attentions"]),
+    ],
+)
+def test_the_order_of_outputs(head: str, order: list[str]) -> None:
+    """Hugging Face's, which has the cache in two places."""
+    model = tiny(head, is_decoder=True)
+    output = model(**BATCH, use_cache=True, output_hidden_states=True, output_attentions=True)
+    assert list(output) == order
+    assert isinstance(output.past_key_values, Cache)
+
+
+def test_an_unknown_head_and_an_unknown_input() -> None:
+    model = tiny()
+    with raises(NameUnknownError, KeyError, "'nothing'", "encoder"):
+        forward(model.params, model.config, "nothing", input_ids=IDS)
+    with pytest.raises(TypeError, match="input_id"):
+        forward(model.params, model.config, input_id=IDS)
+
+
+# --- what is kept on the way ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", ["roberta", "roberta-prelayernorm", "xlm-roberta-xl"])
+def test_hidden_states_and_attentions_are_the_values_of_their_names(family: str) -> None:
+    model = tiny("masked_lm", model_type=family)
+    values = trace(model, **BATCH)
+    output = model(**BATCH, output_hidden_states=True, output_attentions=True)
+    names = names_of_outputs(model.p, model.config, Inputs(**BATCH), caches=False, attentions=True, hidden_states=True)
+    own_name = model.config.family.own_name
+    for kind in ("hidden_states", "attentions"):
+        assert len(output[kind]) == len(names[kind]) == 2 + (kind == "hidden_states")
+        for value, name in zip(output[kind], names[kind], strict=True):
+            np.testing.assert_allclose(value, values[own_name(name)], rtol=0, atol=1e-12)
+    assert len({value.tobytes() for value in output.hidden_states}) == 3
+
+
+def test_only_what_is_asked_for_is_kept() -> None:
+    model = tiny("causal_lm", is_decoder=True, add_cross_attention=True)
+    memory = np.ones((2, 4, 30))
+    with_memory, alone = Inputs(**BATCH, encoder_hidden_states=memory), Inputs(**BATCH)
+    assert names_of_outputs(model.p, model.config, alone, False, False, False) == {}
+    assert names_of_outputs(model.p, model.config, alone, True, True, False).keys() == {"attentions", "self_past"}
+    across = names_of_outputs(model.p, model.config, with_memory, True, True, False)
+    assert across.keys() == {"attentions", "cross_attentions", "self_past", "cross_past"}
+    assert all("crossattention" in name for name in [*across["cross_past"], *across["cross_attentions"]])
+
+
+def test_a_cache_that_is_asked_of_a_model_without() -> None:
+    with raises(InputError, ValueError, "use_cache=True", "head 'encoder' with is_decoder=False"):
+        tiny()(**BATCH, use_cache=True)
+    with raises(InputError, ValueError, "use_cache=True", "head 'sequence_classification'"):
+        tiny("sequence_classification", is_decoder=True)(**BATCH, use_cache=True)
+
+
+def test_a_cache_has_cross_attention_behind_self_attention() -> None:
+    model = tiny("causal_lm", is_decoder=True, add_cross_attention=True)
+    memory = np.random.default_rng(0).standard_normal((2, 4, 30))
+    cache = model(**BATCH, encoder_hidden_states=memory).past_key_values
+    assert [[x.shape[2] for x in layer] for layer in cache] == [[5, 5, 4, 4]] * 2
+    assert cache.tokens.tolist() == [[5], [3]]
+    assert [len(layer) for layer in model(**BATCH).past_key_values] == [2, 2]
+
+
+# --- the body -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", ["roberta", "roberta-prelayernorm", "xlm-roberta-xl"])
+def test_the_body_is_the_bare_model(family: str) -> None:
+    model = tiny(model_type=family)
+    found = body(model.p, model.config, Inputs(**BATCH))
+    np.testing.assert_array_equal(found, model(**BATCH).last_hidden_state)
+
+
+@pytest.mark.parametrize("family", ["roberta", "roberta-prelayernorm"])
+def test_a_layer_is_called_in_one_line(family: str) -> None:
+    """On a model's own parameters, as a learner does."""
+    model = tiny(model_type=family)
+    values = trace(model, IDS[:1])
+    x = values["embeddings"]
+    for index in range(2):
+        x = encoder_layer(x, model.p.encoder.layer[index], model.config)
+        np.testing.assert_allclose(x, values[f"encoder.layer.{index}"], rtol=0, atol=1e-12)
+
+
+X = np.zeros((2, 5, 6), np.float32)
+LOWEST = np.finfo(np.float32).min
+
+
+def visible(mask: Any) -> list:
+    assert mask.dtype == np.float32 and set(np.unique(mask)) <= {0, LOWEST}
+    return (mask == 0).astype(int).tolist()
+
+
+def test_masks_of_an_encoder_and_a_decoder() -> None:
+    encoder, decoder = tiny().config, tiny("causal_lm", is_decoder=True).config
+    assert self_attention_mask(X, None, 0, encoder) is None
+    assert visible(self_attention_mask(X, MASK, 0, encoder)) == MASK[:, None, None].tolist()
+    causal = np.tri(5, dtype=int)
+    assert visible(self_attention_mask(X, None, 0, decoder)) == [[causal.tolist()]]
+    assert visible(self_attention_mask(X, MASK, 0, decoder)) == (causal * MASK[:, None, None]).tolist()
+    three = np.random.default_rng(0).integers(0, 2, (2, 5, 5))
+    assert visible(self_attention_mask(X, three, 0, decoder)) == three[:, None].tolist()
+
+
+def test_masks_behind_a_cache() -> None:
+    """The queries are the last of all positions, and see those before."""
+    decoder = tiny("causal_lm", is_decoder=True).config
+    mask = visible(self_attention_mask(X[:, :2], None, 3, decoder))
+    assert mask == [[[[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]]]
+
+
+# --- the network ----------------------------------------------------------------------------------------------------
+
+
+def test_a_network_with_other_parameters() -> None:
+    model = load(head="encoder")
+    other = model.with_params(model.config.replace(layer_norm_eps=1e-3), dict(model.params))
+    assert type(other) is Model and other.head == model.head and other.tokenizer is model.tokenizer
+    assert other.config.layer_norm_eps == 1e-3 != model.config.layer_norm_eps
+    assert not np.array_equal(other(IDS).last_hidden_state, model(IDS).last_hidden_state)
+
+
+def test_a_network_says_what_it_is() -> None:
+    shown = repr(tiny("masked_lm", "float32", model_type="xlm-roberta"))
+    assert shown == "<minroberta.Model xlm-roberta, masked_lm, 2 layers of 30, 5 heads, float32, numpy>"
+
+
+def test_parameters_are_places_with_names() -> None:
+    model = tiny()
+    place, params = model.p.encoder.layer[1].output.dense, model.params["encoder"]["layer"][1]["output"]["dense"]
+    assert place.path == "encoder.layer.1.output.dense"
+    assert place.weight is params["weight"]
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_rows_are_a_batch_without_its_padding(head: str) -> None:
+    """Whether packed in one row, or padded because somebody records."""
+    model = tiny(head)
+    rows = [[0, 7, 9, 11, 2], [0, 8, 2]]
+    packed = model.on_rows(rows)
+    padded = model._on_padded_rows(rows, [[0]] * 2 if HEADS[head].reads_first else None)
+    for one, other, row in zip(packed, padded, rows, strict=True):
+        assert one.keys() == other.keys()
+        for name in one:
+            assert one[name].shape == other[name].shape
+            assert len(one[name]) == (1 if HEADS[head].reads_first else len(row))
+            np.testing.assert_allclose(one[name], other[name], rtol=0, atol=1e-12)
+
+
+def test_only_the_positions_that_are_wanted() -> None:
+    model = tiny("masked_lm")
+    rows, wanted = [[0, 7, 9, 11, 2], [0, 8, 2], [0, 2]], [[4, 1], [], [0]]
+    whole = [found["logits"] for found in model.on_rows(rows)]
+    for found, logits, positions in zip(model.on_rows(rows, wanted), whole, wanted, strict=True):
+        assert found["logits"].shape == (len(positions), 53)
+        np.testing.assert_allclose(found["logits"], logits[positions], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["relative_key", "relative_key_query"])
+def test_rows_of_relative_positions_are_padded(kind: str) -> None:
+    """A packed row has no distances between its sequences."""
+    model = tiny(position_embedding_type=kind)
+    (found,) = model.on_rows([[0, 7, 9, 2]], [[1, 3]])
+    np.testing.assert_allclose(
+        found["last_hidden_state"], model([[0, 7, 9, 2]]).last_hidden_state[0, [1, 3]], rtol=0, atol=1e-12
+    )
+
+
+def test_an_output_of_nothing() -> None:
+    assert ModelOutput({"loss": None}).to_tuple() == ()
