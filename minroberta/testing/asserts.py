@@ -13,7 +13,7 @@ from .sentences import in_brief
 from .values import Names, Values
 
 expected_precision: ContextVar[str] = ContextVar("expected_precision", default="float32")
-"""The precision where none is given: pytest's marker `roberta_precision` sets it for a test."""
+"""The default precision, which pytest's marker `roberta_precision` sets for a test."""
 
 
 class Mismatch(AssertionError):

@@ -141,10 +141,10 @@ class Kept:
         tokens = tokens[:, None, :, None] if axis == 2 else tokens.reshape(*tokens.shape, *[1] * (value.ndim - 2))
         return kept & tokens
 
-    def taken(self, name: str, own: numpy.ndarray, value: numpy.ndarray) -> numpy.ndarray:
+    def taken(self, name: str, array: numpy.ndarray, value: numpy.ndarray) -> numpy.ndarray:
         """The candidate's value, to continue with; the reference's for masked scores, and for NaN in padding."""
-        usable = ~(abs(value) >= MASKED) & (numpy.isfinite(own) | self(name, value))
-        return numpy.where(usable, own, value).astype(value.dtype)
+        usable = ~(abs(value) >= MASKED) & (numpy.isfinite(array) | self(name, value))
+        return numpy.where(usable, array, value).astype(value.dtype)
 
 
 OF_TOKENS = re.compile(r"position_ids$|^(start|end)_logits$")
@@ -203,7 +203,7 @@ def _check_file(reference: Mapping[str, Any], values: Mapping[str, numpy.ndarray
 
 
 def trace_of(reference: Any) -> tuple[Trace | None, str]:
-    """The reference's run, or None and the reason why there is none and it cannot be repeated."""
+    """The reference's run, recorded or repeated; or None and the reason why it cannot be repeated."""
     if isinstance(reference, Trace):
         if reference.edited:
             raise InputError(f"the reference is edited at {_some(reference.edited)}: trace it without edits")

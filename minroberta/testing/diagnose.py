@@ -26,7 +26,7 @@ from .layout import arranged
 from .mistakes import PRECISIONS, Change, Mistake, Setting, catalogue
 from .report import Report
 from .result import Finding
-from .runs import EPS, MASKED, RUNS, bound_of, by_size, exact, wiggled
+from .runs import EPS, MASKED, RUNS, Edit, bound_of, by_size, exact, wiggled
 from .values import Names, Values, under_our_names
 
 
@@ -203,22 +203,20 @@ class _Port:
     def value(self, setting: Setting, name: str, limits: Mapping[str, Array]) -> Array | None:
         """One value of the setting's model; None if one before it is further off than its limit."""
 
-        def turn(other: str, value: Array) -> Array:
+        def edit(other: str, value: Array) -> Array:
             if other == name:
                 raise _ReachedError(value)
             return self._go_on(other, value)
 
         try:
-            return self._run(setting, turn, limits).get(name)
+            return self._run(setting, edit, limits).get(name)
         except _ReachedError as reached:
             return reached.value
         except _OffError:
             return None
 
-    def _run(
-        self, setting: Setting, turn: Callable[[str, Array], Array], limits: Mapping[str, Array] | None = None
-    ) -> dict[str, Array]:
-        """Every value of the setting's model as it was made, mistakes included; the call goes on with `turn`'s."""
+    def _run(self, setting: Setting, edit: Edit, limits: Mapping[str, Array] | None = None) -> dict[str, Array]:
+        """Every value of the setting's model as it was made, mistakes included; the call goes on with `edit`'s."""
         made: dict[str, Array] = {}
         seen: dict[str, Array] = {}
 
@@ -226,7 +224,7 @@ class _Port:
             made[name] = setting.edited(name, value, seen)
             if limits is not None and name in limits and not self._multiple(name, made[name], limits[name]) <= 1:
                 raise _OffError
-            seen[name] = turn(name, made[name])
+            seen[name] = edit(name, made[name])
             return seen[name]
 
         with recording(record), numpy.errstate(all="ignore"):
@@ -371,7 +369,7 @@ def _meeting(port: _Port, before: _Judged, touching: Sequence[Way]) -> Iterator[
         return
     for (one, way), (other, more) in pairs:
         if one.name.split("-")[0] == other.name.split("-")[0]:
-            continue  # two of a kind, of which a port makes one
+            continue  # variants of one mistake, of which a port makes only one
         setting = _with(way, before.setting)
         found = setting and _reaching(port, before._replace(setting=setting), more)
         both = found and _righting(port, before, more, *found)

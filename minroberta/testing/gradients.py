@@ -2,7 +2,7 @@
 
 import importlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,9 +13,7 @@ from ..errors import BackendError, InputError
 from ..loading import Model
 from ..trace import recording
 from ..weights import flat
-from .runs import EPS, MASKED, RUNS, exact, factors
-
-Record = Callable[[str, Array], Array]
+from .runs import EPS, MASKED, RUNS, Edit, exact, factors
 
 
 class Gradients(dict[str, numpy.ndarray]):
@@ -57,14 +55,14 @@ def reference_gradients(model: Model, inputs: Mapping[str, Any], labels: Any = N
 
 
 def _gradients(
-    model: Model, inputs: Mapping[str, Any], labels: Any, dtype: str, turn: Record
+    model: Model, inputs: Mapping[str, Any], labels: Any, dtype: str, edit: Edit
 ) -> dict[str, numpy.ndarray]:
-    """One backward pass, of a run that goes on with `turn` of each value. Names are canonical."""
+    """One backward pass, of a run with each value edited. Names are canonical."""
     jax, answers = _jax(), {} if labels is None else {"labels": labels}
     without_padding = _without_padding(inputs.get("input_ids"), model.config.pad_token_id)
 
     def loss(params: Any) -> Array:
-        with recording(lambda name, value: turn(name, without_padding(name, value))):
+        with recording(lambda name, value: edit(name, without_padding(name, value))):
             output = Model(model.config, params, model.head)(**{**inputs, **answers})
         if output.loss is None:
             raise InputError(
@@ -77,8 +75,8 @@ def _gradients(
     return {name: to_host(gradient) for name, gradient in flat(jax.grad(loss)(params)).items()}
 
 
-def _without_padding(input_ids: Any, pad: int) -> Record:
-    """A replacement of values that stops the gradient at the padding's row of the tables that are looked up."""
+def _without_padding(input_ids: Any, pad: int) -> Edit:
+    """An edit that stops the gradient at the padding's row of the tables that are looked up."""
     ids = {"embeddings.word_embeddings": input_ids}
 
     def record(name: str, value: Array) -> Array:
@@ -110,8 +108,8 @@ def _step(name: str, steps: Mapping[str, int]) -> int:
 # --- rounding -------------------------------------------------------------------------------------------------------
 
 
-def _wiggled(seed: int) -> Record:
-    """A replacement of values that multiplies each, and on the way back its gradient, by 1 + ε·r, random r in [-1, 1].
+def _wiggled(seed: int) -> Edit:
+    """An edit that multiplies each value, and on the way back its gradient, by 1 + ε·r, random r in [-1, 1].
 
     So each run in float32 rounds in another way, as other orders of sums would. The same in float64 would miss the
     rounding of a saturated softmax on the way back, where large numbers cancel.
@@ -136,7 +134,7 @@ def _noise(exactly: Mapping[str, numpy.ndarray], rounded: list[dict[str, numpy.n
     for name, gradient in exactly.items():
         least = EPS["float32"] / 2 * abs(gradient).max(initial=0)
         noise[name] = float(numpy.max([least, *(abs(other[name] - gradient).max(initial=0) for other in rounded)]))
-    return {name: max(own, noise.get(re.sub("bias$", "weight", name), 0)) for name, own in noise.items()}
+    return {name: max(most, noise.get(re.sub("bias$", "weight", name), 0)) for name, most in noise.items()}
 
 
 # --- JAX ------------------------------------------------------------------------------------------------------------

@@ -466,7 +466,7 @@ def _transposed_scores(scores: Array, here: Here) -> Array:
 
 
 def _split_interleaved(x: Array, head_size: int) -> Array:
-    """Head h takes channels h, h + H, h + 2H ... (B, L, D) -> (B, H, L, E)."""
+    """Heads split so that head h takes channels h, h + H, h + 2H ... (B, L, D) -> (B, H, L, E)."""
     B, L, D = x.shape
     return x.reshape(B, L, head_size, D // head_size).transpose(0, 3, 1, 2)
 
@@ -477,7 +477,7 @@ def _merge_interleaved(x: Array) -> Array:
 
 
 def _split_unswapped(x: Array, head_size: int) -> Array:
-    """Head h takes some of the positions instead of some channels. (B, L, D) -> (B, H, L, E)."""
+    """Heads split so that each takes some positions instead of some channels. (B, L, D) -> (B, H, L, E)."""
     B, L, D = x.shape
     return x.reshape(B, D // head_size, L, head_size)
 
@@ -646,23 +646,14 @@ MISTAKES = (
         "Apply embeddings.LayerNorm once.",
         (Change(values={r"embeddings\.LayerNorm": _normed}),),
     ),
-    Mistake(
-        "eps-1e-12",
-        "The norms use eps 1e-12, which is BERT's.",
-        "Use layer_norm_eps from the configuration; the published RoBERTas have 1e-5.",
-        (Change(config={"layer_norm_eps": 1e-12}),),
-    ),
-    Mistake(
-        "eps-1e-6",
-        "The norms use eps 1e-6, which is Flax's default.",
-        "Use layer_norm_eps from the configuration; the published RoBERTas have 1e-5.",
-        (Change(config={"layer_norm_eps": 1e-6}),),
-    ),
-    Mistake(
-        "eps-1e-3",
-        "The norms use eps 1e-3, which is Keras' default.",
-        "Use layer_norm_eps from the configuration; the published RoBERTas have 1e-5.",
-        (Change(config={"layer_norm_eps": 1e-3}),),
+    *(
+        Mistake(
+            f"eps-{eps}",
+            f"The norms use eps {eps}, which is {whose}.",
+            "Use layer_norm_eps from the configuration; the published RoBERTas have 1e-5.",
+            (Change(config={"layer_norm_eps": float(eps)}),),
+        )
+        for eps, whose in (("1e-12", "BERT's"), ("1e-6", "Flax's default"), ("1e-3", "Keras' default"))
     ),
     Mistake(
         "eps-1e-5",

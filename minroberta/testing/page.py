@@ -1,4 +1,4 @@
-"""A result as HTML: a page of its own, and the shorter one that a notebook shows."""
+"""A result as HTML: a self-contained page, and a shorter form for notebooks."""
 
 from collections.abc import Iterator, Sequence
 from html import escape

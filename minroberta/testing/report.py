@@ -33,8 +33,8 @@ class Report(Result):
 
     def to_json(self) -> str:
         """The whole report in strict JSON, for programs; NaN and infinity are null."""
-        own = {"ok": self.ok, "first_bad": self.first_bad, "last_good": self.last_good}
-        return json.dumps(_strict({**own, **dataclasses.asdict(self)}), allow_nan=False)
+        answers = {"ok": self.ok, "first_bad": self.first_bad, "last_good": self.last_good}
+        return json.dumps(_strict({**answers, **dataclasses.asdict(self)}), allow_nan=False)
 
 
 def _strict(value: Any) -> Any:

@@ -14,8 +14,8 @@ from ..loading import Model
 from ..trace import recording
 from ..weights import flat, tree
 
-Turn = Callable[[str, Array], Array]
-"""A replacement for a named value, with which a run goes on."""
+Edit = Callable[[str, Array], Array]
+"""A function from a value's name and the value to the value with which a run goes on."""
 
 EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 """The distance from 1 to the next number."""
@@ -33,17 +33,17 @@ def exact(model: Model, asarray: Callable[..., Array] = numpy.asarray) -> Model:
     return Model(model.config, tree(params), model.head, model.tokenizer)
 
 
-def run(model: Model, inputs: Mapping[str, Any], turn: Turn | None = None) -> dict[str, Array]:
-    """Every named value of a call, as it was made, and then the outputs. The call itself goes on with `turn`'s values.
+def run(model: Model, inputs: Mapping[str, Any], edit: Edit | None = None) -> dict[str, Array]:
+    """Every named value of a call, as it was made, and then the outputs. The call itself goes on with `edit`'s.
 
     Names are the family's, as in `trace`.
     """
     made: dict[str, Array] = {}
-    watch(model, inputs, made.__setitem__, turn)
+    watch(model, inputs, made.__setitem__, edit)
     return made
 
 
-def watch(model: Model, inputs: Mapping[str, Any], see: Callable[[str, Array], Any], turn: Turn | None = None) -> None:
+def watch(model: Model, inputs: Mapping[str, Any], see: Callable[[str, Array], Any], edit: Edit | None = None) -> None:
     """Do the same as `run`, but show each value as it is made, and keep none."""
     seen = set()
 
@@ -51,7 +51,7 @@ def watch(model: Model, inputs: Mapping[str, Any], see: Callable[[str, Array], A
         name = model.config.family.own_name(name)
         seen.add(name)
         see(name, value)
-        return value if turn is None else turn(name, value)
+        return value if edit is None else edit(name, value)
 
     with recording(record):
         output = model(**inputs)
@@ -60,15 +60,15 @@ def watch(model: Model, inputs: Mapping[str, Any], see: Callable[[str, Array], A
             see(name, value)
 
 
-def noise(model: Model, inputs: Mapping[str, Any], values: Mapping[str, Array], turn: Turn | None = None) -> dict:
-    """The noise of each value of `run(model, inputs, turn)`: the largest of `noises`."""
-    return {name: float(array.max(initial=0)) for name, array in noises(model, inputs, values, turn).items()}
+def noise(model: Model, inputs: Mapping[str, Any], values: Mapping[str, Array], edit: Edit | None = None) -> dict:
+    """The noise of each value of `run(model, inputs, edit)`: the largest of `noises`."""
+    return {name: float(array.max(initial=0)) for name, array in noises(model, inputs, values, edit).items()}
 
 
 def noises(
-    model: Model, inputs: Mapping[str, Any], values: Mapping[str, Array], turn: Turn | None = None
+    model: Model, inputs: Mapping[str, Any], values: Mapping[str, Array], edit: Edit | None = None
 ) -> dict[str, Array]:
-    """The noise of each number in `run(model, inputs, turn)`: how far the rounding of float32 alone moves it.
+    """The noise of each number in `run(model, inputs, edit)`: how far the rounding of float32 alone moves it.
 
     It is the largest difference of this number, or of any smaller one, in runs that multiply every value, inputs too,
     by 1 + ε·r with random r from [-1, 1]. These runs are in float64, so that the noise is the same on every machine; a
@@ -81,7 +81,7 @@ def noises(
             moved[name] = numpy.fmax(moved.get(name, 0.0), abs(value - values[name]))
 
     for seed in range(RUNS):
-        wiggle = wiggled(turn, seed)
+        wiggle = wiggled(edit, seed)
         numbers = {name: numpy.asarray(to_host(inputs[name]), float) for name in NUMBERS if name in inputs}
         rounded = {name: wiggle(name, array) for name, array in numbers.items()}
         watch(model, {**inputs, **rounded}, see, wiggle)
@@ -122,11 +122,11 @@ ENOUGH = 64
 """Count of numbers of which one was surely moved as far as rounding moves them."""
 
 
-def wiggled(turn: Turn | None, seed: int) -> Turn:
-    """The values of `turn` (by default the run's), each number multiplied by 1 + ε·r with random r from [-1, 1]."""
+def wiggled(edit: Edit | None, seed: int) -> Edit:
+    """The values of `edit` (by default the run's), each number multiplied by 1 + ε·r with random r from [-1, 1]."""
 
     def wiggle(name: str, value: Array) -> Array:
-        value = value if turn is None else turn(name, value)
+        value = value if edit is None else edit(name, value)
         if not is_float(value.dtype):
             return value
         factor = numpy.resize(factors(seed), value.shape)

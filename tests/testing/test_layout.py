@@ -59,7 +59,7 @@ def test_heads_apart_in_any_order(permutation: tuple[int, ...]) -> None:
     array, order = found(apart, truth)
     assert np.array_equal(array, truth)
     if permutation == (0, 2, 1, 3):
-        assert order == f"heads unmerged, of shape {(B, H, L, E)}"
+        assert order == f"heads not merged, shape {(B, H, L, E)}"
 
 
 def test_heads_merged_otherwise() -> None:
@@ -69,7 +69,7 @@ def test_heads_merged_otherwise() -> None:
     assert np.array_equal(array, truth) and order.startswith("heads merged in another order")
     straight = truth.reshape(B, L, H, E).swapaxes(1, 2).reshape(B, L, D)
     array, order = found(straight, truth)
-    assert np.array_equal(array, truth) and order.startswith("heads merged without being swapped")
+    assert np.array_equal(array, truth) and order.startswith("heads merged by a reshape alone, without swapping")
 
 
 @pytest.mark.parametrize("heads", [None, 0, 4])
@@ -82,7 +82,7 @@ def test_heads_that_are_unknown_or_do_not_divide(heads: int | None) -> None:
 def test_an_axis_split_or_merged() -> None:
     truth = TRUTH[4]
     array, order = found(truth.reshape(B, H, L, 7, 1), truth)
-    assert np.array_equal(array, truth) and order == f"of shape {(B, H, L, 7, 1)}, one axis split or merged"
+    assert np.array_equal(array, truth) and order == f"shape {(B, H, L, 7, 1)}, one axis split or merged"
 
 
 @pytest.mark.parametrize("shape", [(B, L - 1, D), (B, D), (B, L, D, 2), ()])

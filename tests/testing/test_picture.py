@@ -1,133 +1,91 @@
-"""The picture of an error through the depth: whole SVG, its scale, the parts of a network, marks and their meaning."""
+"""Tests of the picture of the error through the depth: marks, heights, labels."""
 
 import itertools
 import math
+import re
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
-from xml.etree import ElementTree
 
 import pytest
-from test_report import GOOD, LAYOUT, REPORTS, SHAPE, WRONG, deep, report_of
+from reports import FOLLOWS, GOOD, REPORTS, WRONG, Html, deep, every_report, names, report_of
 
-from minroberta.testing.picture import BOTTOM, FLOOR, LEFT, RIGHT, TOP, Scale, parts_of, picture
-
-SVG = "{http://www.w3.org/2000/svg}"
-
-
-def elements(report: object) -> list[ElementTree.Element]:
-    return list(ElementTree.fromstring(picture(report)).iter())  # type: ignore[arg-type]
+from minroberta.testing import Report
+from minroberta.testing.page import page
+from minroberta.testing.picture import BOTTOM, LEFT, LETTER, RIGHT, TOP, WIDTH
 
 
-def words(report: object) -> list[str]:
-    return ["".join(element.itertext()) for element in elements(report) if element.tag == f"{SVG}text"]
+@every_report
+def test_the_marks_of_a_picture(kind: str) -> None:
+    report = REPORTS[kind]
+    html = Html(page(report))
+    verdicts = Counter(row.verdict for row in report.rows)
+    assert len(html.marks("whole")) == len(report.rows) - verdicts["shape"]
+    assert len(html.marks("alone")) == sum(row.ok and row.alone is not None for row in report.rows)
+    assert [len(html.marks(verdict)) for verdict in ("wrong", "layout", "shape")] == [
+        verdicts[verdict] for verdict in ("wrong", "layout", "shape")
+    ]
+    labels = [words for words in html.text_of("text") if words.startswith("first: ")]
+    assert len(labels) == (not report.ok)
+    assert kind == "hostile" or report.ok or labels == [f"first: {report.first_bad}"]
 
 
-@pytest.mark.parametrize("kind", [kind for kind in REPORTS if not kind.startswith("hostile")])
-def test_it_is_whole_xml_and_fetches_nothing(kind: str) -> None:
-    found = elements(REPORTS[kind])
-    assert found[0].tag == f"{SVG}svg" and found[0].get("role") == "img"
-    assert {element.tag.removeprefix(SVG) for element in found} <= {
-        "svg", "title", "rect", "line", "text", "polyline", "circle", "path",
-    }  # fmt: skip
-    for element in found:
-        assert not {"href", "src", "style", "onload"} & element.attrib.keys()
-        assert all("nan" not in value and "inf" not in value for value in element.attrib.values())
+@every_report
+def test_marks_are_within_the_picture_and_in_order(kind: str) -> None:
+    html = Html(page(REPORTS[kind]))
+    own = [float(mark["cx"]) for mark in html.marks("whole")]
+    assert own == sorted(set(own))
+    for mark in [*html.marks("whole"), *html.marks("alone"), *html.marks("wrong")]:
+        assert LEFT <= float(mark["cx"]) <= RIGHT and TOP <= float(mark["cy"]) <= BOTTOM
 
 
-def test_its_title_is_the_sentence_of_the_report() -> None:
-    report = deep(2)
-    title = next(element for element in elements(report) if element.tag == f"{SVG}title")
-    assert title.text == str(report).splitlines()[0]
+def test_heights_follow_the_error() -> None:
+    multiples = [0.0, 0.001, 0.1, 1.0, 32.0, 1e3, 1e9, math.inf]
+    report = report_of(*(replace(FOLLOWS, multiple=multiple) for multiple in multiples))
+    heights = [float(mark["cy"]) for mark in Html(page(report)).marks("whole")]
+    assert heights == sorted(heights, reverse=True)
+    assert heights[0] == heights[1] == BOTTOM and heights[-1] == TOP < heights[-2]
+    decade = (BOTTOM - heights[3]) / (0 - math.log10(0.1))
+    assert heights[3] - heights[5] == pytest.approx(3 * decade, abs=0.2)
 
 
-# --- the scale ------------------------------------------------------------------------------------------------------
+def test_the_step_of_a_wrong_value_is_marked_by_its_own_error() -> None:
+    """A wrong step that undoes an earlier mistake is marked at its own error, not at the value's."""
+    undoing = replace(WRONG, multiple=1.0, alone=1e4)
+    html = Html(page(report_of(WRONG, undoing)))
+    assert float(html.marks("wrong")[1]["cy"]) < float(html.marks("whole")[1]["cy"]) - 50
 
 
-def test_columns_share_the_width() -> None:
-    scale = Scale(columns=10, decades=3)
-    assert scale.x(-0.5) == LEFT and scale.x(9.5) == pytest.approx(RIGHT)
-    assert scale.x(1) - scale.x(0) == pytest.approx((RIGHT - LEFT) / 10)
+@pytest.mark.parametrize("kind", ["no numbers", "right"])
+def test_infinity_has_its_own_place(kind: str) -> None:
+    assert ("∞" in Html(page(REPORTS[kind])).text_of("text")) == (kind == "no numbers")
 
 
-def test_heights_are_logarithmic_from_the_floor_to_the_edge() -> None:
-    scale = Scale(columns=10, decades=3)
-    assert scale.y(0) == scale.y(FLOOR / 10) == scale.y(FLOOR) == BOTTOM
-    assert scale.y(1000) == pytest.approx(TOP)
-    assert scale.y(1) - scale.y(10) == pytest.approx(scale.y(10) - scale.y(100))
-    assert scale.y(math.inf) == scale.y(math.nan) == TOP
+def extents(report: Report) -> Iterator[tuple[float, float, str]]:
+    """The left and right ends of each part's name beneath the picture."""
+    reach = {"start": (0, 1), "middle": (0.5, 0.5), "end": (1, 0)}
+    words = re.findall(r'<text x="([\d.]+)" y="([\d.]+)" text-anchor="(\w+)"[^>]*>([^<]+)<', page(report))
+    for x, y, anchor, name in words:
+        if float(y) == BOTTOM + 17:
+            before, after = reach[anchor]
+            yield float(x) - before * LETTER * len(name), float(x) + after * LETTER * len(name), name
 
 
-@pytest.mark.parametrize("multiple", [2.0, 1e4, 1e12, 1e300])
-def test_the_largest_error_has_room(multiple: float) -> None:
-    """And lies below the edge, which is for the infinite."""
-    report = report_of(GOOD, replace(WRONG, multiple=multiple, alone=multiple))
-    heights = [float(e.get("cy", 0)) for e in elements(report) if e.get("class") == "own"]
-    assert TOP < min(heights) <= max(heights) <= BOTTOM
+@pytest.mark.parametrize("layers", [1, 2, 6, 12, 24, 36, 48, 100])
+def test_the_names_of_parts_do_not_overlap(layers: int) -> None:
+    found = list(extents(deep(layers)))
+    assert found[0][2] == "embeddings" and found[-1][2] == "head"
+    assert found[0][0] > 0 and found[-1][1] < WIDTH
+    assert all(one[1] < other[0] for one, other in itertools.pairwise(found))
+    assert len(found) >= 2 + min(layers, 4)
 
 
-# --- the parts of a network -----------------------------------------------------------------------------------------
+def test_every_other_part_has_a_band() -> None:
+    bands = Html(page(deep(12))).of("rect", fill="currentColor")
+    assert len(bands) == 7
+    width = (RIGHT - LEFT) * 18 / len(names(12))
+    assert [float(band["width"]) for band in bands[:-1]] == pytest.approx([width] * 6, abs=0.1)
 
 
-def test_the_parts_are_in_order_and_leave_nothing_out() -> None:
-    report = deep(3)
-    parts = parts_of(report)
-    assert [part for part, *_ in parts] == ["embeddings", "layer 0", "layer 1", "layer 2", "head"]
-    assert parts[0][1] == 0 and parts[-1][2] == len(report.rows)
-    assert all(one[2] == other[1] for one, other in itertools.pairwise(parts))
-
-
-def test_values_without_layers_are_one_part() -> None:
-    assert parts_of(report_of(GOOD, WRONG)) == [("values", 0, 2)]
-
-
-@pytest.mark.parametrize(("layers", "step"), [(2, 1), (12, 1), (48, 5), (300, 10)])
-def test_of_many_layers_some_are_named(layers: int, step: int) -> None:
-    below = [e for e in elements(deep(layers)) if e.tag == f"{SVG}text" and e.get("y") == f"{BOTTOM + 17:.1f}"]
-    numbers = [int(e.text.removeprefix("layer ")) for e in below if e.text and e.text[-1].isdigit()]
-    assert numbers == list(range(0, layers, step))
-
-
-# --- marks ----------------------------------------------------------------------------------------------------------
-
-
-OWN, ALONE, BAD, ORDER = "all of a value's error", "its own step, judged alone", "wrong", "other layout or shape"
-
-
-@pytest.mark.parametrize(
-    ("rows", "meanings"),
-    [
-        ([GOOD], [OWN, ALONE]),
-        ([replace(GOOD, alone=None)], [OWN]),
-        ([GOOD, WRONG], [OWN, ALONE, BAD]),
-        ([replace(GOOD, alone=None), LAYOUT, replace(SHAPE, alone=None)], [OWN, ALONE, ORDER]),
-    ],
-)
-def test_the_legend_has_what_is_there(rows: list, meanings: list[str]) -> None:
-    assert [w for w in words(report_of(*rows)) if w in (OWN, ALONE, BAD, ORDER)] == meanings
-
-
-def test_a_mark_says_what_it_is() -> None:
-    marks = [element for element in elements(report_of(GOOD, WRONG)) if element.get("class") == "wrong"]
-    (mark,) = marks
-    assert "".join(mark.itertext()) == "logits: wrong, 1234 × rounding, alone 1300"
-
-
-def test_nothing_points_where_nothing_is_wrong() -> None:
-    assert not [w for w in words(report_of(GOOD)) if w.startswith("first: ")]
-    assert [w for w in words(report_of(GOOD, WRONG)) if w.startswith("first: ")] == ["first: logits"]
-
-
-@pytest.mark.parametrize(("index", "anchor"), [(0, "start"), (9, "middle"), (19, "end")])
-def test_the_name_of_the_first_stays_within_the_picture(index: int, anchor: str) -> None:
-    rows = [replace(GOOD, name=f"encoder.layer.{i}") for i in range(20)]
-    rows[index] = replace(WRONG, name=rows[index].name)
-    (label,) = [e for e in elements(report_of(*rows)) if e.tag == f"{SVG}text" and (e.text or "").startswith("first: ")]
-    assert label.get("text-anchor") == anchor
-
-
-def test_what_is_rounding_has_a_band_up_to_the_bound() -> None:
-    report = report_of(GOOD, WRONG)
-    scale = Scale(2, math.ceil(math.log10(1300) + 0.2))
-    bands = [e for e in elements(report) if e.tag == f"{SVG}rect" and e.get("fill") != "currentColor"]
-    (band,) = bands
-    assert float(band.attrib["y"]) == pytest.approx(scale.y(report.bound), abs=0.1)
-    assert float(band.attrib["y"]) + float(band.attrib["height"]) == pytest.approx(BOTTOM, abs=0.15)
+def test_without_layers_a_picture_has_one_part() -> None:
+    assert [name for *_, name in extents(report_of(WRONG, GOOD))] == ["values"]
