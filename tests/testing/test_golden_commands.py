@@ -236,7 +236,7 @@ def test_names(file: Path, model: Path, tmp_path: Path) -> None:
     ("content", "telling"),
     [
         (None, "give a JSON file, or one of huggingface, keras_hub, fairseq"),
-        ("[]", "an object is wanted"),
+        ("[]", "an object is expected"),
         ('{"a": 1}', "maps a name to neither a name nor null"),
     ],
 )
