@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 import click
 import numpy
 
+from ..checkpoints.files import replacing
 from .console import Output, print_json, printable
 from .options import load, takes_model, takes_texts
 from .texts import Texts, answers, read_context, read_pairs, read_texts
@@ -163,15 +164,11 @@ def _open_new(name: str) -> Iterator[Any]:
         with click.open_file(name, "wb") as file:
             yield file
         return
-    part = path.with_name(f"{path.name}.part")
     try:
-        with part.open("wb") as file:
+        with replacing(path) as partial, partial.open("wb") as file:
             yield file
-        part.replace(path)
     except OSError as error:
         raise OSError(error.errno, error.strerror, name) from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @click.command()

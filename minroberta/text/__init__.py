@@ -6,9 +6,10 @@ as a Python float, unless a docstring says otherwise. The answers are those of t
 where they differ, a docstring says so. A text longer than the model's input is cut, with a warning, or read in windows
 that overlap.
 
-In import order: `texts` (checking what a caller gives), `sentencepiece`, `sources` (which files a tokenizer is read
-from), `tokenizer`, `running` (rows in batches, best scores, progress), `windows` (long texts), then a file for each
-task: `fill_mask` (with `predict_all`), `classify`, `tag`, `answer`, `choose`, `encode`, `generate`.
+In import order: `texts` (checking what a caller gives), `sentencepiece`, `vocabularies` (byte-level BPE in fairseq's
+and KerasHub's files), `sources` (which files a tokenizer is read from), `tokenizer`, `running` (rows in batches, best
+scores, progress), `windows` (long texts), then a file for each task: `fill_mask` (with `predict_all`), `classify`,
+`tag`, `answer`, `choose`, `encode`, `generate`.
 
 A task knows the network as `Network.on_rows`, or as a call: no mathematics of the model, no formats of weights, and
 no printing live here.

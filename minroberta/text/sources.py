@@ -47,7 +47,8 @@ def _from_json(directory: Path, config: Config) -> "tokenizers.Tokenizer":
     import tokenizers
 
     path = directory / "tokenizer.json"
-    _check_size(path)
+    if path.stat().st_size > LARGEST_FILE:
+        raise TokenizerError(f"{path} has {path.stat().st_size} bytes; at most {LARGEST_FILE} are read")
     with sentences(f"{path} is not a valid tokenizer"):
         if path.stat().st_size > PLAIN:
             _check_counts(json.loads(path.read_text(encoding="utf-8")))
@@ -108,7 +109,9 @@ def _from_merges(vocabulary: Path, merges: Path, prefix: bool = False) -> "token
     return _byte_level(ids, read_merges(merges), f"{merges} and {vocabulary.name}", prefix)
 
 
-def _byte_level(ids: dict[str, int], merges: Any, files: str, prefix: bool = False) -> "tokenizers.Tokenizer":
+def _byte_level(
+    ids: dict[str, int], merges: list[tuple[str, str]], files: str, prefix: bool = False
+) -> "tokenizers.Tokenizer":
     """RoBERTa's byte-level BPE from the id of each token and the pairs to merge, in order of priority."""
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers, processors
@@ -138,11 +141,6 @@ def sentences(beginning: str) -> Iterator[None]:
         if not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):
             raise
         raise TokenizerError(f"{beginning}: {error}") from error
-
-
-def _check_size(path: Path) -> None:
-    if path.stat().st_size > LARGEST_FILE:
-        raise TokenizerError(f"{path} has {path.stat().st_size} bytes; at most {LARGEST_FILE} are read")
 
 
 def _check_counts(settings: Mapping[str, Any]) -> None:
