@@ -75,7 +75,6 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "numpy": numpy.__version__,
         "library": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
-        "threadpoolctl": libraries is not None,
     }
     if libraries:
         facts["kernel"] = ", ".join(str(library.get("architecture", "unknown")) for library in libraries)
@@ -93,9 +92,7 @@ def processor() -> str:
 
 def hindrances(facts: dict[str, Any]) -> Iterator[str]:
     """A sentence for each hindrance that the facts of `machine` show."""
-    if not facts["threadpoolctl"]:
-        yield "threadpoolctl is missing, so sequences are not shared among threads: pip install threadpoolctl"
-    elif facts.get("threads", facts["cores"]) < facts["cores"]:
+    if facts.get("threads", facts["cores"]) < facts["cores"]:
         yield f"the matrix library uses {facts['threads']} of {facts['cores']} cores"
     for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
         if name in facts:
