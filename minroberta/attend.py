@@ -1,4 +1,4 @@
-"""How queries attend to keys: to all of them under a mask, or each sequence of a packed row to itself.
+"""The attention of queries to keys: to all of them under a mask, or of each sequence of a packed row to itself.
 
 An `Attend` is chosen once for a run, and every layer calls it: `attend(q, k, v, p, config)`, where p is the attention's
 node of the parameter tree, which names the values and holds the table of relative positions. Letters: see `ops`.

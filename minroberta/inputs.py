@@ -1,4 +1,4 @@
-"""What a model can be called with: every mistake gets a sentence before it meets the mathematics.
+"""The inputs of a model, and their checks: a mistake gets a sentence before it meets the mathematics.
 
 Shapes are checked wherever the model runs, under `jax.jit` too, since they do not depend on data. Values are checked
 by `Network.__call__` on the host, before the arrays move to a library that would wrap or clamp a wrong index silently.

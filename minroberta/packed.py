@@ -21,7 +21,7 @@ from .trace import Node, tap
 
 
 class Packing(NamedTuple):
-    """How one row (1, T) holds several sequences.
+    """The layout of several sequences in one row, (1, T).
 
     lengths: the length of each sequence. wanted: for each sequence the positions that the head reads, or None for all.
     At the others the last layer computes keys and values, and no more; the wanted ones, W in all, come out one after

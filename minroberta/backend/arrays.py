@@ -1,4 +1,4 @@
-"""Which array library an array belongs to, and its dtypes.
+"""The array library that an array belongs to, and its dtypes.
 
 No library is imported here that the user has not imported: an array says itself where it comes from.
 """
@@ -77,7 +77,7 @@ def cast(x: Array, dtype: Any) -> Array:
 
 
 def is_float(dtype: Any) -> bool:
-    """Whether it is float64, float32, float16 or bfloat16, which is a type that NumPy does not know."""
+    """Return whether a dtype is float64, float32, float16 or bfloat16, of which NumPy knows only the size."""
     return dtype.kind in "fV" and dtype.itemsize <= 8
 
 
