@@ -297,8 +297,8 @@ def test_without_token_none_is_sent(hub: Hub, tmp_path: Path) -> None:
     ("name", "repository"),
     [
         ("roberta-base", "FacebookAI/roberta-base"),
-        ("distilroberta-base", "distilbert/distilroberta-base"),
-        ("camembert-base", "almanach/camembert-base"),
+        pytest.param("distilroberta-base", "distilbert/distilroberta-base", marks=pytest.mark.slow),
+        pytest.param("camembert-base", "almanach/camembert-base", marks=pytest.mark.slow),
     ],
 )
 def test_a_short_name_is_one_of_the_hub(name: str, repository: str, hub: Hub, tmp_path: Path) -> None:
@@ -370,7 +370,7 @@ def test_a_gated_repository(hub: Hub, tmp_path: Path) -> None:
     assert_error(load(hub, tmp_path), "DownloadError", NAME, "gated", "ask for access")
 
 
-@pytest.mark.parametrize("status", [500, 503])
+@pytest.mark.parametrize("status", [500, pytest.param(503, marks=pytest.mark.slow)])
 def test_a_hub_that_fails(status: int, hub: Hub, tmp_path: Path) -> None:
     hub.refusal = (status, {})
     assert_error(load(hub, tmp_path), "DownloadError", NAME, str(status))

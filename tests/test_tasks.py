@@ -113,7 +113,7 @@ def test_golden_in_float64(case: TaskCase) -> None:
     assert_golden(case, tiny(case.head, "float64", **case.config), FOUND[case.name], allowed)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "float64"])
 @pytest.mark.parametrize("case", EMBEDDED, ids=lambda case: case.name)
 def test_golden_of_the_embedded_model(case: TaskCase, dtype: str) -> None:
     """All cases share one body, so the reference's own rounding is the largest of all."""

@@ -38,7 +38,7 @@ def of_case(name: str, dtype: str) -> Any:
 # --- PyTorch --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", slow_but(CASE, "loss/masked_lm/post", "config/untied/pre"))
+@pytest.mark.parametrize("name", slow_but(CASE, "loss/masked_lm/post"))
 def test_as_autograd_has_it(name: str) -> None:
     """The tolerance is the rounding of the stored loss, which for a decoder is float32 even in float64."""
     ours, theirs = of_case(name, "float64"), STORED[name, "float64"]
@@ -135,6 +135,7 @@ def test_along_a_random_direction(kind: str, seed: int) -> None:
 # --- padding, ties, names -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_looking_up_a_pad_gives_its_row_no_gradient() -> None:
     """Padding's rows have no gradient, as with `padding_idx`, although both are looked up here and have an effect."""
     gradients = of_case("config/untied/pre", "float64")
