@@ -1,7 +1,7 @@
-"""The attention of queries to keys: to all of them under a mask, or of each sequence of a packed row to itself.
+"""Attention of queries to keys: to all keys under a mask, or within each sequence of a packed row.
 
 An `Attend` is chosen once for a run, and every layer calls it: `attend(q, k, v, p, config)`, where p is the attention's
-node of the parameter tree, which names the values and holds the table of relative positions. Letters: see `ops`.
+node of the parameter tree, which names the values and holds the table of relative positions. `ops` defines the letters.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class Masked(NamedTuple):
     head_mask: Array | None = None
 
     def __call__(self, q: Array, k: Array, v: Array, p: Node, config: Config) -> Array:
-        """Computed in blocks that keep no probabilities, unless these are watched, or changed by head_mask."""
+        """Compute it in blocks that keep no probabilities, unless these are watched, or changed by head_mask."""
         relative = relative_scores(q, k, p, config)
         if relative is None and self.head_mask is None and not is_watched(f"{p.path}.probs"):
             return ops.attend(q, k, v, self.mask)
@@ -68,7 +68,7 @@ class Segmented(NamedTuple):
             return ops.attend(q[:, :, s.queries], k[:, :, s.keys], v[:, :, s.keys], s.mask)
 
         scores = sum((s.queries.stop - s.queries.start) * (s.keys.stop - s.keys.start) for s in self.segments)
-        none = q[:, :, :0]  # for a share in which no segment has a query
+        none = q[:, :, :0]  # in case no segment of a share has a query
         return namespace(q).concatenate([none, *each(attend, self.segments, q, scores * q.shape[1])], axis=2)
 
 

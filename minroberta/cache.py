@@ -1,4 +1,4 @@
-"""The keys and values of the tokens so far, and the positions that go on from them."""
+"""The keys and values of earlier tokens, and the positions that follow them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,10 +12,10 @@ KeysValues = tuple[Array, ...]
 
 
 class Cache(tuple[KeysValues, ...]):
-    """The keys and values of the tokens so far, one tuple a layer: what `past_key_values` takes and gives.
+    """The keys and values of earlier tokens, one tuple per layer: the input and output `past_key_values`.
 
-    `tokens`, (B, 1), counts the tokens of each row, not counting padding, so that a left-padded prompt goes on at the
-    right positions. A plain tuple in its place gets Hugging Face's numbering, which counts padding too.
+    `tokens`, (B, 1), is the number of tokens in each row, not counting padding, so that a left-padded prompt continues
+    at the right positions. With a plain tuple instead, positions are numbered as in Hugging Face, which counts padding.
     """
 
     tokens: Array
@@ -48,10 +48,11 @@ def cached_length(cache: Sequence[KeysValues] | None) -> int:
 def number_tokens(
     config: Config, input_ids: Array | None, inputs_embeds: Array | None, past: Sequence[KeysValues] | None
 ) -> tuple[Array, Array]:
-    """Position id of each token, (B, L), and each row's count of tokens up to here, (B, 1), not counting padding.
+    """Position id of each token, (B, L), and the number of tokens in each row so far, (B, 1), not counting padding.
 
-    Embeddings do not show which are padding, so each counts. After a `Cache` the numbers go on from its count of
-    tokens; after a plain tuple as in the reference: from its length for ids, and from the start for embeddings.
+    Embeddings do not show which of them are padding, so all of them count. After a `Cache` the numbers continue from
+    its count of tokens. After a plain tuple they follow the reference: ids continue from its length, embeddings start
+    again.
     """
     pad = config.pad_token_id
     if input_ids is not None:

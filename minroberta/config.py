@@ -37,17 +37,17 @@ MOST_LABELS = 1_000_000
 class Head:
     """A head, as data; `heads.HEADS` has its formula.
 
-    ending: how Hugging Face's names of classes with this head end.
-    weights: its parameters and their shapes, in letters: D hidden size, V vocabulary, N labels, 1.
-    task: Hugging Face's name for its task, in `task_specific_params` too.
-    reads_first: it reads the first position of a sequence alone, not each.
-    choices: an example is several sequences, (B, C, L), and the head chooses among them.
-    targets: the inputs that its loss needs.
-    labels: the shape of `labels`: BL, a class for each token, or B, one for each sequence.
-    classes: how many classes there are: V, N, or C, the number of choices.
-    has_problem_type: `problem_type` decides between one class, several, and a number.
-    cache: in a decoder it keeps the keys and values of earlier tokens.
-    memory: in a decoder with cross-attention it may be given an encoder's hidden states.
+    ending: the ending of Hugging Face's class names for this head.
+    weights: the head's parameters and their shapes, in letters: D hidden size, V vocabulary, N labels, 1.
+    task: Hugging Face's name for the head's task, used in `task_specific_params` too.
+    reads_first: True if the head reads only the first position of a sequence, False if it reads every position.
+    choices: True if an example is several sequences, (B, C, L), among which the head chooses.
+    targets: the inputs that the loss needs.
+    labels: the shape of `labels`: BL for a class per token, B for a class per sequence.
+    classes: the number of classes: V, N, or C for the number of choices.
+    has_problem_type: True if `problem_type` decides between one class, several classes and a number.
+    cache: True if a decoder with this head returns the keys and values of its tokens.
+    memory: True if a decoder with cross-attention and this head may read an encoder's hidden states.
     """
 
     ending: str
@@ -118,7 +118,7 @@ HEADS = {
 
 
 def check_head(head: str, config: "Config") -> None:
-    """Raise NameUnknownError for an unknown head, ConfigError for one that the configuration does not fit."""
+    """Raise NameUnknownError for an unknown head, ConfigError if the configuration does not fit the head."""
     check_head_name(head)
     if head == "question_answering" and config.num_labels != 2:
         raise ConfigError(
@@ -137,13 +137,14 @@ def check_head_name(head: Any) -> None:
 
 @dataclass(frozen=True)
 class Family:
-    """A family, as data: the meaning of a `model_type` by its name alone.
+    """A family, as data: everything that a `model_type` implies by its name.
 
     architecture: the beginning of Hugging Face's class names.
     prefix: the prefix of the base model's names in a file with a head.
     norm_first, embedding_norm: defaults of the fields of Config.
-    final_norm: the last norm, of the base model or of the encoder (and so part of the last hidden state), or None.
-    names: from the parameter tree's names of modules within a layer, which are Roberta's, to the family's.
+    final_norm: the name of the final norm, in the base model or in the encoder (whose last hidden state it then
+        changes), or None.
+    names: from Roberta's module names within a layer, which the parameter tree uses, to the family's names.
     mask_in_token_loss: the token classification loss ignores labels where the attention mask is not 1.
     defaults: configuration fields whose default is not Roberta's, in transformers 4.48.3.
     """
@@ -245,14 +246,14 @@ class Config:
     """The configuration of a RoBERTa, with the fields and defaults of transformers 4.48.3 for its `model_type`.
 
     `norm_first` puts the norms before attention and feed-forward (pre-LN) instead of after the residual sums
-    (post-LN); `embedding_norm` says whether the embeddings have one. Both follow from `model_type` unless given.
-    Dropout probabilities are kept for saving and never applied.
+    (post-LN); `embedding_norm` says whether the embeddings have one. Both have the `model_type`'s default unless given.
+    Dropout probabilities are kept for saving, but never applied.
     `other` holds the fields of a `config.json` that do not change the mathematics, so that saving keeps them.
 
-    Hugging Face's class defaults are not roberta-base's (512 position rows instead of 514, eps 1e-12 instead of
-    1e-5, two token types instead of one): take those from a `config.json`, or from `PRESETS`.
+    Hugging Face's class defaults differ from roberta-base (512 position rows instead of 514, eps 1e-12 instead of
+    1e-5, two token types instead of one): for roberta-base take a `config.json`, or `PRESETS`.
 
-    Raises ConfigError for a field of a wrong type or value.
+    Raises ConfigError for a field with a wrong type or value.
     """
 
     model_type: str = "roberta"
@@ -334,10 +335,10 @@ class Config:
         return head_of(self.architectures)
 
     def problem(self, integer_labels: bool) -> str:
-        """The `problem_type`, inferred from the labels where there is none.
+        """The `problem_type`, or the type inferred from the labels if it is None.
 
-        One label means regression, integer labels a single class, float labels several. The reference writes what it
-        inferred first into its configuration; here every call infers anew.
+        One label means regression, integer labels a single class, float labels several classes. The reference stores
+        the first inferred type in its configuration; here every call infers it again.
         """
         if self.problem_type is not None:
             return self.problem_type
@@ -368,7 +369,7 @@ class Config:
         return cls(**given, other={name: value for name, value in values.items() if name not in known})
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields of a `config.json`, those of `other` included."""
+        """The fields of a `config.json`, including those of `other`."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         for name in ("norm_first", "embedding_norm"):
             if values[name] == getattr(self.family, name):
@@ -384,7 +385,7 @@ class Config:
         return self.replace(**labels_of_task(self.other, head))
 
     def replace(self, **changes: Any) -> "Config":
-        """The configuration with some fields replaced, and derived ones derived again. Raises ConfigError."""
+        """The configuration with some fields replaced, and derived fields recomputed. Raises ConfigError."""
         return Config.from_dict(merge(self.to_dict(), changes))
 
     # --- checks -----------------------------------------------------------------------------------------------------
@@ -400,7 +401,9 @@ class Config:
         except (AttributeError, TypeError, ValueError, OverflowError):
             raise ConfigError(f"id2label must be an object from numbers to names, not {reprlib.repr(names)}") from None
         if self.num_labels is not ABSENT and self.num_labels != len(names):
-            raise ConfigError(f"num_labels is {self.num_labels}, but id2label names {len(names)}: change both")
+            raise ConfigError(
+                f"num_labels is {self.num_labels}, but id2label has {len(names)} labels: make the two agree"
+            )
         check_integer("num_labels", len(names), 1, MOST_LABELS, ConfigError)
         ids = own_ids if self.label2id is ABSENT else self.label2id
         if not isinstance(ids, Mapping):
@@ -460,11 +463,11 @@ class Config:
 
 
 def merge(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields with some replaced, and derived ones left to be derived again.
+    """The fields with some replaced, and without those that have to be derived again.
 
-    With another number of labels their names are forgotten, with other names the ids. With another `model_type` fields
-    that were not given keep the defaults of the old one, but for the place of the norms. Raises ConfigError for a
-    change of an unknown field.
+    A new number of labels removes the names of the labels; new names remove their ids. With a new `model_type`, fields
+    that were not given keep the defaults of the old one, except for the place of the norms. Raises ConfigError for an
+    unknown field.
     """
     names = [f.name for f in fields(Config) if f.name != "other"]
     for name in changes.keys() - set(names):
@@ -482,7 +485,7 @@ def merge(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 
 
 def _with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields with the defaults of their `model_type`, without those that only say where its norms stand."""
+    """The fields with the defaults of their `model_type`, except norm orders that the `model_type` implies."""
     kind = values.get("model_type")
     family = FAMILIES.get(kind) if isinstance(kind, str) else None
     if family is None:
@@ -497,7 +500,7 @@ def _with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
 def labels_of_task(values: Mapping[str, Any], head: str) -> dict[str, Any]:
     """The labels and the `problem_type` that `task_specific_params` has for a head's task. Raises ConfigError.
 
-    As Hugging Face's pipelines read it. Other fields there, such as those for generation, change nothing here.
+    Hugging Face's pipelines use the same fields. Other fields, such as those for generation, have no effect here.
     """
     tasks = values.get("task_specific_params") or {}
     found = tasks.get(HEADS[head].task) if isinstance(tasks, Mapping) else tasks
@@ -510,7 +513,7 @@ def labels_of_task(values: Mapping[str, Any], head: str) -> dict[str, Any]:
 
 
 def head_of(architectures: Any) -> str:
-    """The head that the first of these class names ends with; the bare encoder without any. Raises ConfigError."""
+    """The head of the first of these class names, or the bare encoder if there is none. Raises ConfigError."""
     _check_architectures(architectures)
     if not architectures:
         return "encoder"

@@ -23,7 +23,7 @@ def given(**values: Any) -> dict[str, Any]:
 class Inputs(NamedTuple):
     """The arrays that a model is called with, in Hugging Face's order; `config.Head` says which head takes which.
 
-    The first four and `inputs_embeds` have one axis more, (B, C, ...), where the head chooses among C sequences.
+    The first four and `inputs_embeds` have an extra axis, (B, C, ...), if the head chooses among C sequences.
     """
 
     input_ids: Array | None = None  # (B, L) integers
@@ -46,13 +46,13 @@ class Inputs(NamedTuple):
 
     @property
     def choices(self) -> int:
-        """C, where the inputs are (B, C, L); otherwise 1."""
+        """C if the inputs are (B, C, L), otherwise 1."""
         with_choices = (self.input_ids, 3) if self.inputs_embeds is None else (self.inputs_embeds, 4)
         array, axes = with_choices
         return array.shape[1] if array is not None and array.ndim == axes else 1
 
     def without_choices(self) -> "Inputs":
-        """The same with a row for each choice, (B, C, ...) -> (B·C, ...)."""
+        """The same inputs with a row for each choice, (B, C, ...) -> (B·C, ...)."""
         rows = {name: self.given[name] for name in ROWS if name in self.given}
         return self._replace(**{name: x.reshape(-1, *x.shape[2:]) for name, x in rows.items()})
 
@@ -71,7 +71,7 @@ Given = Mapping[str, Any]
 
 
 def check_shapes(config: Config, head: str, inputs: Given) -> None:
-    """Raise InputError unless all shapes fit each other, the model and the head. inputs: arrays by name, none None."""
+    """Raise InputError unless all shapes fit each other, the model and the head. inputs: arrays by name."""
     for name, value in inputs.items():
         if name != "past_key_values" and not hasattr(value, "shape"):
             raise InputError(f"{name} is a {type(value).__name__}: give forward an array; a Model takes lists too")
@@ -129,7 +129,8 @@ def _check_head_mask(config: Config, inputs: Given) -> None:
     _check_shape(inputs, "head_mask", (H,), (layers, H))
     if "head_mask" in inputs and config.pruned_heads:
         raise InputError(
-            "head_mask has one number a head, but this model's heads are pruned: prune those, or load it whole"
+            "head_mask needs one number per head, but some of this model's heads are pruned: "
+            "prune the heads that you want to mask, or load the model unpruned"
         )
 
 
@@ -156,7 +157,10 @@ def _check_cache_layers(config: Config, head: str, past: Any, with_memory: bool)
     if not HEADS[head].cache:
         raise InputError(f"past_key_values is for the heads {heads_with_cache()}, not {head!r}")
     if not (_is_sequence(past) and all(_is_sequence(x) and all(map(_is_states, x)) for x in past)):
-        raise InputError("past_key_values is what an earlier call gave: for each layer a tuple of arrays (B, H, S, E)")
+        raise InputError(
+            "past_key_values must be the value returned by an earlier call: "
+            "for each layer a tuple of arrays (B, H, S, E)"
+        )
     count = 4 if with_memory else 2
     if len(past) != config.num_hidden_layers or any(len(layer) != count for layer in past):
         sizes = " or ".join(map(str, sorted({len(layer) for layer in past})))
@@ -176,7 +180,7 @@ def _is_sequence(value: Any) -> bool:
 
 
 def _is_states(value: Any) -> bool:
-    """True if it has four axes and, where its library has NumPy's dtypes, a floating-point one."""
+    """Return whether a value is an array with four axes and a floating-point dtype (any dtype if not NumPy's)."""
     return getattr(value, "ndim", 0) == 4 and (not hasattr(value.dtype, "kind") or is_float(value.dtype))
 
 
@@ -234,7 +238,7 @@ def _is_integer(array: Array) -> bool:
 
 
 def check_values(config: Config, head: str, inputs: Given) -> None:
-    """Raise InputError unless all dtypes and values fit. inputs: NumPy arrays by name, of the right shapes."""
+    """Raise InputError for a wrong dtype or value. inputs: NumPy arrays by name, whose shapes were checked."""
     _check_range(inputs, "input_ids", config.vocab_size, "vocab_size")
     _check_range(inputs, "token_type_ids", config.type_vocab_size, "type_vocab_size")
     if config.position_embedding_type == "absolute":
@@ -309,14 +313,16 @@ def _check_labels(config: Config, head: str, inputs: Given) -> None:
 
 
 def as_array(name: str, values: Any) -> numpy.ndarray:
-    """An input as a NumPy array: int64 for integers, otherwise in its dtype. Raises InputError."""
+    """An input as a NumPy array, in int64 if it holds integers, otherwise in its dtype. Raises InputError."""
     if isinstance(values, Mapping):
         raise InputError(f"{name} is a dict: call the model with its items, model(**inputs)")
     try:
         array = to_host(values)
     except (ValueError, TypeError, RuntimeError) as error:
         if "Tracer" in type(values).__name__:
-            raise InputError(f"{name} is traced, and a model checks values: call minroberta.forward") from None
+            raise InputError(
+                f"{name} is a traced array, but a call of a model checks values: call minroberta.forward instead"
+            ) from None
         if "inhomogeneous" in str(error):
             raise InputError(f"{name} has rows of several lengths: pad them to one, and mask the padding") from None
         raise InputError(f"{name} cannot be made an array of numbers: {error}") from error

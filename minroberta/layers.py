@@ -6,9 +6,10 @@ it, so that a recorder can see or change it; otherwise it returns its argument.
 
     encoder_layer(x, model.p.encoder.layer[0], model.config)  # one layer of a loaded model, by hand
 
-`placewise` and `sequencewise` let `backend.schedule` compute a function in pieces, on several threads, unless somebody
-records: the result is the same. Shapes: B batch, L queries, S keys, D hidden size, H heads, E head size (D = H·E), F
-feed-forward size.
+`placewise` and `sequencewise` let `backend.schedule` compute a function in pieces, on several threads, unless values
+are recorded; the result is the same.
+
+Shapes: B batch, L queries, S keys, D hidden size, H heads, E head size (D = H·E), F feed-forward size.
 """
 
 from collections.abc import Callable, Sequence
@@ -178,7 +179,7 @@ def encoder_layer(x: Array, p: Node, config: Config, inputs: LayerInputs = PLAIN
 
 @placewise
 def transform(x: Array, p: Node, config: Config) -> Array:
-    """Feed-forward with its residual sum and norm; positions do not mix."""
+    """Feed-forward with its residual sum and norm; positions are independent."""
     return residual(x, lambda x: feed_forward(x, p, config), p.output, config)
 
 

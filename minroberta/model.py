@@ -23,9 +23,9 @@ Params = dict[str, Any]
 
 
 def body(p: Node, config: Config, inputs: Inputs, packing: Packing | None = None) -> Array:
-    """The base model: embeddings, encoder, and where there is one a last norm (RobertaPreLayerNorm).
+    """The base model: embeddings, encoder, and RoBERTa-PreLayerNorm's final norm.
 
-    Returns the last hidden state, (B, L, D); of a packed row the wanted positions, (W, 1, D), if not all.
+    Returns the last hidden state, (B, L, D); for a packed row with wanted positions, those alone, (W, 1, D).
     """
     position_ids, _ = number_tokens(config, inputs.input_ids, inputs.inputs_embeds, inputs.past_key_values)
     x = embeddings(
@@ -46,7 +46,7 @@ def body(p: Node, config: Config, inputs: Inputs, packing: Packing | None = None
 
 
 def layer_inputs(x: Array, config: Config, inputs: Inputs) -> list[LayerInputs]:
-    """The inputs of each layer besides x: masks, the other sequence of cross-attention, the cache."""
+    """The inputs of each layer besides x: masks, the memory of cross-attention, the cache."""
     layers, past, memory, memory_mask = config.num_hidden_layers, inputs.past_key_values, None, None
     mask = self_attention_mask(x, inputs.attention_mask, cached_length(past), config)
     head_mask = [None] * layers if inputs.head_mask is None else cast(inputs.head_mask, x.dtype)
@@ -63,7 +63,7 @@ def layer_inputs(x: Array, config: Config, inputs: Inputs) -> list[LayerInputs]:
 
 
 def self_attention_mask(x: Array, mask: Array | None, past: int, config: Config) -> Array | None:
-    """The additive mask of self-attention, or None where every query attends to every key.
+    """The additive mask of self-attention, or None if every query attends to every key.
 
     In a decoder a 2-D mask is multiplied by the causal one; a 3-D mask replaces it. x: (B, L, D).
     Returns (B, 1, 1, S), (B, 1, L, S) or (1, 1, L, S).
@@ -88,22 +88,22 @@ def forward(
     output_hidden_states: bool = False,
     **inputs: Any,
 ) -> dict[str, Any]:
-    """The outputs of a model for arrays of one library: a pure function, to be traced, differentiated and mapped.
+    """The outputs of a model for arrays of one library: a pure function that JAX can trace, differentiate and map.
 
-    params: the parameter tree, nested dicts under Hugging Face's names for Roberta, without the base model's prefix.
-    inputs: the fields of `Inputs`, which gives their shapes: input_ids or inputs_embeds, attention_mask,
-    token_type_ids, position_ids, head_mask, encoder_hidden_states with encoder_attention_mask, past_key_values; and for
-    a loss labels: (B, L) ids, -100 ignored, for masked_lm, causal_lm (shifted here) and token_classification; (B,)
+    params: the parameter tree, nested dicts with Hugging Face's names for Roberta, without the base model's prefix.
+    inputs: the fields of `Inputs`, where their shapes are given: input_ids or inputs_embeds, attention_mask,
+    token_type_ids, position_ids, head_mask, encoder_hidden_states with encoder_attention_mask, past_key_values. For a
+    loss, labels: (B, L) ids, -100 ignored, for masked_lm, causal_lm (shifted here) and token_classification; (B,)
     integers for sequence_classification and multiple_choice, or (B, N) floats for several classes or numbers; or
     start_positions and end_positions for question_answering.
     use_cache: by default the configuration's, in a decoder without labels.
 
-    Returns a dict under Hugging Face's names, in its order; what was not asked for is None: loss (), logits (B, L, V),
-    (B, L, N), (B, N) or (B, C), or last_hidden_state (B, L, D) and pooler_output (B, D), or start_logits and end_logits
-    (B, L); past_key_values, hidden_states, attentions and cross_attentions as in `ModelOutput`.
+    Returns a dict with Hugging Face's names, in its order, with None for what was not requested: loss (), logits
+    (B, L, V), (B, L, N), (B, N) or (B, C), or last_hidden_state (B, L, D) and pooler_output (B, D), or start_logits and
+    end_logits (B, L); past_key_values, hidden_states, attentions and cross_attentions as in `ModelOutput`.
 
-    Only shapes are checked: a wrong id is whatever the library makes of it. With `jax.jit`, close over config and head,
-    or make them static. Raises InputError, NameUnknownError, ConfigError.
+    Only shapes are checked: the result for an invalid id depends on the array library. With `jax.jit`, close over
+    config and head, or make them static. Raises InputError, NameUnknownError, ConfigError.
     """
     check_head(head, config)
     arrays = Inputs(**inputs)
@@ -130,7 +130,7 @@ def run(
     output_attentions: bool = False,
     output_hidden_states: bool = False,
 ) -> dict[str, Any]:
-    """`forward` without its checks, and for a packed row, (1, T), as well. Raises InputError."""
+    """`forward` without its checks, also for a packed row, (1, T). Raises InputError."""
     p, rows = Node(params), inputs.without_choices() if packing is None and HEADS[head].choices else inputs
     caches = packing is None and keeps_cache(config, head, inputs, use_cache)
     names = names_of_outputs(p, config, inputs, caches, output_attentions, output_hidden_states)
@@ -146,14 +146,14 @@ def run(
 
 
 ORDER = ("past_key_values", "hidden_states", "attentions", "cross_attentions")
-"""The outputs after the head's, in Hugging Face's order."""
+"""The outputs that follow those of the head, in Hugging Face's order."""
 
 ORDER_OF_THE_ENCODER = ("hidden_states", "past_key_values", "attentions", "cross_attentions")
-"""The same in the bare model."""
+"""The same for the bare model."""
 
 
 def keeps_cache(config: Config, head: str, inputs: Inputs, use_cache: bool | None) -> bool:
-    """True if a run gives a cache: a decoder's without labels, unless it is told not to. Raises InputError."""
+    """Return whether a run returns a cache, as decoders do by default if there are no labels. Raises InputError."""
     caching = config.is_decoder and HEADS[head].cache
     if use_cache and not caching:
         raise InputError(
@@ -166,7 +166,7 @@ def keeps_cache(config: Config, head: str, inputs: Inputs, use_cache: bool | Non
 def names_of_outputs(
     p: Node, config: Config, inputs: Inputs, caches: bool, attentions: bool, hidden_states: bool
 ) -> dict[str, list[str]]:
-    """For each output that is made on the way through the body, the names of its values."""
+    """The names of the values that each output of the body consists of, for the outputs that are requested."""
     layers = [f"encoder.layer.{index}" for index in range(config.num_hidden_layers)]
     across = inputs.encoder_hidden_states is not None
     names = {}
@@ -189,8 +189,8 @@ def names_of_outputs(
 class ModelOutput(dict[Any, Any]):
     """The outputs of a model by name and by position: `o.logits`, `o["logits"]`, `o[0]`.
 
-    Arrays stay in the model's library; they are annotated as NumPy's, whose methods the others share. What was not
-    asked for is None as an attribute, and has no position.
+    Arrays stay in the model's library; they are annotated as NumPy's, whose methods the others share. An output
+    that was not requested is None as an attribute, and has no position.
     """
 
     loss: numpy.ndarray  # ()
@@ -226,12 +226,12 @@ class ModelOutput(dict[Any, Any]):
         return "\n".join(f"{name:<18} {_summary(value)}" for name, value in self.items())
 
     def to_tuple(self) -> tuple[Any, ...]:
-        """The outputs that were asked for, in order."""
+        """The requested outputs, in order."""
         return tuple(self.values())
 
 
 def _summary(value: Any) -> str:
-    """Dtype and shape of an array; in a tuple, of its first, and how many there are."""
+    """Dtype and shape of an array; for a tuple, its length and those of its first item."""
     if isinstance(value, tuple):
         return f"{len(value)} of {_summary(value[0]) if value else 'nothing'}"
     return f"{value.dtype} {tuple(value.shape)}" if hasattr(value, "dtype") else repr(value)
@@ -248,7 +248,7 @@ class Network:
     tokenizer: for the tasks of `text`, or None. All four are attributes. Dropout is never applied, and nothing is
     remembered from call to call.
 
-    Raises ConfigError, NameUnknownError, and WeightsError where params lack a weight of the head.
+    Raises ConfigError, NameUnknownError, and WeightsError if params lack a weight of the head.
     """
 
     def __init__(self, config: Config, params: Params, head: str = "encoder", tokenizer: Any = None) -> None:
@@ -260,7 +260,7 @@ class Network:
 
     @classmethod
     def of_checked(cls, config: Config, params: Params, head: str, tokenizer: Any = None) -> Self:
-        """The model of parts that `load` or `init` checked already, where they came from."""
+        """A model whose parts `load` or `init` has checked already."""
         model = cls.__new__(cls)
         model._hold(config, params, head, tokenizer)
         return model
@@ -276,7 +276,7 @@ class Network:
 
     @property
     def p(self) -> Node:
-        """The parameters as named places: `model.p.encoder.layer[0]` is what `layers.encoder_layer` takes."""
+        """The root of the parameter tree; `model.p.encoder.layer[0]` is the node that `layers.encoder_layer` takes."""
         return Node(self.params)
 
     @property
@@ -318,12 +318,12 @@ class Network:
         Every shape, dtype and value is checked on the host, then moved to the model's library. A model in float16 on
         NumPy, which has no matrix products for it, computes in float32. `return_dict=False` gives a tuple.
 
-        In a decoder `past_key_values` comes out and goes in again for the next tokens, with a mask over all positions;
-        it counts the tokens of each row, not counting padding, so that cached and uncached agree, after a left-padded
-        prompt too.
+        A decoder returns `past_key_values`, which the call for the next tokens takes, with a mask over all positions.
+        The cache counts the tokens of each row, not counting padding, so that cached and uncached results agree, also
+        after a left-padded prompt.
 
         With `skip_padding` nothing is computed for padding, where the outputs are then 0 and not the reference's
-        values; while something is recorded or asked for on the way, the plain path is taken all the same.
+        values. It has no effect while values are recorded, or if hidden states, attentions or a cache are requested.
 
         Raises InputError, with the offending value and its index.
         """
@@ -351,7 +351,7 @@ class Network:
     ) -> list[dict[str, Array]]:
         """The head's outputs for each of several sequences of ids, (positions, ...), without computing padding.
 
-        wanted: for each the positions that are read; by default all, or the first where the head reads that alone.
+        wanted: for each sequence the positions to return; by default all, or the first if the head reads only that.
         """
         if wanted is None and HEADS[self.head].reads_first:
             wanted = [[0]] * len(rows)
@@ -367,7 +367,7 @@ class Network:
     def _on_padded_rows(
         self, rows: Sequence[Sequence[int]], wanted: Sequence[Sequence[int]] | None
     ) -> list[dict[str, Array]]:
-        """The same by a padded batch: for relative positions, and while somebody records."""
+        """`on_rows` by a padded batch: for relative positions, and while values are recorded."""
         inputs = packed.pad_ids(rows, self.config.pad_token_id)  # (B, L)
         if HEADS[self.head].choices:
             inputs = {name: x[:, None] for name, x in inputs.items()}  # (B, 1, L)
@@ -380,7 +380,7 @@ class Network:
         return result
 
     def _without_padding(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """The outputs for a batch of which padding is not computed, and 0 there."""
+        """The outputs for a batch without computing padding, where they are 0."""
         rows = Inputs(**inputs)
         if HEADS[self.head].choices:
             rows = rows.without_choices()

@@ -1,10 +1,10 @@
-"""The mathematics, on arrays alone: nothing here knows what a model is.
+"""The mathematics, on arrays: nothing here depends on a model.
 
 Every function takes its namespace from its arguments and makes new values, so the same lines run on NumPy, CuPy and
 JAX, under `jax.jit`, `jax.vmap` and `jax.grad`. Constants are Python numbers: a NumPy scalar would turn float32 into
 float64 on the way.
 
-`rowwise` marks a formula whose rows do not mix: half types are computed in float32, and NumPy computes in blocks.
+`rowwise` marks a formula whose rows are independent: half types are computed in float32, and NumPy computes in blocks.
 
 Letters: B batch, L queries, S keys, D hidden size, H heads, E head size (D = H·E), F feed-forward size, P position
 rows, V vocabulary, N labels.
@@ -68,19 +68,19 @@ def gelu(x: Array) -> Array:
 
 @rowwise
 def gelu_tanh(x: Array) -> Array:
-    """x/2 · (1 + tanh(√(2/π)·(x + 0.044715 x³))), which differs from `gelu` by up to 4.7e-4 (same paper, section 2)."""
+    """x/2 · (1 + tanh(√(2/π)·(x + 0.044715 x³))), up to 4.7e-4 from `gelu` (Hendrycks and Gimpel 2016, section 2)."""
     return 0.5 * x * (1 + namespace(x).tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
 
 
 @rowwise
 def quick_gelu(x: Array) -> Array:
-    """x·σ(1.702 x) (same paper, section 2)."""
+    """x·σ(1.702 x) (Hendrycks and Gimpel 2016, section 2)."""
     return x * sigmoid(1.702 * x)
 
 
 @rowwise
 def silu(x: Array) -> Array:
-    """x·σ(x), also called swish (same paper, section 4; Ramachandran et al. 2017)."""
+    """x·σ(x), also called swish (Hendrycks and Gimpel 2016, section 4; Ramachandran et al. 2017)."""
     return x * sigmoid(x)
 
 
@@ -169,7 +169,7 @@ def softmax(scores: Array) -> Array:
 
 @rowwise
 def log_softmax(scores: Array) -> Array:
-    """log(softmax(s)) over the last axis, without the loss of small probabilities."""
+    """log(softmax(s)) over the last axis, computed so that small probabilities do not underflow."""
     xp = namespace(scores)
     scores = scores - scores.max(-1, keepdims=True)
     return scores - xp.log(xp.exp(scores).sum(-1, keepdims=True))

@@ -1,7 +1,7 @@
 """Several sequences in one row, (1, T), without the padding of a batch (B, L): padding costs nothing then.
 
-The layers are those of `layers`: whatever happens at one position alone happens to the whole row at once, and each
-sequence attends to itself.
+The layers are those of `layers`: what is computed for each position independently is computed for the whole row at
+once, and each sequence attends to itself.
 """
 
 import itertools
@@ -24,24 +24,24 @@ class Packing(NamedTuple):
     """The layout of several sequences in one row, (1, T).
 
     lengths: the length of each sequence. wanted: for each sequence the positions that the head reads, or None for all.
-    At the others the last layer computes keys and values, and no more; the wanted ones, W in all, come out one after
-    the other, (1, W, D).
+    At the other positions the last layer computes only keys and values. The output is the W wanted positions of all
+    sequences, in order, (1, W, D).
     """
 
     lengths: Sequence[int]
     wanted: Sequence[Sequence[int]] | None = None
 
     def of_sequences(self, some: slice) -> "Packing":
-        """The packing of some of the sequences, in a row of their own."""
+        """The packing of a row with only these sequences."""
         return Packing(self.lengths[some], None if self.wanted is None else self.wanted[some])
 
     def positions(self, some: slice) -> slice:
-        """The positions of some of the sequences in the whole row."""
+        """The positions of these sequences in the whole row."""
         return slice(sum(self.lengths[: some.start]), sum(self.lengths[: some.stop]))
 
 
 def spans(lengths: Iterable[int]) -> list[slice]:
-    """The position of each sequence in a row, from its length."""
+    """The slice of a row that each sequence occupies, from the lengths."""
     return [slice(*ends) for ends in itertools.pairwise(itertools.accumulate(lengths, initial=0))]
 
 
@@ -75,7 +75,7 @@ def _encoder(x: Array, p: Node, config: Config, packing: Packing) -> Array:
 
 
 def _wanted(x: Array, p: Node, config: Config, lengths: Sequence[int], wanted: Sequence[Sequence[int]]) -> Array:
-    """The last layer at the wanted positions alone, which attend to all. (1, T, D) -> (1, W, D)."""
+    """The last layer, computed only at the wanted positions, which attend to all. (1, T, D) -> (1, W, D)."""
     positions = [span.start + i for span, some in zip(spans(lengths), wanted, strict=True) for i in some]
     attend = Segmented(segments(lengths, config, x, wanted))
     memory = norm(x, p.attention.output.LayerNorm, config) if config.norm_first else x
@@ -87,7 +87,7 @@ def _wanted(x: Array, p: Node, config: Config, lengths: Sequence[int], wanted: S
 def segments(
     lengths: Sequence[int], config: Config, x: Array, wanted: Sequence[Sequence[int]] | None = None
 ) -> list[Segment]:
-    """A segment for each sequence, its queries at the wanted positions or all. A decoder's keys end at the query."""
+    """A segment for each sequence, with queries at the wanted positions or at all. Decoders attend to earlier keys."""
     xp, result = namespace(x), []
     wanted = [range(length) for length in lengths] if wanted is None else wanted
     for queries, keys, some in zip(spans(map(len, wanted)), spans(lengths), wanted, strict=True):
@@ -108,9 +108,9 @@ OUTPUTS = ("last_hidden_state", "logits", "start_logits", "end_logits")
 
 
 def pack(inputs: Mapping[str, numpy.ndarray], config: Config, head: str) -> tuple[dict[str, Any], Packing]:
-    """A packed row of the tokens of a batch. inputs: arrays by name, (B, L) and (B, L, D), with an attention_mask.
+    """The tokens of a batch as a packed row. inputs: arrays by name, (B, L) and (B, L, D), with an attention_mask.
 
-    Raises InputError for an input that a packed row cannot have.
+    Raises InputError for inputs that cannot be packed.
     """
     mask = inputs.get("attention_mask")
     others = inputs.keys() - {"input_ids", "inputs_embeds", "attention_mask", "token_type_ids", "position_ids"}

@@ -21,13 +21,13 @@ _wanted: ContextVar[tuple[Collection[str], Kept]] = ContextVar("wanted", default
 
 
 def tap(name: str, value: Array) -> Array:
-    """Give an intermediate its name. Returns the value, or what an editor makes of it."""
+    """Name an intermediate value. Returns the value, or a recorder's replacement."""
     record = _record.get()
     return keep(name, value if record is None else record(name, value))
 
 
 def keep(name: str, value: Any) -> Any:
-    """Give a value that no recorder sees a name under which `keeping` finds it. Returns the value."""
+    """Name a value for `keeping` alone, not for recorders. Returns the value."""
     names, kept = _wanted.get()
     if name in names:
         kept[name] = value
@@ -35,19 +35,19 @@ def keep(name: str, value: Any) -> Any:
 
 
 def is_recording() -> bool:
-    """Return whether every value is passed to a recorder: then nothing is computed in pieces."""
+    """Return whether values are passed to a recorder. If so, nothing is computed in pieces."""
     return _record.get() is not None
 
 
 def is_watched(name: str | None = None) -> bool:
-    """Return whether the value of this name, or any value, is recorded or kept."""
+    """Return whether the value with this name is recorded or kept; without a name, whether any value is."""
     names, _ = _wanted.get()
     return is_recording() or (bool(names) if name is None else name in names)
 
 
 @contextlib.contextmanager
 def recording(record: Record | None) -> Iterator[None]:
-    """Within the block, every tapped value is passed through `record(name, value)`, or left alone with None."""
+    """Pass every value tapped within the block through `record(name, value)`; None records nothing."""
     token = _record.set(record)
     try:
         yield
@@ -57,7 +57,7 @@ def recording(record: Record | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def keeping(names: Collection[str]) -> Iterator[Kept]:
-    """Within the block, the values of these names are kept in the dict that it gives."""
+    """Keep the values with these names, computed within the block, in the dict that the block is given."""
     kept: Kept = {}
     token = _wanted.set((names, kept))
     try:
@@ -67,10 +67,10 @@ def keeping(names: Collection[str]) -> Iterator[Kept]:
 
 
 class Node:
-    """A place in the parameter tree, which knows its dotted name.
+    """A node of the parameter tree, which knows its dotted name.
 
-    `p.attention.self.query` has that module's arrays (`.tree`) and its name (`.path`); `p.layer[3]` is an item of a
-    list, `p.query.weight` an array, and `"pooler" in p` says whether there is such a place.
+    `p.attention.self.query` has the arrays of a module (`.tree`) and the module's name (`.path`); `p.layer[3]` is an
+    item of a list, `p.query.weight` an array, and `"pooler" in p` is True if the node has a child `pooler`.
     """
 
     __slots__ = ("path", "tree")
@@ -140,12 +140,12 @@ def trace(
 
         t = trace(model, ids)                                                   # print(t) lists the names and shapes
         t["encoder.layer.3.attention.self.probs"]                               # (B, H, L, S)
-        t.output.logits                                                         # what the model gave
-        trace(model, ids, edit={"encoder.layer.3.output": lambda x: 0 * x})     # the run goes on with zeros
+        t.output.logits                                                         # the model's output
+        trace(model, ids, edit={"encoder.layer.3.output": lambda x: 0 * x})     # the run continues with zeros
 
-    model: a `Model`; input_ids, inputs: what it is called with.
-    edit: functions by name, each given the value of that name and returning another of the same shape and dtype, with
-    which the run goes on.
+    model: a `Model`; input_ids, inputs: the arguments of the call.
+    edit: a dict from names to functions. Each function gets the value with that name and returns its replacement, of
+    the same shape and dtype, with which the run continues.
 
     Names are the family's own: where Roberta has `encoder.layer.0.attention.output.LayerNorm`, RobertaPreLayerNorm
     has `encoder.layer.0.attention.LayerNorm`.

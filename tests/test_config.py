@@ -221,7 +221,7 @@ def test_null_labels_are_absent() -> None:
 
 
 def test_numbers_and_names_that_disagree_in_python() -> None:
-    with raises(ConfigError, ValueError, "num_labels is 3", "names 2"):
+    with raises(ConfigError, ValueError, "num_labels is 3", "id2label has 2 labels"):
         Config(num_labels=3, id2label={0: "a", 1: "b"})
 
 

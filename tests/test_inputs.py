@@ -317,7 +317,7 @@ def test_a_head_mask_of_a_wrong_shape(shape: tuple[int, ...]) -> None:
 
 
 def test_a_head_mask_for_pruned_heads() -> None:
-    with refused("head_mask has one number a head, but this model's heads are pruned"):
+    with refused("head_mask needs one number per head, but some of this model's heads are pruned"):
         tiny(pruned_heads={"0": [1]})(IDS, head_mask=np.ones(5))
 
 
@@ -439,7 +439,7 @@ def test_no_layer_of_the_past() -> None:
     ids=lambda past: type(past).__name__,
 )
 def test_a_past_that_is_none(past: Any) -> None:
-    with refused("past_key_values is what an earlier call gave: for each layer a tuple of arrays (B, H, S, E)"):
+    with refused("past_key_values must be the value returned by an earlier call: for each layer a tuple of arrays (B, H, S, E)"):
         DECODER(NEXT, past_key_values=past)
 
 

@@ -1,6 +1,6 @@
 """The array library that an array belongs to, and its dtypes.
 
-No library is imported here that the user has not imported: an array says itself where it comes from.
+Nothing here imports a library that the user has not imported: an array itself tells its library.
 """
 
 import functools
@@ -23,7 +23,7 @@ Namespace = ModuleType | Any
 
 
 def namespace(x: Array) -> Namespace:
-    """The array library that x belongs to, by the array API standard's own question. Raises BackendError."""
+    """The array library that x belongs to, by the protocol of the array API standard. Raises BackendError."""
     if hasattr(x, "__array_namespace__"):
         return x.__array_namespace__()
     cupy = sys.modules.get("cupy")  # whose arrays answer only in its newest versions
@@ -33,13 +33,13 @@ def namespace(x: Array) -> Namespace:
 
 
 def from_library(xp: Namespace, name: str) -> Callable[[Array], Array] | None:
-    """A special function from the library's own place for them, or None where it has none."""
+    """A special function of an array library, from the module where it keeps them, or None if it has none."""
     place = {"jax.numpy": "jax.lax", "cupy": "cupyx.scipy.special"}.get(xp.__name__)
     return None if place is None else getattr(importlib.import_module(place), name)
 
 
 def to_host(x: Any) -> numpy.ndarray:
-    """A NumPy array with the values of x: an array of any library, or nested lists."""
+    """A NumPy array with the values of x, which is an array of any library, or nested lists."""
     try:
         return numpy.asarray(x)
     except TypeError:  # CuPy's refuses to leave the device unasked
@@ -52,7 +52,7 @@ DTYPES = ("float64", "float32", "float16", "bfloat16")
 
 
 def dtype_of(xp: Namespace, dtype: Any) -> Any:
-    """The library's dtype of that name. Raises BackendError where the library cannot hold it."""
+    """The library's dtype of that name. Raises BackendError if the library does not support it."""
     if not hasattr(xp, "asarray"):
         raise BackendError(f"xp is an array library, such as numpy, cupy or jax.numpy, not {xp!r}")
     try:
@@ -72,7 +72,7 @@ def dtype_of(xp: Namespace, dtype: Any) -> Any:
 
 
 def cast(x: Array, dtype: Any) -> Array:
-    """x as dtype; x itself where it is so already."""
+    """x as dtype; x itself if it has that dtype already."""
     return x if x.dtype == dtype else x.astype(dtype)
 
 
@@ -87,7 +87,7 @@ def widened(dtype: Any) -> Any:
 
 
 def widen(x: Array) -> Array:
-    """x in float32 if it is of a half type; x itself otherwise."""
+    """x in float32 if it is float16 or bfloat16; x itself otherwise."""
     return cast(x, widened(x.dtype))
 
 
@@ -111,7 +111,7 @@ quietly = numpy.errstate(invalid="ignore", over="ignore")
 
 
 def as_container(cls: type, of: Array, flatten: Callable[[Any], tuple[Iterable[Any], Any]], build: Callable) -> None:
-    """Tell the array's library that cls is a container of arrays. JAX wants to know before `jax.jit` may return one."""
+    """Register cls with the array's library as a container of arrays. JAX requires it of a result of `jax.jit`."""
     if namespace(of).__name__ == "jax.numpy":
         _register_with_jax(cls, flatten, build)
 

@@ -1,12 +1,14 @@
-"""The pieces in which a function is computed: blocks that fit a cache, shares for several threads. No formula knows.
+"""The pieces in which a function is computed: blocks that fit a cache, and shares for several threads.
 
-    @rowwise        rows (the last axis) do not mix             a formula, in blocks
-    @blockwise      sequences, heads and queries do not mix     an attention, in blocks
-    @placewise      positions do not mix                        several formulas, a share for each thread
-    @sequencewise   sequences do not mix                        the whole encoder, a share for each thread
+The formulas are written as if there were no pieces; a decorator schedules them:
 
-Only NumPy computes in pieces; other libraries compute the function as it stands. So does NumPy while somebody records,
-in the last two, so that every named value is whole.
+    @rowwise        rows (the last axis) are independent            a formula, in blocks
+    @blockwise      sequences, heads and queries are independent    an attention, in blocks
+    @placewise      positions are independent                       several formulas, a share for each thread
+    @sequencewise   sequences are independent                       the whole encoder, a share for each thread
+
+Only NumPy computes in pieces; other libraries compute the function as a whole. While values are recorded, NumPy does so
+too for the last two decorators, so that every named value is complete.
 """
 
 import functools
@@ -44,10 +46,10 @@ FEW = 64
 
 
 def rowwise(formula: Callable[..., Array]) -> Callable[..., Array]:
-    """Schedule formula(x, **constants), whose rows (the last axis) do not mix: (..., D) -> (..., D).
+    """Schedule formula(x, **constants), whose rows (the last axis) are independent: (..., D) -> (..., D).
 
-    NumPy computes blocks of rows that fit the cache, those of a large array on several threads. Half types are computed
-    in float32 and returned as they came. The result does not depend on the blocks. Raises BackendError for integers.
+    NumPy computes blocks of rows that fit the cache, on several threads if the array is large. Half types are computed
+    in float32 and returned in their dtype. The result does not depend on the blocks. Raises BackendError for integers.
     """
 
     def in_float32(x: Array, **constants: Any) -> Array:
@@ -73,15 +75,15 @@ def rowwise(formula: Callable[..., Array]) -> Callable[..., Array]:
 
 
 def block_size() -> int:
-    """Bytes of a block of rows, in the thread that asks."""
+    """Size of a block of rows in bytes, in the calling thread."""
     return WIDE if threads.is_inside() else BLOCK
 
 
 def blockwise(formula: Callable[..., Array]) -> Callable[..., Array]:
-    """Schedule an attention formula(q, k, v, mask), in which sequences, heads and queries do not mix.
+    """Schedule an attention formula(q, k, v, mask), in which sequences, heads and queries are independent.
 
-    NumPy computes blocks of the queries of some heads of one sequence, so that memory grows with the length and not
-    with its square; those of a large attention on several threads.
+    NumPy computes it in blocks, each a range of queries for a few heads of one sequence, so that memory grows linearly
+    with the length, not quadratically. The blocks of a large attention are computed on several threads.
     """
 
     @functools.wraps(formula)
@@ -107,7 +109,7 @@ def blockwise(formula: Callable[..., Array]) -> Callable[..., Array]:
 
 
 def _mask_of(mask: Array, one: slice, rows: slice) -> Array:
-    """The mask (B or 1, 1, L or 1, S) of some queries of one sequence."""
+    """The part of a mask, (B or 1, 1, L or 1, S), for a range of queries of one sequence."""
     return mask[one if len(mask) > 1 else slice(None), :, rows if mask.shape[2] > 1 else slice(None)]
 
 
@@ -120,9 +122,9 @@ def blocks(rows: slice, step: int) -> list[slice]:
 
 
 def placewise(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Schedule function(x, ...), in which positions do not mix: (..., I) to (..., O), or to a tuple of such arrays.
+    """Schedule function(x, ...), in which positions are independent: (..., I) to (..., O), or to several such arrays.
 
-    NumPy shares a large x among threads: each takes its positions, (1, rows, I), through the whole function.
+    NumPy splits a large x among threads: each computes the whole function for its positions, (1, rows, I).
     """
 
     @functools.wraps(function)
@@ -144,10 +146,10 @@ def _joined(parts: Sequence[Array], x: Array) -> Array:
 
 
 def sequencewise(function: Callable[..., Array]) -> Callable[..., Array]:
-    """Schedule function(x, p, config, inputs), in which sequences do not mix: (B, L, D) to (B, L, D).
+    """Schedule function(x, p, config, inputs), in which sequences are independent: (B, L, D) to (B, L, D).
 
-    inputs: one a layer, each with a method `of_sequences` that takes a slice. NumPy shares a large batch among threads:
-    each takes its sequences through all layers, and none waits for another before the end.
+    inputs: one per layer, each with a method `of_sequences` that takes a slice. NumPy splits a large batch among
+    threads: each computes all layers for its sequences, and no thread waits for another before the end.
     """
 
     @functools.wraps(function)
@@ -164,14 +166,14 @@ def sequencewise(function: Callable[..., Array]) -> Callable[..., Array]:
 
 
 def each(function: Callable[[Any], Array], items: Sequence[Any], x: Array, numbers: int) -> list[Array]:
-    """function(item) of each, on several threads where NumPy's results, so many numbers of x's dtype, are large."""
+    """function(item) for each item; on several threads if NumPy's results, `numbers` elements in all, are large."""
     if namespace(x) is not numpy:
         return [function(item) for item in items]
     return threads.each(function, items, numbers * x.itemsize)
 
 
 def shares(rows: int, nbytes: int) -> list[slice]:
-    """Equal shares of the rows, one for each thread if the shares are large enough, else one for all."""
+    """Equal shares of the rows, one per thread if the shares are large enough, otherwise one share of all rows."""
     count = threads.count() if rows >= 2 * MANY and nbytes >= 2 * threads.SHARE else 1
     if rows < count * MANY or nbytes < count * threads.SHARE:
         count = 1
@@ -179,7 +181,10 @@ def shares(rows: int, nbytes: int) -> list[slice]:
 
 
 def sequence_shares(x: Array, lengths: Sequence[int]) -> list[slice]:
-    """Shares of neighbouring sequences of these lengths, all positions of x, one for each thread if they are fair."""
+    """Shares of neighbouring sequences, one per thread if the shares are nearly equal, otherwise one of all.
+
+    lengths: the lengths of the sequences, whose positions are those of x.
+    """
     positions = sum(lengths)
     if namespace(x) is not numpy or (count := len(shares(positions, x.nbytes))) < 2:
         return [slice(0, len(lengths))]

@@ -1,7 +1,7 @@
 """Several threads for one call: each takes its share of the rows through several formulas, matrix products included.
 
 A matrix library has its own threads, but between two products all but one of them wait, and the result of one thread
-lies in another's cache. Here threadpoolctl limits the library to one thread, and the shares go to threads instead.
+lies in the cache of another. Here threadpoolctl limits the library to one thread, and the shares go to threads instead.
 Where the library cannot be limited for all threads at once, everything is computed in the order of the code.
 """
 
@@ -23,12 +23,12 @@ _inside: ContextVar[bool] = ContextVar("inside", default=False)
 
 
 def is_inside() -> bool:
-    """Return whether this is one of several threads already."""
+    """Return whether the caller runs in one of the threads of `each`."""
     return _inside.get()
 
 
 def count() -> int:
-    """Number of threads for a call: as many as the matrix library would use itself, and one inside one of them."""
+    """Number of threads for a call: as many as the matrix library would use, or 1 within one of the threads."""
     library = None if is_inside() else _shareable()
     return 1 if library is None else max(one.num_threads or 1 for one in library.lib_controllers)
 
@@ -47,15 +47,15 @@ def _controller() -> Any:
 
 @functools.cache
 def _shareable() -> Any:
-    """The controller of OpenBLAS with its own threads, or None: other libraries' limits hold for the caller alone."""
+    """The controller of OpenBLAS with its own threads, or None: other libraries limit only the calling thread."""
     found = _controller().select(internal_api="openblas")
     return found if found and all(one.threading_layer == "pthreads" for one in found.lib_controllers) else None
 
 
 def each(function: Callable[[Item], Result], items: Sequence[Item], nbytes: int) -> list[Result]:
-    """function(item) of each, in order; on several threads where the items, `nbytes` in all, are large enough.
+    """function(item) for each item, in order; on several threads if the items, `nbytes` in all, are large enough.
 
-    Items too small for a thread are too small for a matrix library's threads as well.
+    If each item is too small for a thread, the matrix library stays in one thread too.
     """
     if len(items) < 2 or nbytes < SHARE or (threads := count()) == 1 or not _free.acquire(blocking=False):
         return [function(item) for item in items]

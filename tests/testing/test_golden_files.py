@@ -283,7 +283,7 @@ def test_no_such_value(path: Path) -> None:
             {"input_ids": IDS, "output_attentions": True},
             "unsupported input output_attentions: a golden file can hold input_ids, ",
         ),
-        ({"input_ids": IDS, "past_key_values": 5}, "past_key_values is what an earlier call gave"),
+        ({"input_ids": IDS, "past_key_values": 5}, "past_key_values must be the value returned by an earlier call"),
         ({"input_ids": IDS, "token_type_ids": [[0]]}, "token_type_ids has shape"),
         ({"input_ids": IDS + 100}, "vocab_size is 53"),
         ({"input_ids": IDS + 2**40}, "beyond 32 bits"),
