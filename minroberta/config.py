@@ -377,13 +377,6 @@ class Config:
         del values["num_labels"]  # as the reference: the length of id2label
         return {**values.pop("other"), **values}
 
-    def for_head(self, head: str) -> "Config":
-        """The configuration with the labels and `problem_type` of a head's task in `task_specific_params`.
-
-        Raises ConfigError.
-        """
-        return self.replace(**labels_of_task(self.other, head))
-
     def replace(self, **changes: Any) -> "Config":
         """The configuration with some fields replaced, and derived fields recomputed. Raises ConfigError."""
         return Config.from_dict(merge(self.to_dict(), changes))

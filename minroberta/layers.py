@@ -77,8 +77,8 @@ UNMASKED = Masked()  # every token attends to every token
 def self_attention(x: Array, p: Node, config: Config, attend: Attend = UNMASKED, past: KeysValues = ()) -> Array:
     """softmax(q kᵀ / √E + mask) v in each head, then the output projection (Vaswani et al. 2017, section 3.2).
 
-    past: the keys and values of earlier tokens, which are put before the new ones. `keep` offers the result to a caller
-    that wants it as the next call's `past` (`trace.keeping`). (B, L, D) -> (B, L, D).
+    past: the keys and values of earlier tokens, which are put before the new ones. `keep` offers all of them to a
+    caller as the next call's `past` (`trace.keeping`). (B, L, D) -> (B, L, D).
     """
     q, *new = project_heads(x, config, p.self.query, p.self.key, p.self.value)
     if past:
@@ -92,7 +92,7 @@ def cross_attention(
 ) -> Array:
     """Like `self_attention`, with keys and values from another sequence, memory: (B, S, D), or from `past` if given."""
     (q,) = project_heads(x, config, p.self.query)
-    k, v = keep(f"{p.self.path}.past", past or project_heads(memory, config, p.self.key, p.self.value))
+    k, v = keep(f"{p.self.path}.past", tuple(past) or project_heads(memory, config, p.self.key, p.self.value))
     return output(attend(q, k, v, p.self, config), p)
 
 

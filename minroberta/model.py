@@ -1,5 +1,6 @@
 """The whole model: the body, a pure `forward`, and `Network`, called as a Hugging Face model is, around it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -15,7 +16,7 @@ from .errors import ConfigError, InputError, NameUnknownError
 from .inputs import NUMBERS, Inputs, as_array, check_shapes, check_values, given, heads_with_cache
 from .layers import LayerInputs, embeddings, encoder, norm
 from .packed import Packing
-from .trace import Node, is_recording, keeping
+from .trace import Node, is_recording, keep, keeping
 
 Params = dict[str, Any]
 
@@ -27,7 +28,8 @@ def body(p: Node, config: Config, inputs: Inputs, packing: Packing | None = None
 
     Returns the last hidden state, (B, L, D); for a packed row with wanted positions, those alone, (W, 1, D).
     """
-    position_ids, _ = number_tokens(config, inputs.input_ids, inputs.inputs_embeds, inputs.past_key_values)
+    position_ids, tokens = number_tokens(config, inputs.input_ids, inputs.inputs_embeds, inputs.past_key_values)
+    keep("tokens", tokens)
     x = embeddings(
         p.embeddings,
         config,
@@ -49,16 +51,17 @@ def layer_inputs(x: Array, config: Config, inputs: Inputs) -> list[LayerInputs]:
     """The inputs of each layer besides x: masks, the memory of cross-attention, the cache."""
     layers, past, memory, memory_mask = config.num_hidden_layers, inputs.past_key_values, None, None
     mask = self_attention_mask(x, inputs.attention_mask, cached_length(past), config)
-    head_mask = [None] * layers if inputs.head_mask is None else cast(inputs.head_mask, x.dtype)
-    if inputs.head_mask is not None and inputs.head_mask.ndim == 1:
-        head_mask = [head_mask] * layers  # (H,) -> (layers, H)
+    head_masks: Sequence[Array | None] = [None] * layers
+    if inputs.head_mask is not None:
+        rows = cast(inputs.head_mask, x.dtype)  # (H,) or (layers, H)
+        head_masks = [rows if rows.ndim == 1 else rows[index] for index in range(layers)]
     if inputs.encoder_hidden_states is not None:
         memory = computable(namespace(x).asarray(inputs.encoder_hidden_states))
     if inputs.encoder_attention_mask is not None:
         memory_mask = ops.additive_mask(inputs.encoder_attention_mask, widened(x.dtype))
     return [
-        LayerInputs(Masked(mask, head_mask[index]), memory, Masked(memory_mask, head_mask[index]), own)
-        for index, own in enumerate(past or [()] * layers)
+        LayerInputs(Masked(mask, head_mask), memory, Masked(memory_mask, head_mask), own)
+        for head_mask, own in zip(head_masks, past or [()] * layers, strict=True)
     ]
 
 
@@ -103,9 +106,12 @@ def forward(
     end_logits (B, L); past_key_values, hidden_states, attentions and cross_attentions as in `ModelOutput`.
 
     Only shapes are checked: the result for an invalid id depends on the array library. With `jax.jit`, close over
-    config and head, or make them static. Raises InputError, NameUnknownError, ConfigError.
+    config and head, or make them static. Raises InputError, NameUnknownError, ConfigError, and TypeError for an
+    unknown input.
     """
     check_head(head, config)
+    if unknown := inputs.keys() - set(Inputs._fields):
+        raise TypeError(f"unknown input {', '.join(sorted(unknown))}: give one of {', '.join(Inputs._fields)}")
     arrays = Inputs(**inputs)
     check_shapes(config, head, arrays.given)
     return run(
@@ -133,14 +139,13 @@ def run(
     """`forward` without its checks, also for a packed row, (1, T). Raises InputError."""
     p, rows = Node(params), inputs.without_choices() if packing is None and HEADS[head].choices else inputs
     caches = packing is None and keeps_cache(config, head, inputs, use_cache)
-    names = names_of_outputs(p, config, inputs, caches, output_attentions, output_hidden_states)
+    names = names_of_outputs(config, inputs, caches, output_attentions, output_hidden_states)
     with keeping([name for several in names.values() for name in several]) as kept:
         x = body(p, config, rows, packing)
     seen = {output: tuple(kept[name] for name in several) for output, several in names.items()}
     if caches:
-        own, across = seen.pop("self_past"), seen.pop("cross_past", [()] * config.num_hidden_layers)
-        _, tokens = number_tokens(config, inputs.input_ids, inputs.inputs_embeds, inputs.past_key_values)
-        seen["past_key_values"] = Cache([a + b for a, b in zip(own, across, strict=True)], tokens)
+        own, across = seen["self_past"], seen.get("cross_past", [()] * config.num_hidden_layers)
+        seen["past_key_values"] = Cache([a + b for a, b in zip(own, across, strict=True)], kept["tokens"])
     outputs = heads.HEADS[head](x, p, config, inputs)
     return {**outputs, **{name: seen.get(name) for name in (ORDER_OF_THE_ENCODER if head == "encoder" else ORDER)}}
 
@@ -164,19 +169,21 @@ def keeps_cache(config: Config, head: str, inputs: Inputs, use_cache: bool | Non
 
 
 def names_of_outputs(
-    p: Node, config: Config, inputs: Inputs, caches: bool, attentions: bool, hidden_states: bool
+    config: Config, inputs: Inputs, caches: bool, attentions: bool, hidden_states: bool
 ) -> dict[str, list[str]]:
     """The names of the values that each output of the body consists of, for the outputs that are requested."""
     layers = [f"encoder.layer.{index}" for index in range(config.num_hidden_layers)]
     across = inputs.encoder_hidden_states is not None
     names = {}
-    if hidden_states:  # XLM-Roberta-XL's last one comes after its last norm
-        names["hidden_states"] = ["embeddings", *layers[:-1], "encoder" if "LayerNorm" in p.encoder else layers[-1]]
+    if hidden_states:  # XLM-RoBERTa-XL's last one comes after its final norm
+        last = "encoder" if config.family.final_norm == "encoder.LayerNorm" else layers[-1]
+        names["hidden_states"] = ["embeddings", *layers[:-1], last]
     if attentions:
         names["attentions"] = [f"{layer}.attention.self.probs" for layer in layers]
     if attentions and across:
         names["cross_attentions"] = [f"{layer}.crossattention.self.probs" for layer in layers]
     if caches:
+        names["tokens"] = ["tokens"]
         names["self_past"] = [f"{layer}.attention.self.past" for layer in layers]
     if caches and across:
         names["cross_past"] = [f"{layer}.crossattention.self.past" for layer in layers]
@@ -272,7 +279,9 @@ class Network:
     def __repr__(self) -> str:
         c = self.config
         size = f"{c.num_hidden_layers} layers of {c.hidden_size}, {c.num_attention_heads} heads"
-        return f"<minroberta.Model {c.model_type}, {self.head}, {size}, {self.dtype}, {self.xp.__name__}>"
+        return (
+            f"<minroberta.{type(self).__name__} {c.model_type}, {self.head}, {size}, {self.dtype}, {self.xp.__name__}>"
+        )
 
     @property
     def p(self) -> Node:
@@ -353,6 +362,10 @@ class Network:
 
         wanted: for each sequence the positions to return; by default all, or the first if the head reads only that.
         """
+        if not all(map(len, rows)):
+            raise InputError("a sequence of ids is empty: give at least one id in each")
+        if not rows:
+            return []
         if wanted is None and HEADS[self.head].reads_first:
             wanted = [[0]] * len(rows)
         if is_recording() or self.config.position_embedding_type != "absolute":
@@ -373,10 +386,10 @@ class Network:
             inputs = {name: x[:, None] for name, x in inputs.items()}  # (B, 1, L)
         outputs, result = self(**inputs), []  # type: ignore[arg-type]
         for index, row in enumerate(rows):
-            positions = self.xp.asarray(range(len(row)) if wanted is None else wanted[index])
+            positions = self.xp.asarray(range(len(row)) if wanted is None else wanted[index], dtype=int)
             own = {name: outputs[name][index] for name in packed.OUTPUTS if name in outputs}
-            read = {name: x if HEADS[self.head].reads_first else x[positions] for name, x in own.items()}
-            result.append({name: x.reshape(len(positions), -1) for name, x in read.items()})
+            read = {name: x[None] if HEADS[self.head].reads_first else x[positions] for name, x in own.items()}
+            result.append({name: x.reshape(len(positions), math.prod(x.shape[1:])) for name, x in read.items()})
         return result
 
     def _without_padding(self, inputs: dict[str, Any]) -> dict[str, Any]:

@@ -126,6 +126,8 @@ def pack(inputs: Mapping[str, numpy.ndarray], config: Config, head: str) -> tupl
         ids = given.get("input_ids", numpy.full(mask.shape, config.pad_token_id + 1))
         given["position_ids"] = ops.create_position_ids_from_input_ids(ids, config.pad_token_id)
     del given["attention_mask"]
+    if not mask.any():
+        raise InputError("attention_mask has no 1, so that skip_padding leaves no token: call without it")
     tokens, lengths = mask.nonzero(), mask.sum(1).astype(int).tolist()
     row = {name: x[tokens][None] for name, x in given.items()}  # (B, L, ...) -> (1, T, ...)
     return row, Packing(lengths, [[0]] * len(lengths) if HEADS[head].reads_first else None)

@@ -35,7 +35,7 @@ def keep(name: str, value: Any) -> Any:
 
 
 def is_recording() -> bool:
-    """Return whether values are passed to a recorder. If so, nothing is computed in pieces."""
+    """Return whether values are passed to a recorder. If so, every named value is computed as a whole."""
     return _record.get() is not None
 
 
@@ -57,9 +57,12 @@ def recording(record: Record | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def keeping(names: Collection[str]) -> Iterator[Kept]:
-    """Keep the values with these names, computed within the block, in the dict that the block is given."""
+    """Keep the whole-layer values with these names, computed within the block, in the dict that the block is given.
+
+    It is meant for calls of functions in `layers`; `model.run` keeps the values of its own outputs instead.
+    """
     kept: Kept = {}
-    token = _wanted.set((names, kept))
+    token = _wanted.set((frozenset(names), kept))
     try:
         yield kept
     finally:
@@ -79,6 +82,8 @@ class Node:
         self.tree, self.path = tree, path
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # copying and pickling ask for methods that a node may lack
+            raise AttributeError(name)
         try:
             return self._step(self.tree[name], name)
         except KeyError:
@@ -86,9 +91,12 @@ class Node:
             raise NameUnknownError(f"the parameters have no {place}; here are {', '.join(self.tree)}") from None
 
     def __getitem__(self, index: int) -> Any:
-        if index >= len(self.tree):
+        if not 0 <= index < len(self.tree):
             raise NameUnknownError(f"the parameters have no {self.path}.{index}: {self.path} holds {len(self.tree)}")
         return self._step(self.tree[index], str(index))
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[index] for index in range(len(self.tree)))
 
     def __contains__(self, name: str) -> bool:
         return name in self.tree
@@ -165,7 +173,7 @@ def trace(
     def record(name: str, value: Array) -> Array:
         name = own_name(name)
         if name in edit:
-            with recording(None):  # an edit may run a model itself, as activation patching does
+            with recording(None), keeping(()):  # an edit may run a model or a layer, as activation patching does
                 value = _edited(name, value, edit[name])
         result._values[name] = value
         return value

@@ -439,7 +439,9 @@ def test_no_layer_of_the_past() -> None:
     ids=lambda past: type(past).__name__,
 )
 def test_a_past_that_is_none(past: Any) -> None:
-    with refused("past_key_values must be the value returned by an earlier call: for each layer a tuple of arrays (B, H, S, E)"):
+    with refused(
+        "past_key_values must be the value returned by an earlier call: for each layer a tuple of arrays (B, H, S, E)"
+    ):
         DECODER(NEXT, past_key_values=past)
 
 

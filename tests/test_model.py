@@ -82,7 +82,7 @@ def test_hidden_states_and_attentions_are_the_values_of_their_names(family: str)
     model = tiny("masked_lm", model_type=family)
     values = trace(model, **BATCH)
     output = model(**BATCH, output_hidden_states=True, output_attentions=True)
-    names = names_of_outputs(model.p, model.config, Inputs(**BATCH), caches=False, attentions=True, hidden_states=True)
+    names = names_of_outputs(model.config, Inputs(**BATCH), caches=False, attentions=True, hidden_states=True)
     own_name = model.config.family.own_name
     for kind in ("hidden_states", "attentions"):
         assert len(output[kind]) == len(names[kind]) == 2 + (kind == "hidden_states")
@@ -95,10 +95,10 @@ def test_only_what_is_asked_for_is_kept() -> None:
     model = tiny("causal_lm", is_decoder=True, add_cross_attention=True)
     memory = np.ones((2, 4, 30))
     with_memory, alone = Inputs(**BATCH, encoder_hidden_states=memory), Inputs(**BATCH)
-    assert names_of_outputs(model.p, model.config, alone, False, False, False) == {}
-    assert names_of_outputs(model.p, model.config, alone, True, True, False).keys() == {"attentions", "self_past"}
-    across = names_of_outputs(model.p, model.config, with_memory, True, True, False)
-    assert across.keys() == {"attentions", "cross_attentions", "self_past", "cross_past"}
+    assert names_of_outputs(model.config, alone, False, False, False) == {}
+    assert names_of_outputs(model.config, alone, True, True, False).keys() == {"attentions", "tokens", "self_past"}
+    across = names_of_outputs(model.config, with_memory, True, True, False)
+    assert across.keys() == {"attentions", "cross_attentions", "tokens", "self_past", "cross_past"}
     assert all("crossattention" in name for name in [*across["cross_past"], *across["cross_attentions"]])
 
 
@@ -227,3 +227,40 @@ def test_rows_of_relative_positions_are_padded(kind: str) -> None:
 
 def test_an_output_of_nothing() -> None:
     assert ModelOutput({"loss": None}).to_tuple() == ()
+
+
+# --- what a caller may get wrong --------------------------------------------------------------------------------------
+
+
+def test_an_unknown_input() -> None:
+    model = tiny()
+    with pytest.raises(TypeError, match="unknown input input_idz: give one of input_ids, attention_mask"):
+        forward(model.params, model.config, input_idz=IDS)
+
+
+def test_a_cache_of_lists() -> None:
+    model = tiny("causal_lm", is_decoder=True, add_cross_attention=True)
+    memory = np.random.RandomState(0).standard_normal((1, 4, model.config.hidden_size))
+    cache = model([[7, 8]], encoder_hidden_states=memory).past_key_values
+    inputs = {"input_ids": np.array([[9]]), "encoder_hidden_states": memory}
+    found, expected = (
+        forward(model.params, model.config, model.head, **inputs, past_key_values=past)
+        for past in ([list(layer) for layer in cache], tuple(cache))
+    )
+    assert np.array_equal(found["logits"], expected["logits"])
+    assert all(isinstance(layer, tuple) for layer in found["past_key_values"])
+
+
+def test_nothing_to_compute() -> None:
+    model = tiny()
+    assert model.on_rows([]) == []
+    with raises(InputError, ValueError, "a sequence of ids is empty: give at least one id in each"):
+        model.on_rows([[7], []])
+    with raises(InputError, ValueError, "attention_mask has no 1, so that skip_padding leaves no token"):
+        model(IDS, 0 * MASK, skip_padding=True)
+
+
+@pytest.mark.parametrize("positions", ["absolute", "relative_key"])
+def test_rows_of_which_nothing_is_wanted(positions: str) -> None:
+    found = tiny(position_embedding_type=positions).on_rows([[7, 8], [9]], [[1], []])
+    assert [row["last_hidden_state"].shape for row in found] == [(1, 30), (0, 30)]

@@ -15,7 +15,7 @@ from support import raises
 
 import minroberta
 from minroberta import ConfigError, Model
-from minroberta.config import Config
+from minroberta.config import Config, labels_of_task
 
 HERE = Path(__file__).parent
 TINY = Path(minroberta.__file__).parent / "tiny"
@@ -97,17 +97,22 @@ def settings(params: Any) -> Config:
     return Config.from_dict({"model_type": "roberta", "task_specific_params": params})
 
 
+def for_head(config: Config, head: str) -> Config:
+    """The configuration with the labels of a head's task, as `load` makes it."""
+    return config.replace(**labels_of_task(config.other, head))
+
+
 def test_a_task_s_fields_are_taken_for_its_head_alone() -> None:
     config = settings({"text-classification": {"id2label": {"0": "a", "1": "b", "2": "c"}, "max_length": 50}})
-    assert config.for_head("sequence_classification").id2label == {0: "a", 1: "b", 2: "c"}
-    assert config.for_head("sequence_classification").label2id == {"a": 0, "b": 1, "c": 2}
-    assert config.for_head("token_classification") == config.for_head("encoder") == config
+    assert for_head(config, "sequence_classification").id2label == {0: "a", 1: "b", 2: "c"}
+    assert for_head(config, "sequence_classification").label2id == {"a": 0, "b": 1, "c": 2}
+    assert for_head(config, "token_classification") == for_head(config, "encoder") == config
 
 
 def test_of_a_task_s_fields_only_the_labels_and_their_kind_are_taken() -> None:
     fields = {"problem_type": "regression", "num_labels": 3, "vocab_size": 7, "model_type": "xlm-roberta"}
     config = settings({"text-classification": fields})
-    assert config.for_head("sequence_classification") == config.replace(problem_type="regression", num_labels=3)
+    assert for_head(config, "sequence_classification") == config.replace(problem_type="regression", num_labels=3)
 
 
 @pytest.mark.parametrize("labels", [("bad", "good"), ("bad", "fair", "good")])
@@ -129,13 +134,13 @@ def test_a_random_model_has_the_labels_of_its_head(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("params", [None, {}, {"text-classification": None}, {"summarization": {"num_beams": 4}}])
 def test_nothing_for_the_head(params: Any) -> None:
-    assert settings(params).for_head("sequence_classification") == settings(params)
+    assert for_head(settings(params), "sequence_classification") == settings(params)
 
 
 @pytest.mark.parametrize("params", [5, "x", [1], {"text-classification": 5}, {"text-classification": [["a", 1]]}])
 def test_invalid_task_specific_params(params: Any) -> None:
     with raises(ConfigError, ValueError, "task_specific_params must be an object from tasks to objects of fields"):
-        settings(params).for_head("sequence_classification")
+        for_head(settings(params), "sequence_classification")
 
 
 def test_fields_that_are_given_win(tmp_path: Path) -> None:

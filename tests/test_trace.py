@@ -1,5 +1,7 @@
 """Names, recording and editing."""
 
+import copy
+import pickle
 import threading
 from typing import Any
 
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 from support import FLOAT64, TINY, tiny
 
-from minroberta import InputError, NameUnknownError, ops, trace
+from minroberta import InputError, NameUnknownError, layers, ops, trace
 from minroberta.trace import Node, tap
 from minroberta.weights import flat
 
@@ -198,3 +200,29 @@ def test_a_node_knows_its_name() -> None:
     assert (node.path, node.tree, node.weight, "bias" in node) == ("a.0.b", {"weight": 1}, 1, False)
     with pytest.raises(NameUnknownError, match=r"no a\.0\.b\.bias; here are weight"):
         node.bias  # noqa: B018
+
+
+def test_an_edit_may_compute_a_layer_by_hand() -> None:
+    """Its values have the names of the run that goes on, and replace none of that run's outputs."""
+    model = tiny("causal_lm", is_decoder=True)
+
+    def compute_another(x: Any) -> Any:
+        layers.encoder_layer(2 * x, model.p.encoder.layer[0], model.config)
+        return x
+
+    inputs = {"input_ids": [[7, 8, 9]], "output_hidden_states": True, "output_attentions": True}
+    edited, plain = trace(model, **inputs, edit={"encoder.layer.1": compute_another}), trace(model, **inputs)
+    for name in ("hidden_states", "attentions"):
+        for one, other in zip(edited.output[name], plain.output[name], strict=True):
+            assert np.array_equal(one, other)
+    for one, other in zip(edited.output.past_key_values[0], plain.output.past_key_values[0], strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_a_node_is_a_tree_to_walk() -> None:
+    node = tiny().p.encoder.layer
+    assert [layer.path for layer in node] == ["encoder.layer.0", "encoder.layer.1"]
+    assert not hasattr(node, "__array__")
+    assert copy.copy(node).path == pickle.loads(pickle.dumps(node)).path == "encoder.layer"
+    with pytest.raises(NameUnknownError, match=r"the parameters have no encoder\.layer\.-1"):
+        node[-1]

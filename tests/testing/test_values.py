@@ -20,6 +20,7 @@ from support import CHECKPOINTS, GOLDEN, alone, mutated, mutations, owner, raise
 import minroberta
 from minroberta import BackendError, Config, InputError, Model, NameUnknownError, NotFoundError, WeightsError, trace
 from minroberta.checkpoints.formats.safetensors import File
+from minroberta.config import labels_of_task
 from minroberta.testing import Report, compare, read, record
 from minroberta.testing.values import under_our_names
 from minroberta.trace import Trace
@@ -232,7 +233,7 @@ def recorded(port: str) -> tuple[Trace, dict[str, np.ndarray], str]:
         path = CHECKPOINTS / about["checkpoint"]
         model = minroberta.load(path / "model.pt" if about["names"] == "fairseq" else path, head=about["head"])
     else:
-        config = Config.from_dict(about["config"]).for_head(about["head"])
+        config = Config.from_dict({**about["config"], **labels_of_task(about["config"], about["head"])})
         model = Model(config, tree(move(weights_of(config, about["head"]), "float32", np)), about["head"])
     return trace(model, **inputs), values, about["names"]
 
