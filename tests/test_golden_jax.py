@@ -167,7 +167,8 @@ def test_a_cache_crosses_jit_both_ways() -> None:
     assert step(jnp.array([[9]]), cache)["past_key_values"].tokens.tolist() == [[3]]
 
 
-@pytest.mark.parametrize("dtype", [pytest.param("float16", marks=SLOW), "bfloat16"])
+@SLOW
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_types_stay_half(dtype: str) -> None:
     """Every floating output has the model's dtype, and is near what float64 gives."""
     case = CASE["mask/left/post"]
