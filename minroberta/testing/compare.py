@@ -1,4 +1,4 @@
-"""Comparison of a port's named values with the reference's, in which each step is judged alone."""
+"""Comparison of a port's named values with the reference's, each step judged alone."""
 
 import dataclasses
 import difflib
@@ -20,9 +20,10 @@ from .runs import EPS, MASKED, bound_of, exact, noises, run
 from .values import Names, Values, numbers, under_our_names
 
 NO_NOISE = (
-    "rounding is estimated from the size of each value: to have it measured, compare with a Trace or a golden file"
+    "rounding error is estimated from the largest element of each value: to have it measured, compare with a Trace "
+    "or a golden file"
 )
-NO_STEPS = "no step is judged alone, so values that follow a wrong one count as wrong too: compare with a Trace"
+NO_STEPS = "steps are not judged alone, so values computed from a wrong one count as wrong too: compare with a Trace"
 
 
 def compare(
@@ -34,22 +35,24 @@ def compare(
         report.ok, report.first_bad, report.last_good
         print(report)
 
-    reference: a `Trace`, a golden file, or a mapping from names to arrays; candidate: a mapping from names to arrays,
-    as `read` and `record` give it, with as many of the values as the port has. names: a translation of foreign names
-    to ours: a dict, whose keys may be patterns, a function, or one of `NAMES`. precision: the dtype that the candidate
-    computes in: float32, float64, float16, bfloat16.
+    reference: a `Trace`, a golden file, or a mapping from names to arrays. candidate: a mapping from names to arrays,
+    as `read` and `record` return it; it may lack some of the values. names: a translation of the candidate's names to
+    minroberta's: a dict, whose keys may be regular expressions; a function; or one of `NAMES`. precision: the dtype in
+    which the candidate computes: float32, float64, float16 or bfloat16.
 
-    With a model every step of the candidate is judged alone: the reference repeats it in float64 from the candidate's
-    own values. A difference counts as rounding up to 2·√n times the noise, which is how far one rounding in every value
-    moves this one; n is the length of the longest sum, D, F or S. Padding is left out, where implementations may
-    differ.
+    If the reference has a model, every step of the candidate is judged alone: the reference recomputes it in float64
+    from the candidate's values. A value's noise is the amount by which it changes if every value before it is rounded
+    once. A difference of up to 2·√n times the noise counts as rounding error; n is the length of the longest sum, which
+    is D, F or S. Padding is not compared, since implementations may differ there.
 
     Raises InputError if nothing can be compared.
     """
     if precision not in EPS:
         raise InputError(f"unknown precision {precision!r}: give one of {', '.join(EPS)}")
     if isinstance(candidate, Trace) and not hasattr(reference, "trace") and not isinstance(reference, Trace):
-        raise InputError("the reference comes first: swap the two, or pass the candidate's Trace as dict(trace)")
+        raise InputError(
+            "the reference must come first: swap the arguments, or pass the candidate's Trace as dict(trace)"
+        )
     ours = _reference(reference, precision)
     theirs = under_our_names(candidate, names, ours.config.family if ours.config else None)
     shared = in_common(ours.values, theirs)
@@ -69,7 +72,7 @@ def compare(
 
 
 def _between(names: list[str], report: Report) -> list[str]:
-    """The names between the last good value and the first bad one, which the candidate lacks."""
+    """Names of the values between the last good one and the first bad one, all missing in the candidate."""
     if report.first_bad is None:
         return []
     start = 0 if report.last_good is None else names.index(report.last_good) + 1
@@ -77,15 +80,15 @@ def _between(names: list[str], report: Report) -> list[str]:
 
 
 def in_common(ours: Iterable[str], theirs: Mapping[str, Any]) -> list[str]:
-    """The names that both have, in our order. Raises InputError if they have none in common."""
+    """Names that the reference and the candidate share, in the reference's order. Raises InputError without any."""
     shared = [name for name in ours if name in theirs]
     if shared:
         return shared
     close = [near for name in theirs for near in difflib.get_close_matches(name, ours, n=1)]
-    hint = f" (perhaps {_some(dict.fromkeys(close))})" if close else ""
+    hint = f" (did you mean {_some(dict.fromkeys(close))}?)" if close else ""
     raise InputError(
         f"the reference, with {_some(ours)}, and the candidate, with {_some(theirs)}, have no name in common{hint}: "
-        "give `names`, which maps the candidate's to the reference's"
+        "give `names`, which maps the candidate's names to the reference's"
     )
 
 
@@ -97,25 +100,25 @@ def _some(names: Any) -> str:
 
 
 class Reference(NamedTuple):
-    """The reference in float64: its values, the noise of each, and if it has a model, the call that made them."""
+    """The reference in float64: its values, their noise, and the call that computed them if there is a model."""
 
     values: Mapping[str, numpy.ndarray]
-    noise: Mapping[str, Array]  # a number each, or one for all
+    noise: Mapping[str, Array]  # an array of the value's shape, or one number for the value
     kept: "Kept"
     config: Config | None
-    bound: float  # the multiple of the noise up to which a difference is rounding
-    unit: float  # the rounding of the candidate's precision, in roundings of float32
-    trace: Trace | None  # with the model in float64
+    bound: float  # the multiple of the noise up to which a difference counts as rounding error
+    unit: float  # the unit roundoff of the candidate's precision, as a multiple of float32's
+    trace: Trace | None  # of the model in float64
     unavailable: tuple[str, ...] = ()
 
     @property
     def heads(self) -> int | None:
-        """H, if it is known."""
+        """Number of heads H, or None if unknown."""
         return self.config.num_attention_heads if self.config else None
 
 
 class Kept:
-    """The numbers of a value that are compared: neither padding nor the scores of masked keys."""
+    """The elements of a value that are compared: all except padding and the scores of masked keys."""
 
     def __init__(self, inputs: Mapping[str, Any]) -> None:
         ids = inputs.get("input_ids", inputs.get("inputs_embeds"))
@@ -123,7 +126,7 @@ class Kept:
         self.masks = [_mask(inputs.get(name), several) for name in ("attention_mask", "encoder_attention_mask")]
 
     def __call__(self, name: str, value: numpy.ndarray) -> numpy.ndarray:
-        """A mask of the value's shape: True for numbers that are compared."""
+        """A mask of the value's shape, True for elements that are compared."""
         kept = ~(abs(value) >= MASKED)
         mask = self.masks["crossattention.self.key" in name or "crossattention.self.value" in name]
         if (
@@ -137,22 +140,22 @@ class Kept:
         L = value.shape[axis]
         if L > mask.shape[1]:
             return kept
-        tokens = mask[:, mask.shape[1] - L :]  # after a cache, the last positions
+        tokens = mask[:, mask.shape[1] - L :]  # with a cache, only the last positions are computed
         tokens = tokens[:, None, :, None] if axis == 2 else tokens.reshape(*tokens.shape, *[1] * (value.ndim - 2))
         return kept & tokens
 
     def taken(self, name: str, array: numpy.ndarray, value: numpy.ndarray) -> numpy.ndarray:
-        """The candidate's value, to continue with; the reference's for masked scores, and for NaN in padding."""
+        """The candidate's value to continue with, but the reference's for masked scores and for NaN in padding."""
         usable = ~(abs(value) >= MASKED) & (numpy.isfinite(array) | self(name, value))
         return numpy.where(usable, array, value).astype(value.dtype)
 
 
 OF_TOKENS = re.compile(r"position_ids$|^(start|end)_logits$")
-"""Names of values (B, L); others of two axes are (B, D) or (B, N)."""
+"""Names of values of shape (B, L); other values with two axes are (B, D) or (B, N)."""
 
 
 def _mask(mask: Any, several: bool) -> numpy.ndarray | None:
-    """True for tokens, (B, L); None if all are, or if each query has a mask of its own."""
+    """A mask (B, L), False for padding; None if no mask is given, or a separate one for each query."""
     if mask is None:
         return None
     mask = to_host(mask)
@@ -164,7 +167,7 @@ def _reference(reference: Any, precision: str) -> Reference:
     """The reference in float64, with its noise."""
     if not isinstance(reference, Mapping):
         raise InputError(
-            f"invalid reference of type {type(reference).__name__}: give a Trace, a golden file, or arrays by name"
+            f"invalid reference of type {type(reference).__name__}: give a Trace, a golden file, or a dict of arrays"
         )
     unit = EPS[precision] / EPS["float32"]
     trace, why = trace_of(reference)
@@ -189,44 +192,51 @@ def _bound(config: Config, values: Mapping[str, numpy.ndarray]) -> float:
 
 
 def _estimated(value: numpy.ndarray, kept: numpy.ndarray) -> float:
-    """The rounding of a value, from its size alone."""
+    """The rounding error of a value, estimated from its largest element."""
     return EPS["float32"] * float(abs(value).max(initial=0, where=kept))
 
 
 def _check_file(reference: Mapping[str, Any], values: Mapping[str, numpy.ndarray], noise: Mapping[str, Array]) -> None:
-    """Raise InputError if a golden file's values are not those of its own model."""
+    """Raise InputError if a golden file's values are not those that its model computes."""
     for name in () if isinstance(reference, Trace) else reference:
-        stored, made = to_host(reference[name]), values.get(name, numpy.zeros(0))
-        rounding = noise.get(name, 0.0) + EPS["float32"] * abs(made)
-        if stored.shape != made.shape or (differences(stored, made, ~(abs(made) >= MASKED)) > rounding).any():
-            raise InputError(f"the file is damaged: its {name} is not what its own model computes; make it again")
+        stored, computed = to_host(reference[name]), values.get(name, numpy.zeros(0))
+        rounding = noise.get(name, 0.0) + EPS["float32"] * abs(computed)
+        if (
+            stored.shape != computed.shape
+            or (differences(stored, computed, ~(abs(computed) >= MASKED)) > rounding).any()
+        ):
+            raise InputError(
+                f"the golden file is damaged: its {name} is not what its model computes; create the file again"
+            )
 
 
 def trace_of(reference: Any) -> tuple[Trace | None, str]:
-    """The reference's run, recorded or repeated; or None and the reason why it cannot be repeated."""
+    """The trace of the reference, recorded or repeated; or None, and the reason why it cannot be repeated."""
     if isinstance(reference, Trace):
         if reference.edited:
-            raise InputError(f"the reference is edited at {_some(reference.edited)}: trace it without edits")
+            raise InputError(
+                f"the reference was traced with edits at {_some(reference.edited)}: trace it without edits"
+            )
         return reference, ""
     if not hasattr(reference, "trace"):
         return None, NO_STEPS
     try:
         return reference.trace(), ""
     except WeightsError:
-        raise  # a damaged file cannot be a reference
+        raise  # a damaged file cannot serve as a reference
     except Error as error:
         return None, f"{NO_STEPS} ({error})"
 
 
 ESTIMATED = 64.0
-"""The bound if F is not known."""
+"""The bound if the model's configuration is unknown."""
 
 
 # --- one value ------------------------------------------------------------------------------------------------------
 
 
 def _laid_out(name: str, array: numpy.ndarray, ours: Reference) -> tuple[numpy.ndarray | None, str]:
-    """The candidate's value in the reference's layout, and a description of its own layout."""
+    """The candidate's value in the reference's layout, None if none fits; and a description of its original layout."""
     truth = ours.values[name]
     if FOR_ALL.fullmatch(name) and array.shape == (1, *truth.shape[1:]):
         return numpy.broadcast_to(array, truth.shape), ""
@@ -234,30 +244,30 @@ def _laid_out(name: str, array: numpy.ndarray, ours: Reference) -> tuple[numpy.n
 
 
 FOR_ALL = re.compile(r"embeddings\.(position|token_type)_(ids|embeddings)")
-"""Names of values that may be the same for a whole batch, (1, ...)."""
+"""Names of values that may be given once for the whole batch, with shape (1, ...)."""
 
 
 class Step(NamedTuple):
-    """A value as the reference computes it from the candidate's own values before it, and the noise of that."""
+    """A value that the reference computed from the candidate's values before it, and its noise."""
 
     value: numpy.ndarray
     noise: Array
 
 
 def _steps(ours: Reference, theirs: Mapping[str, numpy.ndarray]) -> dict[str, Step]:
-    """Each step of the candidate, repeated by the reference; none without a model."""
+    """Each step of the candidate, recomputed by the reference; empty without a model."""
     if ours.trace is None:
         return {}
     model, inputs = ours.trace.model, ours.trace.inputs
 
-    def go_on(name: str, value: numpy.ndarray) -> numpy.ndarray:
+    def continued(name: str, value: numpy.ndarray) -> numpy.ndarray:
         array = theirs.get(name)
         return value if array is None else ours.kept.taken(name, array, value)
 
-    with numpy.errstate(all="ignore"):  # the candidate may hold any numbers
-        made = run(model, inputs, go_on)
-        noise = noises(model, inputs, {name: made[name] for name in theirs}, go_on)
-    return {name: Step(made[name], noise[name]) for name in theirs}
+    with numpy.errstate(all="ignore"):  # the candidate's values may be arbitrary
+        computed = run(model, inputs, continued)
+        noise = noises(model, inputs, {name: computed[name] for name in theirs}, continued)
+    return {name: Step(computed[name], noise[name]) for name in theirs}
 
 
 def _row(
@@ -299,7 +309,7 @@ def _multiples_alone(name: str, array: numpy.ndarray, step: Step, ours: Referenc
 
 
 def differences(array: numpy.ndarray, truth: numpy.ndarray, kept: numpy.ndarray) -> numpy.ndarray:
-    """|array - truth| where it is compared, 0 elsewhere; infinite where only one of the two is NaN."""
+    """|array - truth| of the elements that are compared, 0 for others; infinite if only one of the two is NaN."""
     with numpy.errstate(all="ignore"):
         difference = abs(array.astype(numpy.float64) - truth)
     kept = kept & ~(numpy.isnan(array) & numpy.isnan(truth))
@@ -307,13 +317,13 @@ def differences(array: numpy.ndarray, truth: numpy.ndarray, kept: numpy.ndarray)
 
 
 def multiple_of(difference: numpy.ndarray, noise: numpy.ndarray) -> numpy.ndarray:
-    """difference / noise; 0 without a difference, infinite without noise."""
+    """difference / noise; 0 if the difference is 0, infinite if only the noise is 0."""
     with numpy.errstate(divide="ignore", invalid="ignore"):
         return numpy.where(difference == 0, 0.0, difference / noise)
 
 
 def _axes(name: str, place: tuple, of_model: bool) -> dict[str, int]:
-    """A place by the names of its axes; in a weight's gradient, which comes without a model, by row and column."""
+    """An index by axis name. Matrices without a model are gradients of weights, and have rows and columns."""
     axes = AXES.get(len(place), tuple(f"axis {i}" for i in range(len(place))))
     if len(place) == 2 and OF_TOKENS.search(name):
         axes = ("batch", "token")
@@ -326,6 +336,6 @@ def _note(array: numpy.ndarray, dtype: numpy.dtype, wanted: numpy.dtype, undoes:
     if undoes:
         return "the value is right, but the step is wrong: it undoes an earlier mistake"
     if not numpy.isfinite(array).all():
-        return f"{int((~numpy.isfinite(array)).sum())} of {array.size} numbers are NaN or infinite"
-    poorer = wanted.kind == "f" and (dtype.kind != "f" or dtype.itemsize < 4)
-    return f"stored as {dtype}" if poorer else ""
+        return f"{int((~numpy.isfinite(array)).sum())} of {array.size} elements are NaN or infinite"
+    coarser = wanted.kind == "f" and (dtype.kind != "f" or dtype.itemsize < 4)
+    return f"stored as {dtype}" if coarser else ""

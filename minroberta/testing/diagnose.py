@@ -1,8 +1,8 @@
-"""Search for the known mistakes that explain a candidate.
+"""Search for the known mistakes that explain a candidate's errors.
 
-The reference makes each mistake of the catalogue, and the candidate is compared with that. Every step is judged alone:
-a run goes on with the candidate's own values, so that no error is carried from one step to the next. A mistake explains
-the candidate if with it no step is off by more than rounding.
+The reference makes each mistake of the catalogue in turn, and the candidate is compared with the result. Every step is
+judged alone: a run continues with the candidate's values, so that no error is carried from one step to the next. A
+mistake explains the candidate if, with it, every step is right up to rounding error.
 """
 
 import itertools
@@ -33,36 +33,41 @@ from .values import Names, Values, under_our_names
 def diagnose(
     model: Model, inputs: Mapping[str, Any], candidate: Values, *, names: Names | None = None
 ) -> list[Finding]:
-    """The known mistakes that explain a port's values, the best first; empty if it is right, or if none explains them.
+    """Find the known mistakes that explain a port's errors, the best explanation first.
 
         for finding in diagnose(model, {"input_ids": ids}, read("port.npz")):
             print(finding.explanation, finding.fix)
 
-    model: the reference; inputs: those of both; candidate, names: as for `compare`. Several findings without
-    `on_top_of` are alternatives, which these inputs do not distinguish; the simplest comes first.
+    model: the reference. inputs: the inputs of the model and the port, by name. candidate, names: as for `compare`.
+    Several findings without `on_top_of` are alternatives, which these inputs do not distinguish; the simplest comes
+    first.
 
-    A mistake is named if with it every step is right to rounding. If no single one suffices, two are named if together
-    they do. A mistake beside something unknown is named only if it makes everything right that it changes, or all but
-    one step of each layer. Otherwise the list is empty, and `compare` says where the error begins.
+    A mistake is named if, with it, every step is right up to rounding error. If no single mistake suffices, two are
+    named if together they do. A mistake that leaves some errors unexplained is named only if it corrects every value
+    that it changes, or all wrong steps except one in each layer. Otherwise, and if the port is right, the list is
+    empty; `compare` says where the error begins.
 
-    Raises InputError if the model does not take the inputs, or if no name is common.
+    Raises InputError if the model does not accept the inputs, or if the model and the candidate share no name.
     """
     if not isinstance(model, Model) or not isinstance(inputs, Mapping):
-        raise InputError("diagnose takes a Model, its inputs by name, such as {'input_ids': ids}, and a port's values")
+        raise InputError(
+            f"diagnose was given a {type(model).__name__} and a {type(inputs).__name__}: give a Model, a dict of its "
+            "inputs, such as {'input_ids': ids}, and a port's values"
+        )
     canonical = model.config.family.canonical_name
     values = {canonical(name): value for name, value in under_our_names(candidate, names, model.config.family).items()}
     port = _Port(exact(model), values, Kept(inputs))
     plain = port.judged(Setting(port.model, given(**inputs)))
     if plain is None:
         return []
-    in_common(plain.made, values)
+    in_common(plain.computed, values)
     if plain.ok:
         return []
     return _explained(port, plain) or _explained_later(port, plain)
 
 
 def explain(report: Report, reference: Any, candidate: Values, names: Names | None = None) -> Report:
-    """The report with the answer of `diagnose`, if it is of a wrong candidate in float32, and there is a model."""
+    """The report, with the result of `diagnose` if the candidate is wrong and in float32, and there is a model."""
     trace, _ = trace_of(reference)
     if report.ok or trace is None or report.precision != "float32":
         return report
@@ -70,7 +75,7 @@ def explain(report: Report, reference: Any, candidate: Values, names: Names | No
 
 
 def _explained(port: "_Port", plain: "_Judged") -> list[Finding]:
-    """One mistake, or two, or one beside something unknown."""
+    """A single mistake and its alternatives, else two mistakes, else one that leaves some errors unexplained."""
     trials, touching = _tried(port, plain)
     if complete := _complete(trials):
         return [_finding(trial) for trial in complete]
@@ -78,14 +83,14 @@ def _explained(port: "_Port", plain: "_Judged") -> list[Finding]:
     for first in trials[:FIRSTS]:
         if seconds := _complete(_tried(port, first.judged)[0]):
             return _pair(first, seconds)
-    pair = next(_meeting(port, plain, touching), None)
+    pair = next(_pairs(port, plain, touching), None)
     if pair is not None:
         return pair
     return [_finding(trial) for trial in trials[:1] if _is_certain(trial.judged, plain)]
 
 
 def _explained_later(port: "_Port", plain: "_Judged") -> list[Finding]:
-    """The mistakes that explain all wrong steps but the first, or but that step of every layer."""
+    """The mistakes that explain all wrong steps except the first one, which is excluded in every layer."""
     port = replace(port, unknown=frozenset(name for name in plain.bad if _kind(name) == _kind(plain.bad[0])))
     rest = port.judged(plain.setting)
     if rest is None or rest.ok:
@@ -94,16 +99,16 @@ def _explained_later(port: "_Port", plain: "_Judged") -> list[Finding]:
 
 
 def _kind(name: str) -> str:
-    """A value's name, the same for all layers."""
+    """A value's name without its layer number, which is the same in all layers."""
     return re.sub(r"\d+", "*", name)
 
 
 FIRSTS = 6
-"""Ways to make the first bad value right that are tried with one more mistake on top."""
+"""Number of changes that correct the first bad value and are tried with a second mistake on top."""
 
 
 def _complete(trials: Sequence["_Trial"]) -> list["_Trial"]:
-    """The trials that explain everything, the simplest first, each mistake in its simplest way."""
+    """The trials that explain everything, the simplest first, with only the simplest trial of each mistake."""
     best: dict[str, _Trial] = {}
     for trial in sorted((trial for trial in trials if trial.judged.ok), key=_simplest):
         best.setdefault(trial.mistake.name, trial)
@@ -126,25 +131,25 @@ def _simplest(trial: "_Trial") -> tuple[int, float]:
 
 
 def _is_certain(judged: "_Judged", plain: "_Judged") -> bool:
-    """True if a mistake makes everything right that it changes, so that the rest is something else."""
-    return not any(_differs(judged.made[name], plain.made[name], plain.noise[name]) for name in judged.bad)
+    """True if a mistake corrects every value that it changes, so that the other errors have a different cause."""
+    return not any(_differs(judged.computed[name], plain.computed[name], plain.noise[name]) for name in judged.bad)
 
 
-# --- a candidate, and the reference beside it -----------------------------------------------------------------------
+# --- the candidate and the reference --------------------------------------------------------------------------------
 
 
 class _Judged(NamedTuple):
-    """A run on the candidate's values: what it made, the noise of that, and the port's errors in multiples of it."""
+    """A run on the candidate's values: the values computed, their noise, and the port's errors as multiples of it."""
 
     setting: Setting
-    made: Mapping[str, Array]
+    computed: Mapping[str, Array]
     noise: Mapping[str, Array]
     multiples: Mapping[str, float]
     bound: float
 
     @property
     def bad(self) -> list[str]:
-        """The values whose step is off by more than rounding."""
+        """Names of the values whose step is off by more than rounding error."""
         return [name for name, multiple in self.multiples.items() if not multiple <= self.bound]
 
     @property
@@ -157,11 +162,11 @@ class _Judged(NamedTuple):
 
 
 class _OffError(Exception):
-    """A value is off that must be right, so that the run need not go on."""
+    """A value that must be right is off, so the run can stop."""
 
 
 class _ReachedError(Exception):
-    """The value that was asked for has been made."""
+    """The requested value has been computed."""
 
     def __init__(self, value: Array) -> None:
         self.value = value
@@ -169,7 +174,7 @@ class _ReachedError(Exception):
 
 @dataclass(frozen=True)
 class _Port:
-    """A candidate, and the model that it should be. Names are Roberta's."""
+    """A candidate, and the model that it should reproduce. Names are Roberta's."""
 
     model: Model
     values: Mapping[str, numpy.ndarray]
@@ -182,31 +187,31 @@ class _Port:
         return bound_of(self.model.config, max(keys, default=0))
 
     def judged(self, setting: Setting, limits: Mapping[str, Array] | None = None) -> _Judged | None:
-        """The candidate beside the setting's model; None if a value is further off than its limit."""
+        """The candidate compared with the setting's model; None if a value is off by more than its limit."""
         try:
-            made = self._run(setting, self._go_on, limits)
+            computed = self._run(setting, self._continued, limits)
         except _OffError:
             return None
-        judged = [name for name in made if name in self.values and name not in self.unknown]
-        moved = {name: numpy.zeros(made[name].shape) for name in judged}
+        judged = [name for name in computed if name in self.values and name not in self.unknown]
+        moved = {name: numpy.zeros(computed[name].shape) for name in judged}
         for seed in range(RUNS):
-            other = self._run(setting, wiggled(self._go_on, seed))
-            moved = {name: numpy.fmax(most, abs(other[name] - made[name])) for name, most in moved.items()}
-        noise = {name: by_size(name, most, made[name]) * self._unit(setting, name) for name, most in moved.items()}
-        multiples = {name: self._multiple(name, made[name], noise[name]) for name in noise}
-        return _Judged(setting, made, noise, multiples, self.bound)
+            other = self._run(setting, wiggled(self._continued, seed))
+            moved = {name: numpy.fmax(most, abs(other[name] - computed[name])) for name, most in moved.items()}
+        noise = {name: by_size(name, most, computed[name]) * self._unit(setting, name) for name, most in moved.items()}
+        multiples = {name: self._multiple(name, computed[name], noise[name]) for name in noise}
+        return _Judged(setting, computed, noise, multiples, self.bound)
 
     def _unit(self, setting: Setting, name: str) -> float:
-        """The rounding of a value, in roundings of float32."""
+        """The unit roundoff of a value's precision, as a multiple of float32's."""
         return EPS[setting.precision(name)] / EPS["float32"]
 
     def value(self, setting: Setting, name: str, limits: Mapping[str, Array]) -> Array | None:
-        """One value of the setting's model; None if one before it is further off than its limit."""
+        """A value of the setting's model; None if an earlier value is off by more than its limit."""
 
         def edit(other: str, value: Array) -> Array:
             if other == name:
                 raise _ReachedError(value)
-            return self._go_on(other, value)
+            return self._continued(other, value)
 
         try:
             return self._run(setting, edit, limits).get(name)
@@ -216,45 +221,45 @@ class _Port:
             return None
 
     def _run(self, setting: Setting, edit: Edit, limits: Mapping[str, Array] | None = None) -> dict[str, Array]:
-        """Every value of the setting's model as it was made, mistakes included; the call goes on with `edit`'s."""
-        made: dict[str, Array] = {}
+        """Every value that the setting's model computes, mistakes included; `edit` gives those to continue with."""
+        computed: dict[str, Array] = {}
         seen: dict[str, Array] = {}
 
         def record(name: str, value: Array) -> Array:
-            made[name] = setting.edited(name, value, seen)
-            if limits is not None and name in limits and not self._multiple(name, made[name], limits[name]) <= 1:
+            computed[name] = setting.edited(name, value, seen)
+            if limits is not None and name in limits and not self._multiple(name, computed[name], limits[name]) <= 1:
                 raise _OffError
-            seen[name] = edit(name, made[name])
+            seen[name] = edit(name, computed[name])
             return seen[name]
 
         with recording(record), numpy.errstate(all="ignore"):
             output = setting.model(**setting.inputs)
         outputs = {name: value for name, value in output.items() if hasattr(value, "shape")}
-        return made | {name: value for name, value in outputs.items() if name not in made}
+        return computed | {name: value for name, value in outputs.items() if name not in computed}
 
-    def _go_on(self, name: str, value: Array) -> Array:
-        """The candidate's value if it has one, else ours."""
+    def _continued(self, name: str, value: Array) -> Array:
+        """The candidate's value if it has one, else the reference's."""
         array = self._laid_out(name, value)
         return value if array is None else self.kept.taken(name, array, value)
 
     def _laid_out(self, name: str, value: Array) -> numpy.ndarray | None:
-        """The candidate's value in our layout; None if it has none, or one of another size."""
+        """The candidate's value in the reference's layout; None if it has no such value, or no known layout fits."""
         array = self.values.get(name)
         if array is None or array.shape == value.shape:
             return array
         return arranged(array, value, self.model.config.num_attention_heads, self.kept(name, value))[0]
 
     def distance(self, name: str, value: Array) -> float:
-        """The largest difference of the numbers that are compared."""
+        """The largest difference of the elements that are compared."""
         return float(self._differences(name, value).max(initial=0))
 
     def _multiple(self, name: str, value: Array, noise: Array) -> float:
-        """The largest difference in multiples of its number's noise, or if shapes differ, of the largest noise."""
+        """The largest difference as a multiple of its element's noise, or of the largest noise if the shapes differ."""
         noise = noise if noise.shape == value.shape else noise.max(initial=0)
         return float(multiple_of(self._differences(name, value), noise).max(initial=0))
 
     def _differences(self, name: str, value: Array) -> Array:
-        """The error of each number."""
+        """The error of each element."""
         array = self._laid_out(name, value)
         return numpy.full(value.shape, math.inf) if array is None else differences(array, value, self.kept(name, value))
 
@@ -263,7 +268,7 @@ class _Port:
 
 
 class _Trial(NamedTuple):
-    """A mistake, the way in which it was made, and the result."""
+    """A mistake, the change that makes it, and the result."""
 
     mistake: Mistake
     way: Change
@@ -273,13 +278,13 @@ class _Trial(NamedTuple):
 Way = tuple[Mistake, Change]
 
 ROUGHLY = 100
-"""The multiple of the plain run's bound that a value may be off by while the noise with the mistake is unknown."""
+"""Multiple of the plain run's bound by which values may be off while the noise with the mistake is unknown."""
 
 
 def _tried(port: _Port, before: _Judged) -> tuple[list[_Trial], list[Way]]:
-    """The mistakes that make the first bad value right and no good one wrong; and all that change that value.
+    """The mistakes that correct the first bad value and make no good one wrong; and all changes that affect that value.
 
-    Precisions are tried if nothing else explains everything.
+    Mistakes of precision are tried only if no other mistake explains everything.
     """
     trials, touching = _tried_of(port, before, [one for one in catalogue(port.model) if one not in PRECISIONS])
     if any(trial.judged.ok for trial in trials):
@@ -302,50 +307,51 @@ def _tried_of(port: _Port, before: _Judged, mistakes: Sequence[Mistake]) -> tupl
 
 
 def _reaching(port: _Port, before: _Judged, way: Change) -> tuple[Setting, Array] | None:
-    """The setting with one more mistake, and the first bad value in it; None if that is unchanged."""
+    """The setting with one more mistake, and the first bad value computed with it; None if that value is unchanged."""
     first = before.bad[0]
     setting = _with(way, before.setting)
     if setting is None or not _may_reach(port, before, way, setting):
         return None
-    value = _ran(lambda: port.value(setting, first, _limits(port, before)))
-    if value is None or not (way.rounded or _differs(value, before.made[first], before.noise[first])):
+    value = _or_none(lambda: port.value(setting, first, _limits(port, before)))
+    if value is None or not (way.rounded or _differs(value, before.computed[first], before.noise[first])):
         return None
     return setting, value
 
 
 def _may_reach(port: _Port, before: _Judged, way: Change, setting: Setting) -> bool:
-    """False if nothing changes between the first bad value and the candidate's last value before it.
+    """False if the change certainly has no effect on the first bad value.
 
-    For parameters and edits this is known without a run. An output repeats some value before it, so it may change.
+    A run continues with the candidate's values, so only changes after the last of these can have an effect. For
+    parameters and edits this is known without a run. An output repeats an earlier value, so it may always change.
     """
     if way.config or way.inputs or way.rounded or before.bad[0] in ModelOutput.__annotations__:
         return True
-    names = list(before.made)
+    names = list(before.computed)
     end = names.index(before.bad[0]) + 1
     start = max((i for i, name in enumerate(names[: end - 1]) if name in port.values), default=-1) + 1
     old, new = flat(before.setting.model.params), flat(setting.model.params)
     modules = {name.rpartition(".")[0] for name in new if new[name] is not old[name]}
     edited = any(re.fullmatch(pattern, name) for pattern in way.values for name in names[start:end])
-    return edited or any(module in names[start:end] or module not in before.made for module in modules)
+    return edited or any(module in names[start:end] or module not in before.computed for module in modules)
 
 
 def _righting(port: _Port, before: _Judged, way: Change, setting: Setting, value: Array) -> _Judged | None:
-    """The whole run, if it makes the first bad value right and no good one wrong; else None."""
+    """The complete run if it corrects the first bad value and makes no good one wrong; else None."""
     first = before.bad[0]
-    if not way.rounded and 2 * port.distance(first, value) > port.distance(first, before.made[first]):
+    if not way.rounded and 2 * port.distance(first, value) > port.distance(first, before.computed[first]):
         return None
-    judged = _ran(lambda: port.judged(setting, _limits(port, before)))
+    judged = _or_none(lambda: port.judged(setting, _limits(port, before)))
     if judged is None or not judged.multiples.keys() >= before.multiples.keys():
         return None
     return None if {first, *_limits(port, before)} & set(judged.bad) else judged
 
 
 def _with(way: Change, setting: Setting) -> Setting | None:
-    """The setting with one more mistake; None if it changes nothing, or no model can be like that."""
-    return _ran(lambda: way.applied(setting))
+    """The setting with one more mistake; None if that changes nothing, or the resulting model is invalid."""
+    return _or_none(lambda: way.applied(setting))
 
 
-def _ran(function: Callable[[], Any]) -> Any:
+def _or_none(function: Callable[[], Any]) -> Any:
     try:
         return function()
     except Error:
@@ -353,23 +359,26 @@ def _ran(function: Callable[[], Any]) -> Any:
 
 
 def _limits(port: _Port, before: _Judged) -> dict[str, Array]:
-    """The largest errors of right values with which a mistake is still tried."""
+    """Limits for the errors of good values, beyond which a mistake is rejected."""
     bad = set(before.bad)
     return {name: ROUGHLY * port.bound * noise for name, noise in before.noise.items() if name not in bad}
 
 
 EFFORT = 2e10
-"""The most parameters that are read again to try pairs: about a minute."""
+"""Limit of the work of trying pairs: number of pairs times number of parameters. It takes about a minute."""
 
 
-def _meeting(port: _Port, before: _Judged, touching: Sequence[Way]) -> Iterator[list[Finding]]:
-    """Pairs that both change the first bad value and together explain everything; none if it takes minutes to try."""
+def _pairs(port: _Port, before: _Judged, touching: Sequence[Way]) -> Iterator[list[Finding]]:
+    """Pairs of mistakes that both change the first bad value and together explain everything.
+
+    Empty if there are so many to try that it would take minutes.
+    """
     pairs = list(itertools.combinations(touching, 2))
     if len(pairs) * sum(array.size for array in flat(port.model.params).values()) > EFFORT:
         return
     for (one, way), (other, more) in pairs:
         if one.name.split("-")[0] == other.name.split("-")[0]:
-            continue  # variants of one mistake, of which a port makes only one
+            continue  # variants of one mistake: a port makes at most one of them
         setting = _with(way, before.setting)
         found = setting and _reaching(port, before._replace(setting=setting), more)
         both = found and _righting(port, before, more, *found)
@@ -378,7 +387,7 @@ def _meeting(port: _Port, before: _Judged, touching: Sequence[Way]) -> Iterator[
 
 
 def _differs(value: Array, other: Array, noise: Array) -> bool:
-    """True if they differ by more than rounding, or in NaN."""
+    """True if the values differ by more than the noise, in shape, or in which elements are NaN."""
     if value.shape != other.shape or (numpy.isnan(value) != numpy.isnan(other)).any():
         return True
     with numpy.errstate(all="ignore"):
@@ -389,20 +398,20 @@ def _differs(value: Array, other: Array, noise: Array) -> bool:
 
 
 def _can_be(way: Change, port: _Port, before: _Judged) -> bool:
-    """True if all bad values that the way rounds to a half type hold numbers of that type, and not of a poorer one.
+    """True if all bad values that the change rounds to a half type are exact in that type, and not in a coarser one.
 
-    Errors of that size could be any mistake's; numbers that all end in zero bits are not an accident.
+    Errors of this size could come from any mistake, but values that all end in zero bits are no accident.
     """
     for pattern, dtype in way.rounded.items():
         off = [port.values[name] for name in before.bad if re.fullmatch(pattern, name)]
-        poorer = dtype == "float16" and all(_holds("bfloat16", array) for array in off)
-        if poorer or not all(_holds(dtype, array) for array in off):
+        coarser = dtype == "float16" and all(_holds("bfloat16", array) for array in off)
+        if coarser or not all(_holds(dtype, array) for array in off):
             return False
     return True
 
 
 def _holds(dtype: str, array: numpy.ndarray) -> bool:
-    """True if float16 or bfloat16 holds these numbers without rounding."""
+    """True if every finite element is exact in dtype, which is float16 or bfloat16."""
     numbers = array[numpy.isfinite(array)].astype(numpy.float32)
     if dtype == "bfloat16":
         return not (numbers.view(numpy.uint32) & 0xFFFF).any()

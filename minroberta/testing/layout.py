@@ -1,4 +1,4 @@
-"""Layouts that a port may give: transposed, heads split or merged differently, batch and length swapped."""
+"""Layouts that a port's values may have: transposed, heads split or merged differently, batch and length swapped."""
 
 import itertools
 from collections.abc import Iterator
@@ -6,18 +6,19 @@ from collections.abc import Iterator
 import numpy
 
 CLOSE = 0.05
-"""Part of the largest number within which two arrays count as the same numbers, perhaps with a mistake."""
+"""Fraction of the largest element by which two arrays may differ and still count as the same value in one layout."""
 
 AXES = {2: ("batch", "channel"), 3: ("batch", "token", "channel"), 4: ("batch", "head", "query", "key")}
-"""Names of a value's axes, by their count."""
+"""Names of a value's axes, by the number of axes."""
 
 
 def arranged(
     array: numpy.ndarray, truth: numpy.ndarray, heads: int | None, kept: numpy.ndarray
 ) -> tuple[numpy.ndarray | None, str]:
-    """The array in the reference's layout, and a description of its own ("" if it is the same); None if none fits.
+    """The array in the reference's layout, and a description of its original layout, "" if it is the same.
 
-    heads: H, if it is known; kept: a mask of the numbers that are compared.
+    The array is None if no known layout fits. heads: number of heads H, or None if unknown. kept: a mask of the
+    elements that are compared.
     """
     same = array.shape == truth.shape
     if same and _distance(array, truth, kept) <= 2 * CLOSE:
@@ -30,7 +31,7 @@ def arranged(
 
 
 def _distance(array: numpy.ndarray, truth: numpy.ndarray, kept: numpy.ndarray) -> float:
-    """The largest difference, as a part of the largest number."""
+    """The largest difference, as a fraction of the largest element."""
     with numpy.errstate(all="ignore"):
         difference = abs(array - truth).max(initial=0, where=kept)
         largest = abs(truth).max(initial=0, where=kept) or 1
@@ -38,7 +39,7 @@ def _distance(array: numpy.ndarray, truth: numpy.ndarray, kept: numpy.ndarray) -
 
 
 def _orders(array: numpy.ndarray, truth: numpy.ndarray, H: int | None) -> Iterator[tuple[str, numpy.ndarray]]:
-    """Descriptions of other layouts, each with the array as it would be in ours; all have the reference's shape."""
+    """Descriptions of possible layouts, each with the array converted from it to the reference's layout and shape."""
     axes = range(array.ndim)
     for order in itertools.permutations(axes) if array.ndim <= 4 else ():
         if order != tuple(axes) and tuple(array.shape[axis] for axis in order) == truth.shape:
@@ -57,11 +58,11 @@ def _orders(array: numpy.ndarray, truth: numpy.ndarray, H: int | None) -> Iterat
                 yield f"heads not merged, shape {array.shape}", array.transpose(order).reshape(truth.shape)
     if array.ndim == 3:
         yield (
-            "heads merged in another order: channel e·H + h holds the number of channel h·E + e",
+            "heads merged in a different order: channel e·H + h holds what belongs in channel h·E + e",
             array.reshape(B, L, D // H, H).swapaxes(2, 3).reshape(truth.shape),
         )
         yield (
-            "heads merged by a reshape alone, without swapping the axes of heads and tokens",
+            "heads merged by a reshape alone, without swapping the head and token axes",
             array.reshape(B, H, L, D // H).swapaxes(1, 2).reshape(truth.shape),
         )
 
@@ -72,4 +73,4 @@ def _swap(axes: list[int], ndim: int) -> str:
         return "batch and length swapped"
     if ndim == 2:
         return "transposed"
-    return "axes " + ", ".join(names[axis] if names else str(axis) for axis in axes) + " in another order"
+    return "axes " + ", ".join(names[axis] if names else str(axis) for axis in axes) + " permuted"

@@ -1,7 +1,7 @@
-"""The mistakes that ports of RoBERTa make, as data: each is a change that the reference can make to itself.
+"""The mistakes that ports of RoBERTa make, as data: each is a change that can be applied to the reference.
 
-The model's code does not know them. A change concerns the configuration, the parameters, the inputs, or named values
-during the run, by an `Edit`. `catalogue(model)` gives all that a port of that model can make.
+The model's code does not depend on them. A change affects the configuration, the parameters, the inputs or, through an
+`Edit`, named values during a run. `catalogue(model)` yields all mistakes that a port of that model can make.
 """
 
 import itertools
@@ -40,21 +40,21 @@ class Here(NamedTuple):
 
     @property
     def module(self) -> Node:
-        """The parameters of the module that makes the value."""
+        """The parameters of the module that computes the value."""
         return self._node(self.name)
 
     @property
     def beside(self) -> Node:
-        """The parameters of the modules beside it."""
+        """The parameters of the parent module."""
         return self._node(self.name.rpartition(".")[0])
 
     def value(self, name: str) -> Array:
-        """The value of that name beside this one."""
+        """The value with the given name under the same parent module."""
         return self.seen[f"{self.name.rpartition('.')[0]}.{name}"]
 
     @property
     def before(self) -> Array:
-        """The module's input: the last value so far, except queries and keys, which are computed beside each other."""
+        """The module's input: the most recent value, skipping queries and keys, which no module takes as its input."""
         return next(self.seen[name] for name in reversed(self.seen) if not name.endswith((".query", ".key")))
 
     @property
@@ -71,11 +71,15 @@ class Here(NamedTuple):
 
 
 Edit = Callable[[Array, Here], Array]
-"""A function from a right value to that of a port with the mistake."""
+"""A function from the right value to the value of a port with the mistake."""
 
 
 class Setting(NamedTuple):
-    """A model and its inputs; and by patterns of names, edits of its values, and the dtypes they are rounded to."""
+    """A model and its inputs, with the edits of its values.
+
+    edits: pairs of a name pattern and an edit of the values whose names match it. rounded: pairs of a name pattern and
+    the dtype to which a port rounds these values.
+    """
 
     model: Model
     inputs: Inputs
@@ -83,11 +87,11 @@ class Setting(NamedTuple):
     rounded: tuple[tuple[str, str], ...] = ()
 
     def precision(self, name: str) -> str:
-        """The dtype that the value of that name (Roberta's) is rounded to."""
+        """The dtype to which the value with this name (Roberta's) is rounded."""
         return next((dtype for pattern, dtype in self.rounded if re.fullmatch(pattern, name)), "float32")
 
     def edited(self, name: str, value: Array, seen: dict[str, Array]) -> Array:
-        """The value of that name (Roberta's) with the mistakes made."""
+        """The value with this name (Roberta's), after the edits that match the name."""
         for pattern, edit in self.edits:
             if re.fullmatch(pattern, name):
                 value = edit(value, Here(name, seen, self.model, self.inputs))
@@ -98,9 +102,10 @@ class Setting(NamedTuple):
 class Change:
     """One way to make a mistake.
 
-    config: fields with other values; params: a function from parameters and configuration to the parameters that
-    change; inputs: a function from model and inputs to the inputs that change, None for one to leave out; values: edits
-    by pattern; rounded: dtypes other than float32 that values are rounded to, by pattern.
+    config: the changed fields of the configuration. params: a function from parameters and configuration to the changed
+    parameters. inputs: a function from model and inputs to the changed inputs, with None for an input to leave out.
+    values: edits, by name pattern. rounded: the dtypes, other than float32, to which a port rounds values, by name
+    pattern.
     """
 
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -111,11 +116,11 @@ class Change:
 
     @property
     def parts(self) -> int:
-        """Number of things that it changes: of two explanations the simpler one comes first."""
+        """Number of things that are changed, by which explanations are sorted: the simplest comes first."""
         return len(self.config) + len(self.values) + (self.params is not None) + (self.inputs is not None)
 
     def applied(self, setting: Setting) -> Setting | None:
-        """The setting with the mistake made; None if it changes nothing."""
+        """The setting with this change; None if it changes nothing."""
         model, held = setting.model, flat(setting.model.params)
         config = {name: value for name, value in self.config.items() if getattr(model.config, name) != value}
         params = {} if self.params is None else self.params(held, model.config)
@@ -133,8 +138,8 @@ class Change:
 class Mistake:
     """A mistake that a port can make.
 
-    name; explanation: what the port does; fix: what it should do; ways: changes that each make this mistake; seen_in: a
-    real project's report of it.
+    explanation: what the port does. fix: what it should do. ways: changes, each of which makes this mistake. seen_in:
+    the address of a report in a real project.
     """
 
     name: str
@@ -148,7 +153,7 @@ class Mistake:
 
 
 def _positions(numbered: Callable[[Model, Inputs], Array]) -> Change:
-    """Positions with other numbers; given ones are left as they are."""
+    """Different position ids, unless the caller gives them or the model does not use absolute positions."""
 
     def changed(model: Model, inputs: Inputs) -> dict[str, Any]:
         if "position_ids" in inputs or model.config.position_embedding_type != "absolute":
@@ -160,7 +165,7 @@ def _positions(numbered: Callable[[Model, Inputs], Array]) -> Change:
 
 
 def _counted(model: Model, inputs: Inputs) -> Array:
-    """The right positions."""
+    """The correct position ids."""
     if "input_ids" in inputs:
         ids = to_host(inputs["input_ids"])
         rows = ids.reshape(-1, ids.shape[-1])  # (B, C, L) -> (B·C, L)
@@ -171,7 +176,7 @@ def _counted(model: Model, inputs: Inputs) -> Array:
 
 
 def _indices(model: Model, inputs: Inputs) -> Array:
-    """0, 1, 2 ..., going on from the cache, with padding counted."""
+    """Positions 0, 1, 2 ..., continued from the cache, counting padding."""
     shape = _counted(model, inputs).shape
     past = inputs.get("past_key_values")
     return numpy.broadcast_to(numpy.arange(shape[-1]) + (past[0][0].shape[2] if past else 0), shape)
@@ -182,7 +187,7 @@ def _indices_from(start: int) -> Change:
 
 
 def _counted_from(start: int) -> Change:
-    """Tokens counted from `start`; padding has the number before it."""
+    """Positions of tokens counted from `start`; padding has position `start` - 1."""
     return _positions(lambda model, inputs: _counted(model, inputs) - model.config.pad_token_id - 1 + start)
 
 
@@ -200,7 +205,7 @@ def _positions_from_mask(model: Model, inputs: Inputs) -> Array:
 
 
 def _shifted(by: int) -> Change:
-    """Positions shifted after a cache only."""
+    """Positions shifted, but only if there is a cache."""
     return _positions(lambda model, inputs: _counted(model, inputs) + by * ("past_key_values" in inputs))
 
 
@@ -211,12 +216,15 @@ def _types_of_1(model: Model, inputs: Inputs) -> dict[str, Any]:
 
 
 def _mask(change: Callable[[Array], Array | None], name: str = "attention_mask") -> Change:
-    """Another mask, if there is one."""
+    """A different mask, if one is given."""
     return Change(inputs=lambda model, inputs: {name: change(to_host(inputs[name]))} if name in inputs else {})
 
 
 def _causal(seen: Callable[[Array], Array]) -> Change:
-    """Queries that see other keys than those up to their position; seen: a function of the distances to the keys."""
+    """A decoder in which each query attends to different keys.
+
+    seen: a function of the key's position minus the query's, True for keys that the query attends to.
+    """
 
     def changed(model: Model, inputs: Inputs) -> dict[str, Any]:
         mask, past = inputs.get("attention_mask"), inputs.get("past_key_values")
@@ -252,7 +260,7 @@ WEIGHTS = {
     "lm-dense": r"lm_head\.dense",
     "lm-norm": r"lm_head\.layer_norm",
 }
-"""Names of weights in mistakes, and patterns of their names in a model."""
+"""Patterns of modules' names in a model, by the names that mistakes use for these modules."""
 
 SQUARE = ("query", "key", "value", "attention-output", "pooler", "classifier-dense", "lm-dense")
 PRODUCTS = r"(?!embeddings).*(query|key|value|dense|out_proj|classifier|qa_outputs)\.weight"
@@ -264,7 +272,10 @@ def _changed(pattern: str, function: Callable[[Array], Array]) -> Change:
 
 
 def _moved(sources: Mapping[str, str], **config: Any) -> Change:
-    """Parameters replaced by others, if these exist; sources: from patterns of names to names."""
+    """Parameters replaced by others of the same shape, if these exist.
+
+    sources: from a name pattern to a template of the other parameter's name, as for `re.Match.expand`.
+    """
 
     def params(held: Params, _: Config) -> Params:
         result = {}
@@ -285,14 +296,14 @@ PARTS = ("query", "key", "value")
 
 
 def _ordered(order: Sequence[str]) -> Change:
-    """Query, key and value computed with each other's parameters: those of `order`."""
+    """Query, key and value computed with the parameters that `order` lists, such as those of key, query and value."""
     attention = r"(.*attention\.self)"
     both = zip(PARTS, order, strict=True)
     return _moved({rf"{attention}\.{part}\.(.*)": rf"\1.{source}.\2" for part, source in both if part != source})
 
 
 def _by_head(held: Params, config: Config) -> Params:
-    """A fused weight of all queries, all keys, all values, split as if it held the three of each head together."""
+    """A fused weight of all queries, all keys and all values, split as if it held the three of each head together."""
     result: dict[str, Array] = {}
     for name in held:
         match = re.fullmatch(r"(.*attention\.self)\.query\.(.*)", name)
@@ -305,15 +316,16 @@ def _by_head(held: Params, config: Config) -> Params:
 
 
 def _layers(order: Sequence[int]) -> Change:
-    """The layers of these numbers, in this order."""
+    """The layers with these indices, in this order."""
     moved = {rf"encoder\.layer\.{i}\.(.*)": rf"encoder.layer.{j}.\1" for i, j in enumerate(order) if i != j}
     return _moved(moved, num_hidden_layers=len(order))
 
 
 def _int8(axis: int | None, inverse: bool) -> Callable[[Array], Array]:
-    """Rounding to integers up to 127 times a scale, one for each row or for the whole weight, in float32.
+    """Symmetric int8 quantisation in float32: integers from -127 to 127 times a scale.
 
-    inverse: True for a multiplication by 1 / scale, which now and then rounds to another number than a division.
+    axis: 1 for a scale for each row, None for one for the whole weight. inverse: True to multiply by 1 / scale, which
+    occasionally rounds differently from dividing by scale.
     """
 
     def rounded(weight: Array) -> Array:
@@ -326,7 +338,10 @@ def _int8(axis: int | None, inverse: bool) -> Callable[[Array], Array]:
 
 
 def _to_bits(count: int, half: int = 1, to_even: int = 0) -> Callable[[Array], Array]:
-    """Rounding of float64 to so many bits after the first: truncated, or rounded with halves away from 0 or to even."""
+    """Rounding of float64 to `count` bits after the leading one.
+
+    half: 1 to round to nearest, 0 to truncate. to_even: 1 to round ties to even, 0 to round them away from zero.
+    """
     rest = 52 - count
 
     def rounded(x: Array) -> Array:
@@ -358,7 +373,7 @@ def _normed(value: Array, here: Here) -> Array:
 
 
 def _divided_by(divisor: Callable[[Array, float, int], Array]) -> Change:
-    """Norms with another divisor; divisor: a function of the variance, eps and D."""
+    """Norms with a different divisor, which is a function of the variance, eps and D."""
 
     def edit(value: Array, here: Here) -> Array:
         x, p = here.before - here.before.mean(-1, keepdims=True), here.module
@@ -381,11 +396,11 @@ def _sum_from_norm(value: Array, here: Here) -> Array:
 SCORES, PROBS, CONTEXT = r".*attention\.self\.scores", r".*attention\.self\.probs", r".*attention\.self"
 
 Split = Callable[[Array, int], Array]
-"""A function from (B, L, D) and E to (B, H, L, E)."""
+"""A function that splits heads: from (B, L, D) and E to (B, H, L, E)."""
 
 
 def _of_all_keys(edit: Edit) -> Edit:
-    """The edit, not made in runs with a cache: it needs every key and value."""
+    """The edit, skipped in runs with a cache because it needs every key and value."""
     return lambda value, here: value if "past_key_values" in here.inputs else edit(value, here)
 
 
@@ -394,7 +409,7 @@ def _is_masked(scores: Array) -> Array:
 
 
 def _hidden(here: Here) -> Array:
-    """True for scores that have a mask added, even if they are NaN. (B or 1, 1, 1 or L, S)."""
+    """True for masked scores, found from the mask since the scores may be NaN. (B or 1, 1, 1 or L, S)."""
     cross = ".crossattention." in here.name
     mask = here.inputs.get("encoder_attention_mask" if cross else "attention_mask")
     if mask is not None:
@@ -409,7 +424,7 @@ def _hidden(here: Here) -> Array:
 
 
 def _unmasked(here: Here, split: Split = ops.split_heads) -> Array:
-    """The scores of this attention before the mask."""
+    """The attention scores before the mask is added."""
     E, relative = here.model.config.head_size, None
     q, k = split(here.value("query"), E), split(here.value("key"), E)  # (B, H, L, E), (B, H, S, E)
     if "distance_embedding" in here.beside:
@@ -419,12 +434,12 @@ def _unmasked(here: Here, split: Split = ops.split_heads) -> Array:
 
 
 def _values(here: Here, split: Split = ops.split_heads) -> Array:
-    """The values of this attention. (B, H, S, E)."""
+    """The attention's values, split into heads. (B, H, S, E)."""
     return split(here.seen[f"{here.name}.value"], here.model.config.head_size)
 
 
 def _times(factor: Callable[[Any], float]) -> Change:
-    """Scores times a factor, a function of the configuration."""
+    """Scores multiplied by a factor, which is a function of the configuration."""
 
     def edit(scores: Array, here: Here) -> Array:
         return numpy.where(_is_masked(scores), scores, scores * factor(here.model.config))
@@ -433,7 +448,7 @@ def _times(factor: Callable[[Any], float]) -> Change:
 
 
 def _masked_as(score: Callable[[Array], Array | float]) -> Change:
-    """Other masked scores; score: a function of the scores before the mask."""
+    """Masked scores with different values; score: a function of the scores before the mask."""
 
     def edit(scores: Array, here: Here) -> Array:
         return numpy.where(_hidden(here), score(_unmasked(here)), scores)
@@ -442,7 +457,7 @@ def _masked_as(score: Callable[[Array], Array | float]) -> Change:
 
 
 def _masked_later(masked: Callable[[Array], Array | float]) -> Change:
-    """Probabilities of all keys, masked after the softmax; masked: a function of them."""
+    """Probabilities of all keys, masked after the softmax; masked: a function from them to those of masked keys."""
 
     def edit(probs: Array, here: Here) -> Array:
         scores = here.value("scores")
@@ -460,7 +475,7 @@ def _softmax_over(axis: int) -> Change:
 
 
 def _transposed_scores(scores: Array, here: Here) -> Array:
-    """Scores k qᵀ in place of q kᵀ."""
+    """Scores k qᵀ instead of q kᵀ."""
     swapped = _unmasked(here).swapaxes(2, 3)
     return numpy.where(_is_masked(scores), scores, swapped) if swapped.shape == scores.shape else scores
 
@@ -477,7 +492,7 @@ def _merge_interleaved(x: Array) -> Array:
 
 
 def _split_unswapped(x: Array, head_size: int) -> Array:
-    """Heads split so that each takes some positions instead of some channels. (B, L, D) -> (B, H, L, E)."""
+    """Heads split so that each takes some of the positions instead of channels. (B, L, D) -> (B, H, L, E)."""
     B, L, D = x.shape
     return x.reshape(B, D // head_size, L, head_size)
 
@@ -505,7 +520,7 @@ INTERMEDIATE, LM_GELU, TANH = r".*\.intermediate", r"lm_head\.gelu", r"classifie
 
 
 def _activation(hidden_act: str) -> tuple[Change, ...]:
-    """Another activation in the layers, in the language-model head, or in both."""
+    """A different activation in the layers, in the language-model head, or in both."""
 
     def edit(value: Array, here: Here) -> Array:
         return ops.ACTIVATIONS[hidden_act](here.before)
@@ -515,12 +530,12 @@ def _activation(hidden_act: str) -> tuple[Change, ...]:
 
 
 def _in_float16(value: Array, here: Here) -> Array:
-    """GELU with input and output rounded."""
+    """GELU with input and output rounded to float16."""
     return ops.gelu(here.before.astype("float16").astype(float)).astype("float16").astype(float)
 
 
 def _stepwise_in_float16(value: Array, here: Here) -> Array:
-    """GELU with every operation rounded."""
+    """GELU in float16 arithmetic, with an erf that is rounded to float16."""
     x = here.before.astype("float16")
     erf = ops.erf(x.astype(float) / math.sqrt(2)).astype("float16")
     return (numpy.float16(0.5) * x * (1 + erf)).astype(float)
@@ -536,7 +551,7 @@ def _first_state(value: Array, here: Here) -> Array:
 
 
 def _of_token(index: Callable[[Here], Array | int]) -> Change:
-    """A head whose first layer reads another token than the first; index: its position in each sequence."""
+    """A head whose first layer reads a token other than the first; index: the position of that token."""
 
     def edit(value: Array, here: Here) -> Array:
         x = _states(here)
@@ -558,11 +573,11 @@ def _last_token(here: Here) -> Array | int:
 
 
 def _products_of(rounded: Callable[[Array], Array]) -> Change:
-    """Matrix products with rounded factors."""
+    """Matrix products of rounded operands."""
 
     def dense(value: Array, here: Here) -> Array:
         x, p = here.before, here.module
-        if "weight" not in p:  # the classification head as a whole, named like other models' layer
+        if "weight" not in p:  # the classification head as a whole; in other models this name is a layer's
             return value
         if x.shape[:-1] != value.shape[:-1]:
             x = x[:, 0]  # of the first token
@@ -585,7 +600,7 @@ def _products_of(rounded: Callable[[Array], Array]) -> Change:
 
 
 def _computed_in(dtype: str, bits: int) -> Change:
-    """Weights and values in that dtype."""
+    """Weights and values rounded to this dtype, which has so many bits after the leading one."""
     return replace(_changed(r".*", _to_bits(bits, to_even=1)), rounded={r".*": dtype})
 
 
@@ -603,34 +618,34 @@ MISTAKES = (
     ),
     Mistake(
         "positions-from-0",
-        "Positions count from 0, as in BERT.",
-        "Count from pad_token_id + 1: the rows of RoBERTa's table up to that are for padding.",
+        "Positions start at 0, as in BERT.",
+        "Start at pad_token_id + 1: the rows of RoBERTa's position table before that are reserved for padding.",
         (_indices_from(0), _counted_from(0)),
         f"{GITHUB}/sbryngelson/ANEForge/pull/257",
     ),
     Mistake(
         "positions-from-1",
-        "Positions count from 1.",
-        "Count from pad_token_id + 1.",
+        "Positions start at 1.",
+        "Start at pad_token_id + 1.",
         (_indices_from(1), _counted_from(1)),
     ),
     Mistake(
         "positions-by-place",
-        "Positions count all tokens, padding included.",
-        "Count the tokens that are not padding: cumsum(ids != pad) · (ids != pad) + pad.",
+        "Positions count all tokens, including padding.",
+        "Count only tokens that are not padding: cumsum(ids != pad) · (ids != pad) + pad.",
         (_positions(_positions_by_place),),
         f"{GITHUB}/huggingface/transformers/issues/1761",
     ),
     Mistake(
         "positions-from-mask",
-        "Positions are counted from the attention mask.",
-        "Count the ids that are not padding; a masked token has a position too.",
+        "Positions are computed from the attention mask.",
+        "Count the ids that are not padding: a masked token has a position too.",
         (_positions(_positions_from_mask),),
     ),
     Mistake(
         "token-types-row-1",
-        "Token type 1 is used although none is given, or all should be 0.",
-        "Use row 0 of the token type embeddings unless token_type_ids says otherwise.",
+        "Every token has token type 1, although token_type_ids is not given or says otherwise.",
+        "Use token_type_ids, and row 0 of the token type embeddings if it is not given.",
         (Change(inputs=_types_of_1),),
     ),
     # norms
@@ -649,22 +664,22 @@ MISTAKES = (
     *(
         Mistake(
             f"eps-{eps}",
-            f"The norms use eps {eps}, which is {whose}.",
-            "Use layer_norm_eps from the configuration; the published RoBERTas have 1e-5.",
+            f"The norms use eps {eps}, {whose}.",
+            "Use layer_norm_eps from the configuration, which is 1e-5 in the published RoBERTa models.",
             (Change(config={"layer_norm_eps": float(eps)}),),
         )
-        for eps, whose in (("1e-12", "BERT's"), ("1e-6", "Flax's default"), ("1e-3", "Keras' default"))
+        for eps, whose in (("1e-12", "BERT's value"), ("1e-6", "Flax's default"), ("1e-3", "Keras' default"))
     ),
     Mistake(
         "eps-1e-5",
-        "The norms use eps 1e-5, which is PyTorch's default.",
+        "The norms use eps 1e-5, PyTorch's default.",
         "Use layer_norm_eps from the configuration.",
         (Change(config={"layer_norm_eps": 1e-5}),),
         f"{GITHUB}/keras-team/keras-hub/issues/642",
     ),
     Mistake(
         "variance-unbiased",
-        "The norms divide the sum of squares by D - 1.",
+        "The norms compute the variance with a divisor of D - 1.",
         "Divide by D: layer norm uses the biased variance.",
         (
             _divided_by(lambda variance, eps, D: numpy.sqrt(variance * D / (D - 1) + eps)),
@@ -679,38 +694,41 @@ MISTAKES = (
     ),
     Mistake(
         "final-norm-missing",
-        "The last norm is left out.",
-        "Apply it after the last layer: the residual stream of a pre-LN model has not been normed by then.",
+        "The final norm is left out.",
+        "Apply it after the last layer: the layers of a pre-LN model do not normalise the residual stream.",
         (Change(values={FINAL_NORM: _its_input}),),
     ),
     Mistake(
         "final-norm-doubled",
-        "The last norm is applied twice.",
+        "The final norm is applied twice.",
         "Apply it once: last_hidden_state already includes it.",
         (Change(values={FINAL_NORM: _normed}),),
     ),
     # activations
     Mistake(
         "gelu-tanh",
-        "GELU is approximated by tanh instead of computed exactly.",
+        "GELU is computed by its tanh approximation instead of exactly.",
         "Compute x/2 · (1 + erf(x/√2)).",
         _activation("gelu_new"),
         f"{GITHUB}/Blaizzy/mlx-embeddings/issues/81",
     ),
     Mistake(
         "gelu-erf",
-        "GELU is computed exactly, by erf, instead of approximated by tanh.",
+        "GELU is computed exactly, with erf, instead of by its tanh approximation.",
         "Compute x/2 · (1 + tanh(√(2/π)·(x + 0.044715 x³))), as hidden_act says.",
         _activation("gelu"),
         f"{GITHUB}/kyutai-labs/pocket-tts/pull/278",
     ),
     Mistake(
-        "gelu-quick", "GELU is x·σ(1.702 x).", "Use the activation that hidden_act names.", _activation("quick_gelu")
+        "gelu-quick",
+        "GELU is computed as x·σ(1.702 x).",
+        "Use the activation that hidden_act names.",
+        _activation("quick_gelu"),
     ),
     Mistake("gelu-relu", "The activation is ReLU.", "Use the activation that hidden_act names.", _activation("relu")),
     Mistake(
         "gelu-float16",
-        "GELU is computed in float16, and everything else in float32.",
+        "GELU is computed in float16, but everything else in float32.",
         "Compute the activation in float32.",
         tuple(
             Change(values={pattern: formula}, rounded={pattern: "float16"})
@@ -722,13 +740,13 @@ MISTAKES = (
     Mistake(
         "scores-unscaled",
         "Scores are not divided by √E.",
-        "Divide q kᵀ by √E, where E is the size of a head.",
+        "Divide q kᵀ by √E, where E is the head size.",
         (_times(lambda config: math.sqrt(config.head_size)),),
         f"{GITHUB}/mlc-ai/mlc-llm/pull/3426",
     ),
     Mistake(
         "scores-scaled-twice",
-        "Scores are divided by √E twice, for example once in the query and once in the product.",
+        "Scores are divided by √E twice, for example once in the query and again in the product.",
         "Divide by √E once.",
         (_times(lambda config: 1 / math.sqrt(config.head_size)),),
         f"{GITHUB}/huggingface/transformers/pull/38290",
@@ -736,14 +754,14 @@ MISTAKES = (
     Mistake(
         "scores-scaled-by-hidden",
         "Scores are divided by √D, where D is the hidden size.",
-        "Divide by √E, where E is the size of a head.",
+        "Divide by √E, where E is the head size.",
         (_times(lambda config: math.sqrt(config.head_size / config.hidden_size)),),
         f"{GITHUB}/FareedKhan-dev/train-llm-from-scratch/pull/3",
     ),
     Mistake(
         "mask-ignored",
         "The attention mask is ignored.",
-        "Add a low number to the scores of masked keys, before the softmax.",
+        "Add a large negative number to the scores of masked keys, before the softmax.",
         (_mask(lambda mask: None), _mask(lambda mask: None, "encoder_attention_mask")),
         f"{GITHUB}/AI4Bharat/IndicBERT/issues/20",
     ),
@@ -766,20 +784,20 @@ MISTAKES = (
     ),
     Mistake(
         "mask-multiplied",
-        "Scores are multiplied by the mask before the softmax, so that masked keys have the score 0.",
-        "Add a low number to the scores of masked keys.",
+        "Scores are multiplied by the mask before the softmax, so that masked keys have a score of 0.",
+        "Add a large negative number to the scores of masked keys.",
         (_masked_as(lambda scores: 0.0),),
     ),
     Mistake(
         "mask-1e4",
-        "-10000 is added to masked scores: a query without a visible key attends as if none were masked.",
-        "Add the lowest finite number of the dtype, which gives such a query equal weights.",
+        "-10000 is added to masked scores: a query whose keys are all masked attends as if none were.",
+        "Add the lowest finite value of the dtype, with which such a query attends to all keys equally.",
         (_masked_as(lambda scores: scores - 1e4), _masked_as(lambda scores: -1e4)),
     ),
     Mistake(
         "mask-inf",
-        "Masked keys have the score -inf: a query without a visible key becomes NaN.",
-        "Add the lowest finite number of the dtype, which gives such a query equal weights.",
+        "Masked keys have a score of -inf: the result for a query whose keys are all masked is NaN.",
+        "Add the lowest finite value of the dtype, with which such a query attends to all keys equally.",
         (_masked_as(lambda scores: -math.inf), _masked_as(lambda scores: scores - math.inf)),
         f"{GITHUB}/tracel-ai/burn/pull/4697",
     ),
@@ -804,7 +822,7 @@ MISTAKES = (
     Mistake(
         "heads-interleaved",
         "Heads are split in the wrong order: head h takes channels h, h + H, h + 2H ...",
-        "Reshape D to (H, E), not to (E, H): head h takes channels h·E to (h + 1)·E.",
+        "Reshape D to (H, E), not to (E, H): head h takes channels h·E to (h + 1)·E - 1.",
         (
             _heads(_split_interleaved, _merge_interleaved),
             _heads(_split_interleaved, ops.merge_heads),
@@ -813,8 +831,8 @@ MISTAKES = (
     ),
     Mistake(
         "heads-unswapped",
-        "Heads are split or merged by a reshape alone, without swapping the axes of heads and positions.",
-        "Reshape (B, L, D) to (B, L, H, E), then swap axes to (B, H, L, E); go back the same way.",
+        "Heads are split or merged by a reshape alone, without swapping the head and position axes.",
+        "Reshape (B, L, D) to (B, L, H, E), then swap axes to get (B, H, L, E); do the reverse to merge.",
         (
             _heads(_split_unswapped, _merge_unswapped),
             _heads(_split_unswapped, ops.merge_heads),
@@ -823,27 +841,27 @@ MISTAKES = (
     ),
     Mistake(
         "causal-missing",
-        "A decoder sees later tokens.",
-        "Mask the keys after each query, as is_decoder says.",
+        "A decoder attends to later tokens.",
+        "Mask the keys after each query if is_decoder is true.",
         (_causal(lambda distance: distance == distance),),
     ),
     Mistake(
         "causal-off-by-one",
-        "The causal mask is off by one: a query sees the token after it, or does not see itself.",
-        "A query sees the keys up to and including its own position.",
+        "The causal mask is off by one: a query attends to the token after it, or not to itself.",
+        "Let each query attend to the keys up to and including its own position.",
         (_causal(lambda distance: distance <= 1), _causal(lambda distance: distance < 0)),
     ),
     Mistake(
         "distance-sign",
         "Relative distances have the wrong sign.",
-        "Use the row query position - key position + max_position_embeddings - 1.",
+        "Use row (query position - key position + max_position_embeddings - 1) of the distance embeddings.",
         (_changed(r".*distance_embedding\.weight", numpy.flipud),),
     ),
     # heads
     Mistake(
         "lm-bias-doubled",
         "The bias of the language-model head is added twice.",
-        "Add it once: lm_head.bias and lm_head.decoder.bias are one parameter.",
+        "Add it once: lm_head.bias and lm_head.decoder.bias are the same parameter.",
         (_changed(r"lm_head\.bias", lambda bias: 2 * bias),),
         f"{GITHUB}/huggingface/transformers/issues/2957",
     ),
@@ -855,13 +873,13 @@ MISTAKES = (
     ),
     Mistake(
         "lm-decoder-untied",
-        "The word embeddings are used as decoder, although the decoder is untied.",
-        "Use lm_head.decoder.weight, as tie_word_embeddings = false says.",
+        "The word embeddings are used as the decoder, although the decoder is untied.",
+        "Use lm_head.decoder.weight, since tie_word_embeddings is false.",
         (_moved({r"lm_head\.decoder\.weight": "embeddings.word_embeddings.weight"}),),
     ),
     Mistake(
         "pooler-for-classifier",
-        "The classifier reads the pooler, or the first token itself, instead of its own first layer.",
+        "The classifier uses the pooler, or the first token directly, instead of its own first layer.",
         "Compute tanh(x₀ Wᵀ + b) with classifier.dense: RoBERTa's classification head does not use the pooler.",
         (
             _moved({r"classifier\.dense\.(.*)": r"pooler.dense.\1"}),
@@ -871,7 +889,7 @@ MISTAKES = (
     Mistake(
         "classifier-for-pooler",
         "The pooler is left out, or uses the weights of a classification head.",
-        "Compute tanh(x₀ Wᵀ + b) with pooler.dense, and read that.",
+        "Compute tanh(x₀ Wᵀ + b) with pooler.dense, and use the result.",
         (
             _moved({r"pooler\.dense\.(.*)": r"classifier.dense.\1"}),
             Change(values={r"pooler": _first_state}),
@@ -892,7 +910,7 @@ MISTAKES = (
     ),
     Mistake(
         "last-token",
-        "The head reads the last token.",
+        "The head reads the last token instead of the first.",
         "Read the first token, usually <s>.",
         (_of_token(lambda here: -1), _of_token(_last_token)),
     ),
@@ -914,23 +932,23 @@ PRECISIONS = (
     ),
     Mistake(
         "tf32",
-        "Matrix products are computed in TF32, with factors rounded to ten bits.",
-        "Switch it off for float32: torch.backends.cuda.matmul.allow_tf32 = False, or the like in other libraries.",
+        "Matrix products are computed in TF32, with operands rounded to ten mantissa bits.",
+        "Turn TF32 off: torch.backends.cuda.matmul.allow_tf32 = False, or the equivalent in other libraries.",
         (_products_of(_to_bits(10)), _products_of(_to_bits(10, half=0)), _products_of(_to_bits(10, to_even=1))),
         f"{GITHUB}/pytorch/pytorch/issues/61890",
     ),
     Mistake(
         "int8-weights",
-        "The weights are int8: integers times a scale for each row or for the whole weight.",
-        "Use the weights from before quantisation, or expect this difference.",
+        "The weights are quantised to int8, with a scale for each row or for the whole weight.",
+        "Use the unquantised weights, or expect this difference.",
         tuple(_changed(PRODUCTS, _int8(axis, inverse)) for axis in (1, None) for inverse in (False, True)),
     ),
 )
-"""Choices of precision, which may be intended: recognised by the size and the pattern of the errors."""
+"""Choices of precision, which may be intended. They are recognised by the size and the pattern of the errors."""
 
 
 def catalogue(model: Model) -> Iterator[Mistake]:
-    """All mistakes that a port of the model can make, precision last; some may change nothing in this model."""
+    """All mistakes that a port of the model can make, those of precision last. Some may not affect this model."""
     yield from MISTAKES
     yield from _of_the_weights()
     yield from _of_the_order(model)
@@ -943,42 +961,44 @@ def _of_the_weights() -> Iterator[Mistake]:
         yield Mistake(
             f"bias-missing-{part}",
             f"The bias of {_described(part)} is left out.",
-            "Add it.",
+            "Add the bias.",
             (_changed(rf"({pattern})\.bias", numpy.zeros_like),),
         )
     for part in SQUARE:
         yield Mistake(
             f"weight-transposed-{part}",
-            f"The weight of {_described(part)} is transposed, which its square shape does not show.",
-            "Compute x Wᵀ with the weight as it is stored, (O, I), or transpose it once when you load it.",
+            f"The weight of {_described(part)} is transposed, which its square shape does not reveal.",
+            "Compute x Wᵀ with the weight as stored, (O, I), or transpose it once on loading.",
             (_changed(rf"({WEIGHTS[part]})\.weight", _transposed),),
         )
     yield Mistake(
         "weights-transposed",
-        "Every square weight is transposed, as by a loader of files with (I, O); their shapes do not show it.",
-        "Compute x Wᵀ with weights as they are stored, (O, I), or transpose them once when you load them.",
+        "Every square weight is transposed, as by a loader that expects (I, O); the square shapes do not reveal it.",
+        "Compute x Wᵀ with the weights as stored, (O, I), or transpose them once on loading.",
         (_changed(rf"({'|'.join(WEIGHTS[part] for part in SQUARE)})\.weight", _transposed),),
     )
     for order in itertools.permutations(("query", "key", "value")):
         if order != ("query", "key", "value"):
             yield Mistake(
                 "qkv-order-" + "".join(part[0] for part in order),
-                f"The fused weights are in another order: query, key and value use those of {_list(order)}.",
-                "Split the fused weight in the order in which it was joined.",
+                f"The fused weights are split in the wrong order: query, key and value use those of {_list(order)}.",
+                "Split the fused weight in the order in which its parts were concatenated.",
                 (_ordered(order),),
                 f"{GITHUB}/tenstorrent/tt-mlir/issues/8958" if order[0] == "query" else "",
             )
     yield Mistake(
         "qkv-order-by-head",
-        "The fused weights are split as if query, key and value of each head were stored together.",
-        "Split the fused weight as it was joined: first all queries, then all keys, then all values.",
+        "The fused weights are split as if the query, key and value of each head were stored together.",
+        "Split the fused weight as it was concatenated: all queries first, then all keys, then all values.",
         (Change(params=_by_head),),
         f"{GITHUB}/awslabs/slapo/pull/46",
     )
 
 
 def _described(part: str) -> str:
-    return f"the {part.replace('-', ' ')}".replace("lm", "language-model head's").replace("qa", "question-answering")
+    return f"the {part.replace('-', ' ')} module".replace("lm", "language-model head's").replace(
+        "qa", "question-answering"
+    )
 
 
 def _list(parts: Sequence[str]) -> str:
@@ -989,8 +1009,8 @@ def _of_the_order(model: Model) -> Iterator[Mistake]:
     before = model.config.norm_first
     yield Mistake(
         "token-types-missing",
-        "Token type embeddings are left out.",
-        "Add row 0 of the token type embeddings even without token_type_ids: it is not 0.",
+        "The token type embeddings are left out.",
+        "Add row 0 of the token type embeddings even without token_type_ids: that row is not zero.",
         (
             Change(values={r"embeddings\.sum" if model.config.embedding_norm else r"embeddings": _without_types}),
             _changed(r"embeddings\.token_type_embeddings\.weight", numpy.zeros_like),
@@ -1000,14 +1020,14 @@ def _of_the_order(model: Model) -> Iterator[Mistake]:
     yield Mistake(
         "norm-order",
         f"The norms are applied {'after' if before else 'before'} attention and feed-forward.",
-        f"Apply them {'before' if before else 'after the sums'}: this model is {'pre' if before else 'post'}-LN.",
+        f"Apply them {'before both' if before else 'after the sums'}: this model is {'pre' if before else 'post'}-LN.",
         (Change(config={"norm_first": not before}),),
     )
     of_sum = "" if before else r"\.sum"
     yield Mistake(
         "residual-missing",
-        "A residual sum is left out: f(x) is used instead of x + f(x).",
-        "Add the input of attention, and of feed-forward, to its output.",
+        "A residual connection is left out: f(x) is used instead of x + f(x).",
+        "Add the input of each attention and feed-forward block to its output.",
         tuple(
             Change(values={rf"encoder\.layer\.\d+\.{part}output{of_sum}": _without_residual})
             for part in (r"((cross)?attention\.)?", r"(cross)?attention\.", "")
@@ -1017,7 +1037,7 @@ def _of_the_order(model: Model) -> Iterator[Mistake]:
         yield Mistake(
             "residual-from-norm",
             "The residual is taken after the norm: x becomes norm(x) + f(norm(x)).",
-            "Add to the residual stream from before the norm: x + f(norm(x)).",
+            "Take the residual from before the norm: x + f(norm(x)).",
             (Change(values={r"encoder\.layer\.\d+\.((cross)?attention\.)?output": _sum_from_norm}),),
         )
 
@@ -1031,7 +1051,7 @@ def _of_the_layers(count: int) -> Iterator[Mistake]:
         yield Mistake(
             "layers-in-text-order",
             "The layers are sorted as text: 0, 1, 10, 11, 2 ...",
-            "Sort them by number.",
+            "Sort them numerically.",
             (_layers(sorted(range(count), key=str)),),
         )
     for layer in range(count) if count > 1 else ():

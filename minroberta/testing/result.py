@@ -1,4 +1,4 @@
-"""The result of a comparison as data: a row for each value, and the mistakes that explain them."""
+"""The result of a comparison as data: a row for each value, and the mistakes that explain the differences."""
 
 import itertools
 import math
@@ -9,14 +9,15 @@ from typing import Self
 
 @dataclass(frozen=True)
 class Row:
-    """One value of the candidate beside the reference's.
+    """A value of the candidate, compared with the reference's.
 
-    verdict: "good"; "wrong", where this step is wrong, given the candidate's own values before it; "follows", where the
-    step is right and the value is off because those before it are; "layout", right numbers in another order; "shape".
-    absolute: the largest difference; relative: the same as a part of the reference's largest number; noise: how far
-    rounding moves this value; multiple: absolute / noise; alone: the step's own difference as a multiple of its own
-    noise, None where it cannot be judged alone. place: where the difference is largest, by axis; reference and
-    candidate: the two numbers there.
+    verdict: "good"; "wrong" if this step is wrong, given the candidate's values before it; "follows" if the step is
+    right but the value is off because earlier ones are; "layout" if the right elements are in a different order;
+    "shape" if the shape does not fit the reference's.
+    absolute: the largest difference. relative: the largest difference, as a fraction of the reference's largest
+    element. multiple: the largest difference, as a multiple of the noise of its element. alone: the same for this step
+    judged alone, or None if it cannot be. place: the index of the element with the largest multiple, by axis name.
+    noise: the amount by which rounding changes that element. reference, candidate: its two values.
     """
 
     name: str
@@ -40,18 +41,18 @@ class Row:
 
     @property
     def error(self) -> float:
-        """The multiple of the rounding that decides: of the step alone, or of the whole value if that is unknown."""
+        """The multiple that decides the verdict: that of the step judged alone if known, else that of the value."""
         return self.multiple if self.alone is None else self.alone
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A mistake that explains a candidate.
+    """A known mistake that explains a candidate's errors.
 
-    name, explanation, fix: as in the catalogue. remaining: the largest error of a step once this mistake, and those
-    that are found with it, are made, as a multiple of rounding there. If it is beyond `compare`'s bound, the mistake is
-    certain, and there is something unknown beside it. on_top_of: the mistake beside which this one was found. seen_in:
-    a real project's report of it, if one is known.
+    name, explanation, fix: as in the catalogue. remaining: the largest error of a step that is left if the reference
+    makes this mistake and those found with it, as a multiple of the noise. If it exceeds `compare`'s bound, the mistake
+    is certain, but there is an unknown error as well. on_top_of: the name of the mistake with which this one was found.
+    seen_in: the address of a report in a real project, or "" if none is known.
     """
 
     name: str
@@ -67,12 +68,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Result:
-    """The result of a comparison, in the order of computation; `Report` can also show it.
+    """The result of a comparison, with values in the order of computation; a `Report` can also show it.
 
-    rows: a `Row` for each value that both have; missing: the reference's other names; unknown: the candidate's other
-    names; unavailable: what could not be determined, and what that needs; precision: the dtype whose rounding was
-    allowed; bound: the multiple of the noise up to which a difference is rounding; findings: what `diagnose` answered,
-    None if it was not asked; between: the reference's other names from the last good value to the first bad one.
+    rows: a `Row` for each value that reference and candidate share. missing: names that only the reference has.
+    unknown: names that only the candidate has. unavailable: sentences that say what could not be determined, and what
+    that needs. precision: the dtype in which the candidate computes. bound: the multiple of the noise up to which a
+    difference counts as rounding error. findings: what `diagnose` found, or None if it was not called. between: the
+    missing names between the last good value and the first bad one.
     """
 
     rows: tuple[Row, ...]
@@ -91,20 +93,20 @@ class Result:
 
     @property
     def bad(self) -> list[Row]:
-        """The rows whose own step is wrong."""
+        """The rows that are not ok."""
         return [row for row in self.rows if not row.ok]
 
     @property
     def first_bad(self) -> str | None:
-        """The first value whose own step is wrong."""
+        """Name of the first value whose row is not ok, or None."""
         return next((row.name for row in self.bad), None)
 
     @property
     def last_good(self) -> str | None:
-        """The last value before the first bad one, or the last of all if none is bad."""
+        """Name of the last value before any bad one, or None if the first value is bad."""
         good = [row.name for row in itertools.takewhile(lambda row: row.ok, self.rows)]
         return good[-1] if good else None
 
     def explained(self, findings: Iterable[Finding]) -> Self:
-        """The same result with what `diagnose` found, so that table and page say why."""
+        """The same result with what `diagnose` found, so that the table and the page say why."""
         return replace(self, findings=tuple(findings))

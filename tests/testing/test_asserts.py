@@ -72,7 +72,7 @@ def test_it_says_what_the_report_says() -> None:
 
 
 def test_notes_are_said() -> None:
-    assert "; 1 of 444 numbers are NaN or infinite; worst at" in message(spoilt(by=np.nan))
+    assert "; 1 of 444 elements are NaN or infinite; worst at" in message(spoilt(by=np.nan))
 
 
 def test_what_follows_and_what_was_not_given() -> None:

@@ -198,15 +198,15 @@ def test_multiple_choice() -> None:
 
 LAYOUTS = {
     "batch and length swapped": lambda x: x.swapaxes(0, 1),
-    "axes batch, channel in another order": lambda x: x.transpose(2, 1, 0),
-    "axes token, channel in another order": lambda x: x.swapaxes(1, 2),
+    "axes batch, channel permuted": lambda x: x.transpose(2, 1, 0),
+    "axes token, channel permuted": lambda x: x.swapaxes(1, 2),
     "shape (12, 30), one axis split or merged": lambda x: x.reshape(12, 30),
     "heads not merged, shape (2, 6, 5, 6)": lambda x: x.reshape(2, 6, 5, 6),
     "heads not merged, shape (2, 5, 6, 6)": lambda x: x.reshape(2, 6, 5, 6).swapaxes(1, 2),
-    "heads merged in another order: channel e·H + h holds the number of channel h·E + e": (
+    "heads merged in a different order: channel e·H + h holds what belongs in channel h·E + e": (
         lambda x: x.reshape(2, 6, 5, 6).swapaxes(2, 3).reshape(2, 6, 30)
     ),
-    "heads merged by a reshape alone, without swapping the axes of heads and tokens": (
+    "heads merged by a reshape alone, without swapping the head and token axes": (
         lambda x: x.reshape(2, 6, 5, 6).swapaxes(1, 2).reshape(2, 6, 30)
     ),
 }
@@ -254,7 +254,7 @@ def test_no_numbers() -> None:
     report = found(model, candidate(model, {name: spoil}))
     row = next(row for row in report.rows if row.name == name)
     assert report.first_bad == name and row.verdict == "wrong" and math.isinf(row.absolute)
-    assert row.note == "2 of 444 numbers are NaN or infinite"
+    assert row.note == "2 of 444 elements are NaN or infinite"
     assert [row.name for row in report.rows if not row.ok] == [name]
 
 
@@ -334,7 +334,7 @@ def test_nothing_in_common() -> None:
     with pytest.raises(InputError, match=telling) as caught:
         found(MODELS["encoder"], {"layers.0": np.zeros(3)})
     assert (
-        "and the candidate, with 'layers.0', have no name in common (perhaps 'encoder.layer.0'): give `names`"
+        "and the candidate, with 'layers.0', have no name in common (did you mean 'encoder.layer.0'?): give `names`"
         in str(caught.value)
     )
 
@@ -343,17 +343,19 @@ def test_an_invalid_reference() -> None:
     t = trace(MODELS["encoder"], **INPUTS)
     for reference in (None, MODELS["encoder"], "golden.safetensors"):
         with pytest.raises(
-            InputError, match=r"invalid reference of type .*: give a Trace, a golden file, or arrays by name"
+            InputError, match=r"invalid reference of type .*: give a Trace, a golden file, or a dict of arrays"
         ):
             compare(reference, dict(t))
-    with pytest.raises(InputError, match="the reference comes first: swap the two"):
+    with pytest.raises(InputError, match="the reference must come first: swap the arguments"):
         compare(dict(t), t)
 
 
 def test_an_edited_run_is_no_reference() -> None:
     """An edited trace is refused, since it would be repeated without the edits."""
     edited = trace(MODELS["encoder"], **INPUTS, edit={"encoder.layer.0": lambda x: 2 * x})
-    with pytest.raises(InputError, match=r"the reference is edited at 'encoder\.layer\.0': trace it without edits"):
+    with pytest.raises(
+        InputError, match=r"the reference was traced with edits at 'encoder\.layer\.0': trace it without edits"
+    ):
         compare(edited, dict(edited))
 
 

@@ -520,5 +520,5 @@ def test_a_value_that_the_model_does_not_make(path: Path) -> None:
     path.write_bytes(
         content.replace(b'"values.encoder"', b'"values.decoder"').replace(b'\\"encoder\\":', b'\\"decoder\\":')
     )
-    with raises(InputError, ValueError, "the file is damaged: its decoder is not what its own model computes"):
+    with raises(InputError, ValueError, "the golden file is damaged: its decoder is not what its model computes"):
         compare(golden.load(path), values(model, INPUTS))

@@ -43,9 +43,9 @@ def test_every_order_of_axes_is_undone(axes: int) -> None:
     [
         (2, (1, 0), "transposed"),
         (3, (1, 0, 2), "batch and length swapped"),
-        (3, (0, 2, 1), "axes token, channel in another order"),
-        (4, (0, 2, 1, 3), "axes head, query in another order"),
-        (4, (0, 1, 3, 2), "axes query, key in another order"),
+        (3, (0, 2, 1), "axes token, channel permuted"),
+        (4, (0, 2, 1, 3), "axes head, query permuted"),
+        (4, (0, 1, 3, 2), "axes query, key permuted"),
     ],
 )
 def test_an_order_has_a_name(axes: int, permutation: tuple[int, ...], name: str) -> None:
@@ -66,7 +66,7 @@ def test_heads_merged_otherwise() -> None:
     truth = TRUTH[3]
     interleaved = truth.reshape(B, L, H, E).swapaxes(2, 3).reshape(B, L, D)
     array, order = found(interleaved, truth)
-    assert np.array_equal(array, truth) and order.startswith("heads merged in another order")
+    assert np.array_equal(array, truth) and order.startswith("heads merged in a different order")
     straight = truth.reshape(B, L, H, E).swapaxes(1, 2).reshape(B, L, D)
     array, order = found(straight, truth)
     assert np.array_equal(array, truth) and order.startswith("heads merged by a reshape alone, without swapping")
