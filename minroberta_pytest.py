@@ -33,7 +33,7 @@ BEFORE = pytest.StashKey[Any]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--roberta-report=DIR`."""
+    """Add the option `--roberta-report=DIR`."""
     text = "write an HTML page to DIR for each test that fails in minroberta's assert_matches"
     parser.getgroup("minroberta").addoption("--roberta-report", metavar="DIR", help=text)
 

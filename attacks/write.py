@@ -1,6 +1,6 @@
-"""Write the hostile files of this folder, and what each gets: `PYTHONPATH=. python attacks/write.py`.
+"""Write the hostile files of this folder, and the answer to each: `PYTHONPATH=. python attacks/write.py`.
 
-Every file is bytes that stand below, the same on every machine. None does harm by lying here.
+Every file is made of the bytes below, the same on every machine. None does harm unless it is loaded carelessly.
 """
 
 import io
@@ -48,13 +48,13 @@ def row(values: tuple[int, ...]) -> bytes:
 
 
 def tensor(shape: tuple[int, ...], strides: tuple[int, ...], count: int = 1000, key: str = "0") -> bytes:
-    """A view of a storage of so many numbers."""
+    """A view of a storage of `count` numbers."""
     storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text(key) + text("cpu") + number(count) + b"tQ"
     return b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"K\0" + row(shape) + row(strides) + b"\x89)tR"
 
 
 def model(words: bytes) -> bytes:
-    """Every weight of a model, all views of one storage of 1000 numbers, and this one for the word embeddings."""
+    """Every weight of a model, all views of one storage of 1000 numbers, with `words` for the word embeddings."""
     weights = flat(minroberta.init({**CONFIG, **SIZES}, head="encoder").params)
     tensors = {name: tensor(x.shape, (0,) * x.ndim) for name, x in weights.items()} | {WEIGHT: words}
     pickled = b"}" + b"".join(text(name) + made + b"s" for name, made in tensors.items())
@@ -118,7 +118,7 @@ FILES = {"config.json": json.dumps({**CONFIG, **SIZES}).encode(), **PICKLES, **H
 
 
 def answer(name: str) -> str:
-    """The sentence that somebody gets who loads it, with … for the words of a library."""
+    """The message of `minroberta.load` for this file, with … for the words of a library."""
     try:
         minroberta.load(HERE / name)
     except minroberta.Error as error:

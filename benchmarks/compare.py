@@ -1,9 +1,9 @@
 """Time minroberta beside the engines that run the same model, in turns: `python benchmarks/compare.py DIRECTORY OUT`.
 
 DIRECTORY holds a RoBERTa with its tokenizer; the figures are written to OUT as JSON, of which `report.py` makes a table
-and a plot. Every engine has a process of its own and the same number of threads. All must agree before they are timed.
-Then each shape is run by one after the other, again and again, with a pause between them, since the threads of some go
-on spinning for a while.
+and a plot. Every engine has a separate process and the same number of threads. All must agree before they are timed.
+Then the engines run each shape in turns, with a pause between them, since the threads of some go on spinning for a
+while.
 """
 
 import json
@@ -33,7 +33,7 @@ PACKAGES = ("minroberta", "numpy", "torch", "transformers", "onnxruntime", "open
 
 
 class Process:
-    """An engine at work."""
+    """An engine in a process."""
 
     def __init__(self, name: str, directory: Path, threads: int) -> None:
         limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
@@ -61,12 +61,12 @@ class Process:
         return self.read()
 
     def close(self) -> None:
-        """Let it end."""
+        """End the process."""
         self.process.communicate()
 
 
 def inputs(texts: Path | None, directory: Path) -> dict[str, list[list[list[int]]]]:
-    """For each name batches of rows of ids."""
+    """Batches of rows of ids, by name."""
     random = numpy.random.default_rng(0)
     named = {
         name: [[[0, *random.integers(5, 50_000, L - 2).tolist(), 2] for _ in range(B)]]
@@ -91,7 +91,7 @@ def cold(name: str, directory: Path, threads: int, batches: Sequence[Any]) -> tu
 
 
 def agree(processes: Sequence[Process], batches: Sequence[Any]) -> None:
-    """Stop where one engine says something else than the first."""
+    """Stop if an engine's outputs differ from the first's."""
     truth = None
     for process in processes:
         if process.name == "floor":
@@ -105,7 +105,7 @@ def agree(processes: Sequence[Process], batches: Sequence[Any]) -> None:
 
 
 def timed(processes: Sequence[Process], batches: Sequence[Any], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each round, the engines in turns; the first round, in which some compile, is not counted."""
+    """Seconds of each round, the engines in turns; the first round, in which some compile, does not count."""
     seconds: dict[str, list[float]] = {process.name: [] for process in processes}
     for _ in range(rounds + 1):
         for process in processes:
@@ -122,7 +122,7 @@ def machine(threads: int) -> str:
 
 
 def write(out: Path, figures: dict[str, Any]) -> None:
-    """What is known so far, so that an hour's work is not lost with its last minute."""
+    """Write the figures so far, so that an error does not lose those measured before it."""
     out.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -138,7 +138,7 @@ def main(directory: Path, out: Path, texts: Path | None, threads: int, rounds: i
     names = [name for name in ENGINES if not engines or name in engines or name == "floor"]
     given = inputs(texts, directory)
     processes = [Process(name, directory, threads) for name in names]
-    for batches in (given["8 × 128"], *([list(given.values())[-1][-2:]] if texts else [])):  # these with pads
+    for batches in (given["8 × 128"], *([list(given.values())[-1][-2:]] if texts else [])):  # the latter with padding
         agree(processes, batches)
     figures: dict[str, Any] = {"machine": machine(threads), "seconds": {}, "cold": {}, "peak": {}}
     for shape, batches in given.items():

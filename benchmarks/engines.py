@@ -1,8 +1,8 @@
-"""The engines that are compared, each in a process of its own: `python engines.py NAME DIRECTORY THREADS`.
+"""The engines that are compared, each in a separate process: `python engines.py NAME DIRECTORY THREADS`.
 
 A line of JSON on standard input is a task, a line on standard output its result: {"batches": [[[ids] ...] ...],
 "values": bool} gives {"seconds": for all batches, "peak": bytes of memory so far}, and with "values" the mean of the
-last hidden states of each row, to compare. Rows of a batch are padded on the right, where the engine wants that.
+last hidden states of each row, to compare. Rows of a batch are padded on the right if the engine needs that.
 """
 
 import functools
@@ -41,7 +41,7 @@ def by_batch(run: Callable[[Rows], Any]) -> Callable[[Batches], list[Any]]:
 
 
 def minroberta(directory: Path, threads: int) -> Callable[[Batches], Any]:
-    """One call a batch, pads and all."""
+    """Call the model once a batch, padding included."""
     import minroberta as package
 
     model = package.load(directory, head="encoder")
@@ -49,7 +49,7 @@ def minroberta(directory: Path, threads: int) -> Callable[[Batches], Any]:
 
 
 def vectors(directory: Path, threads: int) -> Callable[[Batches], Any]:
-    """All batches in one go, as `encode` computes them."""
+    """Compute all batches at once, as `encode` does."""
     import minroberta as package
     from minroberta.text.encode import read_vector
     from minroberta.text.running import run
@@ -60,7 +60,7 @@ def vectors(directory: Path, threads: int) -> Callable[[Batches], Any]:
 
 
 def floor(directory: Path, threads: int) -> Callable[[Batches], Any]:
-    """The products with the weights alone, x Wᵀ by NumPy for the tokens of a batch, without pads."""
+    """Compute only the products with the weights, x Wᵀ by NumPy for the tokens of a batch, without padding."""
     import numpy
 
     import minroberta as package
@@ -87,7 +87,7 @@ def floor(directory: Path, threads: int) -> Callable[[Batches], Any]:
 
 
 def transformers(directory: Path, threads: int, attention: str, compiled: bool = False) -> Callable[[Batches], Any]:
-    """PyTorch, with one of its attentions."""
+    """Run PyTorch, with one of its attentions."""
     import torch
     from transformers import RobertaModel
 
@@ -104,7 +104,7 @@ def transformers(directory: Path, threads: int, attention: str, compiled: bool =
 
 
 def onnxruntime(directory: Path, threads: int) -> Callable[[Batches], Any]:
-    """With its own optimisations, all of which are on by default."""
+    """Run ONNX Runtime with its optimisations, all of which are on by default."""
     import onnxruntime as library
 
     options = library.SessionOptions()
@@ -119,7 +119,7 @@ def onnxruntime(directory: Path, threads: int) -> Callable[[Batches], Any]:
 
 
 def openvino(directory: Path, threads: int) -> Callable[[Batches], Any]:
-    """In float32, which it would leave on some processors."""
+    """Run OpenVINO in float32, which is not its default on every processor."""
     import openvino as library
 
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
@@ -151,7 +151,7 @@ def exported(directory: Path) -> str:
 
 
 def ctranslate2(directory: Path, threads: int) -> Callable[[Batches], Any]:
-    """In float32; its converter wants the tokenizer's files beside the model."""
+    """Run CTranslate2 in float32; its converter needs the tokenizer's files beside the model."""
     import ctranslate2 as library
     import numpy
 
@@ -176,7 +176,7 @@ ENGINES: dict[str, Engine] = {
 
 
 def mean(states: Any, row: Sequence[int]) -> list[float]:
-    """The mean state of a row, pads left out; of some engines it is all that there is."""
+    """The mean state of a row, not counting padding; some engines give nothing else."""
     return (states if states.ndim == 1 else states[: len(row)].mean(0)).tolist()
 
 

@@ -12,7 +12,7 @@ Figures = Mapping[str, Any]
 
 
 def table(figures: Figures) -> str:
-    """Milliseconds, medians, and in brackets the median of how many times the floor of the same round; as Markdown."""
+    """Median milliseconds, and in brackets the median ratio to the floor of the same round; as Markdown."""
     seconds = figures["seconds"]
     shapes = list(seconds)
     lines = ["| | " + " | ".join(shapes) + " |", "|---|" + "---:|" * len(shapes)]
@@ -34,7 +34,7 @@ def ratio(seconds: Mapping[str, Sequence[float]], name: str, other: str = "floor
 
 
 def start_table(figures: Figures) -> str:
-    """Start of a process to its first answer in seconds, and peak memory of one with 512 tokens; as Markdown."""
+    """Seconds from the start of a process to its first answer, and its peak memory with 512 tokens; as Markdown."""
     lines = ["| | first answer, s | peak memory, MB |", "|---|---:|---:|"]
     for name, seconds in figures["cold"].items():
         peak = statistics.median(figures["peak"][name]) / 1e6
@@ -43,7 +43,7 @@ def start_table(figures: Figures) -> str:
 
 
 def plot(several: Sequence[Figures], path: Path) -> None:
-    """For each shape how many times the floor each engine takes; and the cost of a token against the length."""
+    """Plot each engine's time as a multiple of the floor for each shape, and the cost of a token by length."""
     import matplotlib.pyplot as plt
 
     fig, axes = plt.subplots(1, 2, figsize=(11, 4.4), width_ratios=(3, 2), layout="constrained")
@@ -53,7 +53,7 @@ def plot(several: Sequence[Figures], path: Path) -> None:
     names = [name for name in next(iter(seconds.values())) if name != "floor"]
     colours = dict(zip(names, plt.get_cmap("tab10").colors, strict=False))
     for name in names:
-        several = {"minroberta, encode"}  # nothing for one sequence
+        several = {"minroberta, encode"}  # it has no figure for one sequence
         own_shapes = [s for s in shapes if name in seconds[s] and not (name in several and s.startswith("1 ×"))]
         places = [(shapes.index(s), ratio(seconds[s], name)) for s in own_shapes]
         own = name.startswith("minroberta")

@@ -41,8 +41,8 @@ text = "The river flows into the <mask> Ocean."
 print(model)
 
 # %% [markdown]
-# Six layers, vectors of 256 numbers, eight heads: roberta-base has 12, 768 and 12, and is otherwise the same. What all
-# this means is what the rest of the notebook is about.
+# Six layers, vectors of 256 numbers, eight heads: roberta-base has 12, 768 and 12, and is otherwise the same. The rest
+# of the notebook explains what these are.
 #
 # Two helpers, for looking. `same` compares what we compute with what the model computes; `heat` draws a matrix as
 # colours, red above zero and blue below, with a name for each row and column.
@@ -85,7 +85,7 @@ assert bytes([0xC3, 0xA9]).decode() == "é"
 
 # %% [markdown]
 # Bytes are awkward to print, for one of them is the space, and others are no letters at all. Byte-level tokenizers
-# therefore write each byte as a visible character of its own. A plain letter stands for itself; the space is written
+# therefore write each byte as a visible character. A plain letter stands for itself; the space is written
 # `Ġ`. First the text is cut into words, and each word keeps the space on its left.
 
 # %%
@@ -148,7 +148,7 @@ assert pieces == library.encode(" flows", add_special_tokens=False).tokens
 # ## Ids and special tokens
 #
 # The model sees ids only. `<s>` opens a text, `</s>` closes it, and `<mask>` stands where a token is to be guessed.
-# The mask takes the space on its left with it, since the guess will bring a space of its own.
+# The mask takes the space on its left with it, since the guessed token will bring one.
 
 # %%
 ids = model.tokenize(text)["input_ids"]  # (B, L): one text of L tokens
@@ -173,12 +173,12 @@ print("the mask stands at place", mask_place)
 # %% [markdown]
 # ## Positions
 #
-# What follows treats all places alike: it would not notice if the words were shuffled. So each token is also given a
-# number for its place. RoBERTa counts from 2. Number 1 is for padding, as token id 1 is `<pad>`; number 0 is never
-# used.
+# The steps that follow treat all positions alike: they would not notice if the words were shuffled. So each token is
+# also given the number of its position. RoBERTa counts from 2. Number 1 is for padding, as token id 1 is `<pad>`;
+# number 0 is never used.
 #
-# Padding is needed when texts of different lengths share one array. The pads are on the right here, but they could be
-# anywhere: the count simply steps over them.
+# Padding is needed when texts of different lengths share one array. It is on the right here, but it could be anywhere:
+# the count simply steps over it.
 
 # %%
 batch = model.tokenize([text, "Rivers <mask> water."])
@@ -193,8 +193,8 @@ assert (positions[pads] == config.pad_token_id).all()
 assert (positions[0] == np.arange(2, 2 + L)).all()
 
 # %% [markdown]
-# The attention mask, 1 for a token and 0 for a pad, keeps real tokens from looking at pads. With it, a text's answer
-# does not depend on who shares its batch.
+# The attention mask, 1 for a token and 0 for padding, keeps real tokens from looking at padding. With it, a text's
+# answer does not depend on the other texts in its batch.
 
 # %%
 alone = model([batch["input_ids"][1][~pads[1]]]).logits[0]
@@ -262,7 +262,7 @@ plt.show()
 # %% [markdown]
 # One array of shape (1, tokens, 256) goes into the layers, and an array of the same shape comes out of each. It is
 # called the *residual stream*. So far no token knows of any other: `<mask>` has the same vector in every sentence in
-# which it stands at this place. That is about to change.
+# which it stands at this position. That is about to change.
 
 # %%
 other = "He drank a cup of <mask>."
@@ -514,7 +514,7 @@ plt.show()
 # %% [markdown]
 # ## The other layers
 #
-# The remaining layers do the same, each with weights of its own. A loop is all there is to it.
+# The remaining layers do the same, each with other weights. A loop is all there is to it.
 
 # %%
 states = [x]  # the embeddings, then the stream after each layer
@@ -597,7 +597,7 @@ figure.colorbar(image, ax=ax, label="probability")
 plt.show()
 
 # %% [markdown]
-# Another look at the same: take the five tokens that win in the end, and follow how likely each is on the way.
+# Another view: take the five tokens that win in the end, and follow how likely each is from layer to layer.
 
 # %%
 figure, ax = plt.subplots(figsize=(8, 3.8), layout="constrained")

@@ -1,4 +1,4 @@
-"""Set before anything imports JAX: a compiler that need not be clever, and remembers, on models of a few numbers."""
+"""JAX's settings, made before anything imports it: a quick compiler with a cache, as the models are tiny."""
 
 import os
 from importlib.metadata import PackageNotFoundError, version
@@ -10,7 +10,7 @@ QUICK = ["--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_spli
 
 
 def flags() -> str:
-    """What this jaxlib knows of the flags."""
+    """The XLA flags that this jaxlib knows."""
     try:
         major, minor = map(int, version("jaxlib").split(".")[:2])
     except PackageNotFoundError:

@@ -1,8 +1,8 @@
 """The examples of README, run as somebody pastes them into `python`: line by line, in one session.
 
-A value that Python shows there stands in the page after its statement, as a comment that begins with "# ->". Strings,
+A value that Python shows stands on the page after its statement, as a comment that begins with "# ->". Strings,
 whole numbers, keys and shapes have to be equal, and fractions within 0.05: a score depends a little on the machine, and
-moves when the embedded model is trained again. If an answer has become another one,
+moves when the embedded model is trained again. If an answer has changed,
 
     PYTHONPATH=. python tests/pasted.py README.md
 
@@ -24,7 +24,7 @@ NEAR = 0.05
 
 
 class Session(code.InteractiveConsole):
-    """`python`, which keeps what it shows, and raises what goes wrong."""
+    """A Python prompt that keeps what it shows, and raises what goes wrong."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Session(code.InteractiveConsole):
 
 
 def examples(page: str) -> Iterator[tuple[str, Any]]:
-    """What the page says is shown, and what is, one after the other."""
+    """Pairs of what the page shows and what Python shows, in order."""
     session = Session()
     for block in BLOCK.findall(page):
         for statements, comment in parts(block):
@@ -62,7 +62,7 @@ def examples(page: str) -> Iterator[tuple[str, Any]]:
 
 
 def parts(block: str) -> Iterator[tuple[str, str]]:
-    """Statements up to a comment of what they show, and the comment; the rest, with an empty one."""
+    """Pairs of statements and the comment that shows their value; the comment of the last is empty."""
     start = 0
     for comment in SHOWN.finditer(block):
         yield block[start : comment.start()], comment[0]
@@ -75,7 +75,7 @@ def said(comment: str) -> str:
 
 
 def alike(text: str, value: Any) -> bool:
-    """Whether the text shows the value: literals to the tolerance above, all else to the letter."""
+    """True if the text shows the value: literals to the tolerance above, all else to the letter."""
     try:
         return near(ast.literal_eval(text), value)
     except (SyntaxError, ValueError):

@@ -1,7 +1,7 @@
-"""A stand-in for CuPy where there is no GPU: arrays that refuse whatever NumPy does to a stranger's array.
+"""A stand-in for CuPy where there is no GPU: arrays that refuse what NumPy does to another library's array.
 
-Like CuPy's, they do not turn into NumPy arrays unasked, take part in no NumPy function, give scalars as arrays, and
-wrap an index that is out of range without a word. What they do offer, they compute with NumPy.
+Like CuPy's, they are not converted to NumPy arrays unasked, work with no NumPy function, give scalars as arrays, and
+wrap an index that is out of range silently. Inside, they compute with NumPy.
 """
 
 import sys
@@ -76,7 +76,7 @@ class StrictArray:
 
 
 def _wrapped(key: Any, shape: tuple[int, ...]) -> Any:
-    """An index array modulo the length of its axis, as on a GPU nobody checks it."""
+    """An index array modulo the length of its axis, as on a GPU, which does not check it."""
     if isinstance(key, np.ndarray) and key.dtype.kind in "iu":
         return key % shape[0]
     return key

@@ -1,4 +1,4 @@
-"""What many tests share: the golden cases as models of this package, and their stored values."""
+"""Helpers that many tests share: the golden cases as models of this package, and their stored values."""
 
 import functools
 import subprocess
@@ -44,7 +44,7 @@ def model_of(case: Case, dtype: str, xp: Any = np) -> Model:
 
 
 def tiny(head: str = "encoder", dtype: str = "float64", **fields: Any) -> Model:
-    """A small model with random weights, pads' rows and norms included."""
+    """A small model with random weights, the rows of padding and the norms included."""
     config = Config.from_dict({**TINY, **fields})
     return Model(config, tree(move(weights_of(config, head), dtype, np)), head)
 
@@ -61,7 +61,7 @@ def place(array: np.ndarray) -> tuple[str, int, str, tuple[int, ...]] | None:
 
 
 def owner(array: np.ndarray) -> Any:
-    """What the bytes of an array belong to."""
+    """The object that the bytes of an array belong to."""
     while isinstance(array, np.ndarray):
         array = array.base
     return array.obj if isinstance(array, memoryview) else array
@@ -90,7 +90,7 @@ def golden(case: Case, kind: str, step: int) -> Mapping[str, np.ndarray]:
 
 
 def features(case: Case) -> set[Any]:
-    """What this case has that another may lack.
+    """Features of a case that another may lack.
 
     The family, the head, the group with its order of norms; each field of the configuration that is not the tiny
     model's; of each input its axes, its kind of number, and whether it comes with a cache; a query that sees nothing.
@@ -108,13 +108,13 @@ def features(case: Case) -> set[Any]:
 
 
 def _kind(value: Any) -> Any:
-    """How an input is given: a flag's value, an array's axes and kind of number."""
+    """The form of an input: a flag's value, or an array's axes and kind of number."""
     return (value.ndim, value.dtype.kind) if isinstance(value, np.ndarray) else str(type(value) is tuple or value)
 
 
 @functools.cache
 def one_a_feature(cases: tuple[Case, ...], of: Callable[[Case], set[Any]] = features) -> tuple[Case, ...]:
-    """As few cases as have every feature of all: the one with the most new ones first, of equals the earlier."""
+    """A few cases that have every feature of all, chosen greedily: next the one with most new ones, or the earlier."""
     missing, chosen = set().union(*map(of, cases)), []
     while missing:
         chosen.append(max(cases, key=lambda case: len(of(case) & missing)))
@@ -134,7 +134,7 @@ more than a factor of a few: the largest multiple seen is 4.3, on NumPy with Ope
 
 
 def flatten(name: str, value: Any) -> Iterator[tuple[str, np.ndarray]]:
-    """The arrays of an output, the places in tuples added to the name as in the golden files."""
+    """The arrays of an output, with indices in tuples added to the name as in the golden files."""
     if isinstance(value, tuple):
         for place, item in enumerate(value):
             yield from flatten(f"{name}.{place}", item)
@@ -143,7 +143,7 @@ def flatten(name: str, value: Any) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def bound(case: Case, dtype: str, step: int, name: str) -> float:
-    """How far a value of this dtype may be from the reference's float64 one."""
+    """The distance that a value of this dtype may have from the reference's float64 one."""
     exact = golden(case, "float64", step)[name]
     if dtype == "float64":  # the reference's causal loss is float32 even then: half its last digit
         return FLOAT64 if exact.dtype == np.float64 else float(np.spacing(exact))
@@ -152,7 +152,7 @@ def bound(case: Case, dtype: str, step: int, name: str) -> float:
         own = max(
             own, *(2 * own_error(case, step, other) for other in golden(case, "float64", step) if "logits" in other)
         )
-    least = np.spacing(np.float32(np.abs(exact).max(initial=0))) / 2  # luck aside, nobody does better
+    least = np.spacing(np.float32(np.abs(exact).max(initial=0))) / 2  # luck aside, none is nearer
     return FLOAT32 * max(own, float(least))
 
 
@@ -187,7 +187,7 @@ def check(case: Case, dtype: str, call: Callable[..., Mapping[str, Any]]) -> Non
         names = {name for name in golden(case, "float64", step) if not name.startswith("module:")}
         assert names <= set(values), case.name
         further = {name for name in values if step == len(case.steps) - 1 or not name.startswith("past_key_values")}
-        assert further <= names, case.name  # the golden files keep the cache of the last step alone
+        assert further <= names, case.name  # the golden files keep only the cache of the last step
         for name in names:
             assert_golden(case, dtype, step, name, values[name])
         cache = outputs.get("past_key_values")
@@ -199,7 +199,7 @@ def check(case: Case, dtype: str, call: Callable[..., Mapping[str, Any]]) -> Non
 
 @contextmanager
 def raises(kind: type[Error], builtin: type[Exception], *telling: str) -> Iterator[pytest.ExceptionInfo[Error]]:
-    """Expect exactly this error, which is the built-in one too, and says all these things in one short sentence."""
+    """Expect exactly this error, which is also the built-in one, and says all these things in one short sentence."""
     with pytest.raises(kind) as caught:
         yield caught
     assert type(caught.value) is kind
@@ -211,7 +211,7 @@ def raises(kind: type[Error], builtin: type[Exception], *telling: str) -> Iterat
 
 
 def slow_but(names: Iterable[str], *quick: str) -> list[Any]:
-    """The names as parameters of a test, all but these with the marker `slow`."""
+    """The names as parameters of a test, all but the quick ones marked `slow`."""
     return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
@@ -234,7 +234,7 @@ ODD_PARTS = [
 
 
 def mutations(*kinds: str, most: int, size: int) -> st.SearchStrategy[list[tuple[str, int, bytes]]]:
-    """One to four changes for `mutated`: of these kinds, at places up to `most`, with up to `size` bytes."""
+    """One to four changes for `mutated`: of these kinds, at offsets up to `most`, with up to `size` bytes."""
     one = st.tuples(st.sampled_from(kinds), st.integers(0, most), st.binary(max_size=size))
     return st.lists(one, min_size=1, max_size=4)
 
@@ -272,7 +272,7 @@ print(re.findall(r"VmHWM:\\s*([0-9]+)", status.read_text())[0], time.process_tim
 
 
 def alone(program: str, *arguments: Any) -> str:
-    """What a program prints in a process of its own, where it takes less than 500 MB, and 5 s of a processor.
+    """The output of a program run in a new process, within 500 MB of memory and 5 s of processor time.
 
     Only Linux says how much memory a process had; elsewhere the test is skipped.
     """

@@ -21,7 +21,7 @@ def test_an_array_says_where_it_comes_from() -> None:
 
 
 @pytest.mark.parametrize("stranger", [[1, 2], "text", None, 3])
-def test_what_is_no_array_is_refused(stranger: Any) -> None:
+def test_something_else_than_an_array_is_refused(stranger: Any) -> None:
     with pytest.raises(BackendError, match="no array library known for"):
         namespace(stranger)
 
@@ -37,7 +37,7 @@ def test_dtypes_by_name_and_by_type() -> None:
     ("dtype", "sentence"),
     [("bfloat16", "numpy has no bfloat16: load as float32"), ("int8", "dtype int8 is not known: give one of float64")],
 )
-def test_what_a_library_cannot_hold_is_said(dtype: str, sentence: str) -> None:
+def test_a_dtype_that_a_library_cannot_hold(dtype: str, sentence: str) -> None:
     with pytest.raises(BackendError, match=sentence):
         dtype_of(np, dtype)
 
@@ -66,7 +66,7 @@ def scaled(x: Any, *, by: float) -> Any:
 
 
 def test_rowwise_computes_half_types_in_float32() -> None:
-    x = np.array([[60000.0, 60000.0]], np.float16)  # whose squares float16 cannot hold
+    x = np.array([[60000.0, 60000.0]], np.float16)  # float16 cannot hold their squares
     result = scaled(x, by=1.0)
     assert result.dtype == np.float16
     np.testing.assert_array_equal(result, np.float16([[0.7071, 0.7071]]))
@@ -74,7 +74,7 @@ def test_rowwise_computes_half_types_in_float32() -> None:
 
 @pytest.mark.parametrize("dtype", ["int16", "int64", "bool", "complex64", "longdouble"])
 def test_rowwise_is_for_floats(dtype: str) -> None:
-    """Whole numbers would give whole numbers."""
+    """Integers would give integers."""
     with pytest.raises(BackendError, match=r"scaled is for floating-point arrays, not \w+: give float32"):
         scaled(np.ones((2, 3), dtype), by=2.0)
 
@@ -91,12 +91,12 @@ def test_rowwise_leaves_its_input_alone() -> None:
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_golden_without_numpy(case: Case, dtype: str) -> None:
-    """Not one NumPy call on the model's arrays, and no decision by a value."""
+    """There is no NumPy call on the model's arrays, and no branch that depends on a value."""
     check(case, dtype, model_of(case, dtype, strict))
 
 
 def test_the_stand_in_refuses() -> None:
-    """So that the test above can fail."""
+    """The test above can fail."""
     x = strict.asarray([1.0, 2.0])
     for misuse in (np.exp, np.asarray, np.concatenate, bool, lambda x: x + np.ones(2), lambda x: np.ones(2) @ x):
         with pytest.raises(TypeError):

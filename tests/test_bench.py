@@ -54,7 +54,7 @@ def test_the_command_for_programs() -> None:
          ["OPENBLAS_CORETYPE=Haswell is set, so that OpenBLAS does not choose for this processor: unset it"]),
     ],
 )  # fmt: skip
-def test_hindrances(facts: dict[str, Any], said: list[str]) -> None:
+def test_warnings_about_the_machine(facts: dict[str, Any], said: list[str]) -> None:
     assert list(bench.hindrances(facts)) == said
 
 
@@ -69,7 +69,7 @@ def test_settings_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_tables_of_readme(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are what the report makes of the stored figures."""
+    """The tables are those that the report makes of the stored figures."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     report = importlib.import_module("report")
     figures = json.loads((ROOT / "benchmarks" / "figures" / "4.json").read_text(encoding="utf-8"))

@@ -69,7 +69,7 @@ def test_a_file_is_known_by_its_content(name: str, tmp_path: Path) -> None:
     """Under another name, with only the configuration next to it."""
     file = weights_file(name)
     shutil.copytree(CHECKPOINTS / name, tmp_path, dirs_exist_ok=True)
-    if "keras" in name:  # whose weights are in two files with fixed names
+    if "keras" in name:  # its weights are in two files with fixed names
         assert set(read_file(file)) == set(read(tmp_path)) > set()
         return
     (tmp_path / file.name).rename(tmp_path / "anything")
@@ -79,8 +79,8 @@ def test_a_file_is_known_by_its_content(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", DIRECTORIES)
-def test_what_it_becomes(name: str, tmp_path: Path) -> None:
-    """Saved as Hugging Face has it, and loaded again, it is the same but for the rounding of another layout."""
+def test_saved_in_hugging_faces_format(name: str, tmp_path: Path) -> None:
+    """Saved in Hugging Face's format and loaded again, a model is the same up to the rounding of another layout."""
     model = minroberta.load(CHECKPOINTS / name)
     model.save(tmp_path)
     with warnings.catch_warnings():
@@ -94,7 +94,7 @@ def test_what_it_becomes(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", DIRECTORIES)
 @pytest.mark.parametrize("changes", [{}, {"is_decoder": True}])
 def test_a_load_checks_once(name: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """One configuration is built, and a second for a KerasHub preset, whose arrays have names by the sizes."""
+    """One configuration is built; two for a KerasHub preset, as its sizes decide the names of its arrays."""
     counts = dict.fromkeys(["configuration", "names", "head"], 0)
 
     def count(what: str, owner: Any, name: str) -> None:
@@ -148,20 +148,20 @@ def test_a_shard_of_another_format(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-def test_no_directory_of_weights(tmp_path: Path) -> None:
+def test_a_directory_without_weights(tmp_path: Path) -> None:
     with raises(NotFoundError, FileNotFoundError, "holds no weights: neither model.safetensors, pytorch_model.bin"):
         read(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"<!DOCTYPE html>", b"\x0a\x0e\x0a\x05<unk>\x15\0\0"])
-def test_a_file_of_no_format(content: bytes, tmp_path: Path) -> None:
+def test_a_file_of_unknown_format(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(content)
     with raises(WeightsError, ValueError, "has none of the formats that are read: it begins with b"):
         read_file(tmp_path / "file")
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80", b"\x82", b"\xde", b"PK\x03\x04", b"\x89HDF\r\n\x1a\n", b"\x80\x04"])
-def test_the_beginning_of_a_file_alone(content: bytes, tmp_path: Path) -> None:
+def test_a_file_that_ends_early(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(content)
     with raises(WeightsError, ValueError, str(tmp_path / "file")):
         read_file(tmp_path / "file")
@@ -172,7 +172,7 @@ def test_the_beginning_of_a_file_alone(content: bytes, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["config.json", "pytorch_model.bin", "tokenizer.json"])
 def test_a_link_out_of_the_directory(name: str, tmp_path: Path) -> None:
-    """Whoever made the directory would choose what is read of this machine."""
+    """Otherwise the author of the directory could choose which file of this machine is read."""
     directory = tmp_path / "model"
     shutil.copytree(CHECKPOINTS / "pytorch-zip", directory)
     secret = tmp_path / "secret"
@@ -197,7 +197,7 @@ def test_a_link_within_the_directory_and_one_that_was_named(tmp_path: Path) -> N
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
 @pytest.mark.parametrize("name", ["config.json", "pytorch_model.bin"])
 def test_a_device_or_a_pipe(name: str, tmp_path: Path) -> None:
-    """Neither blocks, nor is it read without end."""
+    """Loading neither blocks nor reads without end."""
     shutil.copytree(CHECKPOINTS / "pytorch-zip", tmp_path, dirs_exist_ok=True)
     (tmp_path / name).unlink()
     os.mkfifo(tmp_path / name)
@@ -208,7 +208,7 @@ def test_a_device_or_a_pipe(name: str, tmp_path: Path) -> None:
 
 
 class Over(Arrays):
-    """A file of a thousand bytes that shows any shapes."""
+    """A file of a thousand bytes that claims any shapes."""
 
     path, size, format = Path("small.bin"), 1000, "none"
 
@@ -220,7 +220,7 @@ class Over(Arrays):
 
 
 def test_weights_used_over_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A small file that has one storage under every name would be a large model in memory."""
+    """A small file with one storage under every name would become a large model in memory."""
     config = Config.from_dict({**TINY, "vocab_size": 10_000})
     (tmp_path / "small.bin").touch()
     monkeypatch.setattr(reading, "read_file", lambda _: Over(shapes(config, "encoder")))

@@ -209,7 +209,7 @@ def test_choose(models: dict[str, str]) -> None:
 
 
 def test_encode(model: str, tmp_path: Path) -> None:
-    """JSON gives every float32 back; so does the .npy file."""
+    """JSON and the .npy file both keep every float32 exactly."""
     expected = minroberta.load(model, head="encoder").encode(SENTENCES, pooling="max", normalize=False)
     options = ("--pooling", "max", "--no-normalize", "--batch-size", "3", "--model", model)
     vectors = np.array(lines("encode", *SENTENCES, *options), np.float32)
@@ -260,7 +260,7 @@ def test_predict_all(model: str) -> None:
 
 
 def test_a_row_for_each_text(model: str) -> None:
-    """Piped, long texts are whole, and control characters cannot move the cursor."""
+    """In a pipe, long texts are not cut, and control characters cannot move the cursor."""
     texts = [*SENTENCES, "It rained " * 12, "a\x1b[2Jb\tc", "a\u2028b\u202ec"]
     header, *rows = printed("classify", *texts, "--model", model).splitlines()
     assert header == " score  label  text"
@@ -338,7 +338,7 @@ def test_a_file(model: str, tmp_path: Path) -> None:
     assert printed("classify", "--file", str(file), "--model", model).count("\n") == 5
 
 
-def test_no_text_has_no_output(model: str) -> None:
+def test_without_texts_there_is_no_output(model: str) -> None:
     assert printed("classify", "--model", model, input="") == ""
     assert printed("encode", "--json", "--model", model, input="") == ""
 
@@ -354,7 +354,7 @@ def test_json_is_not_escaped(model: str) -> None:
 def test_every_command_advances(
     command: str, models: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By one for each text; the lines of a file are counted first."""
+    """The bar advances by one for each text; the lines of a file are counted first."""
     seen: list[tuple[int | None, list[int]]] = []
 
     @contextlib.contextmanager
@@ -371,7 +371,7 @@ def test_every_command_advances(
 
 
 def test_lines_of_a_pipe_are_not_counted() -> None:
-    """Counting would wait for them."""
+    """Counting would wait until the pipe is closed."""
     reading, writing = os.pipe()
     with os.fdopen(writing, "wb") as pipe, os.fdopen(reading, "rb") as file:
         given = texts.read_texts((), file)
@@ -382,7 +382,7 @@ def test_lines_of_a_pipe_are_not_counted() -> None:
 
 
 def test_a_bar_on_a_terminal(model: str, tmp_path: Path) -> None:
-    """On standard error alone, and only if the answers do not appear on a terminal themselves."""
+    """The bar is on standard error, and only if the answers do not go to a terminal themselves."""
     pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
     (tmp_path / "lines.txt").write_text("a cup\n" * 120, encoding="utf-8")
     command = [sys.executable, "-m", "minroberta", "classify", "--model", model, "--file", str(tmp_path / "lines.txt")]
@@ -457,8 +457,8 @@ def test_bad_models(tmp_path: Path, models: dict[str, str]) -> None:
     assert "no tokenizer" in refused("fill-mask", "<mask>", "--model", without)
 
 
-def test_no_message_advises_what_a_command_lacks(tmp_path: Path, models: dict[str, str]) -> None:
-    """About a head that is missing, in part or as a whole, or of another shape: only `load` has `missing`."""
+def test_messages_advise_only_what_a_command_has(tmp_path: Path, models: dict[str, str]) -> None:
+    """For a head that is missing, incomplete or of another shape, no message names `missing`, which only `load` has."""
     arrays = {name: np.array(x) for name, x in safetensors.File(Path(models["choice"]) / "model.safetensors").items()}
     arrays["classifier.weight"] = np.zeros((3, FIELDS["hidden_size"]), np.float32)
     directory = Path(shutil.copytree(models["choice"], tmp_path / "wide"))
@@ -479,7 +479,7 @@ def test_a_model_is_asked_for(arguments: list[str]) -> None:
 
 
 def test_results_before_an_error_are_printed(model: str) -> None:
-    """Results come as they are made, so those before the bad line are there."""
+    """Results are printed one by one, so those before the bad line are there."""
     result = run("fill-mask", "--json", "--model", model, input="<mask>\nnone\n")
     assert result.exit_code == 2
     assert len(result.stdout.splitlines()) == 1
@@ -663,7 +663,7 @@ def test_help_and_version() -> None:
 
 
 def test_a_shell_completes() -> None:
-    """Through click, as the help says."""
+    """click completes commands and options, as the help says."""
     script = "from minroberta.cli import main; main(prog_name='minroberta')"
     completion = {"_MINROBERTA_COMPLETE": "bash_complete", "COMP_WORDS": "minroberta f", "COMP_CWORD": "1"}
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **completion}
@@ -682,10 +682,10 @@ def test_the_entry_point() -> None:
     assert getattr(import_module(module), name) is main
 
 
-# --- in a process of its own ----------------------------------------------------------------------------------------
+# --- in a new process -----------------------------------------------------------------------------------------------
 
 
-def test_statuses(model: str) -> None:
+def test_exit_statuses(model: str) -> None:
     good, bad = start("classify", "a", "--model", model), start("fill-mask", "a", "--model", model)
     out, err = good.communicate(timeout=60)
     assert (good.returncode, err) == (0, b"")
@@ -697,7 +697,7 @@ def test_statuses(model: str) -> None:
 
 
 def test_a_broken_pipe_is_quiet(model: str) -> None:
-    """As of `| head`: results come line by line, without an error when nobody reads on."""
+    """Results come line by line, without an error when the reader stops, such as `| head`."""
     process = start("classify", "--json", "--model", model)
     assert process.stdin and process.stdout and process.stderr
     process.stdin.write(b"a cup\n" * 200)

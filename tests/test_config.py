@@ -87,7 +87,7 @@ def config(**changes: Any) -> Config:
     return Config.from_dict({**TINY, **changes})
 
 
-def test_the_families_are_the_six() -> None:
+def test_there_are_six_families() -> None:
     assert list(FAMILIES) == list(REFERENCE)
 
 
@@ -108,7 +108,7 @@ def test_a_config_made_in_python_is_the_same() -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_presets_are_configs_with_a_head(name: str) -> None:
+def test_presets_are_configurations_with_a_head(name: str) -> None:
     given = Config.from_dict(PRESETS[name])
     assert given.head == ("sequence_classification" if "mnli" in name else "masked_lm")
     assert given.longest == 512
@@ -163,7 +163,7 @@ def test_defaults_survive_a_round_trip(model_type: str) -> None:
     assert "norm_first" not in given.to_dict()
 
 
-def test_norms_that_are_not_the_familys_are_kept() -> None:
+def test_norms_unlike_the_familys_are_kept() -> None:
     given = config(norm_first=True, embedding_norm=False)
     assert given.to_dict()["norm_first"] is True
     assert Config.from_dict(as_json(given.to_dict())) == given
@@ -231,7 +231,7 @@ def test_id2label_of_a_wrong_form(value: Any) -> None:
         config(id2label=value)
 
 
-def test_no_label_at_all() -> None:
+def test_zero_labels() -> None:
     with raises(ConfigError, ValueError, "num_labels must be an integer from 1", "not 0"):
         config(id2label={})
 
@@ -274,7 +274,7 @@ def test_longest_input_of_relative_positions(kind: str) -> None:
     assert config(max_position_embeddings=20, pad_token_id=7, position_embedding_type=kind).longest == 20
 
 
-def test_relative_positions_need_no_row_for_a_pad() -> None:
+def test_relative_positions_need_no_row_for_padding() -> None:
     """The table of absolute positions stays in the file, unused, however short."""
     model = init({**TINY, "max_position_embeddings": 1, "position_embedding_type": "relative_key"})
     assert model([[7]]).last_hidden_state.shape == (1, 1, 30)
@@ -286,7 +286,7 @@ def test_pruned_heads_are_numbers_in_order() -> None:
 
 
 def test_equal_configurations_are_one_key() -> None:
-    """So that `jax.jit` takes one as a static argument."""
+    """Equal configurations have one hash, so `jax.jit` takes one as a static argument."""
     assert {config(num_labels=3): "three"}[config(num_labels=3)] == "three"
     assert config(num_labels=3) != config(num_labels=4)
 
@@ -299,7 +299,7 @@ def test_pruned_heads_shrink_the_attention() -> None:
     assert sizes["encoder.layer.1.attention.output.dense.weight"] == (30, 18)
 
 
-# --- fields that are wrong ------------------------------------------------------------------------------------------
+# --- invalid fields -------------------------------------------------------------------------------------------------
 
 INTEGERS = (
     "vocab_size",
@@ -324,13 +324,13 @@ def test_integer_fields(name: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in INTEGERS if name not in MAY_BE_ZERO])
-def test_zero_of_something(name: str) -> None:
+def test_sizes_that_may_not_be_zero(name: str) -> None:
     with raises(ConfigError, ValueError, f"{name} must be an integer from 1 to", "not 0"):
         config(**{name: 0})
 
 
 @pytest.mark.parametrize("name", MAY_BE_ZERO)
-def test_zero_of_something_that_may(name: str) -> None:
+def test_sizes_that_may_be_zero(name: str) -> None:
     assert getattr(config(**{name: 0}), name) == 0
 
 
@@ -370,7 +370,7 @@ def test_unknown_problem_type(value: Any) -> None:
         config(problem_type=value)
 
 
-def test_heads_that_do_not_divide() -> None:
+def test_heads_that_do_not_divide_the_hidden_size() -> None:
     with raises(ConfigError, ValueError, "hidden_size 30 cannot be divided among num_attention_heads 7"):
         config(num_attention_heads=7)
 
@@ -385,7 +385,7 @@ def test_a_padding_id_outside_the_vocabulary() -> None:
         config(pad_token_id=53)
 
 
-def test_no_position_left() -> None:
+def test_padding_takes_the_last_position() -> None:
     with raises(ConfigError, ValueError, "max_position_embeddings 9 leaves no position", "pad_token_id 8", "at least"):
         config(max_position_embeddings=9, pad_token_id=8)
 
@@ -408,7 +408,7 @@ def test_pruned_heads_of_a_wrong_form(value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [{"2": [0]}, {"-1": [0]}, {"0": [5]}, {"0": [-1]}, {"1": [0, 10**30]}])
-def test_pruned_heads_that_are_not_there(value: Any) -> None:
+def test_pruned_heads_out_of_range(value: Any) -> None:
     with raises(ConfigError, ValueError, "pruned_heads names heads", "2 layers of 5 heads"):
         config(pruned_heads=value)
 
@@ -428,7 +428,7 @@ def test_another_model_type(value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [None, [], ["roberta"], "roberta", 3])
-def test_a_configuration_that_is_no_mapping(value: Any) -> None:
+def test_a_configuration_of_another_type(value: Any) -> None:
     with raises(ConfigError, ValueError, "a configuration must be a JSON object, not", type(value).__name__):
         Config.from_dict(value)
 
@@ -460,24 +460,24 @@ def test_valid_json_that_is_nested_too_deeply(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "kind"), [("[]", "list"), ('"roberta"', "str"), ("3", "int"), ("null", "NoneType")])
-def test_a_file_that_holds_no_object(tmp_path: Path, text: str, kind: str) -> None:
+def test_json_of_another_type(tmp_path: Path, text: str, kind: str) -> None:
     with raises(ConfigError, ValueError, "config.json", f"holds a JSON {kind}"):
         read_config(written(tmp_path, text))
 
 
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "config.json").open("wb") as file:
-        file.truncate(100_000_000)  # a hole: it takes no space
+        file.truncate(100_000_000)  # sparse: it takes no space on the disk
     with raises(ConfigError, ValueError, "config.json has more than 2000000 bytes, the most that are read"):
         read_config(tmp_path)
 
 
-def test_no_file(tmp_path: Path) -> None:
+def test_a_missing_file(tmp_path: Path) -> None:
     with raises(NotFoundError, FileNotFoundError, f"there is no config.json in {tmp_path}"):
         read_config(tmp_path)
 
 
-def test_a_directory_in_its_place(tmp_path: Path) -> None:
+def test_a_directory_named_config_json(tmp_path: Path) -> None:
     (tmp_path / "config.json").mkdir()
     with raises(NotFoundError, FileNotFoundError, f"there is no config.json in {tmp_path}"):
         read_config(tmp_path)
@@ -523,7 +523,7 @@ def test_any_fields_give_a_config_or_an_error(changes: dict[str, Any], known: bo
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("model_type", FAMILIES)
-def test_own_and_canonical_names_are_inverse(model_type: str, head: str) -> None:
+def test_a_familys_names_and_canonical_ones_are_inverse(model_type: str, head: str) -> None:
     given = Config.from_dict(
         {**TINY, "model_type": model_type, "num_hidden_layers": 11, "is_decoder": True, "add_cross_attention": True}
     )

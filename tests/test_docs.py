@@ -35,7 +35,7 @@ OURS = re.compile(
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_examples(page: Path) -> None:
-    """Where a library such as torch is not installed, with what its block gave: `worked_examples.py` says how."""
+    """Blocks that need a missing library, such as torch, are replaced by what they gave: see `worked_examples.py`."""
     pytest.importorskip("jax", reason="the examples differentiate with JAX")
     text = runnable(page.read_text(encoding="utf-8"))
     results = doctest.DocTestRunner().run(doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0))
@@ -43,7 +43,7 @@ def test_examples(page: Path) -> None:
 
 
 def test_examples_of_readme() -> None:
-    """They run when they are pasted into `python`, and show what the page says."""
+    """README's examples run when they are pasted into `python`, and show what the page says."""
     pytest.importorskip("jax", reason="README differentiates with JAX")
     assert ">>>" not in README
     shown = list(examples(README))
@@ -52,7 +52,7 @@ def test_examples_of_readme() -> None:
         assert alike(text, value), f"README says {text}; it is {value}; `tests/pasted.py` says what to do"
 
 
-def test_what_is_alike() -> None:
+def test_which_values_are_alike() -> None:
     answer = [{"score": 0.57, "start": 17, "answer": "1945"}]
     assert alike("[{'score': 0.6, 'start': 17, 'answer': '1945'}]", answer)
     for other in (
@@ -71,9 +71,9 @@ def test_what_is_alike() -> None:
 @pytest.mark.parametrize(
     "block",
     [
-        "for x in range(3):\n    y = x\nprint(y)",  # python wants an empty line after the loop
+        "for x in range(3):\n    y = x\nprint(y)",  # Python needs an empty line after the loop
         "(1,\n",
-        "1 + 1",  # which the page does not show
+        "1 + 1",  # its value is not shown on the page
         "x = 1\n# -> 1",
         "1\n2\n# -> 2",
     ],
@@ -84,7 +84,7 @@ def test_an_example_that_does_not_paste(block: str) -> None:
 
 
 def test_the_first_block_ends_with_a_prediction() -> None:
-    """That which the page shows, with scores to the tolerance of the other examples."""
+    """The prediction is the one on the page, with scores to the tolerance of the other examples."""
     command, shown = re.findall(r"^minroberta (.+)\n```\n\n```text\n((?:(?!```).+\n)+)", README, re.MULTILINE)[0]
     result = CliRunner().invoke(main, shlex.split(command))
     assert result.exit_code == 0
@@ -96,7 +96,7 @@ def test_the_first_block_ends_with_a_prediction() -> None:
 
 
 def test_completion() -> None:
-    """The shells of docs/command.md are those that click completes in."""
+    """The shells of docs/command.md are those for which click has completion."""
     page = (ROOT / "docs/command.md").read_text(encoding="utf-8")
     shells = re.findall(r"_MINROBERTA_COMPLETE=(\w+)_source minroberta", page)
     assert shells == ["bash", "zsh", "fish"]
@@ -108,7 +108,7 @@ def test_completion() -> None:
 
 
 def test_the_picture_of_the_architecture() -> None:
-    """Its names are those of values, where it writes them out."""
+    """Names in the picture are names of values."""
     svg = "{http://www.w3.org/2000/svg}"
     texts = [text.text or "" for text in ElementTree.parse(ROOT / "docs/architecture.svg").iter(f"{svg}text")]
     names = [text for text in texts if re.fullmatch(r"(attention|output|intermediate)(\.\w+)+", text)]
@@ -131,7 +131,7 @@ def test_the_example_of_a_first_pass(capsys: pytest.CaptureFixture[str]) -> None
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links(page: Path) -> None:
-    """To files and headings that are there, also where a link has our own address."""
+    """Links lead to files and headings that exist, also where a link has the project's web address."""
     text = page.read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!http)([^)]+)", text):
         name, _, anchor = target.partition("#")
@@ -143,19 +143,19 @@ def test_links(page: Path) -> None:
 
 
 def anchors(text: str) -> list[str]:
-    """Of the headings, as GitHub makes them."""
+    """The anchors of the headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
 
 
 @pytest.mark.parametrize("path", [ROOT / "pyproject.toml", *ROOT.glob(".github/**/*.*")], ids=lambda path: path.name)
-def test_our_own_addresses(path: Path) -> None:
+def test_addresses_of_the_project(path: Path) -> None:
     for name in OURS.findall(path.read_text(encoding="utf-8")):
         assert (ROOT / name).exists(), name
 
 
 def test_readme_on_an_index_page() -> None:
-    """There every link is absolute, and one into the repository leads to a file."""
+    """Package indexes need absolute links, and a link into the repository must lead to a file."""
     pytest.importorskip("hatchling", reason="hatchling makes the page")
     text = runpy.run_path(str(ROOT / "hatch_build.py"))["absolute"](README, HOME)
     assert re.findall(r"\]\((?!https://|#)", text) == []
@@ -167,7 +167,7 @@ def test_readme_on_an_index_page() -> None:
 
 
 def test_messages_that_are_quoted() -> None:
-    """What docs/formats.md says a hostile file gets is said in the code; a number or … stands for anything."""
+    """Messages quoted in docs/formats.md are in the code; a number or … stands for anything."""
     text = (ROOT / "docs/formats.md").read_text(encoding="utf-8").partition("## What a hostile file gets")[2]
     quoted = [
         message for row in re.findall(r"^\|.*\|$", text, re.MULTILINE) for message in re.findall(r'"([^"]+)"', row)
@@ -179,7 +179,7 @@ def test_messages_that_are_quoted() -> None:
 
 
 def strings(path: Path) -> Iterator[str]:
-    """The strings of a module, with … for what is filled in."""
+    """The strings of a module, with … for each value filled in."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.JoinedStr):
             yield "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
@@ -228,6 +228,6 @@ def code_lines(path: Path) -> int:
 
 
 def test_nothing_points_outside() -> None:
-    """No path of a machine, and no folder beside the project."""
+    """Files name no path of a machine, and no folder beside the project."""
     for page in [*PAGES, *ROOT.glob("minroberta/**/*.py"), *ROOT.glob("examples/*.py")]:
         assert not re.search(r"/(home|root|work)/", page.read_text(encoding="utf-8")), page

@@ -1,4 +1,4 @@
-"""The kinds of errors: each is the built-in one too, is raised somewhere, and shows its message as it is."""
+"""The kinds of errors: each is also a built-in one, is raised somewhere, and shows its message unchanged."""
 
 import ast
 import copy
@@ -34,7 +34,7 @@ def test_users_can_name_it(kind: type[Error]) -> None:
 
 
 @every_kind
-def test_the_message_is_shown_as_it_is(kind: type[Error]) -> None:
+def test_the_message_is_shown_unchanged(kind: type[Error]) -> None:
     """KeyError would show it in quotes, OSError a number before it."""
     error = kind("unknown head 'x': give one of encoder, masked_lm")
     assert str(error) == "unknown head 'x': give one of encoder, masked_lm"
@@ -48,7 +48,7 @@ def test_it_crosses_to_another_process(kind: type[Error]) -> None:
 
 
 def names_in(tree: ast.AST) -> set[str]:
-    """The names that this source raises, or passes on to what raises."""
+    """The names that this source raises, or passes to a function that raises."""
     return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
 
 
@@ -58,7 +58,7 @@ def test_it_is_raised_somewhere(kind: type[Error]) -> None:
 
 
 def test_nothing_raises_the_base() -> None:
-    """Whoever catches an error wants to know its kind."""
+    """Every error has a kind, so that it can be caught by kind."""
     for tree in SOURCES:
         raised = [node.exc for node in ast.walk(tree) if isinstance(node, ast.Raise) and node.exc is not None]
         called = [exc.func if isinstance(exc, ast.Call) else exc for exc in raised]

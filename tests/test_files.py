@@ -31,7 +31,7 @@ def test_an_error_leaves_the_old_file(tmp_path: Path, error: type[BaseException]
 
 
 def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
-    """In the hub's cache a configuration is a link to a file that other revisions share."""
+    """In the hub's cache a configuration is a link to a file that several revisions share."""
     (tmp_path / "blob").write_text("{}")
     (tmp_path / "config.json").symlink_to(tmp_path / "blob")
     write_json(tmp_path / "config.json", {"a": 1})

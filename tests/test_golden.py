@@ -17,13 +17,13 @@ def test_outputs(case: Case, dtype: str) -> None:
 
 
 TRACED = [case for case in CASES if case.trace]
-TWICE = {"classifier.dropout"}  # called twice, so without a value of its own
+TWICE = {"classifier.dropout"}  # called twice, so not recorded
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", TRACED, ids=[case.name for case in TRACED])
 def test_every_module(case: Case, dtype: str) -> None:
-    """Each module of the reference that ran made the value of that name here."""
+    """Each module of the reference that ran has its value here, under the same name."""
     values = trace(model_of(case, dtype), **case.steps[0])
     modules = [name for name in golden(case, "float64", 0) if name.startswith("module:")]
     assert len(modules) > 20
@@ -33,7 +33,7 @@ def test_every_module(case: Case, dtype: str) -> None:
 
 
 def same_value(name: str, values: Trace, config: Config) -> str:
-    """Our name for a module that only passes on, or activates, what another made; any other's is its own."""
+    """The canonical name of a module's value, which for a dropout or an activation may be another module's."""
     parent, _, last = name.rpartition(".")
     if name in ("roberta", "roberta_prelayernorm"):
         return "LayerNorm" if config.family.final_norm == "LayerNorm" else "encoder"
@@ -44,7 +44,7 @@ def same_value(name: str, values: Trace, config: Config) -> str:
 
 
 def dropped(parent: str, values: Trace) -> str:
-    """What a dropout passes on in inference: the probabilities, a dense layer's output, or the module before."""
+    """The value that a dropout passes on in inference: probabilities, a dense layer's output, or the module before."""
     if parent.endswith("attention.self"):
         return f"{parent}.probs"
     if parent.endswith("output"):
@@ -55,7 +55,7 @@ def dropped(parent: str, values: Trace) -> str:
 
 
 def test_the_cases_cover_every_family_head_and_activation() -> None:
-    """So that a case lost from the files is missed."""
+    """A case that is lost from the files fails this test."""
     assert len({(case.model_type, case.head) for case in CASES}) == 42
     assert len({case.config.get("hidden_act", "gelu") for case in CASES}) == 11
     assert len(CASES) == 258
@@ -63,7 +63,7 @@ def test_the_cases_cover_every_family_head_and_activation() -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=ids)
 def test_the_golden_values_are_not_trivial(case: Case) -> None:
-    """A reference of zeros or constants would pass much that is wrong."""
+    """A reference of zeros or constants would let many mistakes pass."""
     for step in range(len(case.steps)):
         for name, value in golden(case, "float64", step).items():
             if value.size > 10:

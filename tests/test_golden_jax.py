@@ -25,7 +25,7 @@ def _double_precision() -> Any:
 
 
 def golden_cases(quick: tuple[Case, ...], quick_dtype: str) -> list[Any]:
-    """Each case in both dtypes; all are slow but these, in one dtype, for which everything is compiled but once."""
+    """Each case in both dtypes, all marked slow but the quick ones in one dtype, so that these compile only once."""
     quick_names = {(case.name, quick_dtype) for case in quick}
     return [
         pytest.param(case, dtype, id=f"{case.name}-{dtype}", marks=() if (case.name, dtype) in quick_names else SLOW)
@@ -58,10 +58,10 @@ def test_under_jit(case: Case, dtype: str) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_can_be_traced(case: Case) -> None:
-    """Of parameters, inputs and cache only shapes are known: what jit asks of the code, without what it costs.
+    """The forward pass can be traced from shapes alone, as `jit` does, without the cost of compiling.
 
-    A NumPy call on one of them, or a shape or a branch that depends on data, raises. In float32, where a constant of
-    float64 would show in the output's dtype.
+    A NumPy call on a parameter, input or cache raises, and so does a shape or a branch that depends on data. In
+    float32, where a constant of float64 would show in the output's dtype.
     """
     past: dict[str, Any] = {}
     for step, inputs in enumerate(case.steps):
@@ -77,7 +77,7 @@ def test_can_be_traced(case: Case) -> None:
 
 
 def pure(case: Case, dtype: str, inputs: Mapping[str, Any]) -> tuple[Callable[..., Any], tuple[Any, Any]]:
-    """A call of the case's model as a function of parameters and arrays, and these; it closes over the flags."""
+    """A call of the case's model as a function of parameters and arrays, and its arguments; flags are closed over."""
     model = model_of(case, dtype, jnp)
     flags = {name: value for name, value in inputs.items() if isinstance(value, bool)}
     arrays = {name: on_device(value, dtype) for name, value in inputs.items() if name not in flags}
@@ -85,7 +85,7 @@ def pure(case: Case, dtype: str, inputs: Mapping[str, Any]) -> tuple[Callable[..
 
 
 def on_device(value: Any, dtype: str) -> Any:
-    """What `Model.__call__` makes of an input: floats in the model's dtype, integers as they are."""
+    """An input as `Model.__call__` converts it: floats to the model's dtype, integers unchanged."""
     if isinstance(value, Cache):
         return value
     if isinstance(value, tuple):
@@ -131,7 +131,7 @@ def test_gradient_of_the_loss(name: str) -> None:
 
 
 def test_the_tied_embedding_gets_both_gradients() -> None:
-    """As input and as decoder: a token that is no input still has a gradient."""
+    """The embedding is input and decoder: a token that is not in the input still has a gradient."""
     model = model_of(CASE["family/roberta/masked_lm"], "float64", jnp)
     inputs, labels = jnp.array([[0, 7, 2]]), jnp.array([[-100, 9, -100]])
     loss = lambda params: forward(params, model.config, model.head, input_ids=inputs, labels=labels)["loss"]  # noqa: E731
@@ -155,7 +155,7 @@ def test_vmap() -> None:
 
 
 def test_a_cache_crosses_jit_both_ways() -> None:
-    """It comes out of one compiled step and goes into the next with its count of tokens."""
+    """A cache comes out of one compiled step and goes into the next with its count of tokens."""
     case = CASE["cache/generation/post"]
     model = model_of(case, "float64", jnp)
     step = jax.jit(
@@ -192,7 +192,7 @@ def test_no_value_of_half_types_is_lost_to_the_mask() -> None:
 @pytest.mark.parametrize("dtype", ["float16", pytest.param("bfloat16", marks=SLOW)])
 @pytest.mark.parametrize("with_ids", [True, False])
 def test_half_types_in_a_decoder_with_everything(dtype: str, with_ids: bool) -> None:
-    """A source that is masked throughout, a head mask, embeddings, labels: all finite, and only scores are wider."""
+    """With a fully masked source, a head mask, embeddings and labels, all is finite, and only scores are wider."""
     case = CASE["cross/head_mask/post"]
     model = model_of(case, dtype, jnp)
     inputs = {name: x for name, x in case.steps[0].items() if name.startswith("encoder_hidden") or name == "head_mask"}
@@ -210,7 +210,7 @@ def test_half_types_in_a_decoder_with_everything(dtype: str, with_ids: bool) -> 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "int64"])
 def test_positions_do_not_wrap_in_ids_of_few_bits(dtype: str) -> None:
-    """JAX sums bytes to a byte: 300 tokens would be numbered from 44 again."""
+    """JAX sums bytes to a byte, so the count of 300 tokens would wrap."""
     ids = jnp.full((1, 300), 7, dtype=dtype)
     for make in (create_position_ids_from_input_ids, jax.jit(create_position_ids_from_input_ids, static_argnums=1)):
         np.testing.assert_array_equal(make(ids, 1), np.arange(2, 302)[None])
@@ -230,7 +230,7 @@ def test_float64_needs_x64() -> None:
         init(TINY, dtype="float64", xp=jnp)
 
 
-def test_too_long_an_input_is_said_where_jax_would_clamp() -> None:
+def test_too_long_an_input_is_refused_where_jax_would_clamp() -> None:
     model = init({**TINY, "max_position_embeddings": 6}, xp=jnp)
     with pytest.raises(InputError, match=r"input of 5 tokens; this model has 4 positions \(6 rows less"):
         model([[5, 6, 7, 8, 9]])
@@ -249,7 +249,7 @@ def test_outputs_stay_on_jax() -> None:
 
 
 def test_saving_a_jax_model(tmp_path: Any) -> None:
-    """bfloat16 too, which NumPy does not have."""
+    """bfloat16 is saved too, though NumPy does not have it."""
     from minroberta import load
 
     for dtype in ("float32", "bfloat16"):
@@ -261,7 +261,7 @@ def test_saving_a_jax_model(tmp_path: Any) -> None:
 
 
 def test_params_of_numpy_may_be_moved_by_hand() -> None:
-    """`forward` asks the arrays where they belong, nothing else."""
+    """`forward` takes its library from the arrays alone."""
     model = init(TINY, dtype="float64")
     params = tree({name: jnp.asarray(array) for name, array in flat(model.params).items()})
     ids = np.arange(12).reshape(2, 6)

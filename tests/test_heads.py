@@ -28,7 +28,7 @@ def test_lm_bias_is_added_once() -> None:
 
 
 def test_the_lm_head_is_exact_gelu_whatever_the_activation() -> None:
-    """The layers' activation is another's business: with the same states both give the same logits."""
+    """The layers' activation has no effect on the head: the same states give the same logits."""
     from minroberta import heads
     from minroberta.inputs import Inputs
 
@@ -39,7 +39,7 @@ def test_the_lm_head_is_exact_gelu_whatever_the_activation() -> None:
 
 
 def test_a_tied_decoder_follows_the_embedding_and_an_untied_one_does_not() -> None:
-    """Only an untied tree holds a decoder; the embedding of a token that is no input moves tied logits alone."""
+    """Only an untied tree holds a decoder; the embedding of a token not in the input moves only tied logits."""
     tied, untied = tiny("masked_lm"), tiny("masked_lm", tie_word_embeddings=False)
     assert "decoder" not in tied.params["lm_head"]
     for model, same in ((tied, False), (untied, True)):
@@ -51,16 +51,16 @@ def test_a_tied_decoder_follows_the_embedding_and_an_untied_one_does_not() -> No
 
 
 @pytest.mark.parametrize("head", ["sequence_classification", "encoder"])
-def test_classification_and_pooler_take_place_0_pad_or_not(head: str) -> None:
-    """A left-padded input classifies its `<pad>`."""
+def test_classification_and_pooler_take_position_0_padding_or_not(head: str) -> None:
+    """In a left-padded input, the state of a `<pad>` is classified."""
     model, name = tiny(head), "logits" if head == "sequence_classification" else "pooler_output"
     left = model([[1, 0, 7, 2]], attention_mask=[[0, 1, 1, 1]])[name]
     right = model([[0, 7, 2, 1]], attention_mask=[[1, 1, 1, 0]])[name]
     assert np.abs(left - right).max() > 1e-3
 
 
-def test_where_there_is_a_pooler() -> None:
-    """In the bare model and in multiple choice only."""
+def test_which_heads_have_a_pooler() -> None:
+    """The bare model and multiple choice have a pooler, other heads have none."""
     config = Config.from_dict(TINY)
     with_pooler = [head for head in ("encoder", "masked_lm", "causal_lm", "sequence_classification", "multiple_choice",
                                      "token_classification", "question_answering")
@@ -74,7 +74,7 @@ def test_where_there_is_a_pooler() -> None:
 
 
 def test_the_causal_loss_shifts_by_one() -> None:
-    """Position l is held against label l + 1: the first label is never asked for."""
+    """Position l predicts label l + 1, so the first label is not used."""
     model = tiny("causal_lm", is_decoder=True)
     loss = model(IDS, labels=IDS).loss
     other = [[20, *row[1:]] for row in IDS]
@@ -96,13 +96,13 @@ def test_nothing_is_remembered_between_calls() -> None:
 
 
 @pytest.mark.parametrize("outside", [-100, -1])
-def test_a_negative_place_is_place_0(outside: int) -> None:
+def test_a_negative_position_is_position_0(outside: int) -> None:
     model = tiny("question_answering")
     loss = model(IDS, start_positions=[outside, 1], end_positions=[2, 2]).loss
     assert loss == model(IDS, start_positions=[0, 1], end_positions=[2, 2]).loss
 
 
-def test_a_place_beyond_the_end_is_ignored() -> None:
+def test_a_position_past_the_end_is_ignored() -> None:
     model = tiny("question_answering")
     loss = model(IDS, start_positions=[50, 1], end_positions=[4, 2]).loss
     assert loss == pytest.approx(model(IDS[1:], start_positions=[1], end_positions=[2]).loss)
@@ -110,7 +110,7 @@ def test_a_place_beyond_the_end_is_ignored() -> None:
 
 
 def test_xl_s_token_loss_reads_the_mask() -> None:
-    """It ignores labels where the attention mask is not 1; Roberta's does not."""
+    """XL's token loss ignores labels where the attention mask is not 1; Roberta's does not."""
     labels, mask = [[0, 1, 0, 1], [1, 1, 0, 0]], [[1, 1, 1, 0], [1, 1, 1, 1]]
     masked = [[0, 1, 0, -100], [1, 1, 0, 0]]
     for model_type, same in (("roberta", False), ("xlm-roberta-xl", True)):

@@ -1,7 +1,7 @@
-"""The house: README's table lists every file, each imports only from those above it, and the model's rooms stay small.
+"""The house: README's table lists every file, each imports only from those above it, and the model's files stay small.
 
 The table stands under "Read it", a row a line: `| names | what lives there |`. The first cell names files of the
-package in reading order, or a folder, with a slash at its end, whose files both cells name:
+package in reading order, or a folder, with a slash at its end. Both cells of a folder's row name its files:
 "| `backend/` | `arrays.py`: ...; `threads.py`: ... |". A file like `__init__.py` need not be listed: it counts as
 standing right after the last one that it imports. Imports within functions and for type checking count as well.
 """
@@ -84,7 +84,7 @@ def test_no_circle() -> None:
     ],
 )
 def test_every_kind_of_import_is_seen(source: str, found: set[str]) -> None:
-    """So that the tests here can fail."""
+    """The tests of this file can fail: no kind of import escapes them."""
     assert set(imported("checkpoints/read.py", source)) == found
 
 
@@ -142,7 +142,7 @@ def test_a_file_imports_only_from_those_above_it(path: str) -> None:
     assert not below, f"{path} imports from files that stand below it: {', '.join(below)}"
 
 
-# --- the model's rooms ----------------------------------------------------------------------------------------------
+# --- the model's files ----------------------------------------------------------------------------------------------
 
 
 def lines(name: str) -> int:
@@ -150,6 +150,6 @@ def lines(name: str) -> int:
 
 
 def test_the_model_is_read_in_an_afternoon() -> None:
-    """With docstrings and blank lines."""
+    """Lines count with docstrings and blank lines."""
     assert sum(map(lines, ("ops.py", "attend.py", "layers.py", "heads.py"))) <= 700
     assert lines("layers.py") <= 220

@@ -46,7 +46,7 @@ class Hub:
 
     repositories: dict[str, dict[str, bytes]] = field(default_factory=dict)
     revisions: tuple[str, ...] = ("main", COMMIT)
-    token: str | None = None  # without it every repository is hidden
+    token: str | None = None  # if given, repositories are hidden from requests without it
     refusal: tuple[int, dict[str, str]] | None = None  # a status and headers for whatever is asked
     cut: str | None = None  # how weights arrive: "closed" half way, then not at all; or a "short" half, as if whole
     log: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
@@ -88,7 +88,7 @@ def _blob(content: bytes) -> str:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers GET and HEAD with what the hub says; ranges too."""
+    """Answers GET and HEAD as the hub does, ranges included."""
 
     hub: Hub
     protocol_version = "HTTP/1.1"
@@ -123,7 +123,7 @@ class Handler(BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def serving(hub: Hub) -> Iterator[None]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("OfHub", (Handler,), {"hub": hub}))
-    server.handle_error = lambda *_: None  # a client may hang up
+    server.handle_error = lambda *_: None  # a client may close the connection
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     hub.url = f"http://127.0.0.1:{server.server_address[1]}"
@@ -147,7 +147,7 @@ def hub() -> Iterator[Hub]:
 
 @functools.cache
 def model_files() -> dict[str, bytes]:
-    """A repository with a tiny model, its tokenizer, and much else that hubs hold."""
+    """A repository with a tiny model, its tokenizer, and other files that are common on hubs."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         tokens = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "Ġ", *"abcdefgh", "ab", "Ġab"]
@@ -212,7 +212,7 @@ def run(script: str, *arguments: str, cwd: Path, **environment: str) -> str:
 def load(
     hub: Hub, cwd: Path, name: str = NAME, function: str = "load", offline: bool = False, **options: Any
 ) -> dict[str, Any]:
-    """The JSON object, and nothing else, that a process prints after `minroberta.load(name, **options)`."""
+    """The JSON object that a process prints after `minroberta.load(name, **options)`; it must print nothing else."""
     settings = {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
     settings |= {"HF_HUB_ETAG_TIMEOUT": "5", "HF_HUB_DOWNLOAD_TIMEOUT": "5", "HF_HUB_OFFLINE": "1" if offline else "0"}
     return json.loads(run(LOAD, json.dumps([function, name, options]), cwd=cwd, **settings))
@@ -225,7 +225,7 @@ def assert_loaded(result: dict[str, Any]) -> None:
 
 
 def assert_error(result: dict[str, Any], kind: str, *words: str) -> None:
-    """An error of this kind, said in one line that holds these words."""
+    """The result is an error of this kind, whose message is one line with these words."""
     assert result.get("error") == kind, result
     assert "\n" not in result["message"]
     assert len(result["message"]) < 500
@@ -236,7 +236,7 @@ def assert_error(result: dict[str, Any], kind: str, *words: str) -> None:
 # --- what works -----------------------------------------------------------------------------------------------------
 
 
-def test_the_first_load_fetches_what_is_read_and_nothing_else(hub: Hub, tmp_path: Path) -> None:
+def test_the_first_load_fetches_only_files_that_are_read(hub: Hub, tmp_path: Path) -> None:
     assert_loaded(load(hub, tmp_path))
     assert hub.served() == WANTED
 
@@ -288,7 +288,7 @@ def test_a_private_repository_with_its_token(hub: Hub, tmp_path: Path) -> None:
     assert {headers["authorization"] for _, _, headers in hub.log} == {"Bearer hf_secret"}
 
 
-def test_without_token_none_is_sent(hub: Hub, tmp_path: Path) -> None:
+def test_no_token_is_sent_unless_given(hub: Hub, tmp_path: Path) -> None:
     load(hub, tmp_path)
     assert not any("authorization" in headers for _, _, headers in hub.log)
 
@@ -301,7 +301,7 @@ def test_without_token_none_is_sent(hub: Hub, tmp_path: Path) -> None:
         pytest.param("camembert-base", "almanach/camembert-base", marks=pytest.mark.slow),
     ],
 )
-def test_a_short_name_is_one_of_the_hub(name: str, repository: str, hub: Hub, tmp_path: Path) -> None:
+def test_a_short_name_is_a_repository_of_the_hub(name: str, repository: str, hub: Hub, tmp_path: Path) -> None:
     hub.repositories = {repository: model_files()}
     assert_loaded(load(hub, tmp_path, name))
     assert all(repository in path for _, path, _ in hub.log)
@@ -340,7 +340,7 @@ def test_an_unreachable_hub_and_an_empty_cache(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("token", [None, "hf_any"], ids=["401", "404"])
-def test_no_such_repository(token: str | None, hub: Hub, tmp_path: Path) -> None:
+def test_an_unknown_repository(token: str | None, hub: Hub, tmp_path: Path) -> None:
     result = load(hub, tmp_path, "someone/robbertta", token=token)
     assert_error(result, "NotFoundError", "someone/robbertta", "no model of that name", "check the name", "token=")
 
@@ -361,7 +361,7 @@ def test_a_token_that_was_never_stored(hub: Hub, tmp_path: Path) -> None:
     assert_error(load(hub, tmp_path, token=True), "DownloadError", "token=True")
 
 
-def test_no_such_revision(hub: Hub, tmp_path: Path) -> None:
+def test_an_unknown_revision(hub: Hub, tmp_path: Path) -> None:
     assert_error(load(hub, tmp_path, revision="v9"), "NotFoundError", NAME, "revision", "v9")
 
 
@@ -381,15 +381,15 @@ def test_a_file_cut_off_half_way(cut: str, hub: Hub, tmp_path: Path) -> None:
     hub.cut = cut
     result = load(hub, tmp_path)
     assert_error(result, "DownloadError", NAME, "could not be downloaded", "Try again")
-    assert "force_download" not in result["message"]  # the client's advice, which is not ours
+    assert "force_download" not in result["message"]  # the client's advice, not an argument of `load`
     half = load(hub, tmp_path, local_files_only=True)
     assert_error(half, half["error"], NAME, "online")
-    assert half["error"] in ("DownloadError", "NotFoundError")  # only 2.x can tell that something is missing
+    assert half["error"] in ("DownloadError", "NotFoundError")  # only 2.x notices that something is missing
     hub.cut = None
     assert_loaded(load(hub, tmp_path))
 
 
-def test_no_weights(hub: Hub, tmp_path: Path) -> None:
+def test_a_repository_without_weights(hub: Hub, tmp_path: Path) -> None:
     files = model_files()
     hub.repositories[NAME] = {name: files[name] for name in WANTED - {"model.safetensors"}}
     assert_error(
@@ -397,13 +397,13 @@ def test_no_weights(hub: Hub, tmp_path: Path) -> None:
     )
 
 
-def test_the_best_format_that_there_is_comes_alone(hub: Hub, tmp_path: Path) -> None:
-    """Without safetensors PyTorch's file is fetched, of those that are left, and nothing else that is not wanted."""
+def test_only_the_best_format_is_fetched(hub: Hub, tmp_path: Path) -> None:
+    """Without safetensors PyTorch's file is fetched, and no weights of another format."""
     files = model_files()
     bare = {name: x for name, x in files.items() if not name.endswith("safetensors")}
     content = (CHECKPOINTS / "pytorch-zip" / "pytorch_model.bin").read_bytes()
     hub.repositories[NAME] = {**bare, "pytorch_model.bin": content}
-    assert_error(load(hub, tmp_path), "WeightsError", "the configuration says")  # that of another model
+    assert_error(load(hub, tmp_path), "WeightsError", "the configuration says")  # the configuration of another model
     assert hub.served() == WANTED - {"model.safetensors"} | {"pytorch_model.bin"}
 
 
@@ -418,7 +418,7 @@ def test_a_name_with_its_hub(hub: Hub, tmp_path: Path) -> None:
 
 
 def test_a_preset_of_kerashub(hub: Hub, tmp_path: Path) -> None:
-    """By its name, with the weights of its head and its tokenizer's assets."""
+    """A preset is fetched by its name, with the weights of its head and its tokenizer's assets."""
     source = CHECKPOINTS / "keras_masked_lm"
     files = {str(path.relative_to(source)): path.read_bytes() for path in source.rglob("*") if path.is_file()}
     hub.repositories["keras/roberta_base_en"] = {**files, "README.md": b"not wanted"}
@@ -432,7 +432,7 @@ def test_a_preset_of_kerashub(hub: Hub, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["a/b/c", "./nowhere", "../nowhere", "~/nowhere", "/no/where", "a\\b", "nowhere.safetensors"]
 )
-def test_a_path_that_is_not_there(name: str, hub: Hub, tmp_path: Path) -> None:
+def test_a_path_that_does_not_exist(name: str, hub: Hub, tmp_path: Path) -> None:
     assert_error(load(hub, tmp_path, name), "NotFoundError", f"no directory or file {name}")
     assert hub.log == []
 

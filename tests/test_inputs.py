@@ -62,7 +62,7 @@ def test_ids_of_a_wrong_shape(ids: Any) -> None:
         ENCODER(ids)
 
 
-def test_a_sequence_that_is_no_batch() -> None:
+def test_a_sequence_without_a_batch_axis() -> None:
     with refused("a batch of one sequence is [sequence]"):
         ENCODER([5, 9, 30])
 
@@ -85,24 +85,24 @@ def test_embeddings_of_choices_of_a_wrong_shape() -> None:
 
 
 @pytest.mark.parametrize("ids", [[[]], np.zeros((2, 0), int)])
-def test_no_token(ids: Any) -> None:
+def test_an_input_of_zero_tokens(ids: Any) -> None:
     with refused("input of 0 tokens: give at least one"):
         ENCODER(ids)
 
 
-def test_no_embedding() -> None:
+def test_embeddings_of_zero_tokens() -> None:
     with refused("input of 0 tokens"):
         ENCODER(inputs_embeds=np.ones((2, 0, D)))
 
 
 @pytest.mark.parametrize(("ids", "dtype"), [([[5.0, 9.0]], "float64"), ([[True, False]], "bool")])
-def test_ids_that_are_no_whole_numbers(ids: Any, dtype: str) -> None:
+def test_ids_that_are_not_integers(ids: Any, dtype: str) -> None:
     with refused(f"input_ids is {dtype}: give ids in an integer dtype"):
         ENCODER(ids)
 
 
 @pytest.mark.parametrize("ids", [[[5, None]], [[2**70]], object()])
-def test_ids_that_are_no_numbers(ids: Any) -> None:
+def test_ids_of_python_objects(ids: Any) -> None:
     with refused("input_ids is object: give ids in an integer dtype"):
         ENCODER(ids)
 
@@ -122,7 +122,7 @@ def test_rows_of_several_lengths(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["attention_mask", "head_mask", "inputs_embeds", "labels"])
 @pytest.mark.parametrize("value", ["ones", [[1, None]], np.ones((2, 4), complex), np.zeros((2, 4), "M8[s]")])
-def test_numbers_that_are_none(name: str, value: Any) -> None:
+def test_values_that_are_not_numbers(name: str, value: Any) -> None:
     with refused(f"{name} is ", ": give numbers"):
         ENCODER(**{"input_ids": IDS, name: value})
 
@@ -163,7 +163,7 @@ def test_a_position_out_of_range(value: int) -> None:
 
 @pytest.mark.parametrize("name", ["input_ids", "token_type_ids", "labels"])
 def test_an_unsigned_number_past_all_others(name: str) -> None:
-    """It would wrap to a negative one."""
+    """Such a number would wrap to a negative one."""
     given = {"input_ids": IDS, name: np.full((2, 4), 2**64 - 100, np.uint64)}
     with refused(f"{name} holds {2**64 - 100}: give integers up to {2**63 - 1}"):
         tiny("masked_lm")(**given)
@@ -179,7 +179,7 @@ def test_ids_that_do_not_fit_the_tokens(name: str, shape: tuple[int, ...]) -> No
 @pytest.mark.parametrize("name", ["token_type_ids", "position_ids", "attention_mask"])
 @pytest.mark.parametrize("shape", [(1, 3, 4), (2, 4), (2, 12), (6, 4)])
 def test_ids_that_do_not_fit_the_choices(name: str, shape: tuple[int, ...]) -> None:
-    """The choices become rows of one batch, so that no row can stand for all."""
+    """The choices become rows of one batch, so one row cannot be broadcast to all."""
     with refused(f"{name} has shape {shape}, not (2, 3, 4)"):
         tiny("multiple_choice")(CHOICES, **{name: np.zeros(shape, int)})
 
@@ -209,7 +209,7 @@ def test_too_long_embeddings() -> None:
         ENCODER(inputs_embeds=np.ones((1, LONGEST + 1, D)))
 
 
-def test_pads_do_not_count() -> None:
+def test_padding_does_not_count() -> None:
     assert ENCODER(row_of(LONGEST, pads=9)).last_hidden_state.shape == (1, LONGEST + 9, D)
     with refused(TOO_LONG):
         ENCODER(row_of(LONGEST + 1, pads=9))
@@ -227,7 +227,7 @@ def test_too_long_a_choice() -> None:
 
 
 def test_positions_that_are_given_may_repeat() -> None:
-    """Any length goes then: the limit is the table's, not the tokens'."""
+    """With given positions any length is allowed: only the positions must be in the table."""
     positions = np.arange(LONGEST + 9)[None] % LONGEST
     assert ENCODER(row_of(LONGEST + 9), position_ids=positions).last_hidden_state.shape == (1, LONGEST + 9, D)
 
@@ -239,7 +239,7 @@ def test_too_long_for_relative_positions(kind: str) -> None:
     with refused(f"input of {ROWS + 1} tokens; this model has {ROWS} positions: {ADVICE}"):
         model(row_of(ROWS + 1))
     with refused(f"input of {ROWS + 1} tokens"):
-        model(row_of(3, pads=ROWS - 2))  # a distance is one, to a pad too
+        model(row_of(3, pads=ROWS - 2))  # distances to padding count too
 
 
 def test_too_long_together_with_the_past() -> None:
@@ -253,7 +253,7 @@ def test_too_long_together_with_the_past() -> None:
         DECODER(inputs_embeds=np.ones((1, 2, D)), past_key_values=past)
 
 
-def test_pads_in_the_past_do_not_count() -> None:
+def test_padding_in_the_past_does_not_count() -> None:
     past = DECODER(row_of(LONGEST - 1, pads=4)).past_key_values
     assert DECODER(row_of(1), past_key_values=past)
     with refused(TOO_LONG):
@@ -272,7 +272,7 @@ def test_pads_in_the_past_do_not_count() -> None:
     ],
 )
 def test_a_library_that_would_clamp(inputs: dict[str, Any], telling: str) -> None:
-    """JAX clamps an index silently, so that a wrong one would have an answer."""
+    """JAX clamps an index silently, so a wrong one would give an answer."""
     jax = pytest.importorskip("jax")
     model = init(TINY, xp=jax.numpy)
     with refused(telling):
@@ -342,7 +342,7 @@ def test_a_memory_for_choices() -> None:
 
 
 @pytest.mark.parametrize("head", ["sequence_classification", "token_classification", "question_answering"])
-def test_a_memory_for_a_head_that_the_reference_gives_none(head: str) -> None:
+def test_a_memory_for_a_head_that_takes_none_in_the_reference(head: str) -> None:
     with refused("encoder_hidden_states is for decoders", "and the heads encoder, masked_lm, causal_lm"):
         tiny(head, is_decoder=True, add_cross_attention=True)(IDS, encoder_hidden_states=MEMORY)
 
@@ -416,7 +416,7 @@ def test_a_past_with_another_memory() -> None:
         CROSS(NEXT, encoder_hidden_states=np.ones((2, 7, D)), past_key_values=CROSS_PAST)
 
 
-def test_no_layer_of_the_past() -> None:
+def test_a_past_without_layers() -> None:
     with refused("past_key_values has 0 layers of no arrays; give 2 of 2"):
         DECODER(NEXT, past_key_values=())
 
@@ -438,7 +438,7 @@ def test_no_layer_of_the_past() -> None:
     ],
     ids=lambda past: type(past).__name__,
 )
-def test_a_past_that_is_none(past: Any) -> None:
+def test_an_invalid_past(past: Any) -> None:
     with refused(
         "past_key_values must be the value returned by an earlier call: for each layer a tuple of arrays (B, H, S, E)"
     ):
@@ -449,7 +449,7 @@ def test_a_past_that_is_none(past: Any) -> None:
     "head",
     ["masked_lm", "sequence_classification", "multiple_choice", "token_classification", "question_answering"],
 )
-def test_a_past_for_a_head_without(head: str) -> None:
+def test_a_past_for_a_head_that_takes_none(head: str) -> None:
     model = tiny(head)
     with refused(f"past_key_values is for the heads encoder, causal_lm, not '{head}'"):
         model(ids_for(model), past_key_values=PAST)
@@ -486,7 +486,7 @@ def test_token_labels_out_of_range(head: str, size: int, wrong: int | None) -> N
 
 
 @pytest.mark.parametrize("head", ["masked_lm", "causal_lm", "token_classification", "multiple_choice"])
-def test_labels_that_are_no_whole_numbers(head: str) -> None:
+def test_labels_that_are_not_integers(head: str) -> None:
     model = tiny(head)
     shape = (2,) if head == "multiple_choice" else (2, 4)
     with refused("labels are float64: give the labels' ids, which are integers"):
@@ -494,7 +494,7 @@ def test_labels_that_are_no_whole_numbers(head: str) -> None:
 
 
 @pytest.mark.parametrize("head", ["masked_lm", "sequence_classification", "token_classification"])
-def test_labels_that_are_switches(head: str) -> None:
+def test_labels_that_are_booleans(head: str) -> None:
     with refused("labels are bool: give integers for classes, floats for several classes at once"):
         tiny(head)(IDS, labels=np.ones((2, 4), bool))
 
@@ -527,7 +527,7 @@ def test_several_labels_of_a_wrong_shape(problem: str, shape: tuple[int, ...]) -
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (1,), (4,)])
-def test_a_number_to_learn_of_a_wrong_shape(shape: tuple[int, ...]) -> None:
+def test_regression_labels_of_a_wrong_shape(shape: tuple[int, ...]) -> None:
     with refused(f"labels has shape {shape}, not (2, 1) or (2,)"):
         tiny("sequence_classification", num_labels=1)(IDS, labels=np.zeros(shape))
 
@@ -538,7 +538,7 @@ def test_choices_labels_of_a_wrong_shape(labels: Any) -> None:
         tiny("multiple_choice")(CHOICES, labels=labels)
 
 
-def test_a_choice_that_is_none_of_them() -> None:
+def test_a_choice_out_of_range() -> None:
     for inputs in ({"input_ids": CHOICES}, {"inputs_embeds": np.ones((2, 3, 4, D))}):
         with refused("labels hold 3 at (0,): give 0 to 2, or -100 to ignore one"):
             tiny("multiple_choice")(**inputs, labels=[3, 0])
@@ -642,13 +642,13 @@ def test_inputs_are_left_as_they_were() -> None:
     assert all(np.array_equal(given[name], before[name]) for name in given)
 
 
-def test_inputs_by_place() -> None:
+def test_positional_inputs() -> None:
     mask = np.array([[1, 1, 0, 1], [1, 0, 0, 1]])
     types = np.array([[0, 1, 1, 0]])
     assert same(ENCODER(IDS, mask, types), ENCODER(input_ids=IDS, attention_mask=mask, token_type_ids=types))
 
 
-def test_a_batch_of_nothing() -> None:
+def test_an_empty_batch() -> None:
     assert ENCODER(np.zeros((0, 4), int)).last_hidden_state.shape == (0, 4, D)
 
 
@@ -667,7 +667,7 @@ def test_spans_in_a_row_or_column() -> None:
 # --- outputs --------------------------------------------------------------------------------------------------------
 
 
-def test_outputs_by_name_and_by_place() -> None:
+def test_outputs_by_name_and_by_index() -> None:
     output = ENCODER(IDS, output_hidden_states=True)
     assert isinstance(output, ModelOutput)
     assert list(output) == ["last_hidden_state", "pooler_output", "hidden_states"]
@@ -679,7 +679,7 @@ def test_outputs_by_name_and_by_place() -> None:
     assert output.to_tuple() == tuple(output.values())
 
 
-def test_what_was_not_asked_for_is_none_and_has_no_place() -> None:
+def test_outputs_that_were_not_asked_for_are_none_and_have_no_index() -> None:
     output = tiny("masked_lm")(IDS)
     assert output.loss is None
     assert output.attentions is None
@@ -698,7 +698,7 @@ def test_a_loss_comes_first() -> None:
     assert output[1] is output.logits
 
 
-def test_an_output_that_no_model_has() -> None:
+def test_an_unknown_output() -> None:
     with pytest.raises(AttributeError, match=r"a model's output has no logit; it has loss, last_hidden_state, .*"):
         ENCODER(IDS).logit  # noqa: B018
 
@@ -722,7 +722,7 @@ def test_a_cache_is_a_tuple_of_tuples() -> None:
     assert [len(layer) for layer in CROSS_PAST] == [4] * LAYERS
 
 
-# --- forward, which is given arrays ---------------------------------------------------------------------------------
+# --- forward takes arrays -------------------------------------------------------------------------------------------
 
 
 def test_forward_takes_arrays() -> None:
@@ -735,7 +735,7 @@ def test_forward_of_an_unknown_head() -> None:
         forward(ENCODER.params, ENCODER.config, "foo", input_ids=IDS)
 
 
-def test_no_choice() -> None:
+def test_an_input_of_zero_choices() -> None:
     with refused("input of 0 choices: give at least one"):
         tiny("multiple_choice")(np.zeros((2, 0, 4), int))
 
@@ -749,7 +749,7 @@ def test_xl_s_token_loss_reads_a_mask_of_two_axes() -> None:
 
 
 def test_a_cache_of_another_library_s_arrays() -> None:
-    """Whose dtypes may be anything, as torch's are: what matters is that they become arrays."""
+    """The cache's dtypes may be any objects, such as torch's, as long as its values convert to arrays."""
 
     class Tensor:
         dtype = "torch.float64"
@@ -782,7 +782,7 @@ def test_several_classes_are_from_0_to_1() -> None:
             model(IDS, labels=np.full((2, 3), value))
 
 
-def test_a_tensor_that_cannot_leave() -> None:
+def test_a_tensor_that_cannot_be_converted() -> None:
     class Tensor:
         def __array__(self, *_: Any, **__: Any) -> Any:
             raise RuntimeError("call detach() first")
@@ -807,13 +807,13 @@ def test_a_model_takes_a_tree_with_its_head() -> None:
 
 
 @pytest.mark.parametrize("config", [["a"], 3, None])
-def test_what_is_no_configuration(config: Any) -> None:
+def test_a_configuration_of_another_type(config: Any) -> None:
     with raises(ConfigError, ValueError, "a configuration must be a Config, a dict, a path or a name, not"):
         init(config)
 
 
 def test_a_misspelt_field_is_refused_where_it_is_typed() -> None:
-    """A file may hold any field."""
+    """In Python an unknown field is an error; a config.json may hold any field."""
     with raises(ConfigError, ValueError, "no field 'num_hiden_layers': did you mean num_hidden_layers?"):
         init({"model_type": "roberta", "num_hiden_layers": 3})
     assert Config.from_dict({"model_type": "roberta", "num_hiden_layers": 3}).num_hidden_layers == 12
@@ -826,12 +826,12 @@ def test_fields_to_replace_are_a_dict() -> None:
             load("anything", config=config)  # type: ignore[arg-type]
 
 
-def test_a_causal_head_on_no_decoder_is_said() -> None:
+def test_a_causal_head_without_a_decoder_warns() -> None:
     with pytest.warns(UserWarning, match="head 'causal_lm' in a model that is not a decoder attends to both"):
         init(TINY, head="causal_lm")
 
 
-def test_a_masked_head_on_a_decoder_is_said() -> None:
+def test_a_masked_head_on_a_decoder_warns() -> None:
     with pytest.warns(UserWarning, match="head 'masked_lm' in a decoder attends to the left side only"):
         init({**TINY, "is_decoder": True}, head="masked_lm")
 
@@ -848,7 +848,7 @@ def test_writing_to_an_output_keeps_attribute_and_item_in_step() -> None:
         output.foo = 1
 
 
-def test_an_output_that_is_not_there_by_name() -> None:
+def test_a_key_that_an_output_lacks() -> None:
     with raises(NameUnknownError, KeyError, "this output has no logits; it has last_hidden_state, pooler_output"):
         ENCODER(IDS)["logits"]
 

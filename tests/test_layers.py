@@ -1,4 +1,4 @@
-"""What must hold of every RoBERTa, whatever the reference says: in float64, to the rounding of a few layers."""
+"""Properties of every RoBERTa, independent of the reference: in float64, to the rounding of a few layers."""
 
 import functools
 from itertools import pairwise
@@ -30,7 +30,7 @@ def assert_close(a: Any, b: Any) -> None:
 
 
 def padded(rows: list[list[int]], left: int = 0, right: int = 0) -> dict[str, np.ndarray]:
-    """A batch of rows, shorter ones padded on their left, then all with more pads on either side."""
+    """A batch of rows, shorter ones padded on the left, then all with more padding on either side."""
     longest = max(map(len, rows))
     ids = [[1] * (left + longest - len(row)) + row + [1] * right for row in rows]
     return {"input_ids": np.array(ids), "attention_mask": (np.array(ids) != 1).astype(int)}
@@ -58,15 +58,15 @@ def test_a_batch_is_its_rows_one_at_a_time(norm: str, kind: str, rows: list[list
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_pads_are_numbered_by_their_own_row_and_computed_like_any_other(norm: str) -> None:
-    """Their position is padding_idx, and their values are not zero."""
+def test_padding_has_position_padding_idx_and_is_computed_like_any_token(norm: str) -> None:
+    """The position of padding is padding_idx, and its values are not zero."""
     model = tiny(model_type=norm)
     ids = [[1, 1, 7, 1, 8]]
     assert_close(model(ids).last_hidden_state, model(ids, position_ids=[[1, 1, 2, 1, 3]]).last_hidden_state)
     assert np.abs(model(ids).last_hidden_state[0, 0]).max() > 0.1
 
 
-def test_embeddings_are_numbered_in_a_row_pads_and_all() -> None:
+def test_embeddings_are_numbered_in_order_padding_included() -> None:
     model = tiny()
     ids = np.array([[1, 7, 1, 8]])
     embeds = model.params["embeddings"]["word_embeddings"]["weight"][ids]
@@ -79,7 +79,7 @@ def test_embeddings_are_numbered_in_a_row_pads_and_all() -> None:
 
 @st.composite
 def cuts(draw: Any, length: int) -> list[int]:
-    """Places at which a sequence is cut, 0 and its length among them."""
+    """Indices at which a sequence is cut, 0 and its length among them."""
     inner = draw(st.sets(st.integers(1, length - 1), max_size=length - 1)) if length > 1 else set()
     return [0, *sorted(inner), length]
 
@@ -103,10 +103,10 @@ def decode(model: Model, places: list[int], **inputs: Any) -> tuple[np.ndarray, 
 @few
 @given(st.data(), norms, positions, st.lists(tokens, min_size=1, max_size=3))
 def test_cached_is_uncached(data: Any, norm: str, kind: str, rows: list[list[int]]) -> None:
-    """For every way of cutting, for relative positions, and with pads on the left.
+    """A sequence may be cut anywhere, also with relative positions and left padding.
 
-    On real tokens, that is: a pad before the first one has nothing to attend to, and so attends uniformly to whatever
-    keys there are, which are fewer in a piece than in the whole.
+    Only real tokens are compared: padding before the first one has nothing to attend to, and so attends uniformly to
+    all keys, which are fewer in a piece than in the whole.
     """
     model = tiny("causal_lm", model_type=norm, position_embedding_type=kind, is_decoder=True)
     inputs = padded(rows)
@@ -122,7 +122,7 @@ def test_cached_is_uncached(data: Any, norm: str, kind: str, rows: list[list[int
 @few
 @given(st.data(), norms, tokens)
 def test_cached_is_uncached_for_embeddings(data: Any, norm: str, row: list[int]) -> None:
-    """Where the reference starts anew at padding_idx + 1 with every piece."""
+    """Positions go on from piece to piece, where the reference starts again at padding_idx + 1."""
     model = tiny("encoder", model_type=norm, is_decoder=True)
     embeds = model.params["embeddings"]["word_embeddings"]["weight"][[row]]
     mask = np.ones((1, len(row)), int)
@@ -133,7 +133,7 @@ def test_cached_is_uncached_for_embeddings(data: Any, norm: str, row: list[int])
 @few
 @given(st.data(), norms, st.lists(tokens, min_size=1, max_size=3))
 def test_cached_is_uncached_with_cross_attention(data: Any, norm: str, rows: list[list[int]]) -> None:
-    """The memory's keys and values are made once, and are the same for every piece."""
+    """The memory's keys and values are computed once, and are the same for every piece."""
     model = tiny("causal_lm", model_type=norm, is_decoder=True, add_cross_attention=True)
     memory = np.random.RandomState(0).standard_normal((len(rows), 4, TINY["hidden_size"]))
     inputs = padded(rows)
@@ -144,7 +144,7 @@ def test_cached_is_uncached_with_cross_attention(data: Any, norm: str, rows: lis
 
 
 def test_the_memory_is_read_once() -> None:
-    """Its keys and values are those of the cache: another memory later changes nothing."""
+    """The memory's keys and values are those of the cache: another memory later changes nothing."""
     model = tiny("causal_lm", is_decoder=True, add_cross_attention=True)
     memory = np.random.RandomState(0).standard_normal((1, 4, TINY["hidden_size"]))
     cache = model([[7, 8]], encoder_hidden_states=memory).past_key_values
@@ -153,7 +153,7 @@ def test_the_memory_is_read_once() -> None:
 
 
 def test_a_bare_tuple_gets_hugging_face_s_numbering() -> None:
-    """Which counts the pads of the past, and so goes on elsewhere after a left-padded prompt."""
+    """Hugging Face's numbering counts padding in the past, so it differs after a left-padded prompt."""
     model = tiny("causal_lm", is_decoder=True)
     prompt, following = padded([[7, 8]], left=2), {"input_ids": [[9]], "attention_mask": [[0, 0, 1, 1, 1]]}
     cache = model(**prompt).past_key_values
@@ -164,8 +164,8 @@ def test_a_bare_tuple_gets_hugging_face_s_numbering() -> None:
     assert np.abs(counted - bare).max() > 0.1
 
 
-def test_when_a_cache_is_kept() -> None:
-    """By decoders, unless they are told otherwise or given labels, and by no other."""
+def test_which_calls_keep_a_cache() -> None:
+    """A decoder keeps a cache, unless `use_cache` is False or labels are given; other models do not."""
     decoder = tiny("causal_lm", is_decoder=True)
     assert isinstance(decoder([[7]]).past_key_values, Cache)
     assert decoder([[7]], use_cache=False).past_key_values is None
@@ -201,7 +201,7 @@ def test_permuting_the_heads_with_their_weights_changes_nothing(
 @few
 @given(norms, st.sets(st.integers(0, TINY["num_attention_heads"] - 1)), tokens)
 def test_a_masked_head_is_a_head_without_values(norm: str, masked: set[int], row: list[int]) -> None:
-    """`head_mask` multiplies the probabilities after the softmax; nobody else's grow."""
+    """`head_mask` multiplies the probabilities after the softmax, so those of other heads do not grow."""
     model = tiny(model_type=norm)
     head_mask = np.array([0.0 if h in masked else 1.0 for h in range(TINY["num_attention_heads"])])
     E, arrays = model.config.head_size, flat(model.params)
@@ -252,7 +252,7 @@ def test_a_chunk_must_divide_the_length(length: int, size: int) -> None:
 
 
 def test_the_norm_order_is_one_field() -> None:
-    """A pre-LN model without its last norm and with post-LN's field is a post-LN model, and the other way round."""
+    """A pre-LN model without its last norm and with post-LN's field is a post-LN model, and conversely."""
     post, pre, ids = tiny("token_classification"), tiny("token_classification", model_type=NORMS[1]), np.array([[7, 8]])
 
     def states(params: Any, config: Config) -> np.ndarray:
@@ -267,7 +267,7 @@ def test_the_norm_order_is_one_field() -> None:
 
 
 def test_the_last_norm_and_the_hidden_states() -> None:
-    """RobertaPreLayerNorm's stands behind the last of the hidden states, XLM-Roberta-XL's before it."""
+    """RobertaPreLayerNorm's last hidden state comes before the last norm, XLM-Roberta-XL's after it."""
     for model_type, same in (("roberta", True), ("roberta-prelayernorm", False), ("xlm-roberta-xl", True)):
         output = tiny(model_type=model_type)([[7, 8]], output_hidden_states=True)
         assert len(output.hidden_states) == TINY["num_hidden_layers"] + 1
@@ -280,7 +280,7 @@ def test_the_last_norm_and_the_hidden_states() -> None:
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize(("stored", "made"), [("float64", "float64"), ("float32", "float32"), ("float16", "float32")])
 def test_dtype_in_is_dtype_out(norm: str, stored: str, made: str) -> None:
-    """On NumPy float16 is only stored; nothing on the way is wider than what comes out."""
+    """On NumPy float16 is only stored; no intermediate is wider than the output."""
     from minroberta import trace
 
     for head in ("masked_lm", "sequence_classification"):
@@ -290,7 +290,7 @@ def test_dtype_in_is_dtype_out(norm: str, stored: str, made: str) -> None:
 
 
 def test_forward_computes_in_one_type() -> None:
-    """On NumPy half types are widened before any product, and whole numbers of a head mask do not widen floats."""
+    """On NumPy half types are widened before any product, and an integer head mask does not widen floats."""
     model = tiny("causal_lm", "float16", is_decoder=True, add_cross_attention=True)
     random = np.random.RandomState(0)
     states, memory = (random.standard_normal((1, 3, TINY["hidden_size"])).astype(np.float16) for _ in range(2))
@@ -316,7 +316,7 @@ def test_float16_is_near_float32() -> None:
 # --- what is asked for ----------------------------------------------------------------------------------------------
 
 
-def test_what_was_not_asked_for_is_none() -> None:
+def test_outputs_that_were_not_asked_for_are_none() -> None:
     output = tiny()([[7, 8]])
     assert list(output) == ["last_hidden_state", "pooler_output"]
     for name in ("loss", "logits", "hidden_states", "attentions", "cross_attentions", "past_key_values"):

@@ -1,4 +1,4 @@
-"""`forward` and the network around it: what is made on the way, in which order it comes out, and what stays."""
+"""`forward` and the network around it: intermediate values, the order of outputs, unchanged inputs."""
 
 import copy
 from typing import Any
@@ -59,7 +59,7 @@ def test_parameters_and_inputs_stay_as_they_were(head: str) -> None:
     ],
 )
 def test_the_order_of_outputs(head: str, order: list[str]) -> None:
-    """Hugging Face's, which has the cache in two places."""
+    """The order is Hugging Face's, where the cache has two places."""
     model = tiny(head, is_decoder=True)
     output = model(**BATCH, use_cache=True, output_hidden_states=True, output_attentions=True)
     assert list(output) == order
@@ -102,14 +102,14 @@ def test_only_what_is_asked_for_is_kept() -> None:
     assert all("crossattention" in name for name in [*across["cross_past"], *across["cross_attentions"]])
 
 
-def test_a_cache_that_is_asked_of_a_model_without() -> None:
+def test_a_cache_asked_of_an_encoder() -> None:
     with raises(InputError, ValueError, "use_cache=True", "head 'encoder' with is_decoder=False"):
         tiny()(**BATCH, use_cache=True)
     with raises(InputError, ValueError, "use_cache=True", "head 'sequence_classification'"):
         tiny("sequence_classification", is_decoder=True)(**BATCH, use_cache=True)
 
 
-def test_a_cache_has_cross_attention_behind_self_attention() -> None:
+def test_a_cache_has_cross_attention_after_self_attention() -> None:
     model = tiny("causal_lm", is_decoder=True, add_cross_attention=True)
     memory = np.random.default_rng(0).standard_normal((2, 4, 30))
     cache = model(**BATCH, encoder_hidden_states=memory).past_key_values
@@ -130,7 +130,7 @@ def test_the_body_is_the_bare_model(family: str) -> None:
 
 @pytest.mark.parametrize("family", ["roberta", "roberta-prelayernorm"])
 def test_a_layer_is_called_in_one_line(family: str) -> None:
-    """On a model's own parameters, as a learner does."""
+    """A layer takes a model's own parameters, as in a notebook."""
     model = tiny(model_type=family)
     values = trace(model, IDS[:1])
     x = values["embeddings"]
@@ -159,7 +159,7 @@ def test_masks_of_an_encoder_and_a_decoder() -> None:
     assert visible(self_attention_mask(X, three, 0, decoder)) == three[:, None].tolist()
 
 
-def test_masks_behind_a_cache() -> None:
+def test_masks_with_a_cache() -> None:
     """The queries are the last of all positions, and see those before."""
     decoder = tiny("causal_lm", is_decoder=True).config
     mask = visible(self_attention_mask(X[:, :2], None, 3, decoder))
@@ -179,12 +179,12 @@ def test_two_networks_share_parameters_and_nothing_else() -> None:
     assert np.array_equal(model(IDS).last_hidden_state, before)
 
 
-def test_a_network_says_what_it_is() -> None:
+def test_a_network_is_shown_in_one_line() -> None:
     shown = repr(tiny("masked_lm", "float32", model_type="xlm-roberta"))
     assert shown == "<minroberta.Model xlm-roberta, masked_lm, 2 layers of 30, 5 heads, float32, numpy>"
 
 
-def test_parameters_are_places_with_names() -> None:
+def test_parameters_are_nodes_with_names() -> None:
     model = tiny()
     place, params = model.p.encoder.layer[1].output.dense, model.params["encoder"]["layer"][1]["output"]["dense"]
     assert place.path == "encoder.layer.1.output.dense"
@@ -193,7 +193,7 @@ def test_parameters_are_places_with_names() -> None:
 
 @pytest.mark.parametrize("head", HEADS)
 def test_rows_are_a_batch_without_its_padding(head: str) -> None:
-    """Whether packed in one row, or padded because somebody records."""
+    """This holds whether rows are packed in one, or padded because the call is recorded."""
     model = tiny(head)
     rows = [[0, 7, 9, 11, 2], [0, 8, 2]]
     packed = model.on_rows(rows)
@@ -206,7 +206,7 @@ def test_rows_are_a_batch_without_its_padding(head: str) -> None:
             np.testing.assert_allclose(one[name], other[name], rtol=0, atol=1e-12)
 
 
-def test_only_the_positions_that_are_wanted() -> None:
+def test_only_the_positions_asked_for() -> None:
     model = tiny("masked_lm")
     rows, wanted = [[0, 7, 9, 11, 2], [0, 8, 2], [0, 2]], [[4, 1], [], [0]]
     whole = [found["logits"] for found in model.on_rows(rows)]
@@ -217,7 +217,7 @@ def test_only_the_positions_that_are_wanted() -> None:
 
 @pytest.mark.parametrize("kind", ["relative_key", "relative_key_query"])
 def test_rows_of_relative_positions_are_padded(kind: str) -> None:
-    """A packed row has no distances between its sequences."""
+    """A packed row cannot hold a distance for each sequence."""
     model = tiny(position_embedding_type=kind)
     (found,) = model.on_rows([[0, 7, 9, 2]], [[1, 3]])
     np.testing.assert_allclose(
@@ -225,7 +225,7 @@ def test_rows_of_relative_positions_are_padded(kind: str) -> None:
     )
 
 
-def test_an_output_of_nothing() -> None:
+def test_an_empty_output() -> None:
     assert ModelOutput({"loss": None}).to_tuple() == ()
 
 

@@ -66,7 +66,7 @@ def test_the_notebook_is_what_jupytext_makes_of_its_source(source: Path) -> None
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
-def test_outputs_are_of_the_weights_that_come_with_the_package(source: Path) -> None:
+def test_outputs_are_those_of_the_embedded_weights(source: Path) -> None:
     page = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
     weights = Path(minroberta.__file__).parent / "tiny" / "model.safetensors"
     assert page.metadata["weights"] == hashlib.sha256(weights.read_bytes()).hexdigest()
@@ -85,7 +85,7 @@ def test_outputs_show_no_machine_and_no_warning(source: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
 def test_the_notebook_runs_from_clean_and_its_exercises_can_be_solved(source: Path) -> None:
-    """Solutions and then the checks run after the notebook, whose own checks pass over what was not tried."""
+    """After the notebook run solutions and the checks again, which in the notebook skip what was not tried."""
     notebook = jupytext.read(source)
     checks = [cell for cell in notebook.cells if cell.source.startswith("# check ")]
     assert len(checks) == len(SOLUTIONS[source.stem]) == 3
@@ -98,7 +98,7 @@ def test_the_notebook_runs_from_clean_and_its_exercises_can_be_solved(source: Pa
         notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # those of Jupyter's own machinery; a cell's are in its output
+        warnings.simplefilter("ignore")  # Jupyter's own; a cell's warnings are in its output
         client.execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert not [output for output in outputs if output.get("name") == "stderr"]

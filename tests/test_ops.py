@@ -47,7 +47,7 @@ def test_erf_in_float64(values: list[float]) -> None:
 
 @pytest.mark.parametrize(("dtype", "bound"), [("float32", 8), ("float64", 4)])
 def test_erf_where_it_bends(dtype: str, bound: int) -> None:
-    """100,000 places that Hypothesis would not find, of all magnitudes and of the order of 1."""
+    """100,000 points that Hypothesis would not find, of all magnitudes and of the order of 1."""
     state = np.random.RandomState(0)
     tiniest = np.log2(float(np.finfo(dtype).smallest_subnormal))
     x = np.concatenate([state.uniform(-6.5, 6.5, 50_000), 2.0 ** state.uniform(tiniest, 3, 50_000)]).astype(dtype)
@@ -110,7 +110,7 @@ def test_every_activation_has_a_formula_here() -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activation(name: str, dtype: str) -> None:
-    """Against scalars of the math module; without a warning far out, where exponentials overflow."""
+    """Activations agree with scalars of the math module, and do not warn where exponentials overflow."""
     x = np.array([-1000, -90, -20, -5, -1.5, -1e-3, 0, 1e-3, 0.7, 3, 20, 90, 1000], dtype)
     result = ops.ACTIVATIONS[name](x)
     assert result.dtype == dtype
@@ -118,7 +118,7 @@ def test_activation(name: str, dtype: str) -> None:
     np.testing.assert_allclose(result, exact, rtol=8 * np.finfo(dtype).eps, atol=20 * np.finfo(dtype).eps)
 
 
-def test_tanh_gelu_differs_from_gelu_by_what_is_said() -> None:
+def test_tanh_gelu_differs_from_gelu_as_documented() -> None:
     x = np.linspace(-6, 6, 100_001)
     assert np.abs(ops.gelu(x) - ops.gelu_tanh(x)).max() == pytest.approx(4.7e-4, abs=0.1e-4)
 
@@ -149,7 +149,7 @@ def test_log_softmax_is_the_log_of_softmax(scores: np.ndarray) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_layer_norm_by_its_definition(dtype: str) -> None:
-    """Biased variance, eps inside the root: large eps and few channels tell it from the other ways."""
+    """Biased variance, eps inside the root: with a large eps and few channels other definitions would differ."""
     x, weight, bias, eps = random(4, 5, dtype=dtype), random(5), random(1, 5)[0], 0.3
     exact = np.array(x, np.float64)
     for row in exact.reshape(-1, 5):
@@ -162,7 +162,7 @@ def test_layer_norm_by_its_definition(dtype: str) -> None:
 
 
 def test_layer_norm_of_float16_is_computed_in_float32() -> None:
-    x = np.array([[300.0, -300.0, 300.0, -300.0]], np.float16)  # whose squares float16 cannot hold
+    x = np.array([[300.0, -300.0, 300.0, -300.0]], np.float16)  # float16 cannot hold their squares
     one, zero = np.ones(4, np.float16), np.zeros(4, np.float16)
     np.testing.assert_array_equal(ops.layer_norm(x, weight=one, bias=zero, eps=1e-5), [[1, -1, 1, -1]])
 
@@ -187,7 +187,7 @@ def test_heads_are_split_in_order_and_merged_again() -> None:
 @pytest.mark.parametrize("with_key", [False, True])
 @pytest.mark.parametrize("L", [1, 3, 5])
 def test_relative_scores_by_their_definition(L: int, with_key: bool) -> None:
-    """The queries are the last L of S places; the table has 2P - 1 rows, and row P - 1 is distance 0."""
+    """The queries are the last L of S positions; the table has 2P - 1 rows, and row P - 1 is distance 0."""
     S, P, E = 5, 7, 4
     q, k, table = random(2, 3, L, E), random(2, 3, S, E), random(2 * P - 1, E)
     result = ops.relative_scores(q, k, table, with_key)
@@ -229,7 +229,7 @@ def test_position_ids_as_published(padding_idx: int) -> None:
     np.testing.assert_array_equal(ops.create_position_ids_from_input_ids(ids, p), [[p + 1, p + 2, p + 3, p]])
 
 
-def test_interior_and_left_pads_do_not_advance_the_count() -> None:
+def test_interior_and_left_padding_does_not_advance_the_count() -> None:
     ids = np.array([[1, 1, 7, 8], [7, 1, 8, 1]])
     np.testing.assert_array_equal(ops.create_position_ids_from_input_ids(ids, 1), [[1, 1, 2, 3], [2, 1, 3, 1]])
 
@@ -238,7 +238,7 @@ def test_interior_and_left_pads_do_not_advance_the_count() -> None:
     arrays(np.int64, array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(0, 4)), st.integers(0, 12)
 )
 def test_position_ids_may_be_made_in_two_parts(ids: np.ndarray, cut: int) -> None:
-    """The second part after the count of the first is the whole."""
+    """Two parts, the second counted on from the first, are the whole."""
     first, second = ids[:, :cut], ids[:, cut:]
     past = (first != 1).sum(1, keepdims=True)
     parts = [ops.create_position_ids_from_input_ids(first, 1), ops.create_position_ids_from_input_ids(second, 1, past)]
@@ -279,7 +279,7 @@ def test_losses_of_half_types_are_computed_in_float32() -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_dtype_in_is_dtype_out(dtype: str) -> None:
-    """No Python or NumPy constant widens an array on the way."""
+    """No Python or NumPy constant widens an array."""
     x, q = random(2, 6, dtype=dtype), random(1, 2, 3, 4, dtype=dtype)
     row: Any = random(6, dtype=dtype)
     made = {

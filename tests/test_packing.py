@@ -1,4 +1,4 @@
-"""Sequences without pads: what a batch with pads says at its tokens, from a row that has none."""
+"""Sequences without padding: the values of a padded batch at its tokens, from a packed row."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def plain(model: Model, **inputs: Any) -> Any:
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("fields", [x for x in FAMILIES if "position_embedding_type" not in x], ids=str)
 def test_skip_padding(head: str, fields: dict[str, Any]) -> None:
-    """The same at tokens and 0 at pads, wherever the pads are."""
+    """Outputs are the same at tokens and 0 at padding, wherever the padding is."""
     model = tiny(head, **fields)
     whole, packed = plain(model), plain(model, skip_padding=True)
     assert set(packed) == set(whole) - {"past_key_values"}
@@ -61,7 +61,7 @@ def test_skip_padding_with_all_that_a_row_may_have() -> None:
         assert np.abs(packed - whole)[MASK == 1].max() < FLOAT64
 
 
-def test_a_row_of_pads_alone() -> None:
+def test_a_row_of_padding_alone() -> None:
     mask = MASK * [[1], [0], [1]]
     packed = tiny()(IDS, mask, skip_padding=True).last_hidden_state
     assert not packed[1].any()
@@ -83,7 +83,7 @@ def test_a_row_of_pads_alone() -> None:
         ),
     ],
 )
-def test_what_skip_padding_cannot_do(head: str, given: dict[str, Any], said: str) -> None:
+def test_skip_padding_is_refused(head: str, given: dict[str, Any], said: str) -> None:
     with raises(InputError, ValueError, said):
         plain(tiny(head), **given, skip_padding=True)
     if head == "encoder":
@@ -91,7 +91,7 @@ def test_what_skip_padding_cannot_do(head: str, given: dict[str, Any], said: str
             plain(tiny(position_embedding_type="relative_key"), skip_padding=True)
 
 
-def test_who_looks_sees_the_plain_path() -> None:
+def test_a_recorded_call_takes_the_plain_path() -> None:
     model = tiny()
     seen = trace(model, IDS, attention_mask=MASK, skip_padding=True)
     assert seen["encoder.layer.0.attention.self.probs"].shape == (3, 5, 8, 8)
@@ -100,7 +100,7 @@ def test_who_looks_sees_the_plain_path() -> None:
         assert np.array_equal(whole.last_hidden_state, asked.last_hidden_state)
 
 
-def test_the_path_of_who_looks_is_near_that_of_who_does_not() -> None:
+def test_a_recorded_call_is_near_an_unrecorded_one() -> None:
     for fields in FAMILIES:
         model = tiny("masked_lm", **fields)
         looked = trace(model, IDS, attention_mask=MASK).output.logits
@@ -115,7 +115,7 @@ rows_of_ids = st.lists(st.lists(st.integers(0, 52), min_size=1, max_size=9), min
 @settings(deadline=None, max_examples=40)
 @given(rows_of_ids, st.sampled_from(FAMILIES), st.sampled_from([*HEADS, "multiple_choice"]), st.randoms())
 def test_rows(rows: list[list[int]], fields: dict[str, Any], head: str, random: Any) -> None:
-    """Each row as it is alone, at the places that are asked for."""
+    """Each row has the values that it has alone, at the positions asked for."""
     if fields.get("chunk_size_feed_forward") or "position_embedding_type" in fields:
         fields = {}
     model = tiny(head, **fields)

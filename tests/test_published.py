@@ -1,4 +1,4 @@
-"""Numbers that others published for real checkpoints: this package gives them too.
+"""Figures that others published for real checkpoints, reproduced by this package.
 
 Off by default, because it downloads roughly 13 GB, and 14 GB more for XLM-RoBERTa-XL. With a network:
 
@@ -27,7 +27,7 @@ TORCHTEXT = "pytorch/text: torchtext_unittest/asset/*.output.pt"  # a5e6106; mad
 TEI = "huggingface/text-embeddings-inference: test_bert__emotions_batch.snap"  # 0d124dc
 
 
-@functools.lru_cache(maxsize=1)  # rows of one model stand together
+@functools.lru_cache(maxsize=1)  # rows of one model are adjacent
 def model_of(name: str, head: str, dtype: str = "float32") -> Model:
     try:
         # the published causal models are decoders, whatever the checkpoint says
@@ -63,7 +63,7 @@ class Row:
 
     @property
     def dtype(self) -> str:
-        """float64 where the tolerance leaves room for one float32 rounding, the publisher's."""
+        """float64 where the tolerance leaves room for one float32 rounding only, the publisher's."""
         return "float64" if self.source == TORCHTEXT else "float32"
 
 
@@ -342,7 +342,7 @@ def test_given_tokens(token: str, token_id: int, score: float) -> None:
     np.testing.assert_allclose(probability, score, rtol=0, atol=THREE_DECIMALS, err_msg=FILL_MASK)
 
 
-# --- tasks by hand --------------------------------------------------------------------------------------------------
+# --- tasks computed by hand -----------------------------------------------------------------------------------------
 
 
 def test_zero_shot_classification() -> None:
@@ -373,7 +373,7 @@ def best_answer(model: Model, question: str, context: str) -> tuple[float, str, 
     encoding = model.tokenizer.library.encode(question, context)
     out = model([encoding.ids])
     in_context = np.array([part == 1 for part in encoding.sequence_ids])
-    readable = in_context | (np.arange(len(in_context)) == 0)  # <s>, too, takes its part: "no answer"
+    readable = in_context | (np.arange(len(in_context)) == 0)  # <s> counts too: it means "no answer"
     start, end = (
         softmax(np.where(readable, logits[0], -1e4)) * in_context for logits in (out.start_logits, out.end_logits)
     )
@@ -392,7 +392,7 @@ def test_an_answer() -> None:
 
 
 def test_another_answer() -> None:
-    """guillaume-be/rust-bert@6db859e: tests/roberta.rs, whose answer begins with the space before it."""
+    """guillaume-be/rust-bert@6db859e: tests/roberta.rs; its answer begins with the space before it."""
     model = model_of("deepset/roberta-base-squad2", "question_answering")
     score, text, _, stop = best_answer(model, "Where does Amy live ?", "Amy lives in Amsterdam")
     assert (text.strip(), stop) == ("Amsterdam", 22)
@@ -445,7 +445,7 @@ def test_a_nice_puppet() -> None:
     ],
 )
 def test_a_preset_of_kerashub(preset: str, name: str) -> None:
-    """With the same tokens of its own tokenizer."""
+    """The preset gives the same numbers, and its tokenizer the same tokens."""
     text = "Die Brücke ist lang, und sie war teuer."
     own, its = (model_of(x, "encoder") for x in (preset, name))
     assert own.tokenize(text)["input_ids"].tolist() == its.tokenize(text)["input_ids"].tolist()

@@ -74,7 +74,7 @@ def assert_fits(model: Model) -> None:
 
 @pytest.mark.parametrize(("name", "n"), RESIZED)
 def test_resized(name: str, n: int) -> None:
-    """Outputs for all tokens; those of new ones with the rows that transformers drew, which ours come close to."""
+    """Outputs agree for all tokens, new ones with transformers' random rows, which ours are close to."""
     case, expected = CASE[name], FOUND[name, str(n)]
     model = resize_token_embeddings(model_of(case), n)
     assert model.config.vocab_size == n
@@ -83,7 +83,7 @@ def test_resized(name: str, n: int) -> None:
     weights = flat(model.params)
     for own, rows in added.items():
         old, new = weights[own][: len(weights[own]) - len(rows)], weights[own][-len(rows) :]
-        # 1e-9 times the covariance, seen from afar: six deviations, and the mean's rounding to float32
+        # transformers' covariance is 1e-9 times the old rows': six deviations, and the mean's rounding to float32
         assert (np.abs(new - rows) <= 6 * 3.2e-5 * old.std(0) + 1e-6).all(), own
         weights[own] = np.concatenate([old, rows])
     assert set(added) == {key for key in (EMBEDDING, DECODER, BIAS) if key in weights and n > 53}
@@ -132,7 +132,7 @@ def test_a_new_tokens_logit_is_the_mean_of_the_old_ones() -> None:
     assert np.allclose(logits[..., 53:], logits[..., :53].mean(-1, keepdims=True))
 
 
-def test_fewer_tokens_are_the_first() -> None:
+def test_fewer_tokens_keep_the_first_rows() -> None:
     old = tiny("masked_lm", tie_word_embeddings=False)
     new = resize_token_embeddings(old, 9)
     assert np.array_equal(new(IDS).logits, old(IDS).logits[..., :9])
@@ -140,7 +140,7 @@ def test_fewer_tokens_are_the_first() -> None:
         assert np.array_equal(flat(new.params)[name], flat(old.params)[name][:9])
 
 
-def test_as_many_tokens_are_the_same() -> None:
+def test_the_same_number_of_tokens_changes_nothing() -> None:
     old = tiny("masked_lm")
     new = resize_token_embeddings(old, 53)
     assert new is not old
@@ -166,14 +166,14 @@ def test_an_invalid_number_of_tokens(n: Any) -> None:
 
 
 @pytest.mark.parametrize(("n", "pad"), [(1, 1), (5, 5), (3, 52)])
-def test_the_pad_stays(n: int, pad: int) -> None:
+def test_the_padding_token_stays(n: int, pad: int) -> None:
     with raises(
         InputError, ValueError, f"{n} tokens leave out the padding token, whose id is {pad}: give at least {pad + 1}"
     ):
         resize_token_embeddings(tiny(pad_token_id=pad, max_position_embeddings=80), n)
 
 
-def test_a_number_of_numpys() -> None:
+def test_a_number_of_tokens_as_a_numpy_integer() -> None:
     assert resize_token_embeddings(tiny(), np.int32(7)).config.vocab_size == 7
 
 
@@ -191,7 +191,7 @@ def test_a_pruned_head_is_a_masked_one() -> None:
 @settings(deadline=None, max_examples=30)
 @given(st.sets(st.integers(0, 4), max_size=2), st.sets(st.integers(0, 4), max_size=2))
 def test_at_once_or_one_after_the_other(first: set[int], second: set[int]) -> None:
-    """Heads keep their numbers, and one that is gone may be named again."""
+    """Heads keep their numbers, and a pruned one may be named again."""
     model = tiny("encoder")
     twice = prune_heads(prune_heads(model, {1: first}), {1: second})
     once = prune_heads(model, {1: first | second})
@@ -266,7 +266,7 @@ operations = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERA
 
 
 @operations
-def test_nothing_is_written_into_the_old(operation: Any) -> None:
+def test_the_old_model_is_unchanged(operation: Any) -> None:
     old = tiny("masked_lm", tie_word_embeddings=False)
     params, config = copy.deepcopy(old.params), copy.deepcopy(old.config)
     for array in flat(old.params).values():

@@ -1,4 +1,4 @@
-"""Text in, answers out: the pipelines of transformers 4.48.3 on the same weights, and what holds for any text."""
+"""Text in, answers out: the pipelines of transformers 4.48.3 on the same weights, and properties of any text."""
 
 import copy
 import functools
@@ -29,8 +29,8 @@ from generators.task_cases import (
     STORY,
     TEXTS,
     TaskCase,
-    apart,
-    drawn,
+    random_weight,
+    without_floats,
 )
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -63,7 +63,7 @@ def tiny(head: str, dtype: str = "float32", xp: Any = np, **fields: Any) -> Mode
 @functools.cache
 def _tiny(head: str, dtype: str, xp: Any, fields: str) -> Model:
     config = Config.from_dict({**MODEL, **json.loads(fields)})
-    arrays = {name: drawn(name, shape) for name, shape in shapes(config, head).items()}
+    arrays = {name: random_weight(name, shape) for name, shape in shapes(config, head).items()}
     own = TOKENIZER if config.longest == TOKENIZER.longest else Tokenizer(copy.deepcopy(LIBRARY), config)
     return Model(config, tree(move(arrays, dtype, xp)), head, own)
 
@@ -85,7 +85,7 @@ CALLS: dict[str, tuple[str, tuple, dict[str, Any]]] = {
 def allowed_in_float32(task: str) -> float:
     """Eight times the reference's own rounding, and at least half a last digit.
 
-    The rounding is that of all the task's cases: of a few numbers, one may be right by luck.
+    The rounding is the largest of all the task's cases: a single case with few numbers may be exact by luck.
     """
     own = max(FOUND[case.name]["error"] for case in CASES if case.task == task)
     return FLOAT32 * max(own, float(np.finfo(np.float32).eps) / 2)
@@ -95,7 +95,7 @@ def assert_golden(case: TaskCase, model: Model, expected: dict[str, Any], allowe
     """The model's answer is the reference's, and its numbers are within `allowed`, relative to the largest."""
     result = getattr(model, case.task)(*case.arguments, **case.options)
     numbers: list[float] = []
-    rest = apart(result.tolist() if isinstance(result, np.ndarray) else result, numbers)
+    rest = without_floats(result.tolist() if isinstance(result, np.ndarray) else result, numbers)
     assert rest == expected["result"]
     exact = np.array(expected["numbers"])
     assert np.abs(numbers - exact).max(initial=0) <= allowed * np.abs(exact).max(initial=0)
@@ -134,7 +134,7 @@ def test_golden_on_jax(name: str) -> None:
 
 @pytest.mark.parametrize("task", CALLS)
 def test_arrays_stay_in_their_library(task: str) -> None:
-    """Answers are NumPy's on a library whose arrays refuse to be mixed with another's."""
+    """Answers are NumPy's, even from a library whose arrays refuse to be mixed with another's."""
     head, arguments, fields = CALLS[task]
     model = tiny(head, **fields)
     other = Model(model.config, _moved(model.params), head, model.tokenizer)
@@ -151,7 +151,7 @@ def assert_same(first: Any, second: Any, within: float = 1e-5) -> None:
     """Equal up to rounding, which a batch's shape changes: dozens of steps of float32 numbers near 1."""
     one, other = [], []
     first, second = (x.tolist() if isinstance(x, np.ndarray) else x for x in (first, second))
-    assert apart(first, one) == apart(second, other)
+    assert without_floats(first, one) == without_floats(second, other)
     assert np.abs(np.subtract(one, other)).max(initial=0) <= within
 
 
@@ -168,8 +168,8 @@ often = settings(deadline=None, max_examples=40)
 @given(long_text)
 @example(" ")
 @example("a<mask>b  c\n")
-def test_words_are_the_texts_own(text: str) -> None:
-    """In order, complete, and without white space around them."""
+def test_words_are_parts_of_the_text(text: str) -> None:
+    """Words are in order, complete, and without white space around them."""
     words = tiny("token_classification", id2label={0: "A", 1: "B"}).tag(text)
     places = [place for word in words for place in range(word["start"], word["end"])]
     assert places == sorted(set(places))
@@ -182,7 +182,7 @@ def test_words_are_the_texts_own(text: str) -> None:
 
 @often
 @given(long_text)
-def test_groups_are_the_texts_own(text: str) -> None:
+def test_groups_are_parts_of_the_text(text: str) -> None:
     groups = tiny("token_classification", **GROUPED).tag(text)
     for group in groups:
         assert list(group) == ["entity_group", "score", "word", "start", "end"]
@@ -193,8 +193,8 @@ def test_groups_are_the_texts_own(text: str) -> None:
 
 @often
 @given(long_text, st.sampled_from([66, 64, 40]))
-def test_pieces_are_the_texts_own(text: str, rows: int) -> None:
-    """Each token once, with its number and position in the whole text, in however many windows.
+def test_pieces_are_parts_of_the_text(text: str, rows: int) -> None:
+    """Each token is in the answer once, with its index and offset in the whole text, however many windows there are.
 
     Windows share a quarter of their tokens, an even number or, with 64 rows of positions, an odd one.
     """
@@ -211,7 +211,7 @@ def test_pieces_are_the_texts_own(text: str, rows: int) -> None:
 
 @often
 @given(no_blank, long_text.filter(str.strip), st.integers(1, 30), st.integers(1, 20), st.booleans())
-def test_answers_are_the_contexts_own(question: str, context: str, top_k: int, longest: int, align: bool) -> None:
+def test_answers_are_parts_of_the_context(question: str, context: str, top_k: int, longest: int, align: bool) -> None:
     model = tiny("question_answering")
     if len(LIBRARY.encode(question, add_special_tokens=False).ids) > 59:
         with raises(TokenizerError, ValueError, "64 tokens leave no room for text beside the special"):
@@ -254,7 +254,7 @@ def test_a_prompt_is_continued_whatever_it_is(text: str) -> None:
 @settings(deadline=None, max_examples=20)
 @given(st.lists(any_text, min_size=1, max_size=9), st.sampled_from(["mean", "cls", "max"]), st.randoms())
 def test_a_list_is_its_texts(texts: list[str], pooling: str, random: Any) -> None:
-    """Independent of what else is in the batch, and of its order."""
+    """The result for a text does not depend on the other texts, nor on their order."""
     shuffled = random.sample(texts, len(texts))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # some are longer than the model
@@ -270,7 +270,7 @@ def test_a_list_is_its_texts(texts: list[str], pooling: str, random: Any) -> Non
 
 
 def assert_near(one: Any, other: Any) -> None:
-    """As `assert_same`, except that rounding may decide a label or token: then scores are equal up to rounding."""
+    """Equal as in `assert_same`, or scores equal up to rounding where rounding decides a label or token."""
     if isinstance(one, np.ndarray):
         assert_same(one, other)
         return
@@ -319,7 +319,7 @@ def around(place: int, start: int, count: int) -> float:
         (lambda text: tiny("masked_lm").fill_mask(f"<mask> {text}"), "the text is longer"),
     ],
 )  # fmt: skip
-def test_a_cut_text_is_warned_of(call: Callable[[str], Any], said: str) -> None:
+def test_a_cut_text_warns(call: Callable[[str], Any], said: str) -> None:
     with pytest.warns(UserWarning, match=said) as caught:
         call(STORY)
     assert caught[0].filename == __file__
@@ -352,7 +352,7 @@ def test_a_question_as_long_as_the_window() -> None:
 @pytest.mark.parametrize("size", [10**5, pytest.param(10**6, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("unit", ["ab c. ", "a", "\x00é"])
 def test_very_long_texts(unit: str, size: int) -> None:
-    """In a time that grows as the text: with the square of it 100,000 characters would take minutes."""
+    """The time grows in proportion to the text: with its square, 100,000 characters would take minutes."""
     text = (unit * size)[:size]
     start = time.monotonic()
     with warnings.catch_warnings():
@@ -619,7 +619,7 @@ def test_labels_without_a_name() -> None:
 
 
 def test_a_word_has_its_first_pieces_label() -> None:
-    """Of its first token that is not a space. Words labelled "O" are left out."""
+    """A word has the label of its first token that is not a space. Words labelled "O" are left out."""
     model, text = tiny("token_classification", **PLAIN), STORY[:150]
     shown = [piece for piece in model.tag(text, "none") if piece["start"] < piece["end"]]
     pieces = {piece["start"]: (piece["entity"], piece["score"]) for piece in shown}
@@ -642,7 +642,7 @@ def made(**options: Any) -> str:
     return tiny("causal_lm", **DECODER).generate("Anna Berg", max_new_tokens=20, **options)[0]["generated_text"]
 
 
-def test_the_likeliest_token_of_one_is_the_greedy_one() -> None:
+def test_sampling_from_one_token_is_greedy() -> None:
     assert made() == made(temperature=1.5, top_k=1, seed=3) == made(temperature=1e-300)
 
 
@@ -670,7 +670,7 @@ def test_samples_follow_temperature_and_top_k() -> None:
         assert abs(sampled.count(name) / 600 - share) < 4 * np.sqrt(share * (1 - share) / 600)  # four deviations
 
 
-def test_it_ends_at_the_end_of_the_sequence() -> None:
+def test_generation_ends_after_the_end_token() -> None:
     model = tiny("causal_lm", **DECODER)
     ids = [0, *LIBRARY.encode("Anna", add_special_tokens=False).ids]
     for _ in range(6):
@@ -825,13 +825,13 @@ def test_a_tokenizer_without_a_mask() -> None:
 
 
 @given(st.lists(st.sampled_from([0.0, 0.5, 1.0, -1.0, np.inf, -np.inf, np.nan]), max_size=9), st.integers(1, 10))
-def test_the_best_are_the_first_of_all_sorted(scores: list[float], top_k: int) -> None:
-    """Of equal ones the first comes first; NaN comes last."""
+def test_the_best_scores_are_the_first_when_sorted(scores: list[float], top_k: int) -> None:
+    """Equal scores keep their order; NaN comes last."""
     array = np.array(scores, np.float32)
     assert best(array, top_k).tolist() == np.argsort(-array, kind="stable")[:top_k].tolist()
 
 
-def test_a_context_of_no_token() -> None:
+def test_a_context_without_tokens() -> None:
     """The tokenizer may drop all of its characters."""
     library = tokenizers.Tokenizer.from_str(LIBRARY.to_str())
     library.normalizer = tokenizers.normalizers.Replace("\u200b", "")

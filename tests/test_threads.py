@@ -1,4 +1,4 @@
-"""The schedules: the golden cases under odd ones, several threads for one call, and what they leave behind."""
+"""The schedules: the golden cases under unusual ones, several threads for one call, and the state afterwards."""
 
 import os
 import platform
@@ -50,9 +50,9 @@ def schedule(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def every_schedule() -> Iterator[Any]:
-    """Each case in both dtypes under each schedule; those that no feature needs are slow.
+    """Each case in both dtypes under each schedule, all marked slow but a few that cover every feature.
 
-    A case that stands for its features is run under every schedule, in float64 and in float32 by turns.
+    The few are run under every schedule, in float64 and in float32 by turns.
     """
     standing = {case.name for case in one_a_feature(CASES)}
     for number, case in enumerate(CASES):
@@ -69,8 +69,8 @@ def test_golden_under_every_schedule(case: Case, dtype: str, schedule: str) -> N
 
 
 @pytest.fixture
-def dealt(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, int]]:
-    """What is dealt out, so that the test above shows something, and into how many items."""
+def shared(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, int]]:
+    """Names of the functions that ran in threads, each with its number of items: the test above needs some."""
     seen, once = set(), threads.each
 
     def each(function: Any, items: Any, nbytes: int) -> Any:
@@ -83,20 +83,20 @@ def dealt(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, int]]:
 
 
 @pytest.mark.parametrize("schedule", ["three threads"], indirect=True)
-def test_a_sequence_is_dealt_out(schedule: str, dealt: set[tuple[str, int]]) -> None:
+def test_a_sequence_is_shared_among_threads(schedule: str, shared: set[tuple[str, int]]) -> None:
     minroberta.load(dtype="float64")([[0, *range(20, 60), 2]])
-    assert {name for name, _ in dealt} == {"placewise", "rowwise", "blockwise"}
-    assert ("placewise", 3) in dealt
+    assert {name for name, _ in shared} == {"placewise", "rowwise", "blockwise"}
+    assert ("placewise", 3) in shared
 
 
 @pytest.mark.parametrize("schedule", ["two threads, by sequences"], indirect=True)
-def test_sequences_are_dealt_out(schedule: str, dealt: set[tuple[str, int]]) -> None:
+def test_sequences_are_shared_among_threads(schedule: str, shared: set[tuple[str, int]]) -> None:
     model = minroberta.load(head="encoder", dtype="float64")
     rows = [[0, *range(20, 20 + length), 2] for length in (3, 9, 4, 1, 12)]
     batch = model.tokenizer.pad(rows)
     found = [*model.on_rows(rows), *model.on_rows(rows, [[1], [], [0, 2], [], []])]
     found += model(**batch), model(**batch, skip_padding=True)
-    assert {("encoder", 2), ("sequencewise", 2)} <= dealt
+    assert {("encoder", 2), ("sequencewise", 2)} <= shared
     with threadpoolctl.threadpool_limits(1, user_api="blas"), pytest.MonkeyPatch.context() as patch:
         patch.setattr(threads, "count", lambda: 1)
         plain = [*model.on_rows(rows), *model.on_rows(rows, [[1], [], [0, 2], [], []])]
@@ -106,21 +106,21 @@ def test_sequences_are_dealt_out(schedule: str, dealt: set[tuple[str, int]]) -> 
 
 
 @pytest.mark.parametrize("schedule", ["two threads, by sequences"], indirect=True)
-def test_sequences_under_one_mask_for_all(schedule: str, dealt: set[tuple[str, int]]) -> None:
+def test_sequences_under_one_mask_for_all(schedule: str, shared: set[tuple[str, int]]) -> None:
     model = minroberta.load(dtype="float64", config={"is_decoder": True}, head="causal_lm")
     ids = np.random.default_rng(0).integers(5, 300, (4, 7))
     found = model(ids, use_cache=False).logits
-    assert ("sequencewise", 2) in dealt
+    assert ("sequencewise", 2) in shared
     np.testing.assert_allclose(found, np.concatenate([model(row[None]).logits for row in ids]), atol=1e-12)
 
 
 @pytest.mark.parametrize("schedule", ["two threads, by sequences"], indirect=True)
-def test_a_recorder_sees_all_sequences(schedule: str, dealt: set[tuple[str, int]]) -> None:
+def test_a_recorder_sees_all_sequences(schedule: str, shared: set[tuple[str, int]]) -> None:
     seen = {}
     with recording(lambda name, value: seen.setdefault(name, value)):
         minroberta.load(head="encoder")([[0, 20, 30, 2]] * 4)
     assert seen["encoder"].shape[:2] == (4, 4)
-    assert not dealt
+    assert not shared
 
 
 @given(st.lists(st.integers(0, 200), min_size=1, max_size=40), st.integers(1, 5))
@@ -136,7 +136,7 @@ def test_shares_of_sequences_are_fair(lengths: list[int], count: int) -> None:
 
 @pytest.mark.parametrize("threads_of_blas", [1, 2, 4])
 def test_real_sizes(threads_of_blas: int) -> None:
-    """Rows enough for the threads as they are set; the same to rounding, and to the bit under one schedule."""
+    """Enough rows for the real threads: values are the same to rounding, and to the bit under one schedule."""
     model = minroberta.init({"model_type": "roberta", "hidden_size": 768, "num_attention_heads": 12, "vocab_size": 99,
                              "num_hidden_layers": 1, "max_position_embeddings": 514})  # fmt: skip
     ids = np.random.default_rng(0).integers(5, 99, (2, 400))
@@ -167,27 +167,27 @@ def library_threads() -> int:
 
 
 @needs_openblas
-def test_what_the_caller_set_holds_in_the_threads() -> None:
+def test_the_callers_state_holds_in_the_threads() -> None:
     with threadpoolctl.threadpool_limits(2, user_api="blas"), np.errstate(divide="raise"), recording(lambda _, x: x):
         assert threads.each(lambda _: (is_recording(), np.geterr()["divide"]), "ab", 10**9) == [(True, "raise")] * 2
 
 
-def test_nothing_small_is_dealt_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "count", lambda: 1 / 0)  # it would ask
+def test_small_work_is_not_given_to_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "count", lambda: 1 / 0)  # so that asking fails
     assert threads.each(str, range(3), threads.SHARE - 1) == ["0", "1", "2"]
     assert backend.shares(10**6, 2 * threads.SHARE - 1) == [slice(0, 10**6)]
     assert backend.shares(2 * backend.MANY - 1, 10**9) == [slice(0, 2 * backend.MANY - 1)]
 
 
 def test_all_threads_or_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three threads' rows on four threads would leave one idle."""
+    """Rows for three of four threads would leave one idle."""
     monkeypatch.setattr(threads, "count", lambda: 4)
     assert len(backend.shares(4 * backend.MANY - 1, 10**9)) == 1
     assert backend.shares(4 * backend.MANY, 10**9) == backend.blocks(slice(0, 4 * backend.MANY), backend.MANY)
 
 
 def test_without_openblas(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A matrix library that cannot be limited for all threads keeps its own, and the call keeps to one."""
+    """A matrix library that cannot be limited for all threads keeps its threads, and the call uses one."""
     monkeypatch.setattr(threads, "_shareable", lambda: None)
     assert threads.count() == 1
     assert threads.each(lambda _: threading.current_thread(), range(2), 10**9) == [threading.current_thread()] * 2
@@ -195,7 +195,7 @@ def test_without_openblas(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @needs_openblas
 def test_two_calls_at_once() -> None:
-    """One shares, the other computes in order meanwhile, and whoever ends last leaves nothing behind."""
+    """One call uses the threads, the other runs in one thread meanwhile, and afterwards all is as before."""
     first, second = threading.Event(), threading.Event()
 
     def slow(item: int) -> int:
@@ -219,7 +219,7 @@ def test_two_calls_at_once() -> None:
 @needs_openblas
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_after_a_fork() -> None:
-    """A child has none of its parent's threads: it makes its own."""
+    """A child process has none of its parent's threads, and starts new ones."""
     program = (
         "import os, threadpoolctl\n"
         "from minroberta.backend import threads\n"
@@ -248,12 +248,12 @@ def test_memory_grows_with_the_length() -> None:
         peaks[length] = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peaks[512] < 60e6
-    assert peaks[2048] < 6 * peaks[512]  # the square of the length would be 16
+    assert peaks[2048] < 6 * peaks[512]  # growth with the square of the length would be 16
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc that keeps memory so")
-def test_a_second_call_lies_in_the_memory_of_the_first() -> None:
-    """In a process of its own, since what others have freed would count. Without it there are some 10,000 faults."""
+def test_a_second_call_uses_the_memory_of_the_first() -> None:
+    """Run in a new process, since memory freed by other tests would count. Without reuse there are 10,000 faults."""
     program = (
         "import resource, numpy, minroberta\n"
         "model = minroberta.init({'model_type': 'roberta', 'hidden_size': 768, 'num_attention_heads': 12,\n"
@@ -267,8 +267,8 @@ def test_a_second_call_lies_in_the_memory_of_the_first() -> None:
 
 
 @needs_openblas
-def test_what_is_too_small_for_threads_is_made_in_one() -> None:
-    """Many short sequences: their products are too small for the matrix library's threads too."""
+def test_products_too_small_for_threads_run_in_one() -> None:
+    """With many short sequences, products are too small for the matrix library's threads too."""
     with threadpoolctl.threadpool_limits(2, user_api="blas"):
         seen = threads.each(lambda _: (threading.current_thread(), library_threads()), range(9), threads.SHARE)
         assert seen == [(threading.current_thread(), 1)] * 9

@@ -46,7 +46,7 @@ def test_the_tokenizer_is_the_reference_s() -> None:
     assert np.array_equal(inputs["attention_mask"], GOLDEN["masked_lm.attention_mask"])
 
 
-def test_no_name_is_the_embedded_model() -> None:
+def test_load_without_a_name_gives_the_embedded_model() -> None:
     model = minroberta.load()
     assert model.head == "masked_lm"
     named = minroberta.load("minroberta/tiny")
@@ -76,7 +76,7 @@ def test_each_head_has_its_labels() -> None:
     assert minroberta.load(head="question_answering").config.num_labels == 2
 
 
-def test_a_saved_head_is_a_checkpoint_of_its_own(tmp_path: Path) -> None:
+def test_a_saved_head_is_a_checkpoint(tmp_path: Path) -> None:
     model = minroberta.load(head="token_classification")
     model.save(tmp_path)
     again = minroberta.load(tmp_path)
@@ -109,7 +109,7 @@ def test_a_task_s_fields_are_taken_for_its_head_alone() -> None:
     assert for_head(config, "token_classification") == for_head(config, "encoder") == config
 
 
-def test_of_a_task_s_fields_only_the_labels_and_their_kind_are_taken() -> None:
+def test_only_labels_and_problem_type_are_taken_from_a_task_s_fields() -> None:
     fields = {"problem_type": "regression", "num_labels": 3, "vocab_size": 7, "model_type": "xlm-roberta"}
     config = settings({"text-classification": fields})
     assert for_head(config, "sequence_classification") == config.replace(problem_type="regression", num_labels=3)
@@ -117,7 +117,7 @@ def test_of_a_task_s_fields_only_the_labels_and_their_kind_are_taken() -> None:
 
 @pytest.mark.parametrize("labels", [("bad", "good"), ("bad", "fair", "good")])
 def test_the_labels_that_are_saved_are_loaded(labels: tuple[str, ...], tmp_path: Path) -> None:
-    """Not the labels that the task had in the checkpoint before."""
+    """The labels are not those that the task had in the original checkpoint."""
     config = {"id2label": dict(enumerate(labels))}
     minroberta.load(head="sequence_classification", config=config, missing="init").save(tmp_path)
     assert minroberta.load(tmp_path).config.id2label == config["id2label"]
@@ -133,7 +133,7 @@ def test_a_random_model_has_the_labels_of_its_head(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("params", [None, {}, {"text-classification": None}, {"summarization": {"num_beams": 4}}])
-def test_nothing_for_the_head(params: Any) -> None:
+def test_task_fields_without_an_effect_on_the_head(params: Any) -> None:
     assert for_head(settings(params), "sequence_classification") == settings(params)
 
 
@@ -143,7 +143,7 @@ def test_invalid_task_specific_params(params: Any) -> None:
         for_head(settings(params), "sequence_classification")
 
 
-def test_fields_that_are_given_win(tmp_path: Path) -> None:
+def test_given_fields_override_a_task_s(tmp_path: Path) -> None:
     model = minroberta.init({**support.TINY, "architectures": ["RobertaForSequenceClassification"]})
     model.save(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())

@@ -24,7 +24,7 @@ START, PAD, END, MASK = 0, 1, 2, 50264
 
 @pytest.fixture(scope="session")
 def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tokenizer]:
-    """The two tokenizers, by the files that they were read from."""
+    """Two tokenizers, by the files that they were read from."""
     return {kind: read(unpacked(tmp_path_factory.mktemp(kind), *files)) for kind, files in FILES.items()}
 
 
@@ -136,7 +136,7 @@ def test_arrays_are_ready_for_the_model(tokenizer: Tokenizer) -> None:
     assert encoded["attention_mask"].tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
 
 
-def test_pads_are_those_of_the_configuration(tokenizer: Tokenizer) -> None:
+def test_padding_is_the_configurations(tokenizer: Tokenizer) -> None:
     other = Tokenizer(tokenizer.library, Config.from_dict({"model_type": "roberta", "pad_token_id": 7}))
     assert ids(other, ["Hello", ""]) == [[0, 31414, 2], [0, 2, 7]]
 
@@ -154,7 +154,7 @@ def test_an_iterator_is_a_batch(tokenizer: Tokenizer) -> None:
     assert ids(tokenizer, iter(["Hello"]), (text for text in ["Hello"])) == [[0, 31414, 2, 2, 31414, 2]]
 
 
-def test_nothing(tokenizer: Tokenizer) -> None:
+def test_empty_texts_and_batches(tokenizer: Tokenizer) -> None:
     assert ids(tokenizer, "") == [[START, END]]
     assert ids(tokenizer, "", "") == [[START, END, END, END]]
     assert tokenizer("", add_special_tokens=False)["input_ids"].shape == (1, 0)
@@ -179,7 +179,7 @@ def test_without_special_tokens(tokenizer: Tokenizer) -> None:
 LONG = " a" * 600
 
 
-def test_a_text_is_cut_to_what_the_model_can_read(tokenizer: Tokenizer) -> None:
+def test_a_text_is_cut_to_the_models_length(tokenizer: Tokenizer) -> None:
     (row,) = ids(tokenizer, LONG)
     assert len(row) == CONFIG.longest == 512
     assert (row[0], row[-1]) == (START, END)
@@ -231,7 +231,7 @@ def test_threads_do_not_mix_up_their_lengths(tokenizers: dict[str, Tokenizer]) -
 @often
 @given(st.lists(any_text | st.tuples(any_text, any_text), max_size=4), st.integers(5, 30))
 def test_cut_as_the_library_cuts(tokenizers: dict[str, Tokenizer], texts: list, limit: int) -> None:
-    """The ids that are cut off are all the rest."""
+    """Kept and cut ids together are all ids."""
     tokenizer = tokenizers["json"]
     kept, rest = tokenizer.cut(texts, limit)
     whole, nothing = tokenizer.cut(texts)
@@ -260,7 +260,7 @@ def test_windows_share_their_tokens(tokenizers: dict[str, Tokenizer], text: str,
         assert len(window.ids) <= length
         assert window.ids[1:-1][:stride] == read[len(read) - stride :]
         read += window.ids[1:-1][stride:]
-    assert [START, *read, END] == tokenizer.library.encode(text).ids  # which is left as it was, without truncation
+    assert [START, *read, END] == tokenizer.library.encode(text).ids  # unchanged, without truncation
 
 
 def test_windows_of_a_pair(tokenizer: Tokenizer) -> None:
@@ -328,7 +328,7 @@ def test_decode_refuses(given: Any, words: str, tokenizer: Tokenizer) -> None:
         tokenizer.decode(given)
 
 
-# --- what is no text ------------------------------------------------------------------------------------------------
+# --- invalid texts --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -374,7 +374,7 @@ def test_saved_and_read_again(tokenizer: Tokenizer, tmp_path: Path) -> None:
 
 
 def test_a_prefix_space_is_a_setting(tokenizers: dict[str, Tokenizer], tmp_path: Path) -> None:
-    """Some checkpoints read every text as if it began with a space; saving keeps that."""
+    """Some tokenizers read every text as if it began with a space; saving keeps that."""
     directory = unpacked(tmp_path, *FILES["vocabulary"])
     (directory / "tokenizer_config.json").write_text('{"add_prefix_space": true}')
     prefixed, expected = read(directory), ids(tokenizers["vocabulary"], " Hello world!")
@@ -385,7 +385,7 @@ def test_a_prefix_space_is_a_setting(tokenizers: dict[str, Tokenizer], tmp_path:
     assert json.loads((tmp_path / "saved" / "tokenizer_config.json").read_text())["add_prefix_space"] is True
 
 
-def test_padding_in_the_file_is_not_ours(tmp_path: Path) -> None:
+def test_padding_set_in_the_file_is_not_used(tmp_path: Path) -> None:
     unpacked(tmp_path, "tokenizer.json")
     values = json.loads((tmp_path / "tokenizer.json").read_text())
     values["padding"] = {
@@ -398,7 +398,7 @@ def test_padding_in_the_file_is_not_ours(tmp_path: Path) -> None:
     assert ids(read(tmp_path), "Hello world!", truncation=False) == [PUBLISHED[0][3]]
 
 
-def test_the_model_has_it(tokenizer: Tokenizer) -> None:
+def test_a_model_has_its_tokenizer(tokenizer: Tokenizer) -> None:
     bare = tiny()
     model = Model(bare.config, bare.params, bare.head, tokenizer)
     encoded = model.tokenize(["Hello", ""], max_length=3)
@@ -474,13 +474,13 @@ def test_broken_files(file: str, content: bytes, tmp_path: Path) -> None:
         Tokenizer.load(tmp_path, CONFIG)
 
 
-# --- other formats ----------------------------------------------------------------------------------------------------
+# --- other formats --------------------------------------------------------------------------------------------------
 
 PIECES = Path(__file__).parent / "golden" / "checkpoints" / "sentencepiece" / "bpe.model"
 
 
 def write_keras(directory: Path, vocabulary: Any, merges: list[str]) -> None:
-    """The assets of a KerasHub preset, and its settings, whose file is named like Hugging Face's tokenizer."""
+    """The assets of a KerasHub preset, and its settings in a file with the name of Hugging Face's tokenizer."""
     assets = directory / "assets" / "tokenizer"
     assets.mkdir(parents=True)
     (assets / "vocabulary.json").write_text(json.dumps(vocabulary), encoding="utf-8")
@@ -518,7 +518,7 @@ def small(*more: str) -> dict[str, int]:
 
 
 def test_which_files_are_taken(tmp_path: Path) -> None:
-    """One of several side by side; a KerasHub preset's `tokenizer.json` is not a tokenizer."""
+    """One of several kinds of files is read; a KerasHub preset's `tokenizer.json` is not a tokenizer."""
     write_keras(tmp_path, small(), ["a b"])
     (tmp_path / "assets" / "tokenizer" / "vocabulary.spm").write_bytes(PIECES.read_bytes())
     write_vocabulary(tmp_path, small("c", "d"))

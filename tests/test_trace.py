@@ -23,7 +23,7 @@ def layer(index: int, names: list[str]) -> list[str]:
 
 
 def assert_near(one: np.ndarray, other: np.ndarray) -> None:
-    """Equal to rounding in float64: with nobody looking, attention is summed in another order."""
+    """Equal up to rounding in float64: an unrecorded call sums attention in another order."""
     np.testing.assert_allclose(one, other, rtol=0, atol=FLOAT64)
 
 
@@ -44,10 +44,10 @@ def test_the_names_in_the_order_of_computation() -> None:
         ("xlm-roberta-xl", "attention.self_attn_layer_norm", "LayerNorm", ["encoder.LayerNorm", "encoder"]),
     ],
 )
-def test_a_trace_has_the_family_s_own_names(
+def test_a_trace_has_the_family_s_names(
     model_type: str, before_attention: str, before_feed_forward: str, last: list[str]
 ) -> None:
-    """Pre-LN: each norm before what it stands before."""
+    """Pre-LN: each norm before the part that it normalises for."""
     attention = [f"attention.{name}" for name in [*ATTENTION, "output"]]
     names = [before_attention, *attention, "attention", before_feed_forward, *FEED_FORWARD, "output", ""]
     made = list(trace(tiny("token_classification", model_type=model_type), input_ids=IDS))
@@ -80,7 +80,7 @@ def test_a_chunked_model_is_traced_whole() -> None:
 # --- edits ----------------------------------------------------------------------------------------------------------
 
 
-def test_an_edit_is_what_the_run_goes_on_with() -> None:
+def test_a_run_continues_with_an_edited_value() -> None:
     model = tiny()
     clean = trace(model, input_ids=IDS)
     edited = trace(model, edit={"encoder.layer.0.output": lambda x: x * 0}, input_ids=IDS)
@@ -94,8 +94,8 @@ def test_an_edit_is_what_the_run_goes_on_with() -> None:
 
 
 @pytest.mark.parametrize("name", [n for n in trace(tiny("masked_lm"), input_ids=IDS) if n != "embeddings.position_ids"])
-def test_every_value_is_on_the_way(name: str) -> None:
-    """An edit of any named value reaches the logits: none is a copy on the side."""
+def test_every_value_has_an_effect(name: str) -> None:
+    """An edit of any named value changes the logits: no value is an unused copy."""
     model = tiny("masked_lm")
     bump = np.random.RandomState(0)
     edited = trace(model, edit={name: lambda x: x + bump.standard_normal(x.shape)}, input_ids=IDS)
@@ -107,7 +107,7 @@ def test_positions_may_be_edited() -> None:
     assert_near(from_zero[0], tiny()(IDS, position_ids=[[0, 1, 2, 3]])[0])
 
 
-def test_an_edit_by_a_family_s_own_name() -> None:
+def test_an_edit_by_a_family_s_name() -> None:
     model = tiny(model_type="roberta-prelayernorm")
     edit = {"encoder.layer.0.attention.LayerNorm": np.zeros_like}
     assert not trace(model, edit=edit, input_ids=IDS)["encoder.layer.0.attention.LayerNorm"].any()
@@ -115,7 +115,7 @@ def test_an_edit_by_a_family_s_own_name() -> None:
         trace(model, edit={"encoder.layer.0.attention.output.LayerNorm": np.zeros_like}, input_ids=IDS)
 
 
-def test_an_edit_of_an_unknown_name_says_what_is_near() -> None:
+def test_an_edit_of_an_unknown_name_suggests_similar_ones() -> None:
     with pytest.raises(
         NameUnknownError, match=r"no value named 'encoder\.layer\.0\.outputs': did you mean encoder\.layer\.0\.output"
     ):
@@ -129,7 +129,7 @@ def test_an_edit_keeps_shape_and_dtype(function: Any) -> None:
 
 
 def test_an_edit_may_run_a_model() -> None:
-    """Activation patching in one line; the inner run is not recorded, nor edited."""
+    """Activation patching takes one line; the inner run is neither recorded nor edited."""
     model, name = tiny(), "encoder.layer.0.output"
     patched = trace(
         model, IDS, edit={name: lambda _: model([[0, 9, 8, 2]], output_hidden_states=True).hidden_states[1]}
@@ -145,13 +145,13 @@ def test_edits_are_functions_by_name(edit: Any) -> None:
         trace(tiny(), IDS, edit=edit)
 
 
-def test_what_is_no_model() -> None:
+def test_something_else_than_a_model() -> None:
     with pytest.raises(InputError, match=r"trace takes a Model, not str: minroberta\.load\(name\) gives one"):
         trace("roberta-base", IDS)
 
 
-def test_values_without_a_module_of_their_own() -> None:
-    """What no hook of the reference shows, by what follows from it."""
+def test_values_without_a_module() -> None:
+    """Values that no hook of the reference shows are checked by what follows from them."""
     model = tiny("masked_lm")
     t = trace(model, IDS)
     layer, weights = "encoder.layer.1", flat(model.params)
@@ -176,8 +176,8 @@ def test_an_unknown_name_is_a_key_error() -> None:
 # --- recording ------------------------------------------------------------------------------------------------------
 
 
-def test_nobody_records_afterwards_nor_elsewhere() -> None:
-    """Not after an error in the run, and not in another thread."""
+def test_recording_ends_with_the_run_and_stays_in_its_thread() -> None:
+    """Nothing is recorded after an error in the run, or in another thread."""
     value = np.ones(2)
     with pytest.raises(ZeroDivisionError):
         trace(tiny(), edit={"embeddings": lambda x: x / (1 // 0)}, input_ids=IDS)

@@ -1,4 +1,4 @@
-"""Two checkpoints are one model, or where they first differ."""
+"""Verification: two checkpoints are the same model, or the first difference between them is named."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("default:the source also holds")
 
 
 def changed(model: Model, name: str, change: Any) -> Model:
-    """The model with one weight made anew."""
+    """The model with one weight replaced."""
     params = flat(model.params)
     params[name] = change(params[name].copy())
     return Model(model.config, tree(params), model.head)
@@ -31,7 +31,7 @@ def test_a_model_is_itself(head: str) -> None:
     assert verify(tiny(head, "float32"), tiny(head, "float32")) == ([], 0.0)
 
 
-def test_the_first_weight_and_its_place() -> None:
+def test_the_first_weight_that_differs_and_where() -> None:
     one = tiny("masked_lm")
 
     def change(weight: np.ndarray) -> np.ndarray:
@@ -48,7 +48,7 @@ def test_the_first_weight_and_its_place() -> None:
 
 
 def test_the_smallest_change_of_a_weight() -> None:
-    """The outputs change by less than rounding."""
+    """A change is found even if the outputs change by less than rounding."""
     one = tiny()
     found = verify(one, changed(one, "embeddings.LayerNorm.bias", lambda x: np.nextafter(x, 9)))
     assert [x.name.partition("[")[0] for x in found.differences] == ["embeddings.LayerNorm.bias"]
@@ -57,7 +57,7 @@ def test_the_smallest_change_of_a_weight() -> None:
     assert not found.equal
 
 
-def test_a_number_that_is_none() -> None:
+def test_a_weight_that_is_nan() -> None:
     one = tiny()
     nan = changed(one, "embeddings.LayerNorm.bias", lambda x: np.where(np.arange(len(x)) == 3, np.nan, x))
     found = verify(one, nan)
@@ -81,8 +81,8 @@ def test_a_field_alone_shows_in_the_outputs() -> None:
     assert verdict.outputs > 0.01
 
 
-def test_what_the_outputs_tell(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Equal weights may give other outputs in another implementation; at padding it does not matter."""
+def test_outputs_that_differ_with_equal_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal weights may give other outputs in another implementation; padding is not compared."""
     one, other = tiny("masked_lm"), tiny("masked_lm")
     call = Model.__call__
 
@@ -169,7 +169,7 @@ def test_a_head_that_is_left_out(tmp_path: Path) -> None:
 
 
 def test_float64_is_compared_as_float64(tmp_path: Path) -> None:
-    """A copy in float32 is another model, though both would be loaded as float32."""
+    """A copy in float32 is not the same model, though both would be loaded as float32."""
     model = tiny("masked_lm")
     model.save(tmp_path / "wide")
     minroberta.load(tmp_path / "wide").save(tmp_path / "narrow")
@@ -178,8 +178,8 @@ def test_float64_is_compared_as_float64(tmp_path: Path) -> None:
     assert "outputs: " in done.output
 
 
-def test_what_kerashub_has_not(tmp_path: Path) -> None:
-    """Rows of positions that pads alone use, and token types: named, though the outputs agree."""
+def test_weights_that_kerashub_lacks(tmp_path: Path) -> None:
+    """Rows of positions used only by padding, and token types, are named though the outputs agree."""
     pytest.importorskip("h5py", reason="a preset is written with h5py, of the extra formats")
     done = run("convert", CHECKPOINTS / "pytorch-zip", tmp_path, "--to", "keras")
     assert done.exit_code == 0, done.output
@@ -189,7 +189,7 @@ def test_what_kerashub_has_not(tmp_path: Path) -> None:
     assert verdict["outputs"] < 1e-6
 
 
-def test_convert_writes_over_nothing(tmp_path: Path) -> None:
+def test_convert_overwrites_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for place in (tmp_path, tmp_path / "file"):
         done = run("convert", CHECKPOINTS / "pytorch-zip", place)

@@ -1,4 +1,4 @@
-"""fairseq's and KerasHub's vocabularies, and what is wrong with others."""
+"""fairseq's and KerasHub's vocabularies, and errors for invalid ones."""
 
 import json
 import shutil

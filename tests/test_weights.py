@@ -1,4 +1,4 @@
-"""Checkpoints in every way that people have written them, loaded, initialised, saved; and errors for the others."""
+"""Checkpoints in every way that they are written: loaded, initialised, saved; and errors for invalid ones."""
 
 import functools
 import json
@@ -259,13 +259,13 @@ def test_a_head_is_initialised(tmp_path: Path) -> None:
     assert not np.array_equal(first["weight"], other["weight"])
     assert first["weight"].shape == (1000, 30)
     assert first["weight"].dtype == np.float32
-    assert abs(first["weight"].mean()) < 0.5 * 4 / np.sqrt(30_000)  # four deviations of a mean, and of a deviation
+    assert abs(first["weight"].mean()) < 0.5 * 4 / np.sqrt(30_000)  # four standard errors of a mean, and of a deviation
     assert abs(first["weight"].std() / 0.5 - 1) < 4 / np.sqrt(2 * 30_000)
     assert not first["bias"].any()
 
 
 def test_initialised_heads_are_not_alike(tmp_path: Path) -> None:
-    """Each weight has its own random stream, and the body is that of the file."""
+    """Each weight has its own random stream, and the body comes from the file."""
     directory = checkpoint(tmp_path, named(arrays_of()))
     model = load(directory, head="sequence_classification", missing="init")
     dense, out = (model.params["classifier"][name]["weight"] for name in ("dense", "out_proj"))
@@ -273,7 +273,7 @@ def test_initialised_heads_are_not_alike(tmp_path: Path) -> None:
     assert np.array_equal(model.params["embeddings"]["word_embeddings"]["weight"], arrays_of()[WORDS])
 
 
-def test_what_a_file_has_of_a_head_is_kept(tmp_path: Path) -> None:
+def test_weights_of_an_incomplete_head_are_kept(tmp_path: Path) -> None:
     arrays = arrays_of("masked_lm")
     del arrays["lm_head.bias"]
     params = load(checkpoint(tmp_path, named(arrays)), head="masked_lm", missing="init").params
@@ -301,7 +301,7 @@ def test_a_family_by_names_keeps_the_defaults_of_the_other(tmp_path: Path) -> No
         assert config.layer_norm_eps == eps
 
 
-def test_fields_over_the_checkpoint_s_own(tmp_path: Path) -> None:
+def test_given_fields_override_the_checkpoint_s(tmp_path: Path) -> None:
     directory = checkpoint(tmp_path, named(arrays_of("masked_lm")))
     model = load(directory, head="sequence_classification", missing="init", config={"num_labels": 5})
     assert model(IDS).logits.shape == (2, 5)
@@ -313,7 +313,7 @@ def test_fields_over_the_checkpoint_s_own(tmp_path: Path) -> None:
 
 
 def test_a_head_of_another_shape(tmp_path: Path) -> None:
-    """It is another head's, or has other labels: initialised where asked for, next to what fits."""
+    """A weight of another shape, such as for other labels, is initialised if asked for; weights that fit are kept."""
     head = "sequence_classification"
     directory = checkpoint(tmp_path, named(arrays_of(head)))
     text = "classifier.out_proj.weight has shape (2, 30); the configuration says (5, 30): give missing="
@@ -346,7 +346,7 @@ def test_a_body_is_never_initialised(tmp_path: Path, missing: str) -> None:
     assert str(caught.value).endswith(" and 6 more")
 
 
-# --- weights that are not right -------------------------------------------------------------------------------------
+# --- invalid weights ------------------------------------------------------------------------------------------------
 
 
 def test_unknown_weights_are_named(tmp_path: Path) -> None:
@@ -379,7 +379,7 @@ def test_a_config_of_another_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["i8", "i4", "u1", "?"])
-def test_integers_for_weights(tmp_path: Path, dtype: str) -> None:
+def test_weights_of_integers(tmp_path: Path, dtype: str) -> None:
     arrays = named(arrays_of() | {WORDS: np.ones((53, 30), dtype)})
     text = f"roberta.{WORDS} holds {np.dtype(dtype)}; a weight is a floating-point array"
     with raises(WeightsError, ValueError, text):
@@ -401,7 +401,7 @@ def test_two_names_for_one_weight(tmp_path: Path, name: str, other: str) -> None
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_check_finds_numbers_that_are_none(tmp_path: Path, value: float) -> None:
+def test_check_finds_nan_and_infinity(tmp_path: Path, value: float) -> None:
     arrays = arrays_of()
     name = "encoder.layer.1.output.dense.weight"
     arrays[name] = arrays[name].copy()
@@ -421,7 +421,7 @@ def test_check_finds_tied_weights_that_differ(tmp_path: Path) -> None:
         load(directory, head="masked_lm", check=True)
 
 
-def test_check_is_content_with_what_is_right(tmp_path: Path) -> None:
+def test_check_accepts_a_right_checkpoint(tmp_path: Path) -> None:
     for head in HEADS:
         directory = checkpoint(tmp_path / head, named(arrays_of(head)))
         assert_weights(load(directory, head=head, check=True), arrays_of(head))
@@ -470,7 +470,7 @@ def test_ways_to_name_a_dtype(tmp_path: Path, dtype: Any) -> None:
     assert load(checkpoint(tmp_path, named(arrays_of())), dtype=dtype).dtype == np.float32
 
 
-def test_numpy_has_no_bfloat16(tmp_path: Path) -> None:
+def test_bfloat16_needs_another_library_than_numpy(tmp_path: Path) -> None:
     directory = checkpoint(tmp_path, named(arrays_of()))
     with raises(BackendError, TypeError, "numpy has no bfloat16: load as float32"):
         load(directory, dtype="bfloat16")
@@ -566,7 +566,7 @@ def test_a_missing_shard(shards: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["x" * 5000 + ".safetensors", "a\0b.safetensors", "\ud800.safetensors"])
-def test_a_shard_whose_name_no_file_can_have(shards: Path, file: str) -> None:
+def test_a_shard_with_an_impossible_file_name(shards: Path, file: str) -> None:
     write_index(shards, {"weight_map": {WORDS: file}})
     with raises(NotFoundError, FileNotFoundError, INDEX, "which is missing"):
         load(shards)
@@ -626,7 +626,7 @@ def test_a_map_that_leaves_weights_out(shards: Path) -> None:
 # --- paths without a model ------------------------------------------------------------------------------------------
 
 
-def test_no_such_path(tmp_path: Path) -> None:
+def test_a_missing_path(tmp_path: Path) -> None:
     for path in (tmp_path / "nothing", tmp_path / "model.safetensors"):
         with raises(NotFoundError, FileNotFoundError, str(path)):
             load(path)
@@ -653,7 +653,7 @@ def test_a_directory_with_weights_of_another_name(tmp_path: Path) -> None:
     assert load(tmp_path / "mine.safetensors")
 
 
-def test_no_config(tmp_path: Path) -> None:
+def test_a_missing_configuration(tmp_path: Path) -> None:
     (checkpoint(tmp_path, arrays_of()) / "config.json").unlink()
     for path in (tmp_path, tmp_path / WHOLE):
         with raises(NotFoundError, FileNotFoundError, f"there is no config.json in {tmp_path}"):
@@ -673,7 +673,7 @@ def test_an_unknown_head(tmp_path: Path, call: Callable[..., Model]) -> None:
 
 
 @pytest.mark.parametrize("call", [minroberta.load, minroberta.init])
-def test_a_span_with_three_ends(tmp_path: Path, call: Callable[..., Model]) -> None:
+def test_a_span_head_with_three_labels(tmp_path: Path, call: Callable[..., Model]) -> None:
     directory = checkpoint(tmp_path, arrays_of(), num_labels=3)
     with raises(ConfigError, ValueError, "'question_answering' has a start and an end", "has 3 labels"):
         call(directory, head="question_answering")
@@ -732,13 +732,13 @@ def test_random_weights_have_the_configurations_deviation() -> None:
             assert not array.any(), name
         elif "norm" in name.lower():
             assert (array == 1).all(), name
-        else:  # within four deviations of a mean, and of a deviation; a pad's row of zeros takes a little
+        else:  # within four standard errors of a mean, and of a deviation; padding's zeros lower both a little
             n = array.size
             assert abs(array.mean()) < 0.1 * 4 / np.sqrt(n), name
             assert abs(array.std() / 0.1 - 1) < 4 / np.sqrt(2 * n) + 30 / n, name
 
 
-def test_rows_of_pads_are_zero() -> None:
+def test_rows_of_padding_are_zero() -> None:
     arrays = flat(minroberta.init(config_of(pad_token_id=3)).params)
     for name in (WORDS, "embeddings.position_embeddings.weight"):
         assert not arrays[name][3].any()
@@ -833,7 +833,7 @@ def test_a_config_of_odd_labels_is_saved(tmp_path: Path, names: Any) -> None:
     assert load(tmp_path).config.id2label == model.config.id2label
 
 
-def test_a_model_saved_where_it_is_mapped_from(tmp_path: Path) -> None:
+def test_a_model_saved_over_the_file_that_it_is_mapped_from(tmp_path: Path) -> None:
     first = load(checkpoint(tmp_path, named(arrays_of("masked_lm"))), head="masked_lm")
     before = first(IDS).logits
     first.save(tmp_path)
@@ -880,7 +880,7 @@ ROLLUP = Path("/proc/self/smaps_rollup")
 
 
 def private_bytes() -> int:
-    """The memory that is this process's alone."""
+    """The memory that this process does not share, in bytes."""
     lines = (line.split() for line in ROLLUP.read_text().splitlines()[1:])
     return sum(int(line[1]) * 1024 for line in lines if line[0].startswith("Private_"))
 
@@ -930,7 +930,7 @@ def test_an_invalid_name(name: Any) -> None:
 
 
 def test_a_pooler_alone_is_not_a_choice(tmp_path: Path) -> None:
-    """The advice is given where only the classifier is missing, too."""
+    """The advice is also given where only the classifier is missing."""
     directory = checkpoint(tmp_path, named(arrays_of()))
     with raises(WeightsError, ValueError, "lack 2 of the", 'give missing="init"'):
         load(directory, head="multiple_choice")
@@ -959,7 +959,7 @@ def test_a_head_of_another_type() -> None:
         minroberta.init(TINY, head=["encoder"])  # type: ignore[arg-type]
 
 
-def test_saving_where_a_file_stands(tmp_path: Path) -> None:
+def test_saving_to_a_path_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with raises(SaveError, OSError, "the model cannot be written to", "File exists"):
         tiny().save(tmp_path / "file")
@@ -989,7 +989,7 @@ def test_a_file_of_another_kind(content: bytes, sentences: list[str], tmp_path: 
         ("multiple_choice", 4, True, "multiple_choice"),
     ],
 )
-def test_whose_a_bare_classifier_is(head: str, labels: int, pooler: bool, found: str) -> None:
+def test_which_head_a_bare_classifier_belongs_to(head: str, labels: int, pooler: bool, found: str) -> None:
     config = Config.from_dict({**TINY, "num_labels": labels})
     held = {**shapes(config, head), **(shapes(config, "encoder") if pooler else {})}
     assert heads_in(held, config) == [found]

@@ -1,4 +1,4 @@
-"""Make each notebooks/*.ipynb anew from its .py, executed from clean. Needs the extra `notebooks`."""
+"""Write each notebooks/*.ipynb from its .py, executed in a new kernel. Needs the extra `notebooks`."""
 
 import hashlib
 from pathlib import Path
@@ -16,12 +16,12 @@ def main() -> None:
     for source in sorted(FOLDER.glob("*.py")):
         notebook = jupytext.read(source)
         for place, cell in enumerate(notebook.cells):
-            cell["id"] = f"cell-{place}"  # or else they are random, and every cell differs at every run
+            cell["id"] = f"cell-{place}"  # by default ids are random, and every cell would differ at every run
         nbclient.NotebookClient(
             notebook, kernel_name="python3", record_timing=False, resources={"metadata": {"path": str(FOLDER)}}
         ).execute()
-        notebook.metadata["language_info"] = {"name": "python"}  # without the version that happened to run it
-        notebook.metadata["weights"] = hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()  # that the outputs are of
+        notebook.metadata["language_info"] = {"name": "python"}  # without Python's version
+        notebook.metadata["weights"] = hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()  # the weights of the outputs
         nbformat.write(notebook, source.with_suffix(".ipynb"))
         print(source.with_suffix(".ipynb").name)
 

@@ -1,8 +1,8 @@
-"""Let a coverage-guided fuzzer look for files that a reader neither reads nor refuses: `python fuzz.py KIND CORPUS`.
+"""Search, by coverage-guided fuzzing, for files that a reader neither reads nor refuses: `python fuzz.py KIND CORPUS`.
 
-KIND is pytorch, pickle, hdf5 or flax. CORPUS is a directory that begins empty, or with what an earlier run left there;
-the golden files of the kind are put into it. Whatever else the fuzzer takes, such as `-max_total_time=600`, comes
-behind. Wants atheris (`pip install atheris`), which no test needs. What is found is written next to the corpus.
+KIND is pytorch, pickle, hdf5 or flax. CORPUS is a directory, empty or from an earlier run, to which the golden files
+of the kind are added. The fuzzer's options, such as `-max_total_time=600`, may follow. Needs atheris
+(`pip install atheris`), which no test needs. Files that are found are written next to the corpus.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ def read_as_file(kind: str, place: Path) -> Callable[[bytes], None]:
 
 
 def main() -> None:
-    """Put the golden files into the corpus, and begin."""
+    """Add the golden files to the corpus, and start."""
     kind, corpus = sys.argv[1], Path(sys.argv[2])
     corpus.mkdir(parents=True, exist_ok=True)
     endings = FILES["pytorch" if kind == "pickle" else kind].split()

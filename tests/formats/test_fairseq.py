@@ -88,7 +88,7 @@ def load(checkpoint: Checkpoint, head: str | None = None) -> minroberta.Model:
     return minroberta.Model(config, weights.tree(weights.move(arrays, "float32", np)), head)
 
 
-# --- what fairseq computes ------------------------------------------------------------------------------------------
+# --- fairseq's outputs ----------------------------------------------------------------------------------------------
 
 
 def test_every_checkpoint_is_here() -> None:
@@ -96,8 +96,8 @@ def test_every_checkpoint_is_here() -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_fairseqs_own_outputs(name: str) -> None:
-    """At pads fairseq has other values, for it begins with zeros there."""
+def test_outputs_are_fairseqs(name: str) -> None:
+    """Outputs agree at tokens; fairseq sets padding's states to zero."""
     wanted = expected(name)
     ids, mask = wanted["input_ids"], wanted["attention_mask"]
     real = mask == 1
@@ -116,7 +116,7 @@ def test_the_configuration(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_nothing_need_stand_beside(tmp_path: Path, name: str) -> None:
+def test_a_file_needs_no_other(tmp_path: Path, name: str) -> None:
     path = Path(shutil.copy(FILES[name], tmp_path / "anything"))
     model = minroberta.load(path)
     assert model.config == Config.from_dict(CONFIGS[name])
@@ -135,7 +135,7 @@ def test_a_saved_model_has_the_same_outputs(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_names_are_hugging_faces(name: str) -> None:
-    """All of them, and none of what training or a faster kernel needs."""
+    """All of the model's weights have Hugging Face's names; those for training or a faster kernel are left out."""
     checkpoint = Checkpoint(File(FILES[name]))
     config = Config.from_dict(checkpoint.config)
     heads = ["masked_lm", "sequence_classification"] if config.head == "sequence_classification" else ["masked_lm"]
@@ -153,12 +153,12 @@ def test_copies_for_a_faster_kernel_are_not_taken() -> None:
 
 
 @pytest.mark.parametrize("name", ["fairseq", "fairseq-2019", "dinky-deepspeed"])
-def test_weights_are_the_files_own_bytes(name: str) -> None:
+def test_weights_are_mapped_from_the_file(name: str) -> None:
     checkpoint = Checkpoint(File(FILES[name]))
     assert checkpoint.path == FILES[name]
     assert checkpoint.size == FILES[name].stat().st_size
     made = {"embeddings.token_type_embeddings.weight"}
-    if name != "fairseq-2019":  # whose arrays stand wherever the one before ends
+    if name != "fairseq-2019":  # its arrays are not aligned
         assert all(isinstance(owner(array), Mapped) for own, array in checkpoint.items() if own not in made)
     assert not checkpoint["embeddings.token_type_embeddings.weight"].any()
     assert checkpoint.stored("embeddings.token_type_embeddings.weight") == ("float32", (1, 12))
@@ -201,7 +201,7 @@ def test_the_head_of_the_default_name_or_the_only_one(names: list[str]) -> None:
     assert checkpoint["classifier.out_proj.weight"].shape == (3, 12)
 
 
-def test_no_head_of_several_is_guessed() -> None:
+def test_one_of_several_heads_is_not_guessed() -> None:
     with pytest.warns(UserWarning, match=r"2 classification heads \['mnli', 'rte'\] are left out: none is called"):
         checkpoint = changed("fairseq-classifier", heads("rte", "mnli"))
     assert checkpoint.config == ROBERTA
@@ -236,7 +236,7 @@ def test_an_encoder_alone() -> None:
     ("given", "named"), [("gelu_accurate", "gelu_new"), ("gelu_fast", "gelu_new"), ("relu", "relu"), ("tanh", "tanh")]
 )
 def test_another_activation_leaves_the_lm_head_out(given: str, named: str) -> None:
-    """Hugging Face's LM head has the exact GELU whatever the layers have, and fairseq's has what they have."""
+    """Hugging Face's LM head always has the exact GELU, fairseq's has the layers' activation."""
     with pytest.warns(
         UserWarning, match=f"the lm_head is left out: its activation_fn is '{given}', and Hugging Face's is always gelu"
     ):
@@ -261,7 +261,7 @@ def test_another_activation_leaves_the_classifier_out() -> None:
     [("roberta", 12), ("roberta_base", 12), ("roberta_prenorm", 12), ("roberta_large", 16), ("xlm", 16)],
 )
 @pytest.mark.parametrize("prefix", ["", "deepspeed_"])
-def test_the_arch_says_how_many_heads_where_nothing_else_does(arch: str, count: int, prefix: str) -> None:
+def test_the_arch_gives_the_number_of_heads_if_no_argument_does(arch: str, count: int, prefix: str) -> None:
     def change(given: dict[str, Any], _: dict[str, Any]) -> None:
         del given["encoder_attention_heads"]
         given["arch"] = prefix + arch
@@ -279,7 +279,7 @@ def test_an_unknown_arch(arch: Any) -> None:
         changed("fairseq", change)
 
 
-def test_an_arch_of_ones_own_that_says_its_heads() -> None:
+def test_an_unknown_arch_with_its_number_of_heads() -> None:
     assert with_arguments(arch="roberta_mine").config == ROBERTA
 
 
@@ -292,7 +292,7 @@ def test_a_configuration_of_dicts() -> None:
     assert Checkpoint(file).config["num_attention_heads"] == 16
 
 
-def test_arguments_may_be_few() -> None:
+def test_few_arguments_are_enough() -> None:
     file = File(FILES["fairseq"])
     file.content["cfg"] = None
     file.content["args"] = Namespace()
@@ -301,7 +301,7 @@ def test_arguments_may_be_few() -> None:
 
 
 @pytest.mark.parametrize("part", [None, 7, [], "cfg", {"model": 7}, {"model": None, "criterion": []}])
-def test_no_arguments(part: Any) -> None:
+def test_invalid_arguments(part: Any) -> None:
     file = File(FILES["fairseq"])
     file.content["cfg"] = part
     with raises(ConfigError, ValueError, "model.pt: its arguments lack encoder_attention_heads"):
@@ -319,13 +319,13 @@ def test_arguments_that_the_weights_contradict(argument: str, shown: int, lie: A
 
 
 @pytest.mark.parametrize("lie", [5, 0, -3, "3", 3.0, True, [3], 2**62])
-def test_heads_that_no_model_has(lie: Any) -> None:
+def test_invalid_numbers_of_heads(lie: Any) -> None:
     with raises(ConfigError, ValueError, "num_attention_heads"):
         load(with_arguments(encoder_attention_heads=lie))
 
 
 @pytest.mark.parametrize("lie", ["swish", "relu_squared", "", 7, None, ["gelu"]])
-def test_an_activation_that_is_not_known(lie: Any) -> None:
+def test_an_unknown_activation(lie: Any) -> None:
     with (
         pytest.warns(UserWarning, match="activation_fn is"),
         raises(ConfigError, ValueError, "known are gelu, gelu_acc"),
@@ -348,7 +348,7 @@ def test_until_2020_an_argument_meant_another_norm() -> None:
 
 
 @pytest.mark.parametrize("name", ["fairseq", "fairseq-normalize-before", "fairseq-prenorm"])
-def test_norms_tell_without_an_argument(name: str) -> None:
+def test_weights_show_the_order_of_norms_without_an_argument(name: str) -> None:
     assert without(name, "encoder_normalize_before", "layernorm_embedding").config == CONFIGS[name]
 
 
@@ -401,7 +401,7 @@ def test_a_model_of_another_kind(part: str) -> None:
         changed("fairseq", lambda _, model: model.update({part: model[f"{BODY}layernorm_embedding.bias"]}))
 
 
-def test_names_outside_of_the_encoder_are_not_the_models() -> None:
+def test_names_outside_of_the_encoder_are_left_out() -> None:
     def change(_: dict[str, Any], model: dict[str, Any]) -> None:
         model.update(dict.fromkeys(("x", "encoder._ema", "encoder.regression_head.0.bias"), model[f"{BODY}version"]))
 
@@ -483,7 +483,7 @@ WHOLE = "decoder.sentence_encoder.layers.1.self_attn.in_proj_weight"
 
 
 @pytest.mark.parametrize("shape", [(), (35, 12), (1,)])
-def test_queries_keys_and_values_that_are_no_thirds(shape: tuple[int, ...]) -> None:
+def test_queries_keys_and_values_that_do_not_divide_into_thirds(shape: tuple[int, ...]) -> None:
     with raises(WeightsError, ValueError, f"{WHOLE} has shape {shape}: it cannot be split into queries"):
         changed("fairseq-2019", reshaped(WHOLE, *shape))
 
@@ -500,8 +500,8 @@ def test_embeddings_of_other_axes(shape: tuple[int, ...]) -> None:
         changed("fairseq", reshaped(f"{BODY}embed_tokens.weight", *shape))
 
 
-def test_a_shape_of_nothing_but_one_number() -> None:
-    """Strides of 0 make any shape of one number, which would take memory once it is copied."""
+def test_a_large_shape_of_a_single_number() -> None:
+    """Strides of 0 give one number any shape, which would take memory when copied."""
 
     def change(given: dict[str, Any], model: dict[str, Any]) -> None:
         name = f"{BODY}embed_positions.weight"
@@ -511,7 +511,7 @@ def test_a_shape_of_nothing_but_one_number() -> None:
         load(changed("fairseq", change))
 
 
-# --- what else may lie ----------------------------------------------------------------------------------------------
+# --- other hostile files --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -527,7 +527,7 @@ def test_a_shape_of_nothing_but_one_number() -> None:
         (None, False),
     ],
 )
-def test_what_is_fairseqs(content: Any, is_one: bool) -> None:
+def test_fairseqs_files_are_recognised(content: Any, is_one: bool) -> None:
     assert is_fairseq(content) is is_one
 
 
@@ -543,7 +543,7 @@ def test_a_state_without_a_model() -> None:
 
 
 def laughs() -> list[Any]:
-    """A list that is small in memory, and endless as text."""
+    """A list of shared lists, small in memory, and endless as text."""
     result: list[Any] = ["ha"]
     for _ in range(60):
         result = [result, result]
@@ -579,8 +579,8 @@ ARGUMENTS = ("arch", "encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_d
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
-def test_a_model_or_a_sentence(data: st.DataObject) -> None:
-    """Whatever arguments say and weights are called or claim to be."""
+def test_any_file_gives_a_model_or_an_error(data: st.DataObject) -> None:
+    """Any arguments, and any names and shapes of weights, give a model or an error."""
     file = File(FILES[data.draw(st.sampled_from(sorted(FILES)))])
     content = file.content
     arguments = (content["args"] or content["cfg"]["model"]).values

@@ -1,4 +1,4 @@
-"""Flax: PyTorch's names for Flax's, the framework's outputs, and a message for every invalid file."""
+"""Flax: weights under PyTorch's names, the framework's outputs, and a message for every invalid file."""
 
 import itertools
 import json
@@ -39,7 +39,7 @@ def extension(*parts: Any, code: int = 1) -> msgpack.ExtType:
 
 
 def file_of(directory: Path, content: Any) -> Path:
-    """A file of this content, an object or raw bytes."""
+    """A file with this content, an object or raw bytes."""
     path = directory / "flax_model.msgpack"
     path.write_bytes(content if isinstance(content, bytes) else msgpack.packb(content))
     return path
@@ -80,7 +80,7 @@ def test_an_encoder_of_a_classifiers_file_has_no_pooler() -> None:
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("kind", ["roberta", "roberta-prelayernorm"])
-def test_names_are_what_a_model_takes(tmp_path: Path, kind: str, head: str) -> None:
+def test_names_are_those_that_a_model_takes(tmp_path: Path, kind: str, head: str) -> None:
     decoder = {"is_decoder": True, "add_cross_attention": True} if head == "causal_lm" else {}
     config = Config.from_dict({"model_type": kind, "num_hidden_layers": 1, **decoder})
     content: dict[str, Any] = {}
@@ -94,7 +94,7 @@ def test_names_are_what_a_model_takes(tmp_path: Path, kind: str, head: str) -> N
     assert set(weights.canonical_names(arrays, config)) == set(weights.shapes(config, head))
 
 
-def test_arrays_are_the_files_own_bytes(tmp_path: Path) -> None:
+def test_arrays_are_mapped_from_the_file(tmp_path: Path) -> None:
     values = np.arange(6, dtype="f4").reshape(2, 3)
     content = {"a" * length: {"kernel": leaf(values)} for length in range(1, 9)}
     arrays = File(file_of(tmp_path, content))
@@ -137,7 +137,7 @@ def test_bfloat16_is_widened_exactly(tmp_path: Path) -> None:
 
 
 def test_every_way_to_write_a_length(tmp_path: Path) -> None:
-    """A writer may take more bytes than it needs."""
+    """A writer may use more bytes for a length than it needs."""
     data = np.array([1.5, -2], "f4").tobytes()
     twos = (b"\2", b"\xcc\2", b"\xcd\0\2", b"\xce\0\0\0\2", b"\xcf" + bytes(7) + b"\2")
     shapes = [head + two for head in (b"\x91", b"\xdc\0\1", b"\xdd\0\0\0\1") for two in twos]
@@ -152,7 +152,7 @@ def test_every_way_to_write_a_length(tmp_path: Path) -> None:
         assert set(File(file_of(tmp_path, start + b"\xa1a" + msgpack.packb(ONE)))) == {"a"}
 
 
-def test_a_file_of_nothing(tmp_path: Path) -> None:
+def test_a_file_without_arrays(tmp_path: Path) -> None:
     assert dict(File(file_of(tmp_path, {}))) == {}
     assert dict(File(file_of(tmp_path, {"a": {}}))) == {}
 
@@ -162,7 +162,7 @@ def test_a_file_of_nothing(tmp_path: Path) -> None:
 
 @contextmanager
 def refused(*telling: str) -> Iterator[None]:
-    """A WeightsError that names the file, says these things, and comes at once."""
+    """Expect, at once, a WeightsError that names the file and says these things."""
     start = time.perf_counter()
     with raises(WeightsError, ValueError, "flax_model.msgpack", *telling):
         yield
@@ -286,7 +286,7 @@ def test_an_extension_longer_than_its_array(tmp_path: Path, extra: bytes) -> Non
 
 
 def test_an_array_longer_than_its_extension(tmp_path: Path) -> None:
-    """It would end within the next one."""
+    """Such an array would end within the next one."""
     inner = b"\x93\x91\2\xa7float32\xc4\x08" + bytes(8)
     with refused("has 8 bytes up to"):
         File(file_of(tmp_path, b"\x81\xa1a\xc7" + bytes([len(inner) - 4]) + b"\1" + inner))
@@ -301,7 +301,7 @@ def test_a_shape_that_numpy_cannot_hold(tmp_path: Path, shape: list[int]) -> Non
 
 def test_a_long_text_that_is_there(tmp_path: Path) -> None:
     path = file_of(tmp_path, b"\x81\xdb" + struct.pack(">I", 2**31))
-    os.truncate(path, 2**31 + 6)  # a hole: it takes no space
+    os.truncate(path, 2**31 + 6)  # sparse: it takes no space on the disk
     with refused(f"a text of {2**31} bytes; at most {LONGEST_NAME} are read"):
         File(path)
 
@@ -315,7 +315,7 @@ def test_a_long_path_of_short_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "directory"])
-def test_no_file(tmp_path: Path, kind: str) -> None:
+def test_a_missing_or_empty_file(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "flax_model.msgpack"
     if kind == "empty":
         path.touch()

@@ -1,4 +1,4 @@
-"""HDF5 files: mapped without a copy in every layout that Keras writes, and every lie in one a sentence."""
+"""HDF5 files: mapped without a copy in every layout that Keras writes, and a message for every invalid file."""
 
 import functools
 import io
@@ -22,7 +22,7 @@ from minroberta.checkpoints.formats.hdf5 import LONGEST_NAME, MOST_STEPS, NOWHER
 
 @contextmanager
 def refused(*telling: str) -> Iterator[None]:
-    """A WeightsError that names the file, says these things, and comes at once."""
+    """Expect, at once, a WeightsError that names the file and says these things."""
     start = time.perf_counter()
     with raises(WeightsError, ValueError, ".h5", *telling):
         yield
@@ -45,8 +45,8 @@ DTYPES = ("f4", "f8", "f2", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1")
 
 @pytest.mark.parametrize("count", [1, 7, 40, 500, 4000])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_what_h5py_writes(tmp_path: Path, layout: str, count: int) -> None:
-    """With so many arrays in a group: trees and heaps of several levels."""
+def test_files_written_by_h5py(tmp_path: Path, layout: str, count: int) -> None:
+    """With `count` arrays in a group, trees and heaps have several levels."""
     values = {f"a/b {i}/é{i}:0": np.full((i % 3, 2), i).astype(DTYPES[i % len(DTYPES)]) for i in range(count // 10)}
     values |= {f"a/{i}": np.array(i) for i in range(count)}
     with h5py.File(tmp_path / "x.h5", "w", **LAYOUTS[layout]) as file:
@@ -65,7 +65,7 @@ def test_what_h5py_writes(tmp_path: Path, layout: str, count: int) -> None:
 
 @pytest.mark.slow
 def test_more_links_than_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Enough links that the heap has indices within its index, and the tree four levels."""
+    """With enough links, the heap has indices within its index, and the tree four levels."""
     with h5py.File(tmp_path / "x.h5", "w", libver="latest") as file:
         file["a"] = np.arange(3)
         for number in range(40_000):
@@ -86,7 +86,7 @@ def real(tmp_path: Path) -> Path:
     return path
 
 
-def test_arrays_are_the_files_own_bytes(real: Path) -> None:
+def test_arrays_are_mapped_from_the_file(real: Path) -> None:
     array = File(real)["a/kernel:0"]
     found = place(array)
     assert found is not None
@@ -109,7 +109,7 @@ def test_a_file_is_a_mapping(real: Path) -> None:
 
 def test_an_array_that_is_not_asked_for_is_not_read(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as file:
-        file.create_dataset("a", (2**28,), "f4")[-1] = 1  # most of it a hole, which takes no space
+        file.create_dataset("a", (2**28,), "f4")[-1] = 1  # sparse: it takes no space on the disk
     assert File(tmp_path / "x.h5")["a"][-1] == 1
 
 
@@ -172,7 +172,7 @@ def of_dataset(directory: Path, dataset: bytes, size: int = 8208) -> Path:
 
 
 def test_a_file_made_by_hand(tmp_path: Path) -> None:
-    """The parts of the hostile files are sound."""
+    """The parts that the hostile files are made of are valid."""
     path = of_dataset(tmp_path, DATASET)
     assert {name: array.tolist() for name, array in File(path).items()} == {"a": [1, 1, 1, 1]}
     with h5py.File(path.with_name("y.h5"), "w", libver="latest") as file:
@@ -199,14 +199,14 @@ def test_bfloat16_is_widened_exactly(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"\x89HDF", b"\x89HDF\r\n\x1a\n", b"\x89HDF\r\n\x1a\n\0", bytes(100), b"PK\3\4"])
-def test_hardly_a_file(tmp_path: Path, data: bytes) -> None:
+def test_tiny_files(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x.h5").write_bytes(data)
     with refused(f"({len(data)} bytes) is not a whole HDF5 file"):
         File(tmp_path / "x.h5")
 
 
 @pytest.mark.parametrize("kind", ["missing", "directory"])
-def test_no_file(tmp_path: Path, kind: str) -> None:
+def test_a_path_that_is_not_a_file(tmp_path: Path, kind: str) -> None:
     if kind == "directory":
         (tmp_path / "x.h5").mkdir()
     with refused("(0 bytes) is not a whole HDF5 file"):
@@ -262,7 +262,7 @@ def virtual(file: h5py.File) -> None:
 @pytest.mark.parametrize("libver", ["earliest", "latest"])
 @pytest.mark.parametrize("kind", WRITTEN)
 def test_an_array_that_is_stored_otherwise(tmp_path: Path, kind: str, libver: str) -> None:
-    """It is listed, and refused when it is asked for: the arrays next to it can be read."""
+    """Such an array is listed, and refused only when it is asked for: those next to it can be read."""
     telling, write = WRITTEN[kind]
     with h5py.File(tmp_path / "x.h5", "w", libver=libver) as file:
         write(file)
@@ -308,7 +308,7 @@ def test_a_shared_datatype(tmp_path: Path) -> None:
 
 
 def test_groups_too_deep(tmp_path: Path) -> None:
-    """A hundred times as deep as Python calls itself."""
+    """The groups are a hundred times as deep as Python's limit of recursion."""
     size = len(header(link(b"x", 0)))
     groups = b"".join(header(link(b"x", ROOT + size * (i + 1))) for i in range(100_000))
     with refused("it has a path of", f"at most {LONGEST_NAME} are read"):
@@ -322,7 +322,7 @@ def test_too_many_links(tmp_path: Path) -> None:
 
 
 def test_many_groups_of_many_links(tmp_path: Path) -> None:
-    """Each group has links to the hundred of the next row: a hundred ways to the power of the rows."""
+    """Each group has links to the hundred of the next row: 100 to the power of the rows paths."""
     size = len(header(*[link(b"%02d" % i, 0) for i in range(100)]))
     rows = b"".join(header(*[link(b"%02d" % i, ROOT + size * row) for i in range(100)]) for row in range(1, 101))
     with refused("two names lead to its group"):
@@ -355,13 +355,13 @@ CHAINS = {
 
 
 @pytest.mark.parametrize("root", CHAINS.values(), ids=list(CHAINS))
-def test_a_header_that_goes_on_nowhere(tmp_path: Path, root: bytes) -> None:
+def test_a_header_with_a_continuation_outside_the_file(tmp_path: Path, root: bytes) -> None:
     with refused("is not a whole HDF5 file"):
         File(file_of(tmp_path, {ROOT: root}))
 
 
 @pytest.mark.parametrize("second", [True, False])
-def test_a_header_that_goes_on_in_a_circle(tmp_path: Path, second: bool) -> None:
+def test_a_header_with_circular_continuations(tmp_path: Path, second: bool) -> None:
     place = struct.pack("<QQ", OTHER, 64)
     if second:
         parts = {ROOT: header(message(16, place)), OTHER: b"OCHK" + message(16, place)}
@@ -373,8 +373,8 @@ def test_a_header_that_goes_on_in_a_circle(tmp_path: Path, second: bool) -> None
 
 
 @pytest.mark.parametrize("size", [0, 2**31, 2**32 - 1])
-def test_a_header_of_nothing(tmp_path: Path, size: int) -> None:
-    """Messages of no kind and no length, as far as the file goes."""
+def test_a_header_of_empty_messages(tmp_path: Path, size: int) -> None:
+    """Messages of kind 0 and length 0 fill the file to its end."""
     path = file_of(tmp_path, {ROOT: b"OHDR\2\2" + struct.pack("<I", size)}, 10_000_000)
     if size:
         with refused(f"more than {MOST_STEPS} messages and links"):
@@ -434,7 +434,7 @@ def test_a_symbol_table_made_by_hand(tmp_path: Path) -> None:
 
 
 def test_a_bomb_of_nodes(tmp_path: Path) -> None:
-    """Eight levels, each with a thousand ways to the next, and then to a table of nothing."""
+    """Eight levels, each with a thousand links to the next, and the last to an empty table."""
     parts = {ROOT: header(message(17, struct.pack("<QQ", 2**17 * 8, 2048))), 2048: HEAP, 2**20 + 2**17: symbols()}
     parts |= {2**17 * (level + 1): tree(level, *[2**17 * (level or 9)] * 1000) for level in range(8)}
     with refused(f"more than {MOST_STEPS} messages and links"):
@@ -543,7 +543,7 @@ def test_a_superblock_that_lies(tmp_path: Path, offset: int, value: bytes, telli
 
 @functools.cache
 def twelve(layout: str) -> bytes:
-    """A file of twelve arrays in groups of their own."""
+    """A file of twelve arrays, each in a group."""
     made = io.BytesIO()
     with h5py.File(made, "w", **LAYOUTS[layout]) as file:
         for number in range(12):
@@ -558,7 +558,7 @@ def test_a_damaged_file_gives_arrays_or_an_error(
     tmp_path: Path, layout: str, changes: list[tuple[str, int, bytes]]
 ) -> None:
     path, data = tmp_path / "x.h5", mutated(twelve(layout), changes)
-    path.unlink(missing_ok=True)  # its bytes may be mapped still
+    path.unlink(missing_ok=True)  # it may still be mapped
     path.write_bytes(data)
     try:
         for array in File(path).values():

@@ -1,4 +1,4 @@
-"""KerasHub's presets: what KerasHub itself gave, both ways, and every lie in one a sentence."""
+"""KerasHub's presets: KerasHub's outputs, reading and writing, and a message for every invalid preset."""
 
 import copy
 import json
@@ -46,12 +46,12 @@ def model_of(preset: Preset, head: str | None = None) -> Model:
 
 
 def copied(name: str, directory: Path) -> Path:
-    """A copy of a golden preset, to be spoilt."""
+    """A copy of a golden preset, to be changed."""
     return Path(shutil.copytree(CHECKPOINTS / name, directory / name))
 
 
 def edit(path: Path, **changes: Any) -> None:
-    """Change what a JSON file of Keras's says in its `config`; None removes."""
+    """Change fields of the `config` in a JSON file of Keras; None removes one."""
     values = json.loads(path.read_text())
     values["config"] |= changes
     values["config"] = {name: value for name, value in values["config"].items() if value is not None}
@@ -105,7 +105,7 @@ def test_a_preset_is_a_mapping_from_hugging_faces_names(name: str) -> None:
 
 
 def test_arrays_are_views_of_the_file() -> None:
-    """All but the two that hold zeros which no file has."""
+    """All arrays are views but the two of zeros, which are not in the file."""
     for name, array in Preset(CHECKPOINTS / MASKED_LM).items():
         owner: Any = array
         while isinstance(owner, np.ndarray):
@@ -125,7 +125,7 @@ def test_the_rows_that_kerashub_lacks_are_zero() -> None:
 
 @pytest.mark.parametrize("name", [MASKED_LM, NLP])
 def test_the_vocabularys_ids_are_hugging_faces(name: str, tmp_path: Path) -> None:
-    """For the texts whose golden ids KerasHub's preprocessor made."""
+    """The texts' ids are those that KerasHub's preprocessor gave."""
     files = tokenizer_files(CHECKPOINTS / name)
     assert list(files) == ["vocabulary.json", "merges.txt"]
     shutil.copy(files["vocabulary.json"], tmp_path / "vocab.json")
@@ -150,14 +150,14 @@ def test_the_files_of_a_tokenizer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["model.weights.h5", "task.weights.h5"])
-def test_a_presets_own_file_means_the_preset(file: str) -> None:
+def test_a_presets_file_means_the_preset(file: str) -> None:
     whole, by_file = Preset(CHECKPOINTS / MASKED_LM), Preset(CHECKPOINTS / MASKED_LM / file)
     assert list(whole) == list(by_file)
     assert whole.size == by_file.size
 
 
 def test_a_file_of_another_name_is_read_alone(tmp_path: Path) -> None:
-    """Such as `save_weights` of a task writes, the backbone's layers within it; keras-nlp's task file is one."""
+    """`save_weights` of a task writes such a file, with the backbone's layers in it; keras-nlp's task file is one."""
     directory = copied(NLP, tmp_path)
     (directory / "task.weights.h5").rename(directory / "finetuned.weights.h5")
     (directory / "model.weights.h5").unlink()
@@ -188,7 +188,7 @@ def test_a_task_without_its_weights_can_be_initialised(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pad", [0, 5])
-def test_positions_begin_after_the_vocabularys_pad(tmp_path: Path, pad: int) -> None:
+def test_positions_begin_after_the_vocabularys_padding_token(tmp_path: Path, pad: int) -> None:
     directory = copied(MASKED_LM, tmp_path)
     path = directory / "assets/tokenizer/vocabulary.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "<pad>": pad}))
@@ -250,7 +250,7 @@ def test_a_link_that_leads_out(tmp_path: Path, file: str) -> None:
         Preset(directory)
 
 
-def test_a_directory_that_is_a_link_out(tmp_path: Path) -> None:
+def test_a_directory_that_is_a_link_to_another(tmp_path: Path) -> None:
     directory = copied(MASKED_LM, tmp_path)
     shutil.move(directory / "assets", tmp_path / "elsewhere")
     (directory / "assets").symlink_to(tmp_path / "elsewhere")
@@ -335,7 +335,7 @@ def test_a_missing_file(tmp_path: Path, file: str) -> None:
         Preset(directory)
 
 
-def test_no_preset_at_all(tmp_path: Path) -> None:
+def test_a_preset_without_a_configuration(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "nothing", tmp_path / "nothing.weights.h5"):
         with raises(NotFoundError, FileNotFoundError, "it has no file config.json"):
             Preset(path)
@@ -378,7 +378,7 @@ def test_a_json_file_of_another_kind(tmp_path: Path, file: str, data: bytes) -> 
 @pytest.mark.parametrize("file", ["config.json", "task.json", "assets/tokenizer/vocabulary.json"])
 def test_a_json_file_too_large(tmp_path: Path, file: str) -> None:
     directory = copied(MASKED_LM, tmp_path)
-    os.truncate(directory / file, LARGEST_JSON + 1)  # a hole: it takes no space
+    os.truncate(directory / file, LARGEST_JSON + 1)  # sparse: it takes no space on the disk
     with at_once(), raises(ConfigError, ValueError, file, f"more than {LARGEST_JSON} bytes"):
         Preset(directory)
 
@@ -529,14 +529,14 @@ def test_what_is_written_is_read(h5py: Any, tmp_path: Path, name: str, whole: bo
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_objects_are_those_that_kerashub_writes(h5py: Any, tmp_path: Path, name: str) -> None:
-    """Each field that is written has KerasHub's value; optional ones are left out."""
+    """Every field that is written has KerasHub's value; optional ones are left out."""
     write(tmp_path, model_of(Preset(CHECKPOINTS / name)))
 
     def compare(ours: Any, theirs: Any) -> None:
         if isinstance(ours, dict):
             for key, value in ours.items():
                 compare(value, theirs[key])
-        elif not (isinstance(theirs, dict) and ours is None):  # a preprocessor, which needs a tokenizer
+        elif not (isinstance(theirs, dict) and ours is None):  # a preprocessor is left out, as it needs a tokenizer
             assert ours == theirs
 
     for file in ("config.json", "task.json"):
@@ -631,7 +631,7 @@ OTHERS = {"norm_first": True, "embedding_norm": False, "position_embedding_type"
           "hidden_act": "gelu_new", "layer_norm_eps": 1e-12, "is_decoder": True, "pruned_heads": {0: [1]}}  # fmt: skip
 
 
-def test_all_that_is_fixed_is_tried() -> None:
+def test_every_fixed_field_has_a_test() -> None:
     assert OTHERS.keys() == FIXED.keys()
 
 
@@ -646,7 +646,7 @@ def test_a_model_that_kerashub_cannot_express(tmp_path: Path, field: str) -> Non
 def test_an_untied_decoder(h5py: Any, tmp_path: Path) -> None:
     with raises(SaveError, OSError, "always has tie_word_embeddings True"):
         write(tmp_path, tiny("masked_lm", **SMALL, tie_word_embeddings=False))
-    with pytest.warns(UserWarning, match="left out: the pooler$"):  # without that head it is nothing
+    with pytest.warns(UserWarning, match="left out: the pooler$"):  # the pooler is unused without that head
         write(tmp_path, tiny("encoder", **SMALL, tie_word_embeddings=False))
 
 
@@ -680,7 +680,7 @@ NO_BPE = {
 
 
 @pytest.mark.parametrize("library", NO_BPE.values(), ids=list(NO_BPE))
-def test_a_tokenizer_that_kerashub_cannot_have(h5py: Any, tmp_path: Path, library: Library) -> None:
+def test_a_tokenizer_that_kerashub_cannot_express(h5py: Any, tmp_path: Path, library: Library) -> None:
     model = tiny("masked_lm", pad_token_id=3, **SMALL)
     model = Model(model.config, model.params, "masked_lm", Tokenizer(library, model.config))
     with (

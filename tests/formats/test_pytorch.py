@@ -1,4 +1,4 @@
-"""PyTorch's files: bit for bit what PyTorch reads, and a sentence for every pickle and archive that means harm."""
+"""PyTorch's files: bit for bit as PyTorch reads them, and a message for every hostile pickle and archive."""
 
 import io
 import pickle
@@ -35,7 +35,7 @@ from minroberta.checkpoints.formats.pytorch import (
 FILES = sorted((CHECKPOINTS / "pytorch-tensors").glob("*.bin"))
 FAST = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
 
-# --- what PyTorch wrote ---------------------------------------------------------------------------------------------
+# --- files of PyTorch -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
@@ -79,7 +79,7 @@ def test_safetensors_come_first(tmp_path: Path) -> None:
     assert minroberta.load(tmp_path)
 
 
-# --- a pickle that means harm ---------------------------------------------------------------------------------------
+# --- hostile pickles ------------------------------------------------------------------------------------------------
 
 
 def run(data: bytes) -> Any:
@@ -158,7 +158,7 @@ HARM: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("what", HARM)
-def test_harm_is_refused(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hostile_pickle_is_refused(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     pickled, sentence = HARM[what]
     if what == "a memo at the end of memory":  # a dict has room for it
@@ -174,8 +174,8 @@ def test_harm_is_refused(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         File(tmp_path / "file.bin")
 
 
-def test_nothing_of_ours_can_be_changed() -> None:
-    """BUILD sets attributes: of a function or class of ours it would be a change that stays."""
+def test_a_pickle_cannot_change_the_package() -> None:
+    """BUILD sets attributes: on a function or class of the package the change would stay."""
     for name in (b"torch._utils\n_rebuild_tensor_v2", b"collections\nOrderedDict", b"argparse\nNamespace"):
         made = run(built(b"c" + name + b"\n}", text("x"), b"K\1sb"))
         assert not hasattr(made, "x")
@@ -198,7 +198,7 @@ BOMBS = {
         b"](", b"K\1" * 60_000, b"eq\0", STORAGE, b"q\2", REBUILD, b"q\1", b"ctorch._tensor\n_rebuild_from_type_v2\n",
         b"q\3", b"h\3(h\1N(h\2K\0h\0h\0ttR" * 5000,
     ),
-    # each asks for more in fewer bytes than anybody has
+    # each is a few bytes that ask for more memory than any machine has
     "tuples in tuples as a key": built(b"}", b")" + b"\x85" * 500_000, b"Ns"),
     "lists in lists": built(b"(" + b"]" * 100_000 + b"a" * 99_999 + b"l"),
     "a list taken again and again": built(
@@ -238,7 +238,7 @@ except minroberta.Error as error:
 """
 
 
-# --- storages and archives that lie ---------------------------------------------------------------------------------
+# --- hostile storages and archives ----------------------------------------------------------------------------------
 
 
 def tensor(key: str = "0", count: int = 4, offset: int = 0, shape: Any = (4,), strides: Any = (1,)) -> bytes:
@@ -335,7 +335,7 @@ def test_an_archive_without_a_pickle(tmp_path: Path) -> None:
         File(tmp_path / "a.bin")
 
 
-def test_a_program(tmp_path: Path) -> None:
+def test_a_torchscript_program(tmp_path: Path) -> None:
     path = archive(tmp_path / "a.bin", tensor(), _0=FOUR)
     with zipfile.ZipFile(path, "a") as made:
         made.writestr("x/constants.pkl", b"")
@@ -350,7 +350,7 @@ def test_a_pickle_that_is_too_long(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("large", [False, True])
 def test_an_index_that_is_too_long(large: bool, tmp_path: Path) -> None:
-    """In the record for large archives, which the library prefers, or in the usual one."""
+    """The length is in the record for large archives, which the library prefers, or in the usual one."""
     path = archive(tmp_path / "a.bin", tensor(), _0=FOUR)
     data = path.read_bytes()
     size, start = struct.unpack("<II", data[-10:-2])
@@ -367,7 +367,7 @@ def test_an_index_that_is_too_long(large: bool, tmp_path: Path) -> None:
         File(path)
 
 
-def test_numbers_of_the_other_order(tmp_path: Path) -> None:
+def test_numbers_of_the_other_byte_order(tmp_path: Path) -> None:
     path = archive(tmp_path / "a.bin", tensor(), _0=np.arange(4, dtype=">f4").tobytes())
     with zipfile.ZipFile(path, "a") as made:
         made.writestr("x/byteorder", "big")
@@ -383,7 +383,7 @@ def test_a_view_that_changes_signs(tmp_path: Path) -> None:
         File(archive(tmp_path / "a.bin", pickled, _0=FOUR))
 
 
-def test_no_checkpoint(tmp_path: Path) -> None:
+def test_a_pickle_of_something_else(tmp_path: Path) -> None:
     for pickled in (built(b"]"), built(b"}"), built(b"}", text("a"), b"K\1s"), built(b"N")):
         with raises(WeightsError, ValueError, "does not hold a dict from names to tensors"):
             read(archive(tmp_path / "a.bin", pickled))
@@ -447,10 +447,8 @@ PLAIN = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats
     st.recursive(PLAIN, lambda some: st.lists(some) | st.dictionaries(st.text(), some) | st.tuples(some, some)),
     st.integers(2, 5),
 )
-def test_data_is_what_it_was(value: Any, protocol: int) -> None:
+def test_pickled_data_is_unchanged(value: Any, protocol: int) -> None:
     pickled = pickle.dumps(value, protocol)
-    if protocol == 2 and (
-        b"_codecs" in pickled or b"__builtin__" in pickled
-    ):  # bytes, which that protocol makes by a call
+    if protocol == 2 and (b"_codecs" in pickled or b"__builtin__" in pickled):  # that protocol makes bytes by a call
         return
     assert repr(run(pickled)) == repr(value)

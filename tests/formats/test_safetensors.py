@@ -1,4 +1,4 @@
-"""Safetensors files: mapped without a copy, written whole or not at all, and every lie in one a sentence."""
+"""Safetensors files: mapped without a copy, written whole or not at all, and a message for every invalid file."""
 
 import json
 import mmap
@@ -24,7 +24,7 @@ NUMPY = {dtype: numpy for dtype, numpy in DTYPES.items() if dtype != "BF16"}
 
 
 def file_of(directory: Path, header: Any, data: bytes = b"", length: int | None = None) -> Path:
-    """A file with this header, JSON or raw bytes, after this length, by default the right one."""
+    """A file of a length (by default the right one), a header (JSON or raw bytes) and data."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     path = directory / "x.safetensors"
     path.write_bytes(struct.pack("<Q", len(text) if length is None else length) + text + data)
@@ -36,7 +36,7 @@ def entry(shape: list[Any], start: int, stop: int, dtype: str = "F32") -> dict[s
 
 
 def entries(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of a file, looked at."""
+    """All arrays of a file, read."""
     return {name: np.array(array) for name, array in File(path).items()}
 
 
@@ -51,7 +51,7 @@ def real(tmp_path: Path) -> Path:
     return path
 
 
-def test_arrays_are_the_files_own_bytes(real: Path) -> None:
+def test_arrays_are_mapped_from_the_file(real: Path) -> None:
     file = File(real)
     first, second = file["a"], file["a"]
     assert isinstance(owner(first), mmap.mmap)
@@ -100,7 +100,7 @@ def test_bfloat16_is_widened_exactly(tmp_path: Path) -> None:
 
 
 def test_an_array_that_is_not_asked_for_is_not_widened(tmp_path: Path) -> None:
-    """`in` asks for the name alone: gigabytes of bfloat16 stay in the file."""
+    """`in` needs only the name: gigabytes of bfloat16 stay in the file."""
     size = 2**33
     path = file_of(tmp_path, {"a": entry([size // 2], 0, size, "BF16")})
     os.truncate(path, path.stat().st_size + size)
@@ -109,7 +109,7 @@ def test_an_array_that_is_not_asked_for_is_not_widened(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("spaces", range(8))
 def test_data_that_is_not_aligned(tmp_path: Path, spaces: int) -> None:
-    """A header may have any length; then the arrays are copies that are."""
+    """A header may have any length; arrays that are not aligned in the file become aligned copies."""
     values = np.array([1.5, -2, 3])
     header = json.dumps({"a": entry([3], 0, 24, "F64"), "b": entry([], 24, 25, "U8")}).encode() + b" " * spaces
     file = File(file_of(tmp_path, header, values.tobytes() + b"\7"))
@@ -128,7 +128,7 @@ def test_scalars_and_empty_arrays(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("header", [{}, {"__metadata__": {"format": "pt"}}])
-def test_a_file_of_nothing(tmp_path: Path, header: Any) -> None:
+def test_a_file_without_arrays(tmp_path: Path, header: Any) -> None:
     assert entries(file_of(tmp_path, header)) == {}
 
 
@@ -137,7 +137,7 @@ def test_a_file_of_nothing(tmp_path: Path, header: Any) -> None:
 
 @contextmanager
 def refused(*telling: str) -> Iterator[None]:
-    """A WeightsError that names the file, says these things, and comes at once."""
+    """Expect, at once, a WeightsError that names the file and says these things."""
     start = time.perf_counter()
     with raises(WeightsError, ValueError, ".safetensors", *telling):
         yield
@@ -145,7 +145,7 @@ def refused(*telling: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("data", [b"", b"\0", b"\1\0\0\0\0\0\0", b"\0" * 8, b"\2" + b"\0" * 7])
-def test_hardly_a_file(tmp_path: Path, data: bytes) -> None:
+def test_tiny_files(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x.safetensors").write_bytes(data)
     with refused(f"({len(data)} bytes) is not a whole safetensors file", "Fetch or write it again"):
         File(tmp_path / "x.safetensors")
@@ -183,7 +183,7 @@ def test_an_absurd_length_of_the_header(tmp_path: Path, length: int) -> None:
 def test_a_long_header_that_is_there(tmp_path: Path) -> None:
     """A million entries would take a gigabyte and half a minute; they are refused unread."""
     path = file_of(tmp_path, HEADER, b"", 99_000_000)
-    os.truncate(path, 100_000_000)  # a hole: it takes no space
+    os.truncate(path, 100_000_000)  # sparse: it takes no space on the disk
     with refused("a header of 99000000 bytes"):
         File(path)
 
@@ -252,7 +252,7 @@ def test_a_header_that_lies(tmp_path: Path, header: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["U16", "U32", "U64", "C64", "F8_E4M3"])
-def test_a_dtype_that_no_weight_has(tmp_path: Path, dtype: str) -> None:
+def test_an_unsupported_dtype(tmp_path: Path, dtype: str) -> None:
     size = {"U16": 2, "U32": 4, "F8_E4M3": 1}.get(dtype, 8)
     try:
         file = File(file_of(tmp_path, {"a": entry([2], 0, 2 * size, dtype)}, bytes(2 * size)))
@@ -271,13 +271,13 @@ def test_a_shape_that_numpy_cannot_hold(tmp_path: Path, shape: list[int]) -> Non
 
 
 def test_a_name_given_twice(tmp_path: Path) -> None:
-    """The library takes the last and forgets the first."""
+    """The safetensors library would silently take the last."""
     first, second = json.dumps(entry([2], 0, 8)), json.dumps(entry([1], 0, 4))
     with refused("its header names something twice"):
         File(file_of(tmp_path, f'{{"a": {first}, "a": {second}}}'.encode(), b"1234"))
 
 
-def test_no_file_but_a_directory(tmp_path: Path) -> None:
+def test_a_directory_for_a_file(tmp_path: Path) -> None:
     with raises(WeightsError, ValueError, str(tmp_path), "is not a whole safetensors file"):
         File(tmp_path)
 
@@ -324,7 +324,7 @@ def test_a_file_replaces_one_that_its_arrays_are_mapped_from(real: Path) -> None
     old = dict(File(real))
     write(real, {"b": old["b"], "a": old["a"][::-1]}, {})
     assert entries(real)["a"].tolist() == [[3, 4, 5], [0, 1, 2]]
-    assert old["a"].tolist() == [[0, 1, 2], [3, 4, 5]]  # still those of the file that was
+    assert old["a"].tolist() == [[0, 1, 2], [3, 4, 5]]  # still those of the old file
 
 
 @pytest.mark.parametrize("bad", [np.array(["text"]), np.array([None])])

@@ -1,4 +1,4 @@
-"""Sentencepiece models: the ids of transformers and KerasHub, and a sentence for every model that lies."""
+"""Sentencepiece models: the ids of transformers and KerasHub, and a message for every invalid model."""
 
 import base64
 import json
@@ -44,7 +44,7 @@ def ids(tokenizer: Tokenizer, inputs: Iterable[Any] = INPUTS) -> list[list[int]]
     return tokenizer.cut(list(inputs))[0]
 
 
-# --- the ids that others give -----------------------------------------------------------------------------------------
+# --- ids of other libraries -------------------------------------------------------------------------------------------
 
 
 @kinds
@@ -72,10 +72,12 @@ def test_as_the_slow_tokenizer(name: str, model_type: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", REAL)
 def test_as_keras_hub(name: str, tmp_path: Path) -> None:
-    """Which looks for no special tokens in a text, and adds none."""
+    """KerasHub's tokenizer looks for no special tokens in a text, and adds none."""
     (tmp_path / "assets" / "tokenizer").mkdir(parents=True)
     (tmp_path / "assets" / "tokenizer" / "vocabulary.spm").write_bytes(REAL[name])
-    (tmp_path / "tokenizer.json").write_text('{"class_name": "XLMRobertaTokenizer"}')  # Keras's own, no tokenizer
+    (tmp_path / "tokenizer.json").write_text(
+        '{"class_name": "XLMRobertaTokenizer"}'
+    )  # KerasHub's settings, not a tokenizer
     tokenizer = Tokenizer.load(tmp_path, Config.from_dict({"model_type": "camembert"}))
     assert tokenizer is not None
     rows = zip(EXPECTED["texts"], ids(tokenizer, EXPECTED["texts"]), EXPECTED[f"{name} xlm-roberta keras"], strict=True)
@@ -119,7 +121,7 @@ def test_saved_and_read_again(name: str, model_type: str, tmp_path: Path) -> Non
 
 
 @kinds
-def test_all_that_a_tokenizer_does(name: str, model_type: str, tmp_path: Path) -> None:
+def test_methods_of_a_tokenizer(name: str, model_type: str, tmp_path: Path) -> None:
     tokenizer = read(tmp_path, REAL[name], model_type)
     (long,), (rest,) = tokenizer.cut([("Hello world! " * 9, "Hello")], 20)
     assert len(long) == 20
@@ -167,13 +169,13 @@ def test_a_model_made_by_hand(algorithm: int, tmp_path: Path) -> None:
 
 
 def test_unigram_is_the_default(tmp_path: Path) -> None:
-    """And a piece's score 0 by default, and its kind normal; and fields that are not known are passed over."""
+    """A piece's score is 0 by default, and its kind normal; unknown fields are ignored."""
     bare = field(1, field(1, "c")) + field(4, b"unknown") + b"\x69" + bytes(8) + field(200, 5)
     assert ids(read(tmp_path, WORDS + bare), ["c ab"]) == [[0, 4, 8, 4, 7, 2]]
 
 
 def test_an_unknown_character_costs_more_than_the_worst_piece(tmp_path: Path) -> None:
-    """Which in Camembert is a special token that nobody uses: so it rather takes two bad pieces."""
+    """In Camembert the worst piece is a special token that no text has, so two bad pieces cost less than an unknown."""
     words = model(pieces=SPECIAL + piece("▁") + piece("za", -50.0) + piece("b", -50.0) + piece("ab"))
     assert ids(read(tmp_path, words), ["zab"]) == [[0, 4, 3, 7, 2]]
     assert ids(read(tmp_path, words, "camembert"), ["zab"]) == [[5, 7, 8, 9, 6]]
@@ -185,7 +187,7 @@ def test_the_best_score_is_merged_first(tmp_path: Path) -> None:
 
 
 def test_merges() -> None:
-    """Of one piece, the longest first part first; of equal scores, in the order of the pieces."""
+    """A piece's merges begin with its longest first part; pieces of equal score keep their order."""
     scores = {"a": 0.0, "b": 0.0, "aa": -3.0, "ab": -2.0, "aab": -1.0, "ba": -2.0}
     assert merges(scores) == [("aa", "b"), ("a", "ab"), ("a", "b"), ("b", "a"), ("a", "a")]
 
@@ -200,7 +202,7 @@ def test_prefixes_are_nodes(some: set[str]) -> None:
     assert count_prefixes(texts) == len({text[: i + 1] for text in texts for i in range(len(text))})
 
 
-def test_symbols_of_its_own(tmp_path: Path) -> None:
+def test_control_and_user_defined_symbols(tmp_path: Path) -> None:
     """Control symbols are special tokens; user-defined ones are not; both are found whole in a text."""
     words = WORDS + piece("<ctl>", 0.0, 3) + piece("<own>", 0.0, 4)
     tokenizer = read(tmp_path, model(pieces=words))
@@ -214,7 +216,7 @@ def test_symbols_of_its_own(tmp_path: Path) -> None:
 
 @contextmanager
 def refused(*telling: str) -> Iterator[None]:
-    """A TokenizerError that names the file, says these things, and comes at once."""
+    """Expect, at once, a TokenizerError that names the file and says these things."""
     start = time.perf_counter()
     with raises(TokenizerError, ValueError, "sentencepiece.bpe.model", *telling):
         yield
@@ -222,13 +224,13 @@ def refused(*telling: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("data", [b"", b"\0", b"\n", b"hello, world", b"\xff" * 1000, b"PK\x03\x04" + bytes(100)])
-def test_hardly_a_model(data: bytes, tmp_path: Path) -> None:
+def test_tiny_files(data: bytes, tmp_path: Path) -> None:
     with refused(f"({len(data)} bytes) is not a complete sentencepiece model"):
         read(tmp_path, data)
 
 
 def test_truncations(tmp_path: Path) -> None:
-    """What is cut between two fields has no way of knowing: pieces alone are a model."""
+    """A truncated model is refused, except for a cut between two fields: pieces alone are a model."""
     whole = REAL["bpe"]
     for size in range(0, len(whole), 7):
         try:
@@ -241,7 +243,7 @@ def test_truncations(tmp_path: Path) -> None:
 
 def test_a_file_that_is_too_large(tmp_path: Path) -> None:
     (tmp_path / "sentencepiece.bpe.model").touch()
-    os.truncate(tmp_path / "sentencepiece.bpe.model", 2**40)  # a hole: it takes no space
+    os.truncate(tmp_path / "sentencepiece.bpe.model", 2**40)  # sparse: it takes no space on the disk
     with refused("has 1099511627776 bytes; at most 8000000 of a sentencepiece model are read"):
         Tokenizer.load(tmp_path, Config())
 
@@ -277,7 +279,7 @@ LIES = {
 
 
 @pytest.mark.parametrize(("data", "words"), LIES.values(), ids=LIES)
-def test_lies(data: bytes, words: str, tmp_path: Path) -> None:
+def test_invalid_models(data: bytes, words: str, tmp_path: Path) -> None:
     with refused(words):
         read(tmp_path, data)
 
@@ -295,19 +297,19 @@ except TokenizerError as error:
 
 
 def read_alone(directory: Path, data: bytes) -> str:
-    """What a process of its own says of a model, which takes less than 500 MB and 5 s of a processor."""
+    """The output of a new process that reads a model, within 500 MB of memory and 5 s of processor time."""
     (directory / "sentencepiece.bpe.model").write_bytes(data)
     return alone(ALONE, directory)
 
 
 def distinct(count: int, length: int) -> list[bytes]:
-    """So many random words, no two of them the same."""
+    """`count` random words, no two of them the same."""
     random = np.random.default_rng(0).integers(ord("a"), ord("z") + 1, (count, length), np.uint8)
     return sorted({row.tobytes() for row in random})
 
 
 def binary(longest: int) -> list[str]:
-    """All words of two letters, which can be merged in as many ways as they have places."""
+    """All words of two letters, up to a length: each has as many merges as gaps between letters."""
     return [format(i, f"0{length}b").replace("0", "o") for length in range(1, longest + 1) for i in range(2**length)]
 
 
@@ -343,7 +345,7 @@ LEAF, VALUE = 1 << 8, 1 << 31
 
 
 def replacing(texts: bytes, value: int = 0) -> bytes:
-    """A table that replaces `a` by the text at a place: the root's children stand at 256 xor their label."""
+    """A table that replaces `a` by the text at an offset: the root's children are at 256 xor their label."""
     units = [0] * 768
     units[0] = 256 << 10
     units[256 ^ ord("a")] = ord("a") | LEAF | ((512 ^ 256 ^ ord("a")) << 10)
@@ -376,18 +378,18 @@ TABLES = {
 
 
 @pytest.mark.parametrize(("table", "words"), TABLES.values(), ids=TABLES)
-def test_tables_that_lie(table: bytes, words: str, tmp_path: Path) -> None:
+def test_invalid_tables(table: bytes, words: str, tmp_path: Path) -> None:
     with refused(words):
         read(tmp_path, model(charsmap=table))
 
 
-# --- whatever comes ---------------------------------------------------------------------------------------------------
+# --- any bytes --------------------------------------------------------------------------------------------------------
 
 TEXT = "".join(EXPECTED["texts"]) + "".join(ODD_PARTS)
 
 
 def survives(directory: Path, data: bytes) -> None:
-    """A tokenizer that works, or a sentence; the library's panic is no Exception, and would come through."""
+    """Expect a tokenizer that works or an error; a panic of the library, not an Exception, fails the test."""
     try:
         tokenizer = read(directory, data)
     except TokenizerError as error:
@@ -436,8 +438,8 @@ def test_tables_with_some_bytes_changed(tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.mark.parametrize("name", ["a leaf as root", "a child far off", "a text outside", "a text of a book"])
-def test_tables_that_lie_in_a_tokenizer_json(name: str, tmp_path: Path) -> None:
-    """Which says of a normaliser, perhaps one in another, what a model says of its own."""
+def test_invalid_tables_in_a_tokenizer_json(name: str, tmp_path: Path) -> None:
+    """A tokenizer.json may hold such a table for a normaliser, also for one nested in another."""
     table, _ = TABLES[name]
     library = read(tmp_path, model(charsmap=replacing(b"ab\0"))).library
     settings = json.loads(library.to_str())

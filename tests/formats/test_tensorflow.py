@@ -1,4 +1,4 @@
-"""TensorFlow's checkpoints: PyTorch's names for TensorFlow's, and the outputs that TensorFlow itself gave."""
+"""TensorFlow's checkpoints: weights under PyTorch's names, and TensorFlow's outputs."""
 
 import json
 from pathlib import Path
@@ -49,7 +49,7 @@ def test_outputs_are_tensorflows(name: str) -> None:
 
 @pytest.mark.parametrize("model", NAMES)
 def test_names_are_those_that_transformers_gives(tmp_path: Path, model: str) -> None:
-    """The names of every head, in a file whose arrays show their origin."""
+    """Names for every head agree, in a file whose arrays show their origin."""
     path = tmp_path / "tf_model.h5"
     with h5py.File(path, "w") as file:
         for number, name in enumerate(NAMES[model]):
@@ -63,7 +63,7 @@ def test_names_are_those_that_transformers_gives(tmp_path: Path, model: str) -> 
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("kind", ["roberta", "roberta-prelayernorm"])
-def test_names_are_what_a_model_takes(kind: str, head: str) -> None:
+def test_names_are_those_that_a_model_takes(kind: str, head: str) -> None:
     decoder = {"is_decoder": True, "add_cross_attention": True} if head == "causal_lm" else {}
     config = Config.from_dict({"model_type": kind, "num_hidden_layers": 1, **decoder})
     names = NAMES[config.family.architecture + HEADS[head].ending].values()
@@ -93,8 +93,8 @@ def test_a_shard_has_names_without_layer_and_class(tmp_path: Path) -> None:
     }
 
 
-def test_what_no_layer_owns_is_kept(tmp_path: Path) -> None:
-    """Loading names it among the arrays that it does not use."""
+def test_arrays_outside_of_layers_are_kept(tmp_path: Path) -> None:
+    """Loading names such arrays among those that it does not use."""
     path = tmp_path / "tf_model.h5"
     with h5py.File(path, "w") as file:
         for name in ("roberta/tf_x/roberta/a/bias:0", "lm_head/tf_x/roberta/a/bias:0", "lm_head/tf_x/other/bias:0"):
@@ -111,6 +111,6 @@ def test_two_names_of_one_weight(tmp_path: Path) -> None:
         tensorflow.File(hdf5.File(path))
 
 
-def test_no_file(tmp_path: Path) -> None:
+def test_a_missing_file(tmp_path: Path) -> None:
     with raises(WeightsError, ValueError, "is not a whole HDF5 file"):
         tensorflow.File(hdf5.File(tmp_path / "tf_model.h5"))

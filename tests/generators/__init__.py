@@ -1,6 +1,6 @@
-"""What makes the golden data, and the cases that it is made of.
+"""Scripts that make the golden data, and the cases that they run.
 
-The cases are NumPy alone, so that the tests import them as well as the scripts that run them through another library.
+The cases need only NumPy, since the tests import them as well as the scripts that run them through another library.
 Scripts are run from the folder `tests`, as in `python -m generators.make`.
 """
 

@@ -1,11 +1,11 @@
 """The golden cases: tiny models, their weights and their inputs, without the outputs.
 
 `make.py` runs every case through Hugging Face transformers and stores the outputs in `tests/golden`; the tests run the
-same cases through minroberta and compare. Weights and inputs are drawn from NumPy's frozen `RandomState` streams, so
+same cases through minroberta and compare. Weights and inputs come from NumPy's frozen `RandomState` streams, so
 that the files hold outputs only.
 
-Sizes are odd on purpose: head sizes 6 and 7, 5 and 3 heads, 3 and 2 layers, an intermediate size that is no multiple of
-anything, so that no mix-up of two axes goes unseen.
+Sizes are odd on purpose, so that no mix-up of two axes goes unseen: head sizes 6 and 7, 5 and 3 heads, 3 and 2 layers,
+and an intermediate size that is not a multiple of any of them.
 """
 
 import zlib
@@ -116,17 +116,17 @@ def random_states(name: str, *shape: int) -> np.ndarray:
 
 
 def random_mask(*shape: int) -> np.ndarray:
-    """A mask of zeros and ones in no order, with a one in the first place of every row."""
+    """A random mask of zeros and ones, with a one at the first position of every row."""
     mask = stream("mask").randint(0, 2, shape)
     mask[..., 0] = 1
     return mask
 
 
 def soft_mask(*shape: int) -> np.ndarray:
-    """A mask of quarters, none of them a whole in the last sequence.
+    """A mask of multiples of 1/4, with no 1 in the last sequence.
 
-    `(1 - mask) * finfo.min` dwarfs every score however close to one the mask is. So a fraction is as good as a zero
-    beside a one, and where there is no one the greatest fraction wins, evenly shared by all keys that have it.
+    `(1 - mask) * finfo.min` dwarfs every score however close to 1 the mask is. So a fraction next to a 1 acts as a 0,
+    and in a row without a 1 all keys with the greatest fraction share the attention evenly.
     """
     mask = stream("soft mask").randint(0, 5, shape) / 4
     mask[-1] = np.minimum(mask[-1], 0.75)
@@ -134,7 +134,7 @@ def soft_mask(*shape: int) -> np.ndarray:
 
 
 def padded(ids: np.ndarray, places: list[tuple[int, ...]], pad: int = 1) -> np.ndarray:
-    """A copy of `ids` with the padding id at these (row, place)s."""
+    """A copy of `ids` with the padding id at these indices (row, position)."""
     ids = ids.copy()
     for place in places:
         ids[place] = pad
@@ -163,7 +163,7 @@ def choices_batch() -> dict[str, np.ndarray]:
 
 
 def with_ignored(labels: np.ndarray) -> np.ndarray:
-    """Token labels with some set to -100, which losses pass over."""
+    """Token labels with some set to -100, which losses ignore."""
     return padded(labels, [(0, 0), (0, 3), (1, 2), *RIGHT], pad=-100)
 
 
@@ -186,7 +186,7 @@ def head_labels(head: str) -> dict[str, np.ndarray]:
 def make_case(
     name: str, model_type: str, head: str, *steps: dict[str, Any], trace: bool = False, **changes: Any
 ) -> Case:
-    """A case whose config has these `changes` to the tiny model of its family."""
+    """A case of the tiny model of a family, with these `changes` to its config."""
     config = {
         "model_type": model_type,
         **SHAPES[model_type],
@@ -232,7 +232,7 @@ def family_cases() -> Iterator[Case]:
 
 
 def mask_cases() -> Iterator[Case]:
-    """Every kind of attention mask in an encoder, and none although there is padding."""
+    """Every kind of attention mask in an encoder, and padding without a mask."""
     right = padded_batch(RIGHT)["input_ids"]
     ids = random_ids(BATCH, LENGTH)
     hidden_row = np.ones((BATCH, LENGTH), np.int64)
@@ -257,7 +257,7 @@ def mask_cases() -> Iterator[Case]:
 
 
 def input_cases() -> Iterator[Case]:
-    """Positions given, embeddings in place of ids, head masks."""
+    """Given positions, embeddings in place of ids, head masks."""
     ids = padded_batch(RIGHT)
     mask = ids["attention_mask"]
     positions = np.array([[3, 1, 4, 1, 5, 9], [2, 7, 1, 8, 23, 0]])
@@ -355,14 +355,14 @@ def position_cases() -> Iterator[Case]:
 
 
 def source(order: str) -> dict[str, np.ndarray]:
-    """What an encoder would hand to a decoder's cross-attention."""
+    """The inputs of a decoder's cross-attention, as from an encoder."""
     return {"encoder_hidden_states": random_states("source", BATCH, SOURCE, size(order, "hidden_size"))}
 
 
 def generation(*lengths: int) -> list[dict[str, Any]]:
     """A sequence given in pieces of these lengths, each with the mask of all that came before it.
 
-    The mask hides two tokens that are no padding, one of the prompt and one of a later piece.
+    The mask hides two tokens that are not padding, one of the prompt and one of a later piece.
     """
     total = sum(lengths)
     ids = random_ids(BATCH, total)
@@ -377,7 +377,7 @@ def generation(*lengths: int) -> list[dict[str, Any]]:
 
 
 def decoder_cases() -> Iterator[Case]:
-    """Causal masks: alone, times a padding mask, and not at all under a mask of three axes."""
+    """Causal masks: alone, times a padding mask, and replaced by a mask of three axes."""
     ids = random_ids(BATCH, LENGTH)
     hidden_row = np.ones((BATCH, LENGTH), np.int64)
     hidden_row[1] = 0
@@ -426,7 +426,7 @@ def cross_cases() -> Iterator[Case]:
 
 
 def random_past(order: str) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    """Keys and values for every layer that no model computed."""
+    """Random keys and values for every layer, not computed by a model."""
     heads = size(order, "num_attention_heads")
     shape = (BATCH, heads, PREFIX, size(order, "hidden_size") // heads)
     return tuple(
@@ -445,7 +445,7 @@ def cache_cases() -> Iterator[Case]:
         states = {**source(order), "encoder_attention_mask": random_mask(BATCH, SOURCE)}
 
         def cache(name: str, head: str, *steps: dict[str, Any], order: str = order, **changes: Any) -> Case:
-            """A decoder with these changes to its config, unless they say that it is none."""
+            """A decoder, unless these changes to its config make it an encoder."""
             changes = {"is_decoder": True, "num_hidden_layers": DECODER_LAYERS, **changes}
             return make_case(f"cache/{name}/{order}", MODEL_TYPES[order], head, *steps, **changes)
 
@@ -471,7 +471,7 @@ def cache_cases() -> Iterator[Case]:
 
 
 def loss_cases() -> Iterator[Case]:
-    """Every loss, with labels that are to be ignored, and those where nothing is left to average (NaN)."""
+    """Every loss, with labels to be ignored, and with no label left to average (NaN)."""
     ids = padded_batch(RIGHT)
     ignored = np.full((BATCH, LENGTH), -100)
     targets = stream("targets").standard_normal((BATCH, 3))
@@ -479,7 +479,7 @@ def loss_cases() -> Iterator[Case]:
     classes = np.array([2, 1])
 
     def loss(name: str, head: str, order: str = POST, **options: Any) -> Case:
-        """A one-layer model with these labels; what is not a label changes the config."""
+        """A one-layer model with these labels; other options change the config."""
         labels = {key: options.pop(key) for key in ("labels", "start_positions", "end_positions") if key in options}
         inputs = choices_batch() if head == "multiple_choice" else ids
         step = {**inputs, **labels}
@@ -519,7 +519,7 @@ def loss_cases() -> Iterator[Case]:
         yield span("start_beyond", [LENGTH, LENGTH + 5], [2, 3])
         yield span("column", [[1], [3]], [[4], [LENGTH]])
 
-    # The XL token loss passes over every label under a zero of the mask; other families count them.
+    # The XL token loss ignores labels where the mask is 0; other families count them.
     counted = random_labels(3, BATCH, LENGTH)
     for order in (POST, XL):
         yield loss("token_labels_on_padding", "token_classification", order, labels=counted)

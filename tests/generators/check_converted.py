@@ -1,8 +1,8 @@
-"""Convert every golden checkpoint, and hold what transformers 4.48.3 makes of it against what its own framework made.
+"""Convert every golden checkpoint, and compare transformers' outputs with those of the framework that it came from.
 
     PYTHONPATH=.. python -m generators.check_converted
 
-needs torch, that version of transformers, tokenizers, safetensors and click. Prints the largest difference at tokens.
+needs torch, transformers 4.48.3, tokenizers, safetensors and click. Prints the largest difference at tokens.
 """
 
 import tempfile
@@ -19,7 +19,7 @@ CHECKPOINTS = GOLDEN / "checkpoints"
 
 
 def outputs(directory, expected):
-    """What transformers computes of a directory, under the names of `expected`."""
+    """The outputs of transformers from a directory, under the names of `expected`."""
     ids, mask = (torch.from_numpy(expected[name]) for name in ("input_ids", "attention_mask"))
     architecture = transformers.AutoConfig.from_pretrained(directory).architectures[0]
     model, report = getattr(transformers, architecture).from_pretrained(
@@ -29,13 +29,13 @@ def outputs(directory, expected):
     assert all("pooler" in name for name in report["missing_keys"]), report
     with torch.inference_mode():
         made = model.eval()(input_ids=ids, attention_mask=mask)
-        # Of multiple choice no state is expected, whose ids have one axis more.
+        # Multiple choice has no state in `expected`: its ids have one axis more.
         last = model.base_model(ids, mask).last_hidden_state if ids.ndim == 2 else None
     return {"features": last, "last_hidden_state": last, **made}
 
 
 def main():
-    """Go through all of them."""
+    """Check all checkpoints."""
     for path in sorted(CHECKPOINTS.glob("*/expected.safetensors")):
         if path.parent.name == "pytorch-tensors":
             continue

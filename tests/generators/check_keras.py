@@ -4,10 +4,10 @@
     python -m generators.check_keras keras DIRECTORY                  # with keras 3.15.1, keras-hub 0.32.0 and jax
     python -m generators.check_keras transformers DIRECTORY           # with torch and transformers 4.48.3
 
-The first writes what the others open, each in an environment of its own: of each golden preset of KerasHub's and of
-keras-nlp's, and of other models, a preset by `save_keras.write` and a Hugging Face directory by `Model.save`, with
-inputs and minroberta's outputs beside them. The others print the largest difference of the outputs at places that are
-no pads, and end with an error where it is more than 2e-5 of the largest value.
+The first writes what the others open; each needs a separate environment. For each golden preset of KerasHub and
+keras-nlp, and for other models, it writes a preset by `save_keras.write` and a Hugging Face directory by `Model.save`,
+with inputs and minroberta's outputs beside them. The others print the largest difference of the outputs, not counting
+padding, and end with an error if it is more than 2e-5 of the largest value.
 """
 
 import json
@@ -61,7 +61,7 @@ def models() -> dict[str, Any]:
 
 
 def write(root: Path) -> None:
-    """Write every model as a preset and as a Hugging Face directory, with what minroberta makes of some inputs."""
+    """Write every model as a preset and as a Hugging Face directory, with some inputs and minroberta's outputs."""
     from minroberta.checkpoints import save_keras
     from minroberta.config import HEADS
 
@@ -83,7 +83,7 @@ def write(root: Path) -> None:
 
 
 def by_keras(directory: Path, expected: dict[str, np.ndarray]) -> np.ndarray:
-    """What KerasHub makes of the inputs; the ids that its tokenizer makes of the texts are looked at too."""
+    """KerasHub's outputs for the inputs; the ids of its tokenizer for the texts are checked too."""
     import keras_hub
 
     ids, mask = expected["input_ids"], expected["attention_mask"]
@@ -103,7 +103,7 @@ def by_keras(directory: Path, expected: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def by_transformers(directory: Path, expected: dict[str, np.ndarray], kind: str) -> np.ndarray:
-    """What transformers makes of the inputs."""
+    """The outputs of transformers for the inputs."""
     import torch
     import transformers
 

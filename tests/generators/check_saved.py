@@ -2,12 +2,12 @@
 
     PYTHONPATH=.. python -m generators.check_saved
 
-needs torch and that very version of transformers beside minroberta. For every family and head, and for every odd field
-of the config (pruned heads, untied weights, relative positions, ...), a tiny model with random weights is saved in
-float64, opened by `from_pretrained` with "eager" attention, and given the inputs of its golden case. Printed are the
-largest difference of any output, and the keys that transformers misses or does not expect. It ends with an error where
-outputs differ by more than 1e-11 (the loss: than a float32's last digit, because transformers computes the causal one
-in float32 even then), a key is missing, or a warning was given.
+needs torch and exactly that version of transformers beside minroberta. For every family and head, and for every odd
+field of the config (pruned heads, untied weights, relative positions, ...), a tiny model with random weights is saved
+in float64, opened by `from_pretrained` with "eager" attention, and given the inputs of its golden case. It prints the
+largest difference of any output, and the keys that transformers misses or does not expect. It ends with an error if
+outputs differ by more than 1e-11 (the loss: by more than a float32's last digit, because transformers computes the
+causal one in float32 even then), a key is missing, or a warning was given.
 """
 
 import logging
@@ -37,7 +37,7 @@ def our_model(case: Case) -> Model:
 
 
 def their_model(directory: Path, ours: Model) -> tuple[transformers.PreTrainedModel, dict[str, Any]]:
-    """The model that transformers opens in the directory, and the keys that it did not like."""
+    """The model that transformers opens in the directory, and the missing or unexpected keys."""
     name = ours.config.family.architecture + HEADS[ours.head].ending
     model, info = getattr(transformers, name).from_pretrained(
         directory, torch_dtype=torch.float64, attn_implementation="eager", output_loading_info=True
@@ -57,7 +57,7 @@ def distance(ours: Any, theirs: Any) -> float:
 
 
 def compare(case: Case) -> tuple[dict[str, float], dict[str, Any]]:
-    """The largest difference of each output, and the keys that transformers did not like."""
+    """The largest difference of each output, and the missing or unexpected keys."""
     ours = our_model(case)
     with tempfile.TemporaryDirectory() as directory:
         ours.save(directory)
@@ -71,7 +71,7 @@ def compare(case: Case) -> tuple[dict[str, float], dict[str, Any]]:
 
 
 class Said(logging.Handler):
-    """Keeps what transformers logs."""
+    """Keep what transformers logs."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)

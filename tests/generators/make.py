@@ -1,8 +1,8 @@
-"""Write the golden files: what Hugging Face transformers 4.48.3 computes for every case of `cases.py`.
+"""Write the golden files: the outputs of Hugging Face transformers 4.48.3 for every case of `cases.py`.
 
     python -m generators.make
 
-needs torch, safetensors and that very version of transformers, with its "eager" attention; the tests need none of
+needs torch, safetensors and exactly that version of transformers, with its "eager" attention; the tests need none of
 them. Every case is run by a new model in float64 and again in float32. A value is stored under
 
     {case}|{float64 or float32}|{step}|{output}
@@ -84,7 +84,7 @@ def to_torch(value: Any, dtype: torch.dtype) -> Any:
 
 
 def flatten(name: str, value: Any) -> Iterator[tuple[str, np.ndarray]]:
-    """The arrays of an output, with the places in tuples added to the name: `attentions.0`, `attentions.1`, ..."""
+    """The arrays of an output, with indices in tuples added to the name: `attentions.0`, `attentions.1`, ..."""
     if isinstance(value, tuple):
         for place, item in enumerate(value):
             yield from flatten(f"{name}.{place}", item)
@@ -94,7 +94,7 @@ def flatten(name: str, value: Any) -> Iterator[tuple[str, np.ndarray]]:
 
 @contextmanager
 def watched(model: transformers.PreTrainedModel) -> Iterator[dict[str, list[np.ndarray]]]:
-    """While this lasts, collect the outputs of all named modules, one list entry for every call."""
+    """Collect the outputs of all named modules inside the `with` block, one list entry for every call."""
     outputs: dict[str, list[np.ndarray]] = defaultdict(list)
 
     def hook_for(name: str):

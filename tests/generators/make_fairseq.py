@@ -1,24 +1,24 @@
-"""Write the golden checkpoints of fairseq 0.12.2 and of DinkyTrain, and what fairseq itself computes with each.
+"""Write the golden checkpoints of fairseq 0.12.2 and of DinkyTrain, and fairseq's outputs with each.
 
     python -m generators.make_fairseq golden/checkpoints DINKYTRAIN
 
-DINKYTRAIN is a clone of github.com/princeton-nlp/DinkyTrain. It needs an environment that the tests do not, made so:
+DINKYTRAIN is a clone of github.com/princeton-nlp/DinkyTrain. The script needs a separate environment, made by:
 
     pip install pip==23.2.1
     pip install torch==2.13.0 && pip install fairseq==0.12.2 numpy==1.26.4 transformers==4.48.3 safetensors
 
 Every checkpoint comes from a run of `fairseq-train` over a few lines of words, which starts from parameters ~ N(0, 0.3)
-and goes two steps; those of other versions are made of one of them:
+and takes two steps; those of other versions are derived from one of them:
 
-- `fairseq`: post-LN, with all the state of a training; `fairseq-classifier`: with a head for three classes;
+- `fairseq`: post-LN, with all of a training's state; `fairseq-classifier`: with a head for three classes;
 - `fairseq-normalize-before`: pre-LN; `fairseq-prenorm`: pre-LN, no norm of the embeddings, and an untied decoder;
 - `fairseq-args`: as before 0.12, `args` in place of `cfg`;
-- `fairseq-2019`: besides, in PyTorch's first file format, names of 2019 and queries, keys and values in one array;
-- `dinky-deepspeed`: as DinkyTrain's layers of DeepSpeed are called; `dinky-huggingface`: as its script for Hugging Face
-  leaves it. Its own conversions are run on both.
+- `fairseq-2019`: the same in PyTorch's first file format, with names of 2019 and queries, keys and values in one array;
+- `dinky-deepspeed`: with the names of DinkyTrain's layers of DeepSpeed; `dinky-huggingface`: as written by its script
+  for Hugging Face. DinkyTrain's conversions are run on both.
 
-Beside each stands `expected.safetensors`: input_ids, attention_mask, `features` (the last hidden states) and `logits`,
-of fairseq, in float32. It has zeros for what stands at a pad, and goes on with them, so that only other places count.
+Beside each stands `expected.safetensors`: input_ids, attention_mask, and fairseq's `features` (the last hidden states)
+and `logits`, in float32. fairseq sets the states of padding to zero, so only outputs at tokens count.
 """
 
 import argparse
@@ -39,14 +39,14 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"  # as torch loaded when fairseq was written
+os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"  # torch's default when fairseq was written
 make_dataclass: Any = dataclasses._process_class
 
 
 def with_hash(
     cls: type, init: bool, repr_: bool, eq: bool, order: bool, unsafe_hash: bool, *rest: Any, **more: Any
 ) -> Any:
-    """A dataclass of fairseq's or hydra's can be hashed: Python 3.11 wants that of a default value."""
+    """Make a dataclass of fairseq or hydra hashable: Python 3.11 requires that of a default value."""
     unsafe_hash = unsafe_hash or cls.__module__.split(".")[0] in ("fairseq", "hydra")
     return make_dataclass(cls, init, repr_, eq, order, unsafe_hash, *rest, **more)
 
@@ -74,7 +74,7 @@ RUNS = {
     "fairseq-normalize-before": [*MASKED_LM, "--arch", "roberta_base", "--encoder-normalize-before", WITHOUT_STATE],
     "fairseq-prenorm": [*MASKED_LM, "--arch", "roberta_prenorm", "--untie-weights-roberta", WITHOUT_STATE],
 }
-CODES = [f"{x:03}" for x in range(60)]  # the words: a model reads their places in the dictionary
+CODES = [f"{x:03}" for x in range(60)]  # the words: a model reads their indices in the dictionary
 
 # --- training -------------------------------------------------------------------------------------------------------
 
@@ -103,7 +103,7 @@ def write_data() -> None:
 
 
 def start_from_random_parameters() -> None:
-    """fairseq's own start has norms of 1 and biases of 0, which any mistake would leave right."""
+    """Replace fairseq's initial parameters: norms of 1 and biases of 0 would hide mistakes."""
     begin = Trainer.__init__
 
     def with_random(self: Trainer, cfg: Any, task: Any, model: torch.nn.Module, *rest: Any, **more: Any) -> None:
@@ -116,7 +116,7 @@ def start_from_random_parameters() -> None:
     Trainer.__init__ = with_random
 
 
-# --- what fairseq computes ------------------------------------------------------------------------------------------
+# --- fairseq's outputs ----------------------------------------------------------------------------------------------
 
 
 def expected(path: Path, data: str) -> dict[str, torch.Tensor]:
@@ -138,7 +138,7 @@ def expected(path: Path, data: str) -> dict[str, torch.Tensor]:
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    """Whether two sets of outputs agree at other places than pads, apart from rounding."""
+    """True if two sets of outputs agree up to rounding, not counting padding."""
     real = a["attention_mask"].bool()
     pairs = [(a["features"][real], b["features"][real])]
     pairs.append((a["logits"][real], b["logits"][real]) if a["logits"].ndim == 3 else (a["logits"], b["logits"]))
@@ -185,7 +185,7 @@ DEEPSPEED = {
 
 
 def of_deepspeed(state: dict[str, Any]) -> dict[str, Any]:
-    """The state as DinkyTrain writes it with layers of DeepSpeed's."""
+    """The state as DinkyTrain writes it with DeepSpeed's layers."""
     model = {}
     for name, weight in state["model"].items():
         layer, end = re.fullmatch(r"(.*\.layers\.\d+\.)?(.*)", name).groups()
@@ -203,7 +203,7 @@ def of_deepspeed(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_deepspeed(dinkytrain: Path, path: Path, wanted: dict[str, torch.Tensor]) -> None:
-    """Turn the file back by DinkyTrain's own script, and run that without its marks, which fairseq does not know."""
+    """Convert the file back by DinkyTrain's script, and run it without the marks that fairseq does not know."""
     script = runpy.run_path(str(dinkytrain / "scripts/convert_dsfs_ckpt_to_fs_ckpt.py"))
     state = torch.load(path)
     state["cfg"]["task"] = argparse.Namespace(**state["cfg"]["task"])
@@ -220,7 +220,7 @@ def check_deepspeed(dinkytrain: Path, path: Path, wanted: dict[str, torch.Tensor
 def write_huggingface(
     directory: Path, dinkytrain: Path, state: dict[str, Any], wanted: dict[str, torch.Tensor]
 ) -> None:
-    """The files that DinkyTrain's script for Hugging Face leaves: its model, and Roberta's configuration."""
+    """Write the files of DinkyTrain's script for Hugging Face: its model, and Roberta's configuration."""
     from transformers import RobertaConfig
 
     sys.path.insert(0, str(dinkytrain))
@@ -300,7 +300,7 @@ def main(out: Path, dinkytrain: Path) -> None:
 
 
 def write_expected(directory: Path, outputs: dict[str, torch.Tensor]) -> Path:
-    """What is expected of a checkpoint, in the directory that is made for it."""
+    """Write a checkpoint's expected outputs into a new directory for it."""
     directory.mkdir(parents=True, exist_ok=True)
     save_file(outputs, directory / "expected.safetensors")
     return directory
@@ -309,5 +309,5 @@ def write_expected(directory: Path, outputs: dict[str, torch.Tensor]) -> Path:
 if __name__ == "__main__":
     target, clone = (Path(argument).absolute() for argument in sys.argv[1:])
     with tempfile.TemporaryDirectory() as work:
-        os.chdir(work)  # so that no path of this machine stands in the files
+        os.chdir(work)  # so that the files hold no path of this machine
         main(target, clone)

@@ -2,9 +2,9 @@
 
     python -m generators.make_flax golden/checkpoints
 
-needs transformers 4.48.3, flax and jax; the tests need none of the first two. Beside each model's configuration stands
-`expected.safetensors`: inputs, and what Flax computes of them in float32. `flax_names.json` holds how Flax calls the
-weights of every head.
+needs transformers 4.48.3, flax and jax; the tests need neither of the first two. Beside each model's configuration
+stands `expected.safetensors`: inputs, and Flax's outputs for them in float32. `flax_names.json` holds Flax's names of
+the weights of every head.
 """
 
 import json
@@ -69,7 +69,7 @@ def build(name: str, fields: dict[str, Any]) -> Any:
 
 
 def expected(model: Any) -> dict[str, np.ndarray]:
-    """The inputs, and what the model makes of them."""
+    """The inputs, and the model's outputs."""
     inputs = {"input_ids": IDS, "attention_mask": (IDS != 1).astype(np.int64)}
     return inputs | {key: np.asarray(value) for key, value in model(**inputs).items()}
 
@@ -87,7 +87,7 @@ def main(directory: Path) -> None:
     for name, (kind, fields) in MODELS.items():
         shutil.rmtree(directory / name, ignore_errors=True)
         model = build(kind, fields)
-        if name == "flax_token_classification":  # its numbers are bfloat16's, and computed with in float32
+        if name == "flax_token_classification":  # its weights are bfloat16, and its outputs float32
             model.params = model.to_bf16(model.params)
             model.save_pretrained(directory / name)
             model.params = model.to_fp32(model.params)

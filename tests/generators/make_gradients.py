@@ -1,13 +1,13 @@
-"""Write `gradients.safetensors`: what PyTorch's autograd makes of the losses of transformers 4.48.3.
+"""Write `gradients.safetensors`: PyTorch's gradients of the losses of transformers 4.48.3.
 
     python -m generators.make_gradients [FILE]
 
-needs torch, safetensors and that very version of transformers. Models and inputs are those of `gradient_cases.py`. The
-gradient of a parameter is stored under
+needs torch, safetensors and exactly that version of transformers. Models and inputs are those of `gradient_cases.py`.
+The gradient of a parameter is stored under
 
     {case}|{float64 or float32}|{parameter}
 
-named without the base model's prefix and rounded to float32. What the loss does not depend on has none.
+named without the base model's prefix and rounded to float32. Parameters without an effect on the loss have none.
 """
 
 import json

@@ -1,18 +1,18 @@
-"""Write the golden presets of KerasHub and keras-nlp, each with what that library computes from it.
+"""Write the golden presets of KerasHub and keras-nlp, each with the outputs of that library.
 
     python -m generators.make_keras golden/checkpoints
 
-needs either keras 3.15.1 with keras-hub 0.32.0, or keras 3.6.0 with keras-nlp 0.15.1, in an environment of its own;
-and jax, safetensors and sentencepiece. It writes the presets of the library that it finds:
+needs either keras 3.15.1 with keras-hub 0.32.0, or keras 3.6.0 with keras-nlp 0.15.1, in separate environments; and
+jax, safetensors and sentencepiece. It writes the presets of the library that it finds:
 
     keras_masked_lm          keras-hub: RobertaMaskedLM with its byte-level BPE; 11 layers, because sorted as text
                              `transformer_encoder_10` would come before `transformer_encoder_2`
     keras_xlm_classifier     keras-hub: XLMRobertaTextClassifier with its sentencepiece model
     keras_nlp_classifier     keras-nlp: RobertaTextClassifier with the same BPE as the first
 
-Every parameter is drawn from N(0, 0.3²). `expected.safetensors` beside the preset holds `input_ids` and
-`attention_mask`, padded on the right, `last_hidden_state` of the backbone and `logits` of the task, all in float32; its
-metadata the texts that the preset's own preprocessor made the ids of.
+Every parameter is random, from N(0, 0.3²). `expected.safetensors` beside the preset holds `input_ids` and
+`attention_mask`, padded on the right, `last_hidden_state` of the backbone and `logits` of the task, all in float32. Its
+metadata holds the texts from which the preset's preprocessor made the ids.
 """
 
 import io
@@ -38,7 +38,7 @@ SENTENCES = ("the cat sat on the mat.", "a dog and a cat.", "the quick brown fox
 
 
 def vocabulary() -> dict[str, int]:
-    """RoBERTa's order: special tokens, what merges make, letters, and the mask at the end."""
+    """A vocabulary in RoBERTa's order: special tokens, merged pieces, letters, and the mask at the end."""
     made = [merge.replace(" ", "") for merge in MERGES]
     names = ["<s>", "<pad>", "</s>", "<unk>", *made, *LETTERS, "Ġ", "<mask>"]
     return {name: place for place, name in enumerate(names)}
@@ -64,14 +64,14 @@ def sentencepiece_model() -> bytes:
 
 
 def randomize(model: keras.Model) -> None:
-    """Draw every parameter of a model from a frozen stream."""
+    """Replace every parameter of a model by random numbers from a frozen stream."""
     random = np.random.RandomState(5)
     for weight in model.weights:
         weight.assign(random.normal(0, 0.3, weight.shape))
 
 
 def save(task: keras.Model, inputs: dict[str, Any], directory: Path, texts: Sequence[str]) -> None:
-    """Save a preset, and beside it what its backbone and its head make of the inputs."""
+    """Save a preset, and beside it the outputs of its backbone and its head for the inputs."""
     randomize(task)
     inputs = {name: np.array(value, np.int32) for name, value in inputs.items()}
     hidden = task.backbone({name: inputs[name] for name in ("token_ids", "padding_mask")})

@@ -1,17 +1,17 @@
-"""Write `mistakes.safetensors`: what the models of `mistake_cases.py` compute with their mistakes in them.
+"""Write `mistakes.safetensors`: the values of the models of `mistake_cases.py` with their mistakes.
 
     python -m generators.make_mistakes
 
 needs torch 2.13.0 (the CPU build), numpy, safetensors 0.8.0 and transformers 4.48.3 with its "eager" attention. Every
 mistake is planted into Hugging Face's own model: into its weights, its inputs, its modules or the functions that they
-call. Nothing of minroberta has a part in it.
+call. minroberta is not used.
 
 Values are float32, from hooks on every module, and the outputs; each under
 
     {candidate}|{name of the module or output}
 
-The candidate `{setting}` is the right model. Of the others only those values are stored that are not the right one's to
-the bit; in place of one that they lack there is an array of no numbers.
+The candidate `{setting}` is the right model. Of the others only values that differ from the right model's are stored;
+an empty array stands for a value that they lack.
 """
 
 import copy
@@ -44,7 +44,7 @@ FILE = GOLDEN / "mistakes.safetensors"
 
 @dataclass
 class Port:
-    """A model, what it is called with, and how long its mistakes last."""
+    """A model, the inputs of its call, and its patches, which end after the call."""
 
     model: transformers.PreTrainedModel
     inputs: dict[str, Any]
@@ -77,7 +77,7 @@ class Port:
 
     @property
     def code(self) -> types.ModuleType:
-        """The file of transformers' that the model is from."""
+        """The module of transformers that the model is from."""
         return sys.modules[type(self.model).__module__]
 
 
@@ -115,7 +115,7 @@ def record(port: Port) -> dict[str, np.ndarray]:
 
 
 def run(setting: Setting, mistakes: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
-    """What the model computes with the mistakes in it."""
+    """The model's values with these mistakes."""
     with ExitStack() as stack:
         port = Port(build(setting), to_torch(setting.inputs, torch.float32), stack, setting.pooled)
         with torch.no_grad():
@@ -131,7 +131,7 @@ PLANTS: dict[str, Plant] = {}
 
 
 def plant(name: str) -> Callable[[Plant], Plant]:
-    """Call a mistake by this name."""
+    """Register a mistake under this name."""
 
     def add(function: Plant) -> Plant:
         PLANTS[name] = function
@@ -220,7 +220,7 @@ PLANTS["eps-outside-root"] = other_norm(lambda x, eps: x.std(-1, keepdim=True, c
 
 
 def final_norm(port: Port) -> nn.Module:
-    """What has the last norm."""
+    """The module that holds the last norm."""
     return port.base if hasattr(port.base, "LayerNorm") else port.base.encoder
 
 
@@ -235,7 +235,7 @@ PLANTS["final-norm-doubled"] = lambda port: twice(final_norm(port).LayerNorm)
 
 @plant("norm-order")
 def _(port: Port) -> None:
-    """The other family's code with this one's weights, under this one's names."""
+    """Run the other family's code with this one's weights, under this one's names."""
     moved = {"attention.output.LayerNorm": "attention.LayerNorm", "1.output.LayerNorm": "1.intermediate.LayerNorm"}
     moved["0.output.LayerNorm"] = "0.intermediate.LayerNorm"
     own, to_pre = f"{port.model.base_model_prefix}.", port.config.model_type == "roberta"
@@ -347,7 +347,7 @@ def additive(change: Callable[[torch.Tensor], Any]) -> Plant:
 
 
 class Factor:
-    """Ones and zeros that scores are multiplied by, where they mean to add."""
+    """Ones and zeros that multiply the scores that they are added to."""
 
     def __init__(self, mask: torch.Tensor) -> None:
         self.mask = (mask == 0).float()
@@ -360,7 +360,7 @@ PLANTS["mask-multiplied"] = additive(Factor)
 
 
 class Nothing:
-    """What leaves the scores that it is added to."""
+    """A mask that leaves the scores unchanged when it is added."""
 
     def __radd__(self, scores: torch.Tensor) -> torch.Tensor:
         return scores
@@ -368,7 +368,7 @@ class Nothing:
 
 @plant("mask-after-softmax")
 def _(port: Port) -> None:
-    """Probabilities of hidden keys set to 0, and no longer of sum 1."""
+    """Set probabilities of hidden keys to 0, so that their sum is not 1."""
     mask = port.inputs["attention_mask"][:, None, None, :]
     additive(lambda mask: Nothing())(port)
     port.patch(F, "softmax", lambda x, dim: softmax(x, dim=dim) * mask)
@@ -532,7 +532,7 @@ def _(port: Port) -> None:
 
 @plant("classifier-for-pooler")
 def _(port: Port) -> None:
-    """The first token's state as the pooled one."""
+    """Take the first token's state as the pooled one."""
     port.base.pooler.forward = lambda x: x[:, 0]
 
 
@@ -623,7 +623,7 @@ PLANTS["bfloat16"] = precision(torch.bfloat16)
 
 
 def shortened(x: torch.Tensor) -> torch.Tensor:
-    """x with ten bits behind the first, rounded to nearest."""
+    """x with ten bits after the first, rounded to nearest."""
     bits = x.view(torch.int32)
     return ((bits + (1 << 12)) >> 13 << 13).view(torch.float32)
 
@@ -666,7 +666,7 @@ def short(name: str) -> str:
 
 
 def unrepeated(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Without the modules that only give on what another one makes: the outputs of layers and of the model stay."""
+    """The values without modules that only pass on another's output; outputs of layers and of the model stay."""
     result = {name: x for name, x in values.items() if re.fullmatch(OUTPUTS, short(name))}
     for name, value in values.items():
         if not any(np.array_equal(value, other) for other in result.values()):
@@ -675,7 +675,7 @@ def unrepeated(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def own_values(planted: Planted, right: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What differs from the right model's values."""
+    """The values that differ from the right model's."""
     values = run(SETTINGS[planted.setting], planted.mistakes)
     names = [name for name in right if re.fullmatch(planted.kept, short(name))]
     found = {name: values.get(name, np.zeros(0, np.float32)) for name in names}
@@ -695,7 +695,7 @@ def main() -> None:
         found = own_values(planted, right[planted.setting])
         print(f"{planted.name:<45} {len(found):4} {sum(x.nbytes for x in found.values()):8}")
         values.update((f"{planted.name}|{name}", x) for name, x in found.items())
-    assert all(x.flags.c_contiguous for x in values.values())  # which safetensors takes for granted
+    assert all(x.flags.c_contiguous for x in values.values())  # safetensors does not check that
     save_file(values, FILE)
 
 

@@ -1,17 +1,17 @@
-"""Write what `minroberta.testing.record` gives of the frameworks' own models.
+"""Write the values that `minroberta.testing.record` gives for models of the frameworks.
 
     PYTHONPATH=.. python -m generators.make_ports
 
-records the models of the framework that the environment has, and writes a file each into `tests/golden/ports`:
+records the models of the framework that is installed, and writes a file for each into `tests/golden/ports`:
 
     huggingface-4-*, huggingface-5-*   transformers 4.48.3 and 5.23.0, with torch; weights as in `cases.py`
     keras_hub-*                        keras 3.15.1 with keras-hub 0.32.0, and jax; checkpoints of `make_keras.py`
     keras_nlp-*                        keras 3.6.0 with keras-nlp 0.15.1, and jax; a checkpoint of `make_keras.py`
-    fairseq*                           fairseq 0.12.2, as `make_fairseq.py` wants it; its checkpoints
+    fairseq*                           fairseq 0.12.2, installed as for `make_fairseq.py`; its checkpoints
 
-Values stand under the framework's own names, the inputs that minroberta takes under `inputs|input_ids` and
-`inputs|attention_mask`. The metadata's `port` says in JSON which `names` they have, which versions made them, and what
-the model is: the name of a `checkpoint`, or a `config`; and its `head`.
+Values have the framework's names; the inputs of minroberta are under `inputs|input_ids` and `inputs|attention_mask`.
+The metadata's `port` gives in JSON the kind of `names`, the versions of the libraries, and the model: the name of a
+`checkpoint`, or a `config`; and its `head`.
 """
 
 import doctest
@@ -50,7 +50,7 @@ CONFIG = {
 
 
 def save(name: str, values: dict[str, np.ndarray], ids: np.ndarray = IDS, **port: Any) -> None:
-    """One file, the same bytes every time."""
+    """Write one file, with the same bytes every time."""
     inputs = {"inputs|input_ids": ids, "inputs|attention_mask": (ids != PAD).astype(np.int64)}
     arrays = {name: value.copy() for name, value in values.items()}
     OUT.mkdir(exist_ok=True)
@@ -62,7 +62,7 @@ def versions(*libraries: str) -> dict[str, str]:
 
 
 def save_example(library: str) -> None:
-    """What the docs' example that needs a library records."""
+    """Save the values recorded by the docs' example that needs a library."""
     page = (GOLDEN.parents[1] / "docs/testing.md").read_text(encoding="utf-8")
     end = page.index("```\n", page.index(f"```python {library}\n") + 3) + 4
     example = doctest.DocTestParser().get_doctest(runnable(page[:end]), {}, library, "docs/testing.md", 0)
@@ -82,7 +82,7 @@ HEADS = {
 
 
 def make_huggingface() -> None:
-    """A model of each order of norms, whose attentions are asked for, so that they are computed eagerly."""
+    """Record a model of each order of norms; attentions are asked for, so that they are computed eagerly."""
     import torch
     import transformers
 
@@ -116,15 +116,15 @@ def make_huggingface() -> None:
 
 
 def make_keras(library: Any) -> None:
-    """The tasks whose presets the library has written."""
+    """Record the tasks whose presets the library has written."""
     models, of_hub = library.models, library.__name__ == "keras_hub"
     tasks = {"keras_masked_lm": models.RobertaMaskedLM, "keras_xlm_classifier": models.XLMRobertaTextClassifier}
     for checkpoint, task in tasks.items() if of_hub else [("keras_nlp_classifier", models.RobertaTextClassifier)]:
         masked_lm = checkpoint == "keras_masked_lm"
-        ids = IDS[1:] if masked_lm else IDS  # of many layers one row
+        ids = IDS[1:] if masked_lm else IDS  # one row for the model of many layers
         inputs = {"token_ids": ids, "padding_mask": ids != PAD}
         if masked_lm:
-            inputs["mask_positions"] = np.arange(ids.shape[1])[None]  # so that each place has its logits
+            inputs["mask_positions"] = np.arange(ids.shape[1])[None]  # so that each position has logits
         model = task.from_preset(str(CHECKPOINTS / checkpoint))
         save(
             checkpoint if not of_hub else checkpoint.replace("keras", "keras_hub"),
@@ -141,7 +141,7 @@ def make_keras(library: Any) -> None:
 
 
 def make_fairseq() -> None:
-    """The models that `fairseq-train` has written; a mask they make themselves."""
+    """Record the models that `fairseq-train` has written; they make a mask themselves."""
     import make_fairseq as maker
 
     for checkpoint in ("fairseq", "fairseq-classifier", "fairseq-normalize-before", "fairseq-prenorm"):
@@ -162,7 +162,7 @@ def make_fairseq() -> None:
 
 
 def main() -> None:
-    """Record what the environment has."""
+    """Record the models of the framework that is installed."""
     os.environ["KERAS_BACKEND"] = "jax"
     has: Callable[[str], Any] = importlib.util.find_spec
     if has("fairseq"):

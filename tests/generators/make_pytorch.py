@@ -1,7 +1,7 @@
 """Write tiny checkpoints as PyTorch wrote them over the years: `python -m generators.make_pytorch golden/checkpoints`.
 
-Made with torch 2.13.0, transformers 4.48.3 and safetensors 0.8.0. Beside each file stands what transformers, or torch
-itself, made of it.
+Made with torch 2.13.0, transformers 4.48.3 and safetensors 0.8.0. Beside each file stand the outputs of transformers,
+or the tensors that torch reads from it.
 """
 
 import collections
@@ -35,7 +35,7 @@ def write_models(out):
         logits = made(input_ids=ids, attention_mask=mask).logits
     expected = {"input_ids": ids, "attention_mask": mask, "logits": logits}
     state = made.state_dict()
-    # As of 2019: norms with gamma and beta, and a buffer of positions.
+    # As in 2019: norms with gamma and beta, and a buffer of positions.
     old = collections.OrderedDict(
         (name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"), x)
         for name, x in state.items()
@@ -61,7 +61,7 @@ def write_models(out):
 
 
 def tensors():
-    """What a file may hold: every dtype, views with strides and offsets, a storage shared, no numbers at all."""
+    """Tensors of every kind: every dtype, views with strides and offsets, a shared storage, no numbers at all."""
     base = torch.arange(24, dtype=torch.float32)
     numbers = torch.randn(3, 4, generator=torch.Generator().manual_seed(1)) * 100
     dtypes = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")

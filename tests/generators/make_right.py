@@ -1,4 +1,4 @@
-"""Write `right.safetensors`: what right models compute with later code, for the false alarms of `diagnose`.
+"""Write `right.safetensors`: the values of right models in later libraries, in which `diagnose` must find no mistake.
 
     python -m generators.make_right
 
@@ -36,7 +36,7 @@ ONNX = ("post", "encoder", "classify", "pre", "decoder")
 
 
 def by_transformers(name: str, attention: str) -> dict[str, np.ndarray]:
-    """The values of all modules of the first layer, and of the later ones their output."""
+    """The values of all modules of the first layer, and only the outputs of later layers."""
     setting = SETTINGS[name]
     model = build_right(setting)
     model.set_attn_implementation(attention)
@@ -45,7 +45,7 @@ def by_transformers(name: str, attention: str) -> dict[str, np.ndarray]:
 
 
 class Flat(nn.Module):
-    """A model of inputs by place, and a tuple of outputs: the states between the layers, then the last."""
+    """A model of positional inputs, and a tuple of outputs: the states between the layers, then the last."""
 
     def __init__(self, model: nn.Module, names: list[str]) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ def by_onnxruntime(name: str) -> dict[str, np.ndarray]:
     layers = model.config.num_hidden_layers
     names = ["embeddings", *(f"encoder.layer.{i}" for i in range(layers))]
     if name == "pre":
-        names[-1] = "LayerNorm"  # this version's last state stands behind the last norm
+        names[-1] = "LayerNorm"  # this version's last state comes after the last norm
     last = ["last_hidden_state", "pooler_output"] if len(states) == layers + 3 else ["logits"]
     return dict(zip([*names, *last], states, strict=True))
 

@@ -6,7 +6,7 @@ needs sentencepiece, transformers 4.48.3 and keras-hub 0.32.0 with tensorflow-te
 `checkpoints/sentencepiece`,
 
 - `unigram.model.xz`: a unigram model with the normalisation that XLM-Roberta and Camembert have, and `bpe.model`: a
-  byte-pair one with none, and with symbols of its own;
+  byte-pair one without normalisation, and with user-defined symbols;
 - `expected.json`: texts, pairs, and the ids of each under `{model} {model_type} {fast, slow or keras}`. KerasHub adds
   no special tokens and takes no pairs.
 """
@@ -114,12 +114,12 @@ def train_all() -> dict[str, bytes]:
 
 
 def expected(name: str, model: bytes, path: Path) -> dict[str, list[list[int]]]:
-    """What each tokenizer makes of the texts, and then of the pairs."""
+    """The ids of each tokenizer for the texts, and then for the pairs."""
     result = {}
     for model_type, classes in FAMILIES.items():
         for kind, cls in zip(("fast", "slow"), classes, strict=True):
             tokenizer = cls(vocab_file=str(path))
-            # As a batch, since an empty second text on its own is taken for none.
+            # As a batch, since a single pair with an empty second text is read as one text.
             result[f"{name} {model_type} {kind}"] = tokenizer(TEXTS)["input_ids"] + tokenizer(PAIRS)["input_ids"]
     keras = keras_hub.models.XLMRobertaTokenizer(proto=model)
     result[f"{name} xlm-roberta keras"] = [keras(text).tolist() for text in TEXTS]

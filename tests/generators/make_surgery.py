@@ -1,15 +1,15 @@
-"""Write `surgery.safetensors`: what resized and pruned models of Hugging Face transformers 4.48.3 compute.
+"""Write `surgery.safetensors`: outputs of resized and pruned models of Hugging Face transformers 4.48.3.
 
     python -m generators.make_surgery [FILE]
 
-needs torch, safetensors and that very version of transformers. Models and inputs are those of cases in `cases.py`, in
-float64; weights of pruned ones are rounded to float32 first, since `prune_heads` does that. A value is stored under
+needs torch, safetensors and exactly that version of transformers. Models and inputs are those of cases in `cases.py`,
+in float64; weights of pruned ones are rounded to float32 first, since `prune_heads` does that. A value is stored under
 
     {case}|{what was done, as JSON}|{output}
 
-where what was done is a number of tokens, or a list of what `prune_heads` was given, one after the other. Of a resized
-model there are `input_ids` as well, which are within its vocabulary, and the rows that transformers drew for new
-tokens, by chance, under the weight's name with `new:` before it.
+where what was done is a number of tokens, or a list of successive arguments of `prune_heads`. For a resized model there
+are also `input_ids` within its vocabulary, and transformers' random rows for new tokens, under the weight's name with
+`new:` before it.
 """
 
 import json

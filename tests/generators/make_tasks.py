@@ -1,16 +1,16 @@
-"""Write the golden files of the tasks: what the pipelines of Hugging Face transformers 4.48.3 answer.
+"""Write the golden files of the tasks: answers of the pipelines of Hugging Face transformers 4.48.3.
 
     python -m generators.make_tasks
 
-needs torch and that very version of transformers, with its "eager" attention; the tests need neither. It writes
+needs torch and exactly that version of transformers, with its "eager" attention; the tests need neither. It writes
 
-- `tasks_tokenizer.json`: a byte-level BPE with RoBERTa's special tokens, trained on the cases' own texts;
-- `tasks.json`: for each case of `task_cases.py` what the pipeline says of a model in float64, and the greatest distance
-  of a model in float32 from it, relative to the case's largest number. Both must agree in all that is no number.
+- `tasks_tokenizer.json`: a byte-level BPE with RoBERTa's special tokens, trained on the texts of the cases;
+- `tasks.json`: for each case of `task_cases.py` the pipeline's answer with a model in float64, and the greatest
+  distance of a model in float32 from it, relative to the case's largest number. Both must agree in all but numbers.
 
-What no pipeline does is done by hand: sentence vectors from the last hidden states under the attention mask, choices by
-RobertaForMultipleChoice, and generation by calling the model anew on all tokens so far, with positions of its own
-numbering, for the reference's `generate` counts them from 0.
+Tasks without a pipeline are computed by hand: sentence vectors from the last hidden states under the attention mask,
+choices by RobertaForMultipleChoice, and generation by calling the model again on all tokens so far, so that the model
+numbers the positions; `generate` counts them from 0.
 
 Models are built in memory, because `from_pretrained` of this version sets `lm_head.bias` to zero.
 """
@@ -26,13 +26,13 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 
 from generators import GOLDEN
 from generators.make import HEAD_CLASSES, VERSION, without_prefix
-from generators.task_cases import CASES, MODEL, ODD, STORY, TEXTS, TaskCase, apart, drawn
+from generators.task_cases import CASES, MODEL, ODD, STORY, TEXTS, TaskCase, random_weight, without_floats
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 
 
 def train_tokenizer() -> Tokenizer:
-    """RoBERTa's special tokens in their places, and the bytes and merges between them."""
+    """A tokenizer with RoBERTa's special tokens at their ids, and bytes and merges between them."""
     library = Tokenizer(models.BPE(unk_token="<unk>"))
     library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     library.decoder = decoders.ByteLevel()
@@ -54,11 +54,11 @@ def build(case: TaskCase, dtype: torch.dtype) -> transformers.PreTrainedModel:
     model = getattr(transformers, "Roberta" + HEAD_CLASSES[case.head])(config).to(dtype).eval()
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            weight.copy_(torch.from_numpy(drawn(without_prefix(name, model), tuple(weight.shape))))
+            weight.copy_(torch.from_numpy(random_weight(without_prefix(name, model), tuple(weight.shape))))
     return model
 
 
-# --- what transformers says -----------------------------------------------------------------------------------------
+# --- answers of transformers -----------------------------------------------------------------------------------------
 
 Model, Tokens = transformers.PreTrainedModel, transformers.PreTrainedTokenizerFast
 
@@ -79,8 +79,9 @@ def tag(model: Model, tokens: Tokens, texts: list[str], aggregation_strategy: st
 
 
 def trimmed(text: str, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The groups without blanks around them, and none of blanks alone: their words are here as they stand in the text,
-    where the pipeline puts pieces together that begin with a space, or hold bytes of a character.
+    """The groups without blanks around them, leaving out groups of blanks.
+
+    Their words are taken from the text, since the pipeline's join pieces with a space or with part of a character.
     """
     for group in groups:
         while group["start"] < group["end"] and text[group["start"]].isspace():
@@ -153,20 +154,20 @@ TASKS: dict[str, Callable] = {
     for function in (fill_mask, classify, tag, answer, choose, encode, generate, predict_all)
 }
 
-# --- the files --------------------------------------------------------------------------------------------------------
+# --- the files -------------------------------------------------------------------------------------------------------
 
 
 Build = Callable[[TaskCase, torch.dtype], Model]
 
 
 def run(case: TaskCase, tokens: Tokens, build: Build) -> dict[str, Any]:
-    """What is said in float64, and how far float32 is from it."""
+    """The answer in float64, and the distance of float32 from it."""
     found = []
     for dtype in (torch.float64, torch.float32):
         numbers: list[float] = []
         with torch.no_grad():
-            rest = apart(TASKS[case.task](build(case, dtype), tokens, *case.arguments, **case.options), numbers)
-        found.append((rest, numbers))
+            answer = TASKS[case.task](build(case, dtype), tokens, *case.arguments, **case.options)
+            found.append((without_floats(answer, numbers), numbers))
     (rest, exact), (again, rounded) = found
     assert rest == again, f"{case.name} is decided by rounding"
     distance = max((abs(a - b) for a, b in zip(exact, rounded, strict=True)), default=0.0)
@@ -174,7 +175,7 @@ def run(case: TaskCase, tokens: Tokens, build: Build) -> dict[str, Any]:
 
 
 def write(name: str, cases: list[TaskCase], tokens: Tokens, build: Build) -> None:
-    """A line of JSON for each case."""
+    """Write a line of JSON for each case."""
     found = {case.name: run(case, tokens, build) for case in cases}
     versions = {library.__name__: library.__version__ for library in (transformers, torch)}
     lines = [f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in found.items()]
@@ -188,7 +189,7 @@ def main() -> None:
         raise SystemExit(f"the golden files need transformers {VERSION}, this is {transformers.__version__}")
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
-    warnings.simplefilter("ignore")  # of words that are parted by spaces alone
+    warnings.simplefilter("ignore")  # about words that are split only at spaces
     train_tokenizer().save(str(GOLDEN / "tasks_tokenizer.json"), pretty=False)
     longest = MODEL["max_position_embeddings"] - 2
     tokens = transformers.RobertaTokenizerFast(

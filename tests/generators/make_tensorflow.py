@@ -3,8 +3,8 @@
     python -m generators.make_tensorflow golden/checkpoints
 
 needs transformers 4.48.3, tensorflow-cpu and tf-keras; the tests need none of them. Beside each model's configuration
-stands `expected.safetensors`: inputs, and what TensorFlow computes of them in float32. `tensorflow_names.json` holds
-how TensorFlow calls the weights of every head, and how transformers calls them in PyTorch.
+stands `expected.safetensors`: inputs, and TensorFlow's outputs for them in float32. `tensorflow_names.json` holds
+TensorFlow's names of the weights of every head, and those of transformers in PyTorch.
 """
 
 import json
@@ -75,14 +75,14 @@ def build(name: str, fields: dict[str, Any]) -> Any:
 
 
 def expected(model: Any, ids: np.ndarray) -> dict[str, np.ndarray]:
-    """The inputs, and what the model makes of them."""
+    """The inputs, and the model's outputs."""
     inputs = {"input_ids": ids, "attention_mask": (ids != 1).astype(np.int64)}
     outputs = model({key: tf.constant(value) for key, value in inputs.items()})
     return inputs | {key: np.asarray(value) for key, value in outputs.items()}
 
 
 def names_in(model: Any) -> Iterator[tuple[str, str]]:
-    """For each weight in the model's `tf_model.h5` its name there and PyTorch's."""
+    """For each weight in the model's `tf_model.h5`, its name there and PyTorch's."""
     with tempfile.TemporaryDirectory() as directory:
         model.save_pretrained(directory)
         with h5py.File(Path(directory) / "tf_model.h5") as file:

@@ -1,6 +1,6 @@
-"""Write what transformers 4.48.3 makes of the embedded model: `python -m generators.make_tiny`, with torch 2.13.0.
+"""Write transformers 4.48.3's outputs for the embedded model: `python -m generators.make_tiny`, with torch 2.13.0.
 
-`tiny.safetensors` holds its logits, and `tiny_tasks.json` what its pipelines answer, as `make_tasks.py` tells it.
+`tiny.safetensors` holds its logits, and `tiny_tasks.json` answers of the pipelines, in the format of `make_tasks.py`.
 """
 
 import json
@@ -65,7 +65,7 @@ def main() -> None:
     """Rewrite both files; a second run gives the same bytes."""
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
-    warnings.simplefilter("ignore")  # of words that are parted by spaces alone
+    warnings.simplefilter("ignore")  # about words that are split only at spaces
     tokenizer = transformers.RobertaTokenizerFast(tokenizer_file=str(MODEL / "tokenizer.json"), model_max_length=512)
     save_file(logits(tokenizer), GOLDEN / "tiny.safetensors")
     make_tasks.write("tiny_tasks.json", EMBEDDED, tokenizer, build_for)

@@ -1,4 +1,4 @@
-"""Tiny models with one mistake each, or two: which model, which mistake, and what `diagnose` must call it.
+"""Tiny models with one mistake each, or two: the model, the mistake, and the name that `diagnose` must give it.
 
 Shared by `make_mistakes.py`, which needs transformers, and by the tests, which need minroberta. It imports neither.
 """
@@ -23,7 +23,7 @@ SHAPE = {
 RIGHT = [(1, 5), (1, 6)]
 LEFT = [(1, 0), (1, 1)]
 
-# --- models and what they are called with ---------------------------------------------------------------------------
+# --- models and inputs ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,20 +51,20 @@ def ids(length: int = LENGTH) -> np.ndarray:
 
 
 def batch(places: list[tuple[int, ...]] = RIGHT, **more: Any) -> dict[str, np.ndarray]:
-    """Two sequences, one of them with pads at these places, and the mask that hides these."""
+    """Two sequences, with padding at these indices, and the mask that hides it."""
     tokens = padded(ids(), places)
     return {"input_ids": tokens, "attention_mask": (tokens != 1).astype(np.int64), **more}
 
 
 def hidden() -> dict[str, np.ndarray]:
-    """A mask that hides a token which is no pad, so that positions counted by the mask are not those of the ids."""
+    """A mask that hides a real token, so that positions counted by the mask are not those of the ids."""
     inputs = batch()
     inputs["attention_mask"][0, 2] = 0
     return inputs
 
 
 def blind() -> dict[str, np.ndarray]:
-    """A mask of its own for each query, of which two see nothing: only there does it matter how low a mask is."""
+    """A mask for each query, with two queries that see nothing: only for these does it matter how low a mask is."""
     mask = stream("blind").randint(0, 2, (2, LENGTH, LENGTH))
     mask[:, :, 0] = 1
     mask[0, 3] = mask[1, 4] = 0
@@ -77,7 +77,7 @@ def cached() -> dict[str, Any]:
 
 
 def setting(name: str, model_type: str, head: str, inputs: dict[str, Any], **changes: Any) -> Setting:
-    """The setting of this name; `small` and `pooled` are no fields of the config."""
+    """The setting of this name; `small` and `pooled` are not fields of the config."""
     small, pooled = changes.pop("small", False), changes.pop("pooled", False)
     return Setting(make_case(f"mistake/{name}", model_type, head, inputs, **{**SHAPE, **changes}), small, pooled)
 
@@ -120,7 +120,7 @@ SETTINGS = {
 
 WHOLE = ".*"
 OUTPUTS = r"embeddings|encoder\.layer\.\d+|logits|last_hidden_state|pooler_output|start_logits|end_logits"
-FIRST = r"(?!encoder\.layer\.([1-9]|1\d)\.).*"  # of later layers the output alone, so that the file is small
+FIRST = r"(?!encoder\.layer\.([1-9]|1\d)\.).*"  # only the output of later layers, so that the file is small
 
 WITHOUT_PROBS = rf"(?!.*\.dropout){FIRST}"
 

@@ -1,4 +1,4 @@
-"""The texts that the tasks are held against the reference with, and the models: nothing but frozen random streams.
+"""Models and texts on which the tasks are compared with the reference; weights come from frozen random streams.
 
 Shared by `make_tasks.py`, which needs transformers, and by the tests, which need minroberta. It imports neither.
 """
@@ -45,10 +45,10 @@ KINDS = ["X-TRA", "B-ORG", "I-PER", "B-PER", "O", "I-LOC", "MISC", "B-LOC", "I-O
 GROUPED = {"id2label": dict(enumerate(KINDS))}
 
 
-def drawn(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The float64 weight of this name: as in the other golden files, four times as large in the table of tokens.
+def random_weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The float64 weight of this name: as in the other golden files, but four times as large in the table of tokens.
 
-    In the layers, and in what is added at every place, a quarter of it: so that what a place says depends on its token.
+    In the layers, and in what is added at every position, it is a quarter, so that outputs depend on the tokens.
     """
     weight = parameter(name, shape)
     if name == "embeddings.word_embeddings.weight":
@@ -57,15 +57,15 @@ def drawn(name: str, shape: tuple[int, ...]) -> np.ndarray:
     return weight / 4 if common and not name.endswith("LayerNorm.weight") else weight
 
 
-def apart(value: Any, numbers: list[float]) -> Any:
-    """A result without its floats, of whatever library: they go into the list. Of a list of floats the length stays."""
+def without_floats(value: Any, numbers: list[float]) -> Any:
+    """A result without its floats of any library, which go into the list; a list of floats leaves its length."""
     if isinstance(value, dict):
-        return {name: apart(item, numbers) for name, item in value.items()}
+        return {name: without_floats(item, numbers) for name, item in value.items()}
     if isinstance(value, list) and value and isinstance(value[0], float):
         numbers.extend(value)
         return len(value)
     if isinstance(value, list):
-        return [apart(item, numbers) for item in value]
+        return [without_floats(item, numbers) for item in value]
     if isinstance(value, str | int):
         return value
     numbers.append(float(value))
@@ -74,7 +74,7 @@ def apart(value: Any, numbers: list[float]) -> Any:
 
 @dataclass(frozen=True)
 class TaskCase:
-    """One call of a task: `{task}/{what it shows}`, what the model's configuration adds, and the arguments."""
+    """One call of a task: `{task}/{what it shows}`, changes to the model's configuration, and the arguments."""
 
     name: str
     head: str

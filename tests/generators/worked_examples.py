@@ -1,11 +1,11 @@
-"""The examples of the docs, some of which need a library that the tests do without.
+"""The examples of the docs, some of which need a library that the tests do not.
 
-Such a block is fenced as "python torch", and leaves what it recorded in `values`. `make_ports.py` keeps that, so that
-what comes after the block can be run anywhere. A block fenced as "text report" shows what `report` is by then:
+Such a block is fenced as "python torch", and leaves recorded values in `values`. `make_ports.py` stores them, so that
+later blocks can be run anywhere. A block fenced as "text report" shows the value of `report` at that point:
 
     PYTHONPATH=.. python -m generators.worked_examples ../docs/testing.md
 
-writes those anew.
+writes these reports again.
 """
 
 import doctest
@@ -22,7 +22,7 @@ SHOWS = re.compile(r"^```text (\w+)\n.*?^```$", re.MULTILINE | re.DOTALL)
 
 
 def runnable(page: str) -> str:
-    """The page, with what a block gave in its place where its library is not installed; lines keep their numbers."""
+    """The page with stored values in place of blocks whose library is not installed; lines keep their numbers."""
 
     def instead(block: re.Match) -> str:
         if importlib.util.find_spec(block[1]):
@@ -34,7 +34,7 @@ def runnable(page: str) -> str:
 
 
 def shown(page: str) -> str:
-    """The page with what its examples make, where it shows that."""
+    """The page with the current reports of its examples."""
     texts: list[str] = []
     probes = SHOWS.sub(r">>> texts.append(str(\1))\n", runnable(page))
     example = doctest.DocTestParser().get_doctest(probes, {"texts": texts}, "page", None, 0)

@@ -1,6 +1,6 @@
 """Candidates for `compare` and `diagnose`: ports with known mistakes, with unknown ones, and without any.
 
-None of them was made by minroberta: they are Hugging Face's models, from `mistakes.safetensors`, or `port.py`'s.
+None of them was computed by minroberta: they are Hugging Face's models, from `mistakes.safetensors`, or `port.py`'s.
 """
 
 import functools
@@ -33,7 +33,7 @@ class Candidate:
 
     setting: the model and its inputs, of `mistake_cases.SETTINGS`, or TRAINED. names: for each mistake the names that
     it may be given; none for a right port or an unknown mistake. first_bad: for an unknown mistake the first value
-    whose own step is wrong.
+    whose step is wrong.
     """
 
     name: str

@@ -116,19 +116,19 @@ class Port:
         return (x.sum(-1) if self.total is None else self.total(x))[..., None]
 
     def product(self, a: Array, b: Array) -> Array:
-        """a bᵀ: (..., L, N), (..., S, N) -> (..., L, S)."""
+        """The product a bᵀ: (..., L, N), (..., S, N) -> (..., L, S)."""
         if self.total is None:
             return a @ b.swapaxes(-1, -2)
         return self.total(a[..., :, None, :] * b[..., None, :, :])
 
     def linear(self, name: str, x: Array, size: int) -> Array:
-        """(..., I) -> (..., size)."""
+        """The product with a weight, plus its bias: (..., I) -> (..., size)."""
         rows = x.reshape(-1, x.shape[-1])
         y = self.product(rows, self.get(f"{name}.weight", size, x.shape[-1])) + self.get(f"{name}.bias", size)
         return self.keep(name, y.reshape(*x.shape[:-1], size))
 
     def norm(self, name: str, x: Array) -> Array:
-        """(x - mean) / √(variance + eps) · weight + bias."""
+        """Layer norm: (x - mean) / √(variance + eps) · weight + bias."""
         x = x - self.sum(x) / np.float32(x.shape[-1])
         x = x / self.deviation(x)
         return self.keep(name, x * self.get(f"{name}.weight", self.D) + self.get(f"{name}.bias", self.D))
@@ -217,16 +217,16 @@ class Port:
         return [self.linear(f"{own}.{part}", x, self.D) for part in ("query", "key", "value")]
 
     def split(self, x: Array) -> Array:
-        """(B, L, D) -> (B, H, L, E)."""
+        """Split heads: (B, L, D) -> (B, H, L, E)."""
         return x.reshape(*x.shape[:2], self.H, self.E).transpose(0, 2, 1, 3)
 
     def merge(self, x: Array) -> Array:
-        """(B, H, L, E) -> (B, L, D)."""
+        """Merge heads: (B, H, L, E) -> (B, L, D)."""
         B, _, L, _ = x.shape
         return x.transpose(0, 2, 1, 3).reshape(B, L, self.D)
 
     def scores(self, own: str, q: Array, k: Array) -> Array:
-        """q kᵀ / √E, with a(l - s) beside k where positions are relative."""
+        """Scores q kᵀ / √E, with a(l - s) beside k where positions are relative."""
         scores = self.product(q, k)
         if self.config["position_embedding_type"] == "relative_key":
             L, S, P = q.shape[2], k.shape[2], self.config["max_position_embeddings"]
@@ -240,7 +240,7 @@ class Port:
         return query - key
 
     def probs(self, scores: Array, mask: Array) -> Array:
-        """softmax(scores + mask)."""
+        """Probabilities softmax(scores + mask)."""
         return self.softmax(scores + np.where(mask, np.float32(0), LOWEST))
 
     def softmax(self, scores: Array) -> Array:

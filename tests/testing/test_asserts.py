@@ -61,8 +61,8 @@ def test_the_message() -> None:
     assert following.startswith("next: minroberta.testing.diagnose(trace.model, trace.inputs, candidate) ")
 
 
-def test_it_says_what_the_report_says() -> None:
-    """Line for line, without the table of rows."""
+def test_the_message_is_the_reports_text() -> None:
+    """The message is the report line for line, without the table of rows."""
     few = {name: spoilt()[name] for name in ("embeddings", f"{NAME}.dense", NAME, "logits")}
     for candidate, reference in ((spoilt(), TRACE), (few, TRACE), ({**few, "more": few[NAME]}, dict(TRACE))):
         *said, following = message(candidate, reference).splitlines()
@@ -71,11 +71,11 @@ def test_it_says_what_the_report_says() -> None:
         assert following.startswith("next: ")
 
 
-def test_notes_are_said() -> None:
+def test_notes_are_in_the_message() -> None:
     assert "; 1 of 444 elements are NaN or infinite; worst at" in message(spoilt(by=np.nan))
 
 
-def test_what_follows_and_what_was_not_given() -> None:
+def test_values_that_follow_and_values_that_were_not_given() -> None:
     spoil = {NAME: lambda value: value + np.float32(0.1)}
     whole = trace(TRACE.model, edit=spoil, **TRACE.inputs)
     text = message({name: whole[name] for name in ("encoder.layer.0", NAME, "encoder.layer.1", "logits")})
@@ -102,7 +102,7 @@ def test_a_shape() -> None:
     assert ": shape (2, 5, 37) where the reference has (2, 6, 37)\n" in text and "nan" not in text
 
 
-def test_a_plain_mapping_says_what_it_cannot() -> None:
+def test_a_plain_mapping_lists_what_is_unavailable() -> None:
     text = message(spoilt(), dict(TRACE))
     unavailable = compare(dict(TRACE), spoilt()).unavailable
     assert unavailable and "".join(f"\nunavailable: {sentence}" for sentence in unavailable) in text
@@ -117,7 +117,7 @@ def test_names() -> None:
 # --- precision ------------------------------------------------------------------------------------------------------
 
 
-def test_the_precision_is_float32_unless_it_is_said() -> None:
+def test_the_precision_is_float32_by_default() -> None:
     half = spoilt(by=1e-3)  # of a number of about 1
     assert "the rounding of float32" in message(half)
     assert assert_matches(half, TRACE, precision="float16").precision == "float16"

@@ -36,7 +36,7 @@ def distance(one: Values, other: Values) -> float:
     one = {without_prefix(name): value for name, value in one.items()}
     shared = one.keys() & other.keys()
     assert len(shared) > 5
-    return np.max([difference(one[name], other[name]) for name in shared])  # Python's max loses a NaN by the way
+    return np.max([difference(one[name], other[name]) for name in shared])  # Python's max may lose a NaN
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> float:

@@ -73,7 +73,7 @@ def test_a_mistake_is_found_where_it_is(kind: str, name: str) -> None:
     assert all(row.verdict == "good" for row in report.rows[: len(before)])
 
 
-def test_the_worst_place_has_a_name_and_both_numbers() -> None:
+def test_the_worst_position_has_a_name_and_both_numbers() -> None:
     def spoil(value: np.ndarray) -> np.ndarray:
         value = value.copy()
         value[1, 2, 17] += 3
@@ -101,7 +101,7 @@ def test_mistakes_that_undo_each_other() -> None:
     assert [row.name for row in report.rows if not row.ok] == [f"{layer}.dense", f"{layer}.sum"]
 
 
-def test_a_partial_candidate_is_judged_by_what_there_is() -> None:
+def test_a_partial_candidate_is_judged_by_its_values() -> None:
     model = MODELS["post-LN"]
     values = candidate(model, {"encoder.layer.1.intermediate": lambda x: x * np.float32(1.01)})
     report = found(model, {name: values[name] for name in ("encoder.layer.0", "encoder.layer.1", "logits")})
@@ -110,7 +110,7 @@ def test_a_partial_candidate_is_judged_by_what_there_is() -> None:
     assert "encoder.layer.1.intermediate" in report.missing
 
 
-def test_only_the_end() -> None:
+def test_only_the_outputs() -> None:
     model = MODELS["pre-LN"]
     values = candidate(model)
     assert found(model, {"logits": values["logits"]}).ok
@@ -138,7 +138,7 @@ def test_padding_may_be_anything(kind: str, pad: float) -> None:
     assert report.ok, report.first_bad
 
 
-def test_without_a_mask_every_place_counts() -> None:
+def test_without_a_mask_every_position_counts() -> None:
     model = MODELS["encoder"]
     values = candidate(model, input_ids=IDS)
     values["encoder.layer.1"][1, 5] += 1
@@ -146,7 +146,7 @@ def test_without_a_mask_every_place_counts() -> None:
     assert report.first_bad == "encoder.layer.1"
 
 
-def test_a_masked_key_may_score_what_it_likes() -> None:
+def test_a_masked_key_may_have_any_score() -> None:
     model = MODELS["post-LN"]
     values = candidate(model)
     name = "encoder.layer.0.attention.self.scores"
@@ -156,7 +156,7 @@ def test_a_masked_key_may_score_what_it_likes() -> None:
     assert found(model, values).first_bad == name.replace("scores", "probs")
 
 
-def test_a_cache_has_the_mask_of_all_places() -> None:
+def test_a_cache_has_the_mask_of_all_positions() -> None:
     model = MODELS["decoder"]
     past = model(IDS[:, :4], MASK[:, :4]).past_key_values
     inputs = {"input_ids": IDS[:, 4:], "attention_mask": MASK, "past_key_values": past}
@@ -170,7 +170,7 @@ def test_a_cache_has_the_mask_of_all_places() -> None:
     assert report.ok, report.first_bad
 
 
-def test_cross_attention_has_a_mask_of_its_own() -> None:
+def test_cross_attention_has_the_encoders_mask() -> None:
     model = tiny("masked_lm", is_decoder=True, add_cross_attention=True)
     memory = np.random.default_rng(0).normal(size=(2, 6, 30))
     inputs = {**INPUTS, "encoder_hidden_states": memory, "encoder_attention_mask": MASK[::-1]}
@@ -232,7 +232,7 @@ def test_a_transposed_output() -> None:
     assert (report.rows[0].verdict, report.rows[0].note) == ("layout", "transposed")
 
 
-def test_a_shape_that_nothing_makes_right() -> None:
+def test_a_shape_that_no_order_explains() -> None:
     model = MODELS["encoder"]
     values = candidate(model)
     values["encoder.layer.0"] = values["encoder.layer.0"][:, :5]
@@ -243,7 +243,7 @@ def test_a_shape_that_nothing_makes_right() -> None:
     assert math.isnan(row.absolute)
 
 
-def test_no_numbers() -> None:
+def test_values_that_are_not_numbers() -> None:
     model, name = MODELS["encoder"], "encoder.layer.0.intermediate"
 
     def spoil(value: np.ndarray) -> np.ndarray:
@@ -350,7 +350,7 @@ def test_an_invalid_reference() -> None:
         compare(dict(t), t)
 
 
-def test_an_edited_run_is_no_reference() -> None:
+def test_an_edited_run_is_not_a_reference() -> None:
     """An edited trace is refused, since it would be repeated without the edits."""
     edited = trace(MODELS["encoder"], **INPUTS, edit={"encoder.layer.0": lambda x: 2 * x})
     with pytest.raises(
@@ -359,7 +359,7 @@ def test_an_edited_run_is_no_reference() -> None:
         compare(edited, dict(edited))
 
 
-def test_what_is_missing_in_between() -> None:
+def test_missing_values_in_between() -> None:
     model = MODELS["encoder"]
     values = candidate(model, {"encoder.layer.0.intermediate": lambda x: x * np.float32(1.01)})
     report = found(model, {name: values[name] for name in ("encoder.layer.0.intermediate.dense", "encoder.layer.0")})
@@ -382,13 +382,13 @@ def test_an_unknown_precision() -> None:
         found(MODELS["encoder"], {}, precision="int8")
 
 
-def test_other_names_are_told() -> None:
+def test_other_names_are_listed() -> None:
     values = candidate(MODELS["encoder"])
     report = found(MODELS["encoder"], {**values, "my.cache": np.zeros(3)})
     assert report.ok and report.unknown == ("my.cache",)
 
 
-# --- what was found by others -----------------------------------------------------------------------------------------
+# --- special candidates ---------------------------------------------------------------------------------------------
 
 
 def test_a_bound_grows_with_the_longest_sum() -> None:
@@ -426,7 +426,7 @@ def test_a_last_hidden_state_may_be_from_before_the_last_norm_or_after_it(kind: 
     assert report.ok and len(report.rows) == 2
 
 
-def test_positions_may_be_made_once_for_all() -> None:
+def test_values_before_the_sum_may_have_a_single_row() -> None:
     model = MODELS["post-LN"]
     ids = IDS[[0, 0]]
     values = candidate(model, input_ids=ids)
@@ -437,13 +437,13 @@ def test_positions_may_be_made_once_for_all() -> None:
     assert compare(trace(model, ids), values).first_bad == "embeddings.LayerNorm"
 
 
-def test_inputs_of_none() -> None:
+def test_inputs_that_are_none() -> None:
     model = MODELS["post-LN"]
     inputs = {**INPUTS, "inputs_embeds": None, "head_mask": None}
     assert compare(trace(model, **inputs), candidate(model)).ok
 
 
-def test_labels_are_no_tokens() -> None:
+def test_labels_are_not_taken_for_tokens() -> None:
     """Logits (B, N) with N = L under a mask (B, L)."""
     model = tiny("sequence_classification", num_labels=6)
     values = candidate(model)
@@ -478,8 +478,8 @@ def test_a_value_of_padding_only_says_so() -> None:
     assert (row.verdict, row.note, row.place) == ("good", "padding only", None)
 
 
-def test_the_worst_place_of_a_wrong_step_is_its_own() -> None:
-    """The step's own small error is found beside a large one that follows."""
+def test_the_worst_position_of_a_wrong_step_is_that_of_its_error() -> None:
+    """A step's small error is found beside a large one that follows from an earlier step."""
 
     def spoil(token: int, by: float) -> Callable:
         def edit(value: np.ndarray) -> np.ndarray:
@@ -496,7 +496,7 @@ def test_the_worst_place_of_a_wrong_step_is_its_own() -> None:
     assert row.candidate - row.reference == pytest.approx(1e-2, rel=1e-3)
 
 
-def test_infinity_is_no_number() -> None:
+def test_infinity_has_an_infinite_error() -> None:
     model = MODELS["encoder"]
     values = candidate(model)
     values["encoder.layer.1"][0, 0, 0] = np.inf

@@ -69,7 +69,7 @@ def test_two_mistakes_are_both_named(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", slow_but([x.name for x in UNKNOWN], *(x.name for x in UNKNOWN[::2])))
-def test_an_unknown_mistake_is_none_of_these(name: str) -> None:
+def test_an_unknown_mistake_is_not_named(name: str) -> None:
     candidate = BY_NAME[name]
     assert found(candidate) == []
     report = compare(trace(candidate.model, **candidate.inputs), candidate.values)
@@ -97,7 +97,7 @@ def test_a_finding_explains() -> None:
     assert finding.seen_in.startswith("https://github.com/")
 
 
-def test_the_certain_half_of_a_pair_is_named_beside_something_unknown() -> None:
+def test_a_known_mistake_is_named_beside_an_unknown_one() -> None:
     """GELU by tanh in every layer, beside an unknown mistake: a doubled bias."""
     candidate = BY_NAME["post/gelu-tanh"]
     values = {**candidate.values}
@@ -137,7 +137,7 @@ def test_values_that_a_mistake_would_not_make_are_not_passed_over() -> None:
     assert names_of(model, some) == []
 
 
-# --- precision is told by the numbers -------------------------------------------------------------------------------
+# --- precision is seen in the numbers -------------------------------------------------------------------------------
 
 
 def halved(value: np.ndarray) -> np.ndarray:
@@ -151,7 +151,7 @@ def test_values_of_float16_are_float16() -> None:
     assert names_of(model, dict(run)) == ["float16"]
 
 
-def test_errors_of_that_size_alone_are_not() -> None:
+def test_errors_of_float16s_size_are_not_float16() -> None:
     model = tiny("encoder", "float32")
     name = "encoder.layer.0.output.dense"
     edits = dict.fromkeys(trace(model, **INPUTS), halved)
@@ -159,7 +159,7 @@ def test_errors_of_that_size_alone_are_not() -> None:
     assert names_of(model, dict(odd)) == []
 
 
-def test_nor_is_one_value_of_float16() -> None:
+def test_one_value_of_float16_is_not_float16_throughout() -> None:
     model = tiny("encoder", "float32")
     assert names_of(model, dict(trace(model, **INPUTS, edit={"embeddings": halved}))) == []
 
@@ -180,7 +180,7 @@ def test_names_are_mapped() -> None:
     assert found(candidate) == diagnose(candidate.model, candidate.inputs, foreign, names={r"my\.(.*)": r"\1"})
 
 
-def test_a_familys_own_names_are_known() -> None:
+def test_a_familys_names_are_known() -> None:
     """Another family's name of Roberta's `attention.output.LayerNorm`."""
     model = tiny("encoder", "float32", model_type="roberta-prelayernorm")
     name = "encoder.layer.0.attention.LayerNorm"
@@ -219,21 +219,21 @@ def test_a_known_mistake_after_an_unknown_one() -> None:
     assert findings[0].remaining > 1000
 
 
-def test_nothing_in_common_is_no_diagnosis() -> None:
+def test_nothing_in_common_is_refused() -> None:
     candidate = BY_NAME["eager/post"]
     for values in ({"my.own": np.zeros(3)}, {}):
         with pytest.raises(InputError, match="have no name in common"):
             diagnose(candidate.model, candidate.inputs, values)
 
 
-def test_what_is_no_model_gets_a_sentence() -> None:
+def test_something_else_than_a_model() -> None:
     candidate = BY_NAME["eager/post"]
     for model, inputs in ((candidate.inputs, candidate.model), (candidate.model, [[0, 5, 2]])):
         with pytest.raises(InputError, match=r"diagnose was given a .* and a .*: give a Model, a dict of its inputs"):
             diagnose(model, inputs, candidate.values)
 
 
-def test_inputs_may_be_lists_and_nothing() -> None:
+def test_inputs_may_be_lists_and_none() -> None:
     candidate = BY_NAME["post/gelu-tanh"]
     inputs = {name: np.asarray(value).tolist() for name, value in candidate.inputs.items()}
     assert [one.name for one in diagnose(candidate.model, inputs, candidate.values)] == ["gelu-tanh"]

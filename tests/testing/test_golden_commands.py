@@ -209,7 +209,7 @@ def test_a_known_mistake_has_its_name(file: Path, model: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["weights.encoder.layer.0.output.dense.bias", "values.encoder.layer.1"])
-def test_a_damaged_file_is_no_reference(name: str, file: Path, model: Path, tmp_path: Path) -> None:
+def test_a_damaged_file_is_refused(name: str, file: Path, model: Path, tmp_path: Path) -> None:
     content = bytearray(file.read_bytes())
     length = int.from_bytes(content[:8], "little")
     at = 8 + length + json.loads(content[8 : 8 + length])[name]["data_offsets"][0]
@@ -252,7 +252,7 @@ def test_invalid_candidates(file: Path, tmp_path: Path) -> None:
     assert "nonsense" in refused("check", file, tmp_path / "port.npz")
 
 
-# --- beside the other commands --------------------------------------------------------------------------------------
+# --- and the other commands -----------------------------------------------------------------------------------------
 
 
 def test_help() -> None:
@@ -268,7 +268,7 @@ def test_help() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["info", "minroberta/tiny"]], ids=" ".join)
-def test_other_commands_do_not_pay(arguments: list[str]) -> None:
+def test_other_commands_do_not_import_it(arguments: list[str]) -> None:
     """Neither the package nor the command imports `minroberta.testing` unasked."""
     program = f"""
 import sys

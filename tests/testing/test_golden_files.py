@@ -224,7 +224,7 @@ def test_other_weights_are_recognised(path: Path) -> None:
         golden.load(path).trace()
 
 
-def test_nobody_said_where_weights_are(path: Path) -> None:
+def test_a_file_without_a_source_of_weights(path: Path) -> None:
     golden.save(path, minroberta.init(LARGE, head="masked_lm"), INPUTS, names=["embeddings"])
     with raises(InputError, ValueError, "does not say where its weights are"):
         golden.load(path).trace()
@@ -238,7 +238,7 @@ def test_nothing_is_downloaded(path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         lambda name, **options: asked.append((name, options)) or tiny("masked_lm", num_hidden_layers=1),
     )
     golden.save(path, minroberta.init(LARGE, head="masked_lm"), INPUTS, names=["embeddings"], weights="some/model")
-    with pytest.raises(WeightsError, match="has shape"):  # they are another model's
+    with pytest.raises(WeightsError, match="has shape"):  # weights of another model
         golden.load(path).trace()
     assert asked == [("some/model", {"head": "masked_lm", "local_files_only": True})]
 
@@ -267,7 +267,7 @@ def test_a_wrong_port_does_not(case: Case, suite: Path) -> None:
 # --- mistakes of a user ---------------------------------------------------------------------------------------------
 
 
-def test_no_such_value(path: Path) -> None:
+def test_an_unknown_value(path: Path) -> None:
     with raises(NameUnknownError, KeyError, "unknown name or pattern 'encoder.layers.*'"):
         golden.save(path, tiny(), INPUTS, names=["encoder.layers.*"])
     golden.save(path, tiny(), INPUTS, names=["embeddings"])
@@ -295,7 +295,7 @@ def test_wrong_inputs(inputs: Any, telling: str, path: Path) -> None:
     assert not path.exists()
 
 
-def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written(tmp_path: Path) -> None:
     with raises(SaveError, OSError, "nowhere", "No such file"):
         golden.save(tmp_path / "nowhere" / "file", tiny(), INPUTS)
     (tmp_path / "file").write_text("")
@@ -303,7 +303,7 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
         golden.suite(tmp_path / "file")
 
 
-def test_no_file(tmp_path: Path) -> None:
+def test_a_missing_file(tmp_path: Path) -> None:
     with raises(NotFoundError, FileNotFoundError, "does not exist, or is not a file"):
         golden.load(tmp_path / "nothing")
 
@@ -355,7 +355,7 @@ def test_a_hostile_file_gets_a_sentence(metadata: Any, arrays: Any, telling: str
     ("metadata", "arrays", "telling"),
     [
         ({"weights": '{"seed": -1}'}, {}, "seed must be an integer"),
-        ({"weights": '{"seed": true}'}, {}, "digests differ"),
+        ({"weights": '{"seed": true}'}, {}, "seed must be an integer of at least 0, not True"),
         ({"weights": '{"checkpoint": "/etc/passwd"}'}, {}, "passwd"),
         ({"weights": '{"file": 1}'}, {}, "does not say where its weights are"),
         ({"weights_sha256": None}, {}, "digests differ"),
@@ -465,7 +465,7 @@ def test_a_version_keeps_its_numbers(suite: Path) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_weights_are_exact_in_what_a_port_computes_in(case: Case) -> None:
+def test_weights_are_exact_in_the_precision_of_the_case(case: Case) -> None:
     bits = 8 if case.precision == "bfloat16" else 11
     for array in flat(model_of(case).params).values():
         assert array.dtype == "float16"

@@ -136,7 +136,7 @@ def test_along_a_random_direction(kind: str, seed: int) -> None:
 
 
 @pytest.mark.slow
-def test_looking_up_a_pad_gives_its_row_no_gradient() -> None:
+def test_the_rows_of_padding_have_no_gradient() -> None:
     """Padding's rows have no gradient, as with `padding_idx`, although both are looked up here and have an effect."""
     gradients = of_case("config/untied/pre", "float64")
     for name in (WORDS, POSITIONS):

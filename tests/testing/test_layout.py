@@ -1,4 +1,4 @@
-"""Right numbers in another order: found for every order of axes, named, and never for numbers that are wrong."""
+"""Right numbers in another order: found for every order of axes, and named; wrong numbers have no order."""
 
 import itertools
 from typing import Any
@@ -23,7 +23,7 @@ def test_the_right_order_is_left_alone(axes: int) -> None:
     truth = TRUTH[axes]
     array, order = found(truth, truth)
     assert array is truth and order == ""
-    nearly = truth * 1.01  # a mistake, and no other order
+    nearly = truth * 1.01  # a mistake, not another order
     assert found(nearly, truth)[0] is nearly
 
 
@@ -53,7 +53,7 @@ def test_an_order_has_a_name(axes: int, permutation: tuple[int, ...], name: str)
 
 
 @pytest.mark.parametrize("permutation", list(itertools.permutations(range(4))))
-def test_heads_apart_in_any_order(permutation: tuple[int, ...]) -> None:
+def test_heads_not_merged_in_any_order(permutation: tuple[int, ...]) -> None:
     truth = TRUTH[3]
     apart = truth.reshape(B, L, H, E).transpose(permutation)
     array, order = found(apart, truth)
@@ -62,7 +62,7 @@ def test_heads_apart_in_any_order(permutation: tuple[int, ...]) -> None:
         assert order == f"heads not merged, shape {(B, H, L, E)}"
 
 
-def test_heads_merged_otherwise() -> None:
+def test_heads_merged_in_another_order() -> None:
     truth = TRUTH[3]
     interleaved = truth.reshape(B, L, H, E).swapaxes(2, 3).reshape(B, L, D)
     array, order = found(interleaved, truth)
@@ -86,12 +86,12 @@ def test_an_axis_split_or_merged() -> None:
 
 
 @pytest.mark.parametrize("shape", [(B, L - 1, D), (B, D), (B, L, D, 2), ()])
-def test_another_size_is_no_order(shape: tuple[int, ...]) -> None:
+def test_another_size_is_not_another_order(shape: tuple[int, ...]) -> None:
     assert found(np.zeros(shape), TRUTH[3]) == (None, "")
 
 
-def test_other_numbers_are_no_order() -> None:
-    """Of the same shape they are given back as they came, to be found wrong; of another one, not at all."""
+def test_other_numbers_are_not_another_order() -> None:
+    """Other numbers are returned unchanged if the shape is right, to be found wrong, and not at all otherwise."""
     other = np.random.default_rng(1).standard_normal((B, L, D))
     array, order = found(other, TRUTH[3])
     assert array is other and order == ""
@@ -99,7 +99,7 @@ def test_other_numbers_are_no_order() -> None:
 
 
 def test_another_order_with_a_small_mistake() -> None:
-    """One of a twentieth of the largest number may be there besides; a larger one may be anything."""
+    """An order is found despite an error of a twentieth of the largest number, not despite a larger one."""
     truth = TRUTH[3]
     for off, named in ((0.03, True), (0.2, False)):
         array = truth.swapaxes(0, 1).copy()
@@ -116,7 +116,7 @@ def test_padding_is_not_compared() -> None:
 
 
 def test_of_two_orders_the_nearer() -> None:
-    """A cube has every order's shape."""
+    """For a cube every order has the same shape."""
     cube = np.random.default_rng(2).standard_normal((4, 4, 4))
     for permutation in itertools.permutations(range(3)):
         assert np.array_equal(found(cube.transpose(permutation), cube, None)[0], cube)

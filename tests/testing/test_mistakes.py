@@ -126,7 +126,7 @@ def test_each_explains_itself(kind: str) -> None:
 
 @pytest.mark.parametrize("model_type", ["roberta", "roberta-prelayernorm"])
 @pytest.mark.parametrize("inputs", [{"position_ids": np.arange(2, 8)[None]}, {"inputs_embeds": True}])
-def test_given_inputs_are_not_changed_by_what_counts_them(model_type: str, inputs: dict) -> None:
+def test_given_positions_are_not_a_mistake_of_counting(model_type: str, inputs: dict) -> None:
     """Given positions are not a mistake; embeddings have positions, but no padding."""
     model = tiny(model_type=model_type)
     given = {"input_ids": IDS[:1] * 0 + 5, **inputs}

@@ -1,4 +1,4 @@
-"""The order of the wing's files: the docstring lists each, and each imports only from those above it."""
+"""The order of the files of `minroberta.testing`: its docstring lists each, and each imports only those above it."""
 
 import ast
 import re

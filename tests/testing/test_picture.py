@@ -57,7 +57,7 @@ def test_the_step_of_a_wrong_value_is_marked_by_its_own_error() -> None:
 
 
 @pytest.mark.parametrize("kind", ["no numbers", "right"])
-def test_infinity_has_its_own_place(kind: str) -> None:
+def test_infinity_is_marked_if_there_is_any(kind: str) -> None:
     assert ("∞" in Html(page(REPORTS[kind])).text_of("text")) == (kind == "no numbers")
 
 

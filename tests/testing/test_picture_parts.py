@@ -22,7 +22,7 @@ def words(report: object) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in REPORTS if not kind.startswith("hostile")])
-def test_it_is_whole_xml_and_fetches_nothing(kind: str) -> None:
+def test_a_picture_is_whole_xml_and_fetches_nothing(kind: str) -> None:
     found = elements(REPORTS[kind])
     assert found[0].tag == f"{SVG}svg" and found[0].get("role") == "img"
     assert {element.tag.removeprefix(SVG) for element in found} <= {
@@ -33,7 +33,7 @@ def test_it_is_whole_xml_and_fetches_nothing(kind: str) -> None:
         assert all("nan" not in value and "inf" not in value for value in element.attrib.values())
 
 
-def test_its_title_is_the_sentence_of_the_report() -> None:
+def test_the_title_is_the_headline_of_the_report() -> None:
     report = deep(2)
     title = next(element for element in elements(report) if element.tag == f"{SVG}title")
     assert title.text == str(report).splitlines()[0]
@@ -58,7 +58,7 @@ def test_heights_are_logarithmic_from_the_floor_to_the_edge() -> None:
 
 @pytest.mark.parametrize("multiple", [2.0, 1e4, 1e12, 1e300])
 def test_the_largest_error_has_room(multiple: float) -> None:
-    """And lies below the edge, which is for the infinite."""
+    """The largest error is below the edge, which is for infinity."""
     report = report_of(GOOD, replace(WRONG, multiple=multiple, alone=multiple))
     heights = [float(e.get("cy", 0)) for e in elements(report) if e.get("class") == "whole"]
     assert TOP < min(heights) <= max(heights) <= BOTTOM
@@ -80,7 +80,7 @@ def test_values_without_layers_are_one_part() -> None:
 
 
 @pytest.mark.parametrize(("layers", "step"), [(2, 1), (12, 1), (48, 5), (300, 10)])
-def test_of_many_layers_some_are_named(layers: int, step: int) -> None:
+def test_some_of_many_layers_are_named(layers: int, step: int) -> None:
     below = [e for e in elements(deep(layers)) if e.tag == f"{SVG}text" and e.get("y") == f"{BOTTOM + 17:.1f}"]
     numbers = [int(e.text.removeprefix("layer ")) for e in below if e.text and e.text[-1].isdigit()]
     assert numbers == list(range(0, layers, step))
@@ -101,7 +101,7 @@ OWN, ALONE, BAD, ORDER = "a value's whole error", "its step alone", "wrong", "ot
         ([replace(GOOD, alone=None), LAYOUT, replace(SHAPE, alone=None)], [OWN, ALONE, ORDER]),
     ],
 )
-def test_the_legend_has_what_is_there(rows: list, meanings: list[str]) -> None:
+def test_the_legend_explains_the_marks_in_use(rows: list, meanings: list[str]) -> None:
     assert [w for w in words(report_of(*rows)) if w in (OWN, ALONE, BAD, ORDER)] == meanings
 
 
@@ -117,14 +117,14 @@ def test_nothing_points_where_nothing_is_wrong() -> None:
 
 
 @pytest.mark.parametrize(("index", "anchor"), [(0, "start"), (9, "middle"), (19, "end")])
-def test_the_name_of_the_first_stays_within_the_picture(index: int, anchor: str) -> None:
+def test_the_name_of_the_first_bad_value_stays_within_the_picture(index: int, anchor: str) -> None:
     rows = [replace(GOOD, name=f"encoder.layer.{i}") for i in range(20)]
     rows[index] = replace(WRONG, name=rows[index].name)
     (label,) = [e for e in elements(report_of(*rows)) if e.tag == f"{SVG}text" and (e.text or "").startswith("first: ")]
     assert label.get("text-anchor") == anchor
 
 
-def test_what_is_rounding_has_a_band_up_to_the_bound() -> None:
+def test_rounding_has_a_band_up_to_the_bound() -> None:
     report = report_of(GOOD, WRONG)
     scale = Scale(2, math.ceil(math.log10(1300) + 0.2))
     bands = [e for e in elements(report) if e.tag == f"{SVG}rect" and e.get("fill") != "currentColor"]

@@ -256,7 +256,7 @@ def test_no_pages_unless_asked(pytester: pytest.Pytester) -> None:
     assert "asserts.py:" not in re.sub(r"minroberta\.testing\.asserts", "", result.stdout.str())  # the test's own line
 
 
-def test_no_directory(pytester: pytest.Pytester) -> None:
+def test_a_directory_that_cannot_be_made(pytester: pytest.Pytester) -> None:
     (pytester.path / "pages").write_text("a file")
     result = run(pytester, GOOD, "--roberta-report=pages/inner")
     assert result.ret == pytest.ExitCode.USAGE_ERROR

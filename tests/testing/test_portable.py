@@ -51,14 +51,14 @@ def test_products_of_batches_and_of_many_columns() -> None:
     assert np.allclose(portable.product(x, wide), x @ wide, rtol=1e-9)
 
 
-def test_a_product_of_nothing_and_of_hardly_anything() -> None:
+def test_products_of_empty_and_of_tiny_arrays() -> None:
     zeros = np.zeros((2, 3))
     assert not portable.product(zeros, random(3, 2)).any()
     assert np.isfinite(portable.product(zeros + 5e-324, random(3, 2))).all()
 
 
-def test_operators_are_its_own() -> None:
-    """The operators are not NumPy's, which would give other last digits."""
+def test_operators_are_not_numpys() -> None:
+    """NumPy's operators would give other last digits."""
     x, y = random(5, 1001), random(1001, 7, seed=1)
     own, other = portable.asarray(x), portable.asarray(y)
     assert np.array_equal(own @ other, portable.product(x, y))

@@ -36,7 +36,7 @@ def test_json(kind: str) -> None:
     assert [row["verdict"] for row in content["rows"]] == [row.verdict for row in report.rows]
 
 
-def test_json_keeps_every_number_and_has_null_for_none() -> None:
+def test_json_keeps_every_number_and_has_null_for_nan() -> None:
     good, nothing = strict(report_of(GOOD, NAN).to_json())["rows"]
     assert Row(**{**good, "shape": tuple(good["shape"])}) == GOOD
     assert [nothing[key] for key in ("absolute", "relative", "multiple", "alone", "candidate")] == [None] * 5
@@ -61,7 +61,7 @@ GELU = Finding("gelu-tanh", "GELU is computed by tanh.", "Use erf <b>.", 1.5)
 BIAS = Finding("lm-bias-missing", "The bias is missing.", "Add it.", 1.5, on_top_of="gelu-tanh")
 
 
-def test_why_is_said_where_it_was_asked() -> None:
+def test_the_mistakes_are_given_if_asked_for() -> None:
     report = report_of(GOOD, WRONG)
     assert "why:" not in str(report) and "<dt>Why</dt>" not in report.html()
     unknown, one, two = (report.explained(findings) for findings in ([], [GELU], [GELU, BIAS]))

@@ -1,4 +1,4 @@
-"""Runs of the reference: which values they give, how rounding is imitated, and what is made of it."""
+"""Runs of the reference: their values, imitated rounding, and the noise and bound computed from it."""
 
 import math
 
@@ -19,7 +19,7 @@ INPUTS = {"input_ids": IDS, "attention_mask": (IDS != 1).astype(int)}
 
 
 def test_a_model_made_exact() -> None:
-    """Its weights' own numbers in float64, and the old one as it was."""
+    """The weights' numbers are unchanged in float64, and so is the old model."""
     model = tiny("masked_lm", "float16")
     found = exact(model)
     assert found.dtype == np.float64 and model.dtype == np.float16
@@ -58,7 +58,7 @@ def test_watching_keeps_nothing_and_sees_each_value_once() -> None:
 
 
 def test_factors_are_the_same_for_ever() -> None:
-    """A golden file's noise is made with them: another stream would change every file."""
+    """The noise in golden files depends on the factors: another stream would change every file."""
     first = (factors(0) - 1) / EPS["float32"]
     assert len(first) == 65_537 and abs(first).max() <= 1
     assert first[:3] == pytest.approx([-0.97186593, -0.48446551, -0.05686924], abs=1e-8)
@@ -75,7 +75,7 @@ def test_a_wiggle_is_a_rounding_of_every_number() -> None:
     assert wiggled(None, 0)("embeddings.position_ids", IDS) is IDS
 
 
-def test_a_wiggle_goes_on_with_what_it_is_given() -> None:
+def test_a_wiggle_starts_from_given_values() -> None:
     value = np.ones((2, 3))
     moved = wiggled(lambda name, value: 5 * value, 0)("encoder", value)
     np.testing.assert_allclose(moved, 5, rtol=EPS["float32"])
@@ -95,7 +95,7 @@ def test_noise_is_about_a_rounding_and_grows_with_the_depth() -> None:
     values = run(model, INPUTS)
     found = noise(model, INPUTS, values)
     assert found.keys() == values.keys()
-    ids = values["embeddings.position_ids"]  # which nothing moves
+    ids = values["embeddings.position_ids"]  # unchanged by rounding
     assert found["embeddings.position_ids"] == pytest.approx(EPS["float32"] / 2 * math.sqrt((ids**2).mean()))
     largest = abs(values["encoder"]).max()
     assert 0.3 * EPS["float32"] < found["encoder"] / largest < 100 * EPS["float32"]
@@ -103,8 +103,8 @@ def test_noise_is_about_a_rounding_and_grows_with_the_depth() -> None:
     assert noise(model, INPUTS, values) == found
 
 
-def test_noise_is_float32s_whatever_the_model() -> None:
-    """It is computed in float64, so that no matrix library has a part in it: a real run is as far off."""
+def test_noise_is_float32s_for_any_model() -> None:
+    """Noise is computed in float64, so that it does not depend on a matrix library: a real run is as far off."""
     model = tiny("masked_lm", "float32")
     values = run(exact(model), INPUTS)
     found = noises(exact(model), INPUTS, values)
@@ -116,7 +116,7 @@ def test_noise_is_float32s_whatever_the_model() -> None:
         assert off.max() > found[name].max() / 50
 
 
-def test_numbers_that_go_in_are_rounded_too() -> None:
+def test_inputs_are_rounded_too() -> None:
     model = exact(tiny())
     given = {"inputs_embeds": np.random.default_rng(0).standard_normal((1, 4, 30))}
     values, seen = run(model, given), []
@@ -129,7 +129,7 @@ def test_numbers_that_go_in_are_rounded_too() -> None:
 
 
 def test_a_larger_number_has_no_less_noise() -> None:
-    """Of numbers of one size the most that one was moved by; of larger ones at least that."""
+    """Noise is the largest change among numbers of one size, and at least that for larger ones."""
     value = 2.0 ** np.repeat(np.arange(8), 100)
     moved = np.random.default_rng(0).uniform(0, 1e-6, value.shape)
     found = by_size("encoder", moved, value)
@@ -139,7 +139,7 @@ def test_a_larger_number_has_no_less_noise() -> None:
 
 
 def test_few_small_numbers_are_taken_together() -> None:
-    """One alone may have been lucky: 64 were moved as far as rounding does."""
+    """A single number may round exactly by luck: the noise is that of 64."""
     value = np.concatenate([np.full(3, 1e-3), np.full(100, 1.0)])
     moved = np.concatenate([np.zeros(3), np.full(100, 1e-6)])
     assert by_size("encoder", moved, value)[:3] == pytest.approx(by_size("encoder", moved, value)[3:].min())
@@ -154,7 +154,7 @@ def test_half_a_rounding_of_a_usual_number_at_least() -> None:
     assert by_size("encoder.layer.0.intermediate.dense", np.zeros_like(value), value) == pytest.approx(0.01 * half)
 
 
-def test_masked_numbers_say_nothing() -> None:
+def test_masked_numbers_do_not_count() -> None:
     value = np.ones((1, 100))
     moved = np.full_like(value, 1e-7)
     plain = by_size("x.scores", moved, value)
@@ -163,7 +163,7 @@ def test_masked_numbers_say_nothing() -> None:
     assert masked[0, :50].max() <= plain.max()
 
 
-def test_more_numbers_than_are_looked_at() -> None:
+def test_a_sample_of_many_numbers() -> None:
     value = np.ones((2, 2**18))
     moved = np.full_like(value, 1e-7)
     assert by_size("encoder", moved, value).shape == value.shape

@@ -10,7 +10,7 @@ from minroberta.testing.table import text
 
 
 @every_report
-def test_a_terminal_shows_it_without_scrolling(kind: str) -> None:
+def test_a_report_fits_a_terminal(kind: str) -> None:
     lines = text(REPORTS[kind]).split("\n")
     assert len(lines) < 40
     assert all(line.isprintable() for line in lines)
@@ -28,7 +28,7 @@ def test_each_value_is_shown_or_counted(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["one wrong", "one a layer", "every second", "all wrong", "shapes", "long", "longer"])
-def test_what_is_around_the_first_bad_value_is_shown(kind: str) -> None:
+def test_values_around_the_first_bad_one_are_shown(kind: str) -> None:
     report = REPORTS[kind]
     first = next(index for index, row in enumerate(report.rows) if not row.ok)
     seen, _ = shown_and_counted(report)
@@ -36,7 +36,7 @@ def test_what_is_around_the_first_bad_value_is_shown(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["one wrong", "one a layer", "no numbers"])
-def test_all_that_is_wrong_is_shown_where_there_is_room(kind: str) -> None:
+def test_all_wrong_values_are_shown_if_there_is_room(kind: str) -> None:
     report = REPORTS[kind]
     assert {row.name for row in report.rows if not row.ok} <= set(shown_and_counted(report)[0])
 
@@ -63,7 +63,7 @@ def test_the_same_step_of_many_layers_is_one_name() -> None:
     assert shown.endswith("missing (13): encoder.layer.0-11, pooler")
 
 
-def test_what_was_not_compared_is_said_in_short() -> None:
+def test_values_that_were_not_compared_are_counted() -> None:
     unknown = tuple(f"their.{index}" for index in range(500))
     shown = text(report_of(GOOD, unknown=unknown, unavailable=("this needs a model",)))
     assert "\nunknown (500): their.0, their.1, their.2, their.3, their.4, their.5 and 494 more\n" in shown

@@ -97,7 +97,7 @@ PICKLE = np.array([Code()], dtype=object)
 
 def archive(path: Path, *members: tuple[str, bytes], kind: int = zipfile.ZIP_STORED) -> Path:
     with warnings.catch_warnings(), zipfile.ZipFile(path, "w", kind) as file:
-        warnings.simplefilter("ignore")  # of a name that is there already
+        warnings.simplefilter("ignore")  # about a duplicate name
         for name, data in members:
             file.writestr(name, data)
     return path
@@ -167,7 +167,7 @@ except InputError as error:
 
 
 @pytest.mark.parametrize(("size", "telling"), [(2**27, "would unpack to"), (1_000, "numpy.savez")])
-def test_an_archive_takes_no_more_than_it_may(size: int, telling: str, tmp_path: Path) -> None:
+def test_an_archive_is_limited_in_memory(size: int, telling: str, tmp_path: Path) -> None:
     """Forty megabytes of zeros in forty kilobytes, whose directory claims gigabytes, or almost nothing."""
     zeros = npy(np.zeros(2**20, np.uint8))
     path = archive(tmp_path / "a.npz", *((f"{i}.npy", zeros) for i in range(40)), kind=zipfile.ZIP_DEFLATED)
@@ -192,7 +192,7 @@ def test_a_damaged_file_is_read_or_refused(name: str, changes: list, tmp_path: P
     assert all(isinstance(value, np.ndarray) for value in values.values())
 
 
-def test_what_is_not_there(tmp_path: Path) -> None:
+def test_missing_files(tmp_path: Path) -> None:
     with raises(NotFoundError, FileNotFoundError, "port.npz does not exist", ".npy files"):
         read(tmp_path / "port.npz")
     with raises(NotFoundError, FileNotFoundError, "no .npy file", tmp_path.name):
@@ -202,7 +202,7 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-# --- the frameworks' own models -------------------------------------------------------------------------------------
+# --- models of the frameworks ---------------------------------------------------------------------------------------
 
 PORTS = {path.stem: path for path in sorted((GOLDEN / "ports").glob("*.safetensors"))}
 
@@ -259,7 +259,7 @@ ONE_A_FRAMEWORK = ("fairseq", "huggingface-4-roberta", "huggingface-5-roberta-pr
 
 @pytest.mark.parametrize("port", slow_but(PORTS, *ONE_A_FRAMEWORK, "keras_hub_xlm_classifier"))
 def test_a_wrong_value_of_a_framework_is_found(port: str) -> None:
-    """Each of its values in turn."""
+    """A mistake in any value of a framework's model is found."""
     reference, values, names = recorded(port)
     family = reference.model.config.family
     for name in under_our_names(values, names, family):
@@ -324,12 +324,12 @@ def test_hugging_faces_heads_and_outputs(foreign: str, ours: str) -> None:
     [*(p.rstrip(".") for p in PREFIXES[:3]), "roberta.1", "dropout", "classifier.dropout", "encoder.layer.0.1",
      "roberta.encoder.layer.0.attention.1"],
 )  # fmt: skip
-def test_what_has_no_name_here(foreign: str) -> None:
+def test_modules_without_a_canonical_name(foreign: str) -> None:
     assert named({foreign: X}) == []
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_a_modules_own_value_goes_before_one_that_is_passed_on(order: int) -> None:
+def test_a_modules_value_is_preferred_to_an_output(order: int) -> None:
     """Modules win over outputs: `lm_head` has the bias that `decoder` may lack, and XL's last state has its norm."""
     values = {"lm_head": X, "lm_head.decoder": 0 * X, "encoder.layer.1": X, "hidden_states.2": 0 * X}
     ours = under_our_names(dict([*values.items()][::order]), None)
@@ -339,7 +339,7 @@ def test_a_modules_own_value_goes_before_one_that_is_passed_on(order: int) -> No
 
 def test_a_table_of_names() -> None:
     names = {
-        "emb[0]": "embeddings",  # which as a pattern would be another name
+        "emb[0]": "embeddings",  # as a pattern this would be another name
         r"h\.(\d+)\.q": r"encoder.layer.\1.attention.self.query",
         r"h\..*\.cache": None,
     }
@@ -353,7 +353,7 @@ def test_a_function_of_names() -> None:
     assert named(["a", "b", "c"], names) == ["embeddings"]
 
 
-def test_a_familys_own_names() -> None:
+def test_a_familys_names() -> None:
     names = ["encoder.layer.0.output.LayerNorm", "encoder.layer.0.attention.output.LayerNorm", "LayerNorm"]
     values = dict.fromkeys(names, X)
     families = minroberta.config.FAMILIES
@@ -383,7 +383,7 @@ def test_a_familys_own_names() -> None:
         ({"a": np.zeros(2, "V2")}, None, InputError, ["dtype |V2 of a:"]),
     ],
 )
-def test_what_cannot_be_named(values: Any, names: Any, kind: type, telling: list[str]) -> None:
+def test_values_that_cannot_be_named(values: Any, names: Any, kind: type, telling: list[str]) -> None:
     with raises(kind, KeyError if kind is NameUnknownError else ValueError, *telling):
         under_our_names(values, names)
 
@@ -521,7 +521,7 @@ def test_an_output_without_fields(torch: None, output: Any, names: list[str]) ->
     assert [*record(Module(lambda self: output))] == names
 
 
-def test_after_an_error_all_is_as_before(torch: None) -> None:
+def test_an_error_leaves_no_hooks(torch: None) -> None:
     part = Module(lambda self: 1 / 0)
     model = Module(lambda self: part(), part=part)
     with pytest.raises(ZeroDivisionError):
@@ -530,7 +530,7 @@ def test_after_an_error_all_is_as_before(torch: None) -> None:
 
 
 @pytest.mark.parametrize("model", [tiny(), None, "roberta-base"])
-def test_what_is_no_live_model(model: Any) -> None:
+def test_something_else_than_a_live_model(model: Any) -> None:
     with raises(BackendError, TypeError, "torch module", "Keras model", type(model).__name__):
         record(model)
 

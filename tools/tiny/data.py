@@ -27,7 +27,7 @@ TAGS = ("ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART
 
 
 def is_held_out(text: str, one_in: int) -> bool:
-    """Whether a text is kept from training: one in so many are, by a checksum that no run changes."""
+    """True if a text is held out of training, which is one text in `one_in`, chosen by a checksum."""
     return zlib.crc32(text.encode()) % one_in == 0
 
 
@@ -41,12 +41,12 @@ def articles(data: Path, held_out: bool) -> Iterator[str]:
 
 
 def sentences(text: str) -> list[str]:
-    """The text cut behind a full stop, question or exclamation mark that a capital, quote or bracket follows."""
+    """The text cut after each full stop, question or exclamation mark before a capital, quote or bracket."""
     return re.split(r"(?<=[.!?])(?<!\b[A-Z]\.) (?=[A-Z\"'(])", text)
 
 
 def train_tokenizer(data: Path, size: int) -> tokenizers.Tokenizer:
-    """A byte-level BPE of `size` tokens from every fourth article, with RoBERTa's special tokens in their places."""
+    """A byte-level BPE of `size` tokens from every fourth article, with RoBERTa's special tokens at their ids."""
     library = tokenizers.Tokenizer(models.BPE(unk_token="<unk>"))
     library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     library.decoder = decoders.ByteLevel()
@@ -71,7 +71,7 @@ def pack(library: tokenizers.Tokenizer, texts: Iterable[str], length: int) -> nu
     A row ends where the next sentence does not fit (Liu et al. 2019, section 4.2, FULL-SENTENCES); a sentence that
     fits no row is cut. Returns (N, length) uint16.
     """
-    rows: list[list[list[str]]] = []  # each of articles, each of sentences
+    rows: list[list[list[str]]] = []  # rows of articles of sentences
     used = length
     for text in texts:
         parts = sentences(text)
@@ -106,7 +106,7 @@ def _encode_rows(library: tokenizers.Tokenizer, rows: list[list[list[str]]], len
 
 @dataclass(frozen=True)
 class Sentiment:
-    """A sentence of a film review, and whether it praises."""
+    """A sentence of a film review, and True if it praises the film."""
 
     text: str
     label: str
@@ -170,9 +170,9 @@ def questions(data: Path, split: str) -> list[Question]:
 
 
 def pieces_of_words(sentence: Tagged, offsets: Sequence[tuple[int, int]]) -> list[int | None]:
-    """For each word the piece that holds its first character, or None: its tag is told there.
+    """For each word the piece that holds its first character, or None: its tag is predicted there.
 
-    Two words of one piece, as in "don't", leave it to the first.
+    If two words share a piece, as in "don't", it belongs to the first.
     """
     holder: dict[int, int] = {}
     for piece, (start, end) in enumerate(offsets):

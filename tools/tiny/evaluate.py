@@ -22,8 +22,8 @@ LENGTH = 128
 def masked_tokens(data: Path, rows: int) -> dict[str, float]:
     """Accuracy and perplexity at 15 % of the places of held-out articles, beside two models of counts.
 
-    The bigram model was counted on 4,000 articles. It knows the true token to the left, even where that is masked too,
-    and leans on the shares of single tokens with a weight of 100.
+    The bigram model was counted on 4,000 articles. It knows the true token to the left, even if that is masked too,
+    and is smoothed by the shares of single tokens with a weight of 100.
     """
     model = minroberta.load(head="masked_lm")
     mask, V = model.config.vocab_size - 1, model.config.vocab_size
@@ -80,9 +80,9 @@ def sentiment(data: Path) -> dict[str, float]:
 
 
 def parts_of_speech(data: Path) -> dict[str, float]:
-    """Accuracy on the words of UD's dev: each is told by the piece that holds its first character.
+    """Accuracy on the words of UD's dev set: each is predicted at the piece that holds its first character.
 
-    A word without a piece of its own, as in "don't", counts as wrong.
+    A word that shares the piece of the word before it, as in "don't", counts as wrong.
     """
     model = minroberta.load(head="token_classification")
     sentences = tagged(data, "dev")
@@ -113,7 +113,7 @@ def answers(data: Path, most: int) -> dict[str, float]:
 
 
 def normalised(text: str) -> str:
-    """In small letters, without punctuation, articles and needless spaces."""
+    """The text in small letters, without punctuation, articles and needless spaces."""
     text = "".join(c for c in text.lower() if c not in string.punctuation)
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
 

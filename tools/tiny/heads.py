@@ -1,4 +1,4 @@
-"""Train the heads of the embedded model together, on one body that goes on to tell masked tokens."""
+"""Train the heads of the embedded model together, on one body that still learns to predict masked tokens."""
 
 import random as python_random
 from collections.abc import Iterator, Sequence
@@ -38,7 +38,7 @@ def _word_example(sentence: Tagged, library: tokenizers.Tokenizer) -> Example:
 
 
 def answer_examples(data: Path, library: tokenizers.Tokenizer, seed: int) -> list[Example]:
-    """Ids of a question and its context, cut to a window around the answer, and the answer's first and last place."""
+    """Ids of a question and its context, cut to a window around the answer, and the positions of its ends."""
     library.no_truncation()
     draw = python_random.Random(seed)
     found = questions(data, "train")
@@ -70,7 +70,7 @@ def _answer_example(start: int, end: int, encoding: tokenizers.Encoding, draw: p
 
 
 def batches(examples: Sequence[Example], size: int, seed: int) -> Iterator[list[Example]]:
-    """Batches without end, in an order that each epoch draws anew."""
+    """Endless batches, in a new random order for each epoch."""
     epoch = 0
     while True:
         order = numpy.random.default_rng([seed, epoch]).permutation(len(examples))
@@ -80,7 +80,7 @@ def batches(examples: Sequence[Example], size: int, seed: int) -> Iterator[list[
 
 
 def padded(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
-    """Rows of one length, (B, L)."""
+    """Rows padded to one length, (B, L)."""
     length = max(map(len, rows))
     return torch.tensor([[*row, *[value] * (length - len(row))] for row in rows])
 

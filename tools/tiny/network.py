@@ -10,7 +10,7 @@ PAD = 1
 
 
 def rates_of_waves(width: int) -> Tensor:
-    """The angle by which each pair of a sinusoidal position turns from place to place, (D / 2,)."""
+    """The angle by which each pair of a sinusoidal embedding rotates from one position to the next, (D / 2,)."""
     return torch.exp(-math.log(10_000) * torch.arange(0, width, 2) / width)
 
 
@@ -31,7 +31,7 @@ class Embeddings(nn.Module):
         self.position_embeddings.weight.data += 0.02 * math.sqrt(2) * waves
 
     def forward(self, ids: Tensor, shift: Tensor | int = 0) -> Tensor:
-        """`shift`, (B, 1), moves all places of a row."""
+        """Embed ids; `shift`, (B, 1), is added to all positions of a row."""
         mask = (ids != PAD).long()
         x = self.word_embeddings(ids) + self.position_embeddings((mask.cumsum(1) + shift) * mask + PAD)
         return self.LayerNorm(x + self.token_type_embeddings.weight[0])  # (B, L) -> (B, L, D)
@@ -44,9 +44,9 @@ class SelfAttention(nn.Module):
         self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
 
     def start_beside(self) -> None:
-        """Start each head looking at one place beside its own, from -H / 2 to H / 2.
+        """Start with each head looking at one relative position, from -H / 2 to H / 2.
 
-        From random heads, masked LM stays for millions of tokens at what the commonest tokens alone tell it.
+        From random heads, masked LM predicts only the most frequent tokens for millions of tokens.
         """
         width = len(self.query.weight)
         size = width // self.heads
@@ -175,13 +175,13 @@ class Tiny(nn.Module):
         self.roberta.encoder.layer[0].attention.self.start_beside()
 
     def masked_lm(self, ids: Tensor, where: Tensor, causal: bool = False, shift: Tensor | int = 0) -> Tensor:
-        """The logits (n, V) of the n places of (B, L) that `where` marks."""
+        """The logits (n, V) of the n positions of (B, L) that `where` marks."""
         return self.lm_head(self.roberta(ids, causal, shift)[where], self.roberta.embeddings.word_embeddings.weight)
 
     def checkpoint(self) -> dict[str, Tensor]:
-        """The weights in float16, as Hugging Face names them: the heads of sentences and words are both `classifier`.
+        """The weights in float16 under Hugging Face's names: the heads of sentences and words are both `classifier`.
 
-        transformers 4.48.3 sets `lm_head.bias` to zero where `lm_head.decoder.bias` does not stand beside it.
+        transformers 4.48.3 sets `lm_head.bias` to zero if there is no `lm_head.decoder.bias`.
         """
         names = {"sentences": "classifier", "words": "classifier"}
         weights = {}

@@ -2,8 +2,8 @@
 
     python tools/tiny/train.py DATA OUT --tokens 200_000_000 --seed 0
 
-The same command goes on after an interruption, where that was among the heads from their beginning. A larger `--tokens`
-goes on from where the rate began to fall.
+After an interruption the same command resumes; training of the heads starts again. With a larger `--tokens` it resumes
+from the step at which the rate began to fall.
 """
 
 import json
@@ -24,8 +24,8 @@ VOCABULARY = 8000
 LENGTH = 128  # tokens of a row
 POSITIONS = 512
 WARM_UP, FALL = 0.01, 0.3  # of all tokens
-# Of the learning rate: Muon's, AdamW's, that of the heads. A higher second one drives the tied embeddings of all tokens
-# into one direction.
+# Learning rates: Muon's, AdamW's, that of the heads. A higher second one drives the tied embeddings of all tokens into
+# one direction.
 RATES = (1.0, 0.3, 2.0)
 
 # --- data -----------------------------------------------------------------------------------------------------------
@@ -46,9 +46,9 @@ def prepare(data: Path, out: Path) -> tokenizers.Tokenizer:
 
 
 def mask_tokens(ids: torch.Tensor, random: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """15 % of the ordinary tokens to be told: 80 % of them become <mask>, 10 % another token, 10 % stay.
+    """Choose 15 % of the ordinary tokens to be predicted: 80 % of them become <mask>, 10 % another token, 10 % stay.
 
-    Returns the changed ids and where they are to be told, both (B, L).
+    Returns the changed ids and a mask of the chosen positions, both (B, L).
     """
     chosen = (torch.rand(ids.shape, generator=random) < 0.15) & (ids > END)
     kind = torch.rand(ids.shape, generator=random)
@@ -58,9 +58,9 @@ def mask_tokens(ids: torch.Tensor, random: torch.Generator) -> tuple[torch.Tenso
 
 
 def shifts(ids: torch.Tensor, seed: int) -> torch.Tensor:
-    """Where each row begins among all positions, (B, 1): every other row at 0, the rest anywhere that it fits.
+    """First position of each row, (B, 1): 0 for every other row, random for the rest, as far as the row fits.
 
-    So all positions are learned from short rows, and the first ones as often as they will be used.
+    So all positions are learned from short rows, and the first ones most often, as in use.
     """
     random = torch.Generator().manual_seed(seed)
     result = torch.randint(POSITIONS - ids.shape[1] + 1, (len(ids), 1), generator=random)
@@ -69,7 +69,7 @@ def shifts(ids: torch.Tensor, seed: int) -> torch.Tensor:
 
 
 def rows(table: numpy.ndarray, seed: int, first: int, count: int) -> torch.Tensor:
-    """Rows number first to first + count of an endless reading, in an order that each epoch draws anew."""
+    """Rows `first` to `first + count` of an endless reading, in a new random order for each epoch."""
     numbers = numpy.arange(first, first + count)
     epochs = numbers // len(table)
     orders = {epoch: numpy.random.default_rng([seed, epoch]).permutation(len(table)) for epoch in set(epochs.tolist())}
@@ -91,7 +91,7 @@ def optimizers(model: Tiny) -> list[torch.optim.Optimizer]:
 
 
 def share_of_rate(done: float) -> float:
-    """Linear warm-up, a plateau, linear decay to 0, of the share of all tokens done."""
+    """Share of the learning rate after this share of all tokens: linear warm-up, a plateau, linear decay to 0."""
     return min(1.0, done / WARM_UP, (1 - done) / FALL)
 
 
@@ -105,7 +105,7 @@ def set_rate(chain: list[torch.optim.Optimizer], rate: float) -> None:
 
 
 class Log:
-    """A line of JSON for whatever is worth keeping, on the screen too."""
+    """A log file with a line of JSON for each call, which is also printed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -120,7 +120,7 @@ class Log:
 def masked_loss(
     model: Tiny, ids: torch.Tensor, seed: int, device: str, shift: torch.Tensor | int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The mean cross-entropy of the masked places, and how many of them are told right."""
+    """The mean cross-entropy at the masked positions, and the number of right predictions."""
     changed, chosen = (x.to(device) for x in mask_tokens(ids, torch.Generator().manual_seed(seed)))
     with torch.autocast(device, torch.bfloat16):
         logits = model.masked_lm(changed, chosen, shift=shift).float()  # (n, V)
@@ -129,7 +129,7 @@ def masked_loss(
 
 
 def causal_loss(model: Tiny, ids: torch.Tensor, device: str, shift: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same of each next token, every place seeing only those before it."""
+    """The same for each next token, where a position sees only itself and those before it."""
     ids = ids.to(device)
     told = torch.zeros_like(ids, dtype=torch.bool)
     told[:, :-1] = ids[:, 1:] != PAD
@@ -140,7 +140,7 @@ def causal_loss(model: Tiny, ids: torch.Tensor, device: str, shift: torch.Tensor
 
 
 def start_at_frequencies(model: Tiny, table: numpy.ndarray) -> None:
-    """Start the bias of the masked LM at the logarithm of each token's share, else the first thing to be learned."""
+    """Start the bias of the masked LM at the logarithm of each token's share, which it would have to learn first."""
     counts = numpy.bincount(table.ravel(), minlength=VOCABULARY) + 1.0
     counts[: END + 2] = 1
     model.lm_head.bias.data.copy_(torch.from_numpy(numpy.log(counts / counts.sum())))
@@ -160,7 +160,7 @@ def validate(model: Tiny, table: numpy.ndarray, device: str) -> dict[str, float]
 def pretrain(
     model: Tiny, out: Path, tokens: int, batch: int, rate: float, causal: float, seed: int, device: str, log: Log
 ) -> None:
-    """Until so many tokens are read, pads counted. Keeps `latest.pt`, and `plateau.pt` of before the rate falls."""
+    """Train until `tokens` are read, padding included. Keeps `latest.pt`, and `plateau.pt` from before the fall."""
     table, held_out = (numpy.load(out / f"{name}.npy", mmap_mode="r") for name in ("train", "held-out"))
     chain = optimizers(model)
     found = resume(model, chain, out, tokens)
@@ -199,16 +199,16 @@ def pretrain(
 def save(
     model: Tiny, chain: list[torch.optim.Optimizer], path: Path, step: int, done: int, turn: int, tokens: int
 ) -> None:
-    """All that `resume` needs; `turn`: the tokens after which masked ones were told, not the next."""
+    """Save all that `resume` needs; `turn`: the tokens after which masked ones were predicted, not the next."""
     state = {"model": model.state_dict(), "chain": [o.state_dict() for o in chain]}
     torch.save({**state, "step": step, "done": done, "turn": turn, "tokens": tokens}, path.with_suffix(".part"))
     path.with_suffix(".part").replace(path)
 
 
 def resume(model: Tiny, chain: list[torch.optim.Optimizer], out: Path, tokens: int) -> tuple[int, int, int] | None:
-    """Go on from `latest.pt`; or from `plateau.pt`, if that one's rate had begun to fall towards another end.
+    """Resume from `latest.pt`; or from `plateau.pt`, if the rate had begun to fall towards another end.
 
-    Returns the steps, the tokens read, and those after which masked ones are told; None where nothing was saved.
+    Returns the steps, the tokens read, and those after which masked ones are predicted; None if nothing was saved.
     """
     for name in ("latest.pt", "plateau.pt"):
         if (out / name).exists():
@@ -228,7 +228,7 @@ SIZES = {"sentences": 32, "words": 32, "answers": 16}
 
 
 def train_heads(model: Tiny, data: Path, out: Path, steps: int, rate: float, seed: int, device: str, log: Log) -> None:
-    """Every step takes a batch of each task and of masked rows. Ends at a rate of 0."""
+    """Train on a batch of each task and of masked rows in every step, at a rate that ends at 0."""
     library = tokenizers.Tokenizer.from_file(str(out / "tokenizer.json"))
     examples = {
         "sentences": sentence_examples(data, library),
