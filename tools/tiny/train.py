@@ -285,7 +285,7 @@ def write_checkpoint(model: Tiny, out: Path) -> None:
 @click.command()
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--tokens", default=200_000_000, show_default=True, help="Tokens to read before the heads, pads counted.")
+@click.option("--tokens", default=200_000_000, show_default=True, help="Tokens to read before the heads, with padding.")
 @click.option("--batch", default=4096, show_default=True, help="Tokens of a step.")
 @click.option("--rate", default=3e-3, show_default=True, help="The highest learning rate.")
 @click.option(
