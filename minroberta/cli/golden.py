@@ -27,18 +27,22 @@ File = click.Path(path_type=Path)
 
 @click.group()
 def commands() -> None:
-    """Golden files."""
+    """Write, show and check golden files."""
 
 
 @commands.command()
 @click.argument("name", required=False)
 @click.option("-o", "--output", type=File, metavar="FILE", help="The file to write.")
-@click.option("--text", "texts", multiple=True, metavar="TEXT", help="The text to call the model with; or several.")
-@click.option("--ids", multiple=True, metavar="IDS", help='Ids instead of texts, such as "0 31 42 2"; or several.')
+@click.option("--text", "texts", multiple=True, metavar="TEXT", help="A text to call the model with; may be repeated.")
 @click.option(
-    "--names", multiple=True, metavar="PATTERN", help='Values to store, such as "encoder.layer.0.*"; or several.'
+    "--ids", multiple=True, metavar="IDS", help='Ids instead of a text, such as "0 31 42 2"; may be repeated.'
 )
-@click.option("--seed", type=click.IntRange(0), help="Random weights from this seed; only the configuration is NAME's.")
+@click.option(
+    "--names", multiple=True, metavar="PATTERN", help='Values to store, such as "encoder.layer.0.*"; may be repeated.'
+)
+@click.option(
+    "--seed", type=click.IntRange(0), help="Random weights from this seed; only the configuration comes from NAME."
+)
 @takes_head
 @click.option("--suite", type=File, metavar="DIRECTORY", help="Write the suite of small cases instead of a file.")
 def make(
@@ -53,8 +57,8 @@ def make(
 ) -> None:
     """Write a golden file: the values that a model computes for a text.
 
-    NAME is a directory, a weights file, or a name on the Hugging Face hub. The same command gives the same bytes on
-    every machine.
+    NAME is a directory, a weights file, or a name on the Hugging Face hub. The same command writes the same bytes
+    on every machine.
     """
     if suite:
         _refuse_beside_suite(name, output, *texts, *ids, *names)
@@ -85,7 +89,7 @@ def _row(text: str) -> list[int]:
 def _command(
     name: str, model: Model, texts: Sequence[str], ids: Sequence[str], names: Sequence[str], seed: int | None
 ) -> str:
-    """The command that makes the file again, for a file of any name."""
+    """The command that recreates the file, with FILE in place of its name."""
     options = {"--text": texts, "--ids": ids, "--names": names, "--head": [model.head]}
     seeded = [] if seed is None else ["--seed", str(seed)]
     given = [part for option, values in options.items() for value in values for part in (option, value)]
@@ -120,15 +124,21 @@ def _summary(name: str, value: numpy.ndarray, noise: float) -> dict[str, Any]:
 @commands.command()
 @click.argument("file", type=File)
 @click.argument("candidate", type=File)
-@click.option("--names", metavar="NAMES", help="keras_hub, fairseq, or a JSON file with an object from names to ours.")
-@click.option("--precision", type=click.Choice(list(EPS)), default="float32", show_default=True)
-@click.option("--html", type=File, metavar="FILE", help="Also write the report as a page.")
+@click.option("--names", metavar="NAMES", help="keras_hub, fairseq, or a JSON file that maps names to minroberta's.")
+@click.option(
+    "--precision",
+    type=click.Choice(list(EPS)),
+    default="float32",
+    show_default=True,
+    help="The dtype that the port computes in.",
+)
+@click.option("--html", type=File, metavar="FILE", help="Also write the report as an HTML page.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def check(file: Path, candidate: Path, names: str | None, precision: str, html: Path | None, as_json: bool) -> None:
     """Compare a port's values with a golden file, and name the mistake if it is a known one.
 
-    CANDIDATE is an .npz or safetensors file, or a directory of .npy files. Its names may be those of a golden file. The
-    exit status is 0 if every step is right, 1 if one is wrong, 2 after an error.
+    CANDIDATE is an .npz or safetensors file, or a directory of .npy files. Its names may be those in a golden file.
+    The exit status is 0 if every step is right, 1 if one is wrong, 2 after an error.
     """
     reference, port, table = golden.load(file), golden.values_of(read(candidate)), _map(names)
     report = explain(compare(reference, port, names=table, precision=precision), reference, port, table)
@@ -139,7 +149,7 @@ def check(file: Path, candidate: Path, names: str | None, precision: str, html: 
 
 
 def _map(names: str | None) -> str | dict[str, Any] | None:
-    """A framework's name as it is, or the names from a file."""
+    """A framework's name as it is, or the translation of names in a JSON file."""
     if names is None or names in NAMES:
         return names
     path = Path(names)
@@ -147,5 +157,5 @@ def _map(names: str | None) -> str | dict[str, Any] | None:
         raise NotFoundError(f"unknown names {names!r}: give a JSON file, or one of {', '.join(NAMES)}")
     table = read_json(path, InputError)
     if not all(isinstance(ours, str | None) for ours in table.values()):
-        raise InputError(f"{path} maps a name to neither a name nor null: give our name, or null to leave it out")
+        raise InputError(f"{path} must map each name to one of minroberta's names, or to null to leave it out")
     return table

@@ -1,8 +1,8 @@
-"""The cases of the golden suite: tiny models, and calls of them that ports get wrong.
+"""The cases of the golden suite: calls of tiny models that ports may get wrong.
 
-No two axes have one size, so that none is mistaken for another. Weights are integers divided by a power of 2, which
-float16 holds exactly: they are the same in every dtype that a port computes in, and depend on no library's random
-numbers.
+Axes have different sizes, so that none is mistaken for another. Weights are integers divided by a power of 2, which
+float16 represents exactly: they are the same in every dtype that a port computes in. They come from NumPy's frozen
+generator, which gives the same numbers in every version of NumPy.
 """
 
 import zlib
@@ -44,8 +44,9 @@ Inputs = Mapping[str, Any]
 class Case:
     """A tiny model and a call of it.
 
-    name: also the file's; shows: what a port may get wrong; config: fields beside SIZES; before: an earlier call, whose
-    cache this one gets; names: the values to store, by default all; precision: the dtype that a port of it computes in.
+    name: also the file's name; shows: what a port may get wrong; config: fields that replace or extend SIZES; before:
+    an earlier call, whose cache is passed to this one; names: the values to store, by default all; precision: the dtype
+    that a port should compute in.
     """
 
     name: str
@@ -64,15 +65,15 @@ def masked(ids: list[list[int]], pad: int = 1) -> dict[str, Any]:
 
 
 def numbers(name: str, *shape: int, limit: int = 1024, unit: float = 2.0**-9) -> numpy.ndarray:
-    """Random integers from -limit to limit times a unit, from NumPy's frozen generator, seeded by the name; float32."""
+    """Random integers in [-limit, limit] times `unit`, in float32: NumPy's frozen generator, seeded with the name."""
     random = numpy.random.RandomState(zlib.crc32(name.encode()))
     return (random.randint(-limit, limit + 1, shape, dtype=numpy.int64) * unit).astype(numpy.float32)
 
 
 def model_of(case: Case) -> Model:
-    """The model of a case, in float16. Weights are up to 0.6 in magnitude, those of norms around 1.
+    """The model of a case, in float16. Weights are at most 0.6 in magnitude, but those of norms are within 0.6 of 1.
 
-    Those of the bfloat16 case have at most its 8 bits, the others at most 11.
+    Weights have at most 8 significant bits in the bfloat16 case, and at most 11 in the others.
     """
     config = Config.from_dict({"model_type": "roberta", **SIZES, **case.config})
     bits = 7 if case.precision == "bfloat16" else 10
@@ -113,28 +114,28 @@ def heads() -> Iterator[Case]:
     yield Case("encoder", "the body and the pooler, which reads the first token", "encoder", right)
     yield Case(
         "masked-lm",
-        "the bias of the head is added once; the decoder is the embedding",
+        "the head's bias is added once; the decoder shares the weights of the word embeddings",
         "masked_lm",
         {**right, "labels": LABELS},
     )
     yield Case(
         "causal-lm",
-        "each position sees itself and those before; the loss shifts labels by one",
+        "each position attends to itself and earlier ones; the loss shifts labels by one",
         "causal_lm",
         {**right, "labels": RIGHT},
         DECODER,
     )
     yield Case(
         "sequence-classification",
-        "dense, tanh, out_proj of the first token: no pooler",
+        "dense, tanh and out_proj of the first token, without the pooler",
         "sequence_classification",
         {**right, "labels": [2, 0]},
     )
-    yield Case("multiple-choice", "each choice is a row; pooler, then one number each", "multiple_choice", CHOICES)
+    yield Case("multiple-choice", "each choice is a row; after the pooler, one score each", "multiple_choice", CHOICES)
     yield Case("token-classification", "labels of -100 are ignored", "token_classification", {**right, "labels": TAGS})
     yield Case(
         "question-answering",
-        "channel 0 is the start, channel 1 the end; a position after the last is ignored",
+        "channel 0 is the start, channel 1 the end; a label after the last position is ignored",
         "question_answering",
         {**right, "start_positions": [1, 7], "end_positions": [4, 2]},
         {"num_labels": 2},
@@ -142,20 +143,20 @@ def heads() -> Iterator[Case]:
 
 
 def families() -> Iterator[Case]:
-    """The places of the norms, and what else differs between families."""
+    """The positions of the norms, and the other differences between families."""
     right = masked(RIGHT)
-    yield Case("prelayernorm-encoder", "norms before each part, and one after the last layer", "encoder", right, PRE)
-    yield Case("prelayernorm-masked-lm", "the same below a head", "masked_lm", {**right, "labels": LABELS}, PRE)
+    yield Case("prelayernorm-encoder", "a norm before each part, and one after the last layer", "encoder", right, PRE)
+    yield Case("prelayernorm-masked-lm", "the same with a head", "masked_lm", {**right, "labels": LABELS}, PRE)
     yield Case(
         "xl-masked-lm",
-        "no norm of the embeddings; the last one within the encoder",
+        "no norm after the embeddings; the final norm is part of the encoder",
         "masked_lm",
         {**right, "labels": LABELS},
         XL,
     )
     yield Case(
         "xl-token-classification",
-        "the loss ignores what the mask hides",
+        "the loss ignores masked positions",
         "token_classification",
         {**right, "labels": [[0] * 7, [1] * 7]},
         XL,
@@ -169,12 +170,12 @@ def inputs() -> Iterator[Case]:
     """Masks, positions, token types, and embeddings instead of ids."""
     yield Case(
         "mask-none",
-        "positions skip padding by its ids, and without a mask padding is attended to",
+        "positions skip padding ids, but without a mask padding is attended to",
         "encoder",
         {"input_ids": RIGHT},
     )
-    yield Case("mask-left", "the first token has position 2, wherever it stands", "encoder", masked(LEFT))
-    yield Case("mask-middle", "padding between tokens is not counted", "encoder", masked(MIDDLE))
+    yield Case("mask-left", "the first token has position 2, wherever it is in the row", "encoder", masked(LEFT))
+    yield Case("mask-middle", "padding between tokens is not counted in positions", "encoder", masked(MIDDLE))
     yield Case(
         "mask-of-tokens",
         "positions come from the ids, never from the mask",
@@ -185,10 +186,15 @@ def inputs() -> Iterator[Case]:
         [[int(key % (row + 2) != query % 3 or key == query) for key in range(7)] for query in range(7)]
         for row in range(2)
     ]
-    yield Case("mask-three-axes", "another mask for each query", "encoder", {"input_ids": IDS, "attention_mask": three})
+    yield Case(
+        "mask-three-axes",
+        "a different mask for each query",
+        "encoder",
+        {"input_ids": IDS, "attention_mask": three},
+    )
     yield Case(
         "mask-hides-a-row",
-        "a row without a key to attend to attends to all equally, and is not NaN",
+        "a row whose keys are all masked attends to all equally, and is not NaN",
         "encoder",
         {"input_ids": IDS, "attention_mask": [[1] * 7, [0] * 7]},
     )
@@ -200,28 +206,33 @@ def inputs() -> Iterator[Case]:
     )
     yield Case(
         "positions-longest",
-        "the last position is the table's last row",
+        "the last position uses the last row of the table",
         "encoder",
         {"input_ids": [[0, *range(20, 34), 2]]},
     )
     for kind in ("relative_key", "relative_key_query"):
         yield Case(
             f"positions-{kind.replace('_', '-')}",
-            "a distance is query minus key, and is added before the division by √E",
+            "distances are query minus key; their scores are added before the division by √E",
             "encoder",
             masked(RIGHT),
             {"position_embedding_type": kind},
         )
-    yield Case("token-types", "both rows of the token types", "encoder", {**masked(RIGHT), "token_type_ids": TYPES})
+    yield Case(
+        "token-types",
+        "both rows of the token type embeddings",
+        "encoder",
+        {**masked(RIGHT), "token_type_ids": TYPES},
+    )
     yield Case(
         "embeddings-given",
-        "embeddings instead of ids all have positions of tokens",
+        "with embeddings instead of ids, no position counts as padding",
         "encoder",
         {"inputs_embeds": numbers("embeddings", 2, 7, D), "attention_mask": masked(RIGHT)["attention_mask"]},
     )
     yield Case(
         "head-mask",
-        "probabilities are multiplied after the softmax",
+        "attention probabilities are multiplied by the head mask, after the softmax",
         "encoder",
         {**masked(RIGHT), "head_mask": [[1, 0, 1, 0.5], [0, 1, 1, 1]]},
     )
@@ -232,7 +243,7 @@ def decoders() -> Iterator[Case]:
     first, then = [row[:4] for row in IDS], [row[4:] for row in IDS]
     yield Case(
         "cache",
-        "keys and positions go on from the cache",
+        "keys and positions continue from the cache",
         "causal_lm",
         {"input_ids": then},
         DECODER,
@@ -262,17 +273,17 @@ def decoders() -> Iterator[Case]:
     )
     yield Case(
         "cross-attention",
-        "keys and values of another sequence, of another length",
+        "keys and values come from another sequence, of a different length",
         "causal_lm",
         {**masked(RIGHT), **SOURCE},
         CROSS,
     )
     yield Case(
-        "xl-cross-attention", "the same with norms before", "causal_lm", {**masked(RIGHT), **SOURCE}, {**XL, **CROSS}
+        "xl-cross-attention", "the same with the norm first", "causal_lm", {**masked(RIGHT), **SOURCE}, {**XL, **CROSS}
     )
     yield Case(
         "cross-attention-cache",
-        "the cache holds four arrays a layer",
+        "the cache holds four arrays per layer",
         "causal_lm",
         {"input_ids": then, **SOURCE},
         CROSS,
@@ -286,16 +297,16 @@ def edges() -> Iterator[Case]:
     yield Case("one-token", "a single token, which attends to itself", "masked_lm", one)
     yield Case(
         "twelve-layers",
-        "layers in the order of numbers, not of text",
+        "layers are in numerical order, not alphabetical",
         "masked_lm",
         {"input_ids": IDS[:1]},
         {"num_hidden_layers": 12},
         names=("embeddings", "encoder.layer.?", "encoder.layer.??"),
     )
-    yield Case("eps", "a large eps, added inside the root", "masked_lm", masked(RIGHT), {"layer_norm_eps": 0.1})
+    yield Case("eps", "a large eps, added inside the square root", "masked_lm", masked(RIGHT), {"layer_norm_eps": 0.1})
     yield Case(
         "gelu-new",
-        "the body has GELU by tanh, the head of masked LM by erf",
+        "GELU is approximated by tanh in the encoder, but exact in the masked LM head",
         "masked_lm",
         masked(RIGHT),
         {"hidden_act": "gelu_new"},
@@ -303,7 +314,7 @@ def edges() -> Iterator[Case]:
     yield Case("untied", "the decoder has its own weights", "masked_lm", masked(RIGHT), {"tie_word_embeddings": False})
     yield Case(
         "pad-0",
-        "positions count from pad_token_id",
+        "positions start after pad_token_id",
         "masked_lm",
         masked([[3, 7, 31, 2], [3, 8, 0, 0]], 0),
         {"pad_token_id": 0},
@@ -311,7 +322,7 @@ def edges() -> Iterator[Case]:
     for precision in ("float16", "bfloat16"):
         yield Case(
             precision,
-            f"weights are exact in {precision}, and the rest is rounding",
+            f"weights are exact in {precision}, so that all error is rounding error",
             "masked_lm",
             masked(RIGHT),
             precision=precision,

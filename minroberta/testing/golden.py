@@ -36,16 +36,16 @@ FORMAT = "1"
 """The version of the layout: `format_version` in the metadata."""
 
 LARGEST_STORED = 1_000_000
-"""The most bytes of weights that are stored in a file."""
+"""Limit of the weights that are stored in a file, in bytes."""
 
 INPUTS = (*IDS, *NUMBERS, "labels", "past_key_values")
-"""Names of a model's inputs, without the switches."""
+"""Names of the inputs that a file can hold: all except switches such as `output_attentions`."""
 
 PARTS = ("key", "value", "cross_key", "cross_value")
-"""Names of the arrays that the cache has for a layer."""
+"""Names of the arrays that a cache holds for each layer."""
 
 OUTPUTS = ("loss", "last_hidden_state", "pooler_output", "logits", "start_logits", "end_logits")
-"""Names of the values that every file has, if the call makes them."""
+"""Names of the values that every file has, if the call computes them."""
 
 Origin = str | int | None
 """Origin of the weights: the name of a checkpoint, a seed for `minroberta.init`, or None."""
@@ -69,17 +69,18 @@ def save(
     inputs: arrays or lists by name, as the model takes them. They are converted first, integers to int32 and others to
     float32, and the model is called with the result. names: the values to store, as `trace` names them, or patterns
     such as `encoder.layer.?`; by default all. Outputs are always stored. Values are computed in float64 and stored as
-    the nearest float32. weights: the name of the checkpoint that the model was loaded from, or the seed for `init` that
-    made it; weights of up to 1 MB are stored in the file. command: the command that makes the file again.
+    the nearest float32. weights: the name of the checkpoint that the model was loaded from, or the seed that
+    `init` was called with; weights of up to 1 MB are stored in the file itself. command: the command that recreates the
+    file, to be stored in it.
 
-    Raises InputError, NameUnknownError for a name that the call does not make, SaveError.
+    Raises InputError, NameUnknownError for a name that the call does not compute, and SaveError.
     """
     names = None if names is None else [names] if isinstance(names, str) else list(names)
     stored = {name: _stored(name, array) for name, array in flat_inputs(_checked(model, inputs)).items()}
-    call, portably = _nested(stored), exact(model, portable.asarray)
-    made = run(portably, call)
-    rounding = noise(portably, call, made)
-    chosen = _chosen(made, names)
+    call, portable_model = _nested(stored), exact(model, portable.asarray)
+    computed = run(portable_model, call)
+    rounding = noise(portable_model, call, computed)
+    chosen = _chosen(computed, names)
     held = _small(model)
     metadata = {
         "format_version": FORMAT,
@@ -92,7 +93,7 @@ def save(
         "command": command or _command(names, weights),
     }
     arrays = {f"inputs.{name}": array for name, array in stored.items()}
-    arrays |= {f"values.{name}": _stored(name, made[name]) for name in chosen}
+    arrays |= {f"values.{name}": _stored(name, computed[name]) for name in chosen}
     arrays |= {f"weights.{name}": array for name, array in held.items()}
     _write(Path(path), arrays, metadata)
 
@@ -100,7 +101,7 @@ def save(
 def _checked(model: Model, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The inputs as arrays. Raises InputError if their shapes do not fit the model."""
     if not isinstance(inputs, Mapping):
-        raise InputError(f"invalid inputs of type {type(inputs).__name__}: give arrays by the names of inputs")
+        raise InputError(f"invalid inputs of type {type(inputs).__name__}: give a dict from input names to arrays")
     result = {}
     for name, value in given(**inputs).items():
         if name not in INPUTS:
@@ -115,7 +116,7 @@ def flat_inputs(inputs: Mapping[str, Any]) -> dict[str, Array]:
     result = {name: value for name, value in inputs.items() if name != "past_key_values"}
     past = inputs.get("past_key_values", ())
     for index, layer in enumerate(past):
-        parts = zip(PARTS, layer, strict=False)  # two without cross-attention
+        parts = zip(PARTS, layer, strict=False)  # without cross-attention only two
         result |= {f"past_key_values.{index}.{part}": array for part, array in parts}
     return result | ({"past_key_values.tokens": past.tokens} if isinstance(past, Cache) else {})
 
@@ -130,38 +131,38 @@ def _nested(arrays: Mapping[str, Any]) -> dict[str, Any]:
     tokens = rest.pop("past_key_values.tokens", None)
     for name in rest:
         if name not in INPUTS:
-            raise InputError(f"unknown input {reprlib.repr(name)} in a golden file: known are {', '.join(INPUTS)}")
+            raise InputError(f"unknown input {reprlib.repr(name)} in a golden file: it can hold {', '.join(INPUTS)}")
     if layers:
         rest["past_key_values"] = tuple(layers) if tokens is None else Cache(layers, tokens)
     return rest
 
 
 def _stored(name: str, value: Array) -> numpy.ndarray:
-    """Integers as int32; others as float32, clipped to its range."""
+    """An array as a file stores it: integers as int32; others as float32, clipped to the range of float32."""
     array = to_host(value)
     if array.dtype.kind not in "iub":
         largest = numpy.finfo(numpy.float32).max
         return array.astype(numpy.float64).clip(-largest, largest).astype("<f4")
     result = array.astype("<i4")
     if (result != array).any():
-        raise InputError(f"{name} has integers beyond 32 bits, and a golden file stores int32: give smaller ones")
+        raise InputError(f"{name} has integers beyond 32 bits, but a golden file stores int32: give smaller integers")
     return result
 
 
-def _chosen(made: Mapping[str, Array], names: list[str] | None) -> list[str]:
-    """The names of the values that match and of the outputs, in the order of computation."""
+def _chosen(computed: Mapping[str, Array], names: list[str] | None) -> list[str]:
+    """The names of the values that match `names`, and of the outputs, in the order of computation."""
     if names is None:
-        return list(made)
+        return list(computed)
     for pattern in names:
-        if not fnmatch.filter(made, pattern):
+        if not fnmatch.filter(computed, pattern):
             raise NameUnknownError(
                 f"unknown name or pattern {pattern!r}: print(trace(...)) lists the values of this call"
             )
-    return [name for name in made if name in OUTPUTS or any(fnmatch.fnmatchcase(name, x) for x in names)]
+    return [name for name in computed if name in OUTPUTS or any(fnmatch.fnmatchcase(name, x) for x in names)]
 
 
 def _small(model: Model) -> dict[str, numpy.ndarray]:
-    """The weights under the family's names, if they are small enough to be stored; else none."""
+    """The weights under the family's names if they are small enough to be stored, otherwise an empty dict."""
     arrays = {model.config.family.own_name(name): to_host(array) for name, array in flat(model.params).items()}
     if sum(array.nbytes for array in arrays.values()) > LARGEST_STORED:
         return {}
@@ -178,8 +179,9 @@ def _origin(weights: Origin) -> dict[str, Any]:
 def digest(model: Model) -> str:
     """The SHA-256 of a model's weights, independent of their dtype.
 
-    It covers the weights in the order of their names (the family's, without the base model's prefix): the name, the
-    sizes of the axes, each after a space, a line feed, and the numbers as little-endian float64.
+    It covers the weights in the order of their names (the model family's names, without the base model's prefix). Each
+    weight contributes its name; the sizes of its axes, each preceded by a space; a line feed; and its elements as
+    little-endian float64.
     """
     named = {model.config.family.own_name(name): to_host(array) for name, array in flat(model.params).items()}
     result = hashlib.sha256()
@@ -190,12 +192,12 @@ def digest(model: Model) -> str:
 
 
 def _command(names: list[str] | None, weights: Origin) -> str:
-    """The code that makes a file again from itself."""
+    """Python code that recreates a file from the file itself."""
     return f"g = golden.load(FILE); golden.save(FILE, g.model(), g.inputs, names={names!r}, weights={weights!r})"
 
 
 def _write(path: Path, arrays: Mapping[str, numpy.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file with its arrays and metadata in this order, which safetensors' library would change."""
+    """Write a safetensors file, with arrays and metadata in this order, which the safetensors library would change."""
     header: dict[str, Any] = {"__metadata__": metadata}
     start = 0
     for name, array in arrays.items():
@@ -218,8 +220,8 @@ def _write(path: Path, arrays: Mapping[str, numpy.ndarray], metadata: Mapping[st
 class Golden(Mapping[str, numpy.ndarray]):
     """A golden file: a mapping from names to values, outputs included, in the order of computation.
 
-    inputs: the model's inputs; noise: the distance that float32's rounding moves each value; config, head: the model's;
-    metadata: everything that the file says about itself, as text.
+    inputs: the model's inputs; noise: how far float32 rounding moves each value; config, head: those of the model;
+    metadata: the file's metadata, whose values are text.
     """
 
     def __init__(self, file: safetensors.File) -> None:
@@ -236,7 +238,7 @@ class Golden(Mapping[str, numpy.ndarray]):
         self.inputs = _nested({name: file[stored] for name, stored in self._names("inputs.").items()})
 
     def _names(self, kind: str) -> dict[str, str]:
-        """The names of one kind of array, and their names in the file."""
+        """A dict from the names of one kind of array to their names in the file."""
         return {name.removeprefix(kind): name for name in self._file if name.startswith(kind)}
 
     def _fact(self, name: str) -> dict[str, Any]:
@@ -262,7 +264,7 @@ class Golden(Mapping[str, numpy.ndarray]):
 
     def __getitem__(self, name: str) -> numpy.ndarray:
         if name not in self._values:
-            raise NameUnknownError(f"{self.path} has no value {name}: `minroberta golden show` lists those it has")
+            raise NameUnknownError(f"{self.path} has no value {name}: `minroberta golden show` lists its values")
         return self._file[self._values[name]]
 
     def __iter__(self) -> Iterator[str]:
@@ -275,16 +277,16 @@ class Golden(Mapping[str, numpy.ndarray]):
         return f"<golden file {self.path}: {self.config.model_type}, {self.head}, {len(self)} values>"
 
     def model(self) -> Model:
-        """The model that made the file, from the weights in it, from a seed, or from a checkpoint on this machine.
+        """The model of the call, with weights from the file, from a seed, or from a checkpoint on this machine.
 
-        Nothing is downloaded because a file says so. Raises InputError if the weights are not available, WeightsError
-        if they differ, and what `minroberta.load` raises.
+        A file cannot cause a download. Raises InputError if the weights are not available, WeightsError if they differ
+        from those that the file was computed with, and what `minroberta.load` raises.
         """
         arrays = self._arrays()
         held = load_arrays(arrays, self.config, self.head, missing="error", seed=0, check=False)
         model = Model(self.config, tree(held), self.head)
         if digest(model) != self.metadata.get("weights_sha256"):
-            raise WeightsError(f"the weights are not those that {self.path} was made with: their digests differ")
+            raise WeightsError(f"{self.path} was computed with different weights: their digests differ")
         return model
 
     def _arrays(self) -> Mapping[str, Any]:
@@ -302,17 +304,17 @@ class Golden(Mapping[str, numpy.ndarray]):
         )
 
     def trace(self) -> Trace:
-        """A trace of the same call by `model()`. Raises what `model` raises, and InputError for a call too large."""
+        """A trace of the same call by `model()`. Raises InputError for too large a call, and what `model` raises."""
         config, inputs = self.config, self.inputs
         check_shapes(config, self.head, inputs)
         tokens = inputs["input_ids"] if "input_ids" in inputs else inputs["inputs_embeds"][..., 0]
         keys = tokens.shape[-1] + cached_length(inputs.get("past_key_values"))
         keys = max(keys, len(inputs.get("encoder_hidden_states", [()])[0]))
         widest = max(config.num_attention_heads * keys, config.intermediate_size, config.vocab_size)
-        self._check(tokens.size * widest, LARGEST_VALUE, "numbers in one value")
+        self._check(tokens.size * widest, LARGEST_VALUE, "elements in one value")
         D, F, H = config.hidden_size, config.intermediate_size, config.num_attention_heads
         kept = config.num_hidden_layers * tokens.size * (12 * D + 2 * F + 2 * H * keys)
-        self._check(kept, LARGEST_TRACE, "numbers in all values")
+        self._check(kept, LARGEST_TRACE, "elements in all values")
         return trace(self.model(), **inputs)
 
     def _check(self, count: int, most: int, what: str) -> None:
@@ -321,16 +323,19 @@ class Golden(Mapping[str, numpy.ndarray]):
 
 
 LARGEST_MODEL = 2**30
-"""The most random weights that are made because a file says so."""
+"""Limit on the number of random weights that a file can ask for."""
 
 LARGEST_VALUE, LARGEST_TRACE = 2**27, 2**28
-"""The most numbers in one value, and in all, that are computed because a file says so: 2 GB; `compare` keeps a few."""
+"""Limits on the number of elements in one value, and in all values, that a file can ask for.
+
+All values take up to 2 GB in float64, and `compare` keeps them a few times over.
+"""
 
 
 def load(path: str | Path) -> Golden:
     """Open a golden file. Its arrays are memory-mapped.
 
-    Raises NotFoundError, WeightsError for a damaged file, InputError, ConfigError and NameUnknownError for one that is
+    Raises NotFoundError; WeightsError for a damaged file; InputError, ConfigError or NameUnknownError for one that is
     not a golden file.
     """
     path = Path(path)
@@ -340,7 +345,10 @@ def load(path: str | Path) -> Golden:
 
 
 def values_of(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """A port's values from a file that may be laid out as a golden file: without `values.`, inputs and weights."""
+    """A port's values from a file that may be laid out as a golden file.
+
+    The prefix `values.` is removed, and inputs and weights are left out.
+    """
     others = ("inputs.", "weights.")
     return {name.removeprefix("values."): x for name, x in arrays.items() if not name.startswith(others)}
 
@@ -352,7 +360,7 @@ def suite(directory: str | Path) -> None:
     """Write a golden file with weights for each of `cases.CASES`, and `index.json`, which lists them.
 
     The index has `suite`, the version; and `cases`, each with `name`, `shows` (what a port may get wrong), `file`,
-    `head`, `precision` (the dtype that a port of it computes in) and the file's `sha256`. Raises SaveError.
+    `head`, `precision` (the dtype that a port should compute in) and the file's `sha256`. Raises SaveError.
     """
     directory = Path(directory)
     try:

@@ -1,4 +1,4 @@
-"""The loss's gradient for every parameter in float64, to compare a port's backward pass with."""
+"""Gradients of the loss for every parameter, in float64, to compare with a port's backward pass."""
 
 import importlib
 import re
@@ -17,9 +17,9 @@ from .runs import EPS, MASKED, RUNS, Edit, exact, factors
 
 
 class Gradients(dict[str, numpy.ndarray]):
-    """Gradients by parameter, in the order of a backward pass: those next to the loss first.
+    """Gradients by parameter name, in the order of the backward pass: those closest to the loss come first.
 
-    `noise` is the distance that float32's rounding moves each, for `compare`.
+    `noise` is how far float32 rounding moves each gradient; `compare` uses it.
     """
 
     noise: Mapping[str, float]
@@ -29,18 +29,18 @@ def reference_gradients(model: Model, inputs: Mapping[str, Any], labels: Any = N
     """∂loss / ∂parameter for every parameter, by `jax.grad` over `minroberta.forward` in float64.
 
         gradients = reference_gradients(model, {"input_ids": ids, "attention_mask": mask}, labels)
-        gradients["encoder.layer.0.attention.self.query.weight"]                     # (D, D), of NumPy
+        gradients["encoder.layer.0.attention.self.query.weight"]                     # (D, D), a NumPy array
         compare(gradients, {name: p.grad for name, p in port.named_parameters() if p.grad is not None})
 
     model: of any library and dtype; inputs: its inputs by name; labels: those of its head. For question answering
     `start_positions` and `end_positions` are among the inputs.
 
-    Names are a checkpoint's, without the base model's prefix, and each parameter has one: a tied decoder's gradient is
-    part of `embeddings.word_embeddings.weight`. As with `padding_idx` of torch.nn.Embedding, looking up the padding's
-    row, of words or of positions, gives it no gradient, though a tied decoder does. Parameters that the loss does not
-    depend on have the gradient 0, where PyTorch has None.
+    Names are those in a checkpoint, without the base model's prefix. Each parameter has one name: a tied decoder's
+    gradient is part of `embeddings.word_embeddings.weight`. As with `padding_idx` of torch.nn.Embedding, looking up the
+    padding row of the word or position embeddings adds nothing to its gradient, but a tied decoder does. Parameters
+    that the loss does not depend on have gradient 0, where PyTorch has None.
 
-    Raises BackendError without JAX, InputError without a loss, and what a call of the model raises.
+    Raises BackendError without JAX, InputError if the call computes no loss, and what a call of the model raises.
     """
     steps: dict[str, int] = {}
     model = exact(model)
@@ -57,7 +57,7 @@ def reference_gradients(model: Model, inputs: Mapping[str, Any], labels: Any = N
 def _gradients(
     model: Model, inputs: Mapping[str, Any], labels: Any, dtype: str, edit: Edit
 ) -> dict[str, numpy.ndarray]:
-    """One backward pass, of a run with each value edited. Names are canonical."""
+    """The gradients of one backward pass, through a run whose values are edited. Names are canonical."""
     jax, answers = _jax(), {} if labels is None else {"labels": labels}
     without_padding = _without_padding(inputs.get("input_ids"), model.config.pad_token_id)
 
@@ -66,8 +66,8 @@ def _gradients(
             output = Model(model.config, params, model.head)(**{**inputs, **answers})
         if output.loss is None:
             raise InputError(
-                f"head {model.head!r} gave no loss to differentiate: give labels, "
-                "or start_positions and end_positions among the inputs of question_answering"
+                f"head {model.head!r} computed no loss to differentiate: give labels, "
+                "or for question_answering start_positions and end_positions among the inputs"
             )
         return output.loss
 
@@ -76,7 +76,7 @@ def _gradients(
 
 
 def _without_padding(input_ids: Any, pad: int) -> Edit:
-    """An edit that stops the gradient at the padding's row of the tables that are looked up."""
+    """An edit that stops the gradient at the padding row of the word and position embeddings."""
     ids = {"embeddings.word_embeddings": input_ids}
 
     def record(name: str, value: Array) -> Array:
@@ -99,7 +99,7 @@ def _numbered(name: str, value: Array, steps: dict[str, int]) -> Array:
 
 
 def _step(name: str, steps: Mapping[str, int]) -> int:
-    """The step of a parameter's module, or if that gives no named value, of the module around it."""
+    """The step of a parameter's module, or of the innermost module around it that has a named value; -1 without one."""
     while name and name not in steps:
         name = name.rpartition(".")[0]
     return steps.get(name, -1)
@@ -109,10 +109,10 @@ def _step(name: str, steps: Mapping[str, int]) -> int:
 
 
 def _wiggled(seed: int) -> Edit:
-    """An edit that multiplies each value, and on the way back its gradient, by 1 + ε·r, random r in [-1, 1].
+    """An edit that multiplies each value, and in the backward pass its gradient, by 1 + ε·r with random r in [-1, 1].
 
-    So each run in float32 rounds in another way, as other orders of sums would. The same in float64 would miss the
-    rounding of a saturated softmax on the way back, where large numbers cancel.
+    So each run in float32 is rounded differently, as with another order of summation. In float64 the same edit would
+    miss the rounding errors of a saturated softmax in the backward pass, where large numbers cancel.
     """
 
     def record(name: str, value: Array) -> Array:
@@ -125,10 +125,11 @@ def _wiggled(seed: int) -> Edit:
 
 
 def _noise(exactly: Mapping[str, numpy.ndarray], rounded: list[dict[str, numpy.ndarray]]) -> dict[str, float]:
-    """The noise of each gradient: its largest difference, and at least half an ε of its largest number.
+    """The noise of each gradient: the largest difference between runs, but at least half an ε of its largest element.
 
-    A bias has at least its weight's noise: both sum the same numbers, the weight's times inputs of about 1. If the sum
-    is zero, as for the keys' bias, which a softmax ignores, the bias alone would depend on the luck of one formula.
+    A bias has at least its weight's noise: both gradients sum the same terms, which in the weight's gradient are
+    multiplied by inputs of about 1. If the sum is zero, as for the bias of the keys, which a softmax ignores, the noise
+    of the bias alone would depend on chance.
     """
     noise = {}
     for name, gradient in exactly.items():
@@ -144,12 +145,12 @@ def _jax() -> Any:
     try:
         return importlib.import_module("jax")
     except ImportError as error:
-        raise BackendError("reference_gradients differentiates with JAX: pip install 'minroberta[jax]'") from error
+        raise BackendError("reference_gradients needs JAX: pip install 'minroberta[jax]'") from error
 
 
 @contextmanager
 def _in_full_precision() -> Iterator[None]:
-    """A context in which JAX computes in float64, and in float32 without shortcuts, regardless of its settings."""
+    """A context in which JAX supports float64, and multiplies float32 at full precision, whatever its settings."""
     jax = _jax()
     place = jax if hasattr(jax, "enable_x64") else importlib.import_module("jax.experimental")
     with place.enable_x64(True), jax.default_matmul_precision("highest"):

@@ -68,7 +68,7 @@ body.minroberta { margin: 0 }
 
 
 def page(result: Result) -> str:
-    """A page that fetches nothing and runs nothing: the finding, the picture, every value."""
+    """An HTML page of the finding, the plot and every value. It loads no other files and runs no scripts."""
     style = f"<style>{STYLE}@page {{ size: landscape; margin: 12mm }}</style>"
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -80,7 +80,7 @@ def page(result: Result) -> str:
 
 
 def notebook(result: Result) -> str:
-    """The finding, the picture and the values that matter, as HTML for a notebook."""
+    """The finding, the plot and the values that matter, as HTML for a notebook."""
     rows = []
     for start, stop, shown in stretches(result):
         if shown:
@@ -95,26 +95,26 @@ def notebook(result: Result) -> str:
 
 
 def _title(result: Result) -> str:
-    """The verdict in large letters; if all is right, the whole headline."""
+    """The verdict as a heading; if all is right, the whole headline."""
     title = headline(result) if result.ok else verdict_in_two(result)[0]
     verdict = "good" if result.ok else result.bad[0].verdict
     return f'<h1 class="{verdict}">{escape(title[0].upper() + title[1:])}</h1>'
 
 
 def _facts(result: Result) -> str:
-    """The finding and the counts, as pairs of a word and what it says."""
+    """The finding and the counts, as a list of labels and descriptions."""
     facts = [*(() if result.ok else _finding(result)), ("Values", count_verdicts(result.rows))]
-    bound = f"{result.precision}'s; a difference of up to {times(result.bound)} times it is not a mistake"
+    bound = f"{result.precision}; a difference of up to {times(result.bound)} times its rounding error is not a mistake"
     facts.append(("Rounding", escape(bound)))
     facts += [(escape(what.capitalize()), escape(which)) for what, which in left_out(result)]
     return f"<dl>{''.join(f'<dt>{what}</dt><dd>{which}</dd>' for what, which in facts)}</dl>"
 
 
 def _finding(result: Result) -> Iterator[tuple[str, str]]:
-    """Facts about the first bad value, each in HTML."""
+    """Facts about the first bad value, each a label and a description in HTML."""
     row = result.bad[0]
     wrong = row.verdict == "wrong"
-    alone = "; judged alone, on the candidate's own values before it" if wrong and row.alone is not None else ""
+    alone = "; the step is judged alone, on the candidate's own inputs" if wrong and row.alone is not None else ""
     yield "What", f'<b class="{row.verdict}">{escape(what_is_wrong(row, result.precision))}</b>{alone}'
     for joint, name, words in reasons(result):
         yield "" if joint else "Why", f'{joint}<b class="{row.verdict}">{escape(name)}</b>{escape(words)}'
@@ -129,7 +129,7 @@ def _finding(result: Result) -> Iterator[tuple[str, str]]:
 
 
 def _everything(result: Result) -> str:
-    """Every value, by the parts of the network; in a long report only the part of the first bad value is unfolded."""
+    """Every value, by part of the network; in a long report only the part with the first bad value is unfolded."""
     first, parts = next(iter(result.bad), None), []
     for part, start, stop in parts_of(result):
         rows = result.rows[start:stop]
@@ -140,26 +140,26 @@ def _everything(result: Result) -> str:
 
 
 def _part(part: str, rows: Sequence[Row]) -> str:
-    """The line that stands for a part of the network: its name, its verdicts, its bad values."""
+    """The summary line for a part of the network: its name, its verdicts and its bad values."""
     worst = max(rows, key=lambda row: list(MEANING).index(row.verdict)).verdict
     bad = shortened([f'<code class="{row.verdict}">{_split(row)}</code>' for row in rows if not row.ok], 3)
     return f'<b class="{worst}">{part}</b> {count_verdicts(rows)}{bad and ": "}{bad}'
 
 
 def _glossary(result: Result) -> str:
-    """The meaning of the words and columns of this report."""
+    """The meaning of the verdicts and columns in this report."""
     alone = any(row.alone is not None for row in result.rows)
-    words = MEANING if alone else {**MEANING, "wrong": "off by more than rounding, here or before"}
+    words = MEANING if alone else {**MEANING, "wrong": "off by more than rounding error, here or in an earlier step"}
     verdicts = {row.verdict for row in result.rows}
     meanings = [f"<b>{verdict}</b>: {meaning}" for verdict, meaning in words.items() if verdict in verdicts]
-    meanings.append("<b>× rounding</b>: the largest difference, as a multiple of how far rounding moves this value")
+    meanings.append("<b>× rounding</b>: the largest difference, as a multiple of this value's rounding error")
     if alone:
-        meanings.append("<b>alone ×</b>: the same for this step alone, from the candidate's own values before it")
+        meanings.append("<b>alone ×</b>: the same for this step alone, from the candidate's own earlier values")
     return f'<p class="dim">{"; ".join(meanings)}.</p>'
 
 
 def _table(rows: Sequence[str], head: str = "") -> str:
-    """A table with the same columns everywhere, so that tables beneath each other look like one."""
+    """A table with fixed column widths, so that tables below each other look like one."""
     columns = "<col>" * (len(HEADINGS) - 1)
     return f"<table><colgroup>{columns}</colgroup>{head}<tbody>{''.join(rows)}</tbody></table>"
 
@@ -179,7 +179,7 @@ def _tr(row: Row) -> str:
 
 
 def _split(row: Row) -> str:
-    """A value's name, its layer in dimmed letters, which may break at its dots."""
+    """A value's name in HTML: dimmed up to its layer, and with line breaks allowed after dots."""
     name = plain(row.name)
     found = LAYER.search(name)
     end = found.end() + 1 if found and found.end() < len(name) else 0

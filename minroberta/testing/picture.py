@@ -1,4 +1,4 @@
-"""A picture of the error through the depth of the network, as SVG."""
+"""A plot of the error by depth in the network, as SVG."""
 
 import math
 from collections.abc import Iterator
@@ -9,15 +9,15 @@ from typing import NamedTuple
 from .result import Result, Row
 from .sentences import LAYER, headline, plain, times
 
-# Mid-tones that stand out on white and on black, and to colour-blind eyes; marks differ in form as well.
+# Mid-tones that stand out on white and on black, and to colour-blind readers; marks also differ in shape.
 WHOLE, ALONE, WRONG, ORDER, ROUNDING = "#3f8fd2", "#8a8f98", "#e0520f", "#b565c9", "#2a9d8f"
 
 WIDTH, HEIGHT = 1060, 352
 LEFT, RIGHT, TOP, BOTTOM = 76, 984, 46, 282
-"""The edges of the plot within the picture. Finite errors lie below TOP, infinite ones on it."""
+"""The edges of the plotting area. Finite errors lie below TOP, infinite ones on it."""
 
 FLOOR = 0.1
-"""The error at the bottom edge, in roundings; smaller ones are drawn there too."""
+"""The error at the bottom edge, as a multiple of the rounding error; smaller errors are drawn there too."""
 
 LETTER = 6.4
 """Approximate width of a letter."""
@@ -30,11 +30,11 @@ class Scale(NamedTuple):
     decades: int
 
     def x(self, index: float) -> float:
-        """The middle of a value's column; half a column to the left is its edge."""
+        """The middle of a value's column; its edges are half a column to the left and right."""
         return LEFT + (index + 0.5) * (RIGHT - LEFT) / self.columns
 
     def y(self, multiple: float) -> float:
-        """The height of an error; the top edge if it is infinite."""
+        """The vertical position of an error; the top edge if it is infinite."""
         if not math.isfinite(multiple):
             return TOP
         low = math.log10(FLOOR)
@@ -42,7 +42,7 @@ class Scale(NamedTuple):
 
 
 def picture(result: Result) -> str:
-    """The picture: for each value its whole error, and the error of its step alone."""
+    """The plot as SVG: for each value its total error, and the error of its step alone."""
     multiples = [m for row in result.rows for m in (row.multiple, row.alone or 0.0) if math.isfinite(m)]
     scale = Scale(len(result.rows), math.ceil(math.log10(max([50.0, result.bound, *multiples])) + 0.2))
     parts = [*_groups(result, scale), *_grid(result, scale), *_series(result, scale), *_finding(result, scale)]
@@ -54,7 +54,7 @@ def picture(result: Result) -> str:
 
 
 def _groups(result: Result, scale: Scale) -> Iterator[str]:
-    """A band for every other part of the network, and the parts' names beneath."""
+    """A band for every other part of the network, and the names of all parts below."""
     parts = parts_of(result)
     room = max((stop - start for _, start, stop in parts[1:-1]), default=1) * (RIGHT - LEFT) / scale.columns
     for number, (part, start, stop) in enumerate(parts):
@@ -70,7 +70,7 @@ def _groups(result: Result, scale: Scale) -> Iterator[str]:
 
 
 def _layer(part: str, room: float) -> str:
-    """A layer's label in the room there is: `layer 3`, `3`, or among many layers every fifth or tenth number."""
+    """A layer's label: `layer 3` if there is room, else `3`; among many layers only every 5th, 10th or 50th has one."""
     digits = part.removeprefix("layer ")
     if room > LETTER * len("layer 99"):
         return part
@@ -79,7 +79,7 @@ def _layer(part: str, room: float) -> str:
 
 
 def parts_of(result: Result) -> list[tuple[str, int, int]]:
-    """The parts of the network in order, embeddings, layer 0, ..., head, each with its rows `start` and `stop`."""
+    """The parts of the network in order, embeddings, layer 0, ..., head, each with `start` and `stop` of its rows."""
     parts, start = [], 0
     for part, rows in groupby(result.rows, lambda row: _part(row.name)):
         stop = start + len(list(rows))
@@ -95,7 +95,7 @@ def _part(name: str) -> str:
 
 
 def _grid(result: Result, scale: Scale) -> Iterator[str]:
-    """Lines at powers of ten, and the band of errors that are rounding."""
+    """Lines at powers of ten, and the band of errors that count as rounding."""
     bound = scale.y(result.bound)
     yield _box(LEFT, bound, RIGHT - LEFT, BOTTOM - bound, ROUNDING, 0.16)
     yield _stroke(LEFT, bound, RIGHT, bound, ROUNDING, 1.2)
@@ -107,12 +107,12 @@ def _grid(result: Result, scale: Scale) -> Iterator[str]:
     yield _words(LEFT - 8, BOTTOM + 3, "0", "end")
     if any(math.isinf(row.error) or math.isinf(row.multiple) for row in result.rows):
         yield _words(LEFT - 8, TOP + 5, "∞", "end")
-    axes = f"values in the order of computation, by layer; error in multiples of {result.precision}'s rounding"
+    axes = f"values in the order of computation, by layer; errors as multiples of the {result.precision} rounding error"
     yield _words(LEFT, BOTTOM + 37, axes)
 
 
 def _series(result: Result, scale: Scale) -> Iterator[str]:
-    """Each value's whole error as a line with points, and the error of its step alone as points."""
+    """Each value's total error as a line with points, and the error of its step alone as points."""
     points = [(scale.x(i), scale.y(row.multiple), row) for i, row in enumerate(result.rows) if row.verdict != "shape"]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in points)
     yield f'<polyline points="{line}" fill="none" stroke="{WHOLE}" stroke-width="1.6" stroke-linejoin="round"/>'
@@ -125,7 +125,7 @@ def _series(result: Result, scale: Scale) -> Iterator[str]:
 
 
 def _finding(result: Result, scale: Scale) -> Iterator[str]:
-    """The wrong values in strong colours, and the name of the first."""
+    """The bad values in strong colours, and the name of the first."""
     bad = [(scale.x(index), row) for index, row in enumerate(result.rows) if not row.ok]
     for x, row in bad:
         if row.verdict == "wrong":
@@ -149,14 +149,14 @@ def _pointer(x: float, row: Row, scale: Scale) -> Iterator[str]:
 
 
 def _legend(result: Result) -> Iterator[str]:
-    """The meaning of the marks that are there."""
+    """The meaning of the marks that occur."""
     verdicts = {row.verdict for row in result.rows}
     x = float(LEFT)
     for there, color, meaning in (
-        (True, WHOLE, "a value's whole error"),
-        (any(row.alone is not None for row in result.rows), ALONE, "its step alone"),
+        (True, WHOLE, "total error of a value"),
+        (any(row.alone is not None for row in result.rows), ALONE, "error of its step alone"),
         ("wrong" in verdicts, WRONG, "wrong"),
-        (bool(verdicts & {"layout", "shape"}), ORDER, "other layout or shape"),
+        (bool(verdicts & {"layout", "shape"}), ORDER, "different layout or shape"),
     ):
         if there:
             yield _mark(x + 9, HEIGHT - 10, color) + _words(x + 24, HEIGHT - 6, meaning)
@@ -181,7 +181,7 @@ def _diamond(x: float, y: float, row: Row) -> str:
 
 
 def _tip(row: Row) -> str:
-    """The text that a mouse pointer over a mark shows."""
+    """The tooltip of a mark."""
     alone = "" if row.alone is None else f", alone {times(row.alone)}"
     return escape(f"{plain(row.name)}: {row.verdict}, {times(row.multiple)} × rounding{alone}")
 

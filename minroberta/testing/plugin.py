@@ -1,4 +1,7 @@
-"""The oracle of pytest's fixture `roberta_oracle`. The hooks are in `minroberta_pytest`, which imports this late."""
+"""The oracle that pytest's fixture `roberta_oracle` returns.
+
+The hooks are in `minroberta_pytest`, which imports this module only when a test uses the fixture.
+"""
 
 import zlib
 from collections.abc import Mapping
@@ -24,14 +27,14 @@ TINY: Mapping[str, Any] = {
     "type_vocab_size": 2,
     "layer_norm_eps": 1e-5,
 }
-"""Fields of a tiny model. No two axes of a value have one size, so that swapped axes show."""
+"""Fields of a tiny model. No two axes of a value have the same size, so that swapped axes are noticed."""
 
 LENGTHS = (7, 4)
 """Lengths of the sequences in a batch: the second is padded."""
 
 
 class Oracle:
-    """Tiny models to test a port with.
+    """Tiny models for tests of a port.
 
         def test_my_port(roberta_oracle):
             model = roberta_oracle("roberta", "masked_lm")
@@ -42,7 +45,7 @@ class Oracle:
     """
 
     def __call__(self, family: str = "roberta", head: str = "masked_lm", *, seed: int = 0, **config: Any) -> Model:
-        """A tiny model in float32 in which no weight is 0 or 1, not even in biases, norms and the rows of padding.
+        """A tiny model in float32 in which no weight is 0 or 1, not even in biases, norms and padding rows.
 
         family: a `model_type`; config: fields that replace those of `TINY`. A `causal_lm` is a decoder by default.
         Raises ConfigError, NameUnknownError.
@@ -68,6 +71,6 @@ class Oracle:
 
 
 def _weight(name: str, shape: tuple[int, ...], seed: int) -> numpy.ndarray:
-    """Random numbers with standard deviation 0.3, around 1 for norms and 0 for others; float32."""
+    """Random normal weights in float32, with standard deviation 0.3; their mean is 1 for norms and 0 for others."""
     random = numpy.random.default_rng([seed, zlib.crc32(name.encode())])
     return (is_norm(name) + 0.3 * random.standard_normal(shape)).astype(numpy.float32)

@@ -1,15 +1,15 @@
-"""An array library whose float64 results are the same to the bit on every machine.
+"""An array library whose float64 results are bit-identical on every machine.
 
 Golden files must have the same bytes everywhere, and rounding to float32 does not achieve that: two libraries differ in
-the 15th digit, and now and then a boundary of float32 lies between their results. Without this library NumPy would
-store other bytes for 47 of the suite's 557,883 numbers, in 21 of its 41 files. Coarser rounding would make that rarer,
-never impossible (docs/golden.md has the figures).
+the 15th digit, and occasionally a float32 rounding boundary lies between their results. Without this library, NumPy
+would store different bytes for 47 of the suite's 557,883 numbers, in 21 of its 41 files. Coarser rounding would make
+that rarer, but not impossible (docs/golden.md has the figures).
 
-IEEE 754 rounds +, -, ·, / and √ one way only. The rest differs between libraries: the order of sums, whether a product
-and a sum are rounded together, and exp, log and tanh. Here products are made of exact parts, sums go by halves, and the
-functions are made of the five operations.
+IEEE 754 fully determines the results of +, -, ·, / and √. The rest differs between libraries: the order of summation,
+whether a product and a sum are rounded together, and exp, log and tanh. Here matrix products are computed from exact
+parts, summation is pairwise, and exp, log and tanh are built from those five operations.
 
-`runs.exact(model, asarray)` holds a model's weights in such arrays; its formulas run on them, as they do on JAX's.
+`runs.exact(model, asarray)` holds a model's weights in such arrays; the formulas run on them as they do on JAX arrays.
 """
 
 import math
@@ -32,14 +32,14 @@ class PortableArray(numpy.ndarray):
         return asarray(product(numpy.asarray(self), numpy.asarray(other)))
 
     def sum(self, axis: int | None = None, *, keepdims: bool = False) -> Any:  # type: ignore[override]
-        """Σ x over the last axis, or over all; integers are left to NumPy, which does not round them."""
+        """Σ x over the last axis, or over all elements. NumPy sums integers, which need no rounding."""
         if self.dtype.kind != "f":
             return super().sum(axis, keepdims=keepdims)
         result = asarray(total(numpy.asarray(self.reshape(-1) if axis is None else self)))
         return result if keepdims else result[..., 0]
 
     def mean(self, axis: int | None = None, *, keepdims: bool = False) -> Any:  # type: ignore[override]
-        """The mean over the last axis, or over all."""
+        """The mean over the last axis, or over all elements."""
         return self.sum(axis, keepdims=keepdims) / (self.size if axis is None else self.shape[axis])
 
 
@@ -49,7 +49,7 @@ def asarray(values: Any, dtype: Any = None) -> PortableArray:
 
 
 def __getattr__(name: str) -> Any:
-    """NumPy's functions that are the same on every machine: `where`, `arange`, `sqrt` and the like."""
+    """NumPy's functions, for those with the same results on every machine: `where`, `arange`, `sqrt` and others."""
     return getattr(numpy, name)
 
 
@@ -57,7 +57,7 @@ def __getattr__(name: str) -> Any:
 
 
 def total(x: numpy.ndarray) -> numpy.ndarray:
-    """Σ x over the last axis, one half added to the other until one number is left. (..., I) -> (..., 1)."""
+    """Σ x over the last axis by pairwise summation: halves are added until one element is left. (..., I) -> (..., 1)"""
     while x.shape[-1] > 1:
         half = -(-x.shape[-1] // 2)
         left, right = x[..., :half].copy(), x[..., half:]
@@ -67,19 +67,19 @@ def total(x: numpy.ndarray) -> numpy.ndarray:
 
 
 PARTS = 3
-"""Number of parts of a factor, which together hold at least 60 bits of its largest number."""
+"""Number of parts that a factor is split into; together they hold at least 60 bits of its largest element."""
 
 COLUMNS = 1024
-"""Columns of the second factor whose parts are held at once, to bound memory."""
+"""Number of columns of the second factor that are split at once, to limit memory."""
 
 LEAST = -900
-"""Power of 2 below which a row counts as 0, so that no unit underflows."""
+"""Exponent of 2 below which a row counts as 0, so that no unit underflows."""
 
 
 def product(x: numpy.ndarray, y: numpy.ndarray) -> numpy.ndarray:
-    """The matrix product x y, from parts so short that no product and no sum of products rounds (Ozaki et al. 2012).
+    """The matrix product x y, from parts so short that their products and sums are exact (Ozaki et al. 2012).
 
-    An integer of β bits, times another, summed I times, fits float64's 53 bits: a matrix library computes it exactly,
+    The sum of I products of β-bit integers fits into float64's 53 bits, so that a matrix library computes it exactly,
     in whatever order. x: (..., L, I), y: (..., I, O). Returns (..., L, O).
     """
     bits = (53 - x.shape[-1].bit_length()) // 2
@@ -90,7 +90,7 @@ def product(x: numpy.ndarray, y: numpy.ndarray) -> numpy.ndarray:
 
 
 def _product(lefts: Sequence[numpy.ndarray], rights: Sequence[numpy.ndarray]) -> numpy.ndarray:
-    """The sum of the products of the parts, smallest first, without those below the last bit."""
+    """The sum of the products of the parts, smallest first, leaving out those below the last bit."""
     result: Any = 0.0
     for order in reversed(range(PARTS)):
         for i in range(order + 1):
@@ -99,7 +99,7 @@ def _product(lefts: Sequence[numpy.ndarray], rights: Sequence[numpy.ndarray]) ->
 
 
 def parts(x: numpy.ndarray, bits: int, axis: int) -> list[numpy.ndarray]:
-    """Arrays that add up to x, each of integers of so many bits times a power of 2 that is constant along the axis."""
+    """Arrays that add up to x, each of integers of `bits` bits times a power of 2 that is constant along the axis."""
     _, exponent = numpy.frexp(abs(x).max(axis, keepdims=True, initial=0))
     unit = numpy.ldexp(1.0, numpy.maximum(exponent, LEAST))
     result = []
@@ -113,11 +113,11 @@ def parts(x: numpy.ndarray, bits: int, axis: int) -> list[numpy.ndarray]:
 # --- functions ------------------------------------------------------------------------------------------------------
 
 LOG2_HIGH, LOG2_LOW = 2977044471 / 2**32, 1.9082149292705877e-10
-"""log 2 in two parts, the first so short that integers times it are exact."""
+"""log 2 in two parts; the first has so few bits that its products with integers are exact."""
 
 EXPONENTIAL = tuple(1 / math.factorial(n) for n in range(14))
 LOGARITHM = tuple(2 / (2 * n + 1) for n in range(12))
-"""The series of exp(x), and of log((1 + s) / (1 - s)) / s in s²."""
+"""The series coefficients of exp(x), and of log((1 + s) / (1 - s)) / s in s²."""
 
 
 def _series(x: Any, coefficients: tuple[float, ...]) -> Any:
@@ -129,7 +129,7 @@ def _series(x: Any, coefficients: tuple[float, ...]) -> Any:
 
 def exp(x: Any) -> Any:
     """eˣ = 2ᵏ eʳ, |r| at most log(2) / 2."""
-    x = numpy.clip(x, -750.0, 750.0)  # beyond, it is 0 or infinite
+    x = numpy.clip(x, -750.0, 750.0)  # outside this range the result is 0 or infinite
     k = numpy.rint(x / LOG2_HIGH)
     return numpy.ldexp(_series((x - k * LOG2_HIGH) - k * LOG2_LOW, EXPONENTIAL), k.astype(int))
 
@@ -144,7 +144,7 @@ def log(x: Any) -> Any:
 
 
 def tanh(x: Any) -> Any:
-    """1 - 2 / (e²ˣ + 1), right to a unit in 1's last place."""
+    """1 - 2 / (e²ˣ + 1), accurate to one unit in the last place of 1."""
     return 1 - 2 / (exp(2 * x) + 1)
 
 

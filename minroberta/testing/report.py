@@ -1,4 +1,4 @@
-"""The report of a comparison: a result that prints as a table, and shows as HTML or JSON."""
+"""The report of a comparison: a result that prints as a table, and converts to HTML or JSON."""
 
 import dataclasses
 import json
@@ -12,9 +12,9 @@ from .table import text
 
 
 class Report(Result):
-    """The answer of `compare`, in the order of computation.
+    """The result of `compare`, in the order of computation.
 
-    Its fields are those of `Result`. It prints as a table, and shows as HTML in a notebook.
+    Its fields are those of `Result`. It prints as a table, and a notebook shows it as HTML.
     """
 
     def __str__(self) -> str:
@@ -24,7 +24,7 @@ class Report(Result):
         return notebook(self)
 
     def html(self) -> str:
-        """A page of HTML: the first wrong value, a picture of the error through the depth, every value."""
+        """An HTML page: the first wrong value, a plot of the error by depth, and a table of every value."""
         return page(self)
 
     def save_html(self, path: str | Path) -> None:
@@ -32,13 +32,13 @@ class Report(Result):
         Path(path).write_text(self.html(), encoding="utf-8")
 
     def to_json(self) -> str:
-        """The whole report in strict JSON, for programs; NaN and infinity are null."""
+        """The whole report as strict JSON, for programs; NaN and infinity become null."""
         answers = {"ok": self.ok, "first_bad": self.first_bad, "last_good": self.last_good}
         return json.dumps(_strict({**answers, **dataclasses.asdict(self)}), allow_nan=False)
 
 
 def _strict(value: Any) -> Any:
-    """The value with null for the numbers that JSON does not have."""
+    """The value with None for NaN and infinity, which JSON lacks."""
     if isinstance(value, dict):
         return {key: _strict(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

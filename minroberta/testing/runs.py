@@ -1,4 +1,4 @@
-"""Runs of the reference: exact, with random rounding, or step by step on somebody else's values."""
+"""Runs of the reference: exact, with random rounding errors, or step by step on a port's values."""
 
 import functools
 import math
@@ -15,16 +15,19 @@ from ..trace import recording
 from ..weights import flat, tree
 
 Edit = Callable[[str, Array], Array]
-"""A function from a value's name and the value to the value with which a run goes on."""
+"""A function that takes a value's name and the value, and returns the value that the run continues with."""
 
 EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
-"""The distance from 1 to the next number."""
+"""Machine epsilon: the distance from 1 to the next larger number of the dtype."""
 
 NUMBERS = ("inputs_embeds", "encoder_hidden_states")
-"""Inputs that a port rounds as it rounds a value."""
+"""Floating-point inputs, which a port rounds as it rounds values."""
 
 RUNS = 2
-"""Runs with random rounding: the largest of a few numbers may be small by luck once, and hardly twice."""
+"""Number of runs with random rounding errors.
+
+In one run the largest error of a few elements may be small by chance; in two runs that is unlikely.
+"""
 
 
 def exact(model: Model, asarray: Callable[..., Array] = numpy.asarray) -> Model:
@@ -34,17 +37,18 @@ def exact(model: Model, asarray: Callable[..., Array] = numpy.asarray) -> Model:
 
 
 def run(model: Model, inputs: Mapping[str, Any], edit: Edit | None = None) -> dict[str, Array]:
-    """Every named value of a call, as it was made, and then the outputs. The call itself goes on with `edit`'s.
+    """All named values of a call as they were computed, followed by its outputs.
 
-    Names are the family's, as in `trace`.
+    Names are the family's, as in `trace`. edit: the call continues with the values that it returns, but `run`
+    returns those before editing.
     """
-    made: dict[str, Array] = {}
-    watch(model, inputs, made.__setitem__, edit)
-    return made
+    computed: dict[str, Array] = {}
+    watch(model, inputs, computed.__setitem__, edit)
+    return computed
 
 
 def watch(model: Model, inputs: Mapping[str, Any], see: Callable[[str, Array], Any], edit: Edit | None = None) -> None:
-    """Do the same as `run`, but show each value as it is made, and keep none."""
+    """Do the same as `run`, but pass each value to `see` as soon as it is computed, and keep none."""
     seen = set()
 
     def record(name: str, value: Array) -> Array:
@@ -61,18 +65,19 @@ def watch(model: Model, inputs: Mapping[str, Any], see: Callable[[str, Array], A
 
 
 def noise(model: Model, inputs: Mapping[str, Any], values: Mapping[str, Array], edit: Edit | None = None) -> dict:
-    """The noise of each value of `run(model, inputs, edit)`: the largest of `noises`."""
+    """The noise of each value of `run(model, inputs, edit)`: the largest element of its `noises`."""
     return {name: float(array.max(initial=0)) for name, array in noises(model, inputs, values, edit).items()}
 
 
 def noises(
     model: Model, inputs: Mapping[str, Any], values: Mapping[str, Array], edit: Edit | None = None
 ) -> dict[str, Array]:
-    """The noise of each number in `run(model, inputs, edit)`: how far the rounding of float32 alone moves it.
+    """The noise of each element in `run(model, inputs, edit)`: how far float32 rounding alone moves it.
 
-    It is the largest difference of this number, or of any smaller one, in runs that multiply every value, inputs too,
-    by 1 + ε·r with random r from [-1, 1]. These runs are in float64, so that the noise is the same on every machine; a
-    run in float32 would depend on the matrix library. model: in float64. Returns arrays of the values' shapes.
+    It is the largest change of this element, or of any smaller one in the same value, in runs that multiply every
+    value, and every floating-point input, by 1 + ε·r with random r in [-1, 1]. These runs are in float64, so that the
+    noise is the same on every machine; a run in float32 would depend on the matrix library. model: in float64. Returns
+    arrays of the values' shapes.
     """
     moved: dict[str, Array] = {}
 
@@ -89,11 +94,11 @@ def noises(
 
 
 def by_size(name: str, moved: Array, value: Array) -> Array:
-    """For each number the largest distance that it or any smaller one was moved, plus half an ε of a usual number.
+    """For each element, the largest change of this or any smaller element, plus half an ε of a typical element.
 
-    Numbers within a factor of two are of one size, and the smallest are taken together until there are enough. The
-    usual number is the root of the mean square, and at least 1 after an activation: the sum 1 + erf in GELU rounds as 1
-    does, however small the product is.
+    Elements are grouped by magnitude, in powers of two, and the smallest groups are merged until they hold enough
+    elements. A typical element is the root mean square, but at least 1 after an activation: the sum 1 + erf in GELU
+    rounds as 1 does, however small the product is.
     """
     counts = abs(value) < MASKED
     sizes, moved = numpy.where(counts, abs(value), 0.0), numpy.where(counts, moved, 0.0)
@@ -110,27 +115,27 @@ def by_size(name: str, moved: Array, value: Array) -> Array:
 
 
 ACTIVATED = re.compile(r"(^|\.)(intermediate|gelu)$")
-"""Names of the values that an activation makes."""
+"""Names of the outputs of activations."""
 
 OCTAVES = 30
-"""Powers of two up and down from 1 that are distinguished."""
+"""Number of powers of two above 1, and below 1, that are distinguished."""
 
 PLENTY = 2**18
-"""Size of a value from which on every second or third number is enough."""
+"""Number of elements from which a value is subsampled: every second one is used, of larger values every third etc."""
 
 ENOUGH = 64
-"""Count of numbers of which one was surely moved as far as rounding moves them."""
+"""Number of elements among which at least one surely changed as much as rounding can change them."""
 
 
 def wiggled(edit: Edit | None, seed: int) -> Edit:
-    """The values of `edit` (by default the run's), each number multiplied by 1 + ε·r with random r from [-1, 1]."""
+    """An edit that multiplies each element, after `edit` if it is given, by 1 + ε·r with random r in [-1, 1]."""
 
     def wiggle(name: str, value: Array) -> Array:
         value = value if edit is None else edit(name, value)
         if not is_float(value.dtype):
             return value
         factor = numpy.resize(factors(seed), value.shape)
-        if name.endswith(".scores"):  # a masked score times more than 1 would be infinite
+        if name.endswith(".scores"):  # a masked score times a factor above 1 would overflow
             factor[abs(value) >= MASKED] = 1
         return value * factor
 
@@ -139,18 +144,22 @@ def wiggled(edit: Edit | None, seed: int) -> Edit:
 
 @functools.cache
 def factors(seed: int) -> Array:
-    """1 + ε·r with random r from [-1, 1], to be repeated: a prime count, so that rows differ, longer than any sum."""
+    """Factors 1 + ε·r with random r in [-1, 1], to be tiled over an array.
+
+    Their number is prime, so that rows get different factors, and larger than the number of terms in any sum.
+    """
     raw = numpy.random.Philox(seed).random_raw(65_537)  # the same in every version of NumPy
     return 1 + EPS["float32"] * (raw / 2.0**63 - 1)
 
 
 def bound_of(config: Config, keys: int = 0) -> float:
-    """The multiple of the noise up to which a difference is rounding: 2·√n, for a longest sum of n >= 64 numbers.
+    """The multiple of the noise up to which a difference counts as rounding error: 2·√n.
 
-    Added one by one, n numbers make n roundings of the sum's size: a random walk of √n of them. keys: S.
+    n is the number of terms of the longest sum, but at least 64. Adding n terms one by one makes n rounding errors of
+    the sum's magnitude, and in a random walk these grow to √n of them. keys: S.
     """
     return 2 * math.sqrt(max(64, config.hidden_size, config.intermediate_size, keys))
 
 
 MASKED = 1e30
-"""Scores beyond this belong to masked keys."""
+"""Scores of at least this magnitude belong to masked keys."""

@@ -1,6 +1,6 @@
-"""Sentences and short numbers that tell a result, the same in a terminal, in a test's failure and on a page.
+"""Sentences and short numbers that describe a result, the same in a terminal, in a test's failure and on a page.
 
-Names and notes may come from somebody's file: they are made printable here.
+Names and notes may come from an untrusted file: they are made printable here.
 """
 
 import math
@@ -13,28 +13,28 @@ from typing import Any
 from .result import Result, Row
 
 LAYER = re.compile(r"(?<=\blayer\.)[0-9]{1,4}(?=\.|$)")
-"""The number of a layer in a value's name."""
+"""The index of a layer in a value's name."""
 
 MEANING = {
     "good": "right, up to rounding",
-    "follows": "off only because the values it is computed from are",
+    "follows": "this step is right, but the values it is computed from are off",
     "wrong": "this step itself is wrong",
-    "layout": "the right numbers in another order",
+    "layout": "the right elements in a different order",
     "shape": "a shape that no order of the axes explains",
 }
-"""The verdicts, in words."""
+"""The meaning of each verdict."""
 
-NONE_BEFORE = "it is the first value compared"
+NONE_BEFORE = "no earlier value was compared"
 
 
 def headline(result: Result) -> str:
-    """All of a result in a sentence: where it first goes wrong, by how much, and the two numbers at the worst place."""
+    """A result in one sentence: where it first goes wrong, by how much, and the two numbers that differ most."""
     title, rest = verdict_in_two(result)
     return f"{title}{rest}"
 
 
 def verdict_in_two(result: Result) -> tuple[str, str]:
-    """The headline in two: the words for large letters, and the rest."""
+    """The headline in two parts: a title, and the rest."""
     if result.ok:
         return _all_right(result)
     row = result.bad[0]
@@ -46,22 +46,22 @@ def _all_right(result: Result) -> tuple[str, str]:
     largest = times(max(row.multiple for row in result.rows))
     one = len(result.rows) == 1
     if any(row.verdict == "follows" for row in result.rows):
-        steps = "the one step is" if one else f"all {len(result.rows)} steps are"
-        return f"{steps} right", f", and together they are off by {largest} times {result.precision}'s rounding"
-    values = "the one value is" if one else f"all {len(result.rows)} values are"
-    return f"{values} right", f", to within {largest} times {result.precision}'s rounding"
+        steps = "the only step is" if one else f"all {len(result.rows)} steps are"
+        return f"{steps} right", f", but their errors add up to {largest} times the {result.precision} rounding error"
+    values = "the only value is" if one else f"all {len(result.rows)} values are"
+    return f"{values} right", f", to within {largest} times the {result.precision} rounding error"
 
 
 def what_is_wrong(row: Row, precision: str) -> str:
-    """The size of a value's error, or its shape or order, and the row's note."""
+    """The size of a value's error, or what is wrong with its shape or layout, and the row's note."""
     note = plain(row.note, 200)
     if row.verdict == "shape":
         return note
     if row.verdict == "layout":
-        return f"the right numbers in another order, {note}"
+        return f"the right elements in a different order: {note}"
     finite = math.isfinite(row.error)
-    size = f"{times(row.error)} times the rounding of" if finite else "off by more than any rounding of"
-    return f"{size} {precision}" + (f"; {note}" if note else "")
+    size = f"{times(row.error)} times the" if finite else "off by more than any"
+    return f"{size} {precision} rounding error" + (f"; {note}" if note else "")
 
 
 def _worst(row: Row) -> str:
@@ -72,15 +72,15 @@ def _worst(row: Row) -> str:
 
 
 def where_worst(row: Row) -> str:
-    """The place of the largest error in words: `batch 0, token 5, channel 17: `."""
+    """The position of the largest error in words: `batch 0, token 5, channel 17: `."""
     where = ", ".join(f"{plain(axis)} {index}" for axis, index in (row.place or {}).items())
     return f"{where}: " if where else ""
 
 
 def summary(result: Result) -> list[str]:
-    """The known mistakes, the number of values of each verdict, and the names of all wrong steps if there are several.
+    """The known mistakes, the number of values with each verdict, and the names of all bad values if there are several.
 
-    Nothing if all is right.
+    Empty if all is right.
     """
     bad = [row.name for row in result.bad]
     if not bad:
@@ -91,16 +91,16 @@ def summary(result: Result) -> list[str]:
 
 
 def reasons(result: Result) -> Iterator[tuple[str, str, str]]:
-    """The findings of `diagnose`, if it was asked: a word that joins each to the one before, its name, and the rest."""
+    """The findings of `diagnose`, if it was run: a word that joins each to the previous one, its name, and the rest."""
     if result.findings == ():
         yield "", "none", " of the known mistakes explains it"
     for count, finding in enumerate(result.findings or ()):
-        joint = "" if not count else "and on top of it " if finding.on_top_of else "or "
+        joint = "" if not count else "and also " if finding.on_top_of else "or "
         yield joint, finding.name, f": {finding.explanation} {finding.fix}"
 
 
 def left_out(result: Result) -> Iterator[tuple[str, str]]:
-    """The names that were not compared, and what could not be determined, each under a word."""
+    """The names that were not compared, and what could not be determined, each with a label."""
     if result.missing:
         yield f"missing ({len(result.missing)})", shortened(merged(result.missing))
     if result.unknown:
@@ -115,7 +115,7 @@ def in_brief(result: Result) -> list[str]:
 
 
 def merged(names: Iterable[str]) -> list[str]:
-    """Names that differ in their layer alone as one: `encoder.layer.0-3,5.output`."""
+    """Names, with those that differ only in the layer merged into one: `encoder.layer.0-3,5.output`."""
     layers: dict[tuple[str, ...], list[int]] = {}
     for name in names:
         found = LAYER.search(name)
@@ -130,13 +130,13 @@ def _ranges(numbers: list[int]) -> str:
 
 
 def shortened(names: Sequence[str], most: int = 6) -> str:
-    """The first of some names, and the number of the others."""
+    """The first of the names, and the number of the others."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
 def count_verdicts(rows: Sequence[Row]) -> str:
-    """The number of rows of each verdict: `1 wrong, 18 good`."""
+    """The number of rows with each verdict: `1 wrong, 18 good`."""
     counts = Counter(row.verdict for row in rows)
     return ", ".join(f"{counts[verdict]} {verdict}" for verdict in reversed(MEANING) if counts[verdict])
 
@@ -145,7 +145,7 @@ def count_verdicts(rows: Sequence[Row]) -> str:
 
 
 def times(multiple: float | None) -> str:
-    """A multiple of the rounding, in a few digits."""
+    """A multiple of the rounding error, in a few digits."""
     if multiple is None or math.isnan(multiple):
         return "-"
     if multiple < 10_000 or math.isinf(multiple):
@@ -155,12 +155,12 @@ def times(multiple: float | None) -> str:
 
 
 def in_short(number: float) -> str:
-    """A number in two digits; a dash for NaN."""
+    """A number in two significant digits; a dash for NaN."""
     return "-" if math.isnan(number) else f"{number:.2g}"
 
 
 def two_numbers(row: Row) -> tuple[str, str]:
-    """Both numbers at the worst place, in as many digits as distinguish them, and one more."""
+    """The candidate's and the reference's number where they differ most, in one digit more than distinguishes them."""
     both = row.candidate, row.reference
     if row.place is None:
         return "-", "-"
@@ -169,7 +169,7 @@ def two_numbers(row: Row) -> tuple[str, str]:
 
 
 def plain(name: Any, longest: int = 100) -> str:
-    """A name that may be printed: on one line, without control characters, shortened in its middle."""
+    """A name made printable: on one line, without control characters, and shortened in the middle if it is long."""
     name = str(name)[: 2 * longest]
     name = name if name.isprintable() else name.encode("unicode_escape").decode()
     return name if len(name) <= longest else f"{name[: longest // 2 - 2]}...{name[-longest // 2 + 1 :]}"

@@ -7,10 +7,10 @@ from .result import Result, Row
 from .sentences import count_verdicts, headline, in_short, left_out, plain, summary, times, two_numbers
 
 LINES = 26
-"""The longest table in a terminal: a whole report is seen without scrolling."""
+"""Lines of the longest table in a terminal: a whole report is visible without scrolling."""
 
 WORST = 6
-"""Rows that are shown if all are right."""
+"""Number of rows that are shown if all are right."""
 
 HEADINGS = (
     "value", "verdict", "× rounding", "alone ×", "difference", "relative", "worst at", "candidate", "reference", "",
@@ -18,13 +18,13 @@ HEADINGS = (
 
 
 def text(result: Result) -> str:
-    """A report for a terminal, under 40 lines: the finding, the rows around it, and the number of those left out."""
+    """A report for a terminal, under 40 lines: the finding, the rows around it, and counts of the rows left out."""
     rest = [f"{what}: {which}" for what, which in left_out(result)]
     return "\n".join([headline(result), *summary(result), "", *_short_table(result), *([""] if rest else []), *rest])
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """One value under `HEADINGS`; the last is its note."""
+    """The cells of one value, in the order of `HEADINGS`; the last is its note."""
     place = f"[{', '.join(map(str, row.place.values()))}]" if row.place else "-"
     return (
         plain(row.name),
@@ -40,7 +40,7 @@ def cells(row: Row) -> tuple[str, ...]:
 
 
 def _short_table(result: Result) -> list[str]:
-    """The lines of a table: the rows that matter, and the number of those between."""
+    """The lines of a shortened table: the rows that matter, and a count of the rows left out between them."""
     rows = [(plain(row.name, 52), *cells(row)[1:]) for row in result.rows]
     found = list(stretches(result))
     table = [HEADINGS, *(row for start, stop, shown in found if shown for row in rows[start:stop])]
@@ -53,14 +53,17 @@ def _short_table(result: Result) -> list[str]:
 
 
 def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
-    """Words to the left, numbers to the right."""
+    """A line of the table: words are aligned left, numbers right."""
     words = [f"{line[0]:<{widths[0]}}", f"{line[1]:<{widths[1]}}"]
     numbers = [f"{cell:>{width}}" for cell, width in zip(line[2:-1], widths[2:-1], strict=True)]
     return "  ".join([*words, *numbers, line[-1]]).rstrip()
 
 
 def stretches(result: Result) -> Iterator[tuple[int, int, bool]]:
-    """The rows in stretches, from `start` to `stop`, with True if a short table shows them, False if it counts them."""
+    """The rows as consecutive ranges (start, stop, shown).
+
+    shown: True if a short table shows the rows, False if it only counts them.
+    """
     chosen = _chosen(result)
     for shown, stretch in groupby(range(len(result.rows)), lambda index: index in chosen):
         indices = list(stretch)
@@ -68,7 +71,7 @@ def stretches(result: Result) -> Iterator[tuple[int, int, bool]]:
 
 
 def _chosen(result: Result) -> set[int]:
-    """The rows that matter, as many as there is room for."""
+    """The indices of the rows that matter, as many as there is room for."""
     chosen: set[int] = set()
     for index in _by_weight(result):
         if _height(chosen | {index}, len(result.rows)) > LINES:
@@ -78,7 +81,11 @@ def _chosen(result: Result) -> set[int]:
 
 
 def _by_weight(result: Result) -> list[int]:
-    """The rows by importance: around the first bad value, the other bad ones, the last; if all are right, the worst."""
+    """The indices of rows by importance.
+
+    First come the rows around the first bad value, then the other bad ones, then the last row. If all are right, the
+    rows with the largest errors follow.
+    """
     bad = [index for index, row in enumerate(result.rows) if not row.ok]
     around = range(max(0, bad[0] - 4), min(len(result.rows), bad[0] + 3)) if bad else ()
     by_error = sorted(range(len(result.rows)), key=lambda index: -result.rows[index].multiple)
@@ -87,10 +94,10 @@ def _by_weight(result: Result) -> list[int]:
 
 
 def _height(chosen: set[int], count: int) -> int:
-    """Number of lines: one for each chosen row, and one for each stretch of others."""
+    """Number of lines: one for each chosen row, and one for each range of others."""
     return len(chosen) + sum(index not in chosen and (index == 0 or index - 1 in chosen) for index in range(count))
 
 
 def _filled(chosen: set[int], count: int) -> set[int]:
-    """The chosen rows, and any row alone between two of them: counting it would take the same line."""
+    """The chosen rows, and each single row between two of them, since a line that counts it would be no shorter."""
     return chosen | {i for i in range(count) if (i == 0 or i - 1 in chosen) and (i + 1 == count or i + 1 in chosen)}

@@ -1,4 +1,4 @@
-"""Named values of a port: read from files, recorded from a live model, and brought under minroberta's names."""
+"""Named values of a port: read from files, recorded from a live model, and translated to minroberta's names."""
 
 import contextlib
 import re
@@ -21,27 +21,28 @@ Values = Mapping[str, Any]
 """Arrays by name."""
 
 Names = str | Mapping[str, str | None] | Callable[[str], str | None]
-"""A translation of foreign names to ours: one of `NAMES`; a dict, whose keys may be patterns of `re`; a function."""
+"""A translation of a port's names to ours: one of `NAMES`, a dict whose keys may be regular expressions, a function."""
 
 # --- from files -----------------------------------------------------------------------------------------------------
 
 LARGEST, LARGEST_RATIO = 2**30, 10
-"""The limit of an archive's unpacked size: so many bytes, or so many times the file's size, whichever is more."""
+"""Limits of an archive's unpacked size, in bytes and as a multiple of the file's size: the larger one applies."""
 
 
 def read(path: str | Path) -> dict[str, numpy.ndarray]:
     """The arrays of an `.npz` file, a safetensors file, or a directory of `.npy` files, by their names.
 
-    A file `encoder.layer.0.npy` holds the value `encoder.layer.0`. No file can run code, or unpack to much more than
-    its size.
+    A file `encoder.layer.0.npy` holds the value `encoder.layer.0`. No file can run code, and archives that would unpack
+    to far more than their size are refused.
 
-    Raises NotFoundError, InputError for a file that holds something else, WeightsError for a damaged safetensors file.
+    Raises NotFoundError; InputError for an `.npy` or `.npz` file that is not as NumPy writes it; WeightsError for a
+    damaged safetensors file, and for a file in another format.
     """
     path = Path(path)
     if path.is_dir():
         files = sorted(path.glob("*.npy"))
         if not files:
-            raise NotFoundError(f"the directory {path} holds no .npy file")
+            raise NotFoundError(f"the directory {path} holds no .npy file: write one for each value")
         return {file.stem: _array(file) for file in files}
     if not path.is_file():
         raise NotFoundError(f"{path} does not exist: give an .npz or safetensors file, or a directory of .npy files")
@@ -58,7 +59,7 @@ def _array(path: Path) -> numpy.ndarray:
         raise InputError(f"{path} is not a file")
     try:
         return numpy.lib.format.open_memmap(path, mode="r")  # refuses pickles and archives
-    except Exception as error:  # NumPy's own, of many kinds
+    except Exception as error:  # NumPy raises errors of many kinds
         raise InputError(f"{path} is not an array of numbers as numpy.save writes it: {error}") from error
 
 
@@ -72,7 +73,7 @@ def _archive(path: Path) -> Iterator[tuple[str, numpy.ndarray]]:
                     yield entry.filename.removesuffix(".npy"), numpy.lib.format.read_array(file, allow_pickle=False)
     except InputError:
         raise
-    except Exception as error:  # zipfile's, zlib's and NumPy's own, of many kinds
+    except Exception as error:  # zipfile, zlib and NumPy raise errors of many kinds
         raise InputError(f"{path} is not an archive of arrays as numpy.savez writes it: {error}") from error
 
 
@@ -85,26 +86,26 @@ def _check_archive(path: Path, entries: list[zipfile.ZipInfo]) -> None:
         raise InputError(f"unsupported compression in {path}: write it with numpy.savez or savez_compressed")
     size, limit = sum(entry.file_size for entry in entries), max(LARGEST, LARGEST_RATIO * path.stat().st_size)
     if size > limit:
-        raise InputError(f"{path} would unpack to {size:,} bytes; the limit for its size is {limit:,}: split it")
+        raise InputError(f"{path} would unpack to {size:,} bytes; the limit for its file size is {limit:,}: split it")
 
 
 # --- from a live model ----------------------------------------------------------------------------------------------
 
 
 def record(model: Any, /, *arguments: Any, **inputs: Any) -> dict[str, numpy.ndarray]:
-    """The output of every module of a live torch module, or every layer of a Keras model, by its name.
+    """The output of every module within a live torch module, or of every layer of a Keras model, by name.
 
         compare(trace(reference, **inputs), record(port, **inputs))
 
-    The model is called for inference, without dropout and gradients; NumPy arrays become torch's. A module that is
-    called again gives `name#2`. Of several outputs the first has the module's name, the others are `name.1` and so on.
-    The fields of the model's output have their own names, such as `logits` or `hidden_states.0`; an output without
-    fields is called `output`.
+    The model is called for inference, without dropout. For torch, gradients are off, and NumPy arrays are converted to
+    tensors. The output of a module's second call is called `name#2`. If a module has several outputs, the first has the
+    module's name, and the others are called `name.1` and so on. The fields of the model's output keep their names, such
+    as `logits` or `hidden_states.0`; an output without fields is called `output`.
 
-    Raises BackendError for any other model, or if its library has not been imported.
+    Raises BackendError for any other model, or if the model's library has not been imported.
     """
     torch, keras = sys.modules.get("torch"), sys.modules.get("keras")
-    if keras is not None and isinstance(model, keras.layers.Layer):  # with torch below Keras, it is a module as well
+    if keras is not None and isinstance(model, keras.layers.Layer):  # with Keras on torch, a layer is a module as well
         recording = Recording(lambda x: keras.ops.convert_to_numpy(x) if keras.ops.is_tensor(x) else None)
         with _watched_layers(model, recording):
             recording.finish(model(*arguments, **inputs))
@@ -122,7 +123,7 @@ def record(model: Any, /, *arguments: Any, **inputs: Any) -> dict[str, numpy.nda
 class Recording:
     """Outputs of modules by name, in the order in which they were computed.
 
-    to_numpy: a function that gives the array of a tensor, and None for anything else.
+    to_numpy: a function that returns a tensor as a NumPy array, and None for anything else.
     """
 
     def __init__(self, to_numpy: Callable[[Any], numpy.ndarray | None]) -> None:
@@ -154,7 +155,10 @@ class Recording:
 
 
 def _tensors(output: Any) -> Iterator[tuple[str, Any]]:
-    """The first tensor of an output, and those beside it with an ending; deeper ones are other modules' outputs."""
+    """The first tensor of an output, and the others with the endings of their names.
+
+    Tensors nested more deeply are left out, since they are other modules' outputs.
+    """
     if not isinstance(output, tuple | list | Mapping):
         yield "", output
         return
@@ -174,7 +178,7 @@ def _from_torch(tensor: Any) -> numpy.ndarray:
 
 @contextlib.contextmanager
 def _inferring(module: Any) -> Iterator[None]:
-    """A context in which a module has no dropout; afterwards it is as it was."""
+    """A context in which a module is in evaluation mode; afterwards its parts have their previous modes."""
     training = [part for part in module.modules() if part.training]
     module.eval()
     try:
@@ -217,7 +221,7 @@ def _watched_layers(model: Any, recording: Recording) -> Iterator[None]:
 
         return call_and_keep
 
-    layers = {id(layer): (name, layer) for name, layer in reversed(list(_layers(model)))}  # by the first of its names
+    layers = {id(layer): (name, layer) for name, layer in reversed(list(_layers(model)))}  # under its first name
     for name, layer in layers.values():
         vars(layer)["call"] = recorded(name, layer.call)
     try:
@@ -228,7 +232,7 @@ def _watched_layers(model: Any, recording: Recording) -> Iterator[None]:
 
 
 def _layers(layer: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The layers within a layer, at any depth, by their names."""
+    """The layers within a layer, at any depth, with their names."""
     for part in layer._flatten_layers(include_self=False, recursive=False):
         yield prefix + part.name, part
         yield from _layers(part, f"{prefix}{part.name}.")
@@ -250,11 +254,11 @@ HUGGINGFACE = {
     r"cross_attentions\.(\d+)": r"encoder.layer.\1.crossattention.self.probs",
     r"|dropout|classifier\.dropout|encoder\.layer\.\d+(\.(cross)?attention)?\.\d": None,
 }
-"""Modules of transformers 4 and 5 that only pass a value on, and outputs that repeat a module's value."""
+"""Modules of transformers 4 and 5 that pass on another module's value, and outputs that repeat one."""
 
 KERAS_HUB = {
     r"embeddings\.token_embedding": "embeddings.word_embeddings",
-    r"embeddings\.position_embedding": None,  # those of a converted model contain the token types, which KerasHub lacks
+    r"embeddings\.position_embedding": None,  # in a converted model these include the token type embeddings
     r"embeddings": "embeddings.sum",
     r"embeddings_layer_norm": "embeddings.LayerNorm",
     r"embeddings_dropout": "embeddings",
@@ -262,7 +266,7 @@ KERAS_HUB = {
     r"transformer_layer_(\d+)\.self_attention_layer\.softmax(_\d+)?": r"encoder.layer.\1.attention.self.probs",
     r"transformer_layer_(\d+)\.self_attention_layer\.attention_output": r"encoder.layer.\1.attention.output.dense",
     r"transformer_layer_(\d+)\.self_attention_layer_norm": r"encoder.layer.\1.attention.output.LayerNorm",
-    r"transformer_layer_(\d+)\.feedforward_intermediate_dense": r"encoder.layer.\1.intermediate",  # with its activation
+    r"transformer_layer_(\d+)\.feedforward_intermediate_dense": r"encoder.layer.\1.intermediate",  # activation included
     r"transformer_layer_(\d+)\.feedforward_output_dense": r"encoder.layer.\1.output.dense",
     r"transformer_layer_(\d+)\.feedforward_layer_norm": r"encoder.layer.\1.output.LayerNorm",
     r"transformer_layer_(\d+)": r"encoder.layer.\1",
@@ -273,7 +277,7 @@ KERAS_HUB = {
     r"pooled_dense": "classifier.tanh",
     r".*dropout(_\d+)?|.*\.self_attention_layer|.*#\d+|output": None,
 }
-"""Layers of KerasHub's and keras-nlp's models. Their `logits` have the same name here."""
+"""Layers of KerasHub and keras-nlp models. Their `logits` have the same name in minroberta."""
 
 FAIRSEQ = {
     r"embed_tokens": "embeddings.word_embeddings",
@@ -295,15 +299,15 @@ FAIRSEQ = {
     r"classification_heads\.\w+": "classifier",
     r".*dropout(_module)?(#2)?|encoder|sentence_encoder|output": None,
 }
-"""Modules of fairseq's RobertaModel. Its attention is one call: queries, keys and values pass through no module."""
+"""Modules of fairseq's RobertaModel. Its attention is one call: no module outputs queries, keys or values."""
 
 
 class Framework(NamedTuple):
-    """The names and layouts of a framework's own model.
+    """The names and layouts of a framework's models.
 
-    start: a pattern of the prefixes that names may have; names: from patterns of their names to ours for Roberta, or to
-    None for modules that only pass a value on; arranged: a function from our name and the value to the value in our
-    layout.
+    start: a pattern of the prefixes that names may have; names: from patterns of the framework's names to our names for
+    Roberta, or to None for values to leave out; arranged: a function that takes our name and the value, and returns the
+    value in our layout.
     """
 
     start: str
@@ -311,7 +315,7 @@ class Framework(NamedTuple):
     arranged: Callable[[str, numpy.ndarray], numpy.ndarray]
 
     def table(self) -> dict[str, str | None]:
-        """Its names with their prefixes."""
+        """The translation of names, with their prefixes."""
         return {f"{self.start}(?:{theirs})": ours for theirs, ours in self.names.items()}
 
 
@@ -331,7 +335,7 @@ def _batch_first(name: str, value: numpy.ndarray) -> numpy.ndarray:
 
 
 NAMES = {
-    "huggingface": Framework("", {}, _as_it_is),  # its names are ours
+    "huggingface": Framework("", {}, _as_it_is),  # our names are its names
     "keras_hub": Framework(r"(?:\w+_backbone(?:_\d+)?\.)?", KERAS_HUB, _heads_merged),
     "fairseq": Framework(r"(?:encoder\.(?:sentence_encoder\.)?)?", FAIRSEQ, _batch_first),
 }
@@ -341,15 +345,15 @@ NAMES = {
 def under_our_names(values: Values, names: Names | None, family: Family | None = None) -> dict[str, numpy.ndarray]:
     """The values under minroberta's names and in its layout.
 
-    names: see `Names`; names that it maps to None are left out, names that a dict lacks are kept. Then the base model's
-    prefix is removed, and so are Hugging Face's modules that only pass a value on. family: the family whose names to
-    use instead of Roberta's.
+    names: see `Names`; names that it maps to None are left out, and names that are not in a dict are kept. Then the
+    base model's prefix is removed, and Hugging Face's modules that only pass a value on are renamed or left out.
+    family: the family whose names to use instead of Roberta's.
 
-    Raises InputError if a value is not an array of numbers, or if two values get one name; NameUnknownError for an
+    Raises InputError if a value is not an array of numbers, or if two values get the same name; NameUnknownError for an
     unknown framework.
     """
     if not isinstance(values, Mapping):
-        raise InputError(f"invalid values of type {type(values).__name__}: give arrays by name, as record does")
+        raise InputError(f"invalid values of type {type(values).__name__}: give arrays by name, as record returns them")
     framework = _framework(names if isinstance(names, str) else "huggingface")
     table = framework.table() if isinstance(names, str | None) else names
     modules: dict[str, numpy.ndarray] = {}
@@ -363,37 +367,40 @@ def under_our_names(values: Values, names: Names | None, family: Family | None =
             continue
         ours, kind = _of_family(name, family), modules if name == plain else passed_on
         if kind is modules and ours in modules:
-            raise InputError(f"{foreign} is a second value for {ours}: leave one of the two out")
+            raise InputError(f"{foreign} is a second value for {ours}: leave out one of them")
         kind[ours] = framework.arranged(name, numbers(foreign, values[foreign]))
     return {**passed_on, **modules}
 
 
 def _last_state(names: Iterable[str]) -> str | None:
-    """The name of the last of the `hidden_states`, which some versions give before a last norm, others after it."""
+    """The name of the last of the `hidden_states`: some versions return it before the final norm, others after it."""
     counts = [int(found[1]) for name in names if (found := re.fullmatch(r"hidden_states\.(\d+)", name))]
     return f"hidden_states.{max(counts)}" if counts else None
 
 
 def _framework(name: str) -> Framework:
     if name not in NAMES:
-        raise NameUnknownError(f"unknown names {name!r}: give one of {', '.join(NAMES)}, or a dict to our names")
+        known = ", ".join(NAMES)
+        raise NameUnknownError(
+            f"unknown names {name!r}: give one of {known}, or a dict from your names to minroberta's"
+        )
     return NAMES[name]
 
 
 def _named(values: Values, names: Mapping[str, str | None] | Callable[[str], str | None]) -> dict[str, str]:
-    """From translated names to the user's. Raises InputError if two names become one."""
+    """A dict from translated names to the user's. Raises InputError if two names have the same translation."""
     result: dict[str, str] = {}
     for foreign in values:
         name = names(foreign) if callable(names) else _renamed(str(foreign), names)
         if name in result:
-            raise InputError(f"`names` maps both {result[name]} and {foreign} to {name}: map one of the two to None")
+            raise InputError(f"`names` maps both {result[name]} and {foreign} to {name}: map one of them to None")
         if name is not None:
             result[name] = foreign
     return result
 
 
 def _renamed(name: str, names: Mapping[str, str | None]) -> str | None:
-    """The name translated by a table whose keys are names or patterns; unchanged without an entry."""
+    """The name translated by a table whose keys are names or patterns; unchanged if no key matches."""
     if name in names:
         return names[name]
     for pattern, ours in names.items():
@@ -402,7 +409,7 @@ def _renamed(name: str, names: Mapping[str, str | None]) -> str | None:
             if match:
                 return None if ours is None else match.expand(ours)
         except re.error as error:
-            raise InputError(f"`names` has an invalid pattern in {pattern!r}: {ours!r}: {error}") from error
+            raise InputError(f"invalid pattern or replacement {pattern!r}: {ours!r} in `names`: {error}") from error
     return name
 
 
@@ -416,24 +423,24 @@ def _without_base(name: str) -> str:
 
 
 def _of_module(name: str) -> str | None:
-    """The Hugging Face module that gives this value; None for values without a name here."""
+    """Our name for the output of a Hugging Face module; None if it has none."""
     later = re.fullmatch(r"hidden_states\.([1-9]\d*)", name)
     return f"encoder.layer.{int(later[1]) - 1}" if later else _renamed(name, HUGGINGFACE)
 
 
 def _of_family(name: str, family: Family | None) -> str:
-    """A family's name for a name of Roberta's, including its last norm."""
+    """A family's name for a Roberta name, including the final norm."""
     if family is None:
         return name
     return family.final_norm if family.final_norm and name == "LayerNorm" else family.own_name(name)
 
 
 def numbers(name: str, value: Any) -> numpy.ndarray:
-    """A value as a NumPy array of numbers. Raises InputError for anything else."""
+    """A value as a NumPy array of real numbers. Raises InputError if it cannot be converted."""
     try:
         array = _from_torch(value) if hasattr(value, "detach") else to_host(value)
     except ValueError as error:
-        raise InputError(f"{name} cannot become an array: {error}") from error
+        raise InputError(f"{name} cannot be converted to an array: {error}") from error
     if array.dtype.name == "bfloat16":
         return array.astype(numpy.float32)
     if array.dtype.kind not in "biuf":

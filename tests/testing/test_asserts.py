@@ -54,7 +54,7 @@ def test_the_message() -> None:
     first, counts, following = message(candidate).splitlines()
     numbers = f"{candidate[NAME][1, 2, 17]:.4g} where the reference has {row.reference:.4g}"
     assert first == (
-        f"first wrong at {NAME} (last good {NAME}.dense): {times(row.alone)} times the rounding of float32; "
+        f"first wrong at {NAME} (last good {NAME}.dense): {times(row.alone)} times the float32 rounding error; "
         f"worst at batch 1, token 2, channel 17: {numbers}"
     )
     assert counts == f"{len(TRACE)} values: 2 wrong, {len(TRACE) - 2} good; bad: {NAME}, encoder.layer.1.output.dense"
@@ -85,7 +85,7 @@ def test_values_that_follow_and_values_that_were_not_given() -> None:
 
 def test_nothing_good_before_it() -> None:
     assert message({"logits": TRACE["logits"] + 1}).startswith(
-        "first wrong at logits (it is the first value compared): "
+        "first wrong at logits (no earlier value was compared): "
     )
 
 
@@ -93,7 +93,7 @@ def test_a_layout_needs_no_numbers() -> None:
     candidate = {**TRACE, NAME: TRACE[NAME].swapaxes(0, 1)}
     text = message(candidate)
     where = f"first wrong at {NAME} (last good {NAME}.dense)"
-    assert text.startswith(f"{where}: the right numbers in another order, batch and length swapped\n")
+    assert text.startswith(f"{where}: the right elements in a different order: batch and length swapped\n")
     assert "rounding" not in text and "worst at" not in text
 
 
@@ -119,7 +119,7 @@ def test_names() -> None:
 
 def test_the_precision_is_float32_by_default() -> None:
     half = spoilt(by=1e-3)  # of a number of about 1
-    assert "the rounding of float32" in message(half)
+    assert "the float32 rounding error" in message(half)
     assert assert_matches(half, TRACE, precision="float16").precision == "float16"
 
 

@@ -505,7 +505,7 @@ def test_infinity_has_an_infinite_error() -> None:
 
 
 def test_lists_of_unequal_length() -> None:
-    with pytest.raises(InputError, match="logits cannot become an array"):
+    with pytest.raises(InputError, match="logits cannot be converted to an array"):
         found(MODELS["post-LN"], {"logits": [[1.0], [1.0, 2.0]]})
 
 

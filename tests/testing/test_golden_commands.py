@@ -237,7 +237,7 @@ def test_names(file: Path, model: Path, tmp_path: Path) -> None:
     [
         (None, "give a JSON file, or one of huggingface, keras_hub, fairseq"),
         ("[]", "an object is expected"),
-        ('{"a": 1}', "maps a name to neither a name nor null"),
+        ('{"a": 1}', "must map each name to one of minroberta's names, or to null"),
     ],
 )
 def test_invalid_names(content: str | None, telling: str, file: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Tests of the picture of the error through the depth: marks, heights, labels."""
+"""Tests of the plot of the error by depth: marks, heights, labels."""
 
 import itertools
 import math

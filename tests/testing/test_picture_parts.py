@@ -1,4 +1,4 @@
-"""The picture of an error through the depth: whole SVG, its scale, the parts of a network, marks and their meaning."""
+"""The plot of the error by depth: complete SVG, its scale, the parts of a network, marks and their meaning."""
 
 import itertools
 import math
@@ -89,7 +89,7 @@ def test_some_of_many_layers_are_named(layers: int, step: int) -> None:
 # --- marks ----------------------------------------------------------------------------------------------------------
 
 
-OWN, ALONE, BAD, ORDER = "a value's whole error", "its step alone", "wrong", "other layout or shape"
+OWN, ALONE, BAD, ORDER = "total error of a value", "error of its step alone", "wrong", "different layout or shape"
 
 
 @pytest.mark.parametrize(

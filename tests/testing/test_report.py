@@ -67,10 +67,10 @@ def test_the_mistakes_are_given_if_asked_for() -> None:
     unknown, one, two = (report.explained(findings) for findings in ([], [GELU], [GELU, BIAS]))
     assert str(unknown).splitlines()[1] == "why: none of the known mistakes explains it"
     assert str(one).splitlines()[1] == "why: gelu-tanh: GELU is computed by tanh. Use erf <b>."
-    assert str(two).splitlines()[2] == "why: and on top of it lm-bias-missing: The bias is missing. Add it."
+    assert str(two).splitlines()[2] == "why: and also lm-bias-missing: The bias is missing. Add it."
     assert "why: or gelu-tanh" in str(report.explained([replace(BIAS, on_top_of=None), GELU]))
     first = '<dt>Why</dt><dd><b class="wrong">gelu-tanh</b>: GELU is computed by tanh. Use erf &lt;b&gt;.</dd>'
-    assert first + '<dt></dt><dd>and on top of it <b class="wrong">lm-bias-missing</b>: ' in two.html()
+    assert first + '<dt></dt><dd>and also <b class="wrong">lm-bias-missing</b>: ' in two.html()
     assert json.loads(two.to_json())["findings"][1]["on_top_of"] == "gelu-tanh"
     assert json.loads(report.to_json())["findings"] is None
     assert "why:" not in str(report_of(GOOD).explained([]))

@@ -15,36 +15,35 @@ from minroberta.testing.table import text
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
-        ([GOOD], "the one value is right, to within 2 times float32's rounding"),
-        ([GOOD, replace(GOOD, multiple=12.4)], "all 2 values are right, to within 12 times float32's rounding"),
+        ([GOOD], "the only value is right, to within 2 times the float32 rounding error"),
+        ([GOOD, replace(GOOD, multiple=12.4)], "all 2 values are right, to within 12 times the float32 rounding error"),
         (
             [GOOD, replace(FOLLOWS, multiple=51.0)],
-            "all 2 steps are right, and together they are off by 51 times float32's rounding",
+            "all 2 steps are right, but their errors add up to 51 times the float32 rounding error",
         ),
         (
             [replace(GOOD, name="embeddings"), WRONG],
-            "first wrong at logits (last good embeddings): 1300 times the rounding of float32; "
+            "first wrong at logits (last good embeddings): 1300 times the float32 rounding error; "
             "worst at batch 0, token 5, channel 17: 0.1234 where the reference has 0.1236",
         ),
         (
             [replace(WRONG, alone=None, multiple=3.7e6, place={})],
-            "first wrong at logits (it is the first value compared): 3.7e6 times the rounding of float32; "
+            "first wrong at logits (no earlier value was compared): 3.7e6 times the float32 rounding error; "
             "0.1234 where the reference has 0.1236",
         ),
         (
             [NAN],
-            "first wrong at logits (it is the first value compared): off by more than any rounding of float32; "
+            "first wrong at logits (no earlier value was compared): off by more than any float32 rounding error; "
             "worst at batch 0, token 5, channel 17: nan where the reference has 0.1236",
         ),
         (
             [LAYOUT],
-            "first wrong at logits (it is the first value compared): "
-            "the right numbers in another order, batch and length swapped",
+            "first wrong at logits (no earlier value was compared): "
+            "the right elements in a different order: batch and length swapped",
         ),
         (
             [SHAPE],
-            "first wrong at logits (it is the first value compared): "
-            "of shape (2, 6) where the reference has (2, 6, 30)",
+            "first wrong at logits (no earlier value was compared): of shape (2, 6) where the reference has (2, 6, 30)",
         ),
     ],
 )
