@@ -1,4 +1,4 @@
-"""Errors that a user can cause, one class for each kind, and the check of an integer.
+"""The exceptions that minroberta raises, one class per kind of error, and a check for integers.
 
 Each class also derives from the built-in exception that a Python user would catch, and each message says what was
 given, what is allowed, and what to do.
@@ -10,19 +10,19 @@ from typing import Any
 
 
 class Error(Exception):
-    """The base of every error that minroberta raises on purpose."""
+    """Base class of all errors that minroberta raises on purpose."""
 
 
 class ConfigError(Error, ValueError):
-    """A configuration that does not describe a RoBERTa."""
+    """A configuration that does not describe a RoBERTa model."""
 
 
 class InputError(Error, ValueError):
-    """An input of the model that it cannot take: a wrong shape, dtype, id or label."""
+    """An invalid input or argument, such as a wrong shape, dtype, token id or label."""
 
 
 class WeightsError(Error, ValueError):
-    """A weights file that is damaged, or does not hold what the configuration promises."""
+    """A weights file that is damaged, unsupported, or does not match the configuration."""
 
 
 class NotFoundError(Error, FileNotFoundError):
@@ -30,31 +30,32 @@ class NotFoundError(Error, FileNotFoundError):
 
 
 class DownloadError(Error, OSError):
-    """The hub has the model, or may have it, but the download failed."""
+    """A model that could not be downloaded, although the hub may have it."""
 
 
 class SaveError(Error, OSError):
-    """A directory that a model cannot be written to."""
+    """A model that cannot be saved, in this directory or in this format."""
 
 
 class BackendError(Error, TypeError):
-    """An array library or dtype that cannot do what was asked."""
+    """An array library or dtype that does not support the operation."""
 
 
 class TokenizerError(Error, ValueError):
-    """A tokenizer that is missing or damaged, or text that it cannot take."""
+    """A tokenizer that is missing or damaged, or text that it cannot encode."""
 
 
 class NameUnknownError(Error, KeyError):
-    """A name that no value, weight or head has."""
+    """An unknown name of a value, weight or head."""
 
     __str__ = Exception.__str__  # KeyError would show the message in quotes, as if it were the key
 
 
 def check_integer(name: str, value: Any, least: int, most: int | None = None, error: type[Error] = InputError) -> int:
-    """The integer, Python's or NumPy's, as an int. Raises `error` for anything else, a bool included, and out of range.
+    """Return a Python or NumPy integer as an int.
 
-    name: what the message calls it, such as `seed`.
+    name: the name for the value in messages, such as `seed`. Raises `error` for a value out of range and for any other
+    type, including bool.
     """
     try:
         number = operator.index(value)

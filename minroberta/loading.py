@@ -1,4 +1,4 @@
-"""From a name to a model: `load`, `init`, and `Model`, a network with its tokenizer and its tasks."""
+"""Loading and initialising models: `load`, `init`, and `Model`, a network with its tokenizer and tasks."""
 
 import dataclasses
 import difflib
@@ -27,7 +27,7 @@ from .text.tokenizer import Tokenizer, of_model
 
 
 class Model(Network):
-    """A network with its tokenizer, if it has one, and with every task, surgery and `save` as methods."""
+    """A network with its tokenizer, if it has one, and with methods to run tasks, change its size, and save it."""
 
     tokenizer: Tokenizer | None
 
@@ -45,7 +45,7 @@ class Model(Network):
     prune_heads = surgery.prune_heads
 
     def save(self, directory: str | Path) -> None:
-        """Write configuration, weights and tokenizer to a directory that transformers opens with equal output.
+        """Save the configuration, weights and tokenizer in a directory that transformers loads with equal outputs.
 
         Raises SaveError.
         """
@@ -53,11 +53,11 @@ class Model(Network):
             save.write(Path(directory), self.params, self.config, self.head)
             if self.tokenizer is not None:
                 self.tokenizer.save(Path(directory))
-        except (OSError, TypeError) as error:  # a full disk, a file in the way; something other than a path
+        except (OSError, TypeError) as error:  # such as a full disk; or `directory` is not a path
             raise SaveError(f"the model cannot be written to {directory!r}: {error}") from error
 
 
-# --- from a name to a model -----------------------------------------------------------------------------------------
+# --- loading and initialising ---------------------------------------------------------------------------------------
 
 
 def load(
@@ -74,23 +74,24 @@ def load(
     check: bool = False,
     config: Mapping[str, Any] | None = None,
 ) -> Model:
-    """Load a model by its name; its weights are mapped from the file where dtype and library allow it.
+    """Load a model by name. Its weights are mapped from the file if dtype and library allow it.
 
-    name: a directory or a weights file, of Hugging Face's (safetensors, PyTorch, TensorFlow, Flax) or KerasHub's with
-    its `config.json`, or of fairseq's alone; a hub name, also with `hf://` before it; one of the short names
-    roberta-base, roberta-large, roberta-large-mnli, distilroberta-base, xlm-roberta-base, xlm-roberta-large,
-    camembert-base, or of KerasHub's roberta_base_en, roberta_large_en, xlm_roberta_base_multi, xlm_roberta_large_multi;
-    or minroberta/tiny, the small English model that comes with the package, which is the default.
+    name: a path, a hub name, or a short name. A path is a directory or a weights file in a format of Hugging Face
+    (safetensors, PyTorch, TensorFlow, Flax) or of KerasHub, with its `config.json`, or of fairseq, which needs no other
+    file. A hub name may have `hf://` before it. The short names are roberta-base, roberta-large, roberta-large-mnli,
+    distilroberta-base, xlm-roberta-base, xlm-roberta-large, camembert-base; KerasHub's roberta_base_en,
+    roberta_large_en, xlm_roberta_base_multi, xlm_roberta_large_multi; and minroberta/tiny, the default, a small English
+    model that comes with the package.
     head: encoder, masked_lm, causal_lm, sequence_classification, multiple_choice, token_classification or
     question_answering; by default the one that the configuration's `architectures` names.
-    dtype: float32, float64 (on JAX with jax_enable_x64), float16 (on NumPy for storage: it computes, and answers, in
-    float32), bfloat16 where xp has it. xp: the module numpy, cupy or jax.numpy.
+    dtype: float32, float64 (JAX needs jax_enable_x64), float16 (on NumPy for storage only: the model computes and
+    returns float32), or bfloat16 if xp has it. xp: the module numpy, cupy or jax.numpy.
     revision: a branch, tag or commit on the hub; local_files_only: do not use the network; token: for private models.
-    missing: "error", or "init" to initialise what the file lacks of the head, or holds in another shape, from
-    N(0, initializer_range²) with `seed`; the encoder's pooler does not count as a head, and without one
+    missing: "error", or "init" to initialise those weights of the head that the file lacks, or has in a different
+    shape, from N(0, initializer_range²) with `seed`. The encoder's pooler does not count as a head: without a pooler,
     `pooler_output` is None.
-    check: look for NaN and infinite weights, and for tied ones that differ; reads the whole file.
-    config: fields that replace the checkpoint's own, such as {"num_labels": 5} or {"is_decoder": True}.
+    check: look for NaN and infinite weights, and for tied weights that differ. This reads the whole file.
+    config: fields that override those of the checkpoint, such as {"num_labels": 5} or {"is_decoder": True}.
 
     Raises NotFoundError, DownloadError, ConfigError, WeightsError, TokenizerError, BackendError, NameUnknownError, and
     InputError for an invalid seed.
@@ -99,7 +100,7 @@ def load(
         raise NameUnknownError(f'missing must be "error" or "init", not {missing!r}')
     _check_choices(head, seed)
     if not (config is None or (isinstance(config, Mapping) and all(isinstance(name, str) for name in config))):
-        raise ConfigError(f"config must be a dict of fields to replace, by their names, not {config!r}")
+        raise ConfigError(f"config must be a dict from names of fields to values, not {config!r}")
     path = hub.locate(name, revision=revision, local_files_only=local_files_only, token=token)
     directory = path.parent if path.is_file() else path
     file = read.read(path)
@@ -117,11 +118,12 @@ def init(
     dtype: Any = "float32",
     xp: Namespace = numpy,
 ) -> Model:
-    """Initialise a model at random: weights N(0, initializer_range²), norms 1, biases and the rows of padding 0.
+    """Initialise a model at random: N(0, initializer_range²), but 1 for norms, and 0 for biases and padding rows.
 
     config_or_name: a Config, a dict of fields, a directory with a `config.json`, a hub name, or one of `load`'s short
-    names, whose configurations are known here. head: as for `load`: by default what `architectures` names, which is
-    masked_lm for `roberta-base`, and the bare encoder for a dict without it. The same seed gives the same weights.
+    names; those of Hugging Face need no download. head: by default the one that `architectures` names, which is
+    masked_lm for `roberta-base`, or the bare encoder for a dict without `architectures`. The same seed gives the same
+    weights.
 
     Raises ConfigError, NotFoundError, BackendError, NameUnknownError, and InputError for an invalid seed.
     """
@@ -138,11 +140,11 @@ def _check_choices(head: str | None, seed: int) -> None:
     check_integer("seed", seed, 0)
 
 
-# --- its configuration ----------------------------------------------------------------------------------------------
+# --- the configuration ----------------------------------------------------------------------------------------------
 
 
 def _settled(fields: Mapping[str, Any], head: str | None, changes: Mapping[str, Any]) -> tuple[Config, str]:
-    """The configuration of these fields with changes, and its head: by default the one that `architectures` names.
+    """The Config of these fields with changes, and the head: by default the one that `architectures` names.
 
     The labels of the head's task override those of the checkpoint, and the changes override both.
     """
@@ -156,20 +158,20 @@ def _settled(fields: Mapping[str, Any], head: str | None, changes: Mapping[str, 
 def _warn_of_direction(head: str, config: Config) -> None:
     if head == "causal_lm" and not config.is_decoder:
         warnings.warn(
-            "head 'causal_lm' in a model that is not a decoder attends to both sides: "
-            "set is_decoder in the configuration, as by load(..., config={'is_decoder': True}), for the left side only",
+            "head 'causal_lm' attends to both sides, because this model is not a decoder: "
+            "to attend to the left side only, set is_decoder, for example by load(..., config={'is_decoder': True})",
             stacklevel=4,
         )
     if head == "masked_lm" and config.is_decoder:
         warnings.warn(
-            "head 'masked_lm' in a decoder attends to the left side only: "
-            "unset is_decoder in the configuration, as by load(..., config={'is_decoder': False}), for both sides",
+            "head 'masked_lm' attends to the left side only, because this model is a decoder: "
+            "to attend to both sides, unset is_decoder, for example by load(..., config={'is_decoder': False})",
             stacklevel=4,
         )
 
 
 def _fields(config: Config | Mapping[str, Any] | str | Path) -> dict[str, Any]:
-    """The fields of a configuration, however it is given."""
+    """The fields of a configuration that is given as a Config, a dict, a path or a name."""
     if isinstance(config, Config):
         return config.to_dict()
     if isinstance(config, Mapping):
@@ -183,9 +185,10 @@ def _fields(config: Config | Mapping[str, Any] | str | Path) -> dict[str, Any]:
 
 
 def _refuse_misspelt(values: Mapping[str, Any]) -> None:
-    """Raise ConfigError for a field that is almost a known one: a file may hold any field, but a typed one is meant.
+    """Raise ConfigError for a field in a dict whose name is nearly that of a known field.
 
-    `sep_token_id` is not a misspelt `pad_token_id`.
+    A file may hold any field, but a dict is usually typed by hand. The cutoff is too high for `sep_token_id` to be
+    taken for a misspelt `pad_token_id`.
     """
     known = [f.name for f in dataclasses.fields(Config)]
     for name in values.keys() - set(known):

@@ -1,7 +1,8 @@
-"""The way from a checkpoint's arrays to a parameter tree, and back: names, shapes, checks, random weights.
+"""Conversion between a checkpoint's arrays and a parameter tree: names, shapes, checks and random weights.
 
-The tree is a plain nested dict, with a list for the layers, that follows the dots of Hugging Face's names for Roberta,
-without the base model's prefix. A family's own names are exchanged by its table in `config`.
+The tree is a nested dict, with a list for the layers. Its keys are the parts of the canonical names: Hugging Face's
+names for Roberta, split at the dots, without the base model's prefix. The names of other model families are translated
+by a table in `config`.
 """
 
 import re
@@ -19,14 +20,14 @@ from .errors import WeightsError
 Arrays = Mapping[str, Any]
 Shape = tuple[int, ...]
 
-# --- what a model holds ---------------------------------------------------------------------------------------------
+# --- the weights of a model -----------------------------------------------------------------------------------------
 
 
 def shapes(config: Config, head: str) -> dict[str, Shape]:
-    """Every weight of a model and its shape, under canonical names, in the order in which data passes them.
+    """The shape of every weight of a model, by canonical name, in the order of the forward pass.
 
-    A pooler is listed for the heads `encoder` and `multiple_choice`; an untied decoder where `tie_word_embeddings` is
-    false.
+    The pooler is included for the heads `encoder` and `multiple_choice`, and an untied decoder if `tie_word_embeddings`
+    is false.
     """
     D, V = config.hidden_size, config.vocab_size
     result: dict[str, Shape] = {
@@ -64,7 +65,7 @@ def _attention_shapes(name: str, D: int, inner: int) -> dict[str, Shape]:
 
 
 def head_shapes(config: Config, head: str) -> dict[str, Shape]:
-    """The weights of a head alone and their shapes, the pooler included."""
+    """The shape of every weight of a head, including the pooler, by canonical name."""
     sizes = {"D": config.hidden_size, "V": config.vocab_size, "N": config.num_labels, "1": 1}
     result = {name: tuple(sizes[x] for x in letters) for name, letters in HEADS[head].weights.items()}
     if config.tie_word_embeddings:
@@ -83,9 +84,9 @@ def _norm(name: str, size: int) -> dict[str, Shape]:
 # --- from a file's names to arrays ----------------------------------------------------------------------------------
 
 PREFIXES = tuple({f"{family.prefix}.": None for family in FAMILIES.values()})
-"""The prefixes of the base model's names in a file with a head."""
+"""The prefixes that the base model's names have in a file that also holds a head."""
 
-OLD_ENDINGS = {".gamma": ".weight", ".beta": ".bias"}  # TensorFlow's names, in files of 2018 and 2019
+OLD_ENDINGS = {".gamma": ".weight", ".beta": ".bias"}  # TensorFlow's names, in files from 2018 and 2019
 BUFFERS = re.compile(r"embeddings\.(position_ids|token_type_ids)$")
 
 
@@ -95,7 +96,10 @@ def without_prefix(name: str) -> str:
 
 
 def canonical_names(names: Iterable[str], config: Config) -> dict[str, str]:
-    """From each weight's canonical name to its name in the file. Raises WeightsError for two names of one weight."""
+    """A dict from each weight's canonical name to its name in the file.
+
+    Raises WeightsError if two names are for the same weight.
+    """
     result: dict[str, str] = {}
     for stored in names:
         name = without_prefix(stored)
@@ -103,31 +107,32 @@ def canonical_names(names: Iterable[str], config: Config) -> dict[str, str]:
             name = name.removesuffix(old) + new if name.endswith(old) else name
         name = config.family.canonical_name(name)
         if name in result:
-            raise WeightsError(f"the weights hold {result[name]} and {stored}, two names of one weight: remove one")
+            raise WeightsError(f"{result[name]} and {stored} are two names for the same weight: remove one of them")
         result[name] = stored
     return result
 
 
 def untangle_lm_bias(names: dict[str, str], arrays: Arrays) -> None:
-    """Leave one name of `lm_head.bias` and `lm_head.decoder.bias`, which are one parameter.
+    """Keep only one of `lm_head.bias` and `lm_head.decoder.bias` in `names`: they are the same parameter.
 
-    The reference takes the second where a file has both. Warns where they differ.
+    If a file has both, the second is used, as in the reference, with a warning if they differ.
     """
     second = names.pop("lm_head.decoder.bias", None)
     if second is None:
         return
     first = names.get("lm_head.bias")
     if first is not None and not numpy.array_equal(arrays[first], arrays[second]):
-        warnings.warn(f"{first} and {second} are one parameter, but differ here: {second} is used", stacklevel=4)
+        warnings.warn(f"{first} and {second} are the same parameter, but differ here: {second} is used", stacklevel=4)
     names["lm_head.bias"] = second
 
 
 def load_arrays(arrays: Arrays, config: Config, head: str, *, missing: str, seed: int, check: bool) -> dict[str, Any]:
-    """A model's weights from a file's arrays, under canonical names, with every shape checked.
+    """Select a model's weights from a file's arrays, by canonical name, and check their shapes.
 
-    Weights of other heads are left out; unknown ones are named in a warning. Missing ones, and those of another shape,
-    are an error, unless they are the head's and `missing` is "init": then they are random, from `seed`. An encoder may
-    lack its pooler. `check` looks for NaN, infinities, and tied weights that differ.
+    Weights of other heads are left out; unknown weights cause a warning. A weight that is missing or has a different
+    shape is an error, unless it belongs to the head and `missing` is "init": then it is initialised at random from
+    `seed`. The pooler of an encoder is optional. check: also look for NaN and infinite values, and for tied weights
+    that differ.
 
     Raises WeightsError.
     """
@@ -152,20 +157,20 @@ def load_arrays(arrays: Arrays, config: Config, head: str, *, missing: str, seed
 
 
 def _checked(name: str, array: Any, shape: Shape, is_of_head: bool) -> Any:
-    """The array of that name in a file, if it has this shape and holds floating-point numbers."""
+    """Return the array. Raises WeightsError if it has a different shape or is not a floating-point array."""
     if array.shape != shape:
         hint = ': give missing="init" to initialise it at random' if is_of_head else ""
-        raise WeightsError(f"{name} has shape {array.shape}; the configuration says {shape}{hint}")
+        raise WeightsError(f"{name} has shape {array.shape}, but the configuration requires {shape}{hint}")
     if array.dtype.kind != "f":
-        raise WeightsError(f"{name} holds {array.dtype}; a weight is a floating-point array")
+        raise WeightsError(f"{name} has dtype {array.dtype}; a weight must be a floating-point array")
     return array
 
 
 def heads_in(held: Mapping[str, Shape], config: Config) -> list[str]:
-    """The heads, other than the bare encoder, whose weights are all held.
+    """The heads whose weights are all present, except the bare encoder.
 
-    `masked_lm` and `causal_lm` have the same weights: `is_decoder` decides. A bare classifier of one row next to a
-    pooler is that of `multiple_choice`, any other that of `token_classification`.
+    `masked_lm` and `causal_lm` have the same weights: `is_decoder` decides between them. `classifier.weight` belongs to
+    `multiple_choice` if it has one row and there is a pooler, and to `token_classification` otherwise.
     """
     heads = [head for head in HEADS if head != "encoder" and held.keys() >= head_shapes(config, head).keys()]
     one_row = held.get("classifier.weight") == head_shapes(config, "multiple_choice")["classifier.weight"]
@@ -177,15 +182,15 @@ def heads_in(held: Mapping[str, Shape], config: Config) -> list[str]:
 
 
 def check_names(params: Any, config: Config, head: str) -> None:
-    """Raise WeightsError where a tree lacks a weight that the head needs."""
+    """Raise WeightsError if a tree lacks a weight that the head needs."""
     if not isinstance(params, dict):
-        raise WeightsError(f"params must be the tree of a model's weights, nested dicts, not {type(params).__name__}")
+        raise WeightsError(f"params must be a parameter tree, a nested dict of arrays, not {type(params).__name__}")
     held = flat(params)
     _check_held(held, _wanted(config, head, held), config, head)
 
 
 def _wanted(config: Config, head: str, held: Collection[str]) -> dict[str, Shape]:
-    """The weights that a model needs, without the pooler of an encoder if none is held."""
+    """The shapes of the weights that a model needs. The pooler of an encoder is left out if the file has none."""
     wanted = shapes(config, head)
     if head == "encoder" and not any(name.startswith("pooler.") for name in held):
         return {name: shape for name, shape in wanted.items() if not name.startswith("pooler.")}
@@ -193,15 +198,15 @@ def _wanted(config: Config, head: str, held: Collection[str]) -> dict[str, Shape
 
 
 def _check_held(held: Collection[str], wanted: Collection[str], config: Config, head: str) -> None:
-    """Raise WeightsError where a wanted weight is missing."""
+    """Raise WeightsError if a wanted weight is missing."""
     lacking = [name for name in wanted if name not in held]
     if not lacking:
         return
-    text = f"the weights lack {len(lacking)} of the {len(wanted)} that head {head!r} needs: {_first_ten(lacking)}"
+    text = f"head {head!r} needs {len(wanted)} weights, but lacks {len(lacking)}: {_first_ten(lacking)}"
     of_head = head_shapes(config, head)
     own = {name for name in of_head if head == "encoder" or not name.startswith("pooler.")}
     if own <= set(lacking) <= set(of_head):
-        text += '. This head is not in the file: name another head, or give missing="init" to initialise it at random'
+        text += '. This head is not in the file: choose another head, or give missing="init" to initialise it at random'
     raise WeightsError(text)
 
 
@@ -209,7 +214,7 @@ def _warn_of_unknown(names: Mapping[str, str], wanted: Collection[str], config: 
     known = {*wanted, "lm_head.decoder.weight", *(name for head in HEADS for name in head_shapes(config, head))}
     unknown = [stored for name, stored in names.items() if name not in known and not BUFFERS.search(name)]
     if unknown:
-        text = f"the weights hold {len(unknown)} that this model does not use: {_first_ten(unknown)}"
+        text = f"ignored arrays, which this model does not use ({len(unknown)}): {_first_ten(unknown)}"
         warnings.warn(text, stacklevel=4)
 
 
@@ -221,7 +226,7 @@ def _check_values(arrays: Arrays) -> None:
     for name, array in arrays.items():
         bad = int(array.size - numpy.isfinite(array).sum())
         if bad:
-            raise WeightsError(f"{name} holds {bad} NaN or infinite numbers of {array.size}")
+            raise WeightsError(f"{name} has NaN or infinite values: {bad} of {array.size}")
 
 
 def _check_tied(names: Mapping[str, str], arrays: Arrays, config: Config) -> None:
@@ -230,8 +235,8 @@ def _check_tied(names: Mapping[str, str], arrays: Arrays, config: Config) -> Non
         return
     if not numpy.array_equal(arrays[stored], arrays[names["embeddings.word_embeddings.weight"]]):
         raise WeightsError(
-            f"{stored} differs from the word embeddings, though tie_word_embeddings says that they are one: "
-            "set it to false in config.json, or remove one"
+            f"{stored} differs from the word embeddings, but tie_word_embeddings is true: "
+            f"set it to false in config.json, or remove {stored}"
         )
 
 
@@ -239,9 +244,10 @@ def _check_tied(names: Mapping[str, str], arrays: Arrays, config: Config) -> Non
 
 
 def random_weight(name: str, shape: Shape, config: Config, seed: int) -> numpy.ndarray:
-    """A weight as the reference initialises it: N(0, initializer_range²); norms 1, biases and the padding row 0.
+    """A weight initialised as in the reference: N(0, initializer_range²), but 1 for norms, and 0 for biases.
 
-    Each weight has its own random stream, from the seed and its name. Returns float32.
+    The embeddings' row for padding is 0 too. Each weight has its own random stream, seeded by `seed` and the weight's
+    name. Returns float32.
     """
     if name.endswith(".bias"):
         return numpy.zeros(shape, numpy.float32)
@@ -250,7 +256,7 @@ def random_weight(name: str, shape: Shape, config: Config, seed: int) -> numpy.n
     random = numpy.random.default_rng([seed, zlib.crc32(name.encode())])
     weight = random.standard_normal(shape, numpy.float32) * numpy.float32(config.initializer_range)
     if name in ("embeddings.word_embeddings.weight", "embeddings.position_embeddings.weight"):
-        weight[config.pad_token_id : config.pad_token_id + 1] = 0  # empty where relative positions have fewer rows
+        weight[config.pad_token_id : config.pad_token_id + 1] = 0  # no row if there are too few of them
     return weight
 
 
@@ -258,7 +264,7 @@ def random_weight(name: str, shape: Shape, config: Config, seed: int) -> numpy.n
 
 
 def tree(arrays: Arrays) -> dict[str, Any]:
-    """The nested dict of a flat one: `a.b.0.c` is `[a][b][0][c]`, with a list wherever names are numbers."""
+    """The tree of a flat dict: `a.b.0.c` becomes `[a][b][0][c]`. Children with numbers as names form a list."""
     root: dict[str, Any] = {}
     for name, array in arrays.items():
         *path, last = name.split(".")
@@ -277,7 +283,7 @@ def _with_lists(node: Any) -> Any:
 
 
 def flat(node: Any, path: str = "") -> dict[str, Any]:
-    """The flat dict of a tree, by names with dots: the inverse of `tree`."""
+    """The flat dict of a tree, by dotted names: the inverse of `tree`."""
     if not isinstance(node, dict | list):
         return {path: node}
     result: dict[str, Any] = {}
@@ -287,7 +293,7 @@ def flat(node: Any, path: str = "") -> dict[str, Any]:
 
 
 def move(arrays: Arrays, dtype: Any, xp: Namespace) -> dict[str, Any]:
-    """The arrays in another library and dtype; an array that already has both is not copied."""
+    """Convert arrays to a library and dtype. An array that already has both is not copied."""
     kind = dtype_of(xp, dtype)
     if xp is numpy:
         return {name: array.astype(kind, copy=False) for name, array in arrays.items()}

@@ -1,7 +1,7 @@
-"""The arrays of a checkpoint by name, each mapped from its file when it is asked for.
+"""The arrays of a checkpoint by name, each mapped from its file on access.
 
-Whatever the format, the arrays have Hugging Face's names for PyTorch and PyTorch's layout: a reader renames and
-transposes what is stored otherwise, by a table of names and views.
+In every format, the arrays have Hugging Face's names for PyTorch, and PyTorch's layout: the reader of a format with
+other names or another layout renames and transposes its arrays, by a table of names and views.
 """
 
 import mmap
@@ -14,27 +14,27 @@ import numpy
 from ..errors import WeightsError
 
 View = Callable[[numpy.ndarray], numpy.ndarray]
-"""A function from a stored array to the one in PyTorch's layout: a view, such as a transposition."""
+"""A function that returns a stored array in PyTorch's layout: a view, such as its transpose."""
 
 # --- by name --------------------------------------------------------------------------------------------------------
 
 
 class Arrays(Mapping[str, numpy.ndarray]):
-    """The arrays of a checkpoint, by name; each is read, or mapped, when it is asked for."""
+    """The arrays of a checkpoint, by name; each is read or mapped on access."""
 
     path: Path
     size: int
-    """Bytes of the file, or of all files."""
+    """Size of the file, or of all files, in bytes."""
     format: str
     """The format's usual name, such as PyTorch."""
     config: Mapping[str, Any] | None = None
-    """The fields of Hugging Face's configuration that the format implies; None where a `config.json` has them."""
+    """The fields of Hugging Face's configuration that the format implies; None if they are in a `config.json`."""
 
     _entries: Mapping[str, Any]
-    """The location of each array by name, in a form that only the reader knows."""
+    """The location of each array, by name. Each reader has its own type of location."""
 
     def stored(self, name: str) -> tuple[str, tuple[int, ...]]:
-        """The dtype and the shape that an array has in its file."""
+        """The dtype and shape of an array as stored in its file."""
         array = self[name]
         return array.dtype.name, array.shape
 
@@ -49,13 +49,13 @@ class Arrays(Mapping[str, numpy.ndarray]):
 
 
 class Located(Arrays):
-    """The arrays of one mapped file, for each of which a dtype, a shape and an offset are known.
+    """The arrays of one mapped file, each located by its dtype, shape and offset.
 
-    kind: what a message calls the file. find: from the file's bytes to the entries, which begin with these three.
-    Arrays are read-only, and mapped without a copy; bfloat16, which NumPy does not have, is given as float32, a copy
-    that holds the same numbers, and an array that is not aligned in the file is copied too.
+    kind: the kind of file, for messages. find: a function from the file's bytes to the entries, which begin with dtype,
+    shape and offset. Arrays are read-only and mapped without a copy, with two exceptions: bfloat16, which NumPy does
+    not have, is converted to float32 without loss; and an array that is not aligned in the file is copied.
 
-    Raises WeightsError for a file in which `find` raises OSError, ValueError, LookupError or OverflowError.
+    Raises WeightsError if `find` raises OSError, ValueError, LookupError or OverflowError.
     """
 
     def __init__(self, path: Path, kind: str, find: Callable[["Mapped"], Mapping[str, Any]]) -> None:
@@ -66,22 +66,22 @@ class Located(Arrays):
             self._entries = find(self._bytes)
         except (OSError, ValueError, LookupError, OverflowError) as error:
             size = path.stat().st_size if path.is_file() else 0
-            raise WeightsError(f"{path} ({size} bytes) is not a whole {kind}: {error}") from error
+            raise WeightsError(f"{path} ({size} bytes) is not a readable {kind}, or is incomplete: {error}") from error
 
     def __getitem__(self, name: str) -> numpy.ndarray:
         dtype, shape, offset = self._entries[name][:3]
         return array_at(self._bytes, name, dtype, shape, offset)
 
     def stored(self, name: str) -> tuple[str, tuple[int, ...]]:
-        """The dtype and the shape that an array has in the file, by its header alone."""
+        """The dtype and shape of an array as stored in the file, from the header alone."""
         dtype, shape = self._entries[name][:2]
         return dtype, shape
 
 
 class Renamed(Arrays):
-    """The arrays of another mapping under other names, and in another layout.
+    """The arrays of another mapping, with different names and in a different layout.
 
-    entries: for each name the one in the source, and the view. Arrays of the source without an entry are left out.
+    entries: for each name, the name in the source and the view. Arrays of the source without an entry are left out.
     """
 
     def __init__(self, source: Arrays, entries: Mapping[str, tuple[str, View]]) -> None:
@@ -93,7 +93,7 @@ class Renamed(Arrays):
         return view(self._source[stored])
 
     def stored(self, name: str) -> tuple[str, tuple[int, ...]]:
-        """The dtype that an array has in its file, and the shape after the view."""
+        """The dtype of an array as stored in its file, and its shape after the view."""
         stored, view = self._entries[name]
         dtype, shape = self._source.stored(stored)
         known = {as_stored: shape, transposed: shape[::-1]}
@@ -101,10 +101,13 @@ class Renamed(Arrays):
 
 
 class Gathered(Arrays):
-    """The arrays of several files: for each name the file that holds it, and the name there."""
+    """The arrays of several files.
+
+    entries: for each name, the file that holds the array, and the array's name in that file.
+    """
 
     def __init__(self, path: Path, files: Iterable[Arrays], entries: Mapping[str, tuple[Arrays, str]]) -> None:
-        sizes = {file.path: file.size for file in files}  # of two halves of one file, once
+        sizes = {file.path: file.size for file in files}  # a path that occurs twice counts once
         self.path, self.size, self._entries = path, sum(sizes.values()), entries
         self.format = next((file.format for file, _ in entries.values()), "several files")
 
@@ -113,13 +116,13 @@ class Gathered(Arrays):
         return file[stored]
 
     def stored(self, name: str) -> tuple[str, tuple[int, ...]]:
-        """The dtype and the shape that an array has in its file."""
+        """The dtype and shape of an array as stored in its file."""
         file, stored = self._entries[name]
         return file.stored(stored)
 
 
 def as_stored(array: numpy.ndarray) -> numpy.ndarray:
-    """The array itself: the view of what is stored in PyTorch's layout."""
+    """The array itself: the view of an array that is stored in PyTorch's layout."""
     return array
 
 
@@ -138,7 +141,7 @@ class Mapped(mmap.mmap):
 
 
 def mapped(path: Path) -> Mapped:
-    """The bytes of a file. Raises OSError, and ValueError for an empty one."""
+    """Map the bytes of a file. Raises OSError, and ValueError for an empty file."""
     with path.open("rb") as file:
         result = Mapped(file.fileno(), 0, access=mmap.ACCESS_READ)
     result.path = path
@@ -146,24 +149,25 @@ def mapped(path: Path) -> Mapped:
 
 
 def stored_dtype(name: str) -> numpy.dtype[Any]:
-    """The dtype of that name as files have it: little-endian, and bfloat16 as 16 bits."""
+    """The dtype of that name as stored in files: little-endian, with bfloat16 as a 16-bit integer."""
     return numpy.dtype("u2" if name == "bfloat16" else name).newbyteorder("<")
 
 
 def array_at(data: Mapped, name: str, dtype: str, shape: tuple[int, ...], offset: int) -> numpy.ndarray:
-    """The array at an offset of a file that was checked to be long enough: mapped, or a copy if it is not aligned.
+    """The array at an offset of a file: mapped, or copied if it is not aligned.
 
-    bfloat16, which NumPy does not have, is given as float32. Raises WeightsError.
+    The file must have been checked to be long enough. bfloat16, which NumPy does not have, is converted to float32.
+    Raises WeightsError.
     """
     try:
         array: numpy.ndarray = numpy.ndarray(shape, stored_dtype(dtype), data, offset)
     except ValueError as error:  # more than 64 axes, or an empty array with more rows than NumPy can count
-        raise WeightsError(f"{data.path}: {name} is an array that NumPy cannot hold: {error}") from error
+        raise WeightsError(f"{data.path}: NumPy cannot hold {name}: {error}") from error
     if dtype == "bfloat16":
         return from_bfloat16(array)
     return array if array.flags.aligned else array.copy()
 
 
 def from_bfloat16(bits: numpy.ndarray) -> numpy.ndarray:
-    """The same numbers in float32, of which bfloat16 is the upper half of the bits."""
+    """Convert bfloat16, given as bits, to float32 without loss: its bits are the upper half of a float32's."""
     return (bits.astype("<u4") << 16).view("<f4")

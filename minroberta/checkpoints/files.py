@@ -1,4 +1,4 @@
-"""Files of a checkpoint: JSON of a bounded size, paths that stay inside their directory, and atomic writing."""
+"""Files of a checkpoint: JSON of limited size, paths that stay inside their directory, and atomic writing."""
 
 import contextlib
 import json
@@ -12,11 +12,11 @@ from ..errors import Error, NotFoundError
 # --- reading --------------------------------------------------------------------------------------------------------
 
 LARGEST_JSON = 2_000_000
-"""Bytes of a configuration or an index; Python needs fifty times as many to hold what they say."""
+"""Largest size of a configuration or an index in bytes. Once parsed, it may take fifty times as much memory."""
 
 
 def read_json(path: Path, error: type[Error], largest: int = LARGEST_JSON) -> dict[str, Any]:
-    """The JSON object in a file. Raises NotFoundError for a missing file, and `error` for any other content."""
+    """Read the JSON object in a file. Raises NotFoundError for a missing file, and `error` for any other content."""
     try:
         inside(path.parent, path.name, error)
     except NotFoundError as cause:
@@ -30,22 +30,23 @@ def read_json(path: Path, error: type[Error], largest: int = LARGEST_JSON) -> di
     except (ValueError, RecursionError) as cause:
         raise error(f"{path} is not JSON: {cause}") from cause
     if len(content) > largest:
-        raise error(f"{path} has more than {largest} bytes, the most that are read")
+        raise error(f"{path} has more than {largest} bytes, which is the limit")
     if not isinstance(value, dict):
-        raise error(f"{path} holds a JSON {type(value).__name__}, where an object is expected")
+        raise error(f"{path} must hold a JSON object, not a {type(value).__name__}")
     return value
 
 
 def inside(directory: Path, name: str, error: type[Error]) -> Path:
-    """The path of a file in a directory. Raises NotFoundError for a missing file, `error` for a link out of it.
+    """The path of a file in a directory.
 
-    In the hub's cache all files are links, from `snapshots/REVISION` to the repository's `blobs`.
+    Raises NotFoundError for a missing file, and `error` for a link that leads out of the directory. Links in the hub's
+    cache are allowed: there all files are links, from `snapshots/REVISION` to the repository's `blobs`.
     """
     path, root = directory / name, Path(os.path.realpath(directory))
     target = Path(os.path.realpath(path))
     blobs = [parent.parent / "blobs" for parent in root.parents if parent.name == "snapshots"]
     if not target.is_relative_to(root) and target.parent not in blobs:
-        raise error(f"{path} is a link that leads out of its directory: put a copy of the file in its place")
+        raise error(f"{path} is a link that leads out of its directory: replace the link with a copy of the file")
     if not path.is_file():
         raise NotFoundError(f"{directory} has no file {name}")
     return path
@@ -56,9 +57,9 @@ def inside(directory: Path, name: str, error: type[Error]) -> Path:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Write a new file next to `path`, and rename it to `path` at the end; after an error it is removed.
+    """Yield a temporary path next to `path`; at the end rename the file to `path`, or remove it after an error.
 
-    So a file is never seen half written, and an old one may be mapped by the very arrays that replace it.
+    So no reader ever sees a partly written file, and the arrays to be written may be mapped from the old one.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:

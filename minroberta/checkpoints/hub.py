@@ -1,7 +1,7 @@
-"""From a name to a path on this machine: a directory, a file, or what huggingface_hub downloads.
+"""Finding a model by its name: a path on this machine, or a hub name, which huggingface_hub downloads.
 
-That client handles the cache, the offline mode (`HF_HUB_OFFLINE`), endpoints and tokens. It is imported only for names
-that are not paths, because the import takes longer than a load.
+huggingface_hub handles the cache, the offline mode (`HF_HUB_OFFLINE`), endpoints and tokens. It is imported only for
+names that are not paths, because the import takes longer than loading a model.
 """
 
 import textwrap
@@ -19,17 +19,17 @@ WEIGHTS = (
     ("model.weights.h5", "task.weights.h5"),
     ("model.pt",),
 )
-"""The files that may hold the weights, the best first: only the first that the repository has are fetched."""
+"""Files that may hold the weights, in order of preference: only the first group that exists is downloaded."""
 
 TOKENIZER = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
 OTHER_TOKENIZERS = ("sentencepiece.bpe.model", "assets/tokenizer/*", "dict.txt", "encoder.json", "vocab.bpe")
-"""The files that are fetched where a repository has neither of the first two."""
+"""Tokenizer files to download if a repository has neither `tokenizer.json` nor `vocab.json`, or is KerasHub's."""
 
 EMBEDDED = "minroberta/tiny"
-"""The name of the model that comes with the package, in a directory of the package."""
+"""The name of the model that comes with the package, as a directory in it."""
 
 SUFFIXES = (".safetensors", ".json", ".bin", ".pt", ".h5", ".msgpack")
-"""Endings of a name that can only be a file's."""
+"""Endings of names that can only be paths of files."""
 
 
 def locate(
@@ -40,21 +40,21 @@ def locate(
     local_files_only: bool = False,
     token: str | bool | None = None,
 ) -> Path:
-    """The directory or weights file that a name means.
+    """Find the directory or weights file that a name refers to, and download it if necessary.
 
-    name: a path, a hub name (`FacebookAI/roberta-base`, also with `hf://` before it), a well-known short name
-    (`roberta-base`), or `minroberta/tiny`, which comes with the package. Except for the last, a path that exists comes
-    first. weights: whether to fetch them too, and not only configuration and tokenizer.
+    name: a path, a hub name (`FacebookAI/roberta-base`, optionally with `hf://` before it), a short name
+    (`roberta-base`), or `minroberta/tiny`, which comes with the package. A path that exists takes precedence over a
+    hub name or short name, but not over `minroberta/tiny`. weights: if False, download only the configuration and the
+    tokenizer.
 
-    Raises NotFoundError where nothing has that name, DownloadError where the hub could not be reached or a download
-    was not complete.
+    Raises NotFoundError for an unknown name, and DownloadError if the hub could not be reached or a download failed.
     """
     if not isinstance(name, str | Path) or not str(name):
         raise NotFoundError(f"a model's name must be a path or a hub name, not {name!r}")
     path, name = Path(name), str(name)
     if name.startswith("kaggle://"):
         raise NotFoundError(
-            f"{name} cannot be loaded: Kaggle is not supported. KerasHub's presets are on Hugging Face's hub too: "
+            f"{name} cannot be loaded: Kaggle is not supported. KerasHub's presets are also on Hugging Face's hub: "
             "give a name such as hf://keras/roberta_base_en"
         )
     if name.startswith("hf://"):
@@ -80,13 +80,13 @@ def locate(
 def _from_hub(
     repository: str, weights: bool, revision: str | None, local_files_only: bool, token: str | bool | None
 ) -> Path:
-    """The directory with a repository's settings, its tokenizer, and its weights in the best format that it has."""
+    """Download a repository's settings, tokenizer, and weights in the preferred format. Returns their directory."""
 
     def fetch(*patterns: str) -> Path:
         return _fetch(repository, list(patterns), revision, local_files_only, token)
 
     directory = fetch(*SETTINGS, *TOKENIZER, *(WEIGHTS[0] if weights else ()))
-    of_keras = (directory / "metadata.json").is_file()  # whose tokenizer.json holds Keras's settings
+    of_keras = (directory / "metadata.json").is_file()  # a preset, whose tokenizer.json holds Keras's settings
     if of_keras or not any((directory / file).is_file() for file in TOKENIZER[:2]):
         directory = fetch(*SETTINGS, *TOKENIZER, *OTHER_TOKENIZERS)
     for files in WEIGHTS[1:] if weights else ():
@@ -94,9 +94,9 @@ def _from_hub(
             directory = fetch(*SETTINGS, *files)
     if weights and not _has_weights(directory):
         raise NotFoundError(
-            f"no weights were found in the hub's {repository}: {directory} has none of "
-            f"{', '.join(files[0] for files in WEIGHTS)}. "
-            "Either the repository has none in a known format, or a download was cut off: load again online"
+            f"no weights were found for {repository} from the hub: {directory} has none of "
+            f"{', '.join(files[0] for files in WEIGHTS)}. Either the repository has no weights in a supported format, "
+            "or a download was interrupted: load it again while online"
         )
     return directory
 
@@ -116,42 +116,46 @@ def _fetch(
             repository, revision=revision, allow_patterns=patterns, local_files_only=local_files_only, token=token
         )
     except errors.HFValidationError as error:
-        raise NotFoundError(f"{repository!r} is neither a path that exists nor a hub name: {_line(error)}") from error
+        raise NotFoundError(
+            f"{repository!r} is neither an existing path nor a valid hub name: {_line(error)}"
+        ) from error
     except errors.RevisionNotFoundError as error:
         raise NotFoundError(
-            f"the hub's {repository} has no revision {revision!r}: give a branch, tag or commit"
+            f"{repository} has no revision {revision!r} on the hub: give a branch, tag or commit"
         ) from error
     except errors.GatedRepoError as error:
-        raise DownloadError(f"the hub's {repository} is gated: ask for access on its page, then give token=") from error
+        raise DownloadError(
+            f"{repository} is a gated model: request access on its page on the hub, then give token="
+        ) from error
     except errors.LocalTokenNotFoundError as error:
         raise DownloadError(
             "token=True, but no token is stored on this machine: log in with `hf auth login`, or give the token itself"
         ) from error
     except errors.LocalEntryNotFoundError as error:
         why = f" ({_line(error.__cause__)})" if error.__cause__ else ""
-        short = "" if "/" in repository else f". Short names known here: {', '.join(HUB_NAMES)}"
+        short = "" if "/" in repository else f". The short names are {', '.join(HUB_NAMES)}"
         raise DownloadError(
-            f"{repository} is not a path and not complete in the hub's cache on this machine, and the hub could not be "
-            f"reached{why}: go online, or give the path of a directory{short}"
+            f"{repository} is not an existing path, its files are not all in the hub's cache on this machine, and the "
+            f"hub could not be reached{why}: go online, or give the path of a directory{short}"
         ) from error
-    except Exception as error:  # of whichever HTTP library this version of the client uses
+    except Exception as error:  # its class depends on the HTTP library that the client uses
         status = getattr(getattr(error, "response", None), "status_code", None)
         if "Invalid credentials" in str(error):
             raise DownloadError(
-                f"the hub refuses the token for {repository}: give another, or token=False for a public model"
+                f"the hub rejected the token for {repository}: give a valid token, or token=False for a public model"
             ) from error
         if isinstance(error, errors.RepositoryNotFoundError) or status == 401:
             raise NotFoundError(
-                f"{repository} is not a path, and the hub has no model of that name that you may see: "
-                "check the name; a private model needs token="
+                f"{repository} is not an existing path, and the hub has no model of that name that you may access: "
+                "check the name, or give token= for a private model"
             ) from error
         raise DownloadError(
-            f"{repository} could not be downloaded: {_line(error)}. Try again; complete files are kept"
+            f"{repository} could not be downloaded: {_line(error)}. Try again: files that are complete are kept"
         ) from error
     return Path(directory)
 
 
 def _line(error: BaseException) -> str:
-    """The first line of an error of the client; further lines are advice about the client."""
+    """The first line of a client's error message. Further lines are advice about the client."""
     line = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
     return textwrap.shorten(line, 250, placeholder=" …")

@@ -1,7 +1,7 @@
-"""From a path to the arrays of a checkpoint and its configuration: which file holds them, and in which format.
+"""Reading a checkpoint by its path: choosing the file, recognising its format, and finding the configuration.
 
-A file's format is known by its content, since any file may be called `model.bin`. Some formats, such as fairseq's,
-imply a configuration too: their arrays have it as `config`.
+A file's format is recognised by its content, since any file may be called `model.bin`. Some formats, such as fairseq's,
+also imply a configuration: their arrays have it as `config`.
 """
 
 import math
@@ -17,7 +17,7 @@ from .arrays import Arrays, Gathered, Renamed, as_stored
 from .files import inside, read_json
 from .formats import safetensors
 
-# --- which file -----------------------------------------------------------------------------------------------------
+# --- choosing the file ----------------------------------------------------------------------------------------------
 
 FILES = (
     "model.safetensors",
@@ -30,14 +30,17 @@ FILES = (
     "checkpoint_last.pt",
     "checkpoint.pt",
 )
-"""The usual names of weights in a directory, of Hugging Face, KerasHub and fairseq; the first that exists is read."""
+"""The usual names of weights files (Hugging Face, KerasHub, fairseq). The first that exists in a directory is read."""
 
 INDEX = ".index.json"
-"""The ending of an index of shards, after the name that the whole file would have."""
+"""The ending of an index of shards: it follows the name that a single file would have."""
 
 
 def read(path: Path) -> Arrays:
-    """The arrays of a checkpoint: a directory, whole or in shards, or one file. Raises NotFoundError, WeightsError."""
+    """Read the arrays of a checkpoint: a single file, or a directory with a file or shards.
+
+    Raises NotFoundError, WeightsError.
+    """
     arrays = _read_path(path)
     _check_size(arrays)
     return arrays
@@ -49,7 +52,7 @@ def _read_path(path: Path) -> Arrays:
     if path.is_file():
         return read_file(path)
     if not path.is_dir():
-        raise NotFoundError(f"{path} is neither a directory nor a file with weights")
+        raise NotFoundError(f"{path} is neither a directory nor a weights file: check the path")
     for name in FILES:
         if (path / name).is_file():
             return read_file(inside(path, name, WeightsError))
@@ -57,35 +60,35 @@ def _read_path(path: Path) -> Arrays:
             return _read_shards(path / (name + INDEX))
     endings = (".safetensors", ".bin", ".h5", ".msgpack", ".pt")
     others = ", ".join(sorted(p.name for p in path.iterdir() if p.suffix in endings))
-    hint = f"; it has {others}: give the path of the file you mean" if others else ""
-    raise NotFoundError(f"{path} holds no weights: neither {', '.join(FILES[:-1])} nor {FILES[-1]}{hint}")
+    hint = f". It has {others}: give the path of one of them" if others else ""
+    raise NotFoundError(f"{path} holds no weights: none of {', '.join(FILES)}{hint}")
 
 
 LARGEST_RATIO = 8
-"""Bytes of all arrays in float32 to those of their file; of int8 it would be 4."""
+"""Largest ratio of the size of all arrays in float32 to the size of their file. For int8 the ratio is 4."""
 
 
 def _check_size(arrays: Arrays) -> None:
-    """Raise WeightsError where the arrays are much larger than the file: many names share the same bytes."""
+    """Raise WeightsError if the arrays are much larger than the file, so that many names share the same bytes."""
     count = sum(math.prod(arrays.stored(name)[1]) for name in arrays)
     if 4 * count > LARGEST_RATIO * arrays.size + 2**20:
         raise WeightsError(
-            f"{arrays.path} has {arrays.size} bytes, but its arrays {reprlib.repr(count)} numbers: they share the same "
-            "bytes, as the weights of a model do not"
+            f"{arrays.path} has {arrays.size} bytes, but its arrays have {reprlib.repr(count)} elements: "
+            "they share the same bytes, but the weights of a model must not"
         )
 
 
-# --- which format ---------------------------------------------------------------------------------------------------
+# --- recognising the format -----------------------------------------------------------------------------------------
 
 
 def read_file(path: Path) -> Arrays:
-    """The arrays of one file, in whatever format its first bytes say. Raises WeightsError."""
+    """Read the arrays of one file, in the format that its first bytes show. Raises WeightsError."""
     start = _start(path)
     if start[:4] == b"PK\x03\x04":
         return _read_pytorch(path)
     if start[:8] == b"\x89HDF\r\n\x1a\n":
         return _read_hdf5(path)
-    # A safetensors file begins with the length of its header, whose first byte may be any.
+    # A safetensors file begins with the length of its header, whose first byte may have any value.
     if int.from_bytes(start, "little") <= safetensors.LARGEST_HEADER:
         return _read_safetensors(path)
     if start[0] == 0x80 and start[1] in PROTOCOLS:
@@ -94,16 +97,17 @@ def read_file(path: Path) -> Arrays:
         from .formats import flax
 
         return flax.File(path)
-    if start == b"version ":  # a pointer of Git LFS, which the reader's message explains
+    if start == b"version ":  # a Git LFS pointer, which the message of safetensors explains
         return _read_safetensors(path)
-    raise WeightsError(f"{path} has none of the formats that are read: it begins with {start!r}")
+    formats = "safetensors, PyTorch, HDF5 and Flax"
+    raise WeightsError(f"{path} is in none of the supported formats, {formats}: it begins with {start!r}")
 
 
 PROTOCOLS = range(2, 6)
-"""The second byte of a pickle, after 0x80."""
+"""The values of the second byte of a pickle, which follows 0x80."""
 
 MAPS = (*range(0x80, 0x90), 0xDE, 0xDF)
-"""The first byte of a map in msgpack."""
+"""The values of the first byte of a map in MessagePack."""
 
 
 def _start(path: Path) -> bytes:
@@ -138,7 +142,7 @@ STATES = ("state_dict", "model_state_dict", "model")
 """Keys under which training scripts save the weights, next to the rest of their state."""
 
 WRAPPERS = ("module.", "_orig_mod.", "model.")
-"""Prefixes of all names of a model that was saved with a wrapper: for several devices, or compiled."""
+"""Prefixes of all names in a model that was saved in a wrapper, for several devices or for compilation."""
 
 
 def _state_dict(content: Any) -> Any:
@@ -153,7 +157,7 @@ def _read_hdf5(path: Path) -> Arrays:
 
     file = hdf5.File(path)
     if any(name.startswith("layers/") for name in file):
-        return keras.Preset(path)  # of which this may be one file of two
+        return keras.Preset(path)  # this may be one of the preset's two files
     return tensorflow.File(file)
 
 
@@ -165,23 +169,23 @@ MOST_SHARDS = 100
 def _read_shards(index: Path) -> Gathered:
     weight_map = read_json(index, WeightsError).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
-        raise WeightsError(f"{index} has no weight_map from names to files")
+        raise WeightsError(f"{index} must have a weight_map from names of weights to names of files")
     if len(set(weight_map.values())) > MOST_SHARDS:
-        raise WeightsError(f"{index} names more than {MOST_SHARDS} shards")
+        raise WeightsError(f"{index} names more than {MOST_SHARDS} shards, which is the limit")
     ending = Path(index.name.removesuffix(INDEX)).suffix
     files: dict[str, Arrays] = {}
     present = {path.name for path in index.parent.iterdir()}
     for file in sorted(set(weight_map.values())):
         if Path(file).name != file or "\\" in file or not file.endswith(ending):
-            raise WeightsError(f"{index} names {file[:200]!r}: a shard is a {ending} file next to it")
+            raise WeightsError(f"{index} names {file[:200]!r}: a shard must be a {ending} file next to the index")
         if file not in present:
-            raise NotFoundError(f"{index} names {file[:200]!r}, which is missing: fetch the checkpoint again")
+            raise NotFoundError(f"{index} names {file[:200]!r}, which is missing: download the checkpoint again")
         files[file] = read_file(inside(index.parent, file, WeightsError))
     if ending in (".h5", ".msgpack"):  # the index has the framework's names
         return Gathered(index, files.values(), {name: (file, name) for file in files.values() for name in file})
     for name, file in weight_map.items():
         if name not in files[file]:
-            raise WeightsError(f"{index} says that {file} holds {name}, which it does not")
+            raise WeightsError(f"{index} says that {file} holds {name}, but it does not")
     return Gathered(index, files.values(), {name: (files[file], name) for name, file in weight_map.items()})
 
 
@@ -189,14 +193,14 @@ def _read_shards(index: Path) -> Gathered:
 
 
 def config_of(path: Path, arrays: Arrays) -> Config:
-    """The Config of a checkpoint, as `fields_of` finds its fields. Raises ConfigError, NotFoundError."""
+    """The Config of a checkpoint, made from `fields_of`. Raises ConfigError, NotFoundError."""
     return Config.from_dict(fields_of(path, arrays))
 
 
 def fields_of(path: Path, arrays: Arrays) -> dict[str, Any]:
-    """The fields of a checkpoint's configuration: those that its format implies, or of the `config.json` next to it.
+    """The fields of a checkpoint's configuration: those that its format implies, or those in its `config.json`.
 
-    The names of the weights decide the family. Raises ConfigError, NotFoundError.
+    The names of the weights decide the model family. Raises ConfigError, NotFoundError.
     """
     if arrays.config is not None:
         return dict(arrays.config)
@@ -205,7 +209,7 @@ def fields_of(path: Path, arrays: Arrays) -> dict[str, Any]:
 
 
 def _with_family(fields: dict[str, Any], names: Arrays) -> dict[str, Any]:
-    """The fields with the `model_type` whose norms the names have, where theirs is another one that is known."""
+    """The fields, with a known `model_type` replaced if the names of the norms are those of a different family."""
     held = {without_prefix(name) for name in names}
     norms = {kind: family.own_name("encoder.layer.0.output.LayerNorm.weight") for kind, family in FAMILIES.items()}
     kinds = [kind for kind, norm in norms.items() if norm in held]
@@ -213,7 +217,7 @@ def _with_family(fields: dict[str, Any], names: Arrays) -> dict[str, Any]:
     if not kinds or given in kinds or given not in list(FAMILIES):
         return fields
     warnings.warn(
-        f"model_type is {given!r}, but the weights have the names of {kinds[0]!r}: they are read as such",
+        f"model_type is {given!r}, but the weights have the names of {kinds[0]!r}, which is used instead",
         stacklevel=4,
     )
     return merge(fields, {"model_type": kinds[0]})
@@ -223,10 +227,10 @@ def _with_family(fields: dict[str, Any], names: Arrays) -> dict[str, Any]:
 
 
 def inventory(file: Arrays, config: Config) -> tuple[dict[str, Shape], list[str]]:
-    """The parameters that a file holds, and the names of arrays that no model of this configuration uses.
+    """The shapes of a file's parameters, and the names of arrays that no model of this configuration uses.
 
-    Parameters are given with their shapes, under canonical names and in the order in which data passes them, whatever
-    head they belong to; tied ones once. Raises WeightsError where two names mean one weight.
+    The shapes are given by canonical name, in the order of the forward pass, for the parameters of all heads; tied
+    parameters occur once. Raises WeightsError if two names are for the same weight.
     """
     names = canonical_names(file, config)
     untangle_lm_bias(names, file)

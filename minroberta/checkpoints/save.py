@@ -1,4 +1,4 @@
-"""Write a model as transformers reads it."""
+"""Write a model in Hugging Face's format, for transformers."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,10 +12,10 @@ from .formats import safetensors
 
 
 def write(directory: Path, params: Any, config: Config, head: str) -> None:
-    """Write `config.json` and `model.safetensors`, which transformers 4.48.3 reads with equal output.
+    """Write `config.json` and `model.safetensors`, which transformers 4.48.3 loads with equal outputs.
 
-    That version needs `lm_head.decoder.bias` next to `lm_head.bias`, or sets both to zero, and the metadata
-    `format: pt`. Raises OSError.
+    That version needs the metadata `format: pt`. It also needs `lm_head.decoder.bias` next to `lm_head.bias`: otherwise
+    it sets both to zero. Raises OSError.
     """
     arrays = {}
     for name, array in flat(params).items():

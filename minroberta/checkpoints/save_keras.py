@@ -1,4 +1,4 @@
-"""Write a preset that KerasHub opens: its configuration, weights, and tokenizer."""
+"""Write a model as a KerasHub preset: its configuration, weights, and tokenizer."""
 
 import warnings
 from collections.abc import Mapping
@@ -26,17 +26,17 @@ FIXED: dict[str, Any] = {
     "is_decoder": False,
     "pruned_heads": {},
 }
-"""Fields that every RoBERTa of KerasHub has in common, so that its configuration does not contain them."""
+"""Fields with the same value in every RoBERTa model of KerasHub, whose configuration does not contain them."""
 
 KINDS = {"masked_lm": "MaskedLM", "sequence_classification": "TextClassifier"}
-"""The heads that KerasHub has, and the endings of its task classes."""
+"""The heads that KerasHub has, and the endings of its names for their classes."""
 
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<mask>")
-"""The tokens without which KerasHub cannot make a tokenizer."""
+"""The tokens that KerasHub needs to build a tokenizer."""
 
 
 class BytePairs(NamedTuple):
-    """A byte-level BPE tokenizer, as KerasHub keeps it: ids by token, and merges, two tokens with a space between."""
+    """A byte-level BPE tokenizer as KerasHub stores it: ids by token, and merges, each two tokens and a space."""
 
     vocabulary: Mapping[str, int]
     merges: list[str]
@@ -44,16 +44,16 @@ class BytePairs(NamedTuple):
 
 
 def write(directory: Path, params: Any, config: Config, head: str, bpe: BytePairs | None = None) -> None:
-    """Write a preset that KerasHub 0.32.0 opens by `from_preset`, with equal output where padding is on the right.
+    """Write a preset that KerasHub 0.32.0 loads by `from_preset`, with equal outputs if padding is on the right.
 
-    It is a task's preset for the heads masked_lm and sequence_classification, and a backbone's for the bare encoder.
-    KerasHub has no token types; since every token is of type 0 there, this row becomes part of each position:
-    (word + type) + position = word + (type + position), but for rounding. It has no pooler, no names of labels, and no
-    rows before the first position, which only padding gets.
+    It is a task preset for the heads masked_lm and sequence_classification, and a backbone preset for the bare encoder.
+    KerasHub has no token types: the embedding of type 0 is added to each position embedding, because
+    (word + type) + position = word + (type + position) up to rounding. KerasHub has neither a pooler nor names of
+    labels, nor the rows before the first position, which only padding uses.
 
-    bpe: the tokenizer, as `text.vocabularies.byte_pairs` gives it.
+    bpe: the tokenizer, as returned by `text.vocabularies.byte_pairs`.
 
-    Raises SaveError for a model that KerasHub cannot express, and where the directory cannot be written to.
+    Raises SaveError for a model that KerasHub cannot represent, and if the directory cannot be written to.
     """
     _check_expressible(config, head)
     _h5py()  # before anything is written
@@ -75,7 +75,7 @@ def write(directory: Path, params: Any, config: Config, head: str, bpe: BytePair
 
 def _check_expressible(config: Config, head: str) -> None:
     if head != "encoder" and head not in KINDS:
-        raise SaveError(f"KerasHub's RoBERTa has no head {head!r}: give one of encoder, {', '.join(KINDS)}")
+        raise SaveError(f"KerasHub's RoBERTa does not have head {head!r}: give one of encoder, {', '.join(KINDS)}")
     fixed = {**FIXED, "tie_word_embeddings": True} if head == "masked_lm" else FIXED
     for name, wanted in fixed.items():
         if getattr(config, name) != wanted:
@@ -94,9 +94,7 @@ def _warn_of_losses(params: Any, config: Config, bpe: BytePairs | None) -> None:
     if bpe is None and config.pad_token_id != 1:
         losses.append(f"pad_token_id {config.pad_token_id}, which will be read as 1")
     if losses:
-        warnings.warn(
-            f"a preset of KerasHub's cannot hold all of this model; left out: {'; '.join(losses)}", stacklevel=3
-        )
+        warnings.warn(f"a KerasHub preset cannot hold all of this model; left out: {'; '.join(losses)}", stacklevel=3)
 
 
 def _names_of_head(config: Config, head: str) -> list[str]:
@@ -105,7 +103,7 @@ def _names_of_head(config: Config, head: str) -> list[str]:
 
 
 def _to_store(params: Any, config: Config, head: str) -> dict[str, numpy.ndarray]:
-    """The arrays of a model under KerasHub's names, in its layout."""
+    """The arrays of a model, with KerasHub's names and layout."""
     arrays = {name: _as_float(to_host(array)) for name, array in flat(params).items()}
     arrays[POSITIONS] = arrays[POSITIONS][config.pad_token_id + 1 :] + arrays[TYPES][0]  # (P, D)
     result = {}
@@ -116,7 +114,7 @@ def _to_store(params: Any, config: Config, head: str) -> dict[str, numpy.ndarray
 
 
 def _as_float(array: numpy.ndarray) -> numpy.ndarray:
-    """The array, in float32 if it is bfloat16, which neither NumPy nor HDF5 has."""
+    """The array, converted to float32 if it is bfloat16, which neither NumPy nor HDF5 has."""
     return array if array.dtype.kind == "f" else array.astype(numpy.float32)
 
 
@@ -124,7 +122,7 @@ def _h5py() -> Any:
     try:
         import h5py  # type: ignore[import-not-found,import-untyped,unused-ignore]
     except ImportError as error:
-        raise SaveError('a preset of KerasHub\'s is written with h5py: pip install "minroberta[formats]"') from error
+        raise SaveError('writing a KerasHub preset needs h5py: pip install "minroberta[formats]"') from error
     return h5py
 
 
@@ -166,12 +164,12 @@ def _objects(config: Config, head: str, bpe: BytePairs | None) -> dict[str, dict
 
 
 def _dropout(config: Config) -> float:
-    """The classifier's dropout: by default, as in Hugging Face's models, that of the body."""
+    """The classifier's dropout: by default that of the encoder, as in Hugging Face's models."""
     return config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
 
 
 def _object(family: str, kind: str, **config: Any) -> dict[str, Any]:
-    """Keras's description of an object: its class, and the arguments that make it again."""
+    """Keras's description of an object: its class, and the arguments that recreate it."""
     name = family + kind
     return {
         "module": f"keras_hub.src.models.{snake(family)}.{snake(name)}",

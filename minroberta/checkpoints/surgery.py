@@ -1,7 +1,7 @@
-"""Models of another size: more or fewer tokens, fewer attention heads.
+"""Changing the size of a model: more or fewer tokens, fewer attention heads.
 
-Each function is pure, and a method of `Model` by the same name: it returns a new model of the same class, which shares
-every unchanged array with the old one.
+Each function is pure, and is also a method of `Model` with the same name. It returns a new model of the same class,
+which shares every unchanged array with the old one.
 """
 
 import copy
@@ -23,12 +23,13 @@ M = TypeVar("M", bound=Network)
 def resize_token_embeddings(model: M, n: int) -> M:
     """A new model with a vocabulary of n tokens; the old model is unchanged, unlike in transformers.
 
-    The first n rows are kept of the word embeddings (V, D), of an untied decoder (V, D) and of its bias (V,). New rows
-    are the mean of the old ones, so that a new token is about as likely as an old one (Hewitt 2021, "Initializing new
-    word embeddings for pretrained language models"); those of a tied decoder's bias are 0. transformers 4.48.3 does
-    the same, but adds noise to the mean, of 3e-5 of the old rows' standard deviation. The tokenizer is not changed.
+    The word embeddings (V, D), the bias of the language model head (V,) and an untied decoder (V, D) keep their first n
+    rows. New rows are the mean of the old ones, so that a new token is about as likely as an old one (Hewitt 2021,
+    "Initializing new word embeddings for pretrained language models"). New elements of a tied decoder's bias are 0.
+    transformers 4.48.3 does the same, but adds noise to the mean, of 3e-5 times the old rows' standard deviation. The
+    tokenizer is not changed.
 
-    Raises InputError for an n that is not an integer of at least 1, or that leaves out `pad_token_id`.
+    Raises InputError if n is not an integer of at least 1, or leaves out `pad_token_id`.
     """
     config = model.config
     n = check_integer("the number of tokens", n, 1, LARGEST_SIZE)
@@ -47,7 +48,7 @@ def resize_token_embeddings(model: M, n: int) -> M:
 
 
 def _resized(rows: Array, n: int, fill: int | None) -> Array:
-    """The first n rows, filled up where there are fewer with `fill`, or with their mean. (V, ...) -> (n, ...)."""
+    """The first n rows. Any new rows are `fill`, or the mean of the old rows if it is None. (V, ...) -> (n, ...)."""
     if n <= len(rows):
         return rows[:n]
     xp, shape = namespace(rows), (n - len(rows), *rows.shape[1:])
@@ -59,29 +60,29 @@ def _resized(rows: Array, n: int, fill: int | None) -> Array:
 
 
 def prune_heads(model: M, heads: Mapping[int, Iterable[int]]) -> M:
-    """A new model without some self-attention heads, {layer: heads}, both counted from 0 (Michel et al. 2019).
+    """A new model without the given self-attention heads, {layer: heads}, both counted from 0 (Michel et al. 2019).
 
-    Heads keep the numbers that they had before any was pruned, so a pruned one may be named again. A head's rows are
-    removed from the queries, keys and values, (H·E, D), and its columns from the output, (D, H·E). Cross-attention is
-    not pruned, as in transformers.
+    Heads keep the numbers that they had before any was pruned, so a pruned head may be given again. A head's rows are
+    removed from the query, key and value weights, (H·E, D), and its columns from the output weight, (D, H·E).
+    Cross-attention is not pruned, as in transformers.
 
     Raises InputError for a layer or a head that does not exist, and for a layer that would lose all its heads.
     """
     config = model.config
     pruned = _all_pruned(heads, config)
     params, changed = flat(model.params), {}
-    for layer, gone in pruned.items():
-        places = _kept_places(config, layer, gone)
+    for layer, numbers in pruned.items():
+        positions = _kept_positions(config, layer, numbers)
         name = f"encoder.layer.{layer}.attention"
         for part in ("query.weight", "query.bias", "key.weight", "key.bias", "value.weight", "value.bias"):
-            changed[f"{name}.self.{part}"] = _of_heads(params[f"{name}.self.{part}"], places, config.head_size)
+            changed[f"{name}.self.{part}"] = _of_heads(params[f"{name}.self.{part}"], positions, config.head_size)
         output = f"{name}.output.dense.weight"
-        changed[output] = _of_heads(params[output].T, places, config.head_size).T  # (D, H·E)
+        changed[output] = _of_heads(params[output].T, positions, config.head_size).T  # (D, H·E)
     return _with(model, config.replace(pruned_heads={**config.pruned_heads, **pruned}), changed)
 
 
 def _all_pruned(heads: Mapping[int, Iterable[int]], config: Config) -> dict[int, list[int]]:
-    """New and earlier pruned heads of each layer that `heads` names, sorted. Raises InputError."""
+    """The heads, newly or previously pruned, of each layer that `heads` names, sorted. Raises InputError."""
     if not isinstance(heads, Mapping):
         raise InputError(f"heads must be a dict from layers to heads, such as {{0: [1, 2]}}, not {reprlib.repr(heads)}")
     result = {}
@@ -89,34 +90,36 @@ def _all_pruned(heads: Mapping[int, Iterable[int]], config: Config) -> dict[int,
         layer = check_integer("a layer", key, 0, config.num_hidden_layers - 1)
         if not isinstance(some, Iterable) or isinstance(some, str | bytes):
             raise InputError(
-                f"heads of layer {layer} must be a list of numbers, such as [1, 2], not {reprlib.repr(some)}"
+                f"the heads of layer {layer} must be a list of integers, such as [1, 2], not {reprlib.repr(some)}"
             )
         new = {check_integer(f"a head of layer {layer}", head, 0, config.num_attention_heads - 1) for head in some}
-        gone = sorted(new.union(config.pruned_heads.get(layer, ())))
-        if len(gone) == config.num_attention_heads:
-            raise InputError(f"layer {layer} would lose all of its {config.num_attention_heads} heads: keep one")
-        if gone:
-            result[layer] = gone
+        together = sorted(new.union(config.pruned_heads.get(layer, ())))
+        if len(together) == config.num_attention_heads:
+            raise InputError(
+                f"layer {layer} would lose all of its {config.num_attention_heads} heads: keep at least one"
+            )
+        if together:
+            result[layer] = together
     return result
 
 
-def _kept_places(config: Config, layer: int, pruned: list[int]) -> list[int]:
-    """Positions of the remaining heads among those that the layer has before this pruning."""
+def _kept_positions(config: Config, layer: int, pruned: list[int]) -> list[int]:
+    """Positions of the remaining heads among those that the layer had before this pruning."""
     before = [head for head in range(config.num_attention_heads) if head not in config.pruned_heads.get(layer, ())]
-    return [place for place, head in enumerate(before) if head not in pruned]
+    return [position for position, head in enumerate(before) if head not in pruned]
 
 
-def _of_heads(rows: Array, places: list[int], head_size: int) -> Array:
-    """The rows of the heads at these positions. (H·E, ...) -> (len(places)·E, ...)."""
+def _of_heads(rows: Array, positions: list[int], head_size: int) -> Array:
+    """The rows of the heads at these positions. (H·E, ...) -> (len(positions)·E, ...)."""
     by_head = rows.reshape(-1, head_size, *rows.shape[1:])  # (H·E, ...) -> (H, E, ...)
-    return by_head[namespace(rows).asarray(places)].reshape(-1, *rows.shape[1:])
+    return by_head[namespace(rows).asarray(positions)].reshape(-1, *rows.shape[1:])
 
 
-# --- both -----------------------------------------------------------------------------------------------------------
+# --- for both -------------------------------------------------------------------------------------------------------
 
 
 def _with(model: M, config: Config, changed: Mapping[str, Array]) -> M:
-    """A copy of the model with another configuration and these arrays, by their names, in place of the old ones."""
+    """A copy of the model with a new configuration, and with the arrays in `changed` in place of the old ones."""
     new = copy.copy(model)
     new.config, new.params = config, tree({**flat(model.params), **changed})
     return new

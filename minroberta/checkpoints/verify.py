@@ -18,11 +18,11 @@ WITHOUT_MEANING = {
 """Fields of a configuration that do not change the outputs."""
 
 ROUNDING = 1e-4
-"""A part of the largest output: more than rounding in float32, which adds in another order, and less than a mistake."""
+"""Tolerance relative to the largest output: more than float32 rounding in a different order, less than a mistake."""
 
 
 class Difference(NamedTuple):
-    """A field or a weight that differs, with the content of the one model and of the other."""
+    """A field or a weight that differs, with its content in each of the two models."""
 
     name: str
     one: str
@@ -32,7 +32,7 @@ class Difference(NamedTuple):
 class Verdict(NamedTuple):
     """The result of a comparison: fields and weights that differ, and the largest difference of the outputs.
 
-    outputs: as a part of the largest output; None where shapes or padding ids differ, so that no input suits both.
+    outputs: relative to the largest output; None if shapes or padding ids differ, so that no input suits both models.
     """
 
     differences: list[Difference]
@@ -40,14 +40,14 @@ class Verdict(NamedTuple):
 
     @property
     def equal(self) -> bool:
-        """True if the two are the same model: no difference, and equal outputs but for rounding."""
+        """True if no field or weight differs, and the outputs are equal up to rounding."""
         return not self.differences and self.outputs is not None and self.outputs <= ROUNDING
 
 
 def verify(one: Network, other: Network) -> Verdict:
-    """Compare two models with the same head: the fields that change outputs, and their weights, to the bit.
+    """Compare two models with the same head: the fields that change outputs, and their weights, without tolerance.
 
-    Their outputs are compared for two random sequences, one of them padded at its end.
+    Their outputs are compared on two random sequences, one of which is padded at the end.
     """
     fields, arrays = list(_fields(one, other)), list(_weights(one, other))
     first, second = flat(one.params), flat(other.params)
@@ -78,20 +78,20 @@ def _shape(array: Any) -> str:
 
 
 def _largest(name: str, a: numpy.ndarray, b: numpy.ndarray) -> Difference:
-    """The difference of two arrays where it is largest."""
+    """The largest difference between two arrays, with its index."""
     distance = numpy.nan_to_num(abs(a - b), nan=numpy.inf)
     index = numpy.unravel_index(distance.argmax(), a.shape)
     return Difference(f"{name}[{', '.join(map(str, index))}]", f"{a[index]:.9g}", f"{b[index]:.9g}")
 
 
 def _distance(one: Network, other: Network) -> float:
-    """The largest difference between the outputs, not counting padding, as a part of the largest; NaN if one is NaN."""
+    """The largest difference of the outputs, not counting padding, relative to the largest; NaN if there is a NaN."""
     ids, mask = _sequences(one)
     several = one.head == "multiple_choice"
-    made = [model(ids[None], mask[None]) if several else model(ids, mask) for model in (one, other)]  # (1, C, L)
+    outputs = [model(ids[None], mask[None]) if several else model(ids, mask) for model in (one, other)]  # (1, C, L)
     result = 0.0
-    for name in (name for name in OUTPUTS if name in made[0]):
-        a, b = (to_host(output[name]) for output in made)
+    for name in (name for name in OUTPUTS if name in outputs[0]):
+        a, b = (to_host(output[name]) for output in outputs)
         if a.shape[:2] == mask.shape:
             a, b = a[mask == 1], b[mask == 1]
         largest = abs(a).max()
@@ -100,7 +100,7 @@ def _distance(one: Network, other: Network) -> float:
 
 
 def _sequences(model: Network) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """Ids and mask of two random sequences, (2, L), the second padded from its middle on."""
+    """Ids and mask of two random sequences, (2, L). The second half of the second sequence is padding."""
     config = model.config
     length = min(16, config.longest)
     ids = numpy.random.default_rng(0).integers(0, config.vocab_size, (2, length))

@@ -1,5 +1,5 @@
-"""A file for each format: bytes in, arrays out, under Hugging Face's names for PyTorch and in PyTorch's layout.
+"""A module for each format: bytes in, arrays out, with Hugging Face's names for PyTorch and in PyTorch's layout.
 
-A file's arrays are found without the framework that wrote it, and without running anything that the file says. Raised
-is WeightsError, for whatever is damaged or hostile. What does not depend on the format is in `arrays`.
+The readers need no framework and never run code from a file. They raise WeightsError if a file is damaged or hostile.
+Code that does not depend on the format is in `arrays`.
 """

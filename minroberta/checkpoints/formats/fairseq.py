@@ -1,8 +1,8 @@
-"""fairseq's checkpoints: weights under fairseq's names, and the arguments of their training.
+"""fairseq checkpoints: weights with fairseq's names, and the arguments of their training.
 
-Versions differ only in the names: today's, those of 2019, in which queries, keys and values are one array, and those of
-DinkyTrain, whose layers are DeepSpeed's. Sizes are taken from the weights, and compared with the arguments; only these
-say the number of heads and the activation.
+Versions differ only in the names: the current names; those of 2019, in which queries, keys and values are one array;
+and those of DinkyTrain, whose layers have DeepSpeed's names. Sizes are taken from the weights, and compared with the
+arguments. Only the arguments give the number of heads and the activation.
 """
 
 import re
@@ -22,7 +22,7 @@ from .pytorch import File, Namespace, Tensor
 
 
 def _module(stored: str, name: str) -> dict[str, str]:
-    """The names of the weight and the bias of a linear layer or a norm."""
+    """The canonical names of the weight and bias of a linear layer or a norm, by fairseq's names."""
     return {f"{stored}.weight": f"{name}.weight", f"{stored}.bias": f"{name}.bias"}
 
 
@@ -37,7 +37,7 @@ WHOLE = {
     "lm_head.weight": "lm_head.decoder.weight",
     "lm_head.bias": "lm_head.bias",
 }
-"""From fairseq's names, after `encoder.` or in 2019 `decoder.`, to the canonical ones."""
+"""The canonical names, by fairseq's names without their prefix: `encoder.`, or `decoder.` in 2019."""
 
 LAYER = {
     **_module("self_attn.q_proj", "attention.self.query"),
@@ -54,18 +54,18 @@ LAYER = {
     **{"output_w": "output.dense.weight", "output_b": "output.dense.bias"},
     **{"attn_nw": "output.LayerNorm.weight", "attn_nb": "output.LayerNorm.bias"},
 }
-"""The same within a layer. The `final` norm is that of the feed-forward part, as is DeepSpeed's `attn_n`."""
+"""The same within a layer. `final_layer_norm` and DeepSpeed's `attn_n` are the norm of the feed-forward part."""
 
 THIRDS = {
     "self_attn.in_proj_weight": "weight", "self_attn.in_proj_bias": "bias",  # of 2019
     "attn_qkvw": "weight", "attn_qkvb": "bias",  # DeepSpeed's
 }  # fmt: skip
-"""Arrays that hold queries, keys and values, in this order along the first axis."""
+"""Arrays that hold the weights of query, key and value, in this order along the first axis."""
 
 UNUSED = re.compile(
     r"sentence_encoder\.(version|layers\.[0-9]+\.(in_proj|out_proj|fc1|fc2)_(weight|bias))|_ema|regression_head\..*"
 )
-"""Unused names: a version, the copies that 0.12 makes for a faster kernel, and the training state of Data2Vec."""
+"""Arrays that are not used: a version, copies that 0.12 makes for a faster kernel, Data2Vec's training state."""
 
 IN_LAYER = re.compile(r"sentence_encoder\.layers\.(0|[1-9][0-9]{0,5})\.(.+)")
 IN_HEAD = re.compile(r"classification_heads\.([^.]+)\.(.+)")
@@ -73,11 +73,11 @@ DEFAULT_HEAD = "sentence_classification_head"
 TOKEN_TYPES = "embeddings.token_type_embeddings.weight"
 
 Found = dict[str, Tensor]
-"""The tensors of a file under canonical names."""
+"""The tensors of a file, by canonical name."""
 
 
 def _canonical(stored: str, tensor: Tensor) -> Found:
-    """The one or three weights that a tensor holds; empty where no model uses it. Raises WeightsError."""
+    """The one or three weights that a tensor holds; empty if no model uses it. Raises WeightsError."""
     name = stored.removeprefix("encoder." if stored.startswith("encoder.") else "decoder.")
     if UNUSED.fullmatch(name) or name == stored:
         return {}
@@ -88,12 +88,12 @@ def _canonical(stored: str, tensor: Tensor) -> Found:
         names = [f"encoder.layer.{index}.attention.self.{which}.{THIRDS[part]}" for which in ("query", "key", "value")]
         return dict(zip(names, _thirds(stored, tensor), strict=True))
     if part not in LAYER:
-        raise WeightsError(f"{stored[:200]!r} is not a weight of fairseq's RoBERTa: the file holds another model")
+        raise WeightsError(f"{stored[:200]!r} is not a weight of fairseq's RoBERTa: the file holds a different model")
     return {f"encoder.layer.{index}.{LAYER[part]}": tensor}
 
 
 def _thirds(stored: str, tensor: Tensor) -> list[Tensor]:
-    """The tensor's first, second and last rows: (3 O, I) -> 3 of (O, I)."""
+    """The first, second and last third of a tensor's rows: (3 O, I) -> three of (O, I)."""
     _, offset, shape, strides = tensor
     if not shape or shape[0] % 3:
         raise WeightsError(f"{stored} has shape {_shown(shape)}: it cannot be split into queries, keys and values")
@@ -102,7 +102,7 @@ def _thirds(stored: str, tensor: Tensor) -> list[Tensor]:
 
 
 def _shown(value: Any) -> str:
-    """A short form of a value in a file, which may be a list of lists."""
+    """A value from a file, shortened for a message: it may be a list of lists."""
     return reprlib.repr(value)[:100]
 
 
@@ -115,15 +115,15 @@ def is_fairseq(content: Any) -> bool:
 
 
 class Checkpoint(Arrays):
-    """The arrays of a `.pt` under Hugging Face's names, and `config`, the fields of Hugging Face's configuration.
+    """The arrays of a `.pt` with Hugging Face's names, and `config`, the fields of Hugging Face's configuration.
 
-    Nothing but the file is needed. Post-LN is Roberta, pre-LN RobertaPreLayerNorm, and pre-LN without a norm of the
-    embeddings XLM-Roberta-XL. fairseq has no token types: one row of zeros is given for them. It may have several
-    classification heads: the only one is read, or the one with the default name. A head that does not compute what
-    Hugging Face's does is left out, with a warning.
+    No other file is needed. A post-LN model becomes Roberta, a pre-LN model RobertaPreLayerNorm, and a pre-LN model
+    without a norm of the embeddings XLM-Roberta-XL. fairseq has no token types: their embedding is a row of zeros. If
+    there are several classification heads, the one with the default name is used. A head that computes something
+    different from Hugging Face's is left out, with a warning.
 
-    Raises WeightsError where the weights are those of another model or contradict the arguments, and ConfigError for
-    arguments that no RoBERTa can have.
+    Raises WeightsError if the weights are those of a different model or contradict the arguments, and ConfigError for
+    arguments that no RoBERTa model can have.
     """
 
     config: Mapping[str, Any]
@@ -148,12 +148,12 @@ class Checkpoint(Arrays):
         return self._tensors[name]
 
     def stored(self, name: str) -> tuple[str, tuple[int, ...]]:
-        """The dtype and the shape that an array has in the file."""
+        """The dtype and shape of an array as stored in the file."""
         return super().stored(name) if name == TOKEN_TYPES else self._tensors.stored(name)
 
 
 def _arguments(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a training: since 0.12 in the parts of `cfg`, before that in `args`."""
+    """The arguments of the training: since 0.12 in the parts of `cfg`, before that in `args`."""
     result: dict[str, Any] = {}
     whole = _values(content.get("cfg"))
     for part in (content.get("args"), whole.get("criterion"), whole.get("model")):
@@ -167,23 +167,23 @@ def _values(part: Any) -> dict[str, Any]:
 
 
 def _found(model: Mapping[Any, Any]) -> Found:
-    """The weights in the file, without those of classifiers. Raises WeightsError."""
+    """The weights in the file, except those of classification heads. Raises WeightsError."""
     result: Found = {}
     for stored, tensor in model.items():
         if isinstance(stored, str) and isinstance(tensor, Tensor):
             for name, part in _canonical(stored, tensor).items():
                 if name in result:
-                    raise WeightsError(f"{stored} is {name}, which the weights already hold under another name")
+                    raise WeightsError(f"{stored} is a second array for {name}: remove one of them")
                 result[name] = part
     return result
 
 
 def _classifier(model: Mapping[Any, Any]) -> Found:
-    """The weights of the classification head that is read."""
+    """The weights of the only classification head, or of the one with the default name."""
     names = {match[1] for name in model if isinstance(name, str) and (match := IN_HEAD.fullmatch(name))}
     if len(names) > 1 and DEFAULT_HEAD not in names:
         warnings.warn(
-            f"{len(names)} classification heads {_shown(sorted(names))} are left out: none is called {DEFAULT_HEAD}",
+            f"{len(names)} classification heads {_shown(sorted(names))} are left out: none is named {DEFAULT_HEAD}",
             stacklevel=4,
         )
         return {}
@@ -194,13 +194,13 @@ def _classifier(model: Mapping[Any, Any]) -> Found:
 
 
 def _leave_out(found: Found, arguments: Mapping[str, Any]) -> None:
-    """Remove a head with another activation than the fixed one of Hugging Face's."""
+    """Remove a head whose activation differs from the fixed one of Hugging Face's head."""
     for argument, fixed, head in (("activation_fn", "gelu", "lm_head"), ("pooler_activation_fn", "tanh", "classifier")):
         given = arguments.get(argument, fixed)
         names = [name for name in found if name.startswith(f"{head}.")]
         if given != fixed and names:
             warnings.warn(
-                f"the {head} is left out: its {argument} is {_shown(given)}, and Hugging Face's is always {fixed}",
+                f"the {head} is left out: its {argument} is {_shown(given)}, but Hugging Face's is always {fixed}",
                 stacklevel=4,
             )
             for name in names:
@@ -208,7 +208,7 @@ def _leave_out(found: Found, arguments: Mapping[str, Any]) -> None:
 
 
 def _family_names(found: Found, model_type: str) -> Found:
-    """The same weights under the names of a family."""
+    """The same weights, with the names of a model family."""
     family = FAMILIES[model_type]
     result = {}
     for name, tensor in found.items():
@@ -220,11 +220,11 @@ def _family_names(found: Found, model_type: str) -> Found:
 # --- the configuration ----------------------------------------------------------------------------------------------
 
 HEAD_COUNTS = {"roberta": 12, "roberta_base": 12, "roberta_prenorm": 12, "roberta_large": 16, "xlm": 16}
-"""The number of heads of each arch, for arguments that do not say it."""
+"""Number of attention heads of each arch, for arguments that lack it."""
 
 ACTIVATIONS = {"gelu": "gelu", "gelu_accurate": "gelu_new", "gelu_fast": "gelu_new", "relu": "relu", "tanh": "tanh",
                "linear": "linear"}  # fmt: skip
-"""From fairseq's names of activations to Hugging Face's."""
+"""Hugging Face's names for activations, by fairseq's."""
 
 SIZES = {
     "encoder_embed_dim": "hidden_size",
@@ -232,7 +232,7 @@ SIZES = {
     "encoder_layers": "num_hidden_layers",
     "max_positions": "max_position_embeddings",
 }
-"""Sizes that both the arguments and the weights give, by fairseq's names, and Hugging Face's."""
+"""Sizes that both the arguments and the weights give: Hugging Face's names, by fairseq's."""
 
 
 def _config(found: Found, arguments: Mapping[str, Any], old: bool) -> dict[str, Any]:
@@ -263,7 +263,7 @@ def _shape(found: Found, name: str) -> tuple[int, int]:
         raise WeightsError(f"the weights lack fairseq's array for {name}")
     shape = found[name].shape
     if len(shape) != 2:
-        raise WeightsError(f"fairseq's array for {name} has shape {_shown(shape)}; a weight has two axes")
+        raise WeightsError(f"fairseq's array for {name} has shape {_shown(shape)}; it must have two axes")
     return shape[0], shape[1]
 
 
@@ -271,29 +271,30 @@ def _count_layers(found: Found) -> int:
     indices = {int(name.split(".")[2]) for name in found if name.startswith("encoder.layer.")}
     lacking = set(range(len(indices))) - indices
     if lacking:
-        raise WeightsError(f"the weights have layers up to number {max(indices)}, but lack number {min(lacking)}")
+        raise WeightsError(f"the weights have layers up to layer {max(indices)}, but lack layer {min(lacking)}")
     return len(indices)
 
 
 def _check_sizes(sizes: Mapping[str, int], arguments: Mapping[str, Any]) -> None:
     for argument, name in SIZES.items():
         given = arguments.get(argument)
-        shown = sizes[name] - 2 * (argument == "max_positions")  # positions begin after that of padding, which is 1
+        shown = sizes[name] - 2 * (argument == "max_positions")  # positions begin at 2, after that of padding
         if given is not None and given != shown:
-            raise WeightsError(f"{argument} is {_shown(given)} in its arguments, but {shown} in its weights")
+            raise WeightsError(f"{argument} is {_shown(given)} in the arguments, but {shown} in the weights")
 
 
 def _model_type(found: Found, arguments: Mapping[str, Any], old: bool) -> str:
-    """The family, by the norms that the weights have, which the arguments must not contradict.
+    """The model type, by the norms that the weights have. The arguments must not contradict them.
 
-    Until 2020, when the norm was called `emb_layer_norm`, these arguments had another meaning, and all was post-LN.
+    Until 2020, when the norm was called `emb_layer_norm`, these arguments had a different meaning, and every model was
+    post-LN.
     """
     first, last = (any(name.startswith(norm) for name in found) for norm in ("embeddings.LayerNorm.", "LayerNorm."))
     for argument, shown in (("layernorm_embedding", first), ("encoder_normalize_before", last)):
         given = arguments.get(argument)
         if given is not None and bool(given) != shown and not old:
             verb = "have" if shown else "lack"
-            raise WeightsError(f"{argument} is {_shown(given)} in its arguments, but its weights {verb} that norm")
+            raise WeightsError(f"{argument} is {_shown(given)} in the arguments, but the weights {verb} that norm")
     if not last:
         return "roberta"
     return "roberta-prelayernorm" if first else "xlm-roberta-xl"
@@ -306,8 +307,8 @@ def _head_count(arguments: Mapping[str, Any]) -> Any:
     known = arch.removeprefix("deepspeed_") if isinstance(arch, str) else ""
     if known not in HEAD_COUNTS:
         raise ConfigError(
-            f"its arguments lack encoder_attention_heads, and the arch {_shown(arch)} does not imply it, as "
-            f"{', '.join(HEAD_COUNTS)} do"
+            f"the arguments lack encoder_attention_heads, and the arch {_shown(arch)} does not imply it: it must be "
+            f"one of {', '.join(HEAD_COUNTS)}"
         )
     return HEAD_COUNTS[known]
 
@@ -315,12 +316,12 @@ def _head_count(arguments: Mapping[str, Any]) -> Any:
 def _activation(arguments: Mapping[str, Any]) -> str:
     given = arguments.get("activation_fn", "gelu")
     if not isinstance(given, str) or given not in ACTIVATIONS:
-        raise ConfigError(f"unknown activation_fn {_shown(given)}: known are {', '.join(ACTIVATIONS)}")
+        raise ConfigError(f"unsupported activation_fn {_shown(given)}: supported are {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[given]
 
 
 def _of_head(found: Found, arguments: Mapping[str, Any], architecture: str) -> dict[str, Any]:
-    """The fields that the head implies: a classifier goes before the language model that it was trained from."""
+    """The fields that the head implies: a classifier takes precedence over the language model below it."""
     heads = {name.split(".")[0] for name in found}
     if "classifier" in heads:
         labels, _ = _shape(found, "classifier.out_proj.weight")

@@ -1,8 +1,8 @@
-"""Hugging Face's Flax models: `flax_model.msgpack`, nested maps in MessagePack whose leaves are arrays.
+"""Hugging Face's Flax models: `flax_model.msgpack`, nested MessagePack maps whose leaves are arrays.
 
-A leaf is an extension of type 1, whose content is a list of the shape, the dtype's name and the bytes. Only the kinds
-of MessagePack's values that such files contain are read. Maps are read in a stream, and no memory is reserved for a
-length before the file is known to be that long; arrays are views of the mapped file.
+A leaf is an extension of type 1, whose content is a list of the shape, the dtype's name and the bytes. Only those types
+of MessagePack are supported that such files contain. Maps are read as a stream, and no memory is reserved for a length
+before the file is known to be that long. Arrays are views of the mapped file, unless they are not aligned.
 """
 
 import math
@@ -14,13 +14,13 @@ from ...errors import WeightsError
 from ..arrays import Located, Mapped, Renamed, View, as_stored, transposed
 
 MOST_KEYS = 50_000
-"""Keys of all maps: a large model has a thousand."""
+"""Limit on the keys of all maps: a large model has a thousand."""
 
 LONGEST_NAME = 300
-"""Characters of all keys that lead to an array: a layer's weights have about seventy."""
+"""Limit on the characters of an array's joined keys: a layer's weights have about seventy."""
 
 DEEPEST = 32
-"""Maps within each other: a layer's weight is in eight."""
+"""Limit on the nesting of maps: a layer's weight is in eight."""
 
 MOST_AXES = 32
 
@@ -28,29 +28,29 @@ SIZES = {
     "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2,
     "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "bool": 1,
 }  # fmt: skip
-"""Bytes of a number of each dtype."""
+"""Bytes of an element of each dtype."""
 
-MAP, LIST, TEXT, BYTES, NUMBER, EXTENSION = "a map", "a list", "a text", "bytes", "a number", "an extension"
+MAP, LIST, TEXT, BYTES, NUMBER, EXTENSION = "a map", "a list", "a string", "bytes", "an integer", "an extension"
 
 SHORT = [(0x00, 0x80, NUMBER), (0x80, 0x90, MAP), (0x90, 0xA0, LIST), (0xA0, 0xC0, TEXT)]
-"""Ranges of first bytes that contain a number or a length themselves, without their end, and the kind."""
+"""Ranges (start, stop) of first bytes that include the integer or the length themselves, and the kind of value."""
 
 LONG = {
     0xC4: (BYTES, 1), 0xC5: (BYTES, 2), 0xC6: (BYTES, 4), 0xC7: (EXTENSION, 1), 0xC8: (EXTENSION, 2),
     0xC9: (EXTENSION, 4), 0xCC: (NUMBER, 1), 0xCD: (NUMBER, 2), 0xCE: (NUMBER, 4), 0xCF: (NUMBER, 8),
     0xD9: (TEXT, 1), 0xDA: (TEXT, 2), 0xDB: (TEXT, 4), 0xDC: (LIST, 2), 0xDD: (LIST, 4), 0xDE: (MAP, 2), 0xDF: (MAP, 4),
 }  # fmt: skip
-"""First bytes before a number or a length: the kind, and the bytes that it takes."""
+"""First bytes that precede an integer or a length: the kind of value, and the bytes of the integer or length."""
 
 EXACT = {0xD4: 1, 0xD5: 2, 0xD6: 4, 0xD7: 8, 0xD8: 16}
-"""First bytes of extensions of a fixed length, and the length."""
+"""First bytes of extensions of fixed length, and that length."""
 
 ENDINGS: dict[str, tuple[str, View]] = {
     "kernel": ("weight", transposed),  # (I, O)
     "embedding": ("weight", as_stored),
     "scale": ("weight", as_stored),
 }
-"""Endings of names that differ from PyTorch's: the one there, and the view of the array."""
+"""Endings of names that differ from PyTorch's: PyTorch's ending, and the view of the array."""
 
 
 class Leaf(NamedTuple):
@@ -62,10 +62,10 @@ class Leaf(NamedTuple):
 
 
 class File(Renamed):
-    """The arrays of one `flax_model.msgpack`, or of one of its shards, under PyTorch's names.
+    """The arrays of a `flax_model.msgpack` or one of its shards, with PyTorch's names.
 
-    Most arrays are not aligned in such a file, and so are copied. Raises WeightsError where the file is damaged, or
-    holds anything but arrays.
+    Most arrays in such a file are not aligned, so they are copied. Raises WeightsError if the file is damaged, or holds
+    anything but arrays.
     """
 
     def __init__(self, path: Path) -> None:
@@ -74,53 +74,57 @@ class File(Renamed):
         for stored in source:
             name, view = renamed(stored)
             if name in entries:
-                raise WeightsError(f"{path} holds {entries[name][0]} and {stored}, two names of one weight: remove one")
+                raise WeightsError(
+                    f"{path}: {entries[name][0]} and {stored} are two names for the same weight: remove one"
+                )
             entries[name] = stored, view
         super().__init__(source, entries)
 
 
 def renamed(stored: str) -> tuple[str, View]:
-    """PyTorch's name for one of Flax's, such as `roberta/encoder/layer/0/output/dense/kernel`, and the view."""
+    """PyTorch's name for a name in Flax, such as `roberta/encoder/layer/0/output/dense/kernel`, and the view."""
     *path, last = stored.split("/")
     ending, view = ENDINGS.get(last, (last, as_stored))
     return ".".join([*path, ending]), view
 
 
 class Leaves(Located):
-    """The arrays of one file under Flax's names, with slashes between the keys. Raises WeightsError."""
+    """The arrays of one file with Flax's names: the keys, joined by slashes. Raises WeightsError."""
 
     format = "Flax"
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, "file of a Flax model", lambda data: _Reader(data).leaves())
+        super().__init__(path, "Flax file", lambda data: _Reader(data).leaves())
 
 
 class _Reader:
-    """A position in a file's bytes, from which values are read one after the other. Raises ValueError."""
+    """A reader of the successive values in a file's bytes. Raises ValueError."""
 
     def __init__(self, data: Mapped) -> None:
         self._data, self._at, self._keys = data, 0, 0
 
     def leaves(self) -> dict[str, Leaf]:
-        """The location of each array, by its keys with slashes between them."""
+        """The location of each array, by its keys, joined by slashes."""
         result: dict[str, Leaf] = {}
         for name, leaf in self._map("", *self._value()):
             if name in result:
                 raise ValueError(f"it holds {name} twice")
             result[name] = leaf
         if self._at != len(self._data):
-            raise ValueError(f"its map ends at byte {self._at} of {len(self._data)}")
+            raise ValueError(f"its map ends at byte {self._at}, but the file has {len(self._data)} bytes")
         return result
 
     def _map(self, path: str, kind: str, count: int) -> Iterator[tuple[str, Leaf]]:
-        """The arrays of a map with this number of keys, and of the maps in it."""
+        """The arrays of a map with the given number of keys, and of the maps nested in it."""
         if kind != MAP or path.count("/") > DEEPEST:
-            raise ValueError(f"at {path[:100]!r} it holds {kind}, or more than {DEEPEST} maps within each other")
+            raise ValueError(
+                f"at {path[:100]!r} it holds {kind}: only arrays, and at most {DEEPEST} nested maps, are supported"
+            )
         for _ in range(count):
             self._keys += 1
             name = path + self._text()
             if self._keys > MOST_KEYS or len(name) > LONGEST_NAME:
-                raise ValueError(f"it has more than {MOST_KEYS} keys, or one of more than {LONGEST_NAME} characters")
+                raise ValueError(f"it has more than {MOST_KEYS} keys, or a name of more than {LONGEST_NAME} characters")
             kind, length = self._value()
             if kind == EXTENSION:
                 yield name, self._leaf(name, self._at + 1 + length)
@@ -128,12 +132,12 @@ class _Reader:
                 yield from self._map(f"{name}/", kind, length)
 
     def _leaf(self, name: str, stop: int) -> Leaf:
-        """The location of an array, in an extension that ends at `stop`."""
+        """The location of the array in an extension that ends at `stop`."""
         if self._take(1) != b"\1" or self._expect(LIST) != 3:
             raise ValueError(f"{name} is not an array")
         rank = self._expect(LIST)
         if rank > MOST_AXES:
-            raise ValueError(f"{name} has {rank} axes; at most {MOST_AXES} are read")
+            raise ValueError(f"{name} has {rank} axes; the limit is {MOST_AXES}")
         shape = tuple(self._expect(NUMBER) for _ in range(rank))
         dtype = self._text()
         if dtype not in SIZES:
@@ -142,24 +146,26 @@ class _Reader:
         leaf = Leaf(dtype, shape, self._at)
         self._at += size
         if size != math.prod(shape) * SIZES[dtype] or self._at != stop:
-            raise ValueError(f"{name}, {dtype} of shape {str(shape)[:100]}, has {size} bytes up to {stop}")
+            raise ValueError(
+                f"{name} has {size} bytes, which disagree with {dtype}, shape {str(shape)[:100]}, or its end at byte {stop}"
+            )
         return leaf
 
     def _text(self) -> str:
         length = self._expect(TEXT)
         if length > LONGEST_NAME:
-            raise ValueError(f"before byte {self._at} it has a text of {length} bytes; at most {LONGEST_NAME} are read")
+            raise ValueError(f"before byte {self._at} it has a string of {length} bytes; the limit is {LONGEST_NAME}")
         return self._take(length).decode()
 
     def _expect(self, wanted: str) -> int:
-        """The number, or the length, of a value of this kind."""
+        """Read a value of the wanted kind. Returns the length, or the value itself if it is an integer."""
         kind, number = self._value()
         if kind != wanted:
-            raise ValueError(f"before byte {self._at} it has {kind} in place of {wanted}")
+            raise ValueError(f"before byte {self._at} it has {kind} instead of {wanted}")
         return number
 
     def _value(self) -> tuple[str, int]:
-        """The kind of the next value, and its length, or the number itself."""
+        """The kind of the next value, and its length, or the value itself if it is an integer."""
         (first,) = self._take(1)
         for start, stop, kind in SHORT:
             if start <= first < stop:
@@ -167,12 +173,12 @@ class _Reader:
         if first in EXACT:
             return EXTENSION, EXACT[first]
         if first not in LONG:
-            return "something else", 0
+            return "an unsupported type", 0
         kind, width = LONG[first]
         return kind, int.from_bytes(self._take(width), "big")
 
     def _take(self, size: int) -> bytes:
         self._at += size
         if self._at > len(self._data):
-            raise ValueError(f"it ends at byte {len(self._data)}, but claims to have {self._at}. Fetch it again")
+            raise ValueError(f"it ends at byte {len(self._data)}, but needs {self._at} bytes. Download it again")
         return self._data[self._at - size : self._at]

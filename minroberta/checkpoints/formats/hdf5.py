@@ -1,8 +1,8 @@
 """HDF5, as Keras writes it: a tree of groups whose leaves are arrays, each in one piece.
 
-A superblock gives the address of the root group's header. A header is a list of messages: a group's locate its links,
-an array's give its dtype, shape and address. Links are messages themselves, or in a symbol table, which is a B-tree
-over names, or in a fractal heap that a B-tree indexes. Variants that Keras does not write are refused, among them all
+A superblock gives the address of the root group's header. A header is a list of messages: those of a group locate its
+links; those of an array give its dtype, shape and address. Links are stored as messages, in a symbol table (a B-tree
+over names), or in a fractal heap that a B-tree indexes. Variants that Keras does not write are refused, including all
 that lead out of the file. The layouts are those of the HDF5 File Format Specification 3.0.
 """
 
@@ -18,29 +18,30 @@ from ...errors import WeightsError
 from ..arrays import Located, Mapped
 
 MOST_STEPS = 100_000
-"""Messages and links: several times as many as the file of a large model has, and read in half a second."""
+"""Limit on messages and links: several times as many as a large model has, and read in half a second."""
 
 LONGEST_NAME = 300
-"""Characters of a path: Keras writes at most 150."""
+"""Limit on the characters of a path: Keras writes at most 150."""
 
 MOST_LEVELS = 8
-"""Levels of a B-tree: with three it holds more links than are read."""
+"""Limit on the levels of a B-tree: with three it already holds more links than `MOST_STEPS`."""
 
 NOWHERE = 2**64 - 1
-"""The address of something that does not exist."""
+"""The undefined address, of something that does not exist."""
 
 DATASPACE, LINK_INFO, DATATYPE, LINK, EXTERNAL, LAYOUT, CONTINUATION, SYMBOL_TABLE = 1, 2, 3, 6, 7, 8, 16, 17
-"""The kinds of messages that are read."""
+"""The supported kinds of messages."""
 
 CONTIGUOUS = 1
 LAYOUTS = {0: "within its header", 2: "in chunks", 3: "as a view of other arrays"}
 CLASSES = {
-    3: "text", 5: "opaque bytes", 6: "compounds", 7: "references", 8: "an enumeration", 9: "values of variable length",
+    3: "text", 5: "opaque bytes", 6: "compound values", 7: "references", 8: "an enumeration",
+    9: "values of variable length",
 }  # fmt: skip
 
 
 def _float(exponent: int, fraction: int) -> bytes:
-    """The description of a little-endian float with these bits and a sign, after a datatype message's first byte."""
+    """A datatype message, without its first byte, for a little-endian float with a sign and these bits."""
     bits = 1 + exponent + fraction
     bias = 2 ** (exponent - 1) - 1
     return struct.pack("<BBBIHHBBBBI", 0x20, bits - 1, 0, bits // 8, 0, bits, fraction, exponent, 0, fraction, bias)
@@ -58,7 +59,7 @@ DTYPES = {
 
 
 class Dataset(NamedTuple):
-    """An array in a file, and the reason why it cannot be read, if there is one."""
+    """An array in a file, and the reason why it cannot be read, if any."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -67,10 +68,10 @@ class Dataset(NamedTuple):
 
 
 class File(Located):
-    """The arrays of one file by their full paths, as `a/b/kernel:0`.
+    """The arrays of one file by their full paths, such as `a/b/kernel:0`.
 
-    Raises WeightsError where the file is damaged or its links lead out of it, and, when it is asked for, for an array
-    that is not stored in one piece or does not hold numbers.
+    Raises WeightsError if the file is damaged or its links lead out of it. An array that is not stored in one piece, or
+    does not hold numbers, raises WeightsError on access.
     """
 
     format = "TensorFlow"
@@ -88,7 +89,7 @@ class File(Located):
 
 
 class _Bytes:
-    """The bytes of a file and the little-endian numbers in them, with a count of the steps through the file.
+    """The bytes of a file, a reader of the little-endian numbers in them, and a limit on the steps through the file.
 
     Raises ValueError for an address outside the file, a wrong signature, and too many steps.
     """
@@ -98,7 +99,7 @@ class _Bytes:
 
     def slice(self, offset: int, size: int) -> bytes:
         if offset + size > len(self.data):
-            raise ValueError(f"it leads to byte {offset + size} of {len(self.data)}")
+            raise ValueError(f"it refers to byte {offset + size}, but has {len(self.data)} bytes")
         return self.data[offset : offset + size]
 
     def number(self, offset: int, size: int) -> int:
@@ -109,16 +110,16 @@ class _Bytes:
 
     def expect(self, signature: bytes, offset: int) -> None:
         if self.slice(offset, len(signature)) != signature:
-            raise ValueError(f"byte {offset} does not begin a {signature[:4].decode()} of the expected version")
+            raise ValueError(f"there is no {signature[:4].decode()} of the expected version at byte {offset}")
 
     def step(self) -> None:
         self._steps += 1
         if self._steps > MOST_STEPS:
-            raise ValueError(f"it has more than {MOST_STEPS} messages and links, or they lead in a circle")
+            raise ValueError(f"it has more than {MOST_STEPS} messages and links, or they form a cycle")
 
 
 def _datasets(data: _Bytes) -> Iterator[tuple[str, Dataset]]:
-    """The path of each array, and its header's content. No group is entered twice, so links cannot make a circle."""
+    """The path and the description of each array. No group is entered twice, so links cannot form a cycle."""
     pending, groups = [("", _root(data))], set()
     while pending:
         path, address = pending.pop()
@@ -127,7 +128,7 @@ def _datasets(data: _Bytes) -> Iterator[tuple[str, Dataset]]:
             yield path, _dataset(data, dict(messages))
             continue
         if address in groups:
-            raise ValueError(f"two names lead to its group {path[:100]!r}")
+            raise ValueError(f"two links lead to its group {path[:100]!r}")
         groups.add(address)
         pending += [(_joined(path, name), child) for name, child in _links(data, messages)]
 
@@ -135,7 +136,7 @@ def _datasets(data: _Bytes) -> Iterator[tuple[str, Dataset]]:
 def _joined(path: str, name: bytes) -> str:
     joined = f"{path}/{name.decode()}" if path else name.decode()
     if not name or len(joined) > LONGEST_NAME:
-        raise ValueError(f"it has a path of {len(joined)} characters; at most {LONGEST_NAME} are read")
+        raise ValueError(f"it has an empty name, or a path of {len(joined)} characters; the limit is {LONGEST_NAME}")
     return joined
 
 
@@ -145,16 +146,16 @@ def _joined(path: str, name: bytes) -> str:
 def _root(data: _Bytes) -> int:
     """The address of the root group's header, from the superblock."""
     if data.slice(0, 8) != b"\x89HDF\r\n\x1a\n":
-        raise ValueError("it does not begin with the signature of HDF5")
+        raise ValueError("it does not begin with the HDF5 signature")
     version = data.number(8, 1)
     if version > 3:
-        raise ValueError(f"its superblock has version {version}; versions 0 to 3 are read")
+        raise ValueError(f"its superblock has version {version}; versions 0 to 3 are supported")
     sizes, start, root = (13, 24 + 4 * version, 40) if version < 2 else (9, 12, 24)
     base, _, end = data.read("3Q", start)
     if data.read("BB", sizes) != (8, 8) or base != 0:
-        raise ValueError("its addresses do not have 8 bytes, or do not count from its start")
+        raise ValueError("its addresses must have 8 bytes, and be relative to the start of the file")
     if end > len(data.data):
-        raise ValueError(f"it says that it has {end} bytes. Fetch it again")
+        raise ValueError(f"its header gives a size of {end} bytes. Download it again")
     return data.number(start + root, 8)
 
 
@@ -163,13 +164,15 @@ def _messages(data: _Bytes, address: int) -> Iterator[tuple[int, int]]:
     second = data.slice(address, 5) == b"OHDR\x02"
     first, form, head = _header_2(data, address) if second else _header_1(data, address)
     blocks = [first]
-    for start, stop in blocks:  # a message of continuation adds one
+    for start, stop in blocks:  # a continuation message adds a block
         while start + head <= stop:
             data.step()
             kind, length, flags = data.read(form, start)
             start += head
             if flags & 2:
-                raise ValueError(f"its message at byte {start} is shared by several objects, which is not supported")
+                raise ValueError(
+                    f"the header message at byte {start} is shared by several objects, which is not supported"
+                )
             if kind == CONTINUATION:
                 blocks.append(_continuation(data, start, second))
             yield kind, start
@@ -177,12 +180,12 @@ def _messages(data: _Bytes, address: int) -> Iterator[tuple[int, int]]:
 
 
 Header = tuple[tuple[int, int], str, int]
-"""The start and the end of a header's first messages, the form of each message's head, and its bytes."""
+"""The start and end of a header's first messages, and the format and size of the head of each message."""
 
 
 def _header_1(data: _Bytes, address: int) -> Header:
     if data.number(address, 1) != 1:
-        raise ValueError(f"byte {address} does not begin the header of an object")
+        raise ValueError(f"there is no object header at byte {address}")
     return (address + 16, address + 16 + data.number(address + 8, 4)), "HHB", 8
 
 
@@ -194,7 +197,7 @@ def _header_2(data: _Bytes, address: int) -> Header:
 
 
 def _continuation(data: _Bytes, start: int, second: bool) -> tuple[int, int]:
-    """The start and the end of further messages: in version 2 between a signature and a checksum."""
+    """The start and end of further messages. In version 2 they are between a signature and a checksum."""
     address, size = data.read("QQ", start)
     if second:
         data.expect(b"OCHK", address)
@@ -204,7 +207,7 @@ def _continuation(data: _Bytes, start: int, second: bool) -> tuple[int, int]:
 # --- groups ---------------------------------------------------------------------------------------------------------
 
 Links = Iterator[tuple[bytes, int]]
-"""Names, and the addresses of the headers that they lead to."""
+"""Names of links, and the addresses of the headers that they lead to."""
 
 
 def _links(data: _Bytes, messages: list[tuple[int, int]]) -> Links:
@@ -225,13 +228,13 @@ def _link(data: _Bytes, start: int) -> tuple[bytes, int]:
     version, flags = data.read("BB", start)
     kind = data.number(start + 2, 1) if flags & 8 else 0
     if version != 1 or kind != 0:
-        what = {1: "a name", 64: "another file"}.get(kind, "something unknown")
-        raise ValueError(f"at byte {start} it has a link to {what}; only links to its own objects are read")
+        what = {1: "a soft link", 64: "a link to another file"}.get(kind, "an unknown kind of link")
+        raise ValueError(f"at byte {start} it has {what}; only hard links are supported")
     start += 2 + bool(flags & 8) + 8 * bool(flags & 4) + bool(flags & 16)
     width = 1 << (flags & 3)
     length = data.number(start, width)
     if length > LONGEST_NAME:
-        raise ValueError(f"it has a name of {length} bytes; at most {LONGEST_NAME} are read")
+        raise ValueError(f"it has a name of {length} bytes; the limit is {LONGEST_NAME}")
     return data.slice(start + width, length), data.number(start + width + length, 8)
 
 
@@ -253,26 +256,26 @@ def _table(data: _Bytes, table: int, names: int) -> Links:
         data.step()
         name, header, cached = data.read("QQI", table + 8 + 40 * index)
         if cached == 2:
-            raise ValueError(f"at byte {table} it has a link to a name; only links to its own objects are read")
+            raise ValueError(f"at byte {table} it has a soft link; only hard links are supported")
         stop = data.data.find(b"\0", names + name, names + name + LONGEST_NAME + 1)
         if stop < 0:
-            raise ValueError(f"it has a name of more than {LONGEST_NAME} bytes")
+            raise ValueError(f"it has a name of more than {LONGEST_NAME} bytes, which is the limit")
         yield data.data[names + name : stop], header
 
 
 def _many_links(data: _Bytes, heap: int, tree: int) -> Links:
-    """Links in a fractal heap, by the B-tree over their names: a record is a hash, and an address in the heap."""
+    """The links in a fractal heap, by the B-tree over their names. A record is a hash and an address in the heap."""
     data.expect(b"BTHD\0\5", tree)
     node, size, depth = data.read("IHH", tree + 6)
     root, count = data.read("QH", tree + 16)
     if size != 4 + data.number(heap + 5, 2) or depth >= MOST_LEVELS:
-        raise ValueError(f"its B-tree at byte {tree} is not one over names")
+        raise ValueError(f"its B-tree at byte {tree} does not index names")
     for record in _records(data, root, count, size, _pointers(node, size, depth)):
         yield _link(data, _in_heap(data, heap, record + 4))
 
 
 def _pointers(node: int, size: int, depth: int) -> list[tuple[int, int]]:
-    """Sizes for each level above the leaves: bytes of a child's count of records, and of its whole pointer."""
+    """Bytes of a child's record count, and of the whole pointer to the child, for each level above the leaves."""
     most = below = (node - 10) // size
     result = []
     for level in range(depth):
@@ -285,12 +288,12 @@ def _pointers(node: int, size: int, depth: int) -> list[tuple[int, int]]:
 
 
 def _width(number: int) -> int:
-    """Number of bytes that a number takes, at least one."""
+    """Number of bytes that an integer takes, at least one."""
     return max(number.bit_length() + 7, 8) // 8
 
 
 def _records(data: _Bytes, node: int, count: int, size: int, pointers: list[tuple[int, int]]) -> Iterator[int]:
-    """The address of each record of a node and of its children."""
+    """The address of each record in a node and its children."""
     data.expect(b"BTIN\0\5" if pointers else b"BTLF\0\5", node)
     for index in range(count):
         data.step()
@@ -305,27 +308,27 @@ def _records(data: _Bytes, node: int, count: int, size: int, pointers: list[tupl
 
 
 def _in_heap(data: _Bytes, heap: int, record: int) -> int:
-    """The address of an object in a fractal heap, from a record with its place in the heap.
+    """The address of an object in a fractal heap, from a record with its offset in the heap.
 
-    The heap's blocks follow each other in an address space of the heap: `columns` in each row, all of the first size in
-    the first two rows, and of twice the size in each row after. An index, which is such a block too, has the address of
-    each; a block that would be larger than the largest is an index again.
+    The heap has its own address space, which is split into rows of `columns` blocks each. Blocks in the first two rows
+    have the size `first`; from there on, the size doubles with each row. An index holds the address of each block. A
+    block that would be larger than `largest` is itself an index.
     """
     data.expect(b"FRHP\0", heap)
     columns, first, largest, bits, _, block, rows = data.read("HQQHHQH", heap + 110)
     if data.number(heap + 7, 2) or data.number(record, 1) or bits > 64 or not 0 < first <= largest or not columns:
         raise ValueError(f"its heap at byte {heap} is compressed, or has invalid sizes")
     width = (bits + 7) // 8
-    place = data.number(record + 1, width)
+    position = data.number(record + 1, width)
     while rows:
-        row = (place // (columns * first)).bit_length()
+        row = (position // (columns * first)).bit_length()
         size = first << max(row - 1, 0)
-        place -= columns * size * (row > 0)
-        block = data.number(block + 13 + width + 8 * (row * columns + place // size), 8)
-        place %= size
+        position -= columns * size * (row > 0)
+        block = data.number(block + 13 + width + 8 * (row * columns + position // size), 8)
+        position %= size
         if size <= largest:
             break
-    return block + place
+    return block + position
 
 
 # --- arrays ---------------------------------------------------------------------------------------------------------
@@ -337,12 +340,12 @@ def _dataset(data: _Bytes, messages: dict[int, int]) -> Dataset:
     shape, dtype = _shape(data, messages[DATASPACE]), _dtype(data, messages[DATATYPE])
     version, layout = data.read("BB", messages[LAYOUT])
     if EXTERNAL in messages:
-        return Dataset(dtype, shape, 0, "is stored in another file; only this one is read")
+        return Dataset(dtype, shape, 0, "is stored in another file, which is not supported")
     if version not in (3, 4) or layout != CONTIGUOUS:
         how = LAYOUTS.get(layout, "in an unknown way")
-        return Dataset(dtype, shape, 0, f"is stored {how}; only arrays in one piece are read")
+        return Dataset(dtype, shape, 0, f"is stored {how}; only arrays in one piece are supported")
     if dtype not in DTYPES.values():
-        return Dataset(dtype, shape, 0, f"holds {dtype}; only little-endian numbers are read")
+        return Dataset(dtype, shape, 0, f"holds {dtype}; only little-endian numbers are supported")
     offset, size = data.read("QQ", messages[LAYOUT] + 2)
     needed = math.prod(shape) * (2 if dtype == "bfloat16" else numpy.dtype(dtype).itemsize)
     if needed == 0:
@@ -350,19 +353,21 @@ def _dataset(data: _Bytes, messages: dict[int, int]) -> Dataset:
     if offset == NOWHERE:
         return Dataset(dtype, shape, 0, "was never written")
     if size != needed or offset + size > len(data.data):
-        raise ValueError(f"an array of shape {str(shape)[:100]} has {size} bytes from {offset} of {len(data.data)}")
+        raise ValueError(
+            f"an array of shape {str(shape)[:100]} needs {needed} bytes, but has {size} at byte {offset} of {len(data.data)}"
+        )
     return Dataset(dtype, shape, offset)
 
 
 def _shape(data: _Bytes, start: int) -> tuple[int, ...]:
     version, rank, _, kind = data.read("4B", start)
     if version not in (1, 2) or (version == 2 and kind > 1) or rank > 32:
-        raise ValueError(f"byte {start} does not begin a shape")
+        raise ValueError(f"there is no valid shape at byte {start}")
     return data.read(f"{rank}Q", start + (8 if version == 1 else 4))
 
 
 def _dtype(data: _Bytes, start: int) -> str:
-    """NumPy's name of a dtype, or a description of any other datatype."""
+    """NumPy's name for a dtype, or a description of an unsupported datatype."""
     kind = data.number(start, 1) & 15
     exact = data.slice(start + 1, 19 if kind == 1 else 11)
     return DTYPES.get(exact) or CLASSES.get(kind, "other numbers")

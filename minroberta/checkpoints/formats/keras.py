@@ -1,12 +1,12 @@
-"""KerasHub's and keras-nlp's presets: a directory that holds a backbone, and often a task and a vocabulary.
+"""Presets of KerasHub and keras-nlp: a directory that holds a backbone, and often a task and a vocabulary.
 
     config.json        the backbone's class and sizes      task.json         the task's class and settings
     model.weights.h5   the backbone's arrays               task.weights.h5   the head's arrays
     tokenizer.json     the tokenizer's class, with its files in assets/tokenizer
 
-An array's path in the file names the layers that contain it, each by its class: `transformer_encoder` is the first,
-`transformer_encoder_1` the second. KerasHub numbers positions 0, 1, 2 … with padding included, so it agrees with
-Hugging Face's models where the padding is on the right. `save_keras` writes such presets.
+An array's path in the file names the layers that contain it, each after its class: `transformer_encoder` is the first,
+`transformer_encoder_1` the second. KerasHub numbers positions 0, 1, 2 …, including padding, so it agrees with Hugging
+Face's models if the padding is on the right. `save_keras` writes such presets.
 """
 
 import functools
@@ -30,7 +30,7 @@ from .hdf5 import File
 # --- names ----------------------------------------------------------------------------------------------------------
 
 BACKBONES = {"RobertaBackbone": "roberta", "XLMRobertaBackbone": "xlm-roberta"}
-"""KerasHub's classes, and Hugging Face's model_type."""
+"""KerasHub's backbone classes, and Hugging Face's model_type for each."""
 
 TASKS = {
     "MaskedLM": "masked_lm",
@@ -38,7 +38,7 @@ TASKS = {
     "Classifier": "sequence_classification",
     "TextEmbedder": "encoder",
 }
-"""The endings of the names of KerasHub's task classes, and the heads."""
+"""The endings of KerasHub's names for task classes, and the corresponding heads."""
 
 SIZES = {
     "vocab_size": "vocabulary_size",
@@ -47,16 +47,16 @@ SIZES = {
     "hidden_size": "hidden_dim",
     "intermediate_size": "intermediate_dim",
 }
-"""The sizes' names in Hugging Face's configuration, and in KerasHub's."""
+"""Names of the sizes in Hugging Face's configuration, and in KerasHub's."""
 
 TABLES = {
     "embeddings.word_embeddings.weight": ("layers/token_and_position_embedding/token_embedding/vars/0", "VD"),
     "embeddings.position_embeddings.weight": ("layers/token_and_position_embedding/position_embedding/vars/0", "PD"),
     "lm_head.bias": ("layers/masked_lm_head/vars/0", "V"),
 }
-"""Single arrays, by Hugging Face's names: KerasHub's names, and the axes there, in the letters of CONTRIBUTING.md.
+"""Single arrays, by Hugging Face's names: KerasHub's names and axes, in the letters of CONTRIBUTING.md.
 
-`P` is here the number of positions, without the rows that Hugging Face has before the first one.
+Here `P` is the number of positions, without the rows that Hugging Face reserves for padding.
 """
 
 MODULES = {
@@ -66,7 +66,7 @@ MODULES = {
     "classifier.dense": ("layers/dense", "D D"),
     "classifier.out_proj": ("layers/dense_1", "D N"),
 }
-"""Modules with a weight and a bias, and the weight's axes: a space separates inputs from outputs."""
+"""Modules with a weight and a bias: KerasHub's path, and the weight's axes. A space separates inputs from outputs."""
 
 LAYER = {
     "attention.self.query": ("_self_attention_layer/query_dense", "D HE"),
@@ -84,7 +84,7 @@ POSITIONS, TYPES = "embeddings.position_embeddings.weight", "embeddings.token_ty
 
 
 def locations(config: Config, head: str) -> dict[str, tuple[str, str]]:
-    """KerasHub's name and axes of each weight of a model, if it has that weight."""
+    """KerasHub's name and axes for each weight of a model. Weights that KerasHub does not have are left out."""
     modules = dict(MODULES)
     for index in range(config.num_hidden_layers):
         layer = f"layers/transformer_encoder_{index}" if index else "layers/transformer_encoder"
@@ -105,7 +105,7 @@ def stored_shape(axes: str, config: Config) -> tuple[int, ...]:
 
 
 def snake(name: str) -> str:
-    """The name that Keras gives a layer of a class: XLMRobertaMaskedLM -> xlm_roberta_masked_lm."""
+    """The name that Keras derives from a class for its layers: XLMRobertaMaskedLM -> xlm_roberta_masked_lm."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
@@ -113,18 +113,18 @@ def snake(name: str) -> str:
 
 BACKBONE_FILE, TASK_FILE = "model.weights.h5", "task.weights.h5"
 LARGEST_JSON = 10_000_000
-"""Bytes: ten times a vocabulary; as many brackets would take 200 MB as lists."""
+"""Limit in bytes: ten times the size of a vocabulary. As many brackets would take 200 MB once parsed as lists."""
 
 
 class Preset(Renamed):
-    """The arrays of a preset under Hugging Face's names, `embeddings.word_embeddings.weight`, and its `config`.
+    """The arrays of a preset with Hugging Face's names, such as `embeddings.word_embeddings.weight`, and its `config`.
 
-    path: the directory, or a weights file in one. Arrays are views of the mapped file, with two exceptions: the
-    positions are copied, after the rows that Hugging Face has for padding, which are zeros here; and the one token type
-    is a row of zeros. Arrays that no RoBERTa uses keep their names.
+    path: the directory, or a weights file in it. Arrays are views of the mapped file, with two exceptions: the position
+    embeddings are copied, and preceded by rows of zeros, which Hugging Face reserves for padding; and the token type
+    embeddings are a single row of zeros. Arrays that RoBERTa does not use keep their names.
 
-    Raises ConfigError and NotFoundError; WeightsError as `hdf5.File` does, and for an array whose shape is not the one
-    that `config.json` says; and one of the two, or TokenizerError, for a file that is a link out of the directory.
+    Raises ConfigError and NotFoundError; WeightsError as `hdf5.File` does, and for an array whose shape disagrees with
+    `config.json`; and ConfigError, WeightsError or TokenizerError for a file that is a link out of the directory.
     """
 
     def __init__(self, path: Path) -> None:
@@ -147,7 +147,7 @@ class Preset(Renamed):
         super().__init__(source, entries | {name: (name, as_stored) for name in source if name not in used})
 
 
-# --- its configuration ----------------------------------------------------------------------------------------------
+# --- the configuration ----------------------------------------------------------------------------------------------
 
 
 def _read_config(directory: Path) -> tuple[str, dict[str, Any]]:
@@ -155,7 +155,7 @@ def _read_config(directory: Path) -> tuple[str, dict[str, Any]]:
     backbone, settings = _read_object(directory, "config.json")
     if backbone not in BACKBONES:
         raise ConfigError(
-            f"{directory} is a preset of {backbone[:100]!r}: only those of {', '.join(BACKBONES)} can be read"
+            f"{directory} has the unsupported backbone {backbone[:100]!r}: supported are {', '.join(BACKBONES)}"
         )
     fields: dict[str, Any] = {name: _integer(settings, theirs, directory) for name, theirs in SIZES.items()}
     ids = _special_ids(directory)
@@ -175,15 +175,15 @@ def _read_config(directory: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _read_task(directory: Path, architecture: str, hidden_size: int) -> dict[str, Any]:
-    """The fields that a preset's task gives; without a task they are those of the bare encoder."""
+    """The fields that a preset's task implies, or without a task those of the bare encoder."""
     if not _has(directory, "task.json"):
         return {"architectures": [architecture + HEADS["encoder"].ending]}
     name, settings = _read_object(directory, "task.json")
     tasks = {architecture + ending: head for ending, head in TASKS.items()}
     if name not in tasks:
         raise ConfigError(
-            f"{directory / 'task.json'} has the task {name[:100]!r}: only {', '.join(tasks)} can be read. "
-            "Move the file away to read the backbone alone"
+            f"{directory / 'task.json'} has the unsupported task {name[:100]!r}: supported are {', '.join(tasks)}. "
+            "Move the file away to load the backbone alone"
         )
     fields: dict[str, Any] = {"architectures": [architecture + HEADS[tasks[name]].ending]}
     if tasks[name] == "sequence_classification":
@@ -197,19 +197,19 @@ def _check_classifier(directory: Path, settings: Mapping[str, Any], hidden_size:
     size, activation = settings.get("hidden_dim"), settings.get("activation")
     if size not in (None, hidden_size):
         raise ConfigError(
-            f"{directory / 'task.json'} has a classifier with hidden_dim {reprlib.repr(size)}: only one as wide as the "
-            f"backbone, {hidden_size}, can be read, as in Hugging Face's models"
+            f"{directory / 'task.json'} has a classifier with hidden_dim {reprlib.repr(size)}: it must be "
+            f"{hidden_size}, as in the backbone, because Hugging Face's classifiers have no size of their own"
         )
     if activation not in (None, "linear"):
         warnings.warn(
-            f"the classifier of {directory} ends with the activation {reprlib.repr(activation)}: "
-            "the logits here are the values before it",
+            f"the classifier of {directory} ends with the activation {reprlib.repr(activation)}, "
+            "which is not applied here: the logits are the values before it",
             stacklevel=5,
         )
 
 
 def _special_ids(directory: Path) -> dict[str, int]:
-    """The ids of special tokens in a byte-level vocabulary, or the usual ones of RoBERTa and XLM-RoBERTa."""
+    """The ids of special tokens: those in a byte-level vocabulary, or the usual ones of RoBERTa and XLM-RoBERTa."""
     ids = {"<s>": 0, "<pad>": 1, "</s>": 2}
     if "vocabulary.json" in tokenizer_files(directory):
         given = _read_json(directory, f"{ASSETS}/vocabulary.json")
@@ -220,11 +220,11 @@ def _special_ids(directory: Path) -> dict[str, int]:
 
 
 def _read_object(directory: Path, name: str) -> tuple[str, Mapping[str, Any]]:
-    """The class of the object that a file of Keras's describes, and its arguments."""
+    """The class of the object that one of Keras's JSON files describes, and its arguments."""
     values = _read_json(directory, name)
     kind, settings = values.get("class_name"), values.get("config")
     if not isinstance(kind, str) or not isinstance(settings, dict):
-        raise ConfigError(f"{directory / name} does not describe an object of Keras: it lacks class_name or config")
+        raise ConfigError(f"{directory / name} does not describe a Keras object: it lacks class_name or config")
     return kind, settings
 
 
@@ -244,9 +244,9 @@ TOKENIZERS = (("vocabulary.json", "merges.txt"), ("vocabulary.spm",))
 
 
 def tokenizer_files(directory: Path) -> dict[str, Path]:
-    """The paths of a preset's `vocabulary.json` and `merges.txt`, or `vocabulary.spm`, by name; empty without these.
+    """The paths of a preset's `vocabulary.json` and `merges.txt`, or `vocabulary.spm`, by name; empty if it has none.
 
-    Raises TokenizerError where one is a link that leads out of the directory.
+    Raises TokenizerError if one is a link that leads out of the directory.
     """
     for names in TOKENIZERS:
         if all((directory / ASSETS / name).is_file() for name in names):
@@ -255,7 +255,7 @@ def tokenizer_files(directory: Path) -> dict[str, Path]:
 
 
 def _weights_files(directory: Path, path: Path) -> list[Path]:
-    """The weights files that a path means: the one or two of a preset, or one of another name."""
+    """The weights files to read for a path: the one or two of a preset, or a single file with a different name."""
     if path.is_file() and path.name not in (BACKBONE_FILE, TASK_FILE):
         return [_file(directory, path.name, WeightsError)]
     names = [BACKBONE_FILE, TASK_FILE] if _has(directory, TASK_FILE) else [BACKBONE_FILE]
@@ -263,7 +263,7 @@ def _weights_files(directory: Path, path: Path) -> list[Path]:
 
 
 def _has(directory: Path, name: str) -> bool:
-    """Return whether the directory has such a file, or a link of that name."""
+    """Return whether the directory has a file or a link of that name."""
     return os.path.lexists(directory / name)
 
 
@@ -272,16 +272,17 @@ def _file(directory: Path, name: str, error: type[Error]) -> Path:
     try:
         return inside(directory, name, error)
     except NotFoundError as cause:
-        raise NotFoundError(f"{directory} is not a preset of KerasHub: it has no file {name}") from cause
+        raise NotFoundError(f"{directory} is not a KerasHub preset: it has no file {name}") from cause
 
 
 # --- arrays ---------------------------------------------------------------------------------------------------------
 
 
 def _layers(files: Sequence[File], above: str) -> Gathered:
-    """The arrays of several files by the paths of their layers; the first file that has one gives it.
+    """The arrays of several files, by the paths of their layers. The first file that has an array is used.
 
-    above: the path of a backbone in a file of a whole task, which is removed. The state of an optimizer is left out.
+    above: the path of the backbone in a file of a whole task; it is removed from the names. The state of an optimizer
+    is left out.
     """
     entries: dict[str, tuple[Arrays, str]] = {}
     for file in files:
@@ -296,23 +297,23 @@ def _layers(files: Sequence[File], above: str) -> Gathered:
 def _check_shape(source: Arrays, name: str, wanted: tuple[int, ...]) -> None:
     _, shape = source.stored(name)
     if shape != wanted:
-        raise WeightsError(f"{source.path.parent}: {name} has shape {shape}; config.json says {wanted}")
+        raise WeightsError(f"{source.path.parent}: {name} has shape {shape}, but config.json requires {wanted}")
 
 
 def _view(axes: str, shape: tuple[int, ...]) -> View:
-    """The view that gives Hugging Face's array, of this shape, for one of KerasHub's with these axes."""
+    """The view that turns KerasHub's array with these axes into Hugging Face's array of this shape."""
     if " " in axes:
         return lambda array: array.reshape(shape[::-1]).T  # (D, H, E) -> (D, H·E) -> (H·E, D)
     return lambda array: array.reshape(shape)
 
 
 def _after_padding(rows: int, array: numpy.ndarray) -> numpy.ndarray:
-    """Positions after so many rows of zeros. (P, D) -> (rows + P, D)."""
+    """The position embeddings, preceded by the given number of zero rows. (P, D) -> (rows + P, D)."""
     result = numpy.zeros((rows + array.shape[0], array.shape[1]), array.dtype)
     result[rows:] = array
     return result
 
 
 def _no_types(array: numpy.ndarray) -> numpy.ndarray:
-    """The embedding of the one token type, zeros, for the positions. (P, D) -> (1, D)."""
+    """The embedding of the single token type, zeros, with the positions' dtype. (P, D) -> (1, D)."""
     return numpy.zeros((1, array.shape[1]), array.dtype)

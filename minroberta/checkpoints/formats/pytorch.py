@@ -1,9 +1,9 @@
-"""PyTorch's files: a pickle that refers to storages, and their bytes, in a zip archive or one after the other.
+"""PyTorch files: a pickle that refers to storages, and the storages' bytes, in a zip archive or one after the other.
 
-A pickle is a program: it may call whatever it names. This reader has its own interpreter, which supports only the
-opcodes that data needs, and for the few names of `GLOBALS` a harmless substitute; everything else is refused. The
-standard library's interpreter can be restricted to certain names too, but a pickle can make it take all memory, or
-overflow the stack, without calling anything.
+A pickle is a program: it may call any function that it names. This reader has its own interpreter. It supports only the
+opcodes that data needs, replaces each of the few names in `GLOBALS` by a harmless substitute, and refuses everything
+else. The standard library's interpreter can be restricted to certain names too, but even then a pickle can exhaust the
+memory, or overflow the stack, without calling anything.
 """
 
 import io
@@ -22,25 +22,25 @@ from ...errors import WeightsError
 from ..arrays import Arrays, Mapped, from_bfloat16, mapped, stored_dtype
 
 LARGEST_PICKLE = 16_000_000
-"""Bytes: enough for 100,000 arrays."""
+"""Limit in bytes: enough for 100,000 arrays."""
 
 MOST_STEPS = 200_000
-"""Steps of one pickle: an array takes some 30, and the largest model has 1000 arrays. Arguments of calls count too."""
+"""Limit on the steps of a pickle: an array takes about 30, and a large model has 1000 arrays. Arguments count too."""
 
 LARGEST_INDEX = 10_000_000
-"""Bytes of an archive's list of entries."""
+"""Limit on the bytes of an archive's list of entries."""
 
 MAGIC = 0x1950A86A20F9469CFC6C
-"""The object of the first pickle in a file that is not an archive."""
+"""The value of the first pickle in a file that is not an archive."""
 
 LARGEST_NUMBER = 2**63
-"""The limit of integers in a pickle: larger ones are only good for collisions in dicts."""
+"""Limit on integers in a pickle: larger integers would only serve to cause hash collisions in dicts."""
 
-# --- what a pickle may make -----------------------------------------------------------------------------------------
+# --- what a pickle may build ----------------------------------------------------------------------------------------
 
 
 class Storage(NamedTuple):
-    """A row of numbers; the key identifies it in the file."""
+    """A one-dimensional array of elements; `key` identifies it in the file."""
 
     key: str
     dtype: str
@@ -48,7 +48,7 @@ class Storage(NamedTuple):
 
 
 class Tensor(NamedTuple):
-    """A view of a storage; offset and strides count numbers, not bytes."""
+    """A view of a storage; offset and strides count elements, not bytes."""
 
     storage: Storage
     offset: int
@@ -57,14 +57,14 @@ class Tensor(NamedTuple):
 
 
 class Namespace:
-    """The substitute of an object with attributes, which `values` holds."""
+    """The substitute for an object with attributes, which are in `values`."""
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
 
 
 MOST_AXES = 64
-"""The most axes of an array in NumPy."""
+"""The largest number of axes that NumPy supports."""
 
 
 def _tensor(
@@ -73,7 +73,9 @@ def _tensor(
     if not isinstance(storage, Storage):
         raise ValueError("a tensor refers to something other than a storage")
     if metadata:
-        raise ValueError("a tensor is a view that changes its numbers, such as their signs: save a copy of it")
+        raise ValueError(
+            "a tensor is a view that changes its values, such as a conjugate or a negation: save a copy of it"
+        )
     shape, strides = _size(shape), _size(strides)
     if len(shape) != len(strides) or not all(type(n) is int and n >= 0 for n in (offset, *shape, *strides)):
         raise ValueError("a tensor has an invalid shape, strides or offset")
@@ -82,13 +84,13 @@ def _tensor(
 
 def _size(numbers: Any = ()) -> tuple[Any, ...]:
     if type(numbers) not in (tuple, list) or len(numbers) > MOST_AXES:
-        raise ValueError(f"a shape or strides are not a list of at most {MOST_AXES} numbers")
+        raise ValueError(f"a shape or strides must be a list of at most {MOST_AXES} integers")
     return tuple(numbers)
 
 
 def _ordered_dict(items: Any = ()) -> dict[Any, Any]:
     if type(items) not in (tuple, list):
-        raise ValueError("a dict is made from something other than a list")
+        raise ValueError("a dict is built from something other than a list")
     result: dict[Any, Any] = {}
     for key, value in items:
         _set_items(result, [key, value])
@@ -96,9 +98,9 @@ def _ordered_dict(items: Any = ()) -> dict[Any, Any]:
 
 
 def _subclass(function: Any, _: Any, arguments: Any, *__: Any) -> Any:
-    """A subclass of a tensor, which is read as the tensor that it wraps."""
+    """A tensor subclass, read as the tensor that it wraps."""
     if function is not _tensor:
-        raise ValueError("a tensor is made by an unknown function")
+        raise ValueError("a tensor is built by an unsupported function")
     return function(*arguments)
 
 
@@ -106,7 +108,7 @@ STORAGES = {
     "Double": "float64", "Float": "float32", "Half": "float16", "BFloat16": "bfloat16", "Long": "int64",
     "Int": "int32", "Short": "int16", "Char": "int8", "Byte": "uint8", "Bool": "bool",
 }  # fmt: skip
-"""PyTorch's kinds of storages, and their dtypes."""
+"""PyTorch's storage classes, and their dtypes."""
 
 GLOBALS: dict[str, Any] = {
     **{f"torch.{kind}Storage": dtype for kind, dtype in STORAGES.items()},
@@ -115,7 +117,7 @@ GLOBALS: dict[str, Any] = {
     "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
     "torch._utils._rebuild_parameter_with_state": lambda tensor, *_: tensor,
     "torch._tensor._rebuild_from_type_v2": _subclass,
-    "torch.nn.parameter.Parameter": "a class of tensors",
+    "torch.nn.parameter.Parameter": "a tensor class",
     "torch.Size": _size,
     "torch.device": lambda *_: "a device",
     "collections.OrderedDict": _ordered_dict,
@@ -128,16 +130,17 @@ GLOBALS: dict[str, Any] = {
 
 
 def operations(data: io.BytesIO) -> Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]]:
-    """The operations of `pickletools.genops`, without its warning about a backslash in a name, which is refused."""
+    """The operations from `pickletools.genops`, without its warning about a backslash in a name, which is refused."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         yield from pickletools.genops(data)
 
 
 def unpickle(data: io.BytesIO, on_storage: Callable[[Storage], None]) -> Any:
-    """The object of a pickle of protocol 2 to 5; `on_storage` is called with each storage.
+    """Interpret a pickle of protocol 2 to 5, and call `on_storage` with each storage.
 
-    It consists of None, bools, numbers, strings, tuples, lists, dicts and the classes above. Raises one of `REFUSED`.
+    The result consists of None, bools, numbers, strings, tuples, lists, dicts and the classes above. Raises one of
+    `REFUSED`.
     """
     stack: list[Any] = []
     marks: list[int] = []
@@ -145,9 +148,9 @@ def unpickle(data: io.BytesIO, on_storage: Callable[[Storage], None]) -> Any:
 
     def since_mark() -> list[Any]:
         start = marks.pop()
-        found = stack[start:]
+        items = stack[start:]
         del stack[start:]
-        return found
+        return items
 
     steps = 0
     given: Any
@@ -190,7 +193,7 @@ def unpickle(data: io.BytesIO, on_storage: Callable[[Storage], None]) -> Any:
             case "REDUCE" | "NEWOBJ":
                 function, arguments = stack[-2:]
                 steps += sum(len(x) for x in arguments if type(x) in (tuple, list))
-                stack[-2:] = [_made(function, arguments)]
+                stack[-2:] = [_call(function, arguments)]
             case "BUILD":
                 state = stack.pop()
                 if isinstance(stack[-1], Namespace):  # the states of other objects are not needed
@@ -209,25 +212,25 @@ def unpickle(data: io.BytesIO, on_storage: Callable[[Storage], None]) -> Any:
 
 
 REFUSED = (ValueError, LookupError, TypeError, AttributeError, OverflowError)
-"""The errors of a pickle that is damaged, or does more than hold data."""
+"""The errors raised for a pickle that is damaged, or does more than hold data."""
 
 DATA = {
     "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
     "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
 }  # fmt: skip
-"""Opcodes that put their argument on the stack."""
+"""Opcodes that push their argument onto the stack."""
 
 
 def _append(target: Any, items: Sequence[Any]) -> None:
     if type(target) is not list:
-        raise ValueError(f"it appends to something of type {type(target).__name__}")
+        raise ValueError(f"it appends to an object of type {type(target).__name__}")
     target.extend(items)
 
 
 def _set_items(target: Any, items: Sequence[Any]) -> None:
     """Set alternating keys and values. Keys must be plain: hashing nested tuples may overflow the stack."""
     if type(target) is not dict or len(items) % 2:
-        raise ValueError(f"it sets items of something of type {type(target).__name__}")
+        raise ValueError(f"it sets items of an object of type {type(target).__name__}")
     for key, value in zip(items[::2], items[1::2], strict=True):
         if type(key) not in (str, int, float, bool, bytes, type(None)):
             raise ValueError(f"it has a dict with a key of type {type(key).__name__}")
@@ -236,21 +239,21 @@ def _set_items(target: Any, items: Sequence[Any]) -> None:
 
 def _known(module: Any, name: Any) -> Any:
     if type(module) is not str or type(name) is not str:
-        raise ValueError("it names something by an object that is not a string")
+        raise ValueError("it uses a name that is not a string")
     full = f"{module[:100]}.{name[:100]}"
     if full not in GLOBALS:
         raise ValueError(f"its pickle names {full}, which weights do not need: such a name may run code")
     return GLOBALS[full]
 
 
-def _made(function: Any, arguments: Any) -> Any:
+def _call(function: Any, arguments: Any) -> Any:
     if not callable(function) or type(arguments) is not tuple:
-        raise ValueError("it calls something that is not a function")
+        raise ValueError("it calls an object that is not a function")
     return function(*arguments)
 
 
 def _storage(name: Any) -> Storage:
-    """The storage of a persistent id: ("storage", kind, key, device, count), and None where old files had a view."""
+    """The storage for a persistent id: ("storage", class, key, device, count), followed by None in old files."""
     if type(name) is not tuple or len(name) < 5 or name[0] != "storage" or any(name[5:]):
         raise ValueError("it refers to something other than a storage")
     _, dtype, key, _, count = name[:5]
@@ -263,9 +266,9 @@ def _storage(name: Any) -> Storage:
 
 
 class Tensors(Arrays):
-    """The arrays of a dict of tensors in a file, by name: mapped, and read-only.
+    """The arrays of a dict of tensors in a file, by name: mapped and read-only.
 
-    bfloat16 is given as float32, a copy; an array that is not aligned in the file is copied too.
+    bfloat16 is converted to float32; an array that is not aligned in the file is copied.
     """
 
     format = "PyTorch"
@@ -279,14 +282,14 @@ class Tensors(Arrays):
         return from_bfloat16(array) if self._entries[name].storage.dtype == "bfloat16" else array
 
     def stored(self, name: str) -> tuple[str, tuple[int, ...]]:
-        """The dtype and the shape that an array has in the file."""
+        """The dtype and shape of an array as stored in the file."""
         return self._entries[name].storage.dtype, self._entries[name].shape
 
 
 class File:
-    """A file that `torch.save` wrote: `content` is the object, in which a tensor is a `Tensor`.
+    """A file written by `torch.save`: `content` is the saved object, with a `Tensor` for each tensor.
 
-    Raises WeightsError where the file is damaged, or its pickle does more than hold data.
+    Raises WeightsError if the file is damaged, or its pickle does more than hold data.
     """
 
     def __init__(self, path: Path) -> None:
@@ -298,27 +301,29 @@ class File:
             self._starts: dict[str, int] = {}
             self.content = (self._read_archive if self._bytes[:2] == b"PK" else self._read_sequence)()
         except (*REFUSED, OSError, struct.error, zipfile.BadZipFile, NotImplementedError, RecursionError) as error:
-            raise WeightsError(f"{path} is not a PyTorch file that can be read, or is not whole: {error}") from error
+            raise WeightsError(f"{path} is not a readable PyTorch file, or is incomplete: {error}") from error
 
     def within(self, content: Any) -> Tensors:
-        """The arrays of a dict in the content, without its other values. Raises WeightsError."""
+        """The tensors of a dict in the content, without the dict's other values. Raises WeightsError."""
         tensors = content if isinstance(content, dict) else {}
         tensors = {name: x for name, x in tensors.items() if isinstance(x, Tensor) and isinstance(name, str)}
         if not tensors:
             raise WeightsError(
-                f"{self.path} does not hold a dict from names to tensors, as the checkpoint of a model does"
+                f"{self.path} must hold a dict from names to tensors, but has none: save the model's state_dict"
             )
         return Tensors(self, tensors)
 
     def array(self, name: str, tensor: Tensor) -> numpy.ndarray:
-        """The array of a tensor, bfloat16 as 16 bits. Raises WeightsError where it reaches outside its storage."""
+        """The array of a tensor, bfloat16 as 16-bit integers. Raises WeightsError if it extends outside its storage."""
         storage, offset, shape, strides = tensor
         dtype = stored_dtype(storage.dtype).newbyteorder(self._order)
         last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
-        if math.prod(shape) > storage.length:  # one number that is repeated could fill any shape
-            raise WeightsError(f"{self.path}: {name} has shape {shape}, but its storage only {storage.length} numbers")
+        if math.prod(shape) > storage.length:  # a repeated element could fill any shape
+            raise WeightsError(f"{self.path}: {name} has shape {shape}, but its storage has {storage.length} elements")
         if math.prod(shape) and last >= storage.length:
-            raise WeightsError(f"{self.path}: {name} reaches to number {last} of a storage of {storage.length}")
+            raise WeightsError(
+                f"{self.path}: {name} extends to element {last}, but its storage has {storage.length} elements"
+            )
         start = self._starts[storage.key] + offset * dtype.itemsize
         if not math.prod(shape):
             start, strides = 0, tuple(0 for _ in strides)
@@ -326,11 +331,11 @@ class File:
             steps = tuple(step * dtype.itemsize for step in strides)
             array = numpy.ndarray(shape, dtype, self._bytes, start, steps)
         except (ValueError, OverflowError) as error:  # an empty array with more rows than NumPy can count
-            raise WeightsError(f"{self.path}: {name} is an array that NumPy cannot hold: {error}") from error
+            raise WeightsError(f"{self.path}: NumPy cannot hold {name}: {error}") from error
         return array if array.flags.aligned and dtype.isnative else array.astype(dtype.newbyteorder("="))
 
     def _locate(self, storage: Storage, start: int, size: int) -> None:
-        """Note the start of a storage in the file, which has `size` bytes from there. Raises ValueError for fewer."""
+        """Record where a storage starts in the file. Raises ValueError if it needs more than `size` bytes."""
         claimed = storage.length * stored_dtype(storage.dtype).itemsize
         if claimed > size:
             raise ValueError(f"storage {storage.key[:100]!r} claims {claimed} bytes, but has {size}")
@@ -340,16 +345,16 @@ class File:
         entries = _entries(self.path, self._bytes)
         pickles = [name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]
         if len(pickles) != 1:
-            raise ValueError(f"the archive has {len(pickles)} files data.pkl, where torch.save writes one")
+            raise ValueError(f"the archive has {len(pickles)} files named data.pkl, but torch.save writes one")
         root = pickles[0].removesuffix("data.pkl")
         if f"{root}constants.pkl" in entries:
             raise ValueError("it holds a program (TorchScript): save the model's state_dict instead")
         order_start, order_stop = entries.get(f"{root}byteorder", (0, 0))
-        if order_stop - order_start == 3:  # "big", and not "little"
+        if order_stop - order_start == 3:  # "big", as opposed to "little"
             self._order = ">"
         start, stop = entries[pickles[0]]
         if stop - start > LARGEST_PICKLE:
-            raise ValueError(f"its pickle has {stop - start} bytes; at most {LARGEST_PICKLE} are read")
+            raise ValueError(f"its pickle has {stop - start} bytes; the limit is {LARGEST_PICKLE}")
 
         def find(storage: Storage) -> None:
             name = f"{root}data/{storage.key}"
@@ -361,14 +366,14 @@ class File:
         return unpickle(io.BytesIO(self._bytes[start:stop]), find)
 
     def _read_sequence(self) -> Any:
-        """Five pickles: a magic number, a version, a system, the object, the storages' keys; then the storages."""
+        """Read five pickles (magic number, version, system, object, keys of the storages), and then the storages."""
         stream, storages = io.BytesIO(self._bytes[:LARGEST_PICKLE]), {}
 
         def note(storage: Storage) -> None:
             storages[storage.key] = storage
 
         if unpickle(stream, note) != MAGIC or unpickle(stream, note) != 1001:
-            raise ValueError("it does not begin like a file of torch.save")
+            raise ValueError("it does not begin like a file written by torch.save")
         system = unpickle(stream, note)
         if isinstance(system, dict) and system.get("little_endian") is False:
             self._order = ">"
@@ -377,7 +382,7 @@ class File:
         for key in keys:
             (count,) = struct.unpack_from(f"{self._order}q", self._bytes, at)
             if count != storages[key].length:
-                raise ValueError(f"a storage has {count} numbers, but the pickle says {storages[key].length}")
+                raise ValueError(f"a storage has {count} elements, but the pickle says {storages[key].length}")
             self._locate(storages[key], at + 8, self.size - at - 8)
             at += 8 + count * stored_dtype(storages[key].dtype).itemsize
         if self._starts.keys() != storages.keys():
@@ -392,12 +397,14 @@ def _entries(path: Path, data: Mapped) -> dict[str, tuple[int, int]]:
         for entry in archive.infolist():
             name = entry.filename
             if name in result or name.startswith("/") or ".." in name.split("/") or "\\" in name or ":" in name:
-                raise ValueError(f"the archive has the entry {name[:200]!r}, which is a duplicate or leads out of it")
+                raise ValueError(
+                    f"the archive has the entry {name[:200]!r}, which is a duplicate or leads out of the archive"
+                )
             if entry.compress_type or entry.flag_bits & 1 or entry.external_attr >> 28 == 0xA:
                 raise ValueError(f"{name[:200]!r} is compressed, encrypted or a link: torch.save writes plain files")
             lengths = struct.unpack_from(
                 "<26x2H", data, entry.header_offset
-            )  # of the name and of the extra field, before the bytes
+            )  # of the name and the extra field, which precede the bytes
             start = entry.header_offset + 30 + sum(lengths)
             if entry.header_offset < 0 or start + entry.file_size > len(data):
                 raise ValueError(f"the archive is shorter than its entry {name[:200]!r}")
@@ -406,13 +413,13 @@ def _entries(path: Path, data: Mapped) -> dict[str, tuple[int, int]]:
 
 
 class _Bounded(io.FileIO):
-    """A file that refuses to read more at once than the index of an archive may have.
+    """A file that limits each read to the largest size of an archive's index.
 
-    The library would read all that an index claims, and take ten times as much memory for it.
+    `zipfile` would read an index of any size that the archive claims, and take ten times as much memory for it.
     """
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """The next bytes. Raises ValueError for too many."""
+        """The next bytes. Raises ValueError if `size` is above the limit."""
         if size is not None and size > LARGEST_INDEX:
-            raise ValueError(f"the archive's index has {size} bytes; at most {LARGEST_INDEX} are read")
+            raise ValueError(f"the archive's index has {size} bytes; the limit is {LARGEST_INDEX}")
         return super().read(LARGEST_INDEX if size is None or size < 0 else size) or b""

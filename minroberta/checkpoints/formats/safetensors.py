@@ -1,7 +1,7 @@
 """Safetensors: an 8-byte length, a JSON header with dtypes, shapes and offsets, and the arrays' bytes.
 
-The safetensors library opens each file first and rejects headers that lie; then the arrays are mapped by their
-offsets, which the library does not offer for NumPy, nor bfloat16 at all.
+The safetensors library opens each file first and rejects invalid headers. Then the arrays are mapped by their offsets,
+because for NumPy the library supports neither mapping nor bfloat16.
 """
 
 import json
@@ -20,14 +20,14 @@ DTYPES = {
     "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1", "U8": "<u1", "BOOL": "?",
 }  # fmt: skip
 LARGEST_HEADER = 10_000_000
-"""Bytes: enough for 100,000 arrays, and read in a second; parsing ten times as many would take a gigabyte."""
+"""Limit in bytes: enough for 100,000 arrays, and parsed in a second. Ten times as many would take a gigabyte."""
 
 
 class File(Arrays):
-    """The arrays of one file, by name: read-only, and read from the disk only when they are looked at.
+    """The arrays of one file, by name: read-only, and read from disk only on access.
 
-    bfloat16, which NumPy does not have, is given as float32, a copy that holds the same numbers; an array that is not
-    aligned in the file is copied too. Raises WeightsError for a file that is not whole, or whose header lies.
+    bfloat16, which NumPy does not have, is converted to float32 without loss; an array that is not aligned in the file
+    is copied. Raises WeightsError if the file is incomplete, or its header is invalid.
     """
 
     format = "safetensors"
@@ -49,7 +49,7 @@ class File(Arrays):
         return array_at(self._bytes, name, *self.stored(name), offset)
 
     def stored(self, name: str) -> tuple[str, tuple[int, ...]]:
-        """The dtype and the shape that an array has in the file, by its header alone."""
+        """The dtype and shape of an array as stored in the file, from the header alone."""
         entry = self._entries[name]
         kind, shape = entry["dtype"], tuple(entry["shape"])
         if kind == "BF16":
@@ -58,14 +58,14 @@ class File(Arrays):
 
 
 def read_header(path: Path) -> tuple[dict[str, Any], int]:
-    """The header of a file, which the safetensors library has checked, and its end. Raises WeightsError."""
+    """The header of a file, checked by the safetensors library, and the offset of its end. Raises WeightsError."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if length > LARGEST_HEADER:
-                raise ValueError(f"it has a header of {length} bytes; at most {LARGEST_HEADER} are read")
+                raise ValueError(f"its header has {length} bytes; the limit is {LARGEST_HEADER}")
             with safe_open(path, framework="numpy"):
                 header = json.loads(file.read(length), object_pairs_hook=_without_duplicates)
         for name, entry in header.items():  # the library accepts [dtype, shape, offsets] too, and {"F32": null}
@@ -73,27 +73,29 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
                 raise ValueError(f"the entry of {name} lacks dtype, shape or data_offsets")
     except (SafetensorError, OSError, ValueError) as error:
         size = path.stat().st_size if path.is_file() else 0
-        what = _what_it_is(path) or f"{error}. Fetch or write it again"
-        raise WeightsError(f"{path} ({size} bytes) is not a whole safetensors file: {what}") from error
+        what = _what_it_is(path) or f"{error}. Download or save it again"
+        raise WeightsError(
+            f"{path} ({size} bytes) is not a readable safetensors file, or is incomplete: {what}"
+        ) from error
     return header, 8 + length
 
 
 def _what_it_is(path: Path) -> str | None:
-    """The kind of a file that is not safetensors, if its beginning shows it."""
+    """A description of a file that is not safetensors, if its first bytes show what it is."""
     try:
         with path.open("rb") as file:
             start = file.read(32)
     except OSError:
         return None
     if start.startswith(b"version https://git-lfs"):
-        return "it is a pointer of Git LFS; fetch the file itself with git lfs pull"
+        return "it is a Git LFS pointer: download the file itself with git lfs pull"
     return None
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) < len(pairs):
-        raise ValueError("its header names something twice")
+        raise ValueError("its header has a duplicate key")
     return result
 
 
@@ -101,9 +103,11 @@ def write(path: Path, arrays: Mapping[str, numpy.ndarray], metadata: Mapping[str
     """Write a file atomically. Raises OSError."""
     from safetensors.numpy import save_file
 
-    contiguous = {name: numpy.asarray(x, order="C") for name, x in arrays.items()}  # others are written wrongly
+    contiguous = {
+        name: numpy.asarray(x, order="C") for name, x in arrays.items()
+    }  # the library writes other layouts incorrectly
     with replacing(path) as partial:
         partial.touch()
-        mode = partial.stat().st_mode  # by the user's umask; the library's file can be read by its owner only
+        mode = partial.stat().st_mode  # by the user's umask; the library's own mode lets only the owner read the file
         save_file(contiguous, partial, metadata=dict(metadata))
         partial.chmod(mode)

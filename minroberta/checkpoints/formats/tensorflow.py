@@ -1,6 +1,7 @@
-"""Hugging Face's TensorFlow models: `tf_model.h5`, and safetensors whose metadata say `format: tf`.
+"""Hugging Face's TensorFlow models: `tf_model.h5`, and safetensors files with the metadata `format: tf`.
 
-A weight has the name of its module in PyTorch, with slashes for dots, `layer_._0` for `layer.0`, and `:0` at the end.
+A weight has the name of its module in PyTorch, but with slashes instead of dots, `layer_._0` instead of `layer.0`, and
+`:0` at the end.
 """
 
 from collections.abc import Mapping
@@ -16,14 +17,15 @@ ENDINGS: dict[str, tuple[str, View]] = {
     "gamma": ("weight", as_stored),
     "beta": ("bias", as_stored),
 }
-"""Endings of names that differ from PyTorch's: the one there, and the view of the array."""
+"""Endings of names that differ from PyTorch's: PyTorch's ending, and the view of the array."""
 
 
 class File(Renamed):
-    """The arrays of a `tf_model.h5`, or of one of its shards, under PyTorch's names, as `….output.dense.weight`.
+    """The arrays of a `tf_model.h5` or one of its shards, with PyTorch's names, such as `….output.dense.weight`.
 
-    In a whole file each name follows those of a layer of the model and of the model's class. Weights that one layer
-    repeats from another, as `lm_head` does the embeddings, are left out. Raises WeightsError for two names of a weight.
+    In a file without shards, the names of a layer and of the model's class precede each name. Weights that one layer
+    repeats from another, as `lm_head` repeats the embeddings, are left out. Raises WeightsError if two names are for
+    the same weight.
     """
 
     def __init__(self, source: HDF5File) -> None:
@@ -34,24 +36,24 @@ class File(Renamed):
 
 
 def from_safetensors(source: Arrays) -> Renamed:
-    """The arrays of a safetensors file with TensorFlow's names under PyTorch's. Raises WeightsError."""
+    """Give the arrays of a safetensors file with TensorFlow's names PyTorch's names. Raises WeightsError."""
     return Renamed(source, _entries(source.path, {name: name for name in source}))
 
 
 def _is_own(name: str) -> bool:
-    """Return whether a weight is under the layer that it belongs to: `roberta/tf_roberta_model/roberta/…`."""
+    """Return whether a weight is stored under its own layer, as `roberta/tf_roberta_model/roberta/…` is."""
     return name.count("/") > 1 and _below(name).partition("/")[0] == name.partition("/")[0]
 
 
 def _below(name: str) -> str:
-    """A weight's name without the leading names of layer and class."""
+    """A weight's name without the leading names of the layer and the class."""
     return name.split("/", 2)[-1]
 
 
 def _entries(path: Path, names: Mapping[str, str]) -> dict[str, tuple[str, View]]:
-    """The file's name of each weight and the view of its array, by PyTorch's name.
+    """The name of each weight in the file, and the view of its array, by PyTorch's name.
 
-    names: from the file's names to those without layer and class.
+    names: for each name in the file, the name without the layer and the class.
     """
     result: dict[str, tuple[str, View]] = {}
     for stored, below in names.items():
@@ -59,6 +61,6 @@ def _entries(path: Path, names: Mapping[str, str]) -> dict[str, tuple[str, View]
         ending, view = ENDINGS.get(last, (last, as_stored))
         name = ".".join([*parts, ending])
         if name in result:
-            raise WeightsError(f"{path} holds {result[name][0]} and {stored}, two names of one weight: remove one")
+            raise WeightsError(f"{path}: {result[name][0]} and {stored} are two names for the same weight: remove one")
         result[name] = stored, view
     return result
