@@ -51,7 +51,7 @@ def test_the_command_for_programs() -> None:
         ({"cores": 4}, []),
         ({"cores": 4, "threads": 2}, ["the matrix library uses 2 of 4 cores"]),
         ({"cores": 1, "threads": 1, "OPENBLAS_CORETYPE": "Haswell"},
-         ["OPENBLAS_CORETYPE=Haswell is set, so that OpenBLAS does not choose for this processor: unset it"]),
+         ["OPENBLAS_CORETYPE=Haswell is set and overrides what OpenBLAS chooses for this processor: unset it"]),
     ],
 )  # fmt: skip
 def test_warnings_about_the_machine(facts: dict[str, Any], said: list[str]) -> None:

@@ -414,7 +414,7 @@ def test_a_bar_on_a_terminal(model: str, tmp_path: Path) -> None:
         (["fill-mask", "--nonsense"], "--nonsense"),
         (["nonsense"], "No such command 'nonsense'"),
         (["--nonsense"], "--nonsense"),
-        (["classify", "--pairs", "a", "b", "c"], "two by two, and here are 3"),
+        (["classify", "--pairs", "a", "b", "c"], "takes texts in pairs, but 3 were given"),
         (["answer", "Who?", "--context", " "], "the context is empty"),
         (["answer", "Who?", "--context", "a", "--context-file", "-"], "not both"),
         (["answer"], "QUESTION"),
@@ -439,7 +439,7 @@ def test_one_sentence(arguments: list[str], telling: str, model: str) -> None:
         (["fill-mask"], b"<mask>\n\n", "error: line 2: the text has no <mask>"),
         (["classify"], b"one\ntw\xfco\n", "error: line 2: the text is not in UTF-8 (byte 3 is 0xfc)"),
         (["classify"], "utf-16".encode("utf-16"), "error: line 1: the text is not in UTF-8"),
-        (["classify", "--pairs"], b"a\tb\na b\n", "error: line 2: --pairs takes two texts with one tab"),
+        (["classify", "--pairs"], b"a\tb\na b\n", "error: line 2: --pairs takes two texts with a tab"),
         (["answer", "Who?"], b"\xff", "error: the text is not in UTF-8"),
     ],
 )

@@ -214,7 +214,7 @@ def test_pieces_are_parts_of_the_text(text: str, rows: int) -> None:
 def test_answers_are_parts_of_the_context(question: str, context: str, top_k: int, longest: int, align: bool) -> None:
     model = tiny("question_answering")
     if len(LIBRARY.encode(question, add_special_tokens=False).ids) > 59:
-        with raises(TokenizerError, ValueError, "64 tokens leave no room for text beside the special"):
+        with raises(TokenizerError, ValueError, "64 tokens leave no room for text besides the special"):
             model.answer(question, context)
         return
     answers = model.answer(question, context, top_k=top_k, max_answer_len=longest, align_to_words=align)
@@ -334,7 +334,7 @@ def test_cut_texts_are_their_beginnings() -> None:
 
 def test_a_mask_that_is_cut_off() -> None:
     with raises(
-        InputError, ValueError, "the text has a <mask> after the first 64 tokens, which are all that this model reads"
+        InputError, ValueError, "the text has a <mask> after the first 64 tokens, but this model reads only those"
     ):
         tiny("masked_lm").fill_mask(f"<mask> {STORY} <mask>")
 
@@ -344,7 +344,7 @@ def test_a_question_as_long_as_the_window() -> None:
     (found,) = tiny("question_answering").answer("who " * 20, STORY)
     assert STORY[found["start"] : found["end"]] == found["answer"]
     with raises(
-        TokenizerError, ValueError, "beside the special ones and a first text of 294, such as a question: shorten"
+        TokenizerError, ValueError, "special tokens and a first text of 294 tokens, such as a question: shorten"
     ):
         tiny("question_answering").answer(STORY, "a")
 
@@ -361,7 +361,7 @@ def test_very_long_texts(unit: str, size: int) -> None:
         assert len(tiny("sequence_classification").classify((text, text))) == 1
         assert tiny("encoder").encode(text).shape == (32,)
         assert len(tiny("multiple_choice").choose("a", [text, "b"])) == 2
-    with raises(InputError, ValueError, "this model reads 64 in all: shorten the text, or ask for fewer"):
+    with raises(InputError, ValueError, "this model takes 64 in all: shorten the text, or request fewer"):
         tiny("causal_lm", **DECODER).generate(text)
     windows = text[: size // 33]  # for tasks that read all of a text
     assert tiny("token_classification", id2label={0: "A", 1: "B"}).tag(windows)[-1]["end"] == len(windows.rstrip())
@@ -416,7 +416,7 @@ def test_questions_take_one_context_or_one_each() -> None:
     each = call([question, "Who?"], [context, STORY])
     assert_same(each[1], call("Who?", STORY))
     assert call([], context) == call([], []) == []
-    with raises(InputError, ValueError, "2 questions and 1 contexts: give one context for each, or one for all"):
+    with raises(InputError, ValueError, "2 questions, but 1 contexts: give one context for each question, or one str"):
         call([question, question], [context])
 
 
@@ -700,7 +700,7 @@ def test_as_many_tokens_as_the_model_has_positions() -> None:
     model = tiny("causal_lm", **DECODER)
     known = 1 + len(LIBRARY.encode("Anna", add_special_tokens=False).ids)
     model.generate("Anna", max_new_tokens=64 - known)
-    with raises(InputError, ValueError, f"the text has {known} tokens, and {65 - known} new ones", "reads 64 in all"):
+    with raises(InputError, ValueError, f"the text has {known} tokens and {65 - known} new ones", "takes 64 in all"):
         model.generate("Anna", max_new_tokens=65 - known)
 
 
@@ -750,8 +750,8 @@ def test_invalid_texts(task: str, text: Any) -> None:
         (lambda: tiny("masked_lm").fill_mask("<mask>", top_k=0), "top_k must be an integer of at least 1, not 0"),
         (lambda: tiny("masked_lm").fill_mask("<mask>", top_k=True), "top_k must be an integer of at least 1, not True"),
         (lambda: tiny("sequence_classification").classify("a", top_k=1.5), "top_k must be an integer of at least 1"),
-        (lambda: tiny("sequence_classification").classify(("a", "b", "c")), "the pair is a tuple of 3: give two"),
-        (lambda: tiny("sequence_classification").classify([("a",)]), "the pair is a tuple of 1: give two"),
+        (lambda: tiny("sequence_classification").classify(("a", "b", "c")), "the pair has 3 elements: give two"),
+        (lambda: tiny("sequence_classification").classify([("a",)]), "the pair has 1 elements: give two"),
         (lambda: tiny("causal_lm", **DECODER).generate("a", temperature=10**400), "invalid temperature 1000"),
         (lambda: tiny("causal_lm", **DECODER).generate("a", temperature=True), "invalid temperature True"),
         (lambda: tiny("question_answering").answer("", "a"), "the question is empty: give some text"),
@@ -787,7 +787,7 @@ def test_refused(call: Callable[[], Any], said: str) -> None:
         (lambda: tiny("sequence_classification").classify(["a", ("b", None)]), "pair 2: text 2 is of type NoneType"),
         (lambda: tiny("sequence_classification").classify(["a", None]), "text 2 is of type NoneType: give a str"),
         (lambda: tiny("sequence_classification").classify(("a", b"")), "the pair: text 2 is of type bytes: give a str"),
-        (lambda: tiny("token_classification").tag(["a", "\ud83d"]), "text 2 holds half a surrogate pair"),
+        (lambda: tiny("token_classification").tag(["a", "\ud83d"]), "text 2 contains half a surrogate pair"),
         (lambda: tiny("question_answering").answer(["a", None], "b"), "question 2 is of type NoneType: give a str"),
         (lambda: tiny("question_answering").answer(["a", "b"], ["c", 5]), "context 2 is of type int: give a str"),
         (lambda: tiny("question_answering").answer(["a", STORY], "b"), "question 2: 64 tokens leave no room"),

@@ -275,7 +275,7 @@ def test_windows_share_half_where_there_is_little_room(tokenizer: Tokenizer) -> 
     windows = tokenizer.windows(" b" * 4, " a" * 6, stride=8, max_length=12)
     assert [window.offsets[7] for window in windows] == [(1, 2), (5, 6)]
     with pytest.raises(
-        TokenizerError, match="12 tokens leave no room for text beside the special ones and a first text of 8"
+        TokenizerError, match="12 tokens leave no room for text besides the special tokens and a first text of 8"
     ):
         tokenizer.windows(" b" * 8, "a", stride=1, max_length=12)
     with pytest.raises(TokenizerError, match="2 tokens leave no room"):
@@ -318,9 +318,9 @@ def test_decode_nothing(tokenizer: Tokenizer) -> None:
         ("Hello", "give integers, "),
         (5, "with 0 dimensions"),
         (np.zeros((1, 1, 1), int), "with 3 dimensions"),
-        ([5, -1], "ids from -1 to 5: give integers from 0 up"),
+        ([5, -1], "invalid ids from -1 to 5: give the ids of tokens, from 0 up"),
         ([2**32], "ids from 4294967296"),
-        ([[1, 2], [3]], "one length"),
+        ([[1, 2], [3]], "same length"),
     ],
 )
 def test_decode_refuses(given: Any, words: str, tokenizer: Tokenizer) -> None:
@@ -345,8 +345,8 @@ def test_decode_refuses(given: Any, words: str, tokenizer: Tokenizer) -> None:
         (("a", [5]), "the second text is of type int: give a str"),
         (("\ud83d",), "half a surrogate pair"),
         (("a", "b\udc00"), "half a surrogate pair"),
-        ((["a", "b"], "c"), "2 texts and 1 pairs: give one for each"),
-        (("a", []), "1 texts and 0 pairs: give one for each"),
+        ((["a", "b"], "c"), "2 texts, but 1 pairs: give a second text for each"),
+        (("a", []), "1 texts, but 0 pairs: give a second text for each"),
     ],
 )
 def test_invalid_texts(arguments: tuple, words: str, tokenizer: Tokenizer) -> None:
@@ -441,8 +441,8 @@ def test_a_small_vocabulary(merges: str, tmp_path: Path) -> None:
         ({**WORDS, "<s>": "0"}, "a b\n", "lacks <s>"),
         ({**WORDS, "a": "x"}, "a b\n", "are not a valid tokenizer"),
         ([*WORDS], "a b\n", "holds a JSON list"),
-        (WORDS, "a b\nab\n", "merges.txt has a line 'ab': a merge is two pieces"),
-        (WORDS, "a b c\n", "merges.txt has a line 'a b c': a merge is two pieces"),
+        (WORDS, "a b\nab\n", "merges.txt has a line 'ab': a merge must be two tokens"),
+        (WORDS, "a b c\n", "merges.txt has a line 'a b c': a merge must be two tokens"),
         (WORDS, "a c\n", "merges.txt and vocab.json are not a valid tokenizer"),
         (WORDS, "b a\n", "merges.txt and vocab.json are not a valid tokenizer"),
     ],
@@ -556,7 +556,7 @@ def tokenizer_of(directory: Path, vocabulary: dict[str, int]) -> str:
     [
         ({"a": 0}, ["a b"], "vocabulary.json lacks <s>, <pad>, </s>, <unk>, <mask>"),
         ([], [], "vocabulary.json holds a JSON list"),
-        (small(), ["a"], "merges.txt has a line 'a': a merge is two pieces"),
+        (small(), ["a"], "merges.txt has a line 'a': a merge must be two tokens"),
         (small(), ["b a"], "merges.txt and vocabulary.json are not a valid tokenizer"),
     ],
 )

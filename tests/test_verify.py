@@ -114,7 +114,7 @@ def test_convert_and_verify(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert done.output.startswith(f"{tmp_path / 'new'}: family roberta, head masked_lm, dtype float32, bytes ")
     done = run("verify", source, tmp_path / "new")
-    outputs = "outputs: 0.0e+00 of the largest apart; rounding is below 1e-04\n"
+    outputs = "outputs differ by at most 0.0e+00 of the largest; rounding is below 1e-04\n"
     assert (done.exit_code, done.output) == (0, "equal: 42 weights\n" + outputs)
 
 
@@ -163,8 +163,8 @@ def test_a_head_that_is_left_out(tmp_path: Path) -> None:
     done = run("convert", CHECKPOINTS / "fairseq-classifier", tmp_path)
     assert done.exit_code == 0
     assert done.stderr == (
-        "warning: the source also holds masked_lm, which a directory of sequence_classification does not: "
-        "--head converts another\n"
+        "warning: the source also holds masked_lm, which a directory for sequence_classification leaves out: "
+        "use --head to convert another head\n"
     )
 
 
@@ -194,4 +194,4 @@ def test_convert_overwrites_nothing(tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "file"):
         done = run("convert", CHECKPOINTS / "pytorch-zip", place)
         assert done.exit_code == 2
-        assert done.stderr == f"error: {place} exists and is not empty: give another directory\n"
+        assert done.stderr == f"error: {place} exists and is not empty: give a new or empty directory\n"

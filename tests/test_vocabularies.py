@@ -44,20 +44,20 @@ def test_lines_that_end_as_on_windows(gpt2: Path) -> None:
 )
 def test_an_invalid_line(gpt2: Path, line: str) -> None:
     (gpt2 / "dict.txt").write_text(line + "\n", encoding="utf-8")
-    with raises(TokenizerError, ValueError, "dict.txt has a line", repr(line), "a line is a token and a count"):
+    with raises(TokenizerError, ValueError, "dict.txt has a line", repr(line), "a line must be a token and a count"):
         fairseq_vocabulary(gpt2)
 
 
 @pytest.mark.parametrize("line", ["13 5", "<s> 5", "<mask> 1"])
 def test_a_token_twice(gpt2: Path, line: str) -> None:
     (gpt2 / "dict.txt").write_text("\n".join(["13 5", line, line]), encoding="utf-8")
-    with raises(TokenizerError, ValueError, "dict.txt names", "twice"):
+    with raises(TokenizerError, ValueError, "dict.txt lists", "twice"):
         fairseq_vocabulary(gpt2)
 
 
 def test_a_number_that_gpt2_does_not_have(gpt2: Path) -> None:
     (gpt2 / "dict.txt").write_text("99999 5\n")
-    with raises(TokenizerError, ValueError, "dict.txt names 99999, a number that encoder.json lacks"):
+    with raises(TokenizerError, ValueError, "dict.txt lists id 99999, which encoder.json lacks"):
         fairseq_vocabulary(gpt2)
 
 
@@ -71,17 +71,17 @@ def test_an_invalid_encoder(gpt2: Path, text: str) -> None:
 @pytest.mark.parametrize("line", ["Ġt", "Ġ t h", "a" * 100_000])
 def test_an_invalid_merge(gpt2: Path, line: str) -> None:
     (gpt2 / "vocab.bpe").write_text(line, encoding="utf-8")
-    with raises(TokenizerError, ValueError, "vocab.bpe has a line", line[:100], "two pieces"):
+    with raises(TokenizerError, ValueError, "vocab.bpe has a line", line[:100], "two tokens"):
         fairseq_vocabulary(gpt2)
 
 
 @pytest.mark.parametrize("name", VOCABULARY)
 def test_files_of_a_vocabulary(gpt2: Path, name: str) -> None:
     (gpt2 / name).write_bytes(b"\xff\xfe 4")
-    with raises(TokenizerError, ValueError, f"{name} is not text in UTF-8"):
+    with raises(TokenizerError, ValueError, f"{name} is not UTF-8 text"):
         fairseq_vocabulary(gpt2)
     (gpt2 / name).write_bytes(b" " * (LARGEST_TEXT + 1))
-    with raises(TokenizerError, ValueError, f"{name} has {LARGEST_TEXT + 1} bytes; at most {LARGEST_TEXT} are read"):
+    with raises(TokenizerError, ValueError, f"{name} has {LARGEST_TEXT + 1} bytes; the limit is {LARGEST_TEXT}"):
         fairseq_vocabulary(gpt2)
     (gpt2 / name).unlink()
     with raises(TokenizerError, ValueError, f"{name} cannot be read: No such file or directory"):

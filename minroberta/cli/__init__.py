@@ -1,11 +1,11 @@
-"""The command `minroberta`: it parses arguments, calls the package, and prints what comes back.
+"""The command `minroberta`: it parses arguments, calls the package, and prints the results.
 
-In import order: `console` (tables, lines of JSON, errors and warnings in a line), `options` (options that several
-commands share, and the model that they name), `texts` (texts from arguments, files and standard input, and asking a
-task about them), then the commands: `tasks`, `checkpoints` (info, convert, verify), `look` (trace, bench), `bench`
-(the measurements), `golden` (golden files); and `app`, the group of all commands.
+In import order: `console` (tables, JSON lines, errors and warnings in one line each), `options` (options that several
+commands share, and loading the model that they name), `texts` (texts from arguments, files and standard input, and
+running a task on them), then the commands: `tasks`, `checkpoints` (info, convert, verify), `look` (trace, bench),
+`bench` (the measurements), `golden` (golden files); and `app`, the group of all commands.
 
-Nothing is computed here. What only one command needs and is slow to import is imported in that command.
+Nothing is computed here. If only one command needs a module that is slow to import, the import is inside that command.
 """
 
 from .app import main

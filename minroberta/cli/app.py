@@ -1,4 +1,4 @@
-"""The group of all commands, `main`, and how it ends when something is wrong."""
+"""`main`, the group of all commands, and its handling of errors."""
 
 import io
 import sys
@@ -13,10 +13,10 @@ from .console import say, warnings_in_a_line
 
 
 class Commands(click.Group):
-    """A group that lists its commands as they were added, and ends with one line and status 2 after an error."""
+    """A group that lists its commands in the order they were added, and reports an error in one line, with status 2."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names, as the help lists them."""
+        """Names of the commands, in the order of the help."""
         return list(self.commands)
 
     def main(self, *args: Any, **extra: Any) -> Any:
@@ -33,7 +33,7 @@ class Commands(click.Group):
             _fail(error.format_message())
         except Error as error:
             _fail(str(error))
-        except OSError as error:  # a full disk, or a file that may not be written
+        except OSError as error:  # a full disk, or no permission to write
             _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error))
 
 
@@ -43,7 +43,7 @@ def _fail(message: str) -> None:
 
 
 COMPLETION = """\b
-Shell completion, in ~/.bashrc (in ~/.zshrc with zsh_source):
+Shell completion: add this line to ~/.bashrc (for zsh, to ~/.zshrc, with zsh_source):
 eval "$(_MINROBERTA_COMPLETE=bash_source minroberta)"
 """
 
@@ -70,14 +70,14 @@ def main(context: click.Context) -> None:
       minroberta verify pytorch_model.bin DIRECTORY
       minroberta golden make NAME -o golden.safetensors --ids "0 31 42 2"
 
-    Where a command takes several texts they are arguments, or the lines of --file or of standard input; an empty line
-    is a text as well. Answers are a table; on a terminal its long texts are shortened, to a pipe or file they are
-    whole. Programs read --json.
+    A command that takes several texts reads them from its arguments, or one per line from --file or standard input; an
+    empty line is a text, too. Results are printed as a table. On a terminal, long texts in it are shortened; in a pipe
+    or file they are complete. --json prints JSON lines for programs.
 
-    Of a text longer than the model, fill-mask, classify, choose and encode read the beginning, with a warning; tag,
-    predict-all and answer read all of it, in windows; generate and trace refuse it.
+    If a text is longer than the model's input, fill-mask, classify, choose and encode read only its beginning, with a
+    warning; tag, predict-all and answer read all of it, in overlapping windows; generate and trace refuse it.
 
-    Without --model it is the small English model that comes with the package, which has a head for each command but
+    The default model is the small English model that comes with the package; it has a head for every command except
     choose and generate. NAME is a directory, a weights file, or a name on the Hugging Face hub.
     """
     if context.invoked_subcommand is None:
@@ -88,13 +88,13 @@ class Golden(click.Group):
     """The commands of `minroberta.testing`, which is imported only for them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names, in the order of use."""
+        """Names of the commands, in the order of use."""
         from .golden import commands
 
         return list(commands.commands)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """One of them."""
+        """The command with this name, or None."""
         from .golden import commands
 
         return commands.get_command(ctx, name)
@@ -103,7 +103,7 @@ class Golden(click.Group):
 @click.group(cls=Golden, name="golden", invoke_without_command=True)
 @click.pass_context
 def golden_files(context: click.Context) -> None:
-    """Files for ports: what a model makes, value by value. show and check also print --json."""
+    """Golden files: all values that a model computes, to test a port. show and check also have --json."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 

@@ -1,4 +1,4 @@
-"""The speed of a model on this machine, beside its floor: the matrix products alone."""
+"""The speed of a model on this machine, compared with its floor: the matrix products alone."""
 
 import os
 import platform
@@ -15,16 +15,17 @@ from ..backend.arrays import computable
 from ..loading import Model
 
 SHAPES = ((1, 16), (1, 128), (1, 512), (8, 128))
-"""Batch and length."""
+"""Batch size and length of each measurement."""
 
 SETTINGS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-"""Variables of the environment that override what a matrix library chooses by itself."""
+"""Environment variables that override the choices of a matrix library."""
 
 
 def shapes(model: Model, rounds: int) -> Iterator[dict[str, Any]]:
-    """Medians in milliseconds of calls and of their floor, measured in turns, and of the ratios: a dict for each shape.
+    """Median times of calls and of their floor, in milliseconds, and the median of their ratios: a dict for each shape.
 
-    The floor is x Wᵀ for all weights of all layers, by NumPy, without attention, biases, norms and GELU.
+    Calls and floor are timed alternately. The floor is x Wᵀ for all weight matrices of all layers, in NumPy, without
+    attention, biases, norms and GELU.
     """
     weights = list(products(model))
     for B, L in SHAPES:
@@ -36,7 +37,7 @@ def shapes(model: Model, rounds: int) -> Iterator[dict[str, Any]]:
         for _ in range(rounds + 1):
             calls.append(_seconds(model, ids))
             floors.append(_seconds(_multiply, inputs, weights))
-        ratios = [call / floor for call, floor in zip(calls[1:], floors[1:], strict=True)]  # the first warms up
+        ratios = [call / floor for call, floor in zip(calls[1:], floors[1:], strict=True)]  # the first is a warm-up
         yield {
             "batch": B,
             "length": length,
@@ -47,7 +48,7 @@ def shapes(model: Model, rounds: int) -> Iterator[dict[str, Any]]:
 
 
 def products(model: Model) -> Iterator[numpy.ndarray]:
-    """The weights of all layers that the positions are multiplied with, each (O, I), in order of use."""
+    """The weight matrices by which all layers multiply the hidden states, each (O, I), in order of use."""
     for layer in model.params["encoder"]["layer"]:
         attention = layer["attention"]
         projections = [attention["self"][name] for name in ("query", "key", "value")]
@@ -68,7 +69,7 @@ def _seconds(function: Callable[..., Any], *arguments: Any) -> float:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, matrix library with its kernel and threads, and settings of the environment."""
+    """Processor, cores, NumPy, matrix library with its kernel and threads, and environment variables that affect it."""
     blas, libraries = numpy.show_config(mode="dicts")["Build Dependencies"]["blas"], threads.libraries()
     facts = {
         "processor": processor(),
@@ -91,9 +92,9 @@ def processor() -> str:
 
 
 def hindrances(facts: dict[str, Any]) -> Iterator[str]:
-    """A sentence for each hindrance that the facts of `machine` show."""
+    """A sentence for each fact of `machine` that slows the matrix library down."""
     if facts.get("threads", facts["cores"]) < facts["cores"]:
         yield f"the matrix library uses {facts['threads']} of {facts['cores']} cores"
     for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
         if name in facts:
-            yield f"{name}={facts[name]} is set, so that OpenBLAS does not choose for this processor: unset it"
+            yield f"{name}={facts[name]} is set and overrides what OpenBLAS chooses for this processor: unset it"

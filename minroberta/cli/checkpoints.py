@@ -71,7 +71,7 @@ def _of_config(config: Config) -> dict[str, Any]:
 
 
 def _counts(held: dict[str, tuple[int, ...]]) -> dict[str, int]:
-    """Number of parameters, in all and in each part of the model."""
+    """Number of parameters, in total and in each part of the model."""
     counts: dict[str, int] = {}
     for name, shape in held.items():
         part = f"parameters.{name.split('.')[0]}"
@@ -86,7 +86,7 @@ def _kind(tokenizer: Tokenizer) -> str:
 
 
 def _branches(node: Any, name: str = "", indent: str = "") -> Iterator[str]:
-    """The lines of a tree of shapes: one for each module; equal layers share theirs."""
+    """The lines of a tree of shapes, one for each module; identical layers are listed once."""
     shapes = {child: shape for child, shape in node.items() if isinstance(shape, tuple)}
     below = {child: inner for child, inner in node.items() if child not in shapes}
     if name:
@@ -101,7 +101,7 @@ def _branches(node: Any, name: str = "", indent: str = "") -> Iterator[str]:
 
 
 def _equal_runs(layers: Sequence[Any]) -> Iterator[tuple[int, int]]:
-    """Runs of equal layers: the first and the last of each."""
+    """First and last index of each run of identical layers."""
     first = 0
     for index in range(1, len(layers) + 1):
         if index == len(layers) or layers[index] != layers[first]:
@@ -116,24 +116,24 @@ def _equal_runs(layers: Sequence[Any]) -> Iterator[tuple[int, int]]:
 @click.argument("source")
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option(
-    "--to", "kind", type=click.Choice(["hf", "keras"]), default="hf", help="Hugging Face's files, or KerasHub's."
+    "--to", "kind", type=click.Choice(["hf", "keras"]), default="hf", help="Files of Hugging Face or of KerasHub."
 )
 @takes_head
 @click.option(
     "--dtype",
     type=click.Choice(["float64", "float32", "float16"]),
-    help="By default that of the source; bfloat16 becomes float32.",
+    help="By default the dtype of the source; bfloat16 becomes float32.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 def convert(source: str, directory: Path, kind: str, head: str | None, dtype: str | None, as_json: bool) -> None:
-    """Convert a checkpoint of any format.
+    """Convert a checkpoint from any supported format.
 
-    SOURCE is a directory, a file or a name on the hub. DIRECTORY, which must be new or empty, gets config, weights and
-    tokenizer as transformers loads them, or a preset of KerasHub's, which takes pip install "minroberta[formats]". Of
-    several heads one is written.
+    SOURCE is a directory, a file or a name on the hub. DIRECTORY must be new or empty. It gets config, weights and
+    tokenizer in the format that transformers loads, or a KerasHub preset, which needs pip install
+    "minroberta[formats]". If the source has several heads, only one is written.
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise click.ClickException(f"{directory} exists and is not empty: give another directory")
+        raise click.ClickException(f"{directory} exists and is not empty: give a new or empty directory")
     path = hub.locate(source)
     arrays = read.read(path)
     model = load(path, head, dtype or _stored_dtype(arrays))
@@ -165,7 +165,8 @@ def _warn_of_other_heads(arrays: Arrays, config: Config, head: str) -> None:
     others = [name for name in weights.heads_in(held, config) if name != head]
     if others:
         warnings.warn(
-            f"the source also holds {', '.join(others)}, which a directory of {head} does not: --head converts another",
+            f"the source also holds {', '.join(others)}, which a directory for {head} leaves out: use --head to "
+            "convert another head",
             stacklevel=2,
         )
 
@@ -181,8 +182,9 @@ def _warn_of_other_heads(arrays: Arrays, config: Config, head: str) -> None:
 def verify(one: str, other: str, head: str | None, as_json: bool) -> None:
     """Check that two checkpoints are the same model.
 
-    Weights must be equal to the bit, in the wider of both dtypes, and outputs for a random input up to rounding;
-    tokenizers are not compared. Prints the first difference. The status is 0 without one, 1 with one, 2 after an error.
+    The weights must be bit-identical, in the wider of the two dtypes, and the outputs for a random input must agree up
+    to rounding; tokenizers are not compared. Prints the first difference. The status is 0 if there is none, 1 if there
+    is one, and 2 after an error.
     """
     paths = [hub.locate(name) for name in (one, other)]
     dtype = str(numpy.result_type(*(_stored_dtype(read.read(path)) for path in paths)))
@@ -194,7 +196,9 @@ def verify(one: str, other: str, head: str | None, as_json: bool) -> None:
     else:
         click.echo(printable(_verdict(verdict, one, other, len(weights.flat(first.params)))))
         if verdict.outputs is not None:
-            click.echo(f"outputs: {verdict.outputs:.1e} of the largest apart; rounding is below {ROUNDING:.0e}")
+            click.echo(
+                f"outputs differ by at most {verdict.outputs:.1e} of the largest; rounding is below {ROUNDING:.0e}"
+            )
     sys.exit(0 if verdict.equal else 1)
 
 
@@ -203,4 +207,4 @@ def _verdict(verdict: Verdict, one: str, other: str, count: int) -> str:
         return f"{'equal' if verdict.equal else 'differ in their outputs'}: {count} weights"
     (name, here, there), more = verdict.differences[0], len(verdict.differences) - 1
     several = f"; {more} more (--json lists them)" if more else ""
-    return f"differ: {name} is {here} in {one}, and {there} in {other}{several}"
+    return f"differ: {name} is {here} in {one}, but {there} in {other}{several}"

@@ -1,4 +1,4 @@
-"""Output for people and programs: tables, lines of JSON, facts; errors and warnings in one line each."""
+"""Output for people and programs: tables, JSON lines, facts; errors and warnings in one line each."""
 
 import contextlib
 import json
@@ -31,12 +31,12 @@ def warnings_in_a_line(prefix: str = "") -> Iterator[None]:
 
 
 def print_json(value: Any) -> None:
-    """Print one line of JSON, with characters as they are."""
+    """Print one line of JSON, without escaping characters outside ASCII."""
     click.echo(json.dumps(value, ensure_ascii=False))
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
-    """Print a name and its value on each line: lists with commas, integers with separators."""
+    """Print a name and its value on each line: lists with commas, integers with thousands separators."""
     for name, value in facts.items():
         text = ", ".join(value) or "none" if isinstance(value, list) else value
         click.echo(printable(f"{name:<24}{text:,}" if type(text) is int else f"{name:<24}{text}"))
@@ -46,24 +46,24 @@ def print_facts(facts: Mapping[str, Any]) -> None:
 
 
 class Output:
-    """Results, printed as they come: lines of JSON, or rows of a table whose columns grow with their widest cell.
+    """Results, printed as they arrive: JSON lines, or rows of a table whose columns grow with their widest cell.
 
-    columns: keys of the results; those that the first row has are shown. apart: print a blank line between the results
-    of two texts.
+    columns: keys of the results; keys that the first row lacks are not shown. spaced: print a blank line between the
+    results of two texts.
     """
 
-    def __init__(self, as_json: bool, *columns: str, apart: bool = False) -> None:
-        self.as_json, self.columns, self.apart = as_json, columns, apart
+    def __init__(self, as_json: bool, *columns: str, spaced: bool = False) -> None:
+        self.as_json, self.columns, self.spaced = as_json, columns, spaced
         self.widths: list[int] = []
 
-    def write(self, result: Sequence[Any], **also: Any) -> None:
-        """Print the result for one text; `also` are more cells of its rows in the table."""
+    def write(self, result: Sequence[Any], **extra: Any) -> None:
+        """Print the result for one text; `extra` holds additional cells for its rows in the table."""
         if self.as_json:
             print_json(result)
             return
         several = result and isinstance(result[0], list)  # one list for each mask
         for rows in result if several else [result]:
-            self._write_rows([{**row, **also} for row in rows])
+            self._write_rows([{**row, **extra} for row in rows])
 
     def _write_rows(self, rows: Sequence[Mapping[str, Any]]) -> None:
         if not rows:
@@ -72,12 +72,12 @@ class Output:
         if not self.widths:
             self._begin(rows[0])
             table = [list(self.columns)]
-        elif self.apart:
+        elif self.spaced:
             click.echo()
         limit = terminal_width()
         table += [[cell(row[name]) for name in self.columns] for row in rows]
         table = [[shortened(text, limit // 3) for text in texts[:-1]] + texts[-1:] for texts in table]
-        self.widths = [max(have, *map(width, texts)) for have, *texts in zip(self.widths, *table, strict=True)]
+        self.widths = [max(old, *map(width, texts)) for old, *texts in zip(self.widths, *table, strict=True)]
         rest = max(10, limit - sum(self.widths[:-1]) - 2 * len(self.widths[:-1]))
         for *texts, last in table:
             padded = map(pad, texts, self.widths, self.numbers)
@@ -90,7 +90,7 @@ class Output:
 
 
 def terminal_width() -> int:
-    """Columns of the terminal, or unlimited if standard output is not a terminal."""
+    """Width of the terminal in columns; unlimited if standard output is not a terminal."""
     return shutil.get_terminal_size().columns if sys.stdout and sys.stdout.isatty() else sys.maxsize
 
 
@@ -102,7 +102,7 @@ def cell(value: Any) -> str:
 
 
 DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-"""Characters that change the direction of a line."""
+"""Characters that change the direction of text."""
 
 
 def printable(text: str) -> str:
@@ -115,7 +115,7 @@ def printable(text: str) -> str:
 
 
 def width(text: str) -> int:
-    """Number of columns on a terminal: wide characters take 2, those that combine with the one before take 0."""
+    """Number of columns on a terminal: wide characters take 2, combining characters take 0."""
     if text.isascii():
         return len(text)
     return sum(
@@ -125,7 +125,7 @@ def width(text: str) -> int:
 
 
 def shortened(text: str, limit: int) -> str:
-    """The text in at most `limit` columns, with an ellipsis for what is left out."""
+    """The text in at most `limit` columns; an ellipsis stands for the rest."""
     if width(text) <= limit:
         return text
     used = 1

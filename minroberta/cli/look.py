@@ -14,12 +14,14 @@ from .options import load, takes_head, takes_model
 
 @click.command()
 @click.argument("name", default=hub.EMBEDDED)
-@click.option("--rounds", type=click.IntRange(1), default=9, show_default=True, help="Rounds to take the median of.")
-@click.option("--json", "as_json", is_flag=True, help="Print lines of JSON.")
+@click.option(
+    "--rounds", type=click.IntRange(1), default=9, show_default=True, help="Number of rounds; medians are shown."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
 def bench(name: str, rounds: int, as_json: bool) -> None:
-    """Measure a model against this machine's own matrix products.
+    """Compare a model's speed with that of its matrix products alone.
 
-    The floor is the time of the products with the weights alone; everything else comes on top of it.
+    The floor is the time that the products with the weights take alone; the ratio is the model's time divided by it.
     """
     from . import bench as measures
 
@@ -30,7 +32,7 @@ def bench(name: str, rounds: int, as_json: bool) -> None:
     else:
         print_facts(facts)
         for line in hindrances:
-            click.echo(printable(f"held back: {line}"))
+            click.echo(printable(f"slowed down: {line}"))
         click.echo()
     output = Output(False, "batch", "length", "ms", "floor_ms", "ratio")
     for shape in measures.shapes(model, rounds):
@@ -42,16 +44,16 @@ def bench(name: str, rounds: int, as_json: bool) -> None:
 
 @click.command()
 @click.argument("text")
-@click.option("--name", "pattern", metavar="PATTERN", default="*", help='Only these, as in "encoder.layer.0.*".')
+@click.option("--name", "pattern", metavar="PATTERN", default="*", help='Only these names, as in "encoder.layer.0.*".')
 @takes_head
 @takes_model()
 def trace(text: str, pattern: str, head: str | None, model: str, dtype: str, as_json: bool) -> None:
-    """Every intermediate value: name, shape, mean, spread.
+    """Print the name, shape, mean and standard deviation of every intermediate value.
 
-    With --json a line for each value.
+    With --json, one line for each value.
     """
     loaded = load(model, head, dtype)
-    values = traced(loaded, **loaded.tokenize(text, truncation=False))  # type: ignore[arg-type]  # none is edit
+    values = traced(loaded, **loaded.tokenize(text, truncation=False))  # type: ignore[arg-type]  # no key is `edit`
     names = fnmatch.filter(values, pattern)
     if not names:
         raise click.UsageError(f"no value of this run matches {pattern!r}: leave out --name to see all names")

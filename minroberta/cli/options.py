@@ -1,4 +1,4 @@
-"""Options that several commands share, and the model that they name."""
+"""Options that several commands share, and loading the model that they name."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,15 +18,15 @@ takes_head = click.option(
     "--head",
     metavar="HEAD",
     type=click.Choice(list(HEADS)),
-    help="encoder, masked_lm, ...; by default the one that the model was saved with.",
+    help="encoder, masked_lm, ...; by default the head that the model was saved with.",
 )
 
 
 def takes_model(default: str | None = hub.EMBEDDED) -> Callable[[Command], Command]:
-    """--model, which is required if there is no default, --dtype and --json."""
+    """Add --model, which is required if there is no default, --dtype and --json."""
 
     def decorate(command: Command) -> Command:
-        command = click.option("--json", "as_json", is_flag=True, help="Print lines of JSON.")(command)
+        command = click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")(command)
         command = click.option(
             "--dtype",
             type=click.Choice(["float64", "float32", "float16"]),
@@ -47,7 +47,7 @@ def takes_model(default: str | None = hub.EMBEDDED) -> Callable[[Command], Comma
 
 
 def _check_given(context: click.Context, option: click.Parameter, name: str | None) -> str | None:
-    """A sentence for the two commands that the embedded model cannot serve; click's own would not say why."""
+    """Refuse a missing --model. Unlike click's own message, this one says why the command has no default model."""
     if name is None and not context.resilient_parsing:
         raise click.UsageError(
             f"missing option --model: {hub.EMBEDDED} has no head for {context.info_name}; give --model NAME"
@@ -56,14 +56,14 @@ def _check_given(context: click.Context, option: click.Parameter, name: str | No
 
 
 def takes_texts(command: Command) -> Command:
-    """Texts as arguments, and --file."""
-    help = "Read texts from a file in UTF-8, one a line; - is standard input."
+    """Add texts as arguments, and --file."""
+    help = "Read texts from a UTF-8 file, one per line; - is standard input."
     command = click.option("--file", type=click.File("rb"), metavar="FILE", help=help)(command)
     return click.argument("texts", nargs=-1, metavar="[TEXT]...")(command)
 
 
 def load(name: str | Path, head: str | None = None, dtype: str = "float32") -> Model:
-    """The model of a name. Errors about a head's weights leave out `missing`, which commands do not have."""
+    """Load a model. Errors about missing weights do not mention the option `missing`, which commands do not have."""
     try:
         return loading.load(name, head=head, dtype=dtype)
     except WeightsError as error:
@@ -72,7 +72,7 @@ def load(name: str | Path, head: str | None = None, dtype: str = "float32") -> M
 
 
 def _missing_head(name: str | Path, head: str | None) -> str | None:
-    """A sentence, if the weights lack only what belongs to the head."""
+    """The message if only weights of the head are missing, otherwise None."""
     path = hub.locate(name)
     file = read.read(path)
     config = read.config_of(path, file)

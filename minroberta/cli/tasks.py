@@ -1,4 +1,4 @@
-"""The commands that ask a task: fill-mask, classify, tag, answer, choose, encode, generate, predict-all."""
+"""The commands that run a task: fill-mask, classify, tag, answer, choose, encode, generate, predict-all."""
 
 import contextlib
 import functools
@@ -29,12 +29,12 @@ def fill_mask(texts: Sequence[str], file: BinaryIO, model: str, dtype: str, as_j
     """The likeliest tokens for each <mask> of a text."""
     given = read_texts(texts, file)
     task = functools.partial(load(model, "masked_lm", dtype).fill_mask, top_k=top_k)
-    _print_answers(Output(as_json, "score", "token_str", "sequence", apart=True), given, task)
+    _print_answers(Output(as_json, "score", "token_str", "sequence", spaced=True), given, task)
 
 
 @click.command()
 @takes_texts
-@click.option("--pairs", is_flag=True, help="Texts are pairs: two arguments, or a line with a tab between them.")
+@click.option("--pairs", is_flag=True, help="Texts are pairs: two arguments each, or a line with a tab between them.")
 @click.option("--top-k", default=1, show_default=True, help="Number of labels, best first.")
 @click.option("--all", "every", is_flag=True, help="All labels.")
 @takes_model()
@@ -63,7 +63,7 @@ def classify(
     type=click.Choice(["first", "none"]),
     default="first",
     show_default=True,
-    help="Words, labelled by their first token, or every token.",
+    help="first: words, labelled by their first token; none: tokens.",
 )
 @takes_model()
 def tag(
@@ -78,15 +78,15 @@ def tag(
     given = read_texts(texts, file)
     loaded = load(model, "token_classification", dtype)
     task = functools.partial(loaded.tag, aggregation_strategy=aggregation_strategy)
-    _print_answers(Output(as_json, "score", "entity", "entity_group", "word", apart=True), given, task)
+    _print_answers(Output(as_json, "score", "entity", "entity_group", "word", spaced=True), given, task)
 
 
 @click.command()
 @click.argument("question")
-@click.option("--context", metavar="TEXT", help="The text that holds the answer.")
-@click.option("--context-file", type=click.File("rb"), metavar="FILE", help="The same, from a file in UTF-8.")
+@click.option("--context", metavar="TEXT", help="The text that contains the answer.")
+@click.option("--context-file", type=click.File("rb"), metavar="FILE", help="Read this text from a UTF-8 file.")
 @click.option("--top-k", default=1, show_default=True, help="Number of answers, best first.")
-@click.option("--max-answer-len", default=15, show_default=True, help="Most tokens in an answer.")
+@click.option("--max-answer-len", default=15, show_default=True, help="Maximum number of tokens in an answer.")
 @takes_model()
 def answer(
     question: str,
@@ -100,8 +100,8 @@ def answer(
 ) -> None:
     """The words of a text that answer a question.
 
-    The text is --context, --context-file, or all of standard input. One answer may be in the list twice: from two
-    windows of a long text, or from two spans within the same words.
+    The text is --context, the contents of --context-file, or all of standard input. The same answer may be listed
+    twice: from two windows of a long text, or from two spans within the same words.
     """
     text = read_context(context, context_file)
     loaded = load(model, "question_answering", dtype)
@@ -124,7 +124,9 @@ def choose(prompt: str, choices: Sequence[str], model: str, dtype: str, as_json:
 @click.option("--pooling", type=click.Choice(["mean", "cls", "max"]), default="mean", show_default=True)
 @click.option("--normalize/--no-normalize", default=True, show_default=True, help="Scale vectors to length 1.")
 @click.option("--batch-size", type=int, help="Number of texts in a batch.")
-@click.option("--output", metavar="FILE", help="Write the vectors as one .npy array, (N, D); - is standard output.")
+@click.option(
+    "--output", metavar="FILE", help="Write the vectors as a .npy file, one array (N, D); - is standard output."
+)
 @takes_model()
 def encode(
     texts: Sequence[str],
@@ -137,13 +139,13 @@ def encode(
     batch_size: int | None,
     output: str | None,
 ) -> None:
-    """A vector for each text, to compare texts by."""
+    """An embedding vector for each text, for comparing texts."""
     if output and as_json:
-        raise click.UsageError("vectors go to --output or out as --json, not both")
+        raise click.UsageError("give --output or --json, not both")
     given = [text for _, text in read_texts(texts, file).items]
     loaded = load(model, "encoder", dtype)
     opening = _open_new(output) if output else contextlib.nullcontext()
-    with opening as opened:  # before the work, which may be long
+    with opening as opened:  # opened before the work, which may take long
         vectors = loaded.encode(given, pooling=pooling, normalize=normalize, batch_size=batch_size)
         if opened:
             numpy.save(opened, vectors)
@@ -151,14 +153,14 @@ def encode(
     table = Output(False, "text", "vector")
     for text, vector in zip(given, vectors, strict=True):
         if as_json:
-            print_json([float(str(x)) for x in vector])  # the fewest digits that give a float32 back
+            print_json([float(str(x)) for x in vector])  # the fewest digits that identify a float32
         else:
             table.write([{"text": text, "vector": " ".join(f"{x:7.4f}" for x in vector)}])
 
 
 @contextlib.contextmanager
 def _open_new(name: str) -> Iterator[Any]:
-    """Open a file to write, which replaces an old one when all is written, and leaves it if that fails."""
+    """Open a file for writing. An existing file is replaced when everything is written, and kept after an error."""
     path = Path(name)
     if name == "-" or (path.exists() and not path.is_file()):  # a pipe or a device
         with click.open_file(name, "wb") as file:
@@ -173,10 +175,10 @@ def _open_new(name: str) -> Iterator[Any]:
 
 @click.command()
 @takes_texts
-@click.option("--max-new-tokens", default=20, show_default=True, help="Most tokens to add.")
-@click.option("--temperature", default=0.0, show_default=True, help="0 takes the likeliest token; above 0 samples.")
-@click.option("--top-k", type=int, help="Sample among this number of likeliest tokens.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the samples.")
+@click.option("--max-new-tokens", default=20, show_default=True, help="Maximum number of tokens to add.")
+@click.option("--temperature", default=0.0, show_default=True, help="0 takes the likeliest token; above 0, sample.")
+@click.option("--top-k", type=int, help="Sample from this number of likeliest tokens.")
+@click.option("--seed", default=0, show_default=True, help="Seed for sampling.")
 @takes_model(default=None)
 def generate(
     texts: Sequence[str],
@@ -189,10 +191,10 @@ def generate(
     top_k: int | None,
     seed: int,
 ) -> None:
-    """Continue each text, by a model that is a decoder."""
+    """Continue each text with a decoder model."""
     given = read_texts(texts, file)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "head 'causal_lm'")  # of a model that is not a decoder: the task refuses it
+        warnings.filterwarnings("ignore", "head 'causal_lm'")  # if the model is not a decoder, the task refuses it
         loaded = load(model, "causal_lm", dtype)
 
     def task(some: list[str]) -> Any:
@@ -212,4 +214,4 @@ def predict_all(texts: Sequence[str], file: BinaryIO, model: str, dtype: str, as
     """The model's prediction at each token of a text."""
     given = read_texts(texts, file)
     task = load(model, "masked_lm", dtype).predict_all
-    _print_answers(Output(as_json, "index", "word_score", "word", "score", "token_str", apart=True), given, task)
+    _print_answers(Output(as_json, "index", "word_score", "word", "score", "token_str", spaced=True), given, task)

@@ -1,4 +1,4 @@
-"""Texts from arguments, a file or standard input, and what a task answers for each."""
+"""Texts from arguments, a file or standard input, and a task's answers for them."""
 
 import contextlib
 import os
@@ -15,22 +15,22 @@ from ..text.running import progress
 from .console import warnings_in_a_line
 
 AT_ONCE = 64
-"""Number of texts that a task is given together."""
+"""Number of texts in one call of a task."""
 
 # --- reading --------------------------------------------------------------------------------------------------------
 
 
 class Texts(NamedTuple):
-    """Texts, or pairs of them, each after the prefix of a message about it."""
+    """Texts, or pairs of texts, each preceded by a prefix for messages about it."""
 
     items: Iterator[tuple[str, Any]]
-    total: int | None  # None where they come from a pipe, as somebody or something writes them
+    total: int | None  # None for a pipe, from which texts come one by one
 
 
 def read_texts(texts: Sequence[str], file: BinaryIO | None) -> Texts:
-    """The arguments, or the lines of a file, or else those of standard input."""
+    """The arguments, or the lines of a file, or the lines of standard input."""
     if texts and file:
-        raise click.UsageError("texts come as arguments or from --file, not both")
+        raise click.UsageError("give texts as arguments or by --file, not both")
     if texts:
         prefixes = (f"text {number}: " if len(texts) > 1 else "" for number in range(1, len(texts) + 1))
         return Texts(zip(prefixes, texts, strict=True), len(texts))
@@ -40,9 +40,9 @@ def read_texts(texts: Sequence[str], file: BinaryIO | None) -> Texts:
 
 
 def read_pairs(texts: Sequence[str], file: BinaryIO | None) -> Texts:
-    """Arguments two by two, or the two fields of each line."""
+    """Pairs of texts: each two arguments, or the two fields of each line."""
     if len(texts) % 2:
-        raise click.UsageError(f"--pairs takes arguments two by two, and here are {len(texts)}: give one more")
+        raise click.UsageError(f"--pairs takes texts in pairs, but {len(texts)} were given: give one more")
     items, total = read_texts(texts, file)
     if texts:
         return Texts(((prefix, (text, next(items)[1])) for prefix, text in items), len(texts) // 2)
@@ -50,9 +50,9 @@ def read_pairs(texts: Sequence[str], file: BinaryIO | None) -> Texts:
 
 
 def read_context(text: str | None, file: BinaryIO | None) -> str:
-    """The context of a question: an option, or all of a file or of standard input, but for a newline at its end."""
+    """The context of a question: an option, or the contents of a file or of standard input without a final newline."""
     if text is not None and file:
-        raise click.UsageError("the context comes by --context or by --context-file, not both")
+        raise click.UsageError("give the context by --context or by --context-file, not both")
     if text is not None:
         return text
     otherwise = "no context: give one by --context, by --context-file, or on standard input"
@@ -70,7 +70,7 @@ def _count_lines(file: BinaryIO) -> int | None:
     try:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             return None
-    except OSError:  # not a file of the system, but one in memory
+    except OSError:  # a file in memory
         pass
     start = file.tell()
     count = sum(1 for _ in file)
@@ -94,25 +94,27 @@ def _decode(content: bytes, prefix: str = "", start: bool = True) -> str:
         return content.decode("utf-8-sig" if start else "utf-8")
     except UnicodeDecodeError as error:
         byte = f"byte {error.start + 1} is {content[error.start]:#04x}"
-        raise click.ClickException(f"{prefix}the text is not in UTF-8 ({byte}): convert it, as iconv does") from None
+        raise click.ClickException(
+            f"{prefix}the text is not in UTF-8 ({byte}): convert it, for example with iconv"
+        ) from None
 
 
 def _fields(prefix: str, line: str) -> tuple[str, ...]:
     fields = tuple(line.split("\t"))
     if len(fields) != 2:
         raise click.ClickException(
-            f"{prefix}--pairs takes two texts with one tab between them, and here are {len(fields)}"
+            f"{prefix}--pairs takes two texts with a tab between them, but this line has {len(fields)}"
         )
     return fields
 
 
-# --- asking ---------------------------------------------------------------------------------------------------------
+# --- answers --------------------------------------------------------------------------------------------------------
 
 
 def answers(texts: Texts, task: Callable[[Any], Any], at_once: int = AT_ONCE) -> Iterator[tuple[Any, Any]]:
-    """Each text and the task's answer, with progress unless the answers themselves appear on a terminal.
+    """Each text with the task's answer, and a progress bar unless the answers themselves appear on a terminal.
 
-    Texts are asked about `at_once` at a time, and one by one if they come from a pipe.
+    Texts are processed in batches of `at_once`, or one by one if they come from a pipe.
     """
     several = at_once if texts.total is not None else 1
     with _progress(texts.total) as advance:
@@ -128,7 +130,7 @@ def _progress(total: int | None) -> contextlib.AbstractContextManager[Callable[[
 
 
 def _batches(items: Iterator[tuple[str, Any]], at_once: int) -> Iterator[list[tuple[str, Any]]]:
-    """The texts in batches; those before a text that cannot be read come before its error."""
+    """The texts in batches. Texts before an unreadable one are yielded before its error is raised."""
     batch: list[tuple[str, Any]] = []
     try:
         for item in items:
@@ -143,7 +145,7 @@ def _batches(items: Iterator[tuple[str, Any]], at_once: int) -> Iterator[list[tu
 
 
 def _ask(batch: list[tuple[str, Any]], task: Callable[[Any], Any]) -> Iterator[Any]:
-    """The answers for a batch. After an error or a warning they are asked for one by one, to name the text."""
+    """The answers for a batch. After an error or a warning, texts are processed one by one, to name the text."""
     if not batch:
         return iter(())
     try:

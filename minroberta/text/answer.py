@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     import tokenizers
 
 LONGEST = 384
-"""Tokens of a window, and SHARED of them with the next: the pipeline's."""
+"""Maximum number of tokens in a window, as in the pipeline."""
 
 SHARED = 128
+"""Number of tokens that neighbouring windows share, as in the pipeline."""
 
 
 class Answer(TypedDict):
@@ -60,12 +61,13 @@ def answer(
 ) -> list[Answer] | list[list[Answer]]:
     """The spans of a context that answer a question: a list of {score, start, end, answer}, best first.
 
-    `answer` is context[start:end], at most `max_answer_len` tokens, widened to whole words with `align_to_words`. Its
-    score is the product of the probabilities of its start and its end, among all positions of the context and the
-    first position, which stands for "no answer". Several questions take one context, or one each.
+    `answer` is context[start:end]: at most `max_answer_len` tokens, extended to whole words if `align_to_words`. Its
+    score is the product of the probabilities of its start and of its end. Both are a softmax over the positions of the
+    context and the first position, which stands for "no answer". Several questions share one context, or have one each.
 
-    A long context is read in windows of at most 384 tokens that share 128, each with its own probabilities. As in the
-    pipeline, one answer may be in the list twice: from two windows, or from two spans within the same words.
+    A long context is read in windows of at most 384 tokens, of which neighbours share 128; each window has its own
+    softmax. As in the pipeline, the same answer may be listed twice: from two windows, or from two spans within the
+    same words.
 
     Raises InputError, TokenizerError.
     """
@@ -74,17 +76,17 @@ def answer(
     check_integer("max_answer_len", max_answer_len, 1)
     questions, contexts = _given(question, context)
     windows = _windows(tokenizer, questions, contexts)
-    ends = iter(run(model, [window.ids for of_one in windows for window in of_one], _read_ends, unit="windows"))
+    ends = iter(run(model, [window.ids for group in windows for window in group], _read_ends, unit="windows"))
     results = []
-    for text, of_one in zip(contexts, windows, strict=True):
-        found = [span for window in of_one for span in _spans(window, next(ends), top_k, max_answer_len)]
+    for text, group in zip(contexts, windows, strict=True):
+        found = [span for window in group for span in _spans(window, next(ends), top_k, max_answer_len)]
         found.sort(key=lambda span: span.score, reverse=True)
         results.append([_as_answer(text, span, align_to_words) for span in found[:top_k]])
     return as_given(question, results)
 
 
 def _given(question: str | Iterable[str], context: str | Iterable[str]) -> tuple[list[str], list[str]]:
-    """Questions and contexts, one for each, none of them empty."""
+    """The questions and a context for each, none of them empty. Raises InputError, TokenizerError."""
     questions, contexts = as_texts(question, "question"), as_texts(context, "context")
     for name, texts in (("question", questions), ("context", contexts)):
         for index, text in enumerate(texts):
@@ -94,7 +96,8 @@ def _given(question: str | Iterable[str], context: str | Iterable[str]) -> tuple
         contexts *= len(questions)
     if len(questions) != len(contexts):
         raise InputError(
-            f"{len(questions)} questions and {len(contexts)} contexts: give one context for each, or one for all"
+            f"{len(questions)} questions, but {len(contexts)} contexts: give one context for each question, or one str "
+            "for all"
         )
     return questions, contexts
 
@@ -105,22 +108,22 @@ def _windows(tokenizer: Tokenizer, questions: list[str], contexts: list[str]) ->
     windows = []
     for index, (question, context) in enumerate(zip(questions, contexts, strict=True)):
         try:
-            of_one = tokenizer.windows(question, context, stride=stride, max_length=longest)
-        except TokenizerError as error:  # of a long question
+            group = tokenizer.windows(question, context, stride=stride, max_length=longest)
+        except TokenizerError as error:  # a long question leaves no room
             raise TokenizerError(f"{which(index, questions, 'question')}: {error}") from error
-        if not any(positions_of(window, 1) for window in of_one):
+        if not any(positions_of(window, 1) for window in group):
             raise InputError(f"{which(index, contexts, 'context')} has no tokens: give some text")
-        windows.append(of_one)
+        windows.append(group)
     return windows
 
 
 def _read_ends(output: Output, _: Row) -> list[numpy.ndarray]:
-    """Logits of start and end, both (L,)."""
+    """Start and end logits, each (L,)."""
     return [to_host(widen(output[name]))[:, 0] for name in ("start_logits", "end_logits")]
 
 
 class Span(NamedTuple):
-    """A span from one token of a window to another, both included."""
+    """A span of a window's tokens, from `first` to `last` inclusive."""
 
     window: "tokenizers.Encoding"
     first: int
@@ -131,7 +134,7 @@ class Span(NamedTuple):
 def _spans(
     window: "tokenizers.Encoding", logits: list[numpy.ndarray], top_k: int, max_answer_len: int
 ) -> Iterator[Span]:
-    """The best spans of a window's context. logits: of starts and of ends, both (L,)."""
+    """The best spans of a window's context. logits: start and end logits, each (L,)."""
     context = positions_of(window, 1)
     starts, ends = (ops.softmax(row[[0, *context]])[1:] for row in logits)  # (L,) -> (positions,)
     longest = min(max_answer_len, len(context))

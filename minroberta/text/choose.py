@@ -1,4 +1,4 @@
-"""`choose`: which of several texts follows a prompt best."""
+"""`choose`: rank texts by how well they follow a prompt."""
 
 from collections.abc import Iterable
 
@@ -13,7 +13,7 @@ from .texts import Text, as_texts
 
 
 def choose(model: Network, prompt: str, choices: Iterable[str]) -> list[Label]:
-    """Several choices, ranked by how well they follow a prompt: a list of {label, score}, best first.
+    """The choices, ranked by how well they follow a prompt: a list of {label, score}, best first.
 
     `label` is the choice; the scores, a softmax over the choices, sum to 1. Raises InputError, TokenizerError.
     """

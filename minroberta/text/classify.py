@@ -24,8 +24,9 @@ def classify(model: Network, texts: Iterable[Text], top_k: int | None = 1) -> li
 def classify(model: Network, texts: Text | Iterable[Text], top_k: int | None = 1) -> list[Label] | list[list[Label]]:
     """The labels of a text, or of a pair of texts in a tuple: a list of {label, score}, best first.
 
-    top_k: how many labels; None gives all. A score is a softmax's; a sigmoid's with one label or problem_type
-    "multi_label_classification"; the number itself with problem_type "regression". Raises InputError, TokenizerError.
+    top_k: number of labels, or None for all. Scores are the softmax of the logits. With a single label, or with
+    problem_type "multi_label_classification", they are the sigmoid of each logit; with problem_type "regression", they
+    are the logits. Raises InputError, TokenizerError.
     """
     tokenizer = ready(model, "classify", "sequence_classification")
     if top_k is not None:

@@ -1,4 +1,4 @@
-"""`encode`: a vector for each text."""
+"""`encode`: an embedding vector for each text."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -22,11 +22,11 @@ def encode(
     normalize: bool = True,
     batch_size: int | None = None,
 ) -> numpy.ndarray:
-    """A vector for each text, (N, D), or (D,) for one str: as sentence-transformers makes them of the same weights.
+    """An embedding vector for each text, as sentence-transformers computes it: (N, D), or (D,) for one str.
 
-    pooling: mean or maximum of the last hidden states of all tokens, special ones included, or "cls" for that of the
-    first token. normalize: scale vectors to length 1. batch_size: number of texts in a batch; by default as many as
-    have 4096 tokens. The result is float32, or float64 for a model in float64.
+    pooling: "mean" or "max" over the last hidden states of all tokens, special tokens included, or "cls" for the last
+    hidden state of the first token. normalize: scale vectors to length 1. batch_size: number of texts in a batch; by
+    default as many as have 4096 tokens together. The result is float32, or float64 for a float64 model.
 
     Raises InputError, NameUnknownError, TokenizerError.
     """
@@ -44,7 +44,7 @@ def encode(
 
 
 def read_vector(output: Output, _: Row, pooling: Pooling, normalize: bool) -> numpy.ndarray:
-    """The vector of a text, (D,), on the host."""
+    """The embedding of a text, (D,), on the host."""
     vector = POOLINGS[pooling](widen(output["last_hidden_state"]))  # (positions, D) -> (D,)
     return to_host(_unit(vector) if normalize else vector)
 
@@ -54,10 +54,10 @@ POOLINGS: dict[str, Callable[[Array], Array]] = {
     "cls": lambda x: x[0],
     "max": lambda x: x.max(0),
 }
-"""From the states of a text's tokens, (L, D), or of the first alone, to (D,)."""
+"""Functions from the hidden states of a text, (L, D), or of its first token, (1, D), to a vector, (D,)."""
 
 
 def _unit(x: Array) -> Array:
-    """x / |x|, and 0 for 0."""
+    """x / |x|, or 0 if x is 0."""
     xp = namespace(x)
     return x / xp.maximum(xp.sqrt((x * x).sum(-1, keepdims=True)), 1e-12)

@@ -24,7 +24,7 @@ class Filling(TypedDict):
 
 
 Fillings = list[Filling] | list[list[Filling]]
-"""Those of a text with one mask, or a list of them for each of several masks."""
+"""The fillings of one mask, best first, or a list of such lists if the text has several masks."""
 
 # --- fill_mask ------------------------------------------------------------------------------------------------------
 
@@ -38,8 +38,8 @@ def fill_mask(model: Network, text: Iterable[str], top_k: int = 5) -> list[Filli
 def fill_mask(model: Network, text: str | Iterable[str], top_k: int = 5) -> Fillings | list[Fillings]:
     """The likeliest tokens for each `<mask>`: a list of {score, token, token_str, sequence}, best first.
 
-    For a text with several masks, a list of such lists; each mask is filled while the others stay as they are.
-    `sequence` is the whole text with the token filled in; if other masks remain, it shows the special tokens.
+    A text with several masks gives one such list per mask, each of which fills one mask and keeps the others.
+    `sequence` is the whole text with the token filled in; if other masks remain, it includes the special tokens.
 
     Raises InputError, TokenizerError.
     """
@@ -62,8 +62,8 @@ def _check_masks(tokenizer: Tokenizer, rows: Sequence[Row], cut_off: Sequence[Ro
         name = which(index, rows)
         if tokenizer.mask_token_id in rest:
             raise InputError(
-                f"{name} has a <mask> after the first {tokenizer.longest} tokens, which are all that this model reads: "
-                "shorten it"
+                f"{name} has a <mask> after the first {tokenizer.longest} tokens, but this model reads only those: "
+                "shorten the text"
             )
         if tokenizer.mask_token_id not in row:
             raise InputError(f"{name} has no <mask>: write one where a token is to be predicted, as in 'Hello <mask>!'")
@@ -74,7 +74,7 @@ def _masks(tokenizer: Tokenizer, row: Row) -> list[int]:
 
 
 def _read_likeliest(output: Output, _: Row, top_k: int) -> list[list[tuple[int, float]]]:
-    """Tokens and their probabilities, for each mask."""
+    """The likeliest tokens for each mask, with their probabilities."""
     return [[(int(i), float(row[i])) for i in best(row, top_k)] for row in probabilities(output["logits"])]
 
 
@@ -118,11 +118,11 @@ def predict_all(  # type: ignore[overload-overlap]  # a str is an iterable of st
 @overload
 def predict_all(model: Network, text: Iterable[str]) -> list[list[Prediction]]: ...
 def predict_all(model: Network, text: str | Iterable[str]) -> list[Prediction] | list[list[Prediction]]:
-    """The model's prediction at each token of a text that it sees unmasked: a list of dicts, one for each token.
+    """The model's prediction at each token of an unmasked text: a list of dicts, one for each token.
 
-    {index, word, start, end, token, token_str, score, word_score}: `word` is text[start:end], and `word_score` the
-    probability of its token; `token`, `token_str` and `score` describe the likeliest token there. A long text is read
-    in windows that overlap, as by `tag`. Raises InputError, TokenizerError.
+    {index, word, start, end, token, token_str, score, word_score}: `word` is text[start:end], and `word_score` is the
+    probability of its token; `token`, `token_str` and `score` describe the likeliest token at this position. A long
+    text is read in overlapping windows, as in `tag`. Raises InputError, TokenizerError.
     """
     tokenizer = ready(model, "predict_all", "masked_lm")
     pieces = read_pieces(model, tokenizer, text, _read_predictions)
@@ -131,14 +131,14 @@ def predict_all(model: Network, text: str | Iterable[str]) -> list[Prediction] |
 
 
 def _read_predictions(output: Output, row: Row) -> list[tuple[int, float, float]]:
-    """At each position the likeliest token, its probability, and that of the token in the text."""
+    """For each position: the likeliest token, its probability, and the probability of the text's token."""
     p = probabilities(output["logits"])  # (L, V)
     columns = (p.argmax(-1), p.max(-1), p[numpy.arange(len(row)), row])
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
 def _prediction(tokenizer: Tokenizer, text: str, piece: Piece[tuple[int, float, float]]) -> Prediction:
-    token, score, word_score = piece.made
+    token, score, word_score = piece.value
     return {
         "index": piece.number,
         "word": text[piece.start : piece.end],

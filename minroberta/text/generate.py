@@ -50,14 +50,14 @@ def generate(
     top_k: int | None = None,
     seed: int = 0,
 ) -> list[Generated] | list[list[Generated]]:
-    """The prompt continued by a decoder, token by token: a list of one {generated_text}, the prompt included.
+    """The prompt and its continuation by a decoder, token by token: a list of one {generated_text}.
 
     temperature: 0 takes the likeliest token; otherwise a token is sampled from softmax(logits / temperature), among
-    the `top_k` likeliest if given. The same seed samples the same tokens. Generation ends at the end-of-sequence token,
-    which is not shown.
+    the `top_k` likeliest if given. The same seed gives the same tokens. Generation stops at the end-of-sequence token,
+    which is not included.
 
-    The prompt follows `<s>`, without the `</s>` that the pipeline adds to it; and positions are counted as in
-    any other call, where the reference's `generate` counts them from 0. Raises InputError, TokenizerError.
+    The prompt follows `<s>`, without the `</s>` that the pipeline appends. Positions are counted as in any other call,
+    but transformers' `generate` counts them from 0. Raises InputError, TokenizerError.
     """
     tokenizer = ready(model, "generate", "causal_lm")
     _check_decoder(model)
@@ -80,8 +80,8 @@ def generate(
 def _check_decoder(model: Network) -> None:
     if not model.config.is_decoder:
         raise InputError(
-            "generate needs a decoder, and this model attends in both directions: set is_decoder in its config.json, "
-            "or load(name, head='causal_lm', config={'is_decoder': True})"
+            "generate needs a decoder, but this model attends in both directions: set is_decoder in its config.json, "
+            "or call load(name, head='causal_lm', config={'is_decoder': True})"
         )
 
 
@@ -113,8 +113,8 @@ def _rows(model: Network, tokenizer: Tokenizer, prompts: list[str], max_new_toke
             raise InputError(f"{which(index, rows)} has no tokens, and this model has no bos_token_id: give some text")
         if len(row) + max_new_tokens > tokenizer.longest:
             raise InputError(
-                f"{which(index, rows)} has {len(row)} tokens, and {max_new_tokens} new ones are asked for; this model "
-                f"reads {tokenizer.longest} in all: shorten the text, or ask for fewer"
+                f"{which(index, rows)} has {len(row)} tokens and {max_new_tokens} new ones are requested, but this "
+                f"model takes {tokenizer.longest} in all: shorten the text, or request fewer new tokens"
             )
     return rows
 
@@ -122,11 +122,11 @@ def _rows(model: Network, tokenizer: Tokenizer, prompts: list[str], max_new_toke
 # --- token by token -------------------------------------------------------------------------------------------------
 
 Choose = Callable[[numpy.ndarray], int]
-"""Takes one token by its logits, (V,)."""
+"""A function that chooses a token by the logits, (V,)."""
 
 
 def _continue(model: Network, ids: list[int], choose: Choose) -> Iterator[int]:
-    """The tokens that follow, up to the end of the sequence: each is computed once, with a cache of those before."""
+    """The tokens that follow, until the end-of-sequence token. Each is computed once; keys and values are cached."""
     cache = None
     while True:
         output = model([ids], past_key_values=cache, use_cache=True)
@@ -142,10 +142,10 @@ def _chooser(temperature: float, top_k: int | None, seed: int) -> Choose:
 
     @quietly
     def sample(logits: numpy.ndarray) -> int:
-        among = best(logits, top_k)
-        scores = logits[among].astype(float)
-        p = ops.softmax((scores - scores[0]) / temperature)  # a small temperature makes them -inf, and so 0
-        return int(random.choice(among, p=p))
+        candidates = best(logits, top_k)
+        scores = logits[candidates].astype(float)
+        p = ops.softmax((scores - scores[0]) / temperature)  # a small temperature gives -inf, and so p = 0
+        return int(random.choice(candidates, p=p))
 
     return sample if temperature else lambda logits: int(logits.argmax())
 

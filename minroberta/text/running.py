@@ -1,4 +1,4 @@
-"""Running a task: checks of what it was given, rows computed in batches, the best scores, progress."""
+"""Running a task: checks, rows computed in batches, progress, the best scores."""
 
 import contextlib
 import sys
@@ -16,38 +16,38 @@ from ..model import Network
 from .texts import which
 from .tokenizer import Tokenizer, tokenizer_of
 
-Made = TypeVar("Made")
+Value = TypeVar("Value")
 
 Row = Sequence[int]
 """The ids of a text or a window."""
 
 Output = dict[str, Array]
-"""The head's outputs at a row's positions, each (positions, ...)."""
+"""The head's outputs for a row, each (positions, ...)."""
 
-Read = Callable[[Output, Row], Made]
-"""Takes from the outputs of a row what the task needs."""
+Read = Callable[[Output, Row], Value]
+"""A function that reads what a task needs from the outputs of a row."""
 
 TOKENS = 4096
-"""The most tokens in a batch: enough to keep a processor busy."""
+"""Maximum number of tokens in a batch; enough to keep a processor busy."""
 
 LOGITS = 2**26
-"""The most logits of a batch of several texts, if each token has one for every word of the vocabulary: 256 MiB."""
+"""Maximum number of logits in a batch of several texts, for heads that score the whole vocabulary: 256 MiB."""
 
 LONG = 100
-"""From this number of texts on, a list is long and gets a progress bar."""
+"""Minimum number of texts for a progress bar."""
 
 # --- checks ---------------------------------------------------------------------------------------------------------
 
 
 def ready(model: Network, task: str, head: str) -> Tokenizer:
-    """The model's tokenizer, if the model has the task's head. Raises InputError, TokenizerError."""
+    """Check that the model has the task's head, and return its tokenizer. Raises InputError, TokenizerError."""
     if model.head != head:
-        raise InputError(f"{task} needs head {head!r}, and this model has {model.head!r}: load(name, head={head!r})")
+        raise InputError(f"{task} needs head {head!r}, but this model has {model.head!r}: load(name, head={head!r})")
     return tokenizer_of(model)
 
 
 def warn_of_cut(tokenizer: Tokenizer, cut_off: Sequence[list[int]]) -> None:
-    """Warn the task's caller of texts that are longer than the model reads. cut_off: for each, the tokens left out."""
+    """Warn the task's caller of truncated texts. cut_off: for each text, the tokens left out."""
     longer = [which(index, cut_off) for index, rest in enumerate(cut_off) if rest]
     if longer:
         subject = f"{longer[0]} is" if len(longer) == 1 else f"{len(longer)} of {len(cut_off)} texts are"
@@ -63,13 +63,13 @@ def warn_of_cut(tokenizer: Tokenizer, cut_off: Sequence[list[int]]) -> None:
 def run(
     model: Network,
     rows: Sequence[Row],
-    read: Read[Made],
+    read: Read[Value],
     wanted: Sequence[Sequence[int]] | None = None,
     batch_size: int | None = None,
     unit: str = "texts",
-) -> list[Made]:
-    """Apply `read` to the outputs of each row, at the positions wanted or all of them, with progress."""
-    results: list[Made] = []
+) -> list[Value]:
+    """Apply `read` to the outputs of each row, at the `wanted` positions or at all, with a progress bar."""
+    results: list[Value] = []
     with progress(len(rows), unit) as advance:
         for batch in _batches(model, rows, wanted, batch_size):
             outputs = model.on_rows(rows[batch], None if wanted is None else wanted[batch])
@@ -81,7 +81,7 @@ def run(
 def _batches(
     model: Network, rows: Sequence[Row], wanted: Sequence[Sequence[int]] | None, batch_size: int | None
 ) -> Iterator[slice]:
-    """Rows to compute together: `batch_size` of them, or as many as TOKENS and LOGITS allow."""
+    """Split the rows into batches of `batch_size`, or of as many as TOKENS and LOGITS allow."""
     each = model.config.vocab_size * TOKENS / LOGITS if HEADS[model.head].classes == "V" else 0
     start, cost = 0, 0.0
     for index, row in enumerate(rows):
@@ -97,14 +97,14 @@ def _batches(
 
 @contextlib.contextmanager
 def progress(total: int | None, unit: str) -> Iterator[Callable[[int], Any]]:
-    """A progress bar for a long list, on standard error if that is a terminal; gives the function that advances it.
+    """Show a progress bar for a long list if standard error is a terminal. Yields the function that advances it.
 
-    total: None for a list of unknown length, which has a counter after a second.
+    total: None if the length is unknown; then a counter appears after a second.
     """
     if (total is not None and total < LONG) or not (sys.stderr and sys.stderr.isatty()):
         yield lambda count: None
         return
-    from tqdm import tqdm  # type: ignore[import-untyped]  # which takes longer to import than a short list to compute
+    from tqdm import tqdm  # type: ignore[import-untyped]  # slower to import than a short list to compute
 
     with tqdm(total=total, unit=f" {unit}", leave=None, delay=0 if total else 1) as bar:
         yield bar.update
@@ -126,9 +126,9 @@ def probabilities(logits: Array) -> numpy.ndarray:
 
 
 def best(scores: numpy.ndarray, top_k: int | None) -> numpy.ndarray:
-    """Indices of the largest numbers, (N,) -> (top_k,), in descending order; of equal ones the first comes first."""
+    """Indices of the largest scores, (N,) -> (top_k,), in descending order; equal scores keep their order."""
     indices = numpy.arange(len(scores))
-    if top_k is not None and top_k < len(scores):  # few of many: only those are sorted
+    if top_k is not None and top_k < len(scores):  # sort only the largest
         least = -numpy.partition(-scores, top_k - 1)[top_k - 1]
         indices = numpy.flatnonzero(~(scores < least))
     return indices[numpy.argsort(-scores[indices], kind="stable")][:top_k]
@@ -140,5 +140,5 @@ def ranked(labels: Sequence[str], scores: numpy.ndarray) -> list[Label]:
 
 
 def label_names(config: Config) -> list[str]:
-    """The labels' names in order; Hugging Face's generic name for a label that the configuration does not name."""
+    """The labels' names in order; a label that the configuration does not name gets Hugging Face's generic name."""
     return [config.id2label.get(i, f"LABEL_{i}") for i in range(config.num_labels)]

@@ -1,4 +1,4 @@
-"""The files that a tokenizer is read from, by whichever framework wrote them: `SOURCES`."""
+"""`SOURCES`: the files that a tokenizer is read from, whichever framework wrote them."""
 
 import base64
 import contextlib
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 SETTINGS = "tokenizer_config.json"
 
 LARGEST_FILE = 18_000_000
-"""Bytes; XLM-Roberta's `tokenizer.json` has 9 million, or 17 million with indentation."""
+"""Maximum size of a file in bytes; XLM-Roberta's `tokenizer.json` has 9 million, or 17 million if indented."""
 
 PLAIN = 1_500_000
-"""Bytes of a `tokenizer.json` that is read unchecked: the library takes at most 300 times as much memory."""
+"""Maximum size in bytes of a `tokenizer.json` that need not be checked: it takes at most 300 times as much memory."""
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 
 
 def read(directory: Path, config: Config) -> "tokenizers.Tokenizer | None":
-    """The tokenizer of the first of `SOURCES` whose files are all in a directory; None without any.
+    """The tokenizer of the first of `SOURCES` whose files are all in a directory, or None if there is none.
 
     Raises TokenizerError.
     """
@@ -48,8 +48,8 @@ def _from_json(directory: Path, config: Config) -> "tokenizers.Tokenizer":
 
     path = directory / "tokenizer.json"
     if path.stat().st_size > LARGEST_FILE:
-        raise TokenizerError(f"{path} has {path.stat().st_size} bytes; at most {LARGEST_FILE} are read")
-    with sentences(f"{path} is not a valid tokenizer"):
+        raise TokenizerError(f"{path} has {path.stat().st_size} bytes; the limit is {LARGEST_FILE}")
+    with library_errors(f"{path} is not a valid tokenizer"):
         if path.stat().st_size > PLAIN:
             _check_counts(json.loads(path.read_text(encoding="utf-8")))
         library = tokenizers.Tokenizer.from_file(str(path))
@@ -60,7 +60,7 @@ def _from_json(directory: Path, config: Config) -> "tokenizers.Tokenizer":
 
 
 def _from_vocabulary(directory: Path, config: Config) -> "tokenizers.Tokenizer":
-    """RoBERTa's byte-level BPE, with the only setting of `tokenizer_config.json` that changes ids."""
+    """RoBERTa's byte-level BPE, with the one setting of `tokenizer_config.json` that changes ids."""
     settings = read_json(directory / SETTINGS, TokenizerError) if (directory / SETTINGS).is_file() else {}
     prefix = settings.get("add_prefix_space") is True
     return _from_merges(directory / "vocab.json", directory / "merges.txt", prefix)
@@ -87,7 +87,7 @@ def _from_pieces(directory: Path, config: Config) -> "tokenizers.Tokenizer":
 ASSETS = "assets/tokenizer"
 
 SOURCES: tuple[tuple[tuple[str, ...], Callable[[Path, Config], "tokenizers.Tokenizer"]], ...] = (
-    # Before `tokenizer.json`, since a KerasHub preset has a file of this name too, with Keras's settings in it.
+    # Before `tokenizer.json`, since a KerasHub preset also has a file of this name, which holds Keras's settings.
     ((f"{ASSETS}/vocabulary.json", f"{ASSETS}/merges.txt"), _from_keras),
     ((f"{ASSETS}/vocabulary.spm",), _from_keras_pieces),
     (("tokenizer.json",), _from_json),
@@ -101,11 +101,11 @@ SOURCES: tuple[tuple[tuple[str, ...], Callable[[Path, Config], "tokenizers.Token
 
 
 def _from_merges(vocabulary: Path, merges: Path, prefix: bool = False) -> "tokenizers.Tokenizer":
-    """Byte-level BPE from a JSON object of ids by token, and a file with a pair of tokens on each line."""
+    """Byte-level BPE from a JSON object that maps tokens to ids, and a file with a pair of tokens on each line."""
     ids = read_json(vocabulary, TokenizerError, LARGEST_FILE)
     missing = [name for name in SPECIAL if not isinstance(ids.get(name), int)]
     if missing:
-        raise TokenizerError(f"{vocabulary} lacks {', '.join(missing)}: RoBERTa's special tokens")
+        raise TokenizerError(f"{vocabulary} lacks {', '.join(missing)}: it must have all special tokens of RoBERTa")
     return _byte_level(ids, read_merges(merges), f"{merges} and {vocabulary.name}", prefix)
 
 
@@ -116,7 +116,7 @@ def _byte_level(
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers, processors
 
-    with sentences(f"{files} are not a valid tokenizer"):
+    with library_errors(f"{files} are not a valid tokenizer"):
         library = tokenizers.Tokenizer(models.BPE(ids, merges, unk_token="<unk>"))
     library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
     library.decoder = decoders.ByteLevel()
@@ -124,7 +124,7 @@ def _byte_level(
         ("</s>", ids["</s>"]), ("<s>", ids["<s>"]), trim_offsets=True, add_prefix_space=prefix
     )
     library.add_special_tokens([tokenizers.AddedToken(name, normalized=True) for name in SPECIAL[:-1]])
-    mask = tokenizers.AddedToken("<mask>", lstrip=True, normalized=False)  # it takes the space on its left
+    mask = tokenizers.AddedToken("<mask>", lstrip=True, normalized=False)  # includes a space before it
     library.add_special_tokens([mask])
     return library
 
@@ -133,7 +133,7 @@ def _byte_level(
 
 
 @contextlib.contextmanager
-def sentences(beginning: str) -> Iterator[None]:
+def library_errors(beginning: str) -> Iterator[None]:
     """Raise TokenizerError for whatever the tokenizers library raises, which is a plain Exception or a panic."""
     try:
         yield
@@ -144,20 +144,20 @@ def sentences(beginning: str) -> Iterator[None]:
 
 
 def _check_counts(settings: Mapping[str, Any]) -> None:
-    """Raise ValueError for more than fits into memory: the library ends the process when it runs out."""
+    """Raise ValueError for what would not fit into memory: the library ends the process when it runs out of it."""
     model = settings["model"]
     pieces = model.get("vocab", ())
     counts = {"pieces": pieces, "merges": model.get("merges", ()), "added tokens": settings.get("added_tokens", ())}
     most = (sentencepiece.MOST_PIECES, sentencepiece.MOST_MERGES, sentencepiece.MOST_SYMBOLS)
     for (name, found), count in zip(counts.items(), most, strict=True):
         if len(found or ()) > count:
-            raise ValueError(f"it has {len(found)} {name}; at most {count} are read")
-    if isinstance(pieces, list):  # of a unigram model, whose prefixes the library holds in a trie
+            raise ValueError(f"it has {len(found)} {name}; the limit is {count}")
+    if isinstance(pieces, list):  # a unigram model, whose pieces the library holds in a trie
         sentencepiece.check_prefixes(str(piece).encode() for piece, _ in pieces)
 
 
 def _check_normalizer(settings: Mapping[str, Any]) -> None:
-    """Raise ValueError for a table of characters at which the library panics, in a normalizer or one nested in it."""
+    """Raise ValueError for a character map on which the library panics, in a normalizer or in one nested in it."""
     for inner in settings.get("normalizers", ()):
         _check_normalizer(inner)
     sentencepiece.check_charsmap(base64.b64decode(settings.get("precompiled_charsmap", "")))

@@ -46,17 +46,18 @@ def tag(model: Network, texts: Iterable[str], aggregation_strategy: Strategy = "
 def tag(
     model: Network, texts: str | Iterable[str], aggregation_strategy: Strategy = "first"
 ) -> list[Entity] | list[list[Entity]]:
-    """The label of each word or token, in order; those with the label "O" are left out.
+    """The label of each word or token, in order; those labelled "O" are left out.
 
-    "none": for each token {entity, score, index, word, start, end}, where `word` is the tokenizer's name for it.
-    "first": a word has the label of its first token. With plain labels, for each word
-    {entity, score, word, start, end}; words are what the tokenizer splits a text into before it makes tokens, except
-    for white space. With labels that begin with B- or I-, words of one kind are grouped:
-    {entity_group, score, word, start, end}, with the mean of their scores. There, as in the pipeline, words are split
-    at spaces alone, so a full stop belongs to the word before it.
-    `word` is text[start:end] without white space around it; the pipeline's may have some, or be part of a character.
+    "none": {entity, score, index, word, start, end} for each token, where `word` is the tokenizer's name for it.
 
-    A long text is read in windows that overlap, and each token's label comes from the window that shows more around it.
+    "first": each word has the label of its first token. With plain labels, {entity, score, word, start, end} for each
+    word; the words are those of the tokenizer's pre-tokenization, without white space. With labels that begin with B-
+    or I-, {entity_group, score, word, start, end} for each group of neighbouring words of one kind, with the mean of
+    their scores; as in the pipeline, these words are split only at spaces, so a full stop belongs to the word before
+    it. `word` is text[start:end], without white space around it; the pipeline's may include some, or only part of a
+    character.
+
+    A long text is read in overlapping windows; each token's label comes from the window with more context around it.
     Raises InputError, NameUnknownError, TokenizerError.
     """
     tokenizer = ready(model, "tag", "token_classification")
@@ -79,15 +80,15 @@ def _read_tags(output: Output, _: Row, labels: Sequence[str]) -> list[Tag]:
 def _tokens(text: str, pieces: Pieces) -> list[Entity]:
     return [
         {
-            "entity": piece.made.entity,
-            "score": piece.made.score,
+            "entity": piece.value.entity,
+            "score": piece.value.score,
             "index": piece.number,
             "word": text[piece.start : piece.end] if piece.unknown else piece.token,
             "start": piece.start,
             "end": piece.end,
         }
         for piece in pieces
-        if piece.made.entity != "O"
+        if piece.value.entity != "O"
     ]
 
 
@@ -97,7 +98,7 @@ def _words(text: str, pieces: Pieces) -> list[Entity]:
     found = []
     for of_word in words:
         word, start, end = _stripped(text, of_word[0].start, of_word[-1].end)
-        entity, score = of_word[0].made
+        entity, score = of_word[0].value
         if entity != "O":
             found.append(Entity(entity=entity, score=score, word=word, start=start, end=end))
     return found
@@ -106,21 +107,21 @@ def _words(text: str, pieces: Pieces) -> list[Entity]:
 def _groups(text: str, pieces: Pieces) -> list[Entity]:
     def of_one_word(before: Piece[Tag], piece: Piece[Tag]) -> bool:
         split = piece.unknown or " " in text[piece.start - 1 : piece.start + 1]
-        return not split or piece.start < before.end  # two tokens of one character
+        return not split or piece.start < before.end  # two tokens of the same character
 
     found = []
     for group in _runs(_runs(pieces, of_one_word), _of_one_group):
         word, start, end = _stripped(text, group[0][0].start, group[-1][-1].end)
-        kind = group[0][0].made.entity.split("-", 1)[-1]
-        score = math.fsum(of_word[0].made.score for of_word in group) / len(group)
+        kind = group[0][0].value.entity.split("-", 1)[-1]
+        score = math.fsum(of_word[0].value.score for of_word in group) / len(group)
         if kind != "O" and word:
             found.append(Entity(entity_group=kind, score=score, word=word, start=start, end=end))
     return found
 
 
 def _of_one_group(before: Pieces, word: Pieces) -> bool:
-    entity = word[0].made.entity
-    return _kind(entity) == _kind(before[0].made.entity) and not entity.startswith("B-")
+    entity = word[0].value.entity
+    return _kind(entity) == _kind(before[0].value.entity) and not entity.startswith("B-")
 
 
 def _kind(entity: str) -> str:
@@ -140,7 +141,7 @@ def _runs(items: Sequence[Item], together: Callable[[Item, Item], bool]) -> list
 
 
 def _stripped(text: str, start: int, end: int) -> tuple[str, int, int]:
-    """text[start:end], start and end, without white space around it."""
+    """text[start:end] without the white space around it, and its start and end."""
     word = text[start:end]
     start += len(word) - len(word.lstrip())
     return word.strip(), start, start + len(word.strip())

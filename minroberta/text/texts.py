@@ -1,4 +1,4 @@
-"""The texts that a caller gives: one or several, or pairs of them, each checked."""
+"""Checks of the texts that a caller gives: one text, several, or pairs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ Text = str | tuple[str, str]
 
 
 def which(index: int, texts: Sequence[Any], name: str = "text") -> str:
-    """Name one of the texts in a message: "text 3", or "the text" if it is the only one."""
+    """The name of one of the texts in a message: "text 3", or "the text" if it is the only one."""
     return f"the {name}" if len(texts) == 1 else f"{name} {index + 1}"
 
 
@@ -46,18 +46,18 @@ def _check_text(text: Any, name: str) -> None:
         raise TokenizerError(f"{name} is of type {type(text).__name__}: give a str")
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         raise TokenizerError(
-            f"{name} holds half a surrogate pair, which is not a character: "
-            "decode its bytes again, by the encoding that they are in"
+            f"{name} contains half a surrogate pair, which is not a character: "
+            "decode its bytes again, with the right encoding"
         )
 
 
 def _check_pair(pair: tuple[Any, ...], name: str) -> None:
     if len(pair) != 2:
-        raise InputError(f"{name} is a tuple of {len(pair)}: give two texts in a tuple, or several texts in a list")
+        raise InputError(f"{name} has {len(pair)} elements: give two texts in a tuple, or several texts in a list")
     for index, text in enumerate(pair):
         _check_text(text, which(index, pair, f"{name}: text"))
 
 
 def as_given(texts: Any, results: list[Result], one: type | tuple[type, ...] = str) -> Result | list[Result]:
-    """The only result where one text was given, as a str; else all results."""
+    """The only result if the caller gave a single text, an instance of `one`; otherwise all results."""
     return results[0] if isinstance(texts, one) else results

@@ -1,6 +1,6 @@
-"""From text to ids and back, by the tokenizers library: RoBERTa's byte-level BPE, or XLM-Roberta's pieces.
+"""Text to ids and back, with the tokenizers library: RoBERTa's byte-level BPE, or XLM-Roberta's sentencepiece models.
 
-A text becomes `<s> A </s>`, a pair `<s> A </s></s> B </s>`. Token types are all 0, and so left out.
+A text becomes `<s> A </s>`, and a pair becomes `<s> A </s></s> B </s>`. Token types are all 0, and therefore left out.
 """
 
 import functools
@@ -27,14 +27,14 @@ Result = TypeVar("Result")
 
 
 class Tokenizer:
-    """A tokenizer of the tokenizers library (`.library`), with the padding id and longest input of a model."""
+    """A tokenizer of the tokenizers library (`.library`), with a model's padding id and longest input."""
 
     def __init__(self, library: "tokenizers.Tokenizer", config: Config) -> None:
         self.library = library
         self.pad_token_id, self.longest = config.pad_token_id, config.longest
         self.mask_token_id = library.token_to_id("<mask>")
         self.unk_token_id = library.token_to_id("<unk>")
-        self._config, self._lock = config, threading.Lock()  # the library keeps its truncation as a state
+        self._config, self._lock = config, threading.Lock()  # truncation is a state of the library's tokenizer
 
     def __reduce__(self) -> tuple[Any, ...]:  # for copies and pickles, which cannot hold a lock
         return Tokenizer, (self.library, self._config)
@@ -61,9 +61,9 @@ class Tokenizer:
         """`input_ids` and `attention_mask`, ready for the model: (B, L) int64, padded on the right.
 
         texts: one text, which is a batch of one, or several. pairs: a second text for each. padding: if False, all
-        texts must have the same length. max_length: maximum number of tokens, special ones included; by default as many
-        as the model reads. truncation: cut longer texts, of a pair the longer text first; if False, the model refuses
-        them when it is called. add_special_tokens: put `<s>` and `</s>` around the texts.
+        texts must have the same length. max_length: maximum number of tokens, special tokens included; by default the
+        model's longest input. truncation: truncate longer texts, and in a pair the longer text first; if False, the
+        model refuses them when it is called. add_special_tokens: put `<s>` and `</s>` around the texts.
 
         Raises TokenizerError.
         """
@@ -84,16 +84,16 @@ class Tokenizer:
     ) -> tuple[list[list[int]], list[list[int]]]:
         """The ids of each text or pair, at most `limit` of them, and the ids that were cut off.
 
-        The longer text of a pair is cut first. The library's own truncation would also make windows of what it cuts
-        off: for a pair, each one of the first text with each one of the second. Raises TokenizerError.
+        The longer text of a pair is cut first. The library's truncation is not used, since it also builds windows of
+        the rest: for a pair, every window of the first text with every window of the second. Raises TokenizerError.
         """
         for paired in {isinstance(text, tuple) for text in inputs}:
             least = self.library.num_special_tokens_to_add(paired) if add_special_tokens else 0
             if limit is not None and limit <= least:
-                raise TokenizerError(f"{limit} tokens leave no room for text beside {least} special ones")
+                raise TokenizerError(f"{limit} tokens leave no room for text besides {least} special tokens")
         with self._lock:
             self.library.no_truncation()
-            with sources.sentences("the tokenizer fails at a text"):
+            with sources.library_errors("the tokenizer failed on a text"):
                 encodings = self.library.encode_batch(list(inputs), add_special_tokens=add_special_tokens)
         pairs = [_cut(encoding, limit) for encoding in encodings]
         return [kept for kept, _ in pairs], [rest for _, rest in pairs]
@@ -101,10 +101,10 @@ class Tokenizer:
     def windows(
         self, text: str, pair: str | None = None, *, stride: int, max_length: int | None = None
     ) -> list["tokenizers.Encoding"]:
-        """A long text in windows of at most `max_length` tokens, of which each two neighbours share `stride`.
+        """Split a long text into windows of at most `max_length` tokens, of which neighbours share `stride`.
 
-        With a pair, each window holds all of the first text and a piece of the second; if the first leaves room for
-        `stride` tokens or fewer, half of them are shared.
+        With a pair, each window holds all of the first text and a part of the second. If the room for that part is at
+        most `stride` tokens, neighbours share half of it.
 
         Raises TokenizerError.
         """
@@ -112,15 +112,15 @@ class Tokenizer:
         limit = self.longest if max_length is None else max_length
         with self._lock:
             self.library.no_truncation()
-            with sources.sentences("the tokenizer fails at a text"):
+            with sources.library_errors("the tokenizer failed on a text"):
                 first = 0 if pair is None else len(self.library.encode(text, add_special_tokens=False))
             room = limit - first - self.library.num_special_tokens_to_add(pair is not None)
             if room < 1:
-                beside = f" and a first text of {first}, such as a question: shorten it" if first else ""
-                raise TokenizerError(f"{limit} tokens leave no room for text beside the special ones{beside}")
+                also = f" and a first text of {first} tokens, such as a question: shorten it" if first else ""
+                raise TokenizerError(f"{limit} tokens leave no room for text besides the special tokens{also}")
             cut = "only_first" if pair is None else "only_second"
             self.library.enable_truncation(limit, stride=stride if stride < room else room // 2, strategy=cut)
-            with sources.sentences("the tokenizer fails at a text"):
+            with sources.library_errors("the tokenizer failed on a text"):
                 (encoding,) = self.library.encode_batch(inputs)
             self.library.no_truncation()
         return [encoding, *encoding.overflowing]
@@ -135,7 +135,7 @@ class Tokenizer:
         return {"input_ids": input_ids, "attention_mask": attention_mask.astype(numpy.int64)}
 
     def decode(self, ids: Any, skip_special_tokens: bool = False) -> str | list[str]:
-        """The text of one sequence of ids, (L,), or a list of texts of several, (B, L). Raises TokenizerError."""
+        """The text of one sequence of ids, (L,), or a list of the texts of several, (B, L). Raises TokenizerError."""
         array = self._checked_ids(ids)
         if array.ndim == 1:
             return self.library.decode(array.tolist(), skip_special_tokens)
@@ -146,16 +146,16 @@ class Tokenizer:
             array = to_host(ids)
         except ValueError as error:
             raise TokenizerError(
-                "the ids of several texts must have one length: pad them, or decode one at a time"
+                "the ids of several texts must have the same length: pad them, or decode one at a time"
             ) from error
         if array.size == 0:
             array = array.astype(int)
         if array.dtype.kind not in "iu" or array.ndim not in (1, 2):
             raise TokenizerError(
-                f"ids of dtype {array.dtype} with {array.ndim} dimensions: give integers, (L,) or (B, L)"
+                f"invalid ids of dtype {array.dtype} with {array.ndim} dimensions: give integers, (L,) or (B, L)"
             )
         if array.size and not 0 <= array.min() <= array.max() < 2**32:
-            raise TokenizerError(f"ids from {array.min()} to {array.max()}: give integers from 0 up")
+            raise TokenizerError(f"invalid ids from {array.min()} to {array.max()}: give the ids of tokens, from 0 up")
         if array.size and self.library.id_to_token(int(array.max())) is None:
             count = self.library.get_vocab_size()
             raise TokenizerError(f"unknown id {array.max()}: this tokenizer has {count} tokens")
@@ -174,7 +174,7 @@ class Tokenizer:
 
 
 def _cut(encoding: "tokenizers.Encoding", limit: int | None) -> tuple[list[int], list[int]]:
-    """At most `limit` ids of a text or pair, special ones included, and the rest."""
+    """At most `limit` ids of a text or pair, special tokens included, and the rest."""
     ids = encoding.ids
     if limit is None or len(ids) <= limit:
         return ids, []
@@ -200,7 +200,7 @@ def _as_inputs(texts: str | Iterable[str], pairs: str | Iterable[str] | None) ->
         return list(firsts)
     seconds = as_texts(pairs, "second text")
     if len(firsts) != len(seconds):
-        raise TokenizerError(f"{len(firsts)} texts and {len(seconds)} pairs: give one for each")
+        raise TokenizerError(f"{len(firsts)} texts, but {len(seconds)} pairs: give a second text for each text")
     return list(zip(firsts, seconds, strict=True))
 
 
@@ -219,7 +219,7 @@ def tokenizer_of(model: Network) -> Tokenizer:
 def of_model(
     method: Callable[Concatenate[Tokenizer, Arguments], Result],
 ) -> Callable[Concatenate[Network, Arguments], Result]:
-    """A method of the tokenizer as a method of a model, with the same signature and docstring."""
+    """Turn a tokenizer method into a model method with the same signature and docstring."""
 
     @functools.wraps(method)
     def call(self: Network, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:

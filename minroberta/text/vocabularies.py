@@ -1,4 +1,4 @@
-"""Byte-level BPE vocabularies in other files than Hugging Face's: those of fairseq and GPT-2, and of KerasHub."""
+"""Byte-level BPE vocabularies in file formats other than Hugging Face's: those of fairseq, GPT-2 and KerasHub."""
 
 import json
 import re
@@ -17,72 +17,74 @@ if TYPE_CHECKING:
     from ..checkpoints.save_keras import BytePairs
 
 LARGEST_TEXT = 10_000_000
-"""Bytes of a file: ten times as many as GPT-2's have."""
+"""Maximum size of a file in bytes: ten times that of GPT-2's."""
 
 # --- fairseq's ------------------------------------------------------------------------------------------------------
 
 VOCABULARY = ("dict.txt", "encoder.json", "vocab.bpe")
-"""fairseq's list of tokens; GPT-2's numbers of its pieces, which that list uses; and GPT-2's merges."""
+"""fairseq's list of tokens, by their ids in GPT-2; GPT-2's tokens with these ids; and GPT-2's merges."""
 
 
 def fairseq_vocabulary(directory: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Ids by token, and merges, as Hugging Face has them in `vocab.json` and `merges.txt`.
+    """The id of each token, and the merges, as in Hugging Face's `vocab.json` and `merges.txt`.
 
-    The special tokens come first, then `dict.txt`, whose lines are one of GPT-2's numbers and a count, and <mask> last.
-    Raises TokenizerError.
+    The special tokens come first, then those of `dict.txt`, each line of which has one of GPT-2's ids and a count.
+    <mask> is last. Raises TokenizerError.
     """
-    listed, numbers, merged = (directory / name for name in VOCABULARY)
-    tokens = ["<s>", "<pad>", "</s>", "<unk>", *_listed(listed, _pieces(numbers)), "<mask>"]
+    listed, encoder, merged = (directory / name for name in VOCABULARY)
+    tokens = ["<s>", "<pad>", "</s>", "<unk>", *_listed(listed, _tokens_by_id(encoder)), "<mask>"]
     vocab = {token: i for i, token in enumerate(tokens)}
     if len(vocab) < len(tokens):
         twice = next(token for i, token in enumerate(tokens) if vocab[token] != i)
-        raise TokenizerError(f"{listed} names {twice[:100]!r} twice")
+        raise TokenizerError(f"{listed} lists {twice[:100]!r} twice")
     return vocab, read_merges(merged)
 
 
-def _pieces(path: Path) -> dict[str, str]:
-    """GPT-2's pieces, by their numbers as text."""
+def _tokens_by_id(path: Path) -> dict[str, str]:
+    """GPT-2's tokens by id, with the ids as text."""
     try:
         encoder = json.loads(_text(path))
     except (ValueError, RecursionError) as error:
-        raise TokenizerError(f"{path} is not JSON: {error}") from error
-    if not isinstance(encoder, dict) or not all(type(number) is int for number in encoder.values()):
-        raise TokenizerError(f"{path} is not a JSON object from pieces to numbers")
-    return {str(number): piece for piece, number in encoder.items()}
+        raise TokenizerError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(encoder, dict) or not all(type(index) is int for index in encoder.values()):
+        raise TokenizerError(f"{path} is not a JSON object from tokens to integers")
+    return {str(index): token for token, index in encoder.items()}
 
 
-def _listed(path: Path, pieces: Mapping[str, str]) -> Iterator[str]:
-    """The tokens of `dict.txt`: GPT-2's pieces by their numbers; other words, such as madeupword0000, as they are."""
+def _listed(path: Path, gpt2: Mapping[str, str]) -> Iterator[str]:
+    """The tokens of `dict.txt`, which lists GPT-2's tokens by id, and other words (madeupword0000) as they are."""
     for line in _text(path).split("\n"):
         if not line:
             continue
         match = re.fullmatch(r"(\S+) [0-9]+", line)
         if not match:
             raise TokenizerError(
-                f"{path} has a line {line[:100]!r}: a line is a token and a count, such as '13 850314647'"
+                f"{path} has a line {line[:100]!r}: a line must be a token and a count, such as '13 850314647'"
             )
         token = match[1]
-        if token.isdecimal() and token not in pieces:
+        if token.isdecimal() and token not in gpt2:
             raise TokenizerError(
-                f"{path} names {token[:100]}, a number that encoder.json lacks: the two files do not belong together"
+                f"{path} lists id {token[:100]}, which encoder.json lacks: take both files from the same model"
             )
-        yield pieces.get(token, token)
+        yield gpt2.get(token, token)
 
 
 # --- merges ---------------------------------------------------------------------------------------------------------
 
 
 def read_merges(path: Path) -> list[tuple[str, str]]:
-    """The pairs of pieces in a `merges.txt` or `vocab.bpe`, in their order. Raises TokenizerError."""
+    """The pairs of tokens in a `merges.txt` or `vocab.bpe`, in order. Raises TokenizerError."""
     merges = []
     for line in _text(path).split("\n"):
         first, *rest = line.split(" ")
         if line and not line.startswith("#version"):
             if len(rest) != 1:
-                raise TokenizerError(f"{path} has a line {line[:100]!r}: a merge is two pieces with a space between")
+                raise TokenizerError(
+                    f"{path} has a line {line[:100]!r}: a merge must be two tokens with a space between them"
+                )
             merges.append((first, rest[0]))
     if len(merges) > MOST_MERGES:
-        raise TokenizerError(f"{path} has {len(merges)} merges; at most {MOST_MERGES} are read")
+        raise TokenizerError(f"{path} has {len(merges)} merges; the limit is {MOST_MERGES}")
     return merges
 
 
@@ -90,19 +92,19 @@ def _text(path: Path) -> str:
     try:
         size = path.stat().st_size
         if size > LARGEST_TEXT:
-            raise TokenizerError(f"{path} has {size} bytes; at most {LARGEST_TEXT} are read")
+            raise TokenizerError(f"{path} has {size} bytes; the limit is {LARGEST_TEXT}")
         return path.read_text(encoding="utf-8")
     except OSError as error:
         raise TokenizerError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise TokenizerError(f"{path} is not text in UTF-8: {error}") from error
+        raise TokenizerError(f"{path} is not UTF-8 text: {error}") from error
 
 
 # --- KerasHub's -----------------------------------------------------------------------------------------------------
 
 
 def byte_pairs(library: "tokenizers.Tokenizer", config: Config) -> "BytePairs | None":
-    """The tokenizer as `save_keras.write` takes it; None, with a warning, for one that KerasHub cannot express."""
+    """The tokenizer as `save_keras.write` takes it, or None, with a warning, if a KerasHub preset cannot hold it."""
     from ..checkpoints.save_keras import SPECIAL_TOKENS, BytePairs
 
     state = json.loads(library.to_str())
@@ -112,8 +114,8 @@ def byte_pairs(library: "tokenizers.Tokenizer", config: Config) -> "BytePairs | 
     is_complete = vocabulary.keys() >= set(SPECIAL_TOKENS)
     if config.model_type == "xlm-roberta" or kinds != ("BPE", "ByteLevel", None) or not is_complete:
         warnings.warn(
-            "a preset of KerasHub's cannot hold this model's tokenizer, which is left out: only a byte-level BPE of "
-            "RoBERTa with its special tokens can be written",
+            "a KerasHub preset cannot hold this model's tokenizer, which is left out: only RoBERTa's byte-level BPE, "
+            "with its special tokens, can be written",
             stacklevel=3,
         )
         return None

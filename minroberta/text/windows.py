@@ -1,4 +1,4 @@
-"""Long texts, read in windows that overlap: each token once, with what a task makes of it."""
+"""Long texts, read in overlapping windows: each token once, with the value that a task reads for it."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,40 +12,40 @@ from .tokenizer import Tokenizer
 if TYPE_CHECKING:
     import tokenizers
 
-Made = TypeVar("Made")
+Value = TypeVar("Value")
 
 
-class Piece(NamedTuple, Generic[Made]):
-    """A token of a text, other than the special tokens around it, and what a task makes of it."""
+class Piece(NamedTuple, Generic[Value]):
+    """A token of a text, not counting special tokens, and the value that a task reads for it."""
 
     number: int  # in the whole text, from 1
     token: str
     unknown: bool
-    word: int | None  # number of the word that it belongs to
+    word: int | None  # index of its word
     start: int
     end: int
-    made: Made
+    value: Value
 
 
 def read_pieces(
-    model: Network, tokenizer: Tokenizer, texts: str | Iterable[str], read: Read[Sequence[Made]]
-) -> Iterator[tuple[str, list[Piece[Made]]]]:
-    """Each text with its pieces. `read` gives one value for each of a row's L tokens."""
+    model: Network, tokenizer: Tokenizer, texts: str | Iterable[str], read: Read[Sequence[Value]]
+) -> Iterator[tuple[str, list[Piece[Value]]]]:
+    """Each text with its tokens. `read` returns one value for each of a row's L tokens."""
     stride = tokenizer.longest // 4
     inputs = as_texts(texts)
     windows = [tokenizer.windows(text, stride=stride) for text in inputs]
-    made = iter(run(model, [window.ids for of_text in windows for window in of_text], read, unit="windows"))
+    results = iter(run(model, [window.ids for of_text in windows for window in of_text], read, unit="windows"))
     for text, of_text in zip(inputs, windows, strict=True):
-        yield text, list(_pieces(tokenizer, of_text, made, stride))
+        yield text, list(_pieces(tokenizer, of_text, results, stride))
 
 
 def _pieces(
-    tokenizer: Tokenizer, windows: Sequence["tokenizers.Encoding"], made: Iterator[Sequence[Made]], stride: int
-) -> Iterator[Piece[Made]]:
-    """The pieces of a text, in order. Of the `stride` tokens that two windows share, each gives the half further in."""
+    tokenizer: Tokenizer, windows: Sequence["tokenizers.Encoding"], results: Iterator[Sequence[Value]], stride: int
+) -> Iterator[Piece[Value]]:
+    """The tokens of a text, in order. A token in two windows is taken from the one with more context around it."""
     count = itertools.count(1)
     for window in windows:
-        ids, words, offsets, values = window.ids, window.word_ids, window.offsets, next(made)
+        ids, words, offsets, values = window.ids, window.word_ids, window.offsets, next(results)
         first = 0 if window is windows[0] else stride // 2
         last = 0 if window is windows[-1] else stride - stride // 2
         positions = positions_of(window, 0)
@@ -56,5 +56,5 @@ def _pieces(
 
 
 def positions_of(window: "tokenizers.Encoding", sequence: int) -> list[int]:
-    """Positions of the tokens of a window's first text, 0, or its second, 1."""
+    """Positions of the tokens of a window's first text (sequence 0) or of its second text (sequence 1)."""
     return [position for position, number in enumerate(window.sequence_ids) if number == sequence]

@@ -225,7 +225,7 @@ def refused(*telling: str) -> Iterator[None]:
 
 @pytest.mark.parametrize("data", [b"", b"\0", b"\n", b"hello, world", b"\xff" * 1000, b"PK\x03\x04" + bytes(100)])
 def test_tiny_files(data: bytes, tmp_path: Path) -> None:
-    with refused(f"({len(data)} bytes) is not a complete sentencepiece model"):
+    with refused(f"({len(data)} bytes) is not a valid sentencepiece model, or incomplete"):
         read(tmp_path, data)
 
 
@@ -236,7 +236,7 @@ def test_truncations(tmp_path: Path) -> None:
         try:
             tokenizer = read(tmp_path, whole[:size])
         except TokenizerError as error:
-            assert "is not a complete sentencepiece model" in str(error)
+            assert "is not a valid sentencepiece model, or incomplete" in str(error)
         else:
             assert tokenizer.library.get_vocab_size() <= 322
 
@@ -244,36 +244,36 @@ def test_truncations(tmp_path: Path) -> None:
 def test_a_file_that_is_too_large(tmp_path: Path) -> None:
     (tmp_path / "sentencepiece.bpe.model").touch()
     os.truncate(tmp_path / "sentencepiece.bpe.model", 2**40)  # sparse: it takes no space on the disk
-    with refused("has 1099511627776 bytes; at most 8000000 of a sentencepiece model are read"):
+    with refused("has 1099511627776 bytes; the limit for a sentencepiece model is 8000000"):
         Tokenizer.load(tmp_path, Config())
 
 
 LIES = {
-    "a length beyond the end": (b"\n\xff\xff\xff\x7f<unk>", "is invalid or cut off"),
-    "a length of 64 bits": (b"\n" + b"\xff" * 9 + b"\x01", "is invalid or cut off"),
-    "a number without end": (b"\x08" + b"\xff" * 100, "a number has more than 64 bits"),
-    "a group": (WORDS + b"\x0b", "is invalid or cut off"),
+    "a length beyond the end": (b"\n\xff\xff\xff\x7f<unk>", "is invalid or truncated"),
+    "a length of 64 bits": (b"\n" + b"\xff" * 9 + b"\x01", "is invalid or truncated"),
+    "a number without end": (b"\x08" + b"\xff" * 100, "an integer has more than 64 bits"),
+    "a group": (WORDS + b"\x0b", "is invalid or truncated"),
     "text of Latin-1": (model(pieces=WORDS + piece(b"\xe9")), "can't decode byte 0xe9"),
     "half a surrogate pair": (model(pieces=WORDS + piece(b"\xed\xa0\x80")), "can't decode byte 0xed"),
-    "no piece": (field(2, field(3, 1)), "its first pieces are not <unk>, <s>, </s>"),
-    "no unk": (model(pieces=piece("<s>") + piece("</s>") + piece("a")), "its first pieces are not <unk>, <s>, </s>"),
-    "T5's order": (model(pieces=piece("<pad>") + piece("</s>") + piece("<unk>")), "its first pieces are not <unk>"),
-    "an empty piece": (model(pieces=WORDS + piece("")), "it has a piece of 0 bytes; 1 to 256 are read"),
+    "no piece": (field(2, field(3, 1)), "its first pieces must be <unk>, <s>, </s>"),
+    "no unk": (model(pieces=piece("<s>") + piece("</s>") + piece("a")), "its first pieces must be <unk>, <s>, </s>"),
+    "T5's order": (model(pieces=piece("<pad>") + piece("</s>") + piece("<unk>")), "its first pieces must be <unk>"),
+    "an empty piece": (model(pieces=WORDS + piece("")), "it has a piece of 0 bytes; a piece must have 1 to 256"),
     "a piece of nothing": (model(pieces=WORDS + field(1, b"")), "it has a piece of 0 bytes"),
-    "a long piece": (model(pieces=WORDS + piece("a" * 257)), "it has a piece of 257 bytes; 1 to 256 are read"),
+    "a long piece": (model(pieces=WORDS + piece("a" * 257)), "it has a piece of 257 bytes; a piece must have 1 to 256"),
     "a piece twice": (model(pieces=WORDS + piece("ab")), "it has the piece 'ab' twice"),
     "a special token": (
         model(pieces=WORDS + piece("<mask>")),
-        "a piece is named like one of <s>, <pad>, </s>, <unk> or",
+        "one of its pieces has the name of a special token: <s>, <pad>, </s>, <unk> or",
     ),
     "NaN": (model(pieces=WORDS + piece("c", float("nan"))), "has the score nan"),
     "infinity": (model(pieces=WORDS + piece("c", float("-inf"))), "has the score -inf"),
-    "half a score": (model(pieces=WORDS + field(1, field(1, "c") + b"\x15\0\0")), "is invalid or cut off"),
-    "words": (model(3), "unsupported algorithm 3: 1, unigram, and 2, BPE, are supported"),
+    "half a score": (model(pieces=WORDS + field(1, field(1, "c") + b"\x15\0\0")), "is invalid or truncated"),
+    "words": (model(3), "unsupported algorithm 3: only 1 (unigram) and 2 (BPE) are supported"),
     "a huge algorithm": (model(2**63), "unsupported algorithm 9223372036854775808"),
     "many symbols": (
         model(pieces=WORDS + b"".join(piece(f"<{i}>", 0.0, 3 + i % 2) for i in range(10_001))),
-        "it has 10003 control and user-defined symbols; at most 10000 are read",
+        "it has 10003 control and user-defined symbols; the limit is 10000",
     ),
 }
 
@@ -316,7 +316,7 @@ def binary(longest: int) -> list[str]:
 SIGNS = [f"{chr(0x4E00 + i // 1000)}{chr(0x4E00 + i % 1000)}" for i in range(300_000)]
 
 LARGE = {
-    "prefixes": (1, distinct(30_000, 250), "its pieces have 74.* different prefixes; at most 1200000 are read"),
+    "prefixes": (1, distinct(30_000, 250), "its pieces have 74.* different prefixes; the limit is 1200000"),
     "nearly as many": (1, distinct(200_000, 8), "^200005$"),
     "merges": (2, binary(15), "its pieces have more than 700000 merges"),
     "nearly as many merges": (2, binary(14), "^32771$"),
@@ -360,18 +360,18 @@ def test_a_table_made_by_hand(tmp_path: Path) -> None:
 
 
 TABLES = {
-    "nothing": (b"\0\0\0", "has 3 bytes, and claims a trie of 0"),
-    "no trie": (charsmap([]) + b"abc", "has 7 bytes, and claims a trie of 0"),
-    "half a unit": (struct.pack("<I", 6) + bytes(100), "and claims a trie of 6"),
-    "a trie longer than the table": (struct.pack("<I", 1000) + bytes(996), "and claims a trie of 1000"),
-    "a huge trie": (struct.pack("<I", 2**32 - 4) + bytes(996), "and claims a trie of 4294967292"),
-    "a root without children": (charsmap([0]), "its table of characters points outside itself"),
-    "a root far off": (charsmap([0x3FFFFF << 10] + [0] * 255), "its table of characters points outside itself"),
-    "a leaf as root": (charsmap([VALUE] + [0] * 255), "its table of characters points outside itself"),
-    "a child far off": (charsmap([0] * 97 + [97 | 1 << 20] + [0] * 158), "its table of characters points outside it"),
-    "a text outside": (replacing(b"ab\0", 4), "its table of characters points outside its texts"),
-    "a text far outside": (replacing(b"ab\0", 2**31 - 1), "its table of characters points outside its texts"),
-    "half a character": (replacing("éb\0".encode(), 1), "its table of characters points outside its texts"),
+    "nothing": (b"\0\0\0", "has 3 bytes, but gives its trie a size of 0"),
+    "no trie": (charsmap([]) + b"abc", "has 7 bytes, but gives its trie a size of 0"),
+    "half a unit": (struct.pack("<I", 6) + bytes(100), "but gives its trie a size of 6"),
+    "a trie longer than the table": (struct.pack("<I", 1000) + bytes(996), "but gives its trie a size of 1000"),
+    "a huge trie": (struct.pack("<I", 2**32 - 4) + bytes(996), "but gives its trie a size of 4294967292"),
+    "a root without children": (charsmap([0]), "its character map points outside its trie"),
+    "a root far off": (charsmap([0x3FFFFF << 10] + [0] * 255), "its character map points outside its trie"),
+    "a leaf as root": (charsmap([VALUE] + [0] * 255), "its character map points outside its trie"),
+    "a child far off": (charsmap([0] * 97 + [97 | 1 << 20] + [0] * 158), "its character map points outside its trie"),
+    "a text outside": (replacing(b"ab\0", 4), "its character map points outside its texts"),
+    "a text far outside": (replacing(b"ab\0", 2**31 - 1), "its character map points outside its texts"),
+    "half a character": (replacing("éb\0".encode(), 1), "its character map points outside its texts"),
     "no UTF-8": (replacing(b"\xff\0"), "Cannot parse precompiled_charsmap"),
     "a text of a book": (replacing(b"ab" * 129), "it replaces a character with more than 256 bytes"),
 }
