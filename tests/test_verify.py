@@ -114,7 +114,7 @@ def test_convert_and_verify(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert done.output.startswith(f"{tmp_path / 'new'}: family roberta, head masked_lm, dtype float32, bytes ")
     done = run("verify", source, tmp_path / "new")
-    outputs = "outputs differ by at most 0.0e+00 of the largest; rounding is below 1e-04\n"
+    outputs = "outputs: largest difference 0.0e+00, relative to the largest output; rounding is below 1e-04\n"
     assert (done.exit_code, done.output) == (0, "equal: 42 weights\n" + outputs)
 
 
@@ -140,7 +140,7 @@ def test_convert_to_another_dtype_and_head(tmp_path: Path) -> None:
     done = run("verify", CHECKPOINTS / "pytorch-zip", tmp_path, "--head", "encoder")
     assert done.exit_code == 1
     assert done.output.startswith("differ: embeddings.word_embeddings.weight[")
-    assert f" in {CHECKPOINTS / 'pytorch-zip'}, and " in done.output
+    assert f" in {CHECKPOINTS / 'pytorch-zip'}, but " in done.output
     assert "; 36 more (--json lists them)\noutputs: " in done.output
 
 

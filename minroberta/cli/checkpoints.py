@@ -197,7 +197,8 @@ def verify(one: str, other: str, head: str | None, as_json: bool) -> None:
         click.echo(printable(_verdict(verdict, one, other, len(weights.flat(first.params)))))
         if verdict.outputs is not None:
             click.echo(
-                f"outputs differ by at most {verdict.outputs:.1e} of the largest; rounding is below {ROUNDING:.0e}"
+                f"outputs: largest difference {verdict.outputs:.1e}, relative to the largest output; "
+                f"rounding is below {ROUNDING:.0e}"
             )
     sys.exit(0 if verdict.equal else 1)
 

@@ -83,4 +83,7 @@ def _missing_head(name: str | Path, head: str | None) -> str | None:
     if head == "encoder" or not missing or not set(missing) <= wanted.keys():
         return None
     heads = ", ".join(weights.heads_in(held, config)) or "none"
-    return f"{name} has no head {head!r}: it lacks {', '.join(missing)}. Its heads: {heads}. Give a model that has it"
+    return (
+        f"{name} has no head {head!r}: it lacks {', '.join(missing)}. Its heads: {heads}. "
+        f"Give a model that has the head {head!r}"
+    )

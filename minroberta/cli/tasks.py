@@ -176,8 +176,8 @@ def _open_new(name: str) -> Iterator[Any]:
 @click.command()
 @takes_texts
 @click.option("--max-new-tokens", default=20, show_default=True, help="Maximum number of tokens to add.")
-@click.option("--temperature", default=0.0, show_default=True, help="0 takes the likeliest token; above 0, sample.")
-@click.option("--top-k", type=int, help="Sample from this number of likeliest tokens.")
+@click.option("--temperature", default=0.0, show_default=True, help="0: the likeliest token; above 0: sampling.")
+@click.option("--top-k", type=int, help="Sample only from this many likeliest tokens.")
 @click.option("--seed", default=0, show_default=True, help="Seed for sampling.")
 @takes_model(default=None)
 def generate(
