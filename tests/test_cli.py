@@ -452,7 +452,7 @@ def test_bad_models(tmp_path: Path, models: dict[str, str]) -> None:
     assert "no directory or file" in refused("info", str(tmp_path / "none"))
     without = refused("fill-mask", "<mask>", "--model", models["choice"])
     assert "has no head 'masked_lm': it lacks lm_head.dense.weight, " in without
-    assert without.endswith("lm_head.bias. Its heads: multiple_choice. Give a model that has it\n")
+    assert without.endswith("lm_head.bias. Its heads: multiple_choice. Give a model that has the head 'masked_lm'\n")
     without = write(tmp_path / "without", "masked_lm")
     assert "no tokenizer" in refused("fill-mask", "<mask>", "--model", without)
 

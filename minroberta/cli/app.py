@@ -71,8 +71,8 @@ def main(context: click.Context) -> None:
       minroberta golden make NAME -o golden.safetensors --ids "0 31 42 2"
 
     A command that takes several texts reads them from its arguments, or one per line from --file or standard input; an
-    empty line is a text, too. Results are printed as a table. On a terminal, long texts in it are shortened; in a pipe
-    or file they are complete. --json prints JSON lines for programs.
+    empty line is a text, too. Results are printed as a table, in which long texts are shortened on a terminal,
+    but not in a pipe or file. --json prints JSON lines for programs.
 
     If a text is longer than the model's input, fill-mask, classify, choose and encode read only its beginning, with a
     warning; tag, predict-all and answer read all of it, in overlapping windows; generate and trace refuse it.
@@ -103,7 +103,10 @@ class Golden(click.Group):
 @click.group(cls=Golden, name="golden", invoke_without_command=True)
 @click.pass_context
 def golden_files(context: click.Context) -> None:
-    """Golden files: all values that a model computes, to test a port. show and check also have --json."""
+    """Golden files: all the values that a model computes.
+
+    They serve to test a port. show and check can also print --json.
+    """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 

@@ -19,7 +19,7 @@ from .options import load, takes_head, takes_model
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
 def bench(name: str, rounds: int, as_json: bool) -> None:
-    """Compare a model's speed with that of its matrix products alone.
+    """Compare a model's speed with its matrix products alone.
 
     The floor is the time that the products with the weights take alone; the ratio is the model's time divided by it.
     """
@@ -48,7 +48,7 @@ def bench(name: str, rounds: int, as_json: bool) -> None:
 @takes_head
 @takes_model()
 def trace(text: str, pattern: str, head: str | None, model: str, dtype: str, as_json: bool) -> None:
-    """Print the name, shape, mean and standard deviation of every intermediate value.
+    """Every intermediate value, with its shape, mean and std.
 
     With --json, one line for each value.
     """
