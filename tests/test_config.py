@@ -461,14 +461,14 @@ def test_valid_json_that_is_nested_too_deeply(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("text", "kind"), [("[]", "list"), ('"roberta"', "str"), ("3", "int"), ("null", "NoneType")])
 def test_json_of_another_type(tmp_path: Path, text: str, kind: str) -> None:
-    with raises(ConfigError, ValueError, "config.json", f"holds a JSON {kind}"):
+    with raises(ConfigError, ValueError, "config.json", f"must hold a JSON object, not a {kind}"):
         read_config(written(tmp_path, text))
 
 
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "config.json").open("wb") as file:
         file.truncate(100_000_000)  # sparse: it takes no space on the disk
-    with raises(ConfigError, ValueError, "config.json has more than 2000000 bytes, the most that are read"):
+    with raises(ConfigError, ValueError, "config.json has more than 2000000 bytes, which is the limit"):
         read_config(tmp_path)
 
 

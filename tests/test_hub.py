@@ -347,7 +347,7 @@ def test_an_unknown_repository(token: str | None, hub: Hub, tmp_path: Path) -> N
 
 def test_a_private_repository_without_its_token(hub: Hub, tmp_path: Path) -> None:
     hub.token = "hf_secret"
-    assert_error(load(hub, tmp_path), "NotFoundError", NAME, "that you may see", "token=")
+    assert_error(load(hub, tmp_path), "NotFoundError", NAME, "that you may access", "token=")
 
 
 def test_a_wrong_token(hub: Hub, tmp_path: Path) -> None:
@@ -367,7 +367,7 @@ def test_an_unknown_revision(hub: Hub, tmp_path: Path) -> None:
 
 def test_a_gated_repository(hub: Hub, tmp_path: Path) -> None:
     hub.refusal = (403, {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access to this model is restricted."})
-    assert_error(load(hub, tmp_path), "DownloadError", NAME, "gated", "ask for access")
+    assert_error(load(hub, tmp_path), "DownloadError", NAME, "gated", "request access")
 
 
 @pytest.mark.parametrize("status", [500, pytest.param(503, marks=pytest.mark.slow)])
@@ -393,7 +393,7 @@ def test_a_repository_without_weights(hub: Hub, tmp_path: Path) -> None:
     files = model_files()
     hub.repositories[NAME] = {name: files[name] for name in WANTED - {"model.safetensors"}}
     assert_error(
-        load(hub, tmp_path), "NotFoundError", "no weights were found in the hub's " + NAME, "flax_model.msgpack"
+        load(hub, tmp_path), "NotFoundError", f"no weights were found for {NAME} from the hub", "flax_model.msgpack"
     )
 
 
@@ -403,7 +403,7 @@ def test_only_the_best_format_is_fetched(hub: Hub, tmp_path: Path) -> None:
     bare = {name: x for name, x in files.items() if not name.endswith("safetensors")}
     content = (CHECKPOINTS / "pytorch-zip" / "pytorch_model.bin").read_bytes()
     hub.repositories[NAME] = {**bare, "pytorch_model.bin": content}
-    assert_error(load(hub, tmp_path), "WeightsError", "the configuration says")  # the configuration of another model
+    assert_error(load(hub, tmp_path), "WeightsError", "the configuration requires")  # that of another model
     assert hub.served() == WANTED - {"model.safetensors"} | {"pytorch_model.bin"}
 
 

@@ -800,9 +800,9 @@ def test_a_model_takes_a_config() -> None:
 
 
 def test_a_model_takes_a_tree_with_its_head() -> None:
-    with raises(WeightsError, ValueError, "lack 5 of the", "lm_head.dense.weight"):
+    with raises(WeightsError, ValueError, "weights, but lacks 5: ", "lm_head.dense.weight"):
         Model(ENCODER.config, ENCODER.params, "masked_lm")
-    with raises(WeightsError, ValueError, "params must be the tree of a model's weights"):
+    with raises(WeightsError, ValueError, "params must be a parameter tree, a nested dict of arrays"):
         Model(ENCODER.config, [1])  # type: ignore[arg-type]
 
 
@@ -822,17 +822,17 @@ def test_a_misspelt_field_is_refused_where_it_is_typed() -> None:
 
 def test_fields_to_replace_are_a_dict() -> None:
     for config in (["num_labels"], {1: 2}):
-        with raises(ConfigError, ValueError, "config must be a dict of fields to replace, by their names, not"):
+        with raises(ConfigError, ValueError, "config must be a dict from names of fields to values, not"):
             load("anything", config=config)  # type: ignore[arg-type]
 
 
 def test_a_causal_head_without_a_decoder_warns() -> None:
-    with pytest.warns(UserWarning, match="head 'causal_lm' in a model that is not a decoder attends to both"):
+    with pytest.warns(UserWarning, match="head 'causal_lm' attends to both sides, because this model is not a"):
         init(TINY, head="causal_lm")
 
 
 def test_a_masked_head_on_a_decoder_warns() -> None:
-    with pytest.warns(UserWarning, match="head 'masked_lm' in a decoder attends to the left side only"):
+    with pytest.warns(UserWarning, match="head 'masked_lm' attends to the left side only, because this model is a"):
         init({**TINY, "is_decoder": True}, head="masked_lm")
 
 

@@ -237,9 +237,9 @@ def test_heads_of_any_iterable() -> None:
         ({0: [1], 1: [-1]}, "a head of layer 1 must be an integer from 0 to 4, not -1"),
         ({1: [False]}, "a head of layer 1 must be an integer from 0 to 4, not False"),
         ({1: [1.0]}, "a head of layer 1 must be an integer from 0 to 4, not 1.0"),
-        ({1: 2}, "heads of layer 1 must be a list of numbers, such as [1, 2], not 2"),
-        ({1: "012"}, "heads of layer 1 must be a list of numbers, such as [1, 2], not '012'"),
-        ({1: range(5)}, "layer 1 would lose all of its 5 heads: keep one"),
+        ({1: 2}, "heads of layer 1 must be a list of integers, such as [1, 2], not 2"),
+        ({1: "012"}, "heads of layer 1 must be a list of integers, such as [1, 2], not '012'"),
+        ({1: range(5)}, "layer 1 would lose all of its 5 heads: keep at least one"),
     ],
 )
 def test_invalid_heads(heads: Any, words: str) -> None:

@@ -144,7 +144,7 @@ def test_convert_to_another_dtype_and_head(tmp_path: Path) -> None:
     assert "; 36 more (--json lists them)\noutputs: " in done.output
 
 
-@pytest.mark.filterwarnings("ignore:the weights hold", "ignore:model_type is")
+@pytest.mark.filterwarnings("ignore:ignored arrays", "ignore:model_type is")
 @pytest.mark.parametrize(
     ("name", "dtype"),
     [("dinky-huggingface", "float32"), ("flax_token_classification", "float32"), ("keras_masked_lm", "float32")],

@@ -33,7 +33,7 @@ from minroberta.weights import flat, heads_in, shapes, tree
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
-pytestmark = pytest.mark.filterwarnings("ignore:head 'causal_lm' in a model that is not a decoder")
+pytestmark = pytest.mark.filterwarnings("ignore:head 'causal_lm' attends to both sides")
 
 Arrays = dict[str, np.ndarray]
 
@@ -160,7 +160,7 @@ def test_both_biases_of_the_language_model_head(tmp_path: Path) -> None:
 def test_biases_that_differ(tmp_path: Path) -> None:
     arrays = arrays_of("masked_lm")
     both = named(arrays) | {"lm_head.decoder.bias": arrays["lm_head.bias"] + 1}
-    with pytest.warns(UserWarning, match="one parameter, but differ here: lm_head.decoder.bias is used"):
+    with pytest.warns(UserWarning, match="the same parameter, but differ here: lm_head.decoder.bias is used"):
         model = load(checkpoint(tmp_path, both), head="masked_lm")
     assert_weights(model, arrays | {"lm_head.bias": arrays["lm_head.bias"] + 1})
 
@@ -243,7 +243,7 @@ def test_a_head_that_the_file_lacks(tmp_path: Path, head: str) -> None:
     directory = checkpoint(tmp_path, named(body))
     count = len(shapes(config_of(), head))
     lacking = [name for name in shapes(config_of(), head) if name not in body]
-    parts = (f"lack {len(lacking)} of the {count} that head {head!r} needs", *lacking, 'missing="init"')
+    parts = (f"head {head!r} needs {count} weights, but lacks {len(lacking)}: ", *lacking, 'missing="init"')
     with raises(WeightsError, ValueError, *parts):
         load(directory, head=head)
 
@@ -316,7 +316,7 @@ def test_a_head_of_another_shape(tmp_path: Path) -> None:
     """A weight of another shape, such as for other labels, is initialised if asked for; weights that fit are kept."""
     head = "sequence_classification"
     directory = checkpoint(tmp_path, named(arrays_of(head)))
-    text = "classifier.out_proj.weight has shape (2, 30); the configuration says (5, 30): give missing="
+    text = "classifier.out_proj.weight has shape (2, 30), but the configuration requires (5, 30): give missing="
     with raises(WeightsError, ValueError, text):
         load(directory, head=head, config={"num_labels": 5})
     model = load(directory, head=head, config={"num_labels": 5}, missing="init")
@@ -327,7 +327,7 @@ def test_a_head_of_another_shape(tmp_path: Path) -> None:
 
 def test_half_a_pooler_is_not_a_missing_head(tmp_path: Path) -> None:
     arrays = {name: x for name, x in arrays_of().items() if name != "pooler.dense.bias"}
-    with raises(WeightsError, ValueError, "the weights lack 1 of the", "pooler.dense.bias") as caught:
+    with raises(WeightsError, ValueError, "weights, but lacks 1: ", "pooler.dense.bias") as caught:
         load(checkpoint(tmp_path, named(arrays)))
     assert "This head is not in the file" not in str(caught.value)
 
@@ -340,7 +340,7 @@ def test_a_body_is_never_initialised(tmp_path: Path, missing: str) -> None:
     assert len(names) == 16
     with pytest.raises(WeightsError) as caught:
         load(directory, head="masked_lm", missing=missing)
-    assert "the weights lack 16 of the 42 that head 'masked_lm' needs" in str(caught.value)
+    assert "head 'masked_lm' needs 42 weights, but lacks 16: " in str(caught.value)
     assert all(name in str(caught.value) for name in names[:10])
     assert not any(name in str(caught.value) for name in names[10:])
     assert str(caught.value).endswith(" and 6 more")
@@ -352,7 +352,7 @@ def test_a_body_is_never_initialised(tmp_path: Path, missing: str) -> None:
 def test_unknown_weights_are_named(tmp_path: Path) -> None:
     arrays = arrays_of()
     extra = {name: np.zeros(3) for name in ("encoder.layer.2.output.dense.bias", "something.else", "lm_head.extra")}
-    with pytest.warns(UserWarning, match="hold 3 that this model does not use: ") as caught:
+    with pytest.warns(UserWarning, match=r"ignored arrays, which this model does not use \(3\): ") as caught:
         model = load(checkpoint(tmp_path, named(arrays | extra)))
     assert_weights(model, arrays)
     for name in ("roberta.encoder.layer.2.output.dense.bias", "something.else", "lm_head.extra"):
@@ -362,26 +362,28 @@ def test_unknown_weights_are_named(tmp_path: Path) -> None:
 
 def test_many_unknown_weights_are_counted(tmp_path: Path) -> None:
     extra = {f"unknown.{i}": np.zeros(1) for i in range(15)}
-    with pytest.warns(UserWarning, match=r"hold 15 that this model does not use: .* and 5 more$"):
+    with pytest.warns(UserWarning, match=r"which this model does not use \(15\): .* and 5 more$"):
         load(checkpoint(tmp_path, named(arrays_of()) | extra))
 
 
 @pytest.mark.parametrize("shape", [(30, 53), (54, 30), (53, 30, 1), (1590,), ()])
 def test_a_wrong_shape(tmp_path: Path, shape: tuple[int, ...]) -> None:
     arrays = named(arrays_of() | {WORDS: np.zeros(shape, "f4")})
-    with raises(WeightsError, ValueError, f"roberta.{WORDS} has shape {shape}; the configuration says (53, 30)"):
+    with raises(
+        WeightsError, ValueError, f"roberta.{WORDS} has shape {shape}, but the configuration requires (53, 30)"
+    ):
         load(checkpoint(tmp_path, arrays))
 
 
 def test_a_config_of_another_model(tmp_path: Path) -> None:
-    with raises(WeightsError, ValueError, f"{WORDS} has shape (53, 30); the configuration says (53, 60)"):
+    with raises(WeightsError, ValueError, f"{WORDS} has shape (53, 30), but the configuration requires (53, 60)"):
         load(checkpoint(tmp_path, named(arrays_of()), hidden_size=60))
 
 
 @pytest.mark.parametrize("dtype", ["i8", "i4", "u1", "?"])
 def test_weights_of_integers(tmp_path: Path, dtype: str) -> None:
     arrays = named(arrays_of() | {WORDS: np.ones((53, 30), dtype)})
-    text = f"roberta.{WORDS} holds {np.dtype(dtype)}; a weight is a floating-point array"
+    text = f"roberta.{WORDS} has dtype {np.dtype(dtype)}; a weight must be a floating-point array"
     with raises(WeightsError, ValueError, text):
         load(checkpoint(tmp_path, arrays))
 
@@ -396,7 +398,7 @@ def test_weights_of_integers(tmp_path: Path, dtype: str) -> None:
 )
 def test_two_names_for_one_weight(tmp_path: Path, name: str, other: str) -> None:
     arrays = named(arrays_of())
-    with raises(WeightsError, ValueError, name, other, "two names of one weight: remove one"):
+    with raises(WeightsError, ValueError, name, other, "two names for the same weight: remove one of them"):
         load(checkpoint(tmp_path, arrays | {other: arrays[name].copy()}))
 
 
@@ -408,7 +410,7 @@ def test_check_finds_nan_and_infinity(tmp_path: Path, value: float) -> None:
     arrays[name][2, 3:5] = value
     directory = checkpoint(tmp_path, named(arrays))
     assert load(directory)
-    with raises(WeightsError, ValueError, f"{name} holds 2 NaN or infinite numbers of 1110"):
+    with raises(WeightsError, ValueError, f"{name} has NaN or infinite values: 2 of 1110"):
         load(directory, check=True)
 
 
@@ -548,20 +550,22 @@ SHARD = "model-00001-of-00003.safetensors"
 def test_a_shard_that_is_not_next_to_the_index(shards: Path, file: str) -> None:
     (shards.parent / "secret.safetensors").write_bytes(b"")
     write_index(shards, {"weight_map": {WORDS: file}})
-    with raises(WeightsError, ValueError, INDEX, f"names {file!r}", "a shard is a .safetensors file next to it"):
+    with raises(
+        WeightsError, ValueError, INDEX, f"names {file!r}", "a shard must be a .safetensors file next to the index"
+    ):
         load(shards)
 
 
 @pytest.mark.parametrize("file", [None, 3, ["x.safetensors"], {"x": 1}, True])
 def test_a_shard_without_a_name(shards: Path, file: Any) -> None:
     write_index(shards, {"weight_map": {WORDS: file}})
-    with raises(WeightsError, ValueError, INDEX, "has no weight_map from names to files"):
+    with raises(WeightsError, ValueError, INDEX, "must have a weight_map from names of weights to names of files"):
         load(shards)
 
 
 def test_a_missing_shard(shards: Path) -> None:
     (shards / SHARD).unlink()
-    with raises(NotFoundError, FileNotFoundError, INDEX, SHARD, "which is missing: fetch the checkpoint again"):
+    with raises(NotFoundError, FileNotFoundError, INDEX, SHARD, "which is missing: download the checkpoint again"):
         load(shards)
 
 
@@ -581,7 +585,7 @@ def test_a_directory_for_a_shard(shards: Path) -> None:
 
 def test_a_damaged_shard(shards: Path) -> None:
     os.truncate(shards / SHARD, 1000)
-    with raises(WeightsError, ValueError, SHARD, "(1000 bytes) is not a whole safetensors file"):
+    with raises(WeightsError, ValueError, SHARD, "(1000 bytes) is not a readable safetensors file"):
         load(shards)
 
 
@@ -595,14 +599,14 @@ def test_an_index_that_is_not_json(shards: Path, index: str) -> None:
 @pytest.mark.parametrize("index", [[], [1], "null", "3", '"text"'])
 def test_an_index_that_is_not_an_object(shards: Path, index: Any) -> None:
     write_index(shards, index)
-    with raises(WeightsError, ValueError, INDEX, "holds a JSON", "where an object is expected"):
+    with raises(WeightsError, ValueError, INDEX, "must hold a JSON object, not a"):
         load(shards)
 
 
 @pytest.mark.parametrize("index", [{}, {"weight_map": None}, {"weight_map": []}, {"weight_map": "x"}])
 def test_an_index_without_a_map(shards: Path, index: Any) -> None:
     write_index(shards, index)
-    with raises(WeightsError, ValueError, INDEX, "has no weight_map from names to files"):
+    with raises(WeightsError, ValueError, INDEX, "must have a weight_map from names of weights to names of files"):
         load(shards)
 
 
@@ -611,7 +615,7 @@ def test_a_map_to_the_wrong_shard(shards: Path) -> None:
     name, file = next(iter(index["weight_map"].items()))
     other = next(f for f in index["weight_map"].values() if f != file)
     write_index(shards, {"weight_map": {**index["weight_map"], name: other}})
-    with raises(WeightsError, ValueError, INDEX, f"says that {other} holds {name}, which it does not"):
+    with raises(WeightsError, ValueError, INDEX, f"says that {other} holds {name}, but it does not"):
         load(shards)
 
 
@@ -619,7 +623,7 @@ def test_a_map_that_leaves_weights_out(shards: Path) -> None:
     index = json.loads((shards / INDEX).read_text())
     del index["weight_map"][f"roberta.{WORDS}"]
     write_index(shards, index)
-    with raises(WeightsError, ValueError, f"the weights lack 1 of the 39 that head 'encoder' needs: {WORDS}"):
+    with raises(WeightsError, ValueError, f"head 'encoder' needs 39 weights, but lacks 1: {WORDS}"):
         load(shards)
 
 
@@ -634,7 +638,7 @@ def test_a_missing_path(tmp_path: Path) -> None:
 
 def test_a_directory_without_weights(tmp_path: Path) -> None:
     write_config(tmp_path)
-    with raises(NotFoundError, FileNotFoundError, f"{tmp_path} holds no weights: neither {WHOLE}, pytorch_model.bin"):
+    with raises(NotFoundError, FileNotFoundError, f"{tmp_path} holds no weights: none of {WHOLE}, pytorch_model.bin"):
         load(tmp_path)
 
 
@@ -642,13 +646,13 @@ def test_a_directory_with_other_weights(tmp_path: Path) -> None:
     write_config(tmp_path)
     for name in ("my.h5", "a.bin", "readme.md"):
         (tmp_path / name).touch()
-    with raises(NotFoundError, FileNotFoundError, "it has a.bin, my.h5: give the path of the file you mean"):
+    with raises(NotFoundError, FileNotFoundError, "It has a.bin, my.h5: give the path of one of them"):
         load(tmp_path)
 
 
 def test_a_directory_with_weights_of_another_name(tmp_path: Path) -> None:
     (checkpoint(tmp_path, arrays_of()) / WHOLE).rename(tmp_path / "mine.safetensors")
-    with raises(NotFoundError, FileNotFoundError, "it has mine.safetensors: give the path of the file you mean"):
+    with raises(NotFoundError, FileNotFoundError, "It has mine.safetensors: give the path of one of them"):
         load(tmp_path)
     assert load(tmp_path / "mine.safetensors")
 
@@ -932,7 +936,7 @@ def test_an_invalid_name(name: Any) -> None:
 def test_a_pooler_alone_is_not_a_choice(tmp_path: Path) -> None:
     """The advice is also given where only the classifier is missing."""
     directory = checkpoint(tmp_path, named(arrays_of()))
-    with raises(WeightsError, ValueError, "lack 2 of the", 'give missing="init"'):
+    with raises(WeightsError, ValueError, "weights, but lacks 2: ", 'give missing="init"'):
         load(directory, head="multiple_choice")
 
 
@@ -968,9 +972,9 @@ def test_saving_to_a_path_of_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "sentences"),
     [
-        (b"PK\x03\x04 and more", ["is not a PyTorch file that can be read", "or is not whole"]),
-        (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 and more", ["is not a PyTorch file that can be read"]),
-        (b"version https://git-lfs.github.com/spec/v1\n", ["is not a whole safetensors file", "a pointer of Git LFS"]),
+        (b"PK\x03\x04 and more", ["is not a readable PyTorch file", "or is incomplete"]),
+        (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 and more", ["is not a readable PyTorch file"]),
+        (b"version https://git-lfs.github.com/spec/v1\n", ["is not a readable safetensors file", "a Git LFS pointer"]),
     ],
 )
 def test_a_file_of_another_kind(content: bytes, sentences: list[str], tmp_path: Path) -> None:

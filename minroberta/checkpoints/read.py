@@ -99,8 +99,8 @@ def read_file(path: Path) -> Arrays:
         return flax.File(path)
     if start == b"version ":  # a Git LFS pointer, which the message of safetensors explains
         return _read_safetensors(path)
-    formats = "safetensors, PyTorch, HDF5 and Flax"
-    raise WeightsError(f"{path} is in none of the supported formats, {formats}: it begins with {start!r}")
+    formats = "safetensors, PyTorch, HDF5, Flax"
+    raise WeightsError(f"{path} is not in a supported format ({formats}): it begins with {start!r}")
 
 
 PROTOCOLS = range(2, 6)

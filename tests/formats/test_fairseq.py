@@ -202,7 +202,7 @@ def test_the_head_of_the_default_name_or_the_only_one(names: list[str]) -> None:
 
 
 def test_one_of_several_heads_is_not_guessed() -> None:
-    with pytest.warns(UserWarning, match=r"2 classification heads \['mnli', 'rte'\] are left out: none is called"):
+    with pytest.warns(UserWarning, match=r"2 classification heads \['mnli', 'rte'\] are left out: none is named"):
         checkpoint = changed("fairseq-classifier", heads("rte", "mnli"))
     assert checkpoint.config == ROBERTA
     assert load(checkpoint).head == "masked_lm"
@@ -304,7 +304,7 @@ def test_few_arguments_are_enough() -> None:
 def test_invalid_arguments(part: Any) -> None:
     file = File(FILES["fairseq"])
     file.content["cfg"] = part
-    with raises(ConfigError, ValueError, "model.pt: its arguments lack encoder_attention_heads"):
+    with raises(ConfigError, ValueError, "model.pt: the arguments lack encoder_attention_heads"):
         Checkpoint(file)
 
 
@@ -314,7 +314,9 @@ def test_invalid_arguments(part: Any) -> None:
 )
 @pytest.mark.parametrize("lie", [13, -1, 0, 2.5, "12", [2], {"a": 1}, 2**62, float("nan")])
 def test_arguments_that_the_weights_contradict(argument: str, shown: int, lie: Any) -> None:
-    with raises(WeightsError, ValueError, "model.pt: ", f"{argument} is {lie!r} in its arguments, but {shown} in its"):
+    with raises(
+        WeightsError, ValueError, "model.pt: ", f"{argument} is {lie!r} in the arguments, but {shown} in the weights"
+    ):
         with_arguments(**{argument: lie})
 
 
@@ -334,11 +336,11 @@ def test_an_unknown_activation(lie: Any) -> None:
 
 
 def test_norms_that_the_arguments_contradict() -> None:
-    with raises(WeightsError, ValueError, "encoder_normalize_before is True", "but its weights lack that norm"):
+    with raises(WeightsError, ValueError, "encoder_normalize_before is True", "but the weights lack that norm"):
         with_arguments(encoder_normalize_before=True)
     with raises(WeightsError, ValueError, "encoder_normalize_before is False", "but its weights have that norm"):
         with_arguments("fairseq-prenorm", encoder_normalize_before=False)
-    with raises(WeightsError, ValueError, "layernorm_embedding is True", "but its weights lack that norm"):
+    with raises(WeightsError, ValueError, "layernorm_embedding is True", "but the weights lack that norm"):
         with_arguments("fairseq-prenorm", layernorm_embedding=True)
 
 
@@ -448,7 +450,7 @@ def test_any_other_shape_is_a_sentence(name: str) -> None:
 
 
 def test_a_missing_layer() -> None:
-    with raises(WeightsError, ValueError, "model.pt: the weights have layers up to number 7, but lack number 1"):
+    with raises(WeightsError, ValueError, "model.pt: the weights have layers up to layer 7, but lack layer 1"):
         changed("fairseq", renamed("layers.1.", "layers.7."))
 
 
@@ -475,7 +477,7 @@ def test_thousands_of_layers() -> None:
     ],
 )
 def test_two_names_of_one_weight(name: str, old: str, new: str) -> None:
-    with raises(WeightsError, ValueError, "model.pt: ", "which the weights already hold under another name"):
+    with raises(WeightsError, ValueError, "model.pt: ", " is a second array for "):
         changed(name, renamed(old, new, keep=True))
 
 
@@ -496,7 +498,7 @@ def test_queries_keys_and_values_in_another_shape(shape: tuple[int, ...]) -> Non
 
 @pytest.mark.parametrize("shape", [(), (65,), (65, 3, 4)])
 def test_embeddings_of_other_axes(shape: tuple[int, ...]) -> None:
-    with raises(WeightsError, ValueError, "embeddings.word_embeddings.weight has shape", "a weight has two axes"):
+    with raises(WeightsError, ValueError, "embeddings.word_embeddings.weight has shape", "it must have two axes"):
         changed("fairseq", reshaped(f"{BODY}embed_tokens.weight", *shape))
 
 

@@ -177,12 +177,12 @@ def test_every_truncation(tmp_path: Path) -> None:
 
 
 def test_something_after_the_end(tmp_path: Path) -> None:
-    with refused("its map ends at byte 1 of 2"):
+    with refused("its map ends at byte 1, but the file has 2 bytes"):
         File(file_of(tmp_path, b"\x80\x80"))
 
 
 def test_a_map_a_million_deep(tmp_path: Path) -> None:
-    with refused(f"more than {DEEPEST} maps within each other"):
+    with refused(f"at most {DEEPEST} nested maps, are supported"):
         File(file_of(tmp_path, b"\x81\xa1a" * 1_000_000 + b"\x80"))
 
 
@@ -203,7 +203,7 @@ def test_a_name_given_twice(tmp_path: Path) -> None:
 
 
 def test_two_names_of_one_weight(tmp_path: Path) -> None:
-    with refused("a/scale", "a/weight", "two names of one weight"):
+    with refused("a/scale", "a/weight", "two names for the same weight"):
         File(file_of(tmp_path, {"a": {end: leaf(np.ones(1, "f4")) for end in ("scale", "weight")}}))
 
 
@@ -281,14 +281,14 @@ def test_an_array_that_lies(tmp_path: Path, parts: tuple[Any, ...]) -> None:
 
 @pytest.mark.parametrize("extra", [b"\0", b"more"])
 def test_an_extension_longer_than_its_array(tmp_path: Path, extra: bytes) -> None:
-    with refused("has 4 bytes up to"):
+    with refused("has 4 bytes, which do not fit"):
         File(file_of(tmp_path, {"a": msgpack.ExtType(1, ONE.data + extra)}))
 
 
 def test_an_array_longer_than_its_extension(tmp_path: Path) -> None:
     """Such an array would end within the next one."""
     inner = b"\x93\x91\2\xa7float32\xc4\x08" + bytes(8)
-    with refused("has 8 bytes up to"):
+    with refused("has 8 bytes, which do not fit"):
         File(file_of(tmp_path, b"\x81\xa1a\xc7" + bytes([len(inner) - 4]) + b"\1" + inner))
 
 
@@ -302,7 +302,7 @@ def test_a_shape_that_numpy_cannot_hold(tmp_path: Path, shape: list[int]) -> Non
 def test_a_long_text_that_is_there(tmp_path: Path) -> None:
     path = file_of(tmp_path, b"\x81\xdb" + struct.pack(">I", 2**31))
     os.truncate(path, 2**31 + 6)  # sparse: it takes no space on the disk
-    with refused(f"a text of {2**31} bytes; at most {LONGEST_NAME} are read"):
+    with refused(f"a string of {2**31} bytes; the limit is {LONGEST_NAME}"):
         File(path)
 
 

@@ -222,7 +222,8 @@ def test_a_classifier_that_ends_with_softmax(tmp_path: Path) -> None:
     directory = copied(NLP, tmp_path)
     edit(directory / "task.json", activation="softmax")
     with pytest.warns(
-        UserWarning, match="ends with the activation 'softmax': the logits here are the values before it"
+        UserWarning,
+        match="ends with the activation 'softmax', which is not applied here: the logits are the values before it",
     ):
         Preset(directory)
 
@@ -246,7 +247,7 @@ def test_a_link_that_leads_out(tmp_path: Path, file: str) -> None:
     shutil.move(directory / file, tmp_path / "elsewhere")
     (directory / file).symlink_to(tmp_path / "elsewhere")
     error, builtin = ERRORS[file]
-    with raises(error, builtin, file, "is a link that leads out of its directory", "put a copy"):
+    with raises(error, builtin, file, "is a link that leads out of its directory", "replace the link with a copy"):
         Preset(directory)
 
 
@@ -329,9 +330,7 @@ def at_once() -> Iterator[None]:
 def test_a_missing_file(tmp_path: Path, file: str) -> None:
     directory = copied(MASKED_LM, tmp_path)
     (directory / file).unlink()
-    with raises(
-        NotFoundError, FileNotFoundError, str(directory), f"is not a preset of KerasHub: it has no file {file}"
-    ):
+    with raises(NotFoundError, FileNotFoundError, str(directory), f"is not a KerasHub preset: it has no file {file}"):
         Preset(directory)
 
 
@@ -402,12 +401,12 @@ LIES: list[tuple[dict[str, Any], type[Error], str]] = [
     ({"hidden_dim": 7}, ConfigError, "hidden_size 7 cannot be divided"),
     ({"num_heads": 6 * 10**8}, ConfigError, "cannot be divided"),
     ({"max_sequence_length": 2**31}, ConfigError, "max_position_embeddings must be an integer"),
-    ({"hidden_dim": 3 * 2**29}, WeightsError, "has shape (49, 6); config.json says (49, 1610612736)"),
-    ({"vocabulary_size": 2**31 - 1}, WeightsError, "has shape (49, 6); config.json says (2147483647, 6)"),
-    ({"max_sequence_length": 2**30}, WeightsError, "has shape (24, 6); config.json says (1073741824, 6)"),
-    ({"max_sequence_length": 23}, WeightsError, "has shape (24, 6); config.json says (23, 6)"),
+    ({"hidden_dim": 3 * 2**29}, WeightsError, "has shape (49, 6), but config.json requires (49, 1610612736)"),
+    ({"vocabulary_size": 2**31 - 1}, WeightsError, "has shape (49, 6), but config.json requires (2147483647, 6)"),
+    ({"max_sequence_length": 2**30}, WeightsError, "has shape (24, 6), but config.json requires (1073741824, 6)"),
+    ({"max_sequence_length": 23}, WeightsError, "has shape (24, 6), but config.json requires (23, 6)"),
     ({"intermediate_dim": 2**31 - 1}, WeightsError, "_feedforward_intermediate_dense/vars/0 has shape (6, 10)"),
-    ({"num_heads": 2}, WeightsError, "query_dense/vars/0 has shape (6, 3, 2); config.json says (6, 2, 3)"),
+    ({"num_heads": 2}, WeightsError, "query_dense/vars/0 has shape (6, 3, 2), but config.json requires (6, 2, 3)"),
 ]
 
 
@@ -423,7 +422,7 @@ def test_sizes_that_lie(tmp_path: Path, changes: dict[str, Any], error: type[Err
 def test_more_layers_than_the_file_has(tmp_path: Path, layers: int) -> None:
     directory = copied(MASKED_LM, tmp_path)
     edit(directory / "config.json", num_layers=layers)
-    with at_once(), raises(WeightsError, ValueError, f"lack {16 * (layers - 11)} of", "encoder.layer.11.attention"):
+    with at_once(), raises(WeightsError, ValueError, f"but lacks {16 * (layers - 11)}: ", "encoder.layer.11.attention"):
         model_of(Preset(directory))
 
 
@@ -431,14 +430,14 @@ def test_fewer_layers_than_the_file_has(tmp_path: Path) -> None:
     """The last layer keeps KerasHub's names, and is named in the warning."""
     directory = copied(MASKED_LM, tmp_path)
     edit(directory / "config.json", num_layers=10)
-    with pytest.warns(UserWarning, match="hold 16 that this model does not use: layers/transformer_encoder_10/"):
+    with pytest.warns(UserWarning, match=r"which this model does not use \(16\): layers/transformer_encoder_10/"):
         model_of(Preset(directory))
 
 
 TASK_LIES: list[tuple[dict[str, Any], type[Error], str]] = [
     ({"num_classes": None}, ConfigError, "num_classes in the preset"),
     ({"num_classes": 10**9}, ConfigError, "num_labels must be an integer"),
-    ({"num_classes": 6}, WeightsError, "layers/dense_1/vars/0 has shape (6, 5); config.json says (6, 6)"),
+    ({"num_classes": 6}, WeightsError, "layers/dense_1/vars/0 has shape (6, 5), but config.json requires (6, 6)"),
     ({"hidden_dim": 12}, ConfigError, "has a classifier with hidden_dim 12: "),
     ({"hidden_dim": "x" * 10_000}, ConfigError, "has a classifier with hidden_dim 'xxx"),
 ]
@@ -652,7 +651,7 @@ def test_an_untied_decoder(h5py: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("head", ["token_classification", "question_answering", "multiple_choice", "causal_lm"])
 def test_a_head_that_kerashub_lacks(tmp_path: Path, head: str) -> None:
-    with raises(SaveError, OSError, f"has no head {head!r}", "encoder, masked_lm, sequence_classification"):
+    with raises(SaveError, OSError, f"does not have head {head!r}", "encoder, masked_lm, sequence_classification"):
         write(tmp_path, tiny(head, **SMALL))
 
 

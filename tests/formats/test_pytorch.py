@@ -123,7 +123,7 @@ HARM: dict[str, tuple[bytes, str]] = {
         built(text("collections"), text("OrderedDict.__class__"), b"\x93"),
         "names collections.Ordered",
     ),
-    "a name of numbers": (built(b"K\1K\2\x93"), "by an object that is not a string"),
+    "a name of numbers": (built(b"K\1K\2\x93"), "it uses a name that is not a string"),
     "an extension": (built(b"\x82\1"), "unsupported opcode EXT1"),
     "an instance": (built(b"(ios\nsystem\n"), "unsupported opcode INST"),
     "an object": (built(b"(cos\nsystem\no"), "names os.system"),
@@ -131,8 +131,8 @@ HARM: dict[str, tuple[bytes, str]] = {
     "a buffer from outside": (built(b"\x97"), "unsupported opcode NEXT_BUFFER"),
     "a set": (built(b"\x8f"), "unsupported opcode EMPTY_SET"),
     "a text of protocol 0": (built(b"S'x'\n"), "unsupported opcode STRING"),
-    "a call of a string": (built(text("x"), b")R"), "calls something that is not a function"),
-    "a call without a tuple": (built(b"ccollections\nOrderedDict\n]R"), "calls something that is not a function"),
+    "a call of a string": (built(text("x"), b")R"), "calls an object that is not a function"),
+    "a call without a tuple": (built(b"ccollections\nOrderedDict\n]R"), "calls an object that is not a function"),
     "a storage of an unknown kind": (
         built(b"(", text("storage"), text("float33"), text("0"), text("cpu"), b"K\1tQ"),
         "invalid kind",
@@ -165,11 +165,11 @@ def test_a_hostile_pickle_is_refused(what: str, tmp_path: Path, monkeypatch: pyt
         assert run(pickled) == []
         return
     begun = time.perf_counter()
-    with raises(WeightsError, ValueError, "is not a PyTorch file that can be read", sentence):
+    with raises(WeightsError, ValueError, "is not a readable PyTorch file", sentence):
         File(archive(tmp_path / "file.bin", pickled))
     assert time.perf_counter() - begun < 5
     assert not (tmp_path / "harm").exists()
-    with raises(WeightsError, ValueError, "is not a PyTorch file that can be read"):
+    with raises(WeightsError, ValueError, "is not a readable PyTorch file"):
         (tmp_path / "file.bin").write_bytes(pickled)
         File(tmp_path / "file.bin")
 
@@ -223,7 +223,7 @@ def test_a_bomb_takes_neither_time_nor_memory(what: str, tmp_path: Path) -> None
     """In a new process, with at most 500 MB and five seconds."""
     archive(tmp_path / "bomb.bin", BOMBS[what])
     said = alone(READ, tmp_path / "bomb.bin")
-    assert "is not a PyTorch file" in said or "does not hold a dict from names to tensors" in said
+    assert "is not a readable PyTorch file" in said or "must hold a dict from names to tensors" in said
 
 
 READ = """
@@ -272,18 +272,21 @@ def test_a_tensor_made_by_hand(tmp_path: Path) -> None:
 LIES: dict[str, tuple[dict[str, Any], str]] = {
     "more than the file holds": ({"count": 5}, "claims 20 bytes, but has 16"),
     "more than any file holds": ({"count": 2**62}, "claims 18446744073709551616 bytes"),
-    "an offset after the end": ({"offset": 1}, "a reaches to number 4 of a storage of 4"),
-    "a stride after the end": ({"strides": (2,)}, "a reaches to number 6 of a storage of 4"),
-    "a shape after the end": ({"shape": (2, 2), "strides": (3, 2)}, "a reaches to number 5 of a storage of 4"),
-    "a shape that overflows": ({"shape": (2**40, 2**40), "strides": (0, 0)}, "but its storage only 4 numbers"),
-    "one number as any shape": ({"shape": (10**6, 10**6), "strides": (0, 0)}, "but its storage only 4 numbers"),
+    "an offset after the end": ({"offset": 1}, "a extends to element 4, but its storage has 4 elements"),
+    "a stride after the end": ({"strides": (2,)}, "a extends to element 6, but its storage has 4 elements"),
+    "a shape after the end": (
+        {"shape": (2, 2), "strides": (3, 2)},
+        "a extends to element 5, but its storage has 4 elements",
+    ),
+    "a shape that overflows": ({"shape": (2**40, 2**40), "strides": (0, 0)}, "but its storage has 4 elements"),
+    "one number as any shape": ({"shape": (10**6, 10**6), "strides": (0, 0)}, "but its storage has 4 elements"),
     "no numbers, far away": ({"shape": (0, 2**62), "strides": (2**62, 2**62)}, "a is an array that NumPy cannot hold"),
     "an offset before the start": ({"offset": -1}, "an invalid shape, strides or offset"),
     "a stride backwards": ({"offset": 3, "strides": (-1,)}, "an invalid shape, strides or offset"),
     "a negative shape": ({"shape": (-1,)}, "an invalid shape, strides or offset"),
     "more shape than strides": ({"shape": (2, 2)}, "an invalid shape, strides or offset"),
-    "65 axes": ({"shape": (1,) * 65, "strides": (1,) * 65}, "are not a list of at most 64 numbers"),
-    "thousands of axes": ({"shape": (2**62,) * 9000, "strides": (1,) * 9000}, "are not a list of at most 64 numbers"),
+    "65 axes": ({"shape": (1,) * 65, "strides": (1,) * 65}, "must be a list of at most 64 integers"),
+    "thousands of axes": ({"shape": (2**62,) * 9000, "strides": (1,) * 9000}, "must be a list of at most 64 integers"),
     "another storage": ({"key": "../../etc/passwd"}, "the archive lacks x/data/../../etc/passwd"),
 }
 
@@ -312,7 +315,7 @@ ARCHIVES: dict[str, tuple[list[zipfile.ZipInfo], str]] = {
     ),
     "a link": ([entry("x/data/1", external_attr=0o120777 << 16)], "is compressed, encrypted or a link"),
     "an entry twice": ([entry("x/data/0")], "the entry 'x/data/0', which is a duplicate"),
-    "two pickles": ([entry("y/data.pkl")], "the archive has 2 files data.pkl"),
+    "two pickles": ([entry("y/data.pkl")], "the archive has 2 files named data.pkl"),
 }
 
 
@@ -324,14 +327,14 @@ def test_an_archive_that_lies(what: str, tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "a") as made:
         for info in entries:
             made.writestr(info, b"0" * 1000)
-    with raises(WeightsError, ValueError, "is not a PyTorch file that can be read", sentence):
+    with raises(WeightsError, ValueError, "is not a readable PyTorch file", sentence):
         read(path)
 
 
 def test_an_archive_without_a_pickle(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.bin", "w") as made:
         made.writestr("x/code/model.py", b"")
-    with raises(WeightsError, ValueError, "the archive has 0 files data.pkl"):
+    with raises(WeightsError, ValueError, "the archive has 0 files named data.pkl"):
         File(tmp_path / "a.bin")
 
 
@@ -344,7 +347,7 @@ def test_a_torchscript_program(tmp_path: Path) -> None:
 
 
 def test_a_pickle_that_is_too_long(tmp_path: Path) -> None:
-    with raises(WeightsError, ValueError, f"at most {LARGEST_PICKLE} are read"):
+    with raises(WeightsError, ValueError, f"bytes; the limit is {LARGEST_PICKLE}"):
         File(archive(tmp_path / "a.bin", b"\x80\x02" + b"N" * LARGEST_PICKLE))
 
 
@@ -363,7 +366,7 @@ def test_an_index_that_is_too_long(large: bool, tmp_path: Path) -> None:
     else:
         end = end[:12] + struct.pack("<I", size) + end[16:]
     path.write_bytes(body + end)
-    with raises(WeightsError, ValueError, f"the archive's index has {size} bytes; at most {LARGEST_INDEX} are read"):
+    with raises(WeightsError, ValueError, f"the archive's index has {size} bytes; the limit is {LARGEST_INDEX}"):
         File(path)
 
 
@@ -379,13 +382,13 @@ def test_numbers_of_the_other_byte_order(tmp_path: Path) -> None:
 def test_a_view_that_changes_signs(tmp_path: Path) -> None:
     """A view such as torch's `_neg_view` reads other numbers than are stored."""
     pickled = tensor().replace(b"\x89)tRs", b"\x89)}" + text("neg") + b"\x88stRs")
-    with raises(WeightsError, ValueError, "a view that changes its numbers"):
+    with raises(WeightsError, ValueError, "a view that changes its values"):
         File(archive(tmp_path / "a.bin", pickled, _0=FOUR))
 
 
 def test_a_pickle_of_something_else(tmp_path: Path) -> None:
     for pickled in (built(b"]"), built(b"}"), built(b"}", text("a"), b"K\1s"), built(b"N")):
-        with raises(WeightsError, ValueError, "does not hold a dict from names to tensors"):
+        with raises(WeightsError, ValueError, "must hold a dict from names to tensors"):
             read(archive(tmp_path / "a.bin", pickled))
 
 
@@ -397,7 +400,7 @@ LEGACY = (CHECKPOINTS / "pytorch-tensors" / "legacy-2.bin").read_bytes()
 def test_a_file_that_was_cut_off(kind: str, length: int, tmp_path: Path) -> None:
     data = (CHECKPOINTS / "pytorch-tensors" / f"{kind}-2.bin").read_bytes()
     (tmp_path / "a.bin").write_bytes(data[: min(length, len(data) - 1)])
-    with raises(WeightsError, ValueError, "is not a PyTorch file"):
+    with raises(WeightsError, ValueError, "is not a readable PyTorch file"):
         File(tmp_path / "a.bin")
 
 

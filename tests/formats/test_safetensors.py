@@ -147,7 +147,7 @@ def refused(*telling: str) -> Iterator[None]:
 @pytest.mark.parametrize("data", [b"", b"\0", b"\1\0\0\0\0\0\0", b"\0" * 8, b"\2" + b"\0" * 7])
 def test_tiny_files(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x.safetensors").write_bytes(data)
-    with refused(f"({len(data)} bytes) is not a whole safetensors file", "Fetch or write it again"):
+    with refused(f"({len(data)} bytes) is not a readable safetensors file", "Download or save it again"):
         File(tmp_path / "x.safetensors")
 
 
@@ -155,13 +155,13 @@ def test_every_truncation(real: Path) -> None:
     whole = real.read_bytes()
     for size in range(len(whole)):
         real.write_bytes(whole[:size])
-        with refused(f"({size} bytes) is not a whole safetensors file"):
+        with refused(f"({size} bytes) is not a readable safetensors file"):
             File(real)
 
 
 def test_something_after_the_end(real: Path) -> None:
     real.write_bytes(real.read_bytes() + b"\0")
-    with refused("is not a whole safetensors file"):
+    with refused("is not a readable safetensors file"):
         File(real)
 
 
@@ -170,13 +170,13 @@ HEADER = json.dumps({"a": entry([1], 0, 4)}).encode()
 
 @pytest.mark.parametrize("length", [len(HEADER) + 5, 1000, LARGEST_HEADER])
 def test_a_header_longer_than_the_file(tmp_path: Path, length: int) -> None:
-    with refused("is not a whole safetensors file"):
+    with refused("is not a readable safetensors file"):
         File(file_of(tmp_path, HEADER, b"1234", length))
 
 
 @pytest.mark.parametrize("length", [LARGEST_HEADER + 1, 2**31, 2**63 - 1, 2**63, 2**64 - 1])
 def test_an_absurd_length_of_the_header(tmp_path: Path, length: int) -> None:
-    with refused(f"a header of {length} bytes; at most {LARGEST_HEADER} are read"):
+    with refused(f"its header has {length} bytes; the limit is {LARGEST_HEADER}"):
         File(file_of(tmp_path, HEADER, b"1234", length))
 
 
@@ -184,7 +184,7 @@ def test_a_long_header_that_is_there(tmp_path: Path) -> None:
     """A million entries would take a gigabyte and half a minute; they are refused unread."""
     path = file_of(tmp_path, HEADER, b"", 99_000_000)
     os.truncate(path, 100_000_000)  # sparse: it takes no space on the disk
-    with refused("a header of 99000000 bytes"):
+    with refused("its header has 99000000 bytes"):
         File(path)
 
 
@@ -213,7 +213,7 @@ NOT_HEADERS = {
 
 @pytest.mark.parametrize("header", NOT_HEADERS.values(), ids=list(NOT_HEADERS))
 def test_an_invalid_header(tmp_path: Path, header: bytes) -> None:
-    with refused("is not a whole safetensors file"):
+    with refused("is not a readable safetensors file"):
         File(file_of(tmp_path, header, b"1234"))
 
 
@@ -247,7 +247,7 @@ LIES = {
 
 @pytest.mark.parametrize("header", LIES.values(), ids=list(LIES))
 def test_a_header_that_lies(tmp_path: Path, header: Any) -> None:
-    with refused("(", " bytes) is not a whole safetensors file"):
+    with refused("(", " bytes) is not a readable safetensors file"):
         File(file_of(tmp_path, header, bytes(16)))
 
 
@@ -273,12 +273,12 @@ def test_a_shape_that_numpy_cannot_hold(tmp_path: Path, shape: list[int]) -> Non
 def test_a_name_given_twice(tmp_path: Path) -> None:
     """The safetensors library would silently take the last."""
     first, second = json.dumps(entry([2], 0, 8)), json.dumps(entry([1], 0, 4))
-    with refused("its header names something twice"):
+    with refused("its header has a duplicate key"):
         File(file_of(tmp_path, f'{{"a": {first}, "a": {second}}}'.encode(), b"1234"))
 
 
 def test_a_directory_for_a_file(tmp_path: Path) -> None:
-    with raises(WeightsError, ValueError, str(tmp_path), "is not a whole safetensors file"):
+    with raises(WeightsError, ValueError, str(tmp_path), "is not a readable safetensors file"):
         File(tmp_path)
 
 

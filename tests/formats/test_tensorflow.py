@@ -107,7 +107,7 @@ def test_two_names_of_one_weight(tmp_path: Path) -> None:
     with h5py.File(path, "w") as file:
         file["roberta/tf_x/roberta/norm/gamma:0"] = np.zeros(1, "f4")
         file["roberta/tf_x/roberta/norm/weight:0"] = np.zeros(1, "f4")
-    with raises(WeightsError, ValueError, "gamma:0", "weight:0", "two names of one weight"):
+    with raises(WeightsError, ValueError, "gamma:0", "weight:0", "two names for the same weight"):
         tensorflow.File(hdf5.File(path))
 
 

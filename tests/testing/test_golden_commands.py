@@ -236,7 +236,7 @@ def test_names(file: Path, model: Path, tmp_path: Path) -> None:
     ("content", "telling"),
     [
         (None, "give a JSON file, or one of huggingface, keras_hub, fairseq"),
-        ("[]", "an object is expected"),
+        ("[]", "must hold a JSON object"),
         ('{"a": 1}', "must map each name to one of minroberta's names, or to null"),
     ],
 )

@@ -147,7 +147,7 @@ class _Reader:
         self._at += size
         if size != math.prod(shape) * SIZES[dtype] or self._at != stop:
             raise ValueError(
-                f"{name} has {size} bytes, which disagree with {dtype}, shape {str(shape)[:100]}, or its end at byte {stop}"
+                f"{name} has {size} bytes, which do not fit {dtype}, shape {str(shape)[:100]}, or its end at {stop}"
             )
         return leaf
 

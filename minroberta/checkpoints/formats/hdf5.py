@@ -354,7 +354,8 @@ def _dataset(data: _Bytes, messages: dict[int, int]) -> Dataset:
         return Dataset(dtype, shape, 0, "was never written")
     if size != needed or offset + size > len(data.data):
         raise ValueError(
-            f"an array of shape {str(shape)[:100]} needs {needed} bytes, but has {size} at byte {offset} of {len(data.data)}"
+            f"an array of shape {str(shape)[:100]} needs {needed} bytes, "
+            f"but has {size} at byte {offset} of {len(data.data)}"
         )
     return Dataset(dtype, shape, offset)
 
