@@ -151,7 +151,7 @@ def test_a_shard_of_another_format(tmp_path: Path) -> None:
 
 
 def test_a_directory_without_weights(tmp_path: Path) -> None:
-    with raises(NotFoundError, FileNotFoundError, "holds no weights: neither model.safetensors, pytorch_model.bin"):
+    with raises(NotFoundError, FileNotFoundError, "holds no weights: none of model.safetensors, pytorch_model.bin"):
         read(tmp_path)
 
 

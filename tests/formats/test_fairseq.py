@@ -238,7 +238,7 @@ def test_an_encoder_alone() -> None:
 def test_another_activation_leaves_the_lm_head_out(given: str, named: str) -> None:
     """Hugging Face's LM head always has the exact GELU, fairseq's has the layers' activation."""
     with pytest.warns(
-        UserWarning, match=f"the lm_head is left out: its activation_fn is '{given}', and Hugging Face's is always gelu"
+        UserWarning, match=f"the lm_head is left out: its activation_fn is '{given}', but Hugging Face's is always gelu"
     ):
         checkpoint = with_arguments(activation_fn=given)
     assert checkpoint.config["hidden_act"] == named
@@ -248,7 +248,7 @@ def test_another_activation_leaves_the_lm_head_out(given: str, named: str) -> No
 
 
 def test_another_activation_leaves_the_classifier_out() -> None:
-    with pytest.warns(UserWarning, match="the classifier is left out: its pooler_activation_fn is 'relu', and"):
+    with pytest.warns(UserWarning, match="the classifier is left out: its pooler_activation_fn is 'relu', but"):
         checkpoint = with_arguments("fairseq-classifier", pooler_activation_fn="relu")
     assert checkpoint.config == ROBERTA
 
@@ -330,7 +330,7 @@ def test_invalid_numbers_of_heads(lie: Any) -> None:
 def test_an_unknown_activation(lie: Any) -> None:
     with (
         pytest.warns(UserWarning, match="activation_fn is"),
-        raises(ConfigError, ValueError, "known are gelu, gelu_acc"),
+        raises(ConfigError, ValueError, "supported are gelu, gelu_acc"),
     ):
         with_arguments(activation_fn=lie)
 
@@ -338,7 +338,7 @@ def test_an_unknown_activation(lie: Any) -> None:
 def test_norms_that_the_arguments_contradict() -> None:
     with raises(WeightsError, ValueError, "encoder_normalize_before is True", "but the weights lack that norm"):
         with_arguments(encoder_normalize_before=True)
-    with raises(WeightsError, ValueError, "encoder_normalize_before is False", "but its weights have that norm"):
+    with raises(WeightsError, ValueError, "encoder_normalize_before is False", "but the weights have that norm"):
         with_arguments("fairseq-prenorm", encoder_normalize_before=False)
     with raises(WeightsError, ValueError, "layernorm_embedding is True", "but the weights lack that norm"):
         with_arguments("fairseq-prenorm", layernorm_embedding=True)

@@ -181,7 +181,7 @@ def test_a_task_without_its_weights_can_be_initialised(tmp_path: Path) -> None:
     directory = copied(XLM, tmp_path)
     (directory / "task.weights.h5").unlink()
     preset = Preset(directory)
-    with raises(WeightsError, ValueError, "lack 4", "classifier.dense.weight", 'missing="init"'):
+    with raises(WeightsError, ValueError, "but lacks 4: classifier.dense.weight", 'missing="init"'):
         model_of(preset)
     config = Config.from_dict(preset.config)
     assert "classifier.out_proj.bias" in load_arrays(preset, config, config.head, missing="init", seed=0, check=False)
@@ -223,7 +223,7 @@ def test_a_classifier_that_ends_with_softmax(tmp_path: Path) -> None:
     edit(directory / "task.json", activation="softmax")
     with pytest.warns(
         UserWarning,
-        match="ends with the activation 'softmax', which is not applied here: the logits are the values before it",
+        match="the activation 'softmax', which is not applied here: the logits are the values before it",
     ):
         Preset(directory)
 

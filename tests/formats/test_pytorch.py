@@ -151,8 +151,8 @@ HARM: dict[str, tuple[bytes, str]] = {
     "a huge string": (built(b"\x8d" + b"\xff" * 8), ""),
     "a huge number": (built(b"\x8a\x09" + b"\0" * 8 + b"\1"), "more than 64 bits"),
     "a key that is a tuple": (built(b"})Ns"), "a key of type tuple"),
-    "an item of something else": (built(b"]NNs"), "sets items of something of type list"),
-    "appended to something else": (built(b"}Na"), "appends to something of type dict"),
+    "an item of something else": (built(b"]NNs"), "sets items of an object of type list"),
+    "appended to something else": (built(b"}Na"), "appends to an object of type dict"),
     "many steps": (built(b"N" * (MOST_STEPS + 1)), f"more than {MOST_STEPS} steps"),
 }
 
@@ -280,7 +280,7 @@ LIES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a shape that overflows": ({"shape": (2**40, 2**40), "strides": (0, 0)}, "but its storage has 4 elements"),
     "one number as any shape": ({"shape": (10**6, 10**6), "strides": (0, 0)}, "but its storage has 4 elements"),
-    "no numbers, far away": ({"shape": (0, 2**62), "strides": (2**62, 2**62)}, "a is an array that NumPy cannot hold"),
+    "no numbers, far away": ({"shape": (0, 2**62), "strides": (2**62, 2**62)}, "NumPy cannot hold a: "),
     "an offset before the start": ({"offset": -1}, "an invalid shape, strides or offset"),
     "a stride backwards": ({"offset": 3, "strides": (-1,)}, "an invalid shape, strides or offset"),
     "a negative shape": ({"shape": (-1,)}, "an invalid shape, strides or offset"),

@@ -112,5 +112,5 @@ def test_two_names_of_one_weight(tmp_path: Path) -> None:
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with raises(WeightsError, ValueError, "is not a whole HDF5 file"):
+    with raises(WeightsError, ValueError, "is not a readable HDF5 file"):
         tensorflow.File(hdf5.File(tmp_path / "tf_model.h5"))
