@@ -256,7 +256,11 @@ def test_the_second_load_fetches_no_file_again(hub: Hub, tmp_path: Path) -> None
 
 
 OFFLINE = pytest.mark.parametrize(
-    "options", [{"local_files_only": True}, {"offline": True}], ids=["local_files_only", "HF_HUB_OFFLINE"]
+    "options",
+    [
+        pytest.param({"local_files_only": True}, id="local_files_only"),
+        pytest.param({"offline": True}, id="HF_HUB_OFFLINE", marks=pytest.mark.slow),
+    ],
 )
 
 
@@ -275,6 +279,7 @@ def test_shards(hub: Hub, tmp_path: Path) -> None:
     assert hub.served() == WANTED - {"model.safetensors"} | {"model.safetensors.index.json"} | shards
 
 
+@pytest.mark.slow
 def test_a_revision(hub: Hub, tmp_path: Path) -> None:
     hub.revisions = ("v1", COMMIT)
     assert_loaded(load(hub, tmp_path, revision="v1"))

@@ -134,7 +134,7 @@ def test_shares_of_sequences_are_fair(lengths: list[int], count: int) -> None:
         assert max(sum(lengths[part]) for part in parts) <= backend.FAIR * sum(lengths) / count
 
 
-@pytest.mark.parametrize("threads_of_blas", [1, 2, 4])
+@pytest.mark.parametrize("threads_of_blas", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 4))])
 def test_real_sizes(threads_of_blas: int) -> None:
     """Enough rows for the real threads: values are the same to rounding, and to the bit under one schedule."""
     model = minroberta.init({"model_type": "roberta", "hidden_size": 768, "num_attention_heads": 12, "vocab_size": 99,

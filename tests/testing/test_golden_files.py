@@ -159,15 +159,13 @@ def test_the_same_bytes_again(path: Path, suite: Path, tmp_path: Path) -> None:
         assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes(), file.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "environment",
     [
-        *(
-            pytest.param({"OPENBLAS_CORETYPE": kernel, "OPENBLAS_NUM_THREADS": "1"}, marks=pytest.mark.slow)
-            for kernel in KERNELS
-        ),
-        {"OPENBLAS_CORETYPE": "Prescott", "OPENBLAS_NUM_THREADS": "4"},
-        pytest.param({"NPY_DISABLE_CPU_FEATURES": "X86_V4 X86_V3 AVX512F AVX2 FMA3"}, marks=pytest.mark.slow),
+        *({"OPENBLAS_CORETYPE": kernel, "OPENBLAS_NUM_THREADS": "1"} for kernel in KERNELS),
+        {"OPENBLAS_NUM_THREADS": "4"},
+        {"NPY_DISABLE_CPU_FEATURES": "X86_V4 X86_V3 AVX512F AVX2 FMA3"},
     ],
     ids=lambda environment: "-".join(environment.values()),
 )
