@@ -50,9 +50,9 @@ def number_tokens(
 ) -> tuple[Array, Array]:
     """Position id of each token, (B, L), and the number of tokens in each row so far, (B, 1), not counting padding.
 
-    Embeddings do not show which of them are padding, so all of them count. After a `Cache` the numbers continue from
-    its count of tokens. After a plain tuple they follow the reference: ids continue from its length, embeddings start
-    again.
+    Embeddings do not show which positions are padding, so all of them count. After a `Cache`, numbering continues from
+    the cache's count of tokens. After a plain tuple, it follows the reference: for token ids it continues from the
+    number of cached positions, for embeddings it starts again.
     """
     pad = config.pad_token_id
     if input_ids is not None:

@@ -122,7 +122,8 @@ def check_head(head: str, config: "Config") -> None:
     check_head_name(head)
     if head == "question_answering" and config.num_labels != 2:
         raise ConfigError(
-            f"head 'question_answering' has a start and an end; this configuration has {config.num_labels} labels"
+            f"head 'question_answering' needs 2 labels, for the start and the end, but this configuration has "
+            f"{config.num_labels}: set num_labels to 2"
         )
 
 

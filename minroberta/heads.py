@@ -65,7 +65,7 @@ def causal_lm(x: Array, p: Node, config: Config, inputs: Inputs) -> Outputs:
 
 
 def sequence_classification(x: Array, p: Node, config: Config, inputs: Inputs) -> Outputs:
-    """The class, the classes or the number of a sequence. labels: (B,), or (B, N) for several classes or numbers."""
+    """One class or several for a sequence, or values (regression). labels: (B,), or (B, N) for several of them."""
     logits = tap("logits", classification_head(x, p.classifier))
 
     def loss(logits: Array, labels: Array) -> Array:

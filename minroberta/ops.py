@@ -4,7 +4,8 @@ Every function takes its namespace from its arguments and makes new values, so t
 JAX, under `jax.jit`, `jax.vmap` and `jax.grad`. Constants are Python numbers: a NumPy scalar would turn float32 into
 float64 on the way.
 
-`rowwise` marks a formula whose rows are independent: half types are computed in float32, and NumPy computes in blocks.
+`rowwise` marks a formula whose rows are independent. It is computed in float32 for float16 and bfloat16, and by NumPy
+in blocks of rows.
 
 Letters: B batch, L queries, S keys, D hidden size, H heads, E head size (D = H·E), F feed-forward size, P position
 rows, V vocabulary, N labels.
@@ -251,10 +252,10 @@ def additive_mask(mask: Array, dtype: Any) -> Array:
 
 
 def create_position_ids_from_input_ids(input_ids: Array, padding_idx: int, past: Array | int = 0) -> Array:
-    """padding_idx + 1, + 2, ... for tokens, counted after `past` earlier ones; padding gets padding_idx.
+    """Position ids: padding_idx + past + 1, padding_idx + past + 2, ... for tokens, and padding_idx for padding.
 
-    Padding is found by its id, never by a mask (fairseq's `make_positions`). input_ids: (B, L); past: a number, or
-    (B, 1). Returns (B, L).
+    Padding is found by its id, never by a mask (fairseq's `make_positions`). input_ids: (B, L); past: the number of
+    earlier tokens, one number or (B, 1). Returns (B, L).
     """
     tokens = (input_ids != padding_idx).astype(int)  # a sum of bytes would be a byte on JAX
     return (tokens.cumsum(1) + past) * tokens + padding_idx  # (B, L)

@@ -679,7 +679,7 @@ def test_an_unknown_head(tmp_path: Path, call: Callable[..., Model]) -> None:
 @pytest.mark.parametrize("call", [minroberta.load, minroberta.init])
 def test_a_span_head_with_three_labels(tmp_path: Path, call: Callable[..., Model]) -> None:
     directory = checkpoint(tmp_path, arrays_of(), num_labels=3)
-    with raises(ConfigError, ValueError, "'question_answering' has a start and an end", "has 3 labels"):
+    with raises(ConfigError, ValueError, "'question_answering' needs 2 labels", "has 3: set num_labels"):
         call(directory, head="question_answering")
 
 

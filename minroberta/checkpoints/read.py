@@ -73,8 +73,8 @@ def _check_size(arrays: Arrays) -> None:
     count = sum(math.prod(arrays.stored(name)[1]) for name in arrays)
     if 4 * count > LARGEST_RATIO * arrays.size + 2**20:
         raise WeightsError(
-            f"{arrays.path} has {arrays.size} bytes, but its arrays have {reprlib.repr(count)} elements: "
-            "they share the same bytes, but the weights of a model must not"
+            f"{arrays.path} has only {arrays.size} bytes for {reprlib.repr(count)} elements: "
+            "its arrays share the same bytes, which a model's weights must not: save them separately"
         )
 
 

@@ -167,7 +167,7 @@ def families() -> Iterator[Case]:
 
 
 def inputs() -> Iterator[Case]:
-    """Masks, positions, token types, and embeddings instead of ids."""
+    """Cases for the optional inputs: masks, positions, token types, and embeddings in place of ids."""
     yield Case(
         "mask-none",
         "positions skip padding ids, but without a mask padding is attended to",

@@ -259,7 +259,7 @@ class Golden(Mapping[str, numpy.ndarray]):
             value = noise.get(name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= sys.float_info.max:
                 what = f"the noise of {reprlib.repr(name)} is {reprlib.repr(value)}"
-                raise InputError(f"{self.path} is not a golden file: {what}, not a finite number of at least 0")
+                raise InputError(f"{self.path} is not a golden file: {what}, but must be a finite number from 0 on")
         return {name: float(noise[name]) for name in self._values}
 
     def __getitem__(self, name: str) -> numpy.ndarray:

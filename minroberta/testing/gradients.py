@@ -66,8 +66,8 @@ def _gradients(
             output = Model(model.config, params, model.head)(**{**inputs, **answers})
         if output.loss is None:
             raise InputError(
-                f"head {model.head!r} computed no loss to differentiate: give labels, "
-                "or for question_answering start_positions and end_positions among the inputs"
+                f"head {model.head!r} computed no loss to differentiate: add labels to the inputs "
+                "(for question_answering, start_positions and end_positions)"
             )
         return output.loss
 

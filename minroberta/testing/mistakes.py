@@ -87,7 +87,7 @@ class Setting(NamedTuple):
     rounded: tuple[tuple[str, str], ...] = ()
 
     def precision(self, name: str) -> str:
-        """The dtype to which the value with this name (Roberta's) is rounded."""
+        """The dtype to which a value is rounded, by Roberta's name for the value."""
         return next((dtype for pattern, dtype in self.rounded if re.fullmatch(pattern, name)), "float32")
 
     def edited(self, name: str, value: Array, seen: dict[str, Array]) -> Array:
@@ -448,7 +448,7 @@ def _times(factor: Callable[[Any], float]) -> Change:
 
 
 def _masked_as(score: Callable[[Array], Array | float]) -> Change:
-    """Masked scores with different values; score: a function of the scores before the mask."""
+    """Give masked positions other scores. score: a function that computes them from the scores before masking."""
 
     def edit(scores: Array, here: Here) -> Array:
         return numpy.where(_hidden(here), score(_unmasked(here)), scores)

@@ -382,7 +382,7 @@ def _framework(name: str) -> Framework:
     if name not in NAMES:
         known = ", ".join(NAMES)
         raise NameUnknownError(
-            f"unknown names {name!r}: give one of {known}, or a dict from your names to minroberta's"
+            f"unknown value {name!r} for names: give one of {known}, or a dict from your names to minroberta's"
         )
     return NAMES[name]
 

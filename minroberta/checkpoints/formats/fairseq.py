@@ -307,8 +307,8 @@ def _head_count(arguments: Mapping[str, Any]) -> Any:
     known = arch.removeprefix("deepspeed_") if isinstance(arch, str) else ""
     if known not in HEAD_COUNTS:
         raise ConfigError(
-            f"the arguments lack encoder_attention_heads, and the arch {_shown(arch)} does not imply it: it must be "
-            f"one of {', '.join(HEAD_COUNTS)}"
+            f"the arguments lack encoder_attention_heads, and the number of heads of arch {_shown(arch)} is unknown: "
+            f"supported are {', '.join(HEAD_COUNTS)}"
         )
     return HEAD_COUNTS[known]
 

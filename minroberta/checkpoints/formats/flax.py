@@ -82,7 +82,7 @@ class File(Renamed):
 
 
 def renamed(stored: str) -> tuple[str, View]:
-    """PyTorch's name for a name in Flax, such as `roberta/encoder/layer/0/output/dense/kernel`, and the view."""
+    """PyTorch's name for a Flax name, such as `roberta/encoder/layer/0/output/dense/kernel`, and its array's view."""
     *path, last = stored.split("/")
     ending, view = ENDINGS.get(last, (last, as_stored))
     return ".".join([*path, ending]), view

@@ -304,7 +304,7 @@ class File:
             raise WeightsError(f"{path} is not a readable PyTorch file, or is incomplete: {error}") from error
 
     def within(self, content: Any) -> Tensors:
-        """The tensors of a dict in the content, without the dict's other values. Raises WeightsError."""
+        """The tensors of a dict within the file's content, without the dict's other values. Raises WeightsError."""
         tensors = content if isinstance(content, dict) else {}
         tensors = {name: x for name, x in tensors.items() if isinstance(x, Tensor) and isinstance(name, str)}
         if not tensors:
