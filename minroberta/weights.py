@@ -256,7 +256,7 @@ def random_weight(name: str, shape: Shape, config: Config, seed: int) -> numpy.n
     random = numpy.random.default_rng([seed, zlib.crc32(name.encode())])
     weight = random.standard_normal(shape, numpy.float32) * numpy.float32(config.initializer_range)
     if name in ("embeddings.word_embeddings.weight", "embeddings.position_embeddings.weight"):
-        weight[config.pad_token_id : config.pad_token_id + 1] = 0  # no row if there are too few of them
+        weight[config.pad_token_id : config.pad_token_id + 1] = 0  # an empty slice if there are fewer rows
     return weight
 
 

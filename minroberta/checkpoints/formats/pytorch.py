@@ -402,9 +402,8 @@ def _entries(path: Path, data: Mapped) -> dict[str, tuple[int, int]]:
                 )
             if entry.compress_type or entry.flag_bits & 1 or entry.external_attr >> 28 == 0xA:
                 raise ValueError(f"{name[:200]!r} is compressed, encrypted or a link: torch.save writes plain files")
-            lengths = struct.unpack_from(
-                "<26x2H", data, entry.header_offset
-            )  # of the name and the extra field, which precede the bytes
+            # The lengths of the name and the extra field, which precede the entry's bytes.
+            lengths = struct.unpack_from("<26x2H", data, entry.header_offset)
             start = entry.header_offset + 30 + sum(lengths)
             if entry.header_offset < 0 or start + entry.file_size > len(data):
                 raise ValueError(f"the archive is shorter than its entry {name[:200]!r}")

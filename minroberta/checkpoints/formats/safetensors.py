@@ -103,9 +103,8 @@ def write(path: Path, arrays: Mapping[str, numpy.ndarray], metadata: Mapping[str
     """Write a file atomically. Raises OSError."""
     from safetensors.numpy import save_file
 
-    contiguous = {
-        name: numpy.asarray(x, order="C") for name, x in arrays.items()
-    }  # the library writes other layouts incorrectly
+    # The library writes arrays in any other order incorrectly.
+    contiguous = {name: numpy.asarray(x, order="C") for name, x in arrays.items()}
     with replacing(path) as partial:
         partial.touch()
         mode = partial.stat().st_mode  # by the user's umask; the library's own mode lets only the owner read the file
