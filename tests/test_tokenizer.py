@@ -440,7 +440,7 @@ def test_a_small_vocabulary(merges: str, tmp_path: Path) -> None:
         ({"a": 0}, "", "lacks <s>, <pad>, </s>, <unk>, <mask>"),
         ({**WORDS, "<s>": "0"}, "a b\n", "lacks <s>"),
         ({**WORDS, "a": "x"}, "a b\n", "are not a valid tokenizer"),
-        ([*WORDS], "a b\n", "holds a JSON list"),
+        ([*WORDS], "a b\n", "must hold a JSON object, not a list"),
         (WORDS, "a b\nab\n", "merges.txt has a line 'ab': a merge must be two tokens"),
         (WORDS, "a b c\n", "merges.txt has a line 'a b c': a merge must be two tokens"),
         (WORDS, "a c\n", "merges.txt and vocab.json are not a valid tokenizer"),
@@ -555,7 +555,7 @@ def tokenizer_of(directory: Path, vocabulary: dict[str, int]) -> str:
     ("vocabulary", "merges", "words"),
     [
         ({"a": 0}, ["a b"], "vocabulary.json lacks <s>, <pad>, </s>, <unk>, <mask>"),
-        ([], [], "vocabulary.json holds a JSON list"),
+        ([], [], "vocabulary.json must hold a JSON object, not a list"),
         (small(), ["a"], "merges.txt has a line 'a': a merge must be two tokens"),
         (small(), ["b a"], "merges.txt and vocabulary.json are not a valid tokenizer"),
     ],

@@ -207,7 +207,7 @@ def test_it_is_deterministic() -> None:
 
 @pytest.mark.parametrize("head", ["masked_lm", "question_answering", "encoder"])
 def test_without_a_loss(head: str) -> None:
-    telling = rf"head '{head}' computed no loss to differentiate: give labels, or for question_answering start_pos"
+    telling = rf"head '{head}' computed no loss to differentiate: add labels to the inputs"
     with pytest.raises(InputError, match=telling):
         reference_gradients(tiny(head), INPUTS)
 
