@@ -241,6 +241,7 @@ def test_the_first_load_fetches_only_files_that_are_read(hub: Hub, tmp_path: Pat
     assert hub.served() == WANTED
 
 
+@pytest.mark.slow
 def test_the_second_load_needs_no_hub(tmp_path: Path) -> None:
     hub = Hub({NAME: model_files()})
     with serving(hub):
@@ -321,6 +322,7 @@ def test_a_path_comes_before_a_hub_name(hub: Hub, tmp_path: Path) -> None:
     assert hub.log == []
 
 
+@pytest.mark.slow
 def test_init_fetches_the_configuration_without_the_weights(hub: Hub, tmp_path: Path) -> None:
     result = load(hub, tmp_path, function="init")
     assert np.allclose(result["logits"], expected(), rtol=1e-5, atol=1e-6)
@@ -381,7 +383,7 @@ def test_a_hub_that_fails(status: int, hub: Hub, tmp_path: Path) -> None:
     assert_error(load(hub, tmp_path), "DownloadError", NAME, str(status))
 
 
-@pytest.mark.parametrize("cut", ["closed", pytest.param("short", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cut", [pytest.param("closed", marks=pytest.mark.slow), "short"])
 def test_a_file_cut_off_half_way(cut: str, hub: Hub, tmp_path: Path) -> None:
     hub.cut = cut
     result = load(hub, tmp_path)
@@ -394,6 +396,7 @@ def test_a_file_cut_off_half_way(cut: str, hub: Hub, tmp_path: Path) -> None:
     assert_loaded(load(hub, tmp_path))
 
 
+@pytest.mark.slow
 def test_a_repository_without_weights(hub: Hub, tmp_path: Path) -> None:
     files = model_files()
     hub.repositories[NAME] = {name: files[name] for name in WANTED - {"model.safetensors"}}
@@ -412,6 +415,7 @@ def test_only_the_best_format_is_fetched(hub: Hub, tmp_path: Path) -> None:
     assert hub.served() == WANTED - {"model.safetensors"} | {"pytorch_model.bin"}
 
 
+@pytest.mark.slow
 def test_a_name_with_its_hub(hub: Hub, tmp_path: Path) -> None:
     hub.repositories[NAME] = model_files()
     assert_loaded(load(hub, tmp_path, f"hf://{NAME}"))
@@ -422,6 +426,7 @@ def test_a_name_with_its_hub(hub: Hub, tmp_path: Path) -> None:
     assert not hub.log
 
 
+@pytest.mark.slow
 def test_a_preset_of_kerashub(hub: Hub, tmp_path: Path) -> None:
     """A preset is fetched by its name, with the weights of its head and its tokenizer's assets."""
     source = CHECKPOINTS / "keras_masked_lm"

@@ -112,7 +112,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("kind", slow_but(KINDS, "masked_lm", "classes", "span"))
+@pytest.mark.parametrize("kind", slow_but(KINDS, "masked_lm"))
 def test_along_a_random_direction(kind: str, seed: int) -> None:
     """(loss(w + hd) - loss(w - hd)) / 2h on NumPy, for d without the padding's rows; its error is about h²."""
     model, inputs, labels = KINDS[kind]
@@ -144,6 +144,7 @@ def test_the_rows_of_padding_have_no_gradient() -> None:
         assert not STORED["config/untied/pre", "float64"][name][1].any()
 
 
+@pytest.mark.slow
 def test_a_tied_decoder_gives_the_paddings_row_its_part() -> None:
     gradients = of_case("loss/masked_lm/post", "float64")
     assert gradients[WORDS][1].any() and STORED["loss/masked_lm/post", "float64"][WORDS][1].any()
@@ -157,13 +158,14 @@ def test_positions_that_are_given() -> None:
     assert not gradients[POSITIONS][1].any() and gradients[POSITIONS][2].any()
 
 
+@pytest.mark.slow
 def test_embeddings_in_place_of_ids() -> None:
     embeds = np.random.default_rng(0).standard_normal((2, 6, 30))
     gradients = reference_gradients(tiny("sequence_classification"), {"inputs_embeds": embeds}, [1, 0])
     assert not gradients[WORDS].any() and gradients["classifier.dense.weight"].any()
 
 
-@pytest.mark.parametrize("family", ["roberta", "roberta-prelayernorm", "xlm-roberta-xl"])
+@pytest.mark.parametrize("family", slow_but(["roberta", "roberta-prelayernorm", "xlm-roberta-xl"], "xlm-roberta-xl"))
 def test_names_are_the_familys(family: str) -> None:
     model = tiny("masked_lm", model_type=family)
     gradients = reference_gradients(model, INPUTS, LABELS)
