@@ -457,11 +457,10 @@ class Config:
 
 
 def merge(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields with some replaced, and without those that have to be derived again.
+    """Replace some of the fields, and drop those that must then be derived again.
 
-    A new number of labels removes the names of the labels; new names remove their ids. With a new `model_type`, fields
-    that were not given keep the defaults of the old one, except for the place of the norms. Raises ConfigError for an
-    unknown field.
+    A new number of labels drops the labels' names; new names drop `label2id`. With a new `model_type`, fields that were
+    not given keep the defaults of the old one, except for the norm order. Raises ConfigError for an unknown field.
     """
     names = [f.name for f in fields(Config) if f.name != "other"]
     for name in changes.keys() - set(names):

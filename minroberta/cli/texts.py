@@ -40,7 +40,7 @@ def read_texts(texts: Sequence[str], file: BinaryIO | None) -> Texts:
 
 
 def read_pairs(texts: Sequence[str], file: BinaryIO | None) -> Texts:
-    """Pairs of texts: each two arguments, or the two fields of each line."""
+    """Pairs of texts: every two consecutive arguments, or the two fields of each line."""
     if len(texts) % 2:
         raise click.UsageError(f"--pairs takes texts in pairs, but {len(texts)} were given: give one more")
     items, total = read_texts(texts, file)

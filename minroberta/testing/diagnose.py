@@ -90,7 +90,7 @@ def _explained(port: "_Port", plain: "_Judged") -> list[Finding]:
 
 
 def _explained_later(port: "_Port", plain: "_Judged") -> list[Finding]:
-    """The mistakes that explain all wrong steps except the first one, which is excluded in every layer."""
+    """The mistakes that explain the later wrong steps. The first wrong step is not compared, in any layer."""
     port = replace(port, unknown=frozenset(name for name in plain.bad if _kind(name) == _kind(plain.bad[0])))
     rest = port.judged(plain.setting)
     if rest is None or rest.ok:

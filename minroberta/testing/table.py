@@ -99,5 +99,5 @@ def _height(chosen: set[int], count: int) -> int:
 
 
 def _filled(chosen: set[int], count: int) -> set[int]:
-    """The chosen rows, and each single row between two of them, since a line that counts it would be no shorter."""
+    """The chosen rows, plus any single row between two of them, whose omission would not shorten the table."""
     return chosen | {i for i in range(count) if (i == 0 or i - 1 in chosen) and (i + 1 == count or i + 1 in chosen)}

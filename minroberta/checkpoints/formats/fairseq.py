@@ -284,7 +284,7 @@ def _check_sizes(sizes: Mapping[str, int], arguments: Mapping[str, Any]) -> None
 
 
 def _model_type(found: Found, arguments: Mapping[str, Any], old: bool) -> str:
-    """The model type, by the norms that the weights have. The arguments must not contradict them.
+    """The model type, inferred from the norms among the weights, which the arguments must not contradict.
 
     Until 2020, when the norm was called `emb_layer_norm`, these arguments had a different meaning, and every model was
     post-LN.

@@ -279,9 +279,9 @@ def _file(directory: Path, name: str, error: type[Error]) -> Path:
 
 
 def _layers(files: Sequence[File], above: str) -> Gathered:
-    """The arrays of several files, by the paths of their layers. The first file that has an array is used.
+    """The arrays of several files, by the paths of their layers. An array in several files is taken from the first.
 
-    above: the path of the backbone in a file of a whole task; it is removed from the names. The state of an optimizer
+    above: the path of the backbone in a file that holds a whole task model; it is removed from the names. The state of an optimizer
     is left out.
     """
     entries: dict[str, tuple[Arrays, str]] = {}
