@@ -80,7 +80,7 @@ def _between(names: list[str], report: Report) -> list[str]:
 
 
 def in_common(ours: Iterable[str], theirs: Mapping[str, Any]) -> list[str]:
-    """Names that the reference and the candidate share, in the reference's order. Raises InputError if there are none."""
+    """The names that reference and candidate share, in the reference's order. Raises InputError if there are none."""
     shared = [name for name in ours if name in theirs]
     if shared:
         return shared

@@ -281,8 +281,8 @@ def _file(directory: Path, name: str, error: type[Error]) -> Path:
 def _layers(files: Sequence[File], above: str) -> Gathered:
     """The arrays of several files, by the paths of their layers. An array in several files is taken from the first.
 
-    above: the path of the backbone in a file that holds a whole task model; it is removed from the names. The state of an optimizer
-    is left out.
+    above: the path of the backbone in a file that holds a whole task model; it is removed from the names. The state of
+    an optimizer is left out.
     """
     entries: dict[str, tuple[Arrays, str]] = {}
     for file in files:
