@@ -305,9 +305,9 @@ FAIRSEQ = {
 class Framework(NamedTuple):
     """The names and layouts of a framework's models.
 
-    start: a pattern that matches the prefixes of names; names: a dict from patterns of the framework's names to ours for
-    Roberta, or to None for values to leave out; arranged: a function that takes our name and the value, and returns the
-    value in our layout.
+    start: a pattern that matches the prefixes of names.
+    names: a dict from patterns of the framework's names to ours for Roberta, or to None for values to leave out.
+    arranged: a function that takes our name and the value, and returns the value in our layout.
     """
 
     start: str
