@@ -19,7 +19,7 @@ Array = Any
 
 
 Namespace = ModuleType | Any
-"""What such an array's functions are found in: `numpy`, `cupy`, `jax.numpy`."""
+"""The module with the functions of such an array: `numpy`, `cupy`, `jax.numpy`."""
 
 
 def namespace(x: Array) -> Namespace:
