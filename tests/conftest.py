@@ -1,8 +1,11 @@
-"""JAX's settings, made before anything imports it: a quick compiler with a cache, as the models are tiny."""
+"""Settings of JAX, made before anything imports it (a quick compiler with a cache, as the models are tiny), and of
+Hypothesis: few examples by default, and many with `--hypothesis-profile=thorough`."""
 
 import os
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from hypothesis import HealthCheck, settings
 
 FLAGS = ["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"]
 QUICK = ["--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"]
@@ -23,3 +26,8 @@ os.environ.setdefault("XLA_FLAGS", flags())
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+ALLOWED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+settings.register_profile("quick", max_examples=50, deadline=None, suppress_health_check=ALLOWED)
+settings.register_profile("thorough", settings.get_profile("quick"), max_examples=300)
+settings.load_profile("quick")

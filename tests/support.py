@@ -210,7 +210,7 @@ def raises(kind: type[Error], builtin: type[Exception], *telling: str) -> Iterat
     assert len(text) < 700
 
 
-def slow_but(names: Iterable[str], *quick: str) -> list[Any]:
+def slow_but(names: Iterable[Any], *quick: Any) -> list[Any]:
     """The names as parameters of a test, all but the quick ones marked `slow`."""
     return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from support import TINY, tiny
 
@@ -22,7 +22,6 @@ tiny = functools.cache(tiny)
 norms = st.sampled_from(NORMS)
 positions = st.sampled_from(POSITIONS)
 tokens = st.lists(st.integers(6, TINY["vocab_size"] - 1), min_size=1, max_size=8)
-few = settings(max_examples=40, deadline=None)
 
 
 def assert_close(a: Any, b: Any) -> None:
@@ -39,7 +38,6 @@ def padded(rows: list[list[int]], left: int = 0, right: int = 0) -> dict[str, np
 # --- padding and batches --------------------------------------------------------------------------------------------
 
 
-@few
 @given(norms, positions, tokens, st.integers(0, 5), st.integers(0, 5))
 def test_padding_changes_nothing_on_real_tokens(norm: str, kind: str, row: list[int], left: int, right: int) -> None:
     model = tiny(model_type=norm, position_embedding_type=kind)
@@ -48,7 +46,6 @@ def test_padding_changes_nothing_on_real_tokens(norm: str, kind: str, row: list[
     assert_close(among[:, left : left + len(row)], alone)
 
 
-@few
 @given(norms, positions, st.lists(tokens, min_size=2, max_size=4))
 def test_a_batch_is_its_rows_one_at_a_time(norm: str, kind: str, rows: list[list[int]]) -> None:
     model = tiny(model_type=norm, position_embedding_type=kind)
@@ -100,7 +97,6 @@ def decode(model: Model, places: list[int], **inputs: Any) -> tuple[np.ndarray, 
     return np.concatenate(made, axis=1), cache
 
 
-@few
 @given(st.data(), norms, positions, st.lists(tokens, min_size=1, max_size=3))
 def test_cached_is_uncached(data: Any, norm: str, kind: str, rows: list[list[int]]) -> None:
     """A sequence may be cut anywhere, also with relative positions and left padding.
@@ -119,7 +115,6 @@ def test_cached_is_uncached(data: Any, norm: str, kind: str, rows: list[list[int
         assert_close(ours.swapaxes(1, 2)[real], theirs.swapaxes(1, 2)[real])  # (B, H, S, E) -> (tokens, H, E)
 
 
-@few
 @given(st.data(), norms, tokens)
 def test_cached_is_uncached_for_embeddings(data: Any, norm: str, row: list[int]) -> None:
     """Positions go on from piece to piece, where the reference starts again at padding_idx + 1."""
@@ -130,7 +125,6 @@ def test_cached_is_uncached_for_embeddings(data: Any, norm: str, row: list[int])
     assert_close(states, model(inputs_embeds=embeds).last_hidden_state)
 
 
-@few
 @given(st.data(), norms, st.lists(tokens, min_size=1, max_size=3))
 def test_cached_is_uncached_with_cross_attention(data: Any, norm: str, rows: list[list[int]]) -> None:
     """The memory's keys and values are computed once, and are the same for every piece."""
@@ -180,7 +174,6 @@ def test_which_calls_keep_a_cache() -> None:
 # --- attention ------------------------------------------------------------------------------------------------------
 
 
-@few
 @given(norms, positions, st.permutations(range(TINY["num_attention_heads"])), tokens)
 def test_permuting_the_heads_with_their_weights_changes_nothing(
     norm: str, kind: str, order: list[int], row: list[int]
@@ -198,7 +191,6 @@ def test_permuting_the_heads_with_their_weights_changes_nothing(
     assert_close(permuted([row]).last_hidden_state, model([row]).last_hidden_state)
 
 
-@few
 @given(norms, st.sets(st.integers(0, TINY["num_attention_heads"] - 1)), tokens)
 def test_a_masked_head_is_a_head_without_values(norm: str, masked: set[int], row: list[int]) -> None:
     """`head_mask` multiplies the probabilities after the softmax, so those of other heads do not grow."""
@@ -235,7 +227,6 @@ def test_a_row_that_attends_to_nothing_is_uniform() -> None:
 # --- feed-forward and norms -----------------------------------------------------------------------------------------
 
 
-@few
 @given(norms, st.sampled_from([1, 2, 3, 4, 6, 12]))
 def test_a_chunked_feed_forward_is_a_whole_one(norm: str, size: int) -> None:
     ids = [list(range(6, 18))]
@@ -243,7 +234,6 @@ def test_a_chunked_feed_forward_is_a_whole_one(norm: str, size: int) -> None:
     assert_close(chunked(ids).last_hidden_state, tiny(model_type=norm)(ids).last_hidden_state)
 
 
-@few
 @given(st.integers(1, 12), st.integers(1, 12))
 def test_a_chunk_must_divide_the_length(length: int, size: int) -> None:
     assume(length % size)

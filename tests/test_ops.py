@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -31,14 +31,12 @@ def ulps(x: np.ndarray, exact: np.ndarray) -> np.ndarray:
 math_erf = np.vectorize(math.erf, otypes=[np.float64])
 
 
-@settings(max_examples=300)
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1))
 def test_erf_in_float32(values: list[float]) -> None:
     x = np.float32(values)
     assert ulps(ops.erf(x), math_erf(x)).max() <= 8
 
 
-@settings(max_examples=300)
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
 def test_erf_in_float64(values: list[float]) -> None:
     x = np.float64(values)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support import FLOAT64, raises, tiny
 
@@ -112,7 +112,6 @@ def test_a_recorded_call_is_near_an_unrecorded_one() -> None:
 rows_of_ids = st.lists(st.lists(st.integers(0, 52), min_size=1, max_size=9), min_size=1, max_size=5)
 
 
-@settings(deadline=None, max_examples=40)
 @given(rows_of_ids, st.sampled_from(FAMILIES), st.sampled_from([*HEADS, "multiple_choice"]), st.randoms())
 def test_rows(rows: list[list[int]], fields: dict[str, Any], head: str, random: Any) -> None:
     """Each row has the values that it has alone, at the positions asked for."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support import CASE, FLOAT64, GOLDEN, Case, config_of, raises, tiny, weights_of
 
@@ -148,7 +148,6 @@ def test_the_same_number_of_tokens_changes_nothing() -> None:
     assert np.array_equal(new(IDS).logits, old(IDS).logits)
 
 
-@settings(deadline=None, max_examples=30)
 @given(st.integers(53, 90), st.integers(2, 53))
 def test_grown_and_cut_again(more: int, fewer: int) -> None:
     """Growing leaves old tokens as they were."""
@@ -188,7 +187,6 @@ def test_a_pruned_head_is_a_masked_one() -> None:
     assert np.abs(new(IDS).last_hidden_state - old(IDS, head_mask=mask).last_hidden_state).max() <= FLOAT64
 
 
-@settings(deadline=None, max_examples=30)
 @given(st.sets(st.integers(0, 4), max_size=2), st.sets(st.integers(0, 4), max_size=2))
 def test_at_once_or_one_after_the_other(first: set[int], second: set[int]) -> None:
     """Heads keep their numbers, and a pruned one may be named again."""

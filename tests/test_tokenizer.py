@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support import ODD_PARTS, tiny
 
@@ -81,10 +81,8 @@ def test_published(text: str, pair: str | None, special: bool, expected: list[in
 SPECIAL = ["<s>", "</s>", "<pad>", "<unk>", "<mask>", " <mask>", "<mask> ", "<mask", "</s>\n"]
 ordinary = st.lists(st.text() | st.sampled_from(ODD_PARTS)).map("".join)
 any_text = st.lists(st.text() | st.sampled_from(ODD_PARTS + SPECIAL)).map("".join)
-often = settings(deadline=None, max_examples=75)
 
 
-@often
 @given(any_text)
 @example("".join(SPECIAL))
 @example("a <mask> <mask><mask>  <mask>b")
@@ -94,7 +92,6 @@ def test_both_sources_agree(tokenizers: dict[str, Tokenizer], text: str) -> None
     assert tokenizers["json"].decode(first) == tokenizers["vocabulary"].decode(second)
 
 
-@often
 @given(st.lists(st.tuples(any_text, any_text), max_size=4), st.integers(5, 20))
 def test_both_sources_agree_on_pairs(tokenizers: dict[str, Tokenizer], pairs: list, length: int) -> None:
     texts, others = [text for text, _ in pairs], [other for _, other in pairs]
@@ -102,7 +99,6 @@ def test_both_sources_agree_on_pairs(tokenizers: dict[str, Tokenizer], pairs: li
     assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
-@often
 @given(ordinary.filter(lambda text: not any(special.strip() in text for special in SPECIAL)))
 def test_decode_inverts_tokenize(tokenizers: dict[str, Tokenizer], text: str) -> None:
     for tokenizer in tokenizers.values():
@@ -113,7 +109,6 @@ def test_decode_inverts_tokenize(tokenizers: dict[str, Tokenizer], text: str) ->
         assert tokenizer.decode(whole[0]) == f"<s>{text}</s>"
 
 
-@often
 @given(st.lists(any_text, min_size=1, max_size=5))
 def test_a_batch_is_its_texts_padded_on_the_right(tokenizers: dict[str, Tokenizer], texts: list[str]) -> None:
     tokenizer = tokenizers["json"]
@@ -228,7 +223,6 @@ def test_threads_do_not_mix_up_their_lengths(tokenizers: dict[str, Tokenizer]) -
         assert list(pool.map(lengths, wanted)) == [{length} for length in wanted]
 
 
-@often
 @given(st.lists(any_text | st.tuples(any_text, any_text), max_size=4), st.integers(5, 30))
 def test_cut_as_the_library_cuts(tokenizers: dict[str, Tokenizer], texts: list, limit: int) -> None:
     """Kept and cut ids together are all ids."""
@@ -249,7 +243,6 @@ def test_a_pair_of_very_long_texts(tokenizer: Tokenizer) -> None:
     assert row == [START] + [10] * 254 + [END, END] + [741] * 254 + [END]
 
 
-@often
 @given(any_text, st.integers(8, 30), st.integers(0, 5))
 def test_windows_share_their_tokens(tokenizers: dict[str, Tokenizer], text: str, length: int, stride: int) -> None:
     tokenizer = tokenizers["json"]

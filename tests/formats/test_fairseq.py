@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support import CHECKPOINTS, owner, raises
 
@@ -579,7 +579,6 @@ ARGUMENTS = ("arch", "encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_d
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_any_file_gives_a_model_or_an_error(data: st.DataObject) -> None:
     """Any arguments, and any names and shapes of weights, give a model or an error."""

@@ -14,7 +14,7 @@ from typing import Any
 import msgpack
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from support import GOLDEN, mutated, mutations, place, raises
 
 from minroberta import Config, Error, Model, WeightsError, weights
@@ -325,7 +325,6 @@ def test_a_missing_or_empty_file(tmp_path: Path, kind: str) -> None:
         File(path)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(mutations("flip", "set", "cut", "insert", "delete", most=400, size=4))
 def test_a_damaged_file_gives_arrays_or_an_error(tmp_path: Path, changes: list[tuple[str, int, bytes]]) -> None:
     data = mutated(

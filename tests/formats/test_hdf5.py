@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from support import mutated, mutations, place, raises
 
 from minroberta import Error, WeightsError
@@ -552,7 +552,6 @@ def twelve(layout: str) -> bytes:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(mutations("flip", "set", "cut", "fill", most=2**14, size=8))
 def test_a_damaged_file_gives_arrays_or_an_error(
     tmp_path: Path, layout: str, changes: list[tuple[str, int, bytes]]

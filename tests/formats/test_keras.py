@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support import FLOAT64, GOLDEN, raises, tiny
 from tokenizers import Tokenizer as Library
@@ -477,7 +477,6 @@ FIELDS = ("num_layers", "num_heads", "hidden_dim", "intermediate_dim", "max_sequ
           "dropout", "num_classes", "activation")  # fmt: skip
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.filterwarnings("ignore:the classifier of")
 @given(file=st.sampled_from(["config.json", "task.json"]), field=st.sampled_from(FIELDS), value=JSON)
 def test_any_value_gives_arrays_or_an_error(tmp_path: Path, file: str, field: str, value: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 from support import CHECKPOINTS, alone, owner, raises
@@ -33,7 +33,6 @@ from minroberta.checkpoints.formats.pytorch import (
 )
 
 FILES = sorted((CHECKPOINTS / "pytorch-tensors").glob("*.bin"))
-FAST = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
 
 # --- files of PyTorch -----------------------------------------------------------------------------------------------
 
@@ -407,7 +406,6 @@ def test_a_file_that_was_cut_off(kind: str, length: int, tmp_path: Path) -> None
 # --- anything at all ------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=300, **FAST)  # type: ignore[arg-type]
 @given(
     path=st.sampled_from(FILES),
     changes=st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=9), st.booleans()), max_size=6),
@@ -432,7 +430,6 @@ def test_a_changed_file_is_read_or_refused(
 CODES = [opcode.code.encode("latin1") for opcode in pickletools.opcodes]
 
 
-@settings(max_examples=300, **FAST)  # type: ignore[arg-type]
 @given(st.lists(st.sampled_from(CODES) | st.binary(max_size=3), max_size=60))
 def test_any_steps_are_data_or_refused(steps: list[bytes]) -> None:
     try:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from safetensors.numpy import load_file, save_file
 from support import mutated, mutations, owner, raises
 
@@ -282,7 +282,6 @@ def test_a_directory_for_a_file(tmp_path: Path) -> None:
         File(tmp_path)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(mutations("flip", "cut", "insert", "delete", "digit", most=400, size=4))
 def test_a_damaged_file_gives_arrays_or_an_error(tmp_path: Path, changes: list[tuple[str, int, bytes]]) -> None:
     path = tmp_path / "x.safetensors"

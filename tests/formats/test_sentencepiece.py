@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support import GOLDEN, ODD_PARTS, alone, raises
 
@@ -195,7 +195,6 @@ def test_merges() -> None:
 pieces = st.sets(st.text("ab▁é", min_size=1, max_size=5))
 
 
-@settings(deadline=None)
 @given(pieces)
 def test_prefixes_are_nodes(some: set[str]) -> None:
     texts = [text.encode() for text in some]
@@ -398,13 +397,11 @@ def survives(directory: Path, data: bytes) -> None:
         assert len(ids(tokenizer, [TEXT])[0]) >= 2
 
 
-@settings(deadline=None, max_examples=200)
 @given(st.binary(max_size=300))
 def test_any_bytes(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     survives(tmp_path_factory.mktemp("any"), data)
 
 
-@settings(deadline=None, max_examples=200)
 @given(st.sampled_from([1, 2]), st.lists(st.tuples(st.text(), st.floats(width=32), st.integers(0, 7))), st.binary())
 @example(1, [("\0", 0.0, 4), (" ", 0.0, 3)], b"")
 def test_any_pieces(
@@ -417,7 +414,6 @@ def test_any_pieces(
 changes = st.lists(st.tuples(st.integers(0, 2**31), st.integers(0, 255)), min_size=1, max_size=8)
 
 
-@settings(deadline=None, max_examples=300)
 @given(st.sampled_from([*REAL]), changes)
 def test_real_models_with_some_bytes_changed(
     tmp_path_factory: pytest.TempPathFactory, name: str, some: list[tuple[int, int]]
@@ -428,7 +424,6 @@ def test_real_models_with_some_bytes_changed(
     survives(tmp_path_factory.mktemp("changed"), bytes(data))
 
 
-@settings(deadline=None, max_examples=300)
 @given(changes)
 def test_tables_with_some_bytes_changed(tmp_path_factory: pytest.TempPathFactory, some: list[tuple[int, int]]) -> None:
     table = bytearray(replacing("ab\0é\0".encode()))

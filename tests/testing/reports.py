@@ -7,6 +7,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+from support import slow_but
 
 from minroberta.testing import Report, Row
 from minroberta.testing.table import text
@@ -82,7 +83,7 @@ REPORTS = {
     "hostile layout": report_of(replace(LAYOUT, note=HOSTILE), GOOD),
     "scalars": report_of(replace(WRONG, shape=(), place={})),
 }
-every_report = pytest.mark.parametrize("kind", REPORTS)
+every_report = pytest.mark.parametrize("kind", slow_but(REPORTS, *REPORTS.keys() - {"longer"}))
 
 
 def shown_and_counted(report: Report) -> tuple[list[str], int]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from support import alone, mutated, mutations, raises, tiny
 
 import minroberta
@@ -415,7 +415,6 @@ def test_damaged_files(path: Path) -> None:
 
 
 @given(mutations("flip", "digit", "set", "delete", "insert", most=6000, size=3))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_changed_file_is_a_golden_file_or_an_error(path: Path, changes: list[tuple[str, int, bytes]]) -> None:
     golden.save(path, tiny(num_hidden_layers=1), {"input_ids": IDS}, names=["embeddings"])
     path.write_bytes(mutated(path.read_bytes(), changes))

@@ -201,6 +201,7 @@ def test_a_model_in_float32_on_jax() -> None:
     assert jax.numpy.zeros(1, "float64" if jax.config.jax_enable_x64 else None).dtype == "float32"
 
 
+@pytest.mark.slow
 def test_it_is_deterministic() -> None:
     one, other = (reference_gradients(tiny("token_classification"), INPUTS, MASK) for _ in range(2))
     assert one.noise == other.noise
