@@ -311,7 +311,7 @@ def test_decode_nothing(tokenizer: Tokenizer) -> None:
         ("Hello", "give integers, "),
         (5, "with 0 dimensions"),
         (np.zeros((1, 1, 1), int), "with 3 dimensions"),
-        ([5, -1], "invalid ids from -1 to 5: give the ids of tokens, from 0 up"),
+        ([5, -1], "invalid ids from -1 to 5: give token ids, which start at 0"),
         ([2**32], "ids from 4294967296"),
         ([[1, 2], [3]], "same length"),
     ],

@@ -13,14 +13,14 @@ from .console import say, warnings_in_a_line
 
 
 class Commands(click.Group):
-    """A group that lists its commands in the order they were added, and reports an error in one line, with status 2."""
+    """A group that lists its commands in the order they were added, and reports errors on one line, exiting with 2."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names of the commands, in the order of the help."""
+        """Names of the commands, in the order they were added."""
         return list(self.commands)
 
     def main(self, *args: Any, **extra: Any) -> Any:
-        """Run a command. Output is UTF-8 in any locale; Ctrl-C ends with status 130."""
+        """Run a command. Output is UTF-8 in any locale; Ctrl-C ends it with exit status 130."""
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(encoding="utf-8", errors="backslashreplace")
@@ -71,11 +71,11 @@ def main(context: click.Context) -> None:
       minroberta golden make NAME -o golden.safetensors --ids "0 31 42 2"
 
     A command that takes several texts reads them from its arguments, or one per line from --file or standard input; an
-    empty line is a text, too. Results are printed as a table, in which long texts are shortened on a terminal,
-    but not in a pipe or file. --json prints JSON lines for programs.
+    empty line counts as a text. Results are printed as a table; long texts are shortened on a terminal, but not in a
+    pipe or file. --json prints JSON lines for programs.
 
-    If a text is longer than the model's input, fill-mask, classify, choose and encode read only its beginning, with a
-    warning; tag, predict-all and answer read all of it, in overlapping windows; generate and trace refuse it.
+    If a text is longer than the model's maximum length, fill-mask, classify, choose and encode read only its beginning,
+    with a warning; tag, predict-all and answer read all of it, in overlapping windows; generate and trace reject it.
 
     The default model is the small English model that comes with the package; it has a head for every command except
     choose and generate. NAME is a directory, a weights file, or a name on the Hugging Face hub.
@@ -105,7 +105,7 @@ class Golden(click.Group):
 def golden_files(context: click.Context) -> None:
     """Golden files: all the values that a model computes.
 
-    They serve to test a port. show and check can also print --json.
+    They are for testing ports. show and check also take --json.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

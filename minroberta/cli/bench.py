@@ -25,7 +25,7 @@ def shapes(model: Model, rounds: int) -> Iterator[dict[str, Any]]:
     """Median times of calls and of their floor, in milliseconds, and the median of their ratios: a dict for each shape.
 
     Calls and floor are timed alternately. The floor is x Wᵀ for all weight matrices of all layers, in NumPy, without
-    attention, biases, norms and GELU.
+    attention, biases, norms or GELU.
     """
     weights = list(products(model))
     for B, L in SHAPES:
@@ -84,7 +84,7 @@ def machine() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The processor's name, as far as the system gives it."""
+    """Name of the processor, as the system reports it."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

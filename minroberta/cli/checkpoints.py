@@ -1,4 +1,4 @@
-"""The commands about checkpoints: info, convert, verify."""
+"""The commands for checkpoints: info, convert, verify."""
 
 import math
 import sys
@@ -116,7 +116,7 @@ def _equal_runs(layers: Sequence[Any]) -> Iterator[tuple[int, int]]:
 @click.argument("source")
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option(
-    "--to", "kind", type=click.Choice(["hf", "keras"]), default="hf", help="Files of Hugging Face or of KerasHub."
+    "--to", "kind", type=click.Choice(["hf", "keras"]), default="hf", help="Write files for Hugging Face or KerasHub."
 )
 @takes_head
 @click.option(
@@ -128,9 +128,9 @@ def _equal_runs(layers: Sequence[Any]) -> Iterator[tuple[int, int]]:
 def convert(source: str, directory: Path, kind: str, head: str | None, dtype: str | None, as_json: bool) -> None:
     """Convert a checkpoint from any supported format.
 
-    SOURCE is a directory, a file or a name on the hub. DIRECTORY must be new or empty. It gets config, weights and
-    tokenizer in the format that transformers loads, or a KerasHub preset, which needs pip install
-    "minroberta[formats]". If the source has several heads, only one is written.
+    SOURCE is a directory, a file or a name on the hub. DIRECTORY must be new or empty. The config, weights and
+    tokenizer are written there in the format that transformers loads, or as a KerasHub preset, which requires
+    pip install "minroberta[formats]". If the source has several heads, only one is written.
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise click.ClickException(f"{directory} exists and is not empty: give a new or empty directory")
@@ -182,9 +182,9 @@ def _warn_of_other_heads(arrays: Arrays, config: Config, head: str) -> None:
 def verify(one: str, other: str, head: str | None, as_json: bool) -> None:
     """Check that two checkpoints are the same model.
 
-    The weights must be bit-identical, in the wider of the two dtypes, and the outputs for a random input must agree up
-    to rounding; tokenizers are not compared. Prints the first difference. The status is 0 if there is none, 1 if there
-    is one, and 2 after an error.
+    The weights must be bit-identical in the wider of the two dtypes, and the outputs for a random input must agree up
+    to rounding; tokenizers are not compared. Prints the first difference. The exit status is 0 if there is none, 1 if
+    there is one, and 2 after an error.
     """
     paths = [hub.locate(name) for name in (one, other)]
     dtype = str(numpy.result_type(*(_stored_dtype(read.read(path)) for path in paths)))

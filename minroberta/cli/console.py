@@ -1,4 +1,4 @@
-"""Output for people and programs: tables, JSON lines, facts; errors and warnings in one line each."""
+"""Output for people and programs: tables, JSON lines, facts; one-line errors and warnings."""
 
 import contextlib
 import json
@@ -106,7 +106,7 @@ DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 def printable(text: str) -> str:
-    """A text in which characters that move the cursor, end the line or change its direction are escaped."""
+    """Escape characters that move the cursor, end the line or change the direction of the text."""
     if text.isprintable():
         return text
     return "".join(

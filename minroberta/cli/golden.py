@@ -89,7 +89,7 @@ def _row(text: str) -> list[int]:
 def _command(
     name: str, model: Model, texts: Sequence[str], ids: Sequence[str], names: Sequence[str], seed: int | None
 ) -> str:
-    """The command that recreates the file, with FILE in place of its name."""
+    """The command that recreates the file, with FILE in place of the file's name."""
     options = {"--text": texts, "--ids": ids, "--names": names, "--head": [model.head]}
     seeded = [] if seed is None else ["--seed", str(seed)]
     given = [part for option, values in options.items() for value in values for part in (option, value)]
@@ -137,7 +137,7 @@ def _summary(name: str, value: numpy.ndarray, noise: float) -> dict[str, Any]:
 def check(file: Path, candidate: Path, names: str | None, precision: str, html: Path | None, as_json: bool) -> None:
     """Compare a port's values with a golden file, and name the mistake if it is a known one.
 
-    CANDIDATE is an .npz or safetensors file, or a directory of .npy files. Its names may be those in a golden file.
+    CANDIDATE is an .npz or safetensors file, or a directory of .npy files. It may use the names of a golden file.
     The exit status is 0 if every step is right, 1 if one is wrong, 2 after an error.
     """
     reference, port, table = golden.load(file), golden.values_of(read(candidate)), _map(names)

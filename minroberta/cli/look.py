@@ -21,7 +21,7 @@ from .options import load, takes_head, takes_model
 def bench(name: str, rounds: int, as_json: bool) -> None:
     """Compare a model's speed with its matrix products alone.
 
-    The floor is the time that the products with the weights take alone; the ratio is the model's time divided by it.
+    The floor is the time that the products with the weights take alone; the ratio is the model's time over the floor.
     """
     from . import bench as measures
 
@@ -44,11 +44,13 @@ def bench(name: str, rounds: int, as_json: bool) -> None:
 
 @click.command()
 @click.argument("text")
-@click.option("--name", "pattern", metavar="PATTERN", default="*", help='Only these names, as in "encoder.layer.0.*".')
+@click.option(
+    "--name", "pattern", metavar="PATTERN", default="*", help='Only matching names, as in "encoder.layer.0.*".'
+)
 @takes_head
 @takes_model()
 def trace(text: str, pattern: str, head: str | None, model: str, dtype: str, as_json: bool) -> None:
-    """Every intermediate value, with its shape, mean and std.
+    """Show every intermediate value, with its shape, mean and std.
 
     With --json, one line for each value.
     """

@@ -23,7 +23,7 @@ takes_head = click.option(
 
 
 def takes_model(default: str | None = hub.EMBEDDED) -> Callable[[Command], Command]:
-    """Add --model, which is required if there is no default, --dtype and --json."""
+    """Add --model (required if there is no default), --dtype and --json."""
 
     def decorate(command: Command) -> Command:
         command = click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")(command)

@@ -26,7 +26,7 @@ def _print_answers(output: Output, texts: Texts, task: Callable[[Any], Any]) -> 
 @click.option("--top-k", default=5, show_default=True, help="Number of tokens for each mask.")
 @takes_model()
 def fill_mask(texts: Sequence[str], file: BinaryIO, model: str, dtype: str, as_json: bool, top_k: int) -> None:
-    """The likeliest tokens for each <mask> of a text."""
+    """Predict the likeliest tokens for each <mask> in a text."""
     given = read_texts(texts, file)
     task = functools.partial(load(model, "masked_lm", dtype).fill_mask, top_k=top_k)
     _print_answers(Output(as_json, "score", "token_str", "sequence", spaced=True), given, task)
@@ -34,9 +34,9 @@ def fill_mask(texts: Sequence[str], file: BinaryIO, model: str, dtype: str, as_j
 
 @click.command()
 @takes_texts
-@click.option("--pairs", is_flag=True, help="Texts are pairs: two arguments each, or a line with a tab between them.")
+@click.option("--pairs", is_flag=True, help="Read pairs of texts: two arguments each, or a line with a tab in between.")
 @click.option("--top-k", default=1, show_default=True, help="Number of labels, best first.")
-@click.option("--all", "every", is_flag=True, help="All labels.")
+@click.option("--all", "every", is_flag=True, help="Print all labels.")
 @takes_model()
 def classify(
     texts: Sequence[str],
@@ -48,7 +48,7 @@ def classify(
     top_k: int,
     every: bool,
 ) -> None:
-    """The label of each text, or pair of texts."""
+    """Label each text, or each pair of texts."""
     given = (read_pairs if pairs else read_texts)(texts, file)
     task = functools.partial(load(model, "sequence_classification", dtype).classify, top_k=None if every else top_k)
     output = Output(as_json, "score", "label", "text", "pair")
@@ -74,7 +74,7 @@ def tag(
     as_json: bool,
     aggregation_strategy: Any,
 ) -> None:
-    """The label of each word, such as its part of speech."""
+    """Label each word, for example with its part of speech."""
     given = read_texts(texts, file)
     loaded = load(model, "token_classification", dtype)
     task = functools.partial(loaded.tag, aggregation_strategy=aggregation_strategy)
@@ -98,7 +98,7 @@ def answer(
     top_k: int,
     max_answer_len: int,
 ) -> None:
-    """The words of a text that answer a question.
+    """Find the words of a text that answer a question.
 
     The text is --context, the contents of --context-file, or all of standard input. The same answer may be listed
     twice: from two windows of a long text, or from two spans within the same words.
@@ -139,13 +139,13 @@ def encode(
     batch_size: int | None,
     output: str | None,
 ) -> None:
-    """An embedding vector for each text, for comparing texts."""
+    """Compute an embedding vector for each text, for comparing texts."""
     if output and as_json:
         raise click.UsageError("give --output or --json, not both")
     given = [text for _, text in read_texts(texts, file).items]
     loaded = load(model, "encoder", dtype)
     opening = _open_new(output) if output else contextlib.nullcontext()
-    with opening as opened:  # opened before the work, which may take long
+    with opening as opened:  # opened first, since the work may take long
         vectors = loaded.encode(given, pooling=pooling, normalize=normalize, batch_size=batch_size)
         if opened:
             numpy.save(opened, vectors)
@@ -177,7 +177,7 @@ def _open_new(name: str) -> Iterator[Any]:
 @takes_texts
 @click.option("--max-new-tokens", default=20, show_default=True, help="Maximum number of tokens to add.")
 @click.option("--temperature", default=0.0, show_default=True, help="0: the likeliest token; above 0: sampling.")
-@click.option("--top-k", type=int, help="Sample only from this many likeliest tokens.")
+@click.option("--top-k", type=int, help="Number of likeliest tokens to sample from.")
 @click.option("--seed", default=0, show_default=True, help="Seed for sampling.")
 @takes_model(default=None)
 def generate(
@@ -211,7 +211,7 @@ def generate(
 @takes_texts
 @takes_model()
 def predict_all(texts: Sequence[str], file: BinaryIO, model: str, dtype: str, as_json: bool) -> None:
-    """The model's prediction at each token of a text."""
+    """Show the model's prediction at each token of a text."""
     given = read_texts(texts, file)
     task = load(model, "masked_lm", dtype).predict_all
     _print_answers(Output(as_json, "index", "word_score", "word", "score", "token_str", spaced=True), given, task)

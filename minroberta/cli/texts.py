@@ -30,11 +30,11 @@ class Texts(NamedTuple):
 def read_texts(texts: Sequence[str], file: BinaryIO | None) -> Texts:
     """The arguments, or the lines of a file, or the lines of standard input."""
     if texts and file:
-        raise click.UsageError("give texts as arguments or by --file, not both")
+        raise click.UsageError("give texts as arguments or with --file, not both")
     if texts:
         prefixes = (f"text {number}: " if len(texts) > 1 else "" for number in range(1, len(texts) + 1))
         return Texts(zip(prefixes, texts, strict=True), len(texts))
-    given = file or _standard_input("no text: give one as an argument, by --file, or on standard input")
+    given = file or _standard_input("no text: give one as an argument, with --file, or on standard input")
     total = _count_lines(given)
     return Texts(_lines(given), total)
 
@@ -52,10 +52,10 @@ def read_pairs(texts: Sequence[str], file: BinaryIO | None) -> Texts:
 def read_context(text: str | None, file: BinaryIO | None) -> str:
     """The context of a question: an option, or the contents of a file or of standard input without a final newline."""
     if text is not None and file:
-        raise click.UsageError("give the context by --context or by --context-file, not both")
+        raise click.UsageError("give the context with --context or --context-file, not both")
     if text is not None:
         return text
-    otherwise = "no context: give one by --context, by --context-file, or on standard input"
+    otherwise = "no context: give one with --context, with --context-file, or on standard input"
     return _without_newline(_decode((file or _standard_input(otherwise)).read()))
 
 
@@ -145,7 +145,7 @@ def _batches(items: Iterator[tuple[str, Any]], at_once: int) -> Iterator[list[tu
 
 
 def _ask(batch: list[tuple[str, Any]], task: Callable[[Any], Any]) -> Iterator[Any]:
-    """The answers for a batch. After an error or a warning, texts are processed one by one, to name the text."""
+    """The answers for a batch. After an error or a warning, texts are processed one by one, to name the culprit."""
     if not batch:
         return iter(())
     try:

@@ -23,7 +23,7 @@ asserts          `assert_matches`, for tests
 cases            the small models and calls of the golden suite
 portable         an array library with bit-identical results on every machine
 golden           golden files and the suite
-gradients        gradients of the loss, by JAX
+gradients        gradients of the loss, computed with JAX
 plugin           the fixture `roberta_oracle`; pytest's hooks are in `minroberta_pytest`, outside the package
 """
 

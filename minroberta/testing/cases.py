@@ -42,7 +42,7 @@ Inputs = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Case:
-    """A tiny model and a call of it.
+    """A tiny model and a call to it.
 
     name: also the file's name; shows: what a port may get wrong; config: fields that replace or extend SIZES; before:
     an earlier call, whose cache is passed to this one; names: the values to store, by default all; precision: the dtype

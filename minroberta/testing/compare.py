@@ -87,7 +87,7 @@ def in_common(ours: Iterable[str], theirs: Mapping[str, Any]) -> list[str]:
     close = [near for name in theirs for near in difflib.get_close_matches(name, ours, n=1)]
     hint = f" (did you mean {_some(dict.fromkeys(close))}?)" if close else ""
     raise InputError(
-        f"the reference, with {_some(ours)}, and the candidate, with {_some(theirs)}, have no name in common{hint}: "
+        f"the reference (with {_some(ours)}) and the candidate (with {_some(theirs)}) have no name in common{hint}: "
         "give `names`, which maps the candidate's names to the reference's"
     )
 
@@ -145,7 +145,7 @@ class Kept:
         return kept & tokens
 
     def taken(self, name: str, array: numpy.ndarray, value: numpy.ndarray) -> numpy.ndarray:
-        """The candidate's value to continue with, but the reference's for masked scores and for NaN in padding."""
+        """The value to continue with: the candidate's, but the reference's for masked scores and for NaN in padding."""
         usable = ~(abs(value) >= MASKED) & (numpy.isfinite(array) | self(name, value))
         return numpy.where(usable, array, value).astype(value.dtype)
 
@@ -211,7 +211,7 @@ def _check_file(reference: Mapping[str, Any], values: Mapping[str, numpy.ndarray
 
 
 def trace_of(reference: Any) -> tuple[Trace | None, str]:
-    """The trace of the reference, recorded or repeated; or None, and the reason why it cannot be repeated."""
+    """The reference's trace, given or recomputed; or None, and the reason why it cannot be recomputed."""
     if isinstance(reference, Trace):
         if reference.edited:
             raise InputError(
@@ -236,7 +236,7 @@ ESTIMATED = 64.0
 
 
 def _laid_out(name: str, array: numpy.ndarray, ours: Reference) -> tuple[numpy.ndarray | None, str]:
-    """The candidate's value in the reference's layout, None if none fits; and a description of its original layout."""
+    """The candidate's value in the reference's layout, or None if no layout fits; and a description of its own."""
     truth = ours.values[name]
     if FOR_ALL.fullmatch(name) and array.shape == (1, *truth.shape[1:]):
         return numpy.broadcast_to(array, truth.shape), ""

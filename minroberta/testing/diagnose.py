@@ -43,8 +43,8 @@ def diagnose(
     first.
 
     A mistake is named if, with it, every step is right up to rounding error. If no single mistake suffices, two are
-    named if together they do. A mistake that leaves some errors unexplained is named only if it corrects every value
-    that it changes, or all wrong steps except one in each layer. Otherwise, and if the port is right, the list is
+    named if together they suffice. A mistake that leaves some errors unexplained is named only if it corrects every
+    value that it changes, or all wrong steps except one in each layer. Otherwise, and if the port is right, the list is
     empty; `compare` says where the error begins.
 
     Raises InputError if the model does not accept the inputs, or if the model and the candidate share no name.
@@ -99,7 +99,7 @@ def _explained_later(port: "_Port", plain: "_Judged") -> list[Finding]:
 
 
 def _kind(name: str) -> str:
-    """A value's name without its layer number, which is the same in all layers."""
+    """A value's name with its layer number replaced by `*`, and so the same in all layers."""
     return re.sub(r"\d+", "*", name)
 
 
@@ -221,7 +221,7 @@ class _Port:
             return None
 
     def _run(self, setting: Setting, edit: Edit, limits: Mapping[str, Array] | None = None) -> dict[str, Array]:
-        """Every value that the setting's model computes, mistakes included; `edit` gives those to continue with."""
+        """Every value that the setting's model computes, mistakes included; `edit` returns those to continue with."""
         computed: dict[str, Array] = {}
         seen: dict[str, Array] = {}
 
@@ -365,7 +365,7 @@ def _limits(port: _Port, before: _Judged) -> dict[str, Array]:
 
 
 EFFORT = 2e10
-"""Limit of the work of trying pairs: number of pairs times number of parameters. It takes about a minute."""
+"""Limit on the work of trying pairs: number of pairs times number of parameters. It takes about a minute."""
 
 
 def _pairs(port: _Port, before: _Judged, touching: Sequence[Way]) -> Iterator[list[Finding]]:

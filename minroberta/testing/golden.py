@@ -36,10 +36,10 @@ FORMAT = "1"
 """The version of the layout: `format_version` in the metadata."""
 
 LARGEST_STORED = 1_000_000
-"""Limit of the weights that are stored in a file, in bytes."""
+"""Limit on the size of the weights stored in a file, in bytes."""
 
 INPUTS = (*IDS, *NUMBERS, "labels", "past_key_values")
-"""Names of the inputs that a file can hold: all except switches such as `output_attentions`."""
+"""Names of the inputs that a file can hold: all except flags such as `output_attentions`."""
 
 PARTS = ("key", "value", "cross_key", "cross_value")
 """Names of the arrays that a cache holds for each layer."""
@@ -197,7 +197,7 @@ def _command(names: list[str] | None, weights: Origin) -> str:
 
 
 def _write(path: Path, arrays: Mapping[str, numpy.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file, with arrays and metadata in this order, which the safetensors library would change."""
+    """Write a safetensors file, and keep the order of arrays and metadata, which the safetensors library changes."""
     header: dict[str, Any] = {"__metadata__": metadata}
     start = 0
     for name, array in arrays.items():
@@ -259,7 +259,7 @@ class Golden(Mapping[str, numpy.ndarray]):
             value = noise.get(name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= sys.float_info.max:
                 what = f"the noise of {reprlib.repr(name)} is {reprlib.repr(value)}"
-                raise InputError(f"{self.path} is not a golden file: {what}, but must be a finite number from 0 on")
+                raise InputError(f"{self.path} is not a golden file: {what}, but must be a finite number of at least 0")
         return {name: float(noise[name]) for name in self._values}
 
     def __getitem__(self, name: str) -> numpy.ndarray:
@@ -279,8 +279,8 @@ class Golden(Mapping[str, numpy.ndarray]):
     def model(self) -> Model:
         """The model of the call, with weights from the file, from a seed, or from a checkpoint on this machine.
 
-        A file cannot cause a download. Raises InputError if the weights are not available, WeightsError if they differ
-        from those that the file was computed with, and what `minroberta.load` raises.
+        Nothing is downloaded. Raises InputError if the weights are not available, WeightsError if they differ from
+        those that the file was computed with, and whatever `minroberta.load` raises.
         """
         arrays = self._arrays()
         held = load_arrays(arrays, self.config, self.head, missing="error", seed=0, check=False)
@@ -304,7 +304,7 @@ class Golden(Mapping[str, numpy.ndarray]):
         )
 
     def trace(self) -> Trace:
-        """A trace of the same call by `model()`. Raises InputError for too large a call, and what `model` raises."""
+        """Trace the same call of `model()`. Raises InputError if the call is too large, and whatever `model` raises."""
         config, inputs = self.config, self.inputs
         check_shapes(config, self.head, inputs)
         tokens = inputs["input_ids"] if "input_ids" in inputs else inputs["inputs_embeds"][..., 0]
@@ -328,7 +328,7 @@ LARGEST_MODEL = 2**30
 LARGEST_VALUE, LARGEST_TRACE = 2**27, 2**28
 """Limits on the number of elements in one value, and in all values, that a file can ask for.
 
-All values take up to 2 GB in float64, and `compare` keeps them a few times over.
+All values take up to 2 GB in float64, and `compare` holds a few copies of them.
 """
 
 
@@ -345,7 +345,7 @@ def load(path: str | Path) -> Golden:
 
 
 def values_of(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """A port's values from a file that may be laid out as a golden file.
+    """A port's values from a file that may have the layout of a golden file.
 
     The prefix `values.` is removed, and inputs and weights are left out.
     """

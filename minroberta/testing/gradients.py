@@ -1,4 +1,4 @@
-"""Gradients of the loss for every parameter, in float64, to compare with a port's backward pass."""
+"""Gradients of the loss with respect to every parameter, in float64, to compare with a port's backward pass."""
 
 import importlib
 import re
@@ -26,21 +26,21 @@ class Gradients(dict[str, numpy.ndarray]):
 
 
 def reference_gradients(model: Model, inputs: Mapping[str, Any], labels: Any = None) -> Gradients:
-    """∂loss / ∂parameter for every parameter, by `jax.grad` over `minroberta.forward` in float64.
+    """∂loss / ∂parameter for every parameter, by `jax.grad` of `minroberta.forward` in float64.
 
         gradients = reference_gradients(model, {"input_ids": ids, "attention_mask": mask}, labels)
         gradients["encoder.layer.0.attention.self.query.weight"]                     # (D, D), a NumPy array
         compare(gradients, {name: p.grad for name, p in port.named_parameters() if p.grad is not None})
 
-    model: of any library and dtype; inputs: its inputs by name; labels: those of its head. For question answering
-    `start_positions` and `end_positions` are among the inputs.
+    model: a model of any library and dtype; inputs: its inputs by name; labels: labels for its head. For question
+    answering, `start_positions` and `end_positions` are among the inputs.
 
     Names are those in a checkpoint, without the base model's prefix. Each parameter has one name: a tied decoder's
     gradient is part of `embeddings.word_embeddings.weight`. As with `padding_idx` of torch.nn.Embedding, looking up the
     padding row of the word or position embeddings adds nothing to its gradient, but a tied decoder does. Parameters
     that the loss does not depend on have gradient 0, where PyTorch has None.
 
-    Raises BackendError without JAX, InputError if the call computes no loss, and what a call of the model raises.
+    Raises BackendError without JAX, InputError if the call computes no loss, and whatever a call to the model raises.
     """
     steps: dict[str, int] = {}
     model = exact(model)
@@ -99,7 +99,7 @@ def _numbered(name: str, value: Array, steps: dict[str, int]) -> Array:
 
 
 def _step(name: str, steps: Mapping[str, int]) -> int:
-    """The step of a parameter's module, or of the innermost module around it that has a named value; -1 without one."""
+    """The step of a parameter's module, or of the innermost module around it with a named value; -1 if none has one."""
     while name and name not in steps:
         name = name.rpartition(".")[0]
     return steps.get(name, -1)
@@ -111,7 +111,7 @@ def _step(name: str, steps: Mapping[str, int]) -> int:
 def _wiggled(seed: int) -> Edit:
     """An edit that multiplies each value, and in the backward pass its gradient, by 1 + ε·r with random r in [-1, 1].
 
-    So each run in float32 is rounded differently, as with another order of summation. In float64 the same edit would
+    Thus each run in float32 is rounded differently, as with another order of summation. In float64 the same edit would
     miss the rounding errors of a saturated softmax in the backward pass, where large numbers cancel.
     """
 

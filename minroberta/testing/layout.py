@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy
 
 CLOSE = 0.05
-"""Fraction of the largest element by which two arrays may differ and still count as the same value in one layout."""
+"""Fraction of the largest element by which two arrays in one layout may differ and still count as the same value."""
 
 AXES = {2: ("batch", "channel"), 3: ("batch", "token", "channel"), 4: ("batch", "head", "query", "key")}
 """Names of a value's axes, by the number of axes."""

@@ -116,7 +116,7 @@ class Change:
 
     @property
     def parts(self) -> int:
-        """Number of things that are changed, by which explanations are sorted: the simplest comes first."""
+        """Number of things that are changed; explanations are sorted by it, the simplest first."""
         return len(self.config) + len(self.values) + (self.params is not None) + (self.inputs is not None)
 
     def applied(self, setting: Setting) -> Setting | None:
@@ -139,7 +139,7 @@ class Mistake:
     """A mistake that a port can make.
 
     explanation: what the port does. fix: what it should do. ways: changes, each of which makes this mistake. seen_in:
-    the address of a report in a real project.
+    the URL of a report in a real project.
     """
 
     name: str
@@ -324,8 +324,8 @@ def _layers(order: Sequence[int]) -> Change:
 def _int8(axis: int | None, inverse: bool) -> Callable[[Array], Array]:
     """Symmetric int8 quantisation in float32: integers from -127 to 127 times a scale.
 
-    axis: 1 for a scale for each row, None for one for the whole weight. inverse: True to multiply by 1 / scale, which
-    occasionally rounds differently from dividing by scale.
+    axis: 1 for a scale per row, None for a single scale for the whole weight. inverse: True to multiply by 1 / scale,
+    which occasionally rounds differently from dividing by scale.
     """
 
     def rounded(weight: Array) -> Array:
@@ -457,7 +457,7 @@ def _masked_as(score: Callable[[Array], Array | float]) -> Change:
 
 
 def _masked_later(masked: Callable[[Array], Array | float]) -> Change:
-    """Probabilities of all keys, masked after the softmax; masked: a function from them to those of masked keys."""
+    """Probabilities masked after the softmax. masked: a function from all probabilities to those of masked keys."""
 
     def edit(probs: Array, here: Here) -> Array:
         scores = here.value("scores")
@@ -577,7 +577,7 @@ def _products_of(rounded: Callable[[Array], Array]) -> Change:
 
     def dense(value: Array, here: Here) -> Array:
         x, p = here.before, here.module
-        if "weight" not in p:  # the classification head as a whole; in other models this name is a layer's
+        if "weight" not in p:  # the whole classification head; in other models the name is that of a linear layer
             return value
         if x.shape[:-1] != value.shape[:-1]:
             x = x[:, 0]  # of the first token
@@ -600,7 +600,7 @@ def _products_of(rounded: Callable[[Array], Array]) -> Change:
 
 
 def _computed_in(dtype: str, bits: int) -> Change:
-    """Weights and values rounded to this dtype, which has so many bits after the leading one."""
+    """Weights and values rounded to this dtype, which has `bits` bits after the leading one."""
     return replace(_changed(r".*", _to_bits(bits, to_even=1)), rounded={r".*": dtype})
 
 
@@ -707,14 +707,14 @@ MISTAKES = (
     # activations
     Mistake(
         "gelu-tanh",
-        "GELU is computed by its tanh approximation instead of exactly.",
+        "GELU is computed with the tanh approximation instead of exactly.",
         "Compute x/2 · (1 + erf(x/√2)).",
         _activation("gelu_new"),
         f"{GITHUB}/Blaizzy/mlx-embeddings/issues/81",
     ),
     Mistake(
         "gelu-erf",
-        "GELU is computed exactly, with erf, instead of by its tanh approximation.",
+        "GELU is computed exactly, with erf, instead of with the tanh approximation.",
         "Compute x/2 · (1 + tanh(√(2/π)·(x + 0.044715 x³))), as hidden_act says.",
         _activation("gelu"),
         f"{GITHUB}/kyutai-labs/pocket-tts/pull/278",

@@ -129,7 +129,7 @@ def _finding(result: Result) -> Iterator[tuple[str, str]]:
 
 
 def _everything(result: Result) -> str:
-    """Every value, by part of the network; in a long report only the part with the first bad value is unfolded."""
+    """Every value, by part of the network; in a long report only the part with the first bad value is expanded."""
     first, parts = next(iter(result.bad), None), []
     for part, start, stop in parts_of(result):
         rows = result.rows[start:stop]
@@ -159,7 +159,7 @@ def _glossary(result: Result) -> str:
 
 
 def _table(rows: Sequence[str], head: str = "") -> str:
-    """A table with fixed column widths, so that tables below each other look like one."""
+    """A table with fixed column widths, so that consecutive tables look like one."""
     columns = "<col>" * (len(HEADINGS) - 1)
     return f"<table><colgroup>{columns}</colgroup>{head}<tbody>{''.join(rows)}</tbody></table>"
 

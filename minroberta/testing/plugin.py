@@ -56,7 +56,7 @@ class Oracle:
         return Model(settings, tree(weights), head)
 
     def inputs(self, model: Model, *, seed: int = 0) -> dict[str, numpy.ndarray]:
-        """`input_ids` and `attention_mask` of two sequences, the second padded: (2, 7), or with choices (2, 3, 7)."""
+        """`input_ids` and `attention_mask` of two sequences, the second padded: (2, 7), or (2, 3, 7) with choices."""
         pad, longest = model.config.pad_token_id, min(max(LENGTHS), model.config.longest)
         rows = (len(LENGTHS), 3) if model.head == "multiple_choice" else (len(LENGTHS),)
         ids = numpy.random.default_rng(seed).integers(0, model.config.vocab_size - 1, (*rows, longest))

@@ -49,7 +49,7 @@ def asarray(values: Any, dtype: Any = None) -> PortableArray:
 
 
 def __getattr__(name: str) -> Any:
-    """NumPy's functions, for those with the same results on every machine: `where`, `arange`, `sqrt` and others."""
+    """NumPy's function, for those that give the same results on every machine: `where`, `arange`, `sqrt` and others."""
     return getattr(numpy, name)
 
 
@@ -80,7 +80,7 @@ def product(x: numpy.ndarray, y: numpy.ndarray) -> numpy.ndarray:
     """The matrix product x y, from parts so short that their products and sums are exact (Ozaki et al. 2012).
 
     The sum of I products of β-bit integers fits into float64's 53 bits, so that a matrix library computes it exactly,
-    in whatever order. x: (..., L, I), y: (..., I, O). Returns (..., L, O).
+    in any order. x: (..., L, I), y: (..., I, O). Returns (..., L, O).
     """
     bits = (53 - x.shape[-1].bit_length()) // 2
     lefts = parts(x, bits, axis=-1)
@@ -128,14 +128,14 @@ def _series(x: Any, coefficients: tuple[float, ...]) -> Any:
 
 
 def exp(x: Any) -> Any:
-    """eˣ = 2ᵏ eʳ, |r| at most log(2) / 2."""
+    """eˣ = 2ᵏ eʳ, with |r| at most log(2) / 2."""
     x = numpy.clip(x, -750.0, 750.0)  # outside this range the result is 0 or infinite
     k = numpy.rint(x / LOG2_HIGH)
     return numpy.ldexp(_series((x - k * LOG2_HIGH) - k * LOG2_LOW, EXPONENTIAL), k.astype(int))
 
 
 def log(x: Any) -> Any:
-    """log(2ᵏ m) = k log 2 + log m, m from √½ to √2."""
+    """log(2ᵏ m) = k log 2 + log m, with m from √½ to √2."""
     m, k = numpy.frexp(x)
     small = m < math.sqrt(0.5)
     m, k = numpy.where(small, 2 * m, m), k - small

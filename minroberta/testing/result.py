@@ -16,8 +16,8 @@ class Row:
     "shape" if the shape does not fit the reference's.
     absolute: the largest difference. relative: the largest difference, as a fraction of the reference's largest
     element. multiple: the largest difference, as a multiple of the noise of its element. alone: the same for this step
-    judged alone, or None if it cannot be. place: the index of the element with the largest multiple, by axis name.
-    noise: the amount by which rounding changes that element. reference, candidate: its two values.
+    judged alone, or None if that is not possible. place: the index of the element with the largest multiple, by axis
+    name. noise: the amount by which rounding changes that element. reference, candidate: that element's two values.
     """
 
     name: str
@@ -49,10 +49,10 @@ class Row:
 class Finding:
     """A known mistake that explains a candidate's errors.
 
-    name, explanation, fix: as in the catalogue. remaining: the largest error of a step that is left if the reference
-    makes this mistake and those found with it, as a multiple of the noise. If it exceeds `compare`'s bound, the mistake
-    is certain, but there is an unknown error as well. on_top_of: the name of the mistake with which this one was found.
-    seen_in: the address of a report in a real project, or "" if none is known.
+    name, explanation, fix: as in the catalogue. remaining: the largest error of any step if the reference makes this
+    mistake and those found with it, as a multiple of the noise. If it exceeds `compare`'s bound, the mistake is
+    certain, but there is an unknown error as well. on_top_of: the name of the mistake with which this one was found.
+    seen_in: the URL of a report in a real project, or "" if none is known.
     """
 
     name: str
@@ -72,8 +72,8 @@ class Result:
 
     rows: a `Row` for each value that reference and candidate share. missing: names that only the reference has.
     unknown: names that only the candidate has. unavailable: sentences that say what could not be determined, and what
-    that needs. precision: the dtype in which the candidate computes. bound: the multiple of the noise up to which a
-    difference counts as rounding error. findings: what `diagnose` found, or None if it was not called. between: the
+    would be needed. precision: the dtype in which the candidate computes. bound: the multiple of the noise up to which
+    a difference counts as rounding error. findings: what `diagnose` found, or None if it was not called. between: the
     missing names between the last good value and the first bad one.
     """
 

@@ -121,7 +121,7 @@ OCTAVES = 30
 """Number of powers of two above 1, and below 1, that are distinguished."""
 
 PLENTY = 2**18
-"""Number of elements from which a value is subsampled: every second one is used, of larger values every third etc."""
+"""Number of elements at which subsampling starts: every second one is used, in larger values every third, and so on."""
 
 ENOUGH = 64
 """Number of elements among which at least one surely changed as much as rounding can change them."""
@@ -156,7 +156,7 @@ def bound_of(config: Config, keys: int = 0) -> float:
     """The multiple of the noise up to which a difference counts as rounding error: 2·√n.
 
     n is the number of terms of the longest sum, but at least 64. Adding n terms one by one makes n rounding errors of
-    the sum's magnitude, and in a random walk these grow to √n of them. keys: S.
+    the sum's magnitude, which as a random walk add up to √n of them. keys: S.
     """
     return 2 * math.sqrt(max(64, config.hidden_size, config.intermediate_size, keys))
 

@@ -155,12 +155,12 @@ def times(multiple: float | None) -> str:
 
 
 def in_short(number: float) -> str:
-    """A number in two significant digits; a dash for NaN."""
+    """A number with two significant digits; a dash for NaN."""
     return "-" if math.isnan(number) else f"{number:.2g}"
 
 
 def two_numbers(row: Row) -> tuple[str, str]:
-    """The candidate's and the reference's number where they differ most, in one digit more than distinguishes them."""
+    """The candidate's and the reference's number where they differ most, with one digit more than tells them apart."""
     both = row.candidate, row.reference
     if row.place is None:
         return "-", "-"

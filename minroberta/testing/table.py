@@ -7,7 +7,7 @@ from .result import Result, Row
 from .sentences import count_verdicts, headline, in_short, left_out, plain, summary, times, two_numbers
 
 LINES = 26
-"""Lines of the longest table in a terminal: a whole report is visible without scrolling."""
+"""Maximum number of lines of a table in a terminal, so that a whole report is visible without scrolling."""
 
 WORST = 6
 """Number of rows that are shown if all are right."""

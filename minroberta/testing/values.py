@@ -21,21 +21,21 @@ Values = Mapping[str, Any]
 """Arrays by name."""
 
 Names = str | Mapping[str, str | None] | Callable[[str], str | None]
-"""A translation of a port's names to ours: one of `NAMES`, a dict whose keys may be regular expressions, a function."""
+"""Translation of port names to ours: one of `NAMES`, a dict whose keys may be regular expressions, or a function."""
 
 # --- from files -----------------------------------------------------------------------------------------------------
 
 LARGEST, LARGEST_RATIO = 2**30, 10
-"""Limits of an archive's unpacked size, in bytes and as a multiple of the file's size: the larger one applies."""
+"""Limits on an archive's unpacked size, in bytes and as a multiple of the file's size: the larger one applies."""
 
 
 def read(path: str | Path) -> dict[str, numpy.ndarray]:
     """The arrays of an `.npz` file, a safetensors file, or a directory of `.npy` files, by their names.
 
     A file `encoder.layer.0.npy` holds the value `encoder.layer.0`. No file can run code, and archives that would unpack
-    to far more than their size are refused.
+    to far more than their size are rejected.
 
-    Raises NotFoundError; InputError for an `.npy` or `.npz` file that is not as NumPy writes it; WeightsError for a
+    Raises NotFoundError; InputError for an `.npy` or `.npz` file that is not in NumPy's format; WeightsError for a
     damaged safetensors file, and for a file in another format.
     """
     path = Path(path)
@@ -155,7 +155,7 @@ class Recording:
 
 
 def _tensors(output: Any) -> Iterator[tuple[str, Any]]:
-    """The first tensor of an output, and the others with the endings of their names.
+    """The first tensor of an output, and the others with the suffixes of their names.
 
     Tensors nested more deeply are left out, since they are other modules' outputs.
     """
@@ -178,7 +178,7 @@ def _from_torch(tensor: Any) -> numpy.ndarray:
 
 @contextlib.contextmanager
 def _inferring(module: Any) -> Iterator[None]:
-    """A context in which a module is in evaluation mode; afterwards its parts have their previous modes."""
+    """A context in which a module is in evaluation mode; its submodules then return to their previous modes."""
     training = [part for part in module.modules() if part.training]
     module.eval()
     try:

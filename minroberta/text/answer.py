@@ -62,12 +62,11 @@ def answer(
     """The spans of a context that answer a question: a list of {score, start, end, answer}, best first.
 
     `answer` is context[start:end]: at most `max_answer_len` tokens, extended to whole words if `align_to_words`. Its
-    score is the product of the probabilities of its start and of its end. Both are a softmax over the positions of the
-    context and the first position, which stands for "no answer". Several questions share one context, or have one each.
+    score is the product of its start and end probabilities. Each is a softmax over the positions of the context and the
+    first position, which stands for "no answer". Several questions may share one context, or have one each.
 
-    A long context is read in windows of at most 384 tokens, of which neighbours share 128; each window has its own
-    softmax. As in the pipeline, the same answer may be listed twice: from two windows, or from two spans within the
-    same words.
+    A long context is read in windows of at most 384 tokens that overlap by 128; each window has its own softmax. As in
+    the pipeline, the same answer may be listed twice: from two windows, or from two spans within the same words.
 
     Raises InputError, TokenizerError.
     """

@@ -15,11 +15,11 @@ from .texts import Text, as_texts
 def choose(model: Network, prompt: str, choices: Iterable[str]) -> list[Label]:
     """The choices, ranked by how well they follow a prompt: a list of {label, score}, best first.
 
-    `label` is the choice; the scores, a softmax over the choices, sum to 1. Raises InputError, TokenizerError.
+    `label` is the choice; the scores are a softmax over the choices. Raises InputError, TokenizerError.
     """
     tokenizer = ready(model, "choose", "multiple_choice")
     if not isinstance(prompt, str) or isinstance(choices, str):
-        raise InputError("choose takes one prompt, a str, and several choices, a list of str")
+        raise InputError("choose takes one prompt (a str) and several choices (a list of str)")
     (prompt,), texts = as_texts(prompt, "prompt"), as_texts(choices, "choice")
     if not texts:
         raise InputError("no choices: give at least one")

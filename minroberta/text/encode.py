@@ -26,7 +26,7 @@ def encode(
 
     pooling: "mean" or "max" over the last hidden states of all tokens, special tokens included, or "cls" for the last
     hidden state of the first token. normalize: scale vectors to length 1. batch_size: number of texts in a batch; by
-    default as many as have 4096 tokens together. The result is float32, or float64 for a float64 model.
+    default, as many as fit in 4096 tokens. The result is float32, or float64 for a float64 model.
 
     Raises InputError, NameUnknownError, TokenizerError.
     """

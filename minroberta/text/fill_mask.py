@@ -38,7 +38,7 @@ def fill_mask(model: Network, text: Iterable[str], top_k: int = 5) -> list[Filli
 def fill_mask(model: Network, text: str | Iterable[str], top_k: int = 5) -> Fillings | list[Fillings]:
     """The likeliest tokens for each `<mask>`: a list of {score, token, token_str, sequence}, best first.
 
-    A text with several masks gives one such list per mask, each of which fills one mask and keeps the others.
+    A text with several masks gives one such list per mask, in which the other masks are kept.
     `sequence` is the whole text with the token filled in; if other masks remain, it includes the special tokens.
 
     Raises InputError, TokenizerError.

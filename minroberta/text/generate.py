@@ -50,14 +50,14 @@ def generate(
     top_k: int | None = None,
     seed: int = 0,
 ) -> list[Generated] | list[list[Generated]]:
-    """The prompt and its continuation by a decoder, token by token: a list of one {generated_text}.
+    """Continue a prompt token by token with a decoder: a list of one {generated_text}, prompt included.
 
     temperature: 0 takes the likeliest token; otherwise a token is sampled from softmax(logits / temperature), among
     the `top_k` likeliest if given. The same seed gives the same tokens. Generation stops at the end-of-sequence token,
     which is not included.
 
     The prompt follows `<s>`, without the `</s>` that the pipeline appends. Positions are counted as in any other call,
-    but transformers' `generate` counts them from 0. Raises InputError, TokenizerError.
+    whereas transformers' `generate` counts them from 0. Raises InputError, TokenizerError.
     """
     tokenizer = ready(model, "generate", "causal_lm")
     _check_decoder(model)
@@ -122,7 +122,7 @@ def _rows(model: Network, tokenizer: Tokenizer, prompts: list[str], max_new_toke
 # --- token by token -------------------------------------------------------------------------------------------------
 
 Choose = Callable[[numpy.ndarray], int]
-"""A function that chooses a token by the logits, (V,)."""
+"""A function that chooses a token from the logits, (V,)."""
 
 
 def _continue(model: Network, ids: list[int], choose: Choose) -> Iterator[int]:

@@ -40,7 +40,7 @@ LONG = 100
 
 
 def ready(model: Network, task: str, head: str) -> Tokenizer:
-    """Check that the model has the task's head, and return its tokenizer. Raises InputError, TokenizerError."""
+    """Check that the model has the task's head, and return the model's tokenizer. Raises InputError, TokenizerError."""
     if model.head != head:
         raise InputError(f"{task} needs head {head!r}, but this model has {model.head!r}: load(name, head={head!r})")
     return tokenizer_of(model)
@@ -68,7 +68,7 @@ def run(
     batch_size: int | None = None,
     unit: str = "texts",
 ) -> list[Value]:
-    """Apply `read` to the outputs of each row, at the `wanted` positions or at all, with a progress bar."""
+    """Apply `read` to the outputs of each row, at its `wanted` positions or at all positions, with a progress bar."""
     results: list[Value] = []
     with progress(len(rows), unit) as advance:
         for batch in _batches(model, rows, wanted, batch_size):
@@ -104,7 +104,7 @@ def progress(total: int | None, unit: str) -> Iterator[Callable[[int], Any]]:
     if (total is not None and total < LONG) or not (sys.stderr and sys.stderr.isatty()):
         yield lambda count: None
         return
-    from tqdm import tqdm  # type: ignore[import-untyped]  # slower to import than a short list to compute
+    from tqdm import tqdm  # type: ignore[import-untyped]  # importing it takes longer than computing a short list
 
     with tqdm(total=total, unit=f" {unit}", leave=None, delay=0 if total else 1) as bar:
         yield bar.update

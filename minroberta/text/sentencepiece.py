@@ -1,8 +1,8 @@
 """Sentencepiece models (Kudo and Richardson 2018): a tokenizer's pieces and their scores, in a protobuf message.
 
 The few fields that a tokenizer needs are parsed here, without a protobuf library. They are checked, so that no file can
-crash the process; the tokenizers library does the rest. Each family gives the pieces different ids, and adds special
-tokens of its own.
+crash the process; the tokenizers library does the rest. Each family gives the pieces different ids, and adds its own
+special tokens.
 """
 
 import itertools
@@ -27,10 +27,10 @@ LONGEST = 256
 """Maximum size in bytes of a piece, or of a character's replacement; by default, pieces have at most 16 characters."""
 
 MOST_PREFIXES = 1_200_000
-"""Maximum number of different prefixes of all pieces; the tokenizers library takes some 300 bytes for each."""
+"""Maximum number of distinct prefixes of all pieces; the tokenizers library uses about 300 bytes for each."""
 
 MOST_MERGES = 700_000
-"""Maximum number of pairs of pieces that join to a third piece; GPT-2's BPE has two pairs per piece."""
+"""Maximum number of pairs of pieces that join into a third piece; GPT-2's BPE has two pairs per piece."""
 
 MOST_PIECES = 300_000
 MOST_SYMBOLS = 10_000
@@ -42,7 +42,7 @@ class Layout(NamedTuple):
     first: Mapping[str, float]
     skipped: int
     mask_is_normalized: bool
-    """True if `<mask>` is searched for in the normalized text, and so also found in full-width letters."""
+    """True if `<mask>` is matched in the normalized text, and so is also found if written in full-width letters."""
 
 
 XLM_ROBERTA = Layout({"<s>": 0.0, "<pad>": 0.0, "</s>": 0.0, "<unk>": 0.0}, 3, True)
@@ -50,7 +50,7 @@ CAMEMBERT = Layout(
     {"<s>NOTUSED": 0.0, "<pad>": 0.0, "</s>NOTUSED": 0.0, "<unk>": 0.0, "<unk>NOTUSED": -100.0}, 1, False
 )
 LAYOUTS = {"camembert": CAMEMBERT}
-"""The layout of each `model_type` that does not have XLM-Roberta's."""
+"""The layout of each `model_type` that does not use XLM-Roberta's."""
 
 BEGINNING = ["<unk>", "<s>", "</s>"]
 """The pieces that both layouts expect at indices 0, 1 and 2."""
@@ -75,7 +75,7 @@ class Model(NamedTuple):
 
 
 def read(path: Path) -> Model:
-    """The model in a file. Raises TokenizerError."""
+    """Read a model from a file. Raises TokenizerError."""
     size = path.stat().st_size
     if size > LARGEST:
         raise TokenizerError(f"{path} has {size} bytes; the limit for a sentencepiece model is {LARGEST}")
@@ -83,7 +83,7 @@ def read(path: Path) -> Model:
         return _model(path.read_bytes())
     except (ValueError, IndexError, struct.error) as error:
         raise TokenizerError(
-            f"{path} ({size} bytes) is not a valid sentencepiece model, or incomplete: {error}"
+            f"{path} ({size} bytes) is not a valid sentencepiece model, or is incomplete: {error}"
         ) from error
 
 
@@ -95,7 +95,7 @@ def _model(data: bytes) -> Model:
         if tag == PIECE:
             text, score, kind = _piece(value)
             if text in pieces:
-                raise ValueError(f"it has the piece {text!r} twice")
+                raise ValueError(f"it contains the piece {text!r} twice")
             if len(pieces) == MOST_PIECES:
                 raise ValueError(f"it has more than {MOST_PIECES} pieces, the largest number supported")
             pieces[text] = score
@@ -160,13 +160,13 @@ def _number(data: bytes, position: int) -> tuple[int, int]:
 
 
 def check_charsmap(charsmap: bytes) -> None:
-    """Raise ValueError for a character map in which a look-up could run out of bounds, where the library panics.
+    """Raise ValueError for a character map in which a lookup could go out of bounds, which makes the library panic.
 
     The map holds the size of a trie in four bytes; the trie, a double array of 32-bit units (Aoe 1989); and the texts
-    that its leaves point to, each followed by a zero byte. A unit has a label (bits 0 to 7), a flag that it has a leaf
-    (bit 8), and an offset (from bit 10 up, times 256 if bit 9 is set). A child is at the unit's index xor its offset
-    xor the child's label; the leaf is where a child with label 0 would be. A leaf has bit 31 set, and the position of
-    its text in the other bits.
+    that its leaves point to, each followed by a zero byte. A unit has a label (bits 0 to 7), a flag for having a leaf
+    (bit 8), and an offset (bits 10 and up, times 256 if bit 9 is set). A child is at the unit's index xor the unit's
+    offset xor the child's label; the leaf is where a child with label 0 would be. A leaf has bit 31 set, and the
+    position of its text in the other bits.
     """
     if not charsmap:
         return
@@ -192,7 +192,7 @@ def check_charsmap(charsmap: bytes) -> None:
 
 
 def tokenizer(path: Path, layout: Layout) -> "tokenizers.Tokenizer":
-    """The tokenizer in a model file, with a family's ids, as the fast tokenizer of transformers 4.48.3.
+    """The tokenizer in a model file, with a family's ids, as in the fast tokenizers of transformers 4.48.3.
 
     Raises TokenizerError.
     """
@@ -210,7 +210,7 @@ def tokenizer(path: Path, layout: Layout) -> "tokenizers.Tokenizer":
         if model.charsmap:
             cleaning.insert(0, normalizers.Precompiled(model.charsmap))
         _add_tokens(library, model, layout)
-    except Exception as error:  # the library raises a plain Exception for any fault
+    except Exception as error:  # the library raises a plain Exception for any error
         raise TokenizerError(f"{path} is not a RoBERTa tokenizer: {error}") from error
     library.normalizer = normalizers.Sequence(cleaning)
     library.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -236,13 +236,13 @@ def _algorithm(model: Model, tokens: list[tuple[str, float]], ids: dict[str, int
 
 
 def check_prefixes(pieces: Iterable[bytes]) -> None:
-    """Raise ValueError for pieces whose trie would take too much memory."""
+    """Raise ValueError if the trie of the pieces would take too much memory."""
     if (count := count_prefixes(pieces)) > MOST_PREFIXES:
-        raise ValueError(f"its pieces have {count} different prefixes; the limit is {MOST_PREFIXES}")
+        raise ValueError(f"its pieces have {count} distinct prefixes; the limit is {MOST_PREFIXES}")
 
 
 def count_prefixes(pieces: Iterable[bytes]) -> int:
-    """Number of different prefixes of all pieces, which is the number of nodes of their trie."""
+    """Number of distinct prefixes of all pieces, which is the number of nodes in their trie."""
     count, last = 0, b""
     for piece in sorted(pieces):
         shared = 0
@@ -254,7 +254,7 @@ def count_prefixes(pieces: Iterable[bytes]) -> int:
 
 
 def merges(pieces: Mapping[str, float]) -> list[tuple[str, str]]:
-    """Pairs of pieces that join to a third piece, in descending order of its score, then of the first piece's length.
+    """Pairs of pieces that join into a third piece, in descending order of its score, then of the first piece's length.
 
     Raises ValueError if there are too many.
     """

@@ -22,13 +22,13 @@ LARGEST_FILE = 18_000_000
 """Maximum size of a file in bytes; XLM-Roberta's `tokenizer.json` has 9 million, or 17 million if indented."""
 
 PLAIN = 1_500_000
-"""Maximum size in bytes of a `tokenizer.json` that need not be checked: it takes at most 300 times as much memory."""
+"""Maximum size in bytes of a `tokenizer.json` that need not be checked: it takes at most 300 times that in memory."""
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 
 
 def read(directory: Path, config: Config) -> "tokenizers.Tokenizer | None":
-    """The tokenizer of the first of `SOURCES` whose files are all in a directory, or None if there is none.
+    """Read the tokenizer from the first of `SOURCES` whose files are all in a directory; None if there is none.
 
     Raises TokenizerError.
     """
@@ -60,7 +60,7 @@ def _from_json(directory: Path, config: Config) -> "tokenizers.Tokenizer":
 
 
 def _from_vocabulary(directory: Path, config: Config) -> "tokenizers.Tokenizer":
-    """RoBERTa's byte-level BPE, with the one setting of `tokenizer_config.json` that changes ids."""
+    """RoBERTa's byte-level BPE, with the only setting of `tokenizer_config.json` that changes ids."""
     settings = read_json(directory / SETTINGS, TokenizerError) if (directory / SETTINGS).is_file() else {}
     prefix = settings.get("add_prefix_space") is True
     return _from_merges(directory / "vocab.json", directory / "merges.txt", prefix)
@@ -105,7 +105,7 @@ def _from_merges(vocabulary: Path, merges: Path, prefix: bool = False) -> "token
     ids = read_json(vocabulary, TokenizerError, LARGEST_FILE)
     missing = [name for name in SPECIAL if not isinstance(ids.get(name), int)]
     if missing:
-        raise TokenizerError(f"{vocabulary} lacks {', '.join(missing)}: it must have all special tokens of RoBERTa")
+        raise TokenizerError(f"{vocabulary} lacks {', '.join(missing)}: it must have all of RoBERTa's special tokens")
     return _byte_level(ids, read_merges(merges), f"{merges} and {vocabulary.name}", prefix)
 
 
@@ -134,7 +134,7 @@ def _byte_level(
 
 @contextlib.contextmanager
 def library_errors(beginning: str) -> Iterator[None]:
-    """Raise TokenizerError for whatever the tokenizers library raises, which is a plain Exception or a panic."""
+    """Turn any error from the tokenizers library, a plain Exception or a panic, into a TokenizerError."""
     try:
         yield
     except BaseException as error:
@@ -144,7 +144,7 @@ def library_errors(beginning: str) -> Iterator[None]:
 
 
 def _check_counts(settings: Mapping[str, Any]) -> None:
-    """Raise ValueError for what would not fit into memory: the library ends the process when it runs out of it."""
+    """Raise ValueError if the tokenizer may not fit into memory: the library aborts the process if memory runs out."""
     model = settings["model"]
     pieces = model.get("vocab", ())
     counts = {"pieces": pieces, "merges": model.get("merges", ()), "added tokens": settings.get("added_tokens", ())}
@@ -157,7 +157,7 @@ def _check_counts(settings: Mapping[str, Any]) -> None:
 
 
 def _check_normalizer(settings: Mapping[str, Any]) -> None:
-    """Raise ValueError for a character map on which the library panics, in a normalizer or in one nested in it."""
+    """Raise ValueError for a character map that makes the library panic, in a normalizer or one nested in it."""
     for inner in settings.get("normalizers", ()):
         _check_normalizer(inner)
     sentencepiece.check_charsmap(base64.b64decode(settings.get("precompiled_charsmap", "")))

@@ -48,14 +48,14 @@ def tag(
 ) -> list[Entity] | list[list[Entity]]:
     """The label of each word or token, in order; those labelled "O" are left out.
 
-    "none": {entity, score, index, word, start, end} for each token, where `word` is the tokenizer's name for it.
+    "none": {entity, score, index, word, start, end} for each token, where `word` is the token's vocabulary entry.
 
     "first": each word has the label of its first token. With plain labels, {entity, score, word, start, end} for each
     word; the words are those of the tokenizer's pre-tokenization, without white space. With labels that begin with B-
     or I-, {entity_group, score, word, start, end} for each group of neighbouring words of one kind, with the mean of
     their scores; as in the pipeline, these words are split only at spaces, so a full stop belongs to the word before
-    it. `word` is text[start:end], without white space around it; the pipeline's may include some, or only part of a
-    character.
+    it. `word` is text[start:end], without white space around it; the pipeline's may include white space, or only
+    part of a character.
 
     A long text is read in overlapping windows; each token's label comes from the window with more context around it.
     Raises InputError, NameUnknownError, TokenizerError.

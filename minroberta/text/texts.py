@@ -8,7 +8,7 @@ from ..errors import InputError, TokenizerError
 Result = TypeVar("Result")
 
 Text = str | tuple[str, str]
-"""One input: a text, or a pair of them."""
+"""One input: a text, or a pair of texts."""
 
 
 def which(index: int, texts: Sequence[Any], name: str = "text") -> str:

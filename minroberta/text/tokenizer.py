@@ -27,14 +27,14 @@ Result = TypeVar("Result")
 
 
 class Tokenizer:
-    """A tokenizer of the tokenizers library (`.library`), with a model's padding id and longest input."""
+    """A tokenizer of the tokenizers library (`.library`), with a model's padding id and maximum length."""
 
     def __init__(self, library: "tokenizers.Tokenizer", config: Config) -> None:
         self.library = library
         self.pad_token_id, self.longest = config.pad_token_id, config.longest
         self.mask_token_id = library.token_to_id("<mask>")
         self.unk_token_id = library.token_to_id("<unk>")
-        self._config, self._lock = config, threading.Lock()  # truncation is a state of the library's tokenizer
+        self._config, self._lock = config, threading.Lock()  # truncation is state of the library's tokenizer
 
     def __reduce__(self) -> tuple[Any, ...]:  # for copies and pickles, which cannot hold a lock
         return Tokenizer, (self.library, self._config)
@@ -62,8 +62,8 @@ class Tokenizer:
 
         texts: one text, which is a batch of one, or several. pairs: a second text for each. padding: if False, all
         texts must have the same length. max_length: maximum number of tokens, special tokens included; by default the
-        model's longest input. truncation: truncate longer texts, and in a pair the longer text first; if False, the
-        model refuses them when it is called. add_special_tokens: put `<s>` and `</s>` around the texts.
+        model's maximum length. truncation: truncate longer texts, and in a pair the longer text first; if False, the
+        model rejects them when it is called. add_special_tokens: put `<s>` and `</s>` around the texts.
 
         Raises TokenizerError.
         """
@@ -101,10 +101,10 @@ class Tokenizer:
     def windows(
         self, text: str, pair: str | None = None, *, stride: int, max_length: int | None = None
     ) -> list["tokenizers.Encoding"]:
-        """Split a long text into windows of at most `max_length` tokens, of which neighbours share `stride`.
+        """Split a long text into windows of at most `max_length` tokens that overlap by `stride` tokens.
 
-        With a pair, each window holds all of the first text and a part of the second. If the room for that part is at
-        most `stride` tokens, neighbours share half of it.
+        With a pair, each window holds all of the first text and a part of the second. If at most `stride` tokens are
+        left for that part, the windows overlap by half of them.
 
         Raises TokenizerError.
         """
@@ -155,7 +155,7 @@ class Tokenizer:
                 f"invalid ids of dtype {array.dtype} with {array.ndim} dimensions: give integers, (L,) or (B, L)"
             )
         if array.size and not 0 <= array.min() <= array.max() < 2**32:
-            raise TokenizerError(f"invalid ids from {array.min()} to {array.max()}: give the ids of tokens, from 0 up")
+            raise TokenizerError(f"invalid ids from {array.min()} to {array.max()}: give token ids, which start at 0")
         if array.size and self.library.id_to_token(int(array.max())) is None:
             count = self.library.get_vocab_size()
             raise TokenizerError(f"unknown id {array.max()}: this tokenizer has {count} tokens")
@@ -211,7 +211,7 @@ def tokenizer_of(model: Network) -> Tokenizer:
     """The model's tokenizer. Raises TokenizerError if it has none."""
     if not isinstance(model.tokenizer, Tokenizer):
         raise TokenizerError(
-            "this model has no tokenizer: put tokenizer.json, or vocab.json and merges.txt, beside its weights"
+            "this model has no tokenizer: put tokenizer.json, or vocab.json and merges.txt, next to its weights"
         )
     return model.tokenizer
 

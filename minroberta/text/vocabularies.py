@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..checkpoints.save_keras import BytePairs
 
 LARGEST_TEXT = 10_000_000
-"""Maximum size of a file in bytes: ten times that of GPT-2's."""
+"""Maximum size of a file in bytes: ten times the size of GPT-2's."""
 
 # --- fairseq's ------------------------------------------------------------------------------------------------------
 
@@ -28,7 +28,7 @@ VOCABULARY = ("dict.txt", "encoder.json", "vocab.bpe")
 def fairseq_vocabulary(directory: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """The id of each token, and the merges, as in Hugging Face's `vocab.json` and `merges.txt`.
 
-    The special tokens come first, then those of `dict.txt`, each line of which has one of GPT-2's ids and a count.
+    The special tokens come first, then those of `dict.txt`, whose lines each hold one of GPT-2's ids and a count.
     <mask> is last. Raises TokenizerError.
     """
     listed, encoder, merged = (directory / name for name in VOCABULARY)

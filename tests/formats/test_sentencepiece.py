@@ -224,7 +224,7 @@ def refused(*telling: str) -> Iterator[None]:
 
 @pytest.mark.parametrize("data", [b"", b"\0", b"\n", b"hello, world", b"\xff" * 1000, b"PK\x03\x04" + bytes(100)])
 def test_tiny_files(data: bytes, tmp_path: Path) -> None:
-    with refused(f"({len(data)} bytes) is not a valid sentencepiece model, or incomplete"):
+    with refused(f"({len(data)} bytes) is not a valid sentencepiece model, or is incomplete"):
         read(tmp_path, data)
 
 
@@ -235,7 +235,7 @@ def test_truncations(tmp_path: Path) -> None:
         try:
             tokenizer = read(tmp_path, whole[:size])
         except TokenizerError as error:
-            assert "is not a valid sentencepiece model, or incomplete" in str(error)
+            assert "is not a valid sentencepiece model, or is incomplete" in str(error)
         else:
             assert tokenizer.library.get_vocab_size() <= 322
 
@@ -260,7 +260,7 @@ LIES = {
     "an empty piece": (model(pieces=WORDS + piece("")), "it has a piece of 0 bytes; a piece must have 1 to 256"),
     "a piece of nothing": (model(pieces=WORDS + field(1, b"")), "it has a piece of 0 bytes"),
     "a long piece": (model(pieces=WORDS + piece("a" * 257)), "it has a piece of 257 bytes; a piece must have 1 to 256"),
-    "a piece twice": (model(pieces=WORDS + piece("ab")), "it has the piece 'ab' twice"),
+    "a piece twice": (model(pieces=WORDS + piece("ab")), "it contains the piece 'ab' twice"),
     "a special token": (
         model(pieces=WORDS + piece("<mask>")),
         "one of its pieces has the name of a special token: <s>, <pad>, </s>, <unk> or",
@@ -315,7 +315,7 @@ def binary(longest: int) -> list[str]:
 SIGNS = [f"{chr(0x4E00 + i // 1000)}{chr(0x4E00 + i % 1000)}" for i in range(300_000)]
 
 LARGE = {
-    "prefixes": (1, distinct(30_000, 250), "its pieces have 74.* different prefixes; the limit is 1200000"),
+    "prefixes": (1, distinct(30_000, 250), "its pieces have 74.* distinct prefixes; the limit is 1200000"),
     "nearly as many": (1, distinct(200_000, 8), "^200005$"),
     "merges": (2, binary(15), "its pieces have more than 700000 merges"),
     "nearly as many merges": (2, binary(14), "^32771$"),

@@ -330,11 +330,11 @@ def test_the_reference_may_be_in_float32() -> None:
 
 
 def test_nothing_in_common() -> None:
-    telling = "the reference, with 'embeddings.word_embeddings', "
+    telling = r"the reference \(with 'embeddings.word_embeddings', "
     with pytest.raises(InputError, match=telling) as caught:
         found(MODELS["encoder"], {"layers.0": np.zeros(3)})
     assert (
-        "and the candidate, with 'layers.0', have no name in common (did you mean 'encoder.layer.0'?): give `names`"
+        "and the candidate (with 'layers.0') have no name in common (did you mean 'encoder.layer.0'?): give `names`"
         in str(caught.value)
     )
 
