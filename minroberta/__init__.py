@@ -1,4 +1,4 @@
-"""RoBERTa in NumPy, CuPy and JAX: from scratch, named throughout, equal to the reference at every intermediate."""
+"""RoBERTa in NumPy, CuPy and JAX, from scratch: every intermediate value has a name and equals the reference's."""
 
 from .cache import Cache
 from .config import Config

@@ -1,7 +1,7 @@
 """Attention of queries to keys: to all keys under a mask, or within each sequence of a packed row.
 
 An `Attend` is chosen once for a run, and every layer calls it: `attend(q, k, v, p, config)`, where p is the attention's
-node of the parameter tree, which names the values and holds the table of relative positions. `ops` defines the letters.
+node of the parameter tree: it names the values and holds the table of distance embeddings. `ops` defines the letters.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from .trace import Node, is_watched, tap
 
 
 class Masked(NamedTuple):
-    """Every query attends to every key: softmax((q kᵀ + relative) / √E + mask) · head_mask · v.
+    """Attention of every query to every key: softmax((q kᵀ + relative) / √E + mask) · head_mask · v.
 
     mask: from `ops.additive_mask`; head_mask: (H,), which multiplies the probabilities after the softmax.
     """
@@ -24,7 +24,7 @@ class Masked(NamedTuple):
     head_mask: Array | None = None
 
     def __call__(self, q: Array, k: Array, v: Array, p: Node, config: Config) -> Array:
-        """Compute it in blocks that keep no probabilities, unless these are watched, or changed by head_mask."""
+        """Attend in blocks, unless the probabilities are watched, head_mask is given or positions are relative."""
         relative = relative_scores(q, k, p, config)
         if relative is None and self.head_mask is None and not is_watched(f"{p.path}.probs"):
             return ops.attend(q, k, v, self.mask)
@@ -35,13 +35,13 @@ class Masked(NamedTuple):
         return tap(f"{p.path}.probs", probs) @ v  # (B, H, L, S) @ (B, H, S, E) -> (B, H, L, E)
 
     def of_sequences(self, some: slice) -> "Masked":
-        """The same for a slice of the batch."""
+        """This attention for a slice of the batch."""
         one_for_all = self.mask is None or len(self.mask) == 1
         return self if one_for_all else self._replace(mask=self.mask[some])  # type: ignore[index]
 
 
 def relative_scores(q: Array, k: Array, p: Node, config: Config) -> Array | None:
-    """Scores of relative positions, (B, H, L, S), or None if the attention has no embedding of distances."""
+    """Scores of relative positions, (B, H, L, S), or None if the attention has no distance embeddings."""
     if "distance_embedding" not in p:
         return None
     with_key = config.position_embedding_type == "relative_key_query"
@@ -57,7 +57,7 @@ class Segment(NamedTuple):
 
 
 class Segmented(NamedTuple):
-    """The queries of each segment of a packed row attend to the keys of that segment."""
+    """Attention within each segment of a packed row, of its queries to its keys."""
 
     segments: Sequence[Segment]
 

@@ -27,7 +27,7 @@ class Cache(tuple[KeysValues, ...]):
         as_container(cls, tokens, cls._flatten, cls._build)
         return self
 
-    def __getnewargs__(self) -> tuple[Any, ...]:  # for copies and pickles, which know only a tuple's items
+    def __getnewargs__(self) -> tuple[Any, ...]:  # otherwise copies and pickles keep only a tuple's items
         return tuple(self), self.tokens
 
     def _flatten(self) -> tuple[tuple[Any, Array], None]:
@@ -50,16 +50,16 @@ def number_tokens(
 ) -> tuple[Array, Array]:
     """Position id of each token, (B, L), and the number of tokens in each row so far, (B, 1), not counting padding.
 
-    Embeddings do not show which positions are padding, so all of them count. After a `Cache`, numbering continues from
-    the cache's count of tokens. After a plain tuple, it follows the reference: for token ids it continues from the
-    number of cached positions, for embeddings it starts again.
+    Embeddings do not show which positions are padding, so all of them count as tokens. After a `Cache`, numbering
+    continues from the cache's token count. After a plain tuple, it follows the reference: for token ids it continues
+    from the number of cached positions, and for embeddings it starts over.
     """
     pad = config.pad_token_id
     if input_ids is not None:
         ids, before = input_ids, cached_length(past)
     else:
         B, L, _ = inputs_embeds.shape  # type: ignore[union-attr]
-        ids, before = namespace(inputs_embeds).full((B, L), pad + 1), 0  # as of any token that is not padding
+        ids, before = namespace(inputs_embeds).full((B, L), pad + 1), 0  # any id but the pad token's
     if isinstance(past, Cache):
         before = past.tokens
     return ops.create_position_ids_from_input_ids(ids, pad, before), (ids != pad).sum(1, keepdims=True) + before

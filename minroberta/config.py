@@ -1,7 +1,7 @@
 """Config: every choice that changes the mathematics, under Hugging Face's names.
 
-Families and heads differ in data, not in code: a row of `FAMILIES` is what a `model_type` means by its name alone, a
-row of `HEADS` what a head is.
+Families and heads differ in data, not in code: each row of `FAMILIES` describes what a `model_type` implies, and each
+row of `HEADS` describes a head.
 """
 
 import operator
@@ -18,12 +18,12 @@ ACTIVATIONS = (
     "gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "quick_gelu",
     "relu", "silu", "swish", "tanh", "mish", "linear",
 )  # fmt: skip
-"""The names that `hidden_act` takes; `ops.ACTIVATIONS` has their formulas."""
+"""The allowed values of `hidden_act`; `ops.ACTIVATIONS` has their formulas."""
 
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 POSITION_TYPES = ("absolute", "relative_key", "relative_key_query")
 BODY = ("embeddings", "encoder", "LayerNorm", "pooler")
-"""The parts of the base model, whose names have its prefix in a file with a head."""
+"""The parts of the base model. In a file with a head, their names have the base model's prefix."""
 
 LARGEST_SIZE = 2**31 - 1
 MOST_LAYERS = 1000
@@ -38,14 +38,14 @@ class Head:
     """A head, as data; `heads.HEADS` has its formula.
 
     ending: the ending of Hugging Face's class names for this head.
-    weights: the head's parameters and their shapes, in letters: D hidden size, V vocabulary, N labels, 1.
+    weights: the head's parameters and their shapes, in letters: D hidden size, V vocabulary, N labels; or 1.
     task: Hugging Face's name for the head's task, used in `task_specific_params` too.
     reads_first: True if the head reads only the first position of a sequence, False if it reads every position.
     choices: True if an example is several sequences, (B, C, L), among which the head chooses.
     targets: the inputs that the loss needs.
     labels: the shape of `labels`: BL for a class per token, B for a class per sequence.
     classes: the number of classes: V, N, or C for the number of choices.
-    has_problem_type: True if `problem_type` decides between one class, several classes and a number.
+    has_problem_type: True if `problem_type` decides between single-label and multi-label classification and regression.
     cache: True if a decoder with this head returns the keys and values of its tokens.
     memory: True if a decoder with cross-attention and this head may read an encoder's hidden states.
     """
@@ -69,7 +69,7 @@ _LM_HEAD = {
     "lm_head.dense.bias": "D",
     "lm_head.layer_norm.weight": "D",
     "lm_head.layer_norm.bias": "D",
-    "lm_head.decoder.weight": "VD",  # only where it is not tied to the word embeddings
+    "lm_head.decoder.weight": "VD",  # only if it is not tied to the word embeddings
     "lm_head.bias": "V",
 }
 _CLASSIFICATION_HEAD = {
@@ -143,11 +143,11 @@ class Family:
     architecture: the beginning of Hugging Face's class names.
     prefix: the prefix of the base model's names in a file with a head.
     norm_first, embedding_norm: defaults of the fields of Config.
-    final_norm: the name of the final norm, in the base model or in the encoder (whose last hidden state it then
-        changes), or None.
-    names: from Roberta's module names within a layer, which the parameter tree uses, to the family's names.
-    mask_in_token_loss: the token classification loss ignores labels where the attention mask is not 1.
-    defaults: configuration fields whose default is not Roberta's, in transformers 4.48.3.
+    final_norm: the name of the final norm, or None. A final norm in the encoder is also applied to the last of the
+        `hidden_states`, and one in the base model is not.
+    names: Roberta's module names within a layer, which the parameter tree uses, mapped to the family's names.
+    mask_in_token_loss: True if the token classification loss ignores labels where the attention mask is not 1.
+    defaults: configuration fields whose default in transformers 4.48.3 differs from Roberta's.
     """
 
     architecture: str
@@ -160,16 +160,16 @@ class Family:
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
     def own_name(self, name: str) -> str:
-        """The family's name of a weight or a traced value, from its canonical name."""
+        """The family's name for a weight or a traced value, from its canonical name."""
         return rename(name, self.names)
 
     def canonical_name(self, name: str) -> str:
-        """The canonical name of a weight or a traced value, from the family's."""
+        """The canonical name of a weight or a traced value, from the family's name for it."""
         return rename(name, {own: canonical for canonical, own in self.names.items()})
 
 
 def rename(name: str, names: Mapping[str, str]) -> str:
-    """Rename the module within an encoder layer, `encoder.layer.N.MODULE[.REST]`, by the table."""
+    """Rename the module within an encoder layer, `encoder.layer.N.MODULE[.REST]`, by a table."""
     parts = name.split(".", 3)
     if parts[:2] == ["encoder", "layer"] and len(parts) == 4:
         for module, other in names.items():
@@ -244,15 +244,15 @@ ABSENT: Any = _Absent()
 
 @dataclass(frozen=True)
 class Config:
-    """The configuration of a RoBERTa, with the fields and defaults of transformers 4.48.3 for its `model_type`.
+    """The configuration of a RoBERTa model, with the fields and defaults of transformers 4.48.3 for its `model_type`.
 
     `norm_first` puts the norms before attention and feed-forward (pre-LN) instead of after the residual sums
-    (post-LN); `embedding_norm` says whether the embeddings have one. Both have the `model_type`'s default unless given.
+    (post-LN); `embedding_norm` says whether the embeddings have one. Both default to what the `model_type` implies.
     Dropout probabilities are kept for saving, but never applied.
     `other` holds the fields of a `config.json` that do not change the mathematics, so that saving keeps them.
 
     Hugging Face's class defaults differ from roberta-base (512 position rows instead of 514, eps 1e-12 instead of
-    1e-5, two token types instead of one): for roberta-base take a `config.json`, or `PRESETS`.
+    1e-5, two token types instead of one): for roberta-base, use its `config.json` or `PRESETS`.
 
     Raises ConfigError for a field with a wrong type or value.
     """
@@ -304,7 +304,7 @@ class Config:
         object.__setattr__(self, "pruned_heads", self._pruned_heads())
         self._check()
 
-    def __hash__(self) -> int:  # the dicts among the fields have none; equal configurations agree on these
+    def __hash__(self) -> int:  # dict fields cannot be hashed; equal configurations agree on these
         return hash((self.model_type, self.vocab_size, self.hidden_size, self.num_hidden_layers, self.num_labels))
 
     # --- derived from the fields ------------------------------------------------------------------------------------
@@ -323,7 +323,7 @@ class Config:
     def longest(self) -> int:
         """The largest number of tokens in a sequence, not counting padding.
 
-        Absolute positions start at `pad_token_id + 1`, so tokens never use that many rows of the table; relative
+        Absolute positions start at `pad_token_id + 1`, so tokens never use the rows of the table before that; relative
         distances have no such offset.
         """
         if self.position_embedding_type == "absolute":
@@ -338,8 +338,8 @@ class Config:
     def problem(self, integer_labels: bool) -> str:
         """The `problem_type`, or the type inferred from the labels if it is None.
 
-        One label means regression, integer labels a single class, float labels several classes. The reference stores
-        the first inferred type in its configuration; here every call infers it again.
+        One label means regression; otherwise integer labels mean single-label, and float labels multi-label
+        classification. The reference stores the first inferred type in its configuration; here every call infers it.
         """
         if self.problem_type is not None:
             return self.problem_type
@@ -351,7 +351,7 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Config":
-        """The Config of a parsed `config.json`. Raises ConfigError."""
+        """Make a Config from a parsed `config.json`. Raises ConfigError."""
         if not isinstance(values, Mapping):
             raise ConfigError(f"a configuration must be a JSON object, not {type(values).__name__}")
         if "model_type" not in values:
@@ -361,7 +361,7 @@ class Config:
         for name in ("id2label", "label2id"):
             if given.get(name, 0) is None:
                 del given[name]
-        if "id2label" in given:  # as the reference: the labels' names say how many there are
+        if "id2label" in given:  # as in the reference, the number of labels is that of their names
             count = given.pop("num_labels", None)
             if isinstance(given["id2label"], Mapping) and count not in (None, len(given["id2label"])):
                 warnings.warn(
@@ -374,8 +374,8 @@ class Config:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         for name in ("norm_first", "embedding_norm"):
             if values[name] == getattr(self.family, name):
-                del values[name]  # the model_type says it
-        del values["num_labels"]  # as the reference: the length of id2label
+                del values[name]  # the model_type implies it
+        del values["num_labels"]  # as in the reference: id2label implies it
         return {**values.pop("other"), **values}
 
     def replace(self, **changes: Any) -> "Config":
@@ -393,7 +393,9 @@ class Config:
             names = {int(i): label for i, label in names.items()}
             own_ids = {label: i for i, label in names.items()}
         except (AttributeError, TypeError, ValueError, OverflowError):
-            raise ConfigError(f"id2label must be an object from numbers to names, not {reprlib.repr(names)}") from None
+            raise ConfigError(
+                f"id2label must be an object that maps numbers to names, not {reprlib.repr(names)}"
+            ) from None
         if self.num_labels is not ABSENT and self.num_labels != len(names):
             raise ConfigError(
                 f"num_labels is {self.num_labels}, but id2label has {len(names)} labels: make the two agree"
@@ -401,7 +403,7 @@ class Config:
         check_integer("num_labels", len(names), 1, MOST_LABELS, ConfigError)
         ids = own_ids if self.label2id is ABSENT else self.label2id
         if not isinstance(ids, Mapping):
-            raise ConfigError(f"label2id must be an object from names to numbers, not {reprlib.repr(ids)}")
+            raise ConfigError(f"label2id must be an object that maps names to numbers, not {reprlib.repr(ids)}")
         return len(names), names, ids
 
     def _pruned_heads(self) -> Mapping[int, list[int]]:
@@ -410,7 +412,7 @@ class Config:
             pruned = {int(layer): sorted({operator.index(head) for head in heads}) for layer, heads in given}
         except (AttributeError, TypeError, ValueError, OverflowError):
             raise ConfigError(
-                f"pruned_heads must be an object from layers to heads, not {reprlib.repr(self.pruned_heads)}"
+                f"pruned_heads must be an object that maps layers to heads, not {reprlib.repr(self.pruned_heads)}"
             ) from None
         return pruned
 
@@ -435,7 +437,7 @@ class Config:
         _check_choice("problem_type", self.problem_type, (None, *PROBLEM_TYPES))
         if self.hidden_size % self.num_attention_heads:
             raise ConfigError(
-                f"hidden_size {self.hidden_size} cannot be divided among num_attention_heads {self.num_attention_heads}"
+                f"hidden_size {self.hidden_size} is not divisible by num_attention_heads {self.num_attention_heads}"
             )
         if self.longest < 1:
             raise ConfigError(
@@ -464,7 +466,7 @@ def merge(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     """
     names = [f.name for f in fields(Config) if f.name != "other"]
     for name in changes.keys() - set(names):
-        raise ConfigError(f"unknown field {name} of a configuration: give one of {', '.join(names)}")
+        raise ConfigError(f"unknown configuration field {name}: give one of {', '.join(names)}")
     result = dict(values)
     if "model_type" in changes:
         result = _with_defaults(result)
@@ -478,7 +480,7 @@ def merge(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 
 
 def _with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields with the defaults of their `model_type`, except norm orders that the `model_type` implies."""
+    """Add the defaults of the fields' `model_type`, and drop norm fields that only repeat what it implies."""
     kind = values.get("model_type")
     family = FAMILIES.get(kind) if isinstance(kind, str) else None
     if family is None:
@@ -499,14 +501,14 @@ def labels_of_task(values: Mapping[str, Any], head: str) -> dict[str, Any]:
     found = tasks.get(HEADS[head].task) if isinstance(tasks, Mapping) else tasks
     if not (found is None or isinstance(found, Mapping)):
         raise ConfigError(
-            f"task_specific_params must be an object from tasks to objects of fields, not {reprlib.repr(tasks)}"
+            f"task_specific_params must be an object that maps tasks to objects, not {reprlib.repr(tasks)}"
         )
     of_labels = ("num_labels", "id2label", "label2id", "problem_type")
     return {name: value for name, value in (found or {}).items() if name in of_labels}
 
 
 def head_of(architectures: Any) -> str:
-    """The head of the first of these class names, or the bare encoder if there is none. Raises ConfigError."""
+    """The head of the first of these class names, or the bare encoder if there are none. Raises ConfigError."""
     _check_architectures(architectures)
     if not architectures:
         return "encoder"
@@ -514,7 +516,7 @@ def head_of(architectures: Any) -> str:
         if architectures[0].endswith(row.ending):
             return head
     raise ConfigError(
-        f"architectures {reprlib.repr(architectures)} names an unknown head: give head=, one of {', '.join(HEADS)}"
+        f"architectures {reprlib.repr(architectures)} names an unknown head: give head= as one of {', '.join(HEADS)}"
     )
 
 
@@ -546,7 +548,7 @@ HUB_NAMES = {
     "xlm_roberta_base_multi": "keras/xlm_roberta_base_multi",
     "xlm_roberta_large_multi": "keras/xlm_roberta_large_multi",
 }
-"""From short names that people know to the hub's."""
+"""Well-known short names, mapped to the full names on the hub."""
 
 _BASE = {
     "model_type": "roberta",
@@ -571,4 +573,4 @@ PRESETS: dict[str, dict[str, Any]] = {
     "xlm-roberta-large": {**_BASE, **_XLM, **_LARGE},
     "camembert-base": {**_BASE, **_CAMEMBERT},
 }
-"""The `config.json` of each, so that `init` needs no network."""
+"""The `config.json` of well-known models, so that `init` works without a network."""

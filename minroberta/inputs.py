@@ -1,7 +1,7 @@
-"""The inputs of a model, and their checks: a mistake gets a sentence before it meets the mathematics.
+"""The inputs of a model, and their checks: a mistake is reported before anything is computed.
 
 Shapes are checked wherever the model runs, under `jax.jit` too, since they do not depend on data. Values are checked
-by `Network.__call__` on the host, before the arrays move to a library that would wrap or clamp a wrong index silently.
+by `Network.__call__` on the host, before the arrays are moved to a library that would silently wrap or clamp an index.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,13 +21,13 @@ def given(**values: Any) -> dict[str, Any]:
 
 
 class Inputs(NamedTuple):
-    """The arrays that a model is called with, in Hugging Face's order; `config.Head` says which head takes which.
+    """The arrays that a model is called with, in Hugging Face's order; `config.Head` says which inputs each head takes.
 
     The first four and `inputs_embeds` have an extra axis, (B, C, ...), if the head chooses among C sequences.
     """
 
     input_ids: Array | None = None  # (B, L) integers
-    attention_mask: Array | None = None  # (B, S) or (B, L, S), with a cache over earlier positions too; 1 attends
+    attention_mask: Array | None = None  # (B, S) or (B, L, S), where S includes cached positions; 1 attends
     token_type_ids: Array | None = None  # (B, L) or (1, L); by default 0
     position_ids: Array | None = None  # (B, L) or (1, L); by default counted from the ids
     head_mask: Array | None = None  # (H,) or (layers, H)
@@ -46,13 +46,13 @@ class Inputs(NamedTuple):
 
     @property
     def choices(self) -> int:
-        """C if the inputs are (B, C, L), otherwise 1."""
+        """Number of choices: C if the inputs are (B, C, L), otherwise 1."""
         with_choices = (self.input_ids, 3) if self.inputs_embeds is None else (self.inputs_embeds, 4)
         array, axes = with_choices
         return array.shape[1] if array is not None and array.ndim == axes else 1
 
     def without_choices(self) -> "Inputs":
-        """The same inputs with a row for each choice, (B, C, ...) -> (B·C, ...)."""
+        """The same inputs with one row per choice, (B, C, ...) -> (B·C, ...)."""
         rows = {name: self.given[name] for name in ROWS if name in self.given}
         return self._replace(**{name: x.reshape(-1, *x.shape[2:]) for name, x in rows.items()})
 
@@ -90,7 +90,7 @@ def check_shapes(config: Config, head: str, inputs: Given) -> None:
         )
     for name in ("token_type_ids", "position_ids"):
         _check_shape(inputs, name, rows, rows if several else (1, L))
-    keys = f": {S - L} positions of the cache, then {L}" if past is not None else ""
+    keys = f": {S - L} cached positions, then {L} new ones" if past is not None else ""
     _check_shape(inputs, "attention_mask", *([rows] if several else [(B, S), (B, L, S)]), hint=keys)
     _check_head_mask(config, inputs)
     _check_memory(config, head, inputs, B, L)
@@ -103,7 +103,7 @@ def _rows(config: Config, head: str, inputs: Given) -> tuple[int, ...]:
     """(B, L), or (B, C, L) for multiple choice."""
     given = [name for name in ("input_ids", "inputs_embeds") if name in inputs]
     if len(given) != 1:
-        raise InputError(f"give input_ids or inputs_embeds: {'not both' if given else 'one'} of them")
+        raise InputError(f"give either input_ids or inputs_embeds{', not both' if given else ''}")
     (name,) = given
     rows = "(B, C, L" if HEADS[head].choices else "(B, L"
     wanted = rows + (")" if name == "input_ids" else f", {config.hidden_size})")
@@ -143,7 +143,7 @@ def _check_memory(config: Config, head: str, inputs: Given, B: int, L: int) -> N
     if not (config.add_cross_attention and HEADS[head].memory):
         heads = ", ".join(name for name, row in HEADS.items() if row.memory)
         raise InputError(
-            f"encoder_hidden_states is for decoders with cross-attention and the heads {heads}: "
+            f"encoder_hidden_states is for decoders with cross-attention and one of the heads {heads}: "
             f"this model has head {head!r}, and add_cross_attention is {config.add_cross_attention}"
         )
     if memory.ndim != 3 or memory.shape[::2] != (B, config.hidden_size) or not memory.shape[1]:
@@ -159,19 +159,19 @@ def _check_cache_layers(config: Config, head: str, past: Any, with_memory: bool)
     if not (_is_sequence(past) and all(_is_sequence(x) and all(map(_is_states, x)) for x in past)):
         raise InputError(
             "past_key_values must be the value returned by an earlier call: "
-            "for each layer a tuple of arrays (B, H, S, E)"
+            "a tuple of arrays (B, H, S, E) for each layer"
         )
     count = 4 if with_memory else 2
     if len(past) != config.num_hidden_layers or any(len(layer) != count for layer in past):
         sizes = " or ".join(map(str, sorted({len(layer) for layer in past})))
         raise InputError(
             f"past_key_values has {len(past)} layers of {sizes or 'no'} arrays; "
-            f"give {config.num_hidden_layers} of {count}: four with encoder_hidden_states, two without"
+            f"give {config.num_hidden_layers} layers of {count}: four with encoder_hidden_states, two without"
         )
 
 
 def heads_with_cache() -> str:
-    """Names of the heads whose decoders keep a cache, for a message."""
+    """Names of the heads that keep a cache in a decoder, for messages."""
     return ", ".join(name for name, row in HEADS.items() if row.cache)
 
 
@@ -199,7 +199,8 @@ def _check_cache_shapes(config: Config, past: Sequence[Any], B: int, inputs: Giv
 def _cache_shape(index: int, array: Any, wanted: tuple[int, ...]) -> None:
     if tuple(array.shape) != wanted:
         raise InputError(
-            f"past_key_values has shape {tuple(array.shape)} in layer {index}, not {wanted}: is it another model's?"
+            f"past_key_values has shape {tuple(array.shape)} in layer {index}, not {wanted}: "
+            "does it come from another model?"
         )
 
 
@@ -208,9 +209,9 @@ def _check_label_shapes(config: Config, head: str, inputs: Given, rows: tuple[in
     if wrong := [name for name in targets if name not in HEADS[head].targets]:
         instead = " and ".join(HEADS[head].targets)
         hint = f"give {instead}" if instead else "leave it out, or load another head"
-        raise InputError(f"head {head!r} takes no {wrong[0]}: {hint}")
+        raise InputError(f"head {head!r} does not take {wrong[0]}: {hint}")
     if targets and len(targets) < len(HEADS[head].targets):
-        raise InputError(f"{targets[0]} alone: a loss needs {' and '.join(HEADS[head].targets)}")
+        raise InputError(f"only {targets[0]} was given: the loss needs {' and '.join(HEADS[head].targets)}")
     B, N = rows[0], config.num_labels
     for name in targets:
         if name != "labels":
@@ -218,15 +219,15 @@ def _check_label_shapes(config: Config, head: str, inputs: Given, rows: tuple[in
         elif HEADS[head].labels == "BL":
             _check_shape(inputs, name, rows)
             if head == "token_classification" and config.family.mask_in_token_loss:
-                _check_shape(inputs, "attention_mask", rows, hint=": the loss reads it")
+                _check_shape(inputs, "attention_mask", rows, hint=": the loss uses it")
         elif not HEADS[head].has_problem_type:
             _check_shape(inputs, name, (B,))
         elif config.problem(_is_integer(inputs[name])) == "single_label_classification":
-            _check_shape(inputs, name, (B,), (B, 1), hint=": one class each; for several give floats (B, N)")
+            _check_shape(inputs, name, (B,), (B, 1), hint=": one class per sequence; for several, give floats (B, N)")
         elif N == 1:
             _check_shape(inputs, name, (B, 1), (B,))
         else:
-            hint = ": floats are several classes, or numbers, at once; for one class each give integers (B,)"
+            hint = ": floats mean several classes or numbers per sequence; for one class each, give integers (B,)"
             _check_shape(inputs, name, (B, N), hint=hint)
 
 
@@ -238,7 +239,7 @@ def _is_integer(array: Array) -> bool:
 
 
 def check_values(config: Config, head: str, inputs: Given) -> None:
-    """Raise InputError for a wrong dtype or value. inputs: NumPy arrays by name, whose shapes were checked."""
+    """Raise InputError for a wrong dtype or value. inputs: NumPy arrays by name, with shapes already checked."""
     _check_range(inputs, "input_ids", config.vocab_size, "vocab_size")
     _check_range(inputs, "token_type_ids", config.type_vocab_size, "type_vocab_size")
     if config.position_embedding_type == "absolute":
@@ -250,7 +251,9 @@ def check_values(config: Config, head: str, inputs: Given) -> None:
         values = inputs.get(name)
         if values is not None and values.size and not (values.min() >= 0 and values.max() <= 1):
             low, high = values.min(), values.max()
-            raise InputError(f"{name} holds {low} to {high}: give numbers from 0 to 1; 1 attends and 0 does not")
+            raise InputError(
+                f"{name} has values from {low} to {high}: give numbers from 0 to 1, where 1 attends and 0 does not"
+            )
     if "labels" in inputs:
         _check_labels(config, head, inputs)
 
@@ -299,11 +302,12 @@ def _check_labels(config: Config, head: str, inputs: Given) -> None:
     if problem == "multi_label_classification":
         if labels.size and not (labels.min() >= 0 and labels.max() <= 1):
             raise InputError(
-                f"labels hold {labels.min()} to {labels.max()}: several classes at once are numbers from 0 to 1"
+                f"labels have values from {labels.min()} to {labels.max()}: "
+                "for several classes, give numbers from 0 to 1"
             )
         return
     if not _is_integer(labels):
-        raise InputError(f"labels are {labels.dtype}: give the labels' ids, which are integers")
+        raise InputError(f"labels are {labels.dtype}: give the ids of the labels, which are integers")
     sizes = {"V": config.vocab_size, "N": config.num_labels, "C": Inputs(**inputs).choices}
     size = sizes[HEADS[head].classes]
     wrong = numpy.argwhere((labels != -100) & ((labels < 0) | (labels >= size)))
@@ -313,7 +317,7 @@ def _check_labels(config: Config, head: str, inputs: Given) -> None:
 
 
 def as_array(name: str, values: Any) -> numpy.ndarray:
-    """An input as a NumPy array, in int64 if it holds integers, otherwise in its dtype. Raises InputError."""
+    """Convert an input to a NumPy array, in int64 if it holds integers, otherwise in its dtype. Raises InputError."""
     if isinstance(values, Mapping):
         raise InputError(f"{name} is a dict: call the model with its items, model(**inputs)")
     try:
@@ -321,11 +325,13 @@ def as_array(name: str, values: Any) -> numpy.ndarray:
     except (ValueError, TypeError, RuntimeError) as error:
         if "Tracer" in type(values).__name__:
             raise InputError(
-                f"{name} is a traced array, but a call of a model checks values: call minroberta.forward instead"
+                f"{name} is a traced array, but calling a model checks values: call minroberta.forward instead"
             ) from None
         if "inhomogeneous" in str(error):
-            raise InputError(f"{name} has rows of several lengths: pad them to one, and mask the padding") from None
-        raise InputError(f"{name} cannot be made an array of numbers: {error}") from error
+            raise InputError(
+                f"{name} has rows of different lengths: pad them to the same length, and mask the padding"
+            ) from None
+        raise InputError(f"{name} cannot be converted to an array of numbers: {error}") from error
     kind = array.dtype.kind
     if name == "input_ids" and kind in "UST":
         raise InputError(f"{name} is text: call the model with its tokens, model(**model.tokenize(text))")

@@ -1,8 +1,8 @@
 """RoBERTa's body, in the order of the papers: embeddings, attention, feed-forward, layer, encoder.
 
-A function takes activations x and a node p of the parameter tree, whose names are the checkpoint's: `p.tree` holds a
-module's weight and bias, `p.path` is its name. `tap` gives each value the name of the Hugging Face module that computes
-it, so that a recorder can see or change it; otherwise it returns its argument.
+Each function takes activations x and a node p of the parameter tree, with the checkpoint's names: `p.tree` holds a
+module's weight and bias, and `p.path` is its name. `tap` gives each value the name of the Hugging Face module that
+computes it, so that a recorder can see or change it; without a recorder, it returns its argument.
 
     encoder_layer(x, model.p.encoder.layer[0], model.config)  # one layer of a loaded model, by hand
 
@@ -27,17 +27,17 @@ from .trace import Node, keep, tap
 
 
 def dense(x: Array, p: Node) -> Array:
-    """A linear layer; its output has the name of the node."""
+    """Apply a linear layer; the output is named after the node."""
     return tap(p.path, ops.linear(x, **p.tree))  # (..., I) -> (..., O)
 
 
 def norm(x: Array, p: Node, config: Config) -> Array:
-    """A layer norm; its output has the name of the node."""
+    """Apply a layer norm; the output is named after the node."""
     return tap(p.path, ops.layer_norm(x, **p.tree, eps=config.layer_norm_eps))
 
 
 def embed(ids: Array, p: Node) -> Array:
-    """Rows of an embedding table; they have the name of the node."""
+    """Look up rows of an embedding table; the output is named after the node."""
     return tap(p.path, ops.embedding(ids, **p.tree))  # (B, L) -> (B, L, D)
 
 
@@ -77,8 +77,8 @@ UNMASKED = Masked()  # every token attends to every token
 def self_attention(x: Array, p: Node, config: Config, attend: Attend = UNMASKED, past: KeysValues = ()) -> Array:
     """softmax(q kᵀ / √E + mask) v in each head, then the output projection (Vaswani et al. 2017, section 3.2).
 
-    past: the keys and values of earlier tokens, which are put before the new ones. `keep` offers all of them to a
-    caller as the next call's `past` (`trace.keeping`). (B, L, D) -> (B, L, D).
+    past: the keys and values of earlier tokens, to which the new ones are appended. `keep` lets a caller collect all of
+    them (`trace.keeping`) as the `past` of the next call. (B, L, D) -> (B, L, D).
     """
     q, *new = project_heads(x, config, p.self.query, p.self.key, p.self.value)
     if past:
@@ -97,7 +97,7 @@ def cross_attention(
 
 
 def project_heads(x: Array, config: Config, *parts: Node) -> tuple[Array, ...]:
-    """Queries, keys or values of every position in every head."""
+    """Queries, keys or values for every position and head."""
     return tuple(ops.split_heads(y, config.head_size) for y in project(x, *parts))  # (B, L, D) -> (B, H, L, E) each
 
 
@@ -128,8 +128,8 @@ def feed_forward(x: Array, p: Node, config: Config) -> Array:
 def residual(x: Array, f: Callable[[Array], Array], p: Node, config: Config) -> Array:
     """Post-LN: norm(x + f(x)). Pre-LN: x + f(norm(x)) (Xiong et al. 2020, figure 1). (B, L, D) -> (B, L, D).
 
-    p is the node of f's last linear layer in Roberta: the norm's parameters are in it, and its name is the result's.
-    Weights that another family has elsewhere are renamed when they are loaded (`config.FAMILIES`).
+    p: the node that in Roberta holds f's last linear layer and the norm; the result is named after it. Weights that
+    another family keeps elsewhere are renamed when they are loaded (`config.FAMILIES`).
     """
     if config.norm_first:
         return tap(p.path, x + f(norm(x, p.LayerNorm, config)))
@@ -139,8 +139,8 @@ def residual(x: Array, f: Callable[[Array], Array], p: Node, config: Config) -> 
 class LayerInputs(NamedTuple):
     """Inputs of one layer besides x; by default every token attends to every token.
 
-    memory: (B, S, D), the sequence that cross-attention reads; given also when its keys and values come from `past`.
-    past: () or (k, v) of self-attention's earlier tokens, followed by cross-attention's (k, v) where there is a memory.
+    memory: (B, S, D), the sequence that cross-attention reads; required even if its keys and values come from `past`.
+    past: (), or self-attention's (k, v) of earlier tokens, followed by cross-attention's (k, v) if there is a memory.
     """
 
     attend: Attend = UNMASKED
@@ -155,11 +155,11 @@ class LayerInputs(NamedTuple):
         return LayerInputs(attend, memory, attend_to_memory, tuple(x[some] for x in self.past))
 
 
-PLAIN = LayerInputs()  # without mask, memory and past
+PLAIN = LayerInputs()  # without a mask, memory or past
 
 
 def encoder_layer(x: Array, p: Node, config: Config, inputs: LayerInputs = PLAIN) -> Array:
-    """Self-attention, cross-attention if there is a memory, feed-forward, each with its residual sum and norm.
+    """Self-attention, cross-attention if there is a memory, and feed-forward, each with its residual sum and norm.
 
     (B, L, D) -> (B, L, D).
     """
@@ -185,7 +185,7 @@ def transform(x: Array, p: Node, config: Config) -> Array:
 
 @sequencewise
 def encoder(x: Array, p: Node, config: Config, inputs: Sequence[LayerInputs]) -> Array:
-    """All layers in order, then XLM-RoBERTa-XL's final norm; RoBERTa-PreLayerNorm's is the base model's (`model.body`).
+    """All layers in order, then XLM-RoBERTa-XL's final norm; RoBERTa-PreLayerNorm's is applied in `model.body`.
 
     inputs: one for each layer. (B, L, D) -> (B, L, D).
     """

@@ -45,7 +45,7 @@ class Model(Network):
     prune_heads = surgery.prune_heads
 
     def save(self, directory: str | Path) -> None:
-        """Save the configuration, weights and tokenizer in a directory that transformers loads with equal outputs.
+        """Save the configuration, weights and tokenizer to a directory that transformers loads with equal outputs.
 
         Raises SaveError.
         """
@@ -74,11 +74,11 @@ def load(
     check: bool = False,
     config: Mapping[str, Any] | None = None,
 ) -> Model:
-    """Load a model by name. Its weights are mapped from the file if dtype and library allow it.
+    """Load a model by name. Its weights are memory-mapped if the dtype and the library allow it.
 
     name: a path, a hub name, or a short name. A path is a directory or a weights file in a format of Hugging Face
     (safetensors, PyTorch, TensorFlow, Flax) or of KerasHub, with its `config.json`, or of fairseq, which needs no other
-    file. A hub name may have `hf://` before it. The short names are roberta-base, roberta-large, roberta-large-mnli,
+    file. A hub name may start with `hf://`. The short names are roberta-base, roberta-large, roberta-large-mnli,
     distilroberta-base, xlm-roberta-base, xlm-roberta-large, camembert-base; KerasHub's roberta_base_en,
     roberta_large_en, xlm_roberta_base_multi, xlm_roberta_large_multi; and minroberta/tiny, the default, a small English
     model that comes with the package.
@@ -100,7 +100,7 @@ def load(
         raise NameUnknownError(f'missing must be "error" or "init", not {missing!r}')
     _check_choices(head, seed)
     if not (config is None or (isinstance(config, Mapping) and all(isinstance(name, str) for name in config))):
-        raise ConfigError(f"config must be a dict from names of fields to values, not {config!r}")
+        raise ConfigError(f"config must be a dict from field names to values, not {config!r}")
     path = hub.locate(name, revision=revision, local_files_only=local_files_only, token=token)
     directory = path.parent if path.is_file() else path
     file = read.read(path)
@@ -158,14 +158,14 @@ def _settled(fields: Mapping[str, Any], head: str | None, changes: Mapping[str, 
 def _warn_of_direction(head: str, config: Config) -> None:
     if head == "causal_lm" and not config.is_decoder:
         warnings.warn(
-            "head 'causal_lm' attends to both sides, because this model is not a decoder: "
-            "to attend to the left side only, set is_decoder, for example by load(..., config={'is_decoder': True})",
+            "head 'causal_lm' attends in both directions, because this model is not a decoder: "
+            "for causal attention, set is_decoder, for example with load(..., config={'is_decoder': True})",
             stacklevel=4,
         )
     if head == "masked_lm" and config.is_decoder:
         warnings.warn(
-            "head 'masked_lm' attends to the left side only, because this model is a decoder: "
-            "to attend to both sides, unset is_decoder, for example by load(..., config={'is_decoder': False})",
+            "head 'masked_lm' attends to earlier tokens only, because this model is a decoder: "
+            "for bidirectional attention, unset is_decoder, for example with load(..., config={'is_decoder': False})",
             stacklevel=4,
         )
 
@@ -185,7 +185,7 @@ def _fields(config: Config | Mapping[str, Any] | str | Path) -> dict[str, Any]:
 
 
 def _refuse_misspelt(values: Mapping[str, Any]) -> None:
-    """Raise ConfigError for a field in a dict whose name is nearly that of a known field.
+    """Raise ConfigError if a dict has a field whose name is close to that of a known field.
 
     A file may hold any field, but a dict is usually typed by hand. The cutoff is too high for `sep_token_id` to be
     taken for a misspelt `pad_token_id`.

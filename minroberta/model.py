@@ -1,4 +1,4 @@
-"""The whole model: the body, a pure `forward`, and `Network`, called as a Hugging Face model is, around it."""
+"""The whole model: the body, the pure function `forward`, and `Network`, which is called like a Hugging Face model."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ Params = dict[str, Any]
 def body(p: Node, config: Config, inputs: Inputs, packing: Packing | None = None) -> Array:
     """The base model: embeddings, encoder, and RoBERTa-PreLayerNorm's final norm.
 
-    Returns the last hidden state, (B, L, D); for a packed row with wanted positions, those alone, (W, 1, D).
+    Returns the last hidden state, (B, L, D); for a packed row with wanted positions, only those, (W, 1, D).
     """
     position_ids, tokens = number_tokens(config, inputs.input_ids, inputs.inputs_embeds, inputs.past_key_values)
     keep("tokens", tokens)
@@ -68,7 +68,7 @@ def layer_inputs(x: Array, config: Config, inputs: Inputs) -> list[LayerInputs]:
 def self_attention_mask(x: Array, mask: Array | None, past: int, config: Config) -> Array | None:
     """The additive mask of self-attention, or None if every query attends to every key.
 
-    In a decoder a 2-D mask is multiplied by the causal one; a 3-D mask replaces it. x: (B, L, D).
+    In a decoder, a 2-D mask is multiplied by the causal mask, and a 3-D mask replaces it. x: (B, L, D).
     Returns (B, 1, 1, S), (B, 1, L, S) or (1, 1, L, S).
     """
     xp, L = namespace(x), x.shape[1]
@@ -91,15 +91,15 @@ def forward(
     output_hidden_states: bool = False,
     **inputs: Any,
 ) -> dict[str, Any]:
-    """The outputs of a model for arrays of one library: a pure function that JAX can trace, differentiate and map.
+    """Compute a model's outputs for arrays of one library: a pure function that JAX can trace, differentiate and map.
 
     params: the parameter tree, nested dicts with Hugging Face's names for Roberta, without the base model's prefix.
-    inputs: the fields of `Inputs`, where their shapes are given: input_ids or inputs_embeds, attention_mask,
+    inputs: the fields of `Inputs`, which gives their shapes: input_ids or inputs_embeds, attention_mask,
     token_type_ids, position_ids, head_mask, encoder_hidden_states with encoder_attention_mask, past_key_values. For a
-    loss, labels: (B, L) ids, -100 ignored, for masked_lm, causal_lm (shifted here) and token_classification; (B,)
+    loss, also labels: (B, L) ids, -100 ignored, for masked_lm, causal_lm (shifted here) and token_classification; (B,)
     integers for sequence_classification and multiple_choice, or (B, N) floats for several classes or numbers; or
     start_positions and end_positions for question_answering.
-    use_cache: by default the configuration's, in a decoder without labels.
+    use_cache: by default as configured. Only a decoder called without labels returns a cache.
 
     Returns a dict with Hugging Face's names, in its order, with None for what was not requested: loss (), logits
     (B, L, V), (B, L, N), (B, N) or (B, C), or last_hidden_state (B, L, D) and pooler_output (B, D), or start_logits and
@@ -136,7 +136,7 @@ def run(
     output_attentions: bool = False,
     output_hidden_states: bool = False,
 ) -> dict[str, Any]:
-    """`forward` without its checks, also for a packed row, (1, T). Raises InputError."""
+    """Run `forward` without its checks, also on a packed row, (1, T). Raises InputError."""
     p, rows = Node(params), inputs.without_choices() if packing is None and HEADS[head].choices else inputs
     caches = packing is None and keeps_cache(config, head, inputs, use_cache)
     names = names_of_outputs(config, inputs, caches, output_attentions, output_hidden_states)
@@ -162,8 +162,8 @@ def keeps_cache(config: Config, head: str, inputs: Inputs, use_cache: bool | Non
     caching = config.is_decoder and HEADS[head].cache
     if use_cache and not caching:
         raise InputError(
-            f"use_cache=True, but head {head!r} with is_decoder={config.is_decoder} keeps no cache: "
-            f"decoders with the heads {heads_with_cache()} do"
+            f"use_cache=True, but head {head!r} with is_decoder={config.is_decoder} does not keep a cache: "
+            f"only decoders with the heads {heads_with_cache()} do"
         )
     return caching and inputs.labels is None and (config.use_cache if use_cache is None else use_cache)
 
@@ -171,7 +171,7 @@ def keeps_cache(config: Config, head: str, inputs: Inputs, use_cache: bool | Non
 def names_of_outputs(
     config: Config, inputs: Inputs, caches: bool, attentions: bool, hidden_states: bool
 ) -> dict[str, list[str]]:
-    """The names of the values that each output of the body consists of, for the outputs that are requested."""
+    """For each requested output of the body, the names of the values that it consists of."""
     layers = [f"encoder.layer.{index}" for index in range(config.num_hidden_layers)]
     across = inputs.encoder_hidden_states is not None
     names = {}
@@ -196,8 +196,8 @@ def names_of_outputs(
 class ModelOutput(dict[Any, Any]):
     """The outputs of a model by name and by position: `o.logits`, `o["logits"]`, `o[0]`.
 
-    Arrays stay in the model's library; they are annotated as NumPy's, whose methods the others share. An output
-    that was not requested is None as an attribute, and has no position.
+    Arrays stay in the model's library; they are annotated as NumPy's, whose methods the other libraries share. An
+    output that was not requested is None as an attribute, and has no position.
     """
 
     loss: numpy.ndarray  # ()
@@ -238,7 +238,7 @@ class ModelOutput(dict[Any, Any]):
 
 
 def _summary(value: Any) -> str:
-    """Dtype and shape of an array; for a tuple, its length and those of its first item."""
+    """Dtype and shape of an array; for a tuple, its length, and those of its first item."""
     if isinstance(value, tuple):
         return f"{len(value)} of {_summary(value[0]) if value else 'nothing'}"
     return f"{value.dtype} {tuple(value.shape)}" if hasattr(value, "dtype") else repr(value)
@@ -248,12 +248,12 @@ def _summary(value: Any) -> str:
 
 
 class Network:
-    """A RoBERTa for inference: a configuration, parameters and a head, called as a Hugging Face model is.
+    """A RoBERTa model for inference: a configuration, parameters and a head, called like a Hugging Face model.
 
     config: a Config, with Hugging Face's field names; params: the parameter tree, as `forward` takes it; head: encoder,
     masked_lm, causal_lm, sequence_classification, multiple_choice, token_classification or question_answering;
-    tokenizer: for the tasks of `text`, or None. All four are attributes. Dropout is never applied, and nothing is
-    remembered from call to call.
+    tokenizer: for the tasks of `text`, or None. All four are attributes. Dropout is never applied, and no state
+    is kept between calls.
 
     Raises ConfigError, NameUnknownError, and WeightsError if params lack a weight of the head.
     """
@@ -267,7 +267,7 @@ class Network:
 
     @classmethod
     def of_checked(cls, config: Config, params: Params, head: str, tokenizer: Any = None) -> Self:
-        """A model whose parts `load` or `init` has checked already."""
+        """Make a model from parts that `load` or `init` has already checked."""
         model = cls.__new__(cls)
         model._hold(config, params, head, tokenizer)
         return model
@@ -322,16 +322,16 @@ class Network:
         return_dict: bool = True,
         skip_padding: bool = False,
     ) -> ModelOutput:
-        """Run the model on lists or arrays of any library and integer dtype; `forward` says what each input means.
+        """Run the model on lists or arrays of any library and integer dtype; `forward` describes the inputs.
 
-        Every shape, dtype and value is checked on the host, then moved to the model's library. A model in float16 on
-        NumPy, which has no matrix products for it, computes in float32. `return_dict=False` gives a tuple.
+        Shapes, dtypes and values are checked on the host before the inputs are moved to the model's library. A float16
+        model on NumPy, which has no fast float16 products, computes in float32. `return_dict=False` returns a tuple.
 
-        A decoder returns `past_key_values`, which the call for the next tokens takes, with a mask over all positions.
-        The cache counts the tokens of each row, not counting padding, so that cached and uncached results agree, also
-        after a left-padded prompt.
+        A decoder returns `past_key_values`, to be passed to the call for the next tokens, with a mask over all
+        positions. The cache holds the number of tokens in each row, not counting padding, so that cached and uncached
+        results agree, even after a left-padded prompt.
 
-        With `skip_padding` nothing is computed for padding, where the outputs are then 0 and not the reference's
+        With `skip_padding`, nothing is computed for padding, and the outputs there are 0 instead of the reference's
         values. It has no effect while values are recorded, or if hidden states, attentions or a cache are requested.
 
         Raises InputError, with the offending value and its index.
@@ -353,14 +353,14 @@ class Network:
                 output_hidden_states=output_hidden_states,
             )
         result = ModelOutput(outputs)
-        return result if return_dict else result.to_tuple()  # type: ignore[return-value]  # asked for by few
+        return result if return_dict else result.to_tuple()  # type: ignore[return-value]  # few calls want a tuple
 
     def on_rows(
         self, rows: Sequence[Sequence[int]], wanted: Sequence[Sequence[int]] | None = None
     ) -> list[dict[str, Array]]:
         """The head's outputs for each of several sequences of ids, (positions, ...), without computing padding.
 
-        wanted: for each sequence the positions to return; by default all, or the first if the head reads only that.
+        wanted: the positions to return for each sequence; by default all, or the first if the head reads only that.
         """
         if not all(map(len, rows)):
             raise InputError("a sequence of ids is empty: give at least one id in each")
@@ -380,7 +380,7 @@ class Network:
     def _on_padded_rows(
         self, rows: Sequence[Sequence[int]], wanted: Sequence[Sequence[int]] | None
     ) -> list[dict[str, Array]]:
-        """`on_rows` by a padded batch: for relative positions, and while values are recorded."""
+        """`on_rows` with a padded batch, for relative positions or while values are recorded."""
         inputs = packed.pad_ids(rows, self.config.pad_token_id)  # (B, L)
         if HEADS[self.head].choices:
             inputs = {name: x[:, None] for name, x in inputs.items()}  # (B, 1, L)
@@ -393,7 +393,7 @@ class Network:
         return result
 
     def _without_padding(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """The outputs for a batch without computing padding, where they are 0."""
+        """The outputs for a batch, computed without the padding, where they are 0."""
         rows = Inputs(**inputs)
         if HEADS[self.head].choices:
             rows = rows.without_choices()
@@ -409,12 +409,12 @@ class Network:
         return outputs
 
     def _run(self, inputs: Mapping[str, Any], packing: Packing | None = None, **asked: Any) -> dict[str, Any]:
-        """`run` on inputs that are moved to the model's library."""
+        """Move inputs to the model's library, and `run` on them."""
         moved = Inputs(**{name: self._move(name, value) for name, value in inputs.items()})
         return run(self.params, self.config, self.head, moved, packing, **asked)
 
     def _move(self, name: str, value: Any) -> Any:
-        """An input in the model's library; floats, and the arrays of a cache, in the dtype that it computes in."""
+        """Move an input to the model's library; floats and cached arrays get the dtype that the model computes in."""
         xp = self.xp
         dtype = compute_dtype(xp, self.dtype)
         if name == "past_key_values":

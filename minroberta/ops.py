@@ -1,11 +1,11 @@
 """The mathematics, on arrays: nothing here depends on a model.
 
-Every function takes its namespace from its arguments and makes new values, so the same lines run on NumPy, CuPy and
-JAX, under `jax.jit`, `jax.vmap` and `jax.grad`. Constants are Python numbers: a NumPy scalar would turn float32 into
-float64 on the way.
+Every function gets its namespace from its arguments and returns new arrays, so the same code runs on NumPy, CuPy and
+JAX, under `jax.jit`, `jax.vmap` and `jax.grad`. Constants are Python numbers: a NumPy scalar would promote float32 to
+float64.
 
-`rowwise` marks a formula whose rows are independent. It is computed in float32 for float16 and bfloat16, and by NumPy
-in blocks of rows.
+`rowwise` marks a formula whose rows are independent. For float16 and bfloat16 it is computed in float32, and
+NumPy computes it in blocks of rows.
 
 Letters: B batch, L queries, S keys, D hidden size, H heads, E head size (D = H·E), F feed-forward size, P position
 rows, V vocabulary, N labels.
@@ -20,7 +20,7 @@ from .backend.schedule import blockwise, product, rowwise
 
 # --- activations ----------------------------------------------------------------------------------------------------
 
-ERF = {  # P and Q of erf, lowest degree first, as tools/fit_erf.py finds them; Q's last coefficient, 1, is left out
+ERF = {  # P and Q of erf, lowest degree first, as fitted by tools/fit_erf.py; Q's last coefficient, 1, is left out
     "float32": (
         (9.999544, 9.336259, 1.1796225, 0.052465796),
         (77.89061, 10.372407),
@@ -36,20 +36,20 @@ ERF = {  # P and Q of erf, lowest degree first, as tools/fit_erf.py finds them; 
 
 @rowwise
 def erf(x: Array) -> Array:
-    """The error function 2/√π · ∫₀ˣ exp(-t²) dt, elementwise, from the array library where it has one.
+    """The error function 2/√π · ∫₀ˣ exp(-t²) dt, elementwise, from the array library if it has one.
 
     NumPy has none: there it is tanh(x·(1 + P(x²)/Q(x²))), with a rational function fitted to atanh(erf(x))/x; tanh-GELU
-    is the same with a poorer fit. Within 5 ulp of the truth in float32, and 4 in float64; odd; exactly ±1 from ±4.25
-    (±6.1) on.
+    is the same with a poorer fit. The error is at most 5 ulp in float32 and 4 in float64. The function is odd, and
+    exactly ±1 from ±4.25 on (±6.1 in float64).
     """
     xp = namespace(x)
     library = from_library(xp, "erf")
     if library is not None:
         return library(x)
     P, Q = ERF[x.dtype.name]
-    x = xp.clip(x, -6.5, 6.5)  # where tanh has long reached 1, and infinities would meet
+    x = xp.clip(x, -6.5, 6.5)  # tanh is already 1 there, and an infinite x would give inf/inf
     square = x * x
-    # Q's last coefficient is 1, so that its first step is a sum.
+    # Q's last coefficient is 1, so its first step is a sum.
     ratio = horner(square, P[-1], P[:-1]) / horner(square, square + Q[-1], Q[:-1])
     return xp.tanh(x + x * ratio)
 
@@ -111,7 +111,7 @@ def softplus(x: Array) -> Array:
 def sigmoid(x: Array) -> Array:
     """1 / (1 + exp -x). Below -80 it stays at 1.8e-35, so that nothing overflows, not even in a gradient.
 
-    x·σ(x) is off by less than 1e-7 for it, down to x = -5e27.
+    As a result, x·σ(x) is off by less than 1e-7, down to x = -5e27.
     """
     xp = namespace(x)
     return 1 / (1 + xp.exp(xp.minimum(-x, 80.0)))
@@ -135,13 +135,13 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "mish": mish,
     "linear": identity,
 }
-"""The formula of each `hidden_act`. The reference's `gelu_fast` is `gelu_new` with ten digits of √(2/π): 3e-12 away."""
+"""The formula of each `hidden_act`. The reference's `gelu_fast` has ten digits of √(2/π) and differs by 3e-12."""
 
-# --- layers' arithmetic ---------------------------------------------------------------------------------------------
+# --- parts of layers ------------------------------------------------------------------------------------------------
 
 
 def embedding(ids: Array, weight: Array) -> Array:
-    """Row `id` of a table for each id. ids: (B, L) integers, weight: (V, D). Returns (B, L, D)."""
+    """The row of a table for each id. ids: (B, L) integers, weight: (V, D). Returns (B, L, D)."""
     return computable(weight[ids])
 
 
@@ -154,7 +154,7 @@ def linear(x: Array, weight: Array, bias: Array) -> Array:
 def layer_norm(x: Array, *, weight: Array, bias: Array, eps: float) -> Array:
     """(x - mean) / √(variance + eps) · weight + bias over the last axis (Ba et al. 2016, equation 3).
 
-    The variance is the biased one, and eps stands inside the root. x: (..., D); weight, bias: (D,).
+    The variance is biased, and eps is inside the root. x: (..., D); weight, bias: (D,).
     """
     x = x - x.mean(-1, keepdims=True)
     variance = (x * x).mean(-1, keepdims=True)  # (..., 1)
@@ -180,7 +180,7 @@ def log_softmax(scores: Array) -> Array:
 
 
 def split_heads(x: Array, head_size: int) -> Array:
-    """Head h takes channels h·E to (h + 1)·E."""
+    """Split the channels among the heads: head h takes h·E to (h + 1)·E."""
     B, L, D = x.shape
     return x.reshape(B, L, D // head_size, head_size).swapaxes(1, 2)  # (B, L, D) -> (B, H, L, E)
 
@@ -195,7 +195,7 @@ def attention_scores(q: Array, k: Array, mask: Array | None = None, relative: Ar
     """(q kᵀ + relative) / √E + mask (Vaswani et al. 2017, equation 1).
 
     q: (B, H, L, E), k: (B, H, S, E); mask: from `additive_mask`; relative: from `relative_scores`.
-    Returns (B, H, L, S); for half types in float32, since a mask would exceed their range.
+    Returns (B, H, L, S), in float32 for half types, whose range a mask would exceed.
     """
     scores = q @ k.swapaxes(2, 3)  # (B, H, L, E) -> (B, H, L, S)
     if relative is not None:
@@ -206,7 +206,7 @@ def attention_scores(q: Array, k: Array, mask: Array | None = None, relative: Ar
 
 @blockwise
 def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
-    """softmax(q kᵀ / √E + mask) v without keeping the probabilities: the sum of the exponentials is divided by last.
+    """softmax(q kᵀ / √E + mask) v without storing the probabilities: division by the sum of exponentials comes last.
 
     q: (B, H, L, E); k, v: (B, H, S, E). Returns (B, H, L, E).
     """
@@ -216,7 +216,7 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
 
 
 def relative_scores(q: Array, k: Array, distance_embedding: Array, with_key: bool) -> Array:
-    """q·a(l - s), plus k·a(l - s) if with_key, for the distance from key position s to query position l.
+    """q·a(l - s), plus k·a(l - s) if with_key, where a embeds the distance from key position s to query position l.
 
     Shaw et al. 2018, equation 5, is `relative_key`; Huang et al. 2020, method 4, adds the key's term. The queries are
     the last L of S positions, so a cache changes nothing. distance_embedding: (2P - 1, E), whose row d + P - 1 is a(d).
@@ -226,7 +226,7 @@ def relative_scores(q: Array, k: Array, distance_embedding: Array, with_key: boo
     keys, queries = xp.arange(S), xp.arange(S - L, S)
     table = distance_embedding[P - S : P + S - 1]  # distances 1 - S to S - 1: (2S - 1, E)
     row = queries[:, None] - keys[None, :] + S - 1  # (L, S)
-    # Every query times every distance; then for each key the one at its distance.
+    # Multiply every query by every distance, then select each key's distance.
     scores = (q @ table.T)[:, :, xp.arange(L)[:, None], row]  # (B, H, L, 2S - 1) -> (B, H, L, S)
     if with_key:
         scores = scores + (k @ table.T)[:, :, keys[None, :], row]  # (B, H, S, 2S - 1) -> (B, H, L, S)
@@ -242,9 +242,9 @@ def causal_mask(xp: Namespace, L: int, S: int) -> Array:
 
 
 def additive_mask(mask: Array, dtype: Any) -> Array:
-    """(1 - mask) · the most negative finite number of dtype: 1 attends, 0 does not, a number in between partly.
+    """(1 - mask) · the most negative finite number of dtype: 1 attends, 0 does not, a number in between attends partly.
 
-    A finite number keeps a row with nothing to attend to at uniform weights, where -inf would make it NaN.
+    A finite number gives a row with nothing to attend to uniform weights, where -inf would give NaN.
     mask: (B, S), the same for every query; or (B, L, S). Returns (B, 1, 1, S) or (B, 1, L, S) in dtype.
     """
     mask = mask[:, None, None, :] if mask.ndim == 2 else mask[:, None, :, :]
@@ -254,8 +254,8 @@ def additive_mask(mask: Array, dtype: Any) -> Array:
 def create_position_ids_from_input_ids(input_ids: Array, padding_idx: int, past: Array | int = 0) -> Array:
     """Position ids: padding_idx + past + 1, padding_idx + past + 2, ... for tokens, and padding_idx for padding.
 
-    Padding is found by its id, never by a mask (fairseq's `make_positions`). input_ids: (B, L); past: the number of
-    earlier tokens, one number or (B, 1). Returns (B, L).
+    Padding is identified by its id, never by a mask (fairseq's `make_positions`). input_ids: (B, L); past: the number
+    of earlier tokens, an integer or (B, 1). Returns (B, L).
     """
     tokens = (input_ids != padding_idx).astype(int)  # a sum of bytes would be a byte on JAX
     return (tokens.cumsum(1) + past) * tokens + padding_idx  # (B, L)

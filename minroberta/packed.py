@@ -1,7 +1,7 @@
-"""Several sequences in one row, (1, T), without the padding of a batch (B, L): padding costs nothing then.
+"""Several sequences in one row, (1, T), instead of a padded batch, (B, L), so that padding costs nothing.
 
-The layers are those of `layers`: what is computed for each position independently is computed for the whole row at
-once, and each sequence attends to itself.
+The layers are those of `layers`: what is independent at each position is computed for the whole row at once, and each
+sequence attends only to itself.
 """
 
 import itertools
@@ -23,8 +23,8 @@ from .trace import Node, tap
 class Packing(NamedTuple):
     """The layout of several sequences in one row, (1, T).
 
-    lengths: the length of each sequence. wanted: for each sequence the positions that the head reads, or None for all.
-    At the other positions the last layer computes only keys and values. The output is the W wanted positions of all
+    lengths: the length of each sequence. wanted: the positions of each sequence that the head reads, or None for all.
+    At the other positions, the last layer computes only keys and values. The output is the W wanted positions of all
     sequences, in order, (1, W, D).
     """
 
@@ -87,11 +87,11 @@ def _wanted(x: Array, p: Node, config: Config, lengths: Sequence[int], wanted: S
 def segments(
     lengths: Sequence[int], config: Config, x: Array, wanted: Sequence[Sequence[int]] | None = None
 ) -> list[Segment]:
-    """A segment for each sequence, with queries at the wanted positions or at all. Decoders attend to earlier keys."""
+    """A segment for each sequence, with queries at the wanted positions (default: all). Decoders have a causal mask."""
     xp, result = namespace(x), []
     wanted = [range(length) for length in lengths] if wanted is None else wanted
     for queries, keys, some in zip(spans(map(len, wanted)), spans(lengths), wanted, strict=True):
-        if not some:  # a sequence that is padding alone, or of which nothing is wanted
+        if not some:  # a sequence of padding alone, or without wanted positions
             continue
         length, mask = keys.stop - keys.start, None
         if config.is_decoder:
@@ -104,7 +104,7 @@ def segments(
 # --- from a padded batch, and back ----------------------------------------------------------------------------------
 
 OUTPUTS = ("last_hidden_state", "logits", "start_logits", "end_logits")
-"""Outputs that a packed row has."""
+"""Outputs that a packed row can have."""
 
 
 def pack(inputs: Mapping[str, numpy.ndarray], config: Config, head: str) -> tuple[dict[str, Any], Packing]:
@@ -115,10 +115,10 @@ def pack(inputs: Mapping[str, numpy.ndarray], config: Config, head: str) -> tupl
     mask = inputs.get("attention_mask")
     others = inputs.keys() - {"input_ids", "inputs_embeds", "attention_mask", "token_type_ids", "position_ids"}
     if others or mask is None or mask.ndim != 2 or not numpy.isin(mask, (0, 1)).all():
-        wanted = "a 2-D attention_mask of 0 and 1" if not others else f"no {', '.join(sorted(others))}"
-        raise InputError(f"skip_padding takes {wanted}: call without it")
+        why = f"does not take {', '.join(sorted(others))}" if others else "needs a 2-D attention_mask of 0 and 1"
+        raise InputError(f"skip_padding {why}: call without skip_padding")
     if config.position_embedding_type != "absolute":
-        raise InputError("skip_padding needs absolute positions, and this model's are relative: call without it")
+        raise InputError("skip_padding needs absolute positions, but this model's are relative: call without it")
     if HEADS[head].reads_first and not mask[:, 0].all():
         raise InputError(f"head {head!r} reads position 0, which is padding in some rows: call without skip_padding")
     given = {name: numpy.broadcast_to(x, (*mask.shape, *x.shape[2:])) for name, x in inputs.items()}
@@ -127,7 +127,7 @@ def pack(inputs: Mapping[str, numpy.ndarray], config: Config, head: str) -> tupl
         given["position_ids"] = ops.create_position_ids_from_input_ids(ids, config.pad_token_id)
     del given["attention_mask"]
     if not mask.any():
-        raise InputError("attention_mask has no 1, so that skip_padding leaves no token: call without it")
+        raise InputError("attention_mask has no 1, so skip_padding would leave no tokens: call without it")
     tokens, lengths = mask.nonzero(), mask.sum(1).astype(int).tolist()
     row = {name: x[tokens][None] for name, x in given.items()}  # (B, L, ...) -> (1, T, ...)
     return row, Packing(lengths, [[0]] * len(lengths) if HEADS[head].reads_first else None)

@@ -1,7 +1,7 @@
 """Every intermediate has a name: `q = tap(p.query.path, linear(x, **p.query.tree))`.
 
-A name is that of the Hugging Face module that makes the value, without the base model's prefix; values that no module
-makes (`.scores`, `.probs`, `.sum`) are named in the same place. With nobody watching, `tap` returns its argument.
+A value has the name of the Hugging Face module that returns it, without the base model's prefix; values that no module
+returns (`.scores`, `.probs`, `.sum`) are named after the module around them. By default, `tap` returns its argument.
 """
 
 import contextlib
@@ -57,9 +57,10 @@ def recording(record: Record | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def keeping(names: Collection[str]) -> Iterator[Kept]:
-    """Keep the whole-layer values with these names, computed within the block, in the dict that the block is given.
+    """Yield a dict that collects the values with these names that are computed within the block.
 
-    It is meant for calls of functions in `layers`; `model.run` keeps the values of its own outputs instead.
+    Those inside a `placewise` function may be one thread's share only. This is meant for calling functions of `layers`;
+    within `model.run`, only the values of its own outputs are kept.
     """
     kept: Kept = {}
     token = _wanted.set((frozenset(names), kept))
@@ -70,7 +71,7 @@ def keeping(names: Collection[str]) -> Iterator[Kept]:
 
 
 class Node:
-    """A node of the parameter tree, which knows its dotted name.
+    """A node of the parameter tree, with its dotted name.
 
     `p.attention.self.query` has the arrays of a module (`.tree`) and the module's name (`.path`); `p.layer[3]` is an
     item of a list, `p.query.weight` an array, and `"pooler" in p` is True if the node has a child `pooler`.
@@ -88,11 +89,13 @@ class Node:
             return self._step(self.tree[name], name)
         except KeyError:
             place = f"{self.path}.{name}" if self.path else name
-            raise NameUnknownError(f"the parameters have no {place}; here are {', '.join(self.tree)}") from None
+            raise NameUnknownError(f"the parameters have no {place}; this node has {', '.join(self.tree)}") from None
 
     def __getitem__(self, index: int) -> Any:
         if not 0 <= index < len(self.tree):
-            raise NameUnknownError(f"the parameters have no {self.path}.{index}: {self.path} holds {len(self.tree)}")
+            raise NameUnknownError(
+                f"the parameters have no {self.path}.{index}: {self.path} has {len(self.tree)} items"
+            )
         return self._step(self.tree[index], str(index))
 
     def __iter__(self) -> Iterator[Any]:
@@ -155,17 +158,17 @@ def trace(
     edit: a dict from names to functions. Each function gets the value with that name and returns its replacement, of
     the same shape and dtype, with which the run continues.
 
-    Names are the family's own: where Roberta has `encoder.layer.0.attention.output.LayerNorm`, RobertaPreLayerNorm
-    has `encoder.layer.0.attention.LayerNorm`.
+    Names are those of the model's family: where Roberta has `encoder.layer.0.attention.output.LayerNorm`,
+    RobertaPreLayerNorm has `encoder.layer.0.attention.LayerNorm`.
 
-    Raises NameUnknownError for an edit of a name that the run does not compute, InputError for an edit that changes a
-    shape or dtype.
+    Raises NameUnknownError for an edit of a name that the run does not compute, and InputError for an edit that changes
+    a shape or dtype.
     """
     edit = edit or {}
     if not (callable(model) and hasattr(model, "config")):
-        raise InputError(f"trace takes a Model, not {type(model).__name__}: minroberta.load(name) gives one")
+        raise InputError(f"trace takes a Model, not {type(model).__name__}: minroberta.load(name) returns one")
     if not (isinstance(edit, Mapping) and all(map(callable, edit.values()))):
-        raise InputError("edit is a dict from names to functions, such as {'encoder': lambda x: 2 * x}")
+        raise InputError("edit must be a dict from names to functions, such as {'encoder': lambda x: 2 * x}")
     if input_ids is not None:
         inputs["input_ids"] = input_ids
     result, own_name = Trace(model, inputs, edit), model.config.family.own_name

@@ -1,8 +1,8 @@
 """Conversion between a checkpoint's arrays and a parameter tree: names, shapes, checks and random weights.
 
-The tree is a nested dict, with a list for the layers. Its keys are the parts of the canonical names: Hugging Face's
-names for Roberta, split at the dots, without the base model's prefix. The names of other model families are translated
-by a table in `config`.
+The tree is a nested dict, with a list for the layers. Its keys are the canonical names, split at the dots: Hugging
+Face's names for Roberta, without the base model's prefix. The names of other model families are translated by a table
+in `config`.
 """
 
 import re
@@ -26,8 +26,8 @@ Shape = tuple[int, ...]
 def shapes(config: Config, head: str) -> dict[str, Shape]:
     """The shape of every weight of a model, by canonical name, in the order of the forward pass.
 
-    The pooler is included for the heads `encoder` and `multiple_choice`, and an untied decoder if `tie_word_embeddings`
-    is false.
+    The pooler is included for the heads `encoder` and `multiple_choice`, and an untied decoder is included if
+    `tie_word_embeddings` is false.
     """
     D, V = config.hidden_size, config.vocab_size
     result: dict[str, Shape] = {
@@ -122,7 +122,9 @@ def untangle_lm_bias(names: dict[str, str], arrays: Arrays) -> None:
         return
     first = names.get("lm_head.bias")
     if first is not None and not numpy.array_equal(arrays[first], arrays[second]):
-        warnings.warn(f"{first} and {second} are the same parameter, but differ here: {second} is used", stacklevel=4)
+        warnings.warn(
+            f"{first} and {second} are the same parameter, but differ in this file: {second} is used", stacklevel=4
+        )
     names["lm_head.bias"] = second
 
 
@@ -214,7 +216,7 @@ def _warn_of_unknown(names: Mapping[str, str], wanted: Collection[str], config: 
     known = {*wanted, "lm_head.decoder.weight", *(name for head in HEADS for name in head_shapes(config, head))}
     unknown = [stored for name, stored in names.items() if name not in known and not BUFFERS.search(name)]
     if unknown:
-        text = f"ignored arrays, which this model does not use ({len(unknown)}): {_first_ten(unknown)}"
+        text = f"ignored arrays that this model does not use ({len(unknown)}): {_first_ten(unknown)}"
         warnings.warn(text, stacklevel=4)
 
 
@@ -246,7 +248,7 @@ def _check_tied(names: Mapping[str, str], arrays: Arrays, config: Config) -> Non
 def random_weight(name: str, shape: Shape, config: Config, seed: int) -> numpy.ndarray:
     """A weight initialised as in the reference: N(0, initializer_range²), but 1 for norms, and 0 for biases.
 
-    The embeddings' row for padding is 0 too. Each weight has its own random stream, seeded by `seed` and the weight's
+    The embeddings' rows for padding are 0 too. Each weight has its own random stream, seeded by `seed` and the weight's
     name. Returns float32.
     """
     if name.endswith(".bias"):
@@ -264,7 +266,7 @@ def random_weight(name: str, shape: Shape, config: Config, seed: int) -> numpy.n
 
 
 def tree(arrays: Arrays) -> dict[str, Any]:
-    """The tree of a flat dict: `a.b.0.c` becomes `[a][b][0][c]`. Children with numbers as names form a list."""
+    """Build a tree from a flat dict: `a.b.0.c` becomes `[a][b][0][c]`. Children with numbers as names form a list."""
     root: dict[str, Any] = {}
     for name, array in arrays.items():
         *path, last = name.split(".")
@@ -283,7 +285,7 @@ def _with_lists(node: Any) -> Any:
 
 
 def flat(node: Any, path: str = "") -> dict[str, Any]:
-    """The flat dict of a tree, by dotted names: the inverse of `tree`."""
+    """Flatten a tree to a dict with dotted names: the inverse of `tree`."""
     if not isinstance(node, dict | list):
         return {path: node}
     result: dict[str, Any] = {}

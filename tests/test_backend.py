@@ -35,7 +35,7 @@ def test_dtypes_by_name_and_by_type() -> None:
 
 @pytest.mark.parametrize(
     ("dtype", "sentence"),
-    [("bfloat16", "numpy has no bfloat16: load as float32"), ("int8", "dtype int8 is not known: give one of float64")],
+    [("bfloat16", "numpy has no bfloat16: load as float32"), ("int8", "unknown dtype int8: give one of float64")],
 )
 def test_a_dtype_that_a_library_cannot_hold(dtype: str, sentence: str) -> None:
     with pytest.raises(BackendError, match=sentence):
@@ -75,7 +75,7 @@ def test_rowwise_computes_half_types_in_float32() -> None:
 @pytest.mark.parametrize("dtype", ["int16", "int64", "bool", "complex64", "longdouble"])
 def test_rowwise_is_for_floats(dtype: str) -> None:
     """Integers would give integers."""
-    with pytest.raises(BackendError, match=r"scaled is for floating-point arrays, not \w+: give float32"):
+    with pytest.raises(BackendError, match=r"scaled takes floating-point arrays, not \w+: give float32"):
         scaled(np.ones((2, 3), dtype), by=2.0)
 
 

@@ -183,7 +183,7 @@ def test_a_link_out_of_the_directory(name: str, tmp_path: Path) -> None:
     secret.write_bytes((directory / name).read_bytes() if (directory / name).exists() else b"{}")
     (directory / name).unlink(missing_ok=True)
     (directory / name).symlink_to(secret)
-    with pytest.raises(minroberta.Error, match="is a link that leads out of its directory"):
+    with pytest.raises(minroberta.Error, match="is a link that points outside its directory"):
         minroberta.load(directory)
 
 

@@ -45,14 +45,14 @@ def ids_for(model: Model) -> np.ndarray:
 
 
 def test_neither_ids_nor_embeddings() -> None:
-    with refused("give input_ids or inputs_embeds: one of them"):
+    with refused("give either input_ids or inputs_embeds"):
         ENCODER()
-    with refused("give input_ids or inputs_embeds: one of them"):
+    with refused("give either input_ids or inputs_embeds"):
         ENCODER(attention_mask=np.ones((2, 4)))
 
 
 def test_both_ids_and_embeddings() -> None:
-    with refused("give input_ids or inputs_embeds: not both of them"):
+    with refused("give either input_ids or inputs_embeds, not both"):
         ENCODER(IDS, inputs_embeds=np.ones((2, 4, D)))
 
 
@@ -116,7 +116,7 @@ def test_ids_that_are_text_or_a_dict() -> None:
 
 @pytest.mark.parametrize("name", ["input_ids", "attention_mask", "token_type_ids", "inputs_embeds"])
 def test_rows_of_several_lengths(name: str) -> None:
-    with refused(f"{name} has rows of several lengths: pad them to one, and mask the padding"):
+    with refused(f"{name} has rows of different lengths: pad them to the same length, and mask the padding"):
         ENCODER(**{"input_ids": IDS, name: [[5, 9, 30], [5]]})
 
 
@@ -301,7 +301,7 @@ def test_a_mask_that_forgets_the_past() -> None:
 def test_a_mask_of_wrong_values(name: str, value: float) -> None:
     mask = np.ones((2, 4 if name == "attention_mask" else 3))
     mask[1, 2] = value
-    with refused(f"{name} holds ", ": give numbers from 0 to 1; 1 attends and 0 does not"):
+    with refused(f"{name} has values from ", ": give numbers from 0 to 1, where 1 attends and 0 does not"):
         CROSS(IDS, encoder_hidden_states=MEMORY, **{name: mask})
 
 
@@ -343,7 +343,7 @@ def test_a_memory_for_choices() -> None:
 
 @pytest.mark.parametrize("head", ["sequence_classification", "token_classification", "question_answering"])
 def test_a_memory_for_a_head_that_takes_none_in_the_reference(head: str) -> None:
-    with refused("encoder_hidden_states is for decoders", "and the heads encoder, masked_lm, causal_lm"):
+    with refused("encoder_hidden_states is for decoders", "and one of the heads encoder, masked_lm, causal_lm"):
         tiny(head, is_decoder=True, add_cross_attention=True)(IDS, encoder_hidden_states=MEMORY)
 
 
@@ -378,14 +378,14 @@ NEXT = IDS[:, :1]
 def test_a_past_of_other_heads(fields: dict[str, Any]) -> None:
     other = tiny("causal_lm", is_decoder=True, **fields)
     shape = other(IDS).past_key_values[0][0].shape
-    with refused(f"past_key_values has shape {shape} in layer 0, not (2, 5, 4, 6): is it another model's?"):
+    with refused(f"past_key_values has shape {shape} in layer 0, not (2, 5, 4, 6): does it come from another model?"):
         DECODER(NEXT, past_key_values=other(IDS).past_key_values)
 
 
 @pytest.mark.parametrize("layers", [1, 3])
 def test_a_past_of_other_layers(layers: int) -> None:
     other = tiny("causal_lm", is_decoder=True, num_hidden_layers=layers)
-    with refused(f"past_key_values has {layers} layers of 2 arrays; give 2 of 2"):
+    with refused(f"past_key_values has {layers} layers of 2 arrays; give 2 layers of 2"):
         DECODER(NEXT, past_key_values=other(IDS).past_key_values)
 
 
@@ -405,9 +405,9 @@ def test_a_past_whose_layers_differ() -> None:
 
 
 def test_a_past_with_and_without_a_memory() -> None:
-    with refused("has 2 layers of 4 arrays; give 2 of 2: four with encoder_hidden_states, two without"):
+    with refused("has 2 layers of 4 arrays; give 2 layers of 2: four with encoder_hidden_states, two without"):
         CROSS(NEXT, past_key_values=CROSS_PAST)
-    with refused("has 2 layers of 2 arrays; give 2 of 4: four with encoder_hidden_states, two without"):
+    with refused("has 2 layers of 2 arrays; give 2 layers of 4: four with encoder_hidden_states, two without"):
         CROSS(NEXT, encoder_hidden_states=MEMORY, past_key_values=CROSS(IDS).past_key_values)
 
 
@@ -417,7 +417,7 @@ def test_a_past_with_another_memory() -> None:
 
 
 def test_a_past_without_layers() -> None:
-    with refused("past_key_values has 0 layers of no arrays; give 2 of 2"):
+    with refused("past_key_values has 0 layers of no arrays; give 2 layers of 2"):
         DECODER(NEXT, past_key_values=())
 
 
@@ -440,7 +440,7 @@ def test_a_past_without_layers() -> None:
 )
 def test_an_invalid_past(past: Any) -> None:
     with refused(
-        "past_key_values must be the value returned by an earlier call: for each layer a tuple of arrays (B, H, S, E)"
+        "past_key_values must be the value returned by an earlier call: a tuple of arrays (B, H, S, E) for each layer"
     ):
         DECODER(NEXT, past_key_values=past)
 
@@ -489,7 +489,7 @@ def test_token_labels_out_of_range(head: str, size: int, wrong: int | None) -> N
 def test_labels_that_are_not_integers(head: str) -> None:
     model = tiny(head)
     shape = (2,) if head == "multiple_choice" else (2, 4)
-    with refused("labels are float64: give the labels' ids, which are integers"):
+    with refused("labels are float64: give the ids of the labels, which are integers"):
         model(ids_for(model), labels=np.zeros(shape))
 
 
@@ -515,7 +515,7 @@ def test_fractions_for_classes() -> None:
     model = tiny("sequence_classification", num_labels=3, problem_type="single_label_classification")
     with refused("labels has shape (2,), not (2, 3)"):  # floats mean several classes at once
         tiny("sequence_classification", num_labels=3)(IDS, labels=[0.0, 1.0])
-    with refused("labels are float64: give the labels' ids, which are integers"):
+    with refused("labels are float64: give the ids of the labels, which are integers"):
         model(IDS, labels=[0.0, 1.0])
 
 
@@ -545,18 +545,18 @@ def test_a_choice_out_of_range() -> None:
 
 
 def test_labels_for_an_encoder() -> None:
-    with refused("head 'encoder' takes no labels: leave it out, or load another head"):
+    with refused("head 'encoder' does not take labels: leave it out, or load another head"):
         ENCODER(IDS, labels=IDS)
 
 
 def test_labels_for_a_span() -> None:
-    with refused("head 'question_answering' takes no labels: give start_positions and end_positions"):
+    with refused("head 'question_answering' does not take labels: give start_positions and end_positions"):
         tiny("question_answering")(IDS, labels=[0, 1])
 
 
 @pytest.mark.parametrize("name", ["start_positions", "end_positions"])
 def test_one_end_of_a_span(name: str) -> None:
-    with refused(f"{name} alone: a loss needs start_positions and end_positions"):
+    with refused(f"only {name} was given: the loss needs start_positions and end_positions"):
         tiny("question_answering")(IDS, **{name: [0, 1]})
 
 
@@ -579,7 +579,7 @@ def test_a_span_of_fractions() -> None:
 @pytest.mark.parametrize("name", ["start_positions", "end_positions"])
 def test_a_span_for_another_head(head: str, name: str) -> None:
     model = tiny(head)
-    with refused(f"head '{head}' takes no {name}: "):
+    with refused(f"head '{head}' does not take {name}: "):
         model(ids_for(model), **{name: [0, 1]})
 
 
@@ -744,7 +744,7 @@ def test_xl_s_token_loss_reads_a_mask_of_two_axes() -> None:
     model = tiny("token_classification", model_type="xlm-roberta-xl")
     mask, labels = np.ones((2, 4, 4)), np.zeros((2, 4), int)
     assert model(IDS, attention_mask=mask).logits.shape == (2, 4, 2)
-    with refused("attention_mask has shape (2, 4, 4), not (2, 4): the loss reads it"):
+    with refused("attention_mask has shape (2, 4, 4), not (2, 4): the loss uses it"):
         model(IDS, attention_mask=mask, labels=labels)
 
 
@@ -778,7 +778,7 @@ def test_a_cache_that_counts_strangely(tokens: Any) -> None:
 def test_several_classes_are_from_0_to_1() -> None:
     model = tiny("sequence_classification", num_labels=3, problem_type="multi_label_classification")
     for value in (2, -100):
-        with refused("labels hold", "several classes at once are numbers from 0 to 1"):
+        with refused("labels have values from", "for several classes, give numbers from 0 to 1"):
             model(IDS, labels=np.full((2, 3), value))
 
 
@@ -787,7 +787,7 @@ def test_a_tensor_that_cannot_be_converted() -> None:
         def __array__(self, *_: Any, **__: Any) -> Any:
             raise RuntimeError("call detach() first")
 
-    with refused("input_ids cannot be made an array of numbers: call detach() first"):
+    with refused("input_ids cannot be converted to an array of numbers: call detach() first"):
         ENCODER(Tensor())
 
 
@@ -822,17 +822,17 @@ def test_a_misspelt_field_is_refused_where_it_is_typed() -> None:
 
 def test_fields_to_replace_are_a_dict() -> None:
     for config in (["num_labels"], {1: 2}):
-        with raises(ConfigError, ValueError, "config must be a dict from names of fields to values, not"):
+        with raises(ConfigError, ValueError, "config must be a dict from field names to values, not"):
             load("anything", config=config)  # type: ignore[arg-type]
 
 
 def test_a_causal_head_without_a_decoder_warns() -> None:
-    with pytest.warns(UserWarning, match="head 'causal_lm' attends to both sides, because this model is not a"):
+    with pytest.warns(UserWarning, match="head 'causal_lm' attends in both directions, because this model is not a"):
         init(TINY, head="causal_lm")
 
 
 def test_a_masked_head_on_a_decoder_warns() -> None:
-    with pytest.warns(UserWarning, match="head 'masked_lm' attends to the left side only, because this model is a"):
+    with pytest.warns(UserWarning, match="head 'masked_lm' attends to earlier tokens only, because this model is a"):
         init({**TINY, "is_decoder": True}, head="masked_lm")
 
 

@@ -167,7 +167,9 @@ def test_which_calls_keep_a_cache() -> None:
     assert tiny("causal_lm", is_decoder=True, use_cache=False)([[7]]).past_key_values is None
     assert tiny("masked_lm", is_decoder=True)([[7]]).past_key_values is None
     for model in (tiny("masked_lm", is_decoder=True), tiny("encoder")):
-        with pytest.raises(InputError, match="keeps no cache: decoders with the heads encoder, causal_lm do"):
+        with pytest.raises(
+            InputError, match="does not keep a cache: only decoders with the heads encoder, causal_lm do"
+        ):
             model([[7]], use_cache=True)
 
 

@@ -256,7 +256,7 @@ def test_nothing_to_compute() -> None:
     assert model.on_rows([]) == []
     with raises(InputError, ValueError, "a sequence of ids is empty: give at least one id in each"):
         model.on_rows([[7], []])
-    with raises(InputError, ValueError, "attention_mask has no 1, so that skip_padding leaves no token"):
+    with raises(InputError, ValueError, "attention_mask has no 1, so skip_padding would leave no tokens"):
         model(IDS, 0 * MASK, skip_padding=True)
 
 

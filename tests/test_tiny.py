@@ -139,7 +139,7 @@ def test_task_fields_without_an_effect_on_the_head(params: Any) -> None:
 
 @pytest.mark.parametrize("params", [5, "x", [1], {"text-classification": 5}, {"text-classification": [["a", 1]]}])
 def test_invalid_task_specific_params(params: Any) -> None:
-    with raises(ConfigError, ValueError, "task_specific_params must be an object from tasks to objects of fields"):
+    with raises(ConfigError, ValueError, "task_specific_params must be an object that maps tasks to objects"):
         for_head(settings(params), "sequence_classification")
 
 

@@ -141,12 +141,12 @@ def test_an_edit_may_run_a_model() -> None:
 
 @pytest.mark.parametrize("edit", [{"encoder": np.ones(3)}, [1], lambda x: x])
 def test_edits_are_functions_by_name(edit: Any) -> None:
-    with pytest.raises(InputError, match="edit is a dict from names to functions"):
+    with pytest.raises(InputError, match="edit must be a dict from names to functions"):
         trace(tiny(), IDS, edit=edit)
 
 
 def test_something_else_than_a_model() -> None:
-    with pytest.raises(InputError, match=r"trace takes a Model, not str: minroberta\.load\(name\) gives one"):
+    with pytest.raises(InputError, match=r"trace takes a Model, not str: minroberta\.load\(name\) returns one"):
         trace("roberta-base", IDS)
 
 
@@ -198,7 +198,7 @@ def test_a_node_knows_its_name() -> None:
     tree = {"a": [{"b": {"weight": 1}}]}
     node = Node(tree).a[0].b
     assert (node.path, node.tree, node.weight, "bias" in node) == ("a.0.b", {"weight": 1}, 1, False)
-    with pytest.raises(NameUnknownError, match=r"no a\.0\.b\.bias; here are weight"):
+    with pytest.raises(NameUnknownError, match=r"no a\.0\.b\.bias; this node has weight"):
         node.bias  # noqa: B018
 
 

@@ -1,6 +1,6 @@
 """The array library that an array belongs to, and its dtypes.
 
-Nothing here imports a library that the user has not imported: an array itself tells its library.
+Nothing here imports a library that the user has not imported: an array's library is found from the array itself.
 """
 
 import functools
@@ -26,23 +26,23 @@ def namespace(x: Array) -> Namespace:
     """The array library that x belongs to, by the protocol of the array API standard. Raises BackendError."""
     if hasattr(x, "__array_namespace__"):
         return x.__array_namespace__()
-    cupy = sys.modules.get("cupy")  # whose arrays answer only in its newest versions
+    cupy = sys.modules.get("cupy")  # only its newest versions have the method
     if cupy is not None and isinstance(x, cupy.ndarray):
         return cupy
     raise BackendError(f"no array library known for {type(x).__name__}: give arrays of NumPy, CuPy or JAX")
 
 
 def from_library(xp: Namespace, name: str) -> Callable[[Array], Array] | None:
-    """A special function of an array library, from the module where it keeps them, or None if it has none."""
+    """The array library's special function with this name, or None for NumPy, which has none."""
     place = {"jax.numpy": "jax.lax", "cupy": "cupyx.scipy.special"}.get(xp.__name__)
     return None if place is None else getattr(importlib.import_module(place), name)
 
 
 def to_host(x: Any) -> numpy.ndarray:
-    """A NumPy array with the values of x, which is an array of any library, or nested lists."""
+    """Convert x, an array of any library or nested lists, to a NumPy array."""
     try:
         return numpy.asarray(x)
-    except TypeError:  # CuPy's refuses to leave the device unasked
+    except TypeError:  # CuPy refuses to copy from the device implicitly
         if not hasattr(x, "get"):
             raise
         return x.get()
@@ -52,22 +52,20 @@ DTYPES = ("float64", "float32", "float16", "bfloat16")
 
 
 def dtype_of(xp: Namespace, dtype: Any) -> Any:
-    """The library's dtype of that name. Raises BackendError if the library does not support it."""
+    """The library's dtype with this name. Raises BackendError if the library does not support it."""
     if not hasattr(xp, "asarray"):
-        raise BackendError(f"xp is an array library, such as numpy, cupy or jax.numpy, not {xp!r}")
+        raise BackendError(f"xp must be an array library, such as numpy, cupy or jax.numpy, not {xp!r}")
     try:
         name = dtype if isinstance(dtype, str) or dtype is None else numpy.dtype(dtype).name
     except TypeError:
         name = dtype
     if name not in DTYPES:
-        raise BackendError(f"dtype {name} is not known: give one of {', '.join(x for x in DTYPES if hasattr(xp, x))}")
+        raise BackendError(f"unknown dtype {name}: give one of {', '.join(x for x in DTYPES if hasattr(xp, x))}")
     if not hasattr(xp, name):
-        raise BackendError(f"{xp.__name__} has no {name}: load as float32, which holds every {name} number")
+        raise BackendError(f"{xp.__name__} has no {name}: load as float32, which can represent every {name} number")
     kind = numpy.dtype(getattr(xp, name))
     if xp.asarray(numpy.zeros((), kind)).dtype != kind:
-        raise BackendError(
-            f"{xp.__name__} gives no {name} as it is set up: call jax.config.update('jax_enable_x64', True)"
-        )
+        raise BackendError(f"{xp.__name__} is not set up for {name}: call jax.config.update('jax_enable_x64', True)")
     return kind
 
 
@@ -77,7 +75,7 @@ def cast(x: Array, dtype: Any) -> Array:
 
 
 def is_float(dtype: Any) -> bool:
-    """Return whether a dtype is float64, float32, float16 or bfloat16, of which NumPy knows only the size."""
+    """Return whether a dtype is float64, float32, float16 or bfloat16 (whose kind in NumPy is V)."""
     return dtype.kind in "fV" and dtype.itemsize <= 8
 
 
@@ -97,7 +95,7 @@ def lowest(dtype: Any) -> float:
 
 
 def compute_dtype(xp: Namespace, dtype: Any) -> Any:
-    """The dtype that a library computes in when it stores dtype: NumPy has no matrix products for half types."""
+    """The dtype that a library computes in if it stores dtype: NumPy has no fast matrix products for half types."""
     return widened(dtype) if xp is numpy else dtype
 
 
@@ -107,11 +105,11 @@ def computable(x: Array) -> Array:
 
 
 quietly = numpy.errstate(invalid="ignore", over="ignore")
-"""Decorates a formula whose NaN is an answer, as 0/0 is where every label is ignored."""
+"""Decorator for a formula that may validly return NaN, such as 0/0 if every label is ignored."""
 
 
 def as_container(cls: type, of: Array, flatten: Callable[[Any], tuple[Iterable[Any], Any]], build: Callable) -> None:
-    """Register cls with the array's library as a container of arrays. JAX requires it of a result of `jax.jit`."""
+    """Register cls with the array's library as a container of arrays. JAX requires this for results of `jax.jit`."""
     if namespace(of).__name__ == "jax.numpy":
         _register_with_jax(cls, flatten, build)
 

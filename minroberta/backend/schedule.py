@@ -1,4 +1,4 @@
-"""The pieces in which a function is computed: blocks that fit a cache, and shares for several threads.
+"""The pieces in which a function is computed: blocks that fit in the cache, and shares for several threads.
 
 The formulas are written as if there were no pieces; a decorator schedules them:
 
@@ -7,8 +7,8 @@ The formulas are written as if there were no pieces; a decorator schedules them:
     @placewise      positions are independent                       several formulas, a share for each thread
     @sequencewise   sequences are independent                       the whole encoder, a share for each thread
 
-Only NumPy computes in pieces; other libraries compute the function as a whole. While values are recorded, NumPy does so
-too for the last two decorators, so that every named value is complete.
+Only NumPy computes in pieces; other libraries compute the function as a whole. While values are recorded, so does NumPy
+for the last two decorators, so that every named value is complete.
 """
 
 import functools
@@ -24,17 +24,17 @@ from . import threads
 from .arrays import Array, cast, is_float, namespace, widen
 
 BLOCK = 96 * 1024
-"""Bytes in one block of rows: a few fit a core's second-level cache, and each is less than the 128 KiB from which the C
-library would fetch fresh pages for every temporary."""
+"""Bytes in one block of rows: a few fit in a core's L2 cache, and each is below the 128 KiB from which the C library
+would map fresh pages for every temporary array."""
 
 WIDE = 2 * 1024 * 1024
-"""Bytes in one block of rows in one of several threads, where the interpreter's lock changes hands at every call."""
+"""Bytes in one block of rows in one of several threads: larger, because the GIL may change hands at every call."""
 
 SCORES = 1024 * 1024
 """Bytes of the attention scores in one block."""
 
 MANY = 96
-"""Smallest number of rows for a thread: with fewer its products are slower than those of all threads together."""
+"""Smallest number of rows for a thread: with fewer, its matrix products are slower than multithreaded ones."""
 
 FAIR = 1.15
 """Largest share of the sequences for one thread, as a multiple of an equal share."""
@@ -58,7 +58,7 @@ def rowwise(formula: Callable[..., Array]) -> Callable[..., Array]:
     @functools.wraps(formula)
     def scheduled(x: Array, **constants: Any) -> Array:
         if not is_float(x.dtype):
-            raise BackendError(f"{formula.__name__} is for floating-point arrays, not {x.dtype}: give float32")
+            raise BackendError(f"{formula.__name__} takes floating-point arrays, not {x.dtype}: give float32")
         if namespace(x) is not numpy or x.nbytes <= block_size():
             return in_float32(x, **constants)
         rows = x.reshape(-1, x.shape[-1])
@@ -181,7 +181,7 @@ def shares(rows: int, nbytes: int) -> list[slice]:
 
 
 def sequence_shares(x: Array, lengths: Sequence[int]) -> list[slice]:
-    """Shares of neighbouring sequences, one per thread if the shares are nearly equal, otherwise one of all.
+    """Shares of neighbouring sequences, one per thread if they are nearly equal, otherwise one share of all.
 
     lengths: the lengths of the sequences, whose positions are those of x.
     """
@@ -201,7 +201,7 @@ def sequence_shares(x: Array, lengths: Sequence[int]) -> list[slice]:
 def product(x: Array, weight: Array) -> Array:
     """x Wᵀ. x: (..., I), weight: (O, I). Returns (..., O).
 
-    On NumPy a batch is a single product, where `x @ weight.T` would be one per sequence. For few rows NumPy's matrix
+    On NumPy, a batch is a single product, where `x @ weight.T` would be one per sequence. For few rows, NumPy's BLAS
     library computes (W xᵀ)ᵀ a quarter to a half faster.
     """
     if namespace(x) is not numpy:

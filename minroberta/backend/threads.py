@@ -1,8 +1,8 @@
 """Several threads for one call: each takes its share of the rows through several formulas, matrix products included.
 
-A matrix library has its own threads, but between two products all but one of them wait, and the result of one thread
-lies in the cache of another. Here threadpoolctl limits the library to one thread, and the shares go to threads instead.
-Where the library cannot be limited for all threads at once, everything is computed in the order of the code.
+A BLAS library has its own threads, but all but one of them wait between two products, and one thread's results are in
+the cache of another. Here threadpoolctl limits the library to one thread, and each share runs in a thread instead. If
+the library cannot be limited for all threads at once, the work is not shared.
 """
 
 import functools
@@ -17,7 +17,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 SHARE = 256 * 1024
-"""Smallest share of a thread in bytes: with less it waits for the interpreter's lock more than it computes."""
+"""Smallest share of a thread in bytes: with less, it waits for the GIL more than it computes."""
 
 _inside: ContextVar[bool] = ContextVar("inside", default=False)
 
@@ -28,26 +28,26 @@ def is_inside() -> bool:
 
 
 def count() -> int:
-    """Number of threads for a call: as many as the matrix library would use, or 1 within one of the threads."""
+    """Number of threads for a call: as many as the BLAS library would use, or 1 within one of the threads."""
     library = None if is_inside() else _shareable()
     return 1 if library is None else max(one.num_threads or 1 for one in library.lib_controllers)
 
 
 def libraries() -> list[dict[str, Any]]:
-    """The matrix libraries of this process, as threadpoolctl describes them."""
+    """The BLAS libraries of this process, as threadpoolctl describes them."""
     return _controller().select(user_api="blas").info()
 
 
 @functools.cache
 def _controller() -> Any:
-    import threadpoolctl  # type: ignore[import-untyped]  # which no small call needs, and takes time to load
+    import threadpoolctl  # type: ignore[import-untyped]  # takes time to load, and small calls do not need it
 
     return threadpoolctl.ThreadpoolController()
 
 
 @functools.cache
 def _shareable() -> Any:
-    """The controller of OpenBLAS with its own threads, or None: other libraries limit only the calling thread."""
+    """The controller of OpenBLAS with its own threads, or None: other limits apply only to the calling thread."""
     found = _controller().select(internal_api="openblas")
     return found if found and all(one.threading_layer == "pthreads" for one in found.lib_controllers) else None
 
@@ -55,7 +55,7 @@ def _shareable() -> Any:
 def each(function: Callable[[Item], Result], items: Sequence[Item], nbytes: int) -> list[Result]:
     """function(item) for each item, in order; on several threads if the items, `nbytes` in all, are large enough.
 
-    If each item is too small for a thread, the matrix library stays in one thread too.
+    If the items are too small for threads, all run in the calling thread, and BLAS is limited to one thread too.
     """
     if len(items) < 2 or nbytes < SHARE or (threads := count()) == 1 or not _free.acquire(blocking=False):
         return [function(item) for item in items]
@@ -72,12 +72,12 @@ def each(function: Callable[[Item], Result], items: Sequence[Item], nbytes: int)
 
 
 _free = threading.Lock()
-"""Held by the call that shares its work: the limit is the whole process's, so only one thread may set it."""
+"""Held by the call that shares its work: the limit is for the whole process, so only one call may set it."""
 
 
 @functools.cache
 def _pool(threads: int, process: int) -> Any:
-    """The threads of a process; after a fork there are none, so the new process starts its own."""
-    from concurrent.futures import ThreadPoolExecutor  # which no small call needs, and takes time to load
+    """The threads of a process. They do not survive a fork, so the new process starts its own."""
+    from concurrent.futures import ThreadPoolExecutor  # takes time to load, and small calls do not need it
 
     return ThreadPoolExecutor(threads, "minroberta")

@@ -7,7 +7,7 @@ imports `text` or `loading`. In import order:
     files        JSON of limited size, paths that stay inside a directory, atomic writing
     arrays       the arrays of a checkpoint by name: mapped, renamed, transposed, gathered from several files
     formats      one module per format: safetensors, pytorch, hdf5, flax, tensorflow, keras, fairseq
-    read         choose a directory's weights file and its format; its configuration; its inventory
+    read         the weights file of a directory, its format, its configuration and its inventory
     hub          find the path of a model by its name, downloading it with huggingface_hub if necessary
     save         write a model in Hugging Face's format, for transformers
     save_keras   write a model as a KerasHub preset

@@ -16,7 +16,7 @@ LARGEST_JSON = 2_000_000
 
 
 def read_json(path: Path, error: type[Error], largest: int = LARGEST_JSON) -> dict[str, Any]:
-    """Read the JSON object in a file. Raises NotFoundError for a missing file, and `error` for any other content."""
+    """Read a JSON object from a file. Raises NotFoundError for a missing file, and `error` for any other content."""
     try:
         inside(path.parent, path.name, error)
     except NotFoundError as cause:
@@ -39,14 +39,14 @@ def read_json(path: Path, error: type[Error], largest: int = LARGEST_JSON) -> di
 def inside(directory: Path, name: str, error: type[Error]) -> Path:
     """The path of a file in a directory.
 
-    Raises NotFoundError for a missing file, and `error` for a link that leads out of the directory. Links in the hub's
-    cache are allowed: there all files are links, from `snapshots/REVISION` to the repository's `blobs`.
+    Raises NotFoundError for a missing file, and `error` for a link that points outside the directory. Links in the
+    hub's cache are allowed: there all files are links, from `snapshots/REVISION` to the repository's `blobs`.
     """
     path, root = directory / name, Path(os.path.realpath(directory))
     target = Path(os.path.realpath(path))
     blobs = [parent.parent / "blobs" for parent in root.parents if parent.name == "snapshots"]
     if not target.is_relative_to(root) and target.parent not in blobs:
-        raise error(f"{path} is a link that leads out of its directory: replace the link with a copy of the file")
+        raise error(f"{path} is a link that points outside its directory: replace the link with a copy of the file")
     if not path.is_file():
         raise NotFoundError(f"{directory} has no file {name}")
     return path
@@ -59,7 +59,7 @@ def inside(directory: Path, name: str, error: type[Error]) -> Path:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path next to `path`; at the end rename the file to `path`, or remove it after an error.
 
-    So no reader ever sees a partly written file, and the arrays to be written may be mapped from the old one.
+    No reader ever sees a partially written file, and the arrays to be written may be mapped from the old one.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:

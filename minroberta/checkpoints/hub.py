@@ -1,4 +1,4 @@
-"""Finding a model by its name: a path on this machine, or a hub name, which huggingface_hub downloads.
+"""Finding a model by name: a path on this machine, or a hub name, which huggingface_hub downloads.
 
 huggingface_hub handles the cache, the offline mode (`HF_HUB_OFFLINE`), endpoints and tokens. It is imported only for
 names that are not paths, because the import takes longer than loading a model.
@@ -29,7 +29,7 @@ EMBEDDED = "minroberta/tiny"
 """The name of the model that comes with the package, as a directory in it."""
 
 SUFFIXES = (".safetensors", ".json", ".bin", ".pt", ".h5", ".msgpack")
-"""Endings of names that can only be paths of files."""
+"""Endings of names that can only be file paths."""
 
 
 def locate(
@@ -42,7 +42,7 @@ def locate(
 ) -> Path:
     """Find the directory or weights file that a name refers to, and download it if necessary.
 
-    name: a path, a hub name (`FacebookAI/roberta-base`, optionally with `hf://` before it), a short name
+    name: a path, a hub name (`FacebookAI/roberta-base`, optionally prefixed with `hf://`), a short name
     (`roberta-base`), or `minroberta/tiny`, which comes with the package. A path that exists takes precedence over a
     hub name or short name, but not over `minroberta/tiny`. weights: if False, download only the configuration and the
     tokenizer.
@@ -94,7 +94,7 @@ def _from_hub(
             directory = fetch(*SETTINGS, *files)
     if weights and not _has_weights(directory):
         raise NotFoundError(
-            f"no weights were found for {repository} from the hub: {directory} has none of "
+            f"no weights were found for {repository}: {directory} has none of "
             f"{', '.join(files[0] for files in WEIGHTS)}. Either the repository has no weights in a supported format, "
             "or a download was interrupted: load it again while online"
         )

@@ -69,12 +69,12 @@ LARGEST_RATIO = 8
 
 
 def _check_size(arrays: Arrays) -> None:
-    """Raise WeightsError if the arrays are much larger than the file, so that many names share the same bytes."""
+    """Raise WeightsError if the arrays are much larger than the file: many names then share the same bytes."""
     count = sum(math.prod(arrays.stored(name)[1]) for name in arrays)
     if 4 * count > LARGEST_RATIO * arrays.size + 2**20:
         raise WeightsError(
             f"{arrays.path} has only {arrays.size} bytes for {reprlib.repr(count)} elements: "
-            "its arrays share the same bytes, which a model's weights must not: save them separately"
+            "its arrays share the same bytes, which is not allowed: save them separately"
         )
 
 
@@ -142,7 +142,7 @@ STATES = ("state_dict", "model_state_dict", "model")
 """Keys under which training scripts save the weights, next to the rest of their state."""
 
 WRAPPERS = ("module.", "_orig_mod.", "model.")
-"""Prefixes of all names in a model that was saved in a wrapper, for several devices or for compilation."""
+"""Prefixes of all names in a model that was saved inside a wrapper, such as one for several devices or compilation."""
 
 
 def _state_dict(content: Any) -> Any:
@@ -169,7 +169,7 @@ MOST_SHARDS = 100
 def _read_shards(index: Path) -> Gathered:
     weight_map = read_json(index, WeightsError).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
-        raise WeightsError(f"{index} must have a weight_map from names of weights to names of files")
+        raise WeightsError(f"{index} must have a weight_map from weight names to file names")
     if len(set(weight_map.values())) > MOST_SHARDS:
         raise WeightsError(f"{index} names more than {MOST_SHARDS} shards, which is the limit")
     ending = Path(index.name.removesuffix(INDEX)).suffix

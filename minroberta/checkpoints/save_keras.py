@@ -29,14 +29,14 @@ FIXED: dict[str, Any] = {
 """Fields with the same value in every RoBERTa model of KerasHub, whose configuration does not contain them."""
 
 KINDS = {"masked_lm": "MaskedLM", "sequence_classification": "TextClassifier"}
-"""The heads that KerasHub has, and the endings of its names for their classes."""
+"""The heads that KerasHub has, and the endings of its class names for them."""
 
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<mask>")
 """The tokens that KerasHub needs to build a tokenizer."""
 
 
 class BytePairs(NamedTuple):
-    """A byte-level BPE tokenizer as KerasHub stores it: ids by token, and merges, each two tokens and a space."""
+    """A byte-level BPE tokenizer as KerasHub stores it: ids by token, and merges of two tokens with a space between."""
 
     vocabulary: Mapping[str, int]
     merges: list[str]
@@ -48,8 +48,8 @@ def write(directory: Path, params: Any, config: Config, head: str, bpe: BytePair
 
     It is a task preset for the heads masked_lm and sequence_classification, and a backbone preset for the bare encoder.
     KerasHub has no token types: the embedding of type 0 is added to each position embedding, because
-    (word + type) + position = word + (type + position) up to rounding. KerasHub has neither a pooler nor names of
-    labels, nor the rows before the first position, which only padding uses.
+    (word + type) + position = word + (type + position) up to rounding. KerasHub has neither a pooler nor label
+    names, nor the position rows that only padding uses.
 
     bpe: the tokenizer, as returned by `text.vocabularies.byte_pairs`.
 

@@ -21,12 +21,12 @@ M = TypeVar("M", bound=Network)
 
 
 def resize_token_embeddings(model: M, n: int) -> M:
-    """A new model with a vocabulary of n tokens; the old model is unchanged, unlike in transformers.
+    """Return a new model with a vocabulary of n tokens; the old model is unchanged, unlike in transformers.
 
     The word embeddings (V, D), the bias of the language model head (V,) and an untied decoder (V, D) keep their first n
     rows. New rows are the mean of the old ones, so that a new token is about as likely as an old one (Hewitt 2021,
     "Initializing new word embeddings for pretrained language models"). New elements of a tied decoder's bias are 0.
-    transformers 4.48.3 does the same, but adds noise to the mean, of 3e-5 times the old rows' standard deviation. The
+    transformers 4.48.3 does the same, but adds noise of 3e-5 times the old rows' standard deviation to the mean. The
     tokenizer is not changed.
 
     Raises InputError if n is not an integer of at least 1, or leaves out `pad_token_id`.
@@ -60,7 +60,7 @@ def _resized(rows: Array, n: int, fill: int | None) -> Array:
 
 
 def prune_heads(model: M, heads: Mapping[int, Iterable[int]]) -> M:
-    """A new model without the given self-attention heads, {layer: heads}, both counted from 0 (Michel et al. 2019).
+    """Return a new model without these self-attention heads, {layer: heads}, both counted from 0 (Michel et al. 2019).
 
     Heads keep the numbers that they had before any was pruned, so a pruned head may be given again. A head's rows are
     removed from the query, key and value weights, (H·E, D), and its columns from the output weight, (D, H·E).

@@ -18,7 +18,7 @@ WITHOUT_MEANING = {
 """Fields of a configuration that do not change the outputs."""
 
 ROUNDING = 1e-4
-"""Tolerance relative to the largest output: more than float32 rounding in a different order, less than a mistake."""
+"""Tolerance relative to the largest output: above float32 rounding errors, below the effect of a mistake."""
 
 
 class Difference(NamedTuple):
@@ -30,7 +30,7 @@ class Difference(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The result of a comparison: fields and weights that differ, and the largest difference of the outputs.
+    """The result of a comparison: fields and weights that differ, and the largest difference between outputs.
 
     outputs: relative to the largest output; None if shapes or padding ids differ, so that no input suits both models.
     """
@@ -45,9 +45,9 @@ class Verdict(NamedTuple):
 
 
 def verify(one: Network, other: Network) -> Verdict:
-    """Compare two models with the same head: the fields that change outputs, and their weights, without tolerance.
+    """Compare two models with the same head: the fields that change outputs, and the weights, without tolerance.
 
-    Their outputs are compared on two random sequences, one of which is padded at the end.
+    The outputs are compared on two random sequences, one of them padded at the end.
     """
     fields, arrays = list(_fields(one, other)), list(_weights(one, other))
     first, second = flat(one.params), flat(other.params)
@@ -85,7 +85,7 @@ def _largest(name: str, a: numpy.ndarray, b: numpy.ndarray) -> Difference:
 
 
 def _distance(one: Network, other: Network) -> float:
-    """The largest difference of the outputs, not counting padding, relative to the largest; NaN if there is a NaN."""
+    """The largest difference between outputs, relative to the largest, without padding; NaN if there is a NaN."""
     ids, mask = _sequences(one)
     several = one.head == "multiple_choice"
     outputs = [model(ids[None], mask[None]) if several else model(ids, mask) for model in (one, other)]  # (1, C, L)

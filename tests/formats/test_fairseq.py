@@ -330,7 +330,7 @@ def test_invalid_numbers_of_heads(lie: Any) -> None:
 def test_an_unknown_activation(lie: Any) -> None:
     with (
         pytest.warns(UserWarning, match="activation_fn is"),
-        raises(ConfigError, ValueError, "supported are gelu, gelu_acc"),
+        raises(ConfigError, ValueError, "the supported ones are gelu, gelu_acc"),
     ):
         with_arguments(activation_fn=lie)
 

@@ -258,7 +258,7 @@ def test_an_unsupported_dtype(tmp_path: Path, dtype: str) -> None:
         file = File(file_of(tmp_path, {"a": entry([2], 0, 2 * size, dtype)}, bytes(2 * size)))
     except WeightsError:
         pytest.skip(f"the library's version does not know {dtype}")
-    with refused(f"a has the unsupported dtype {dtype}: supported are F64, F32"):
+    with refused(f"a has the unsupported dtype {dtype}: the supported ones are F64, F32"):
         file["a"]
 
 

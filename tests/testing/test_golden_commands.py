@@ -135,7 +135,7 @@ def test_make_the_suite(tmp_path: Path) -> None:
         (["--suite", "directory", "--ids", IDS], "--suite has its own models and inputs"),
         (["minroberta/tiny", "-o", "file", "--ids", "0 a"], "invalid --ids '0 a': give integers"),
         (["minroberta/tiny", "-o", "file", "--ids", "0 99999"], "vocab_size is 8000"),
-        (["minroberta/tiny", "-o", "file", "--ids", "0", "--ids", "0 1"], "rows of several lengths"),
+        (["minroberta/tiny", "-o", "file", "--ids", "0", "--ids", "0 1"], "rows of different lengths"),
         (["minroberta/tiny", "-o", "file", "--ids", "0", "--names", "x"], "unknown name or pattern 'x'"),
         (["minroberta/tiny", "-o", "nowhere/file", "--ids", "0", "--names", "embeddings"], "cannot be written"),
         (["minroberta/tiny", "-o", "file", "--text", "a", "--seed", "1"], "has no tokenizer"),

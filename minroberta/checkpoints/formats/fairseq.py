@@ -1,4 +1,4 @@
-"""fairseq checkpoints: weights with fairseq's names, and the arguments of their training.
+"""fairseq checkpoints: weights with fairseq's names, and the training arguments.
 
 Versions differ only in the names: the current names; those of 2019, in which queries, keys and values are one array;
 and those of DinkyTrain, whose layers have DeepSpeed's names. Sizes are taken from the weights, and compared with the
@@ -118,7 +118,7 @@ class Checkpoint(Arrays):
     """The arrays of a `.pt` with Hugging Face's names, and `config`, the fields of Hugging Face's configuration.
 
     No other file is needed. A post-LN model becomes Roberta, a pre-LN model RobertaPreLayerNorm, and a pre-LN model
-    without a norm of the embeddings XLM-Roberta-XL. fairseq has no token types: their embedding is a row of zeros. If
+    without an embedding norm XLM-RoBERTa-XL. fairseq has no token types: their embedding is a row of zeros. If
     there are several classification heads, the one with the default name is used. A head that computes something
     different from Hugging Face's is left out, with a warning.
 
@@ -153,7 +153,7 @@ class Checkpoint(Arrays):
 
 
 def _arguments(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of the training: since 0.12 in the parts of `cfg`, before that in `args`."""
+    """The training arguments: since 0.12 in the parts of `cfg`, before that in `args`."""
     result: dict[str, Any] = {}
     whole = _values(content.get("cfg"))
     for part in (content.get("args"), whole.get("criterion"), whole.get("model")):
@@ -278,7 +278,7 @@ def _count_layers(found: Found) -> int:
 def _check_sizes(sizes: Mapping[str, int], arguments: Mapping[str, Any]) -> None:
     for argument, name in SIZES.items():
         given = arguments.get(argument)
-        shown = sizes[name] - 2 * (argument == "max_positions")  # positions begin at 2, after that of padding
+        shown = sizes[name] - 2 * (argument == "max_positions")  # positions start at 2, after the row for padding
         if given is not None and given != shown:
             raise WeightsError(f"{argument} is {_shown(given)} in the arguments, but {shown} in the weights")
 
@@ -308,7 +308,7 @@ def _head_count(arguments: Mapping[str, Any]) -> Any:
     if known not in HEAD_COUNTS:
         raise ConfigError(
             f"the arguments lack encoder_attention_heads, and the number of heads of arch {_shown(arch)} is unknown: "
-            f"supported are {', '.join(HEAD_COUNTS)}"
+            f"the supported ones are {', '.join(HEAD_COUNTS)}"
         )
     return HEAD_COUNTS[known]
 
@@ -316,7 +316,7 @@ def _head_count(arguments: Mapping[str, Any]) -> Any:
 def _activation(arguments: Mapping[str, Any]) -> str:
     given = arguments.get("activation_fn", "gelu")
     if not isinstance(given, str) or given not in ACTIVATIONS:
-        raise ConfigError(f"unsupported activation_fn {_shown(given)}: supported are {', '.join(ACTIVATIONS)}")
+        raise ConfigError(f"unsupported activation_fn {_shown(given)}: the supported ones are {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[given]
 
 

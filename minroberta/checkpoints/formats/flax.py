@@ -1,8 +1,8 @@
 """Hugging Face's Flax models: `flax_model.msgpack`, nested MessagePack maps whose leaves are arrays.
 
-A leaf is an extension of type 1, whose content is a list of the shape, the dtype's name and the bytes. Only those types
-of MessagePack are supported that such files contain. Maps are read as a stream, and no memory is reserved for a length
-before the file is known to be that long. Arrays are views of the mapped file, unless they are not aligned.
+A leaf is an extension of type 1, whose content is a list of the shape, the dtype's name and the bytes. Only the
+MessagePack types in such files are supported. Maps are read as a stream, and no memory is reserved for a length before
+the file is known to be that long. Arrays are views of the mapped file, unless they are not aligned.
 """
 
 import math
@@ -14,13 +14,13 @@ from ...errors import WeightsError
 from ..arrays import Located, Mapped, Renamed, View, as_stored, transposed
 
 MOST_KEYS = 50_000
-"""Limit on the keys of all maps: a large model has a thousand."""
+"""Limit on the number of keys in all maps: a large model has a thousand."""
 
 LONGEST_NAME = 300
 """Limit on the characters of an array's joined keys: a layer's weights have about seventy."""
 
 DEEPEST = 32
-"""Limit on the nesting of maps: a layer's weight is in eight."""
+"""Limit on the nesting of maps: a layer's weight is eight maps deep."""
 
 MOST_AXES = 32
 
@@ -141,7 +141,9 @@ class _Reader:
         shape = tuple(self._expect(NUMBER) for _ in range(rank))
         dtype = self._text()
         if dtype not in SIZES:
-            raise ValueError(f"{name} has the unsupported dtype {dtype[:50]!r}: supported are {', '.join(SIZES)}")
+            raise ValueError(
+                f"{name} has the unsupported dtype {dtype[:50]!r}: the supported ones are {', '.join(SIZES)}"
+            )
         size = self._expect(BYTES)
         leaf = Leaf(dtype, shape, self._at)
         self._at += size

@@ -3,7 +3,7 @@
 A superblock gives the address of the root group's header. A header is a list of messages: those of a group locate its
 links; those of an array give its dtype, shape and address. Links are stored as messages, in a symbol table (a B-tree
 over names), or in a fractal heap that a B-tree indexes. Variants that Keras does not write are refused, including all
-that lead out of the file. The layouts are those of the HDF5 File Format Specification 3.0.
+that refer to other files. The layouts are those of the HDF5 File Format Specification 3.0.
 """
 
 import math
@@ -119,7 +119,7 @@ class _Bytes:
 
 
 def _datasets(data: _Bytes) -> Iterator[tuple[str, Dataset]]:
-    """The path and the description of each array. No group is entered twice, so links cannot form a cycle."""
+    """The path and the description of each array. No group is visited twice, so links cannot form a cycle."""
     pending, groups = [("", _root(data))], set()
     while pending:
         path, address = pending.pop()

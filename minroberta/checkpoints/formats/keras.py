@@ -113,7 +113,7 @@ def snake(name: str) -> str:
 
 BACKBONE_FILE, TASK_FILE = "model.weights.h5", "task.weights.h5"
 LARGEST_JSON = 10_000_000
-"""Limit in bytes: ten times the size of a vocabulary. As many brackets would take 200 MB once parsed as lists."""
+"""Limit in bytes: ten times the size of a vocabulary. A file of brackets alone takes 200 MB once parsed as lists."""
 
 
 class Preset(Renamed):
@@ -124,7 +124,7 @@ class Preset(Renamed):
     embeddings are a single row of zeros. Arrays that RoBERTa does not use keep their names.
 
     Raises ConfigError and NotFoundError; WeightsError as `hdf5.File` does, and for an array whose shape disagrees with
-    `config.json`; and ConfigError, WeightsError or TokenizerError for a file that is a link out of the directory.
+    `config.json`; and ConfigError, WeightsError or TokenizerError for a link that points outside the directory.
     """
 
     def __init__(self, path: Path) -> None:
@@ -155,7 +155,8 @@ def _read_config(directory: Path) -> tuple[str, dict[str, Any]]:
     backbone, settings = _read_object(directory, "config.json")
     if backbone not in BACKBONES:
         raise ConfigError(
-            f"{directory} has the unsupported backbone {backbone[:100]!r}: supported are {', '.join(BACKBONES)}"
+            f"{directory} has the unsupported backbone {backbone[:100]!r}: "
+            f"the supported ones are {', '.join(BACKBONES)}"
         )
     fields: dict[str, Any] = {name: _integer(settings, theirs, directory) for name, theirs in SIZES.items()}
     ids = _special_ids(directory)
@@ -175,15 +176,15 @@ def _read_config(directory: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _read_task(directory: Path, architecture: str, hidden_size: int) -> dict[str, Any]:
-    """The fields that a preset's task implies, or without a task those of the bare encoder."""
+    """The fields that a preset's task implies, or those of the bare encoder if there is no task."""
     if not _has(directory, "task.json"):
         return {"architectures": [architecture + HEADS["encoder"].ending]}
     name, settings = _read_object(directory, "task.json")
     tasks = {architecture + ending: head for ending, head in TASKS.items()}
     if name not in tasks:
         raise ConfigError(
-            f"{directory / 'task.json'} has the unsupported task {name[:100]!r}: supported are {', '.join(tasks)}. "
-            "Move the file away to load the backbone alone"
+            f"{directory / 'task.json'} has the unsupported task {name[:100]!r}: the supported ones are "
+            f"{', '.join(tasks)}. Move the file away to load the backbone alone"
         )
     fields: dict[str, Any] = {"architectures": [architecture + HEADS[tasks[name]].ending]}
     if tasks[name] == "sequence_classification":
@@ -246,7 +247,7 @@ TOKENIZERS = (("vocabulary.json", "merges.txt"), ("vocabulary.spm",))
 def tokenizer_files(directory: Path) -> dict[str, Path]:
     """The paths of a preset's `vocabulary.json` and `merges.txt`, or `vocabulary.spm`, by name; empty if it has none.
 
-    Raises TokenizerError if one is a link that leads out of the directory.
+    Raises TokenizerError if one is a link that points outside the directory.
     """
     for names in TOKENIZERS:
         if all((directory / ASSETS / name).is_file() for name in names):
@@ -268,7 +269,7 @@ def _has(directory: Path, name: str) -> bool:
 
 
 def _file(directory: Path, name: str, error: type[Error]) -> Path:
-    """A file of a preset. Raises NotFoundError, and `error` for a link that leads out of its directory."""
+    """A file of a preset. Raises NotFoundError, and `error` for a link that points outside its directory."""
     try:
         return inside(directory, name, error)
     except NotFoundError as cause:

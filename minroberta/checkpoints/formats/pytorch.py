@@ -1,7 +1,7 @@
 """PyTorch files: a pickle that refers to storages, and the storages' bytes, in a zip archive or one after the other.
 
 A pickle is a program: it may call any function that it names. This reader has its own interpreter. It supports only the
-opcodes that data needs, replaces each of the few names in `GLOBALS` by a harmless substitute, and refuses everything
+opcodes that data needs, replaces each of the few names in `GLOBALS` with a harmless substitute, and refuses everything
 else. The standard library's interpreter can be restricted to certain names too, but even then a pickle can exhaust the
 memory, or overflow the stack, without calling anything.
 """
@@ -57,7 +57,7 @@ class Tensor(NamedTuple):
 
 
 class Namespace:
-    """The substitute for an object with attributes, which are in `values`."""
+    """The substitute for an object; its attributes are in `values`."""
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
@@ -130,7 +130,7 @@ GLOBALS: dict[str, Any] = {
 
 
 def operations(data: io.BytesIO) -> Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]]:
-    """The operations from `pickletools.genops`, without its warning about a backslash in a name, which is refused."""
+    """The operations from `pickletools.genops`, without its warning about backslashes in names, which are refused."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         yield from pickletools.genops(data)
@@ -398,7 +398,7 @@ def _entries(path: Path, data: Mapped) -> dict[str, tuple[int, int]]:
             name = entry.filename
             if name in result or name.startswith("/") or ".." in name.split("/") or "\\" in name or ":" in name:
                 raise ValueError(
-                    f"the archive has the entry {name[:200]!r}, which is a duplicate or leads out of the archive"
+                    f"the archive has the entry {name[:200]!r}, which is a duplicate or points outside the archive"
                 )
             if entry.compress_type or entry.flag_bits & 1 or entry.external_attr >> 28 == 0xA:
                 raise ValueError(f"{name[:200]!r} is compressed, encrypted or a link: torch.save writes plain files")

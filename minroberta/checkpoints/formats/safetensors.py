@@ -43,7 +43,8 @@ class File(Arrays):
         entry = self._entries[name]
         if entry["dtype"] not in DTYPES:
             raise WeightsError(
-                f"{self.path}: {name} has the unsupported dtype {entry['dtype']}: supported are {', '.join(DTYPES)}"
+                f"{self.path}: {name} has the unsupported dtype {entry['dtype']}: "
+                f"the supported ones are {', '.join(DTYPES)}"
             )
         offset = self._start + entry["data_offsets"][0]
         return array_at(self._bytes, name, *self.stored(name), offset)
@@ -103,7 +104,7 @@ def write(path: Path, arrays: Mapping[str, numpy.ndarray], metadata: Mapping[str
     """Write a file atomically. Raises OSError."""
     from safetensors.numpy import save_file
 
-    # The library writes arrays in any other order incorrectly.
+    # The library writes arrays that are not in C order incorrectly.
     contiguous = {name: numpy.asarray(x, order="C") for name, x in arrays.items()}
     with replacing(path) as partial:
         partial.touch()

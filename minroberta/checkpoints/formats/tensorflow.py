@@ -36,7 +36,7 @@ class File(Renamed):
 
 
 def from_safetensors(source: Arrays) -> Renamed:
-    """Give the arrays of a safetensors file with TensorFlow's names PyTorch's names. Raises WeightsError."""
+    """Rename the arrays of a safetensors file from TensorFlow's names to PyTorch's. Raises WeightsError."""
     return Renamed(source, _entries(source.path, {name: name for name in source}))
 
 
