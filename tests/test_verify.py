@@ -163,7 +163,7 @@ def test_a_head_that_is_left_out(tmp_path: Path) -> None:
     done = run("convert", CHECKPOINTS / "fairseq-classifier", tmp_path)
     assert done.exit_code == 0
     assert done.stderr == (
-        "warning: the source also holds masked_lm, which a directory for sequence_classification leaves out: "
+        "warning: the source also holds masked_lm, but only sequence_classification is converted: "
         "use --head to convert another head\n"
     )
 
@@ -194,4 +194,4 @@ def test_convert_overwrites_nothing(tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "file"):
         done = run("convert", CHECKPOINTS / "pytorch-zip", place)
         assert done.exit_code == 2
-        assert done.stderr == f"error: {place} exists and is not empty: give a new or empty directory\n"
+        assert done.stderr == f"error: {place} exists, but is not an empty directory: give a new or empty directory\n"

@@ -44,7 +44,9 @@ def test_lines_that_end_as_on_windows(gpt2: Path) -> None:
 )
 def test_an_invalid_line(gpt2: Path, line: str) -> None:
     (gpt2 / "dict.txt").write_text(line + "\n", encoding="utf-8")
-    with raises(TokenizerError, ValueError, "dict.txt has a line", repr(line), "a line must be a token and a count"):
+    with raises(
+        TokenizerError, ValueError, "dict.txt has the line", repr(line), "a line must hold a token and a count"
+    ):
         fairseq_vocabulary(gpt2)
 
 
@@ -71,7 +73,7 @@ def test_an_invalid_encoder(gpt2: Path, text: str) -> None:
 @pytest.mark.parametrize("line", ["Ġt", "Ġ t h", "a" * 100_000])
 def test_an_invalid_merge(gpt2: Path, line: str) -> None:
     (gpt2 / "vocab.bpe").write_text(line, encoding="utf-8")
-    with raises(TokenizerError, ValueError, "vocab.bpe has a line", line[:100], "two tokens"):
+    with raises(TokenizerError, ValueError, "vocab.bpe has the line", line[:100], "two tokens"):
         fairseq_vocabulary(gpt2)
 
 

@@ -1,11 +1,11 @@
 """The command `minroberta`: it parses arguments, calls the package, and prints the results.
 
-In import order: `console` (tables, JSON lines, one-line errors and warnings), `options` (options that several commands
-share, and loading the model that they name), `texts` (texts from arguments, files and standard input, and running a
-task on them), then the commands: `tasks`, `checkpoints` (info, convert, verify), `look` (trace, bench),
-`bench` (the measurements), `golden` (golden files); and `app`, the group of all commands.
+The modules in import order: `console` (tables, JSON lines, one-line errors and warnings), `options` (options that
+several commands share, and loading of the model that they name), `texts` (texts from arguments, files and standard
+input, and running a task on them), then the commands: `tasks`, `checkpoints` (info, convert, verify), `look` (trace,
+bench), `bench` (the measurements), `golden` (golden files); and `app`, the group of all commands.
 
-Nothing is computed here. If only one command needs a module that is slow to import, the import is inside that command.
+Nothing is computed here. If only one command needs a module that is slow to import, the command imports the module.
 """
 
 from .app import main

@@ -13,14 +13,17 @@ from .console import say, warnings_in_a_line
 
 
 class Commands(click.Group):
-    """A group that lists its commands in the order they were added, and reports errors on one line, exiting with 2."""
+    """A group that lists its commands in the order in which they were added.
+
+    It reports an error on one line, and exits with status 2.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names of the commands, in the order they were added."""
+        """Names of the commands, in the order in which they were added."""
         return list(self.commands)
 
     def main(self, *args: Any, **extra: Any) -> Any:
-        """Run a command. Output is UTF-8 in any locale; Ctrl-C ends it with exit status 130."""
+        """Run a command. Output is UTF-8 in any locale. After Ctrl-C, the exit status is 130."""
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(encoding="utf-8", errors="backslashreplace")
@@ -85,7 +88,7 @@ def main(context: click.Context) -> None:
 
 
 class Golden(click.Group):
-    """The commands of `minroberta.testing`, which is imported only for them."""
+    """The commands that use `minroberta.testing`, which is imported only for them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of the commands, in the order of use."""
@@ -103,9 +106,9 @@ class Golden(click.Group):
 @click.group(cls=Golden, name="golden", invoke_without_command=True)
 @click.pass_context
 def golden_files(context: click.Context) -> None:
-    """Golden files: all the values that a model computes.
+    """Golden files: the values that a model computes, for testing ports.
 
-    They are for testing ports. show and check also take --json.
+    show and check also take --json.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

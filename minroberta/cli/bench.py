@@ -1,4 +1,4 @@
-"""The speed of a model on this machine, compared with its floor: the matrix products alone."""
+"""The speed of a model on this machine, compared with a floor: the time of its matrix products alone."""
 
 import os
 import platform
@@ -22,10 +22,10 @@ SETTINGS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OPENBLAS_NUM_THREADS", "OM
 
 
 def shapes(model: Model, rounds: int) -> Iterator[dict[str, Any]]:
-    """Median times of calls and of their floor, in milliseconds, and the median of their ratios: a dict for each shape.
+    """Median times of calls and of the floor, in milliseconds, and the median of their ratios: a dict for each shape.
 
-    Calls and floor are timed alternately. The floor is x Wᵀ for all weight matrices of all layers, in NumPy, without
-    attention, biases, norms or GELU.
+    Calls and floor are timed alternately. The floor is the computation of x Wᵀ for all weight matrices of all layers,
+    in NumPy, without attention, biases, norms or GELU.
     """
     weights = list(products(model))
     for B, L in SHAPES:
@@ -69,7 +69,7 @@ def _seconds(function: Callable[..., Any], *arguments: Any) -> float:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, NumPy, matrix library with its kernel and threads, and environment variables that affect it."""
+    """Facts about this machine: processor, cores, NumPy, matrix library, and environment variables that affect it."""
     blas, libraries = numpy.show_config(mode="dicts")["Build Dependencies"]["blas"], threads.libraries()
     facts = {
         "processor": processor(),

@@ -122,7 +122,7 @@ def _equal_runs(layers: Sequence[Any]) -> Iterator[tuple[int, int]]:
 @click.option(
     "--dtype",
     type=click.Choice(["float64", "float32", "float16"]),
-    help="By default the dtype of the source; bfloat16 becomes float32.",
+    help="Dtype of the weights; by default that of the source, or float32 for bfloat16.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 def convert(source: str, directory: Path, kind: str, head: str | None, dtype: str | None, as_json: bool) -> None:
@@ -133,7 +133,7 @@ def convert(source: str, directory: Path, kind: str, head: str | None, dtype: st
     pip install "minroberta[formats]". If the source has several heads, only one is written.
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise click.ClickException(f"{directory} exists and is not empty: give a new or empty directory")
+        raise click.ClickException(f"{directory} exists, but is not an empty directory: give a new or empty directory")
     path = hub.locate(source)
     arrays = read.read(path)
     model = load(path, head, dtype or _stored_dtype(arrays))
@@ -155,7 +155,7 @@ def convert(source: str, directory: Path, kind: str, head: str | None, dtype: st
 
 
 def _stored_dtype(arrays: Arrays) -> str:
-    """The dtype of a checkpoint's weights, or float32 if NumPy does not have it."""
+    """The dtype of a checkpoint's weights, or float32 if NumPy lacks that dtype."""
     dtypes = (arrays.stored(name)[0] for name in arrays)
     return next((x for x in dtypes if x.startswith("float")), "float32")  # not bfloat16
 
@@ -165,8 +165,8 @@ def _warn_of_other_heads(arrays: Arrays, config: Config, head: str) -> None:
     others = [name for name in weights.heads_in(held, config) if name != head]
     if others:
         warnings.warn(
-            f"the source also holds {', '.join(others)}, which a directory for {head} leaves out: use --head to "
-            "convert another head",
+            f"the source also holds {', '.join(others)}, but only {head} is converted: use --head to convert another "
+            "head",
             stacklevel=2,
         )
 

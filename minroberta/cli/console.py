@@ -46,7 +46,7 @@ def print_facts(facts: Mapping[str, Any]) -> None:
 
 
 class Output:
-    """Results, printed as they arrive: JSON lines, or rows of a table whose columns grow with their widest cell.
+    """Results, printed as they arrive: JSON lines, or rows of a table whose columns widen as needed.
 
     columns: keys of the results; keys that the first row lacks are not shown. spaced: print a blank line between the
     results of two texts.
@@ -95,7 +95,7 @@ def terminal_width() -> int:
 
 
 def cell(value: Any) -> str:
-    """A value as a table shows it: floats with four decimals, very small and very large ones as 1.2e-04."""
+    """A value as a table shows it: floats with four decimals, or as 1.2e-04 if they are very small or large."""
     if isinstance(value, float):
         return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e6 else f"{value:.1e}"
     return printable(str(value))
@@ -125,7 +125,7 @@ def width(text: str) -> int:
 
 
 def shortened(text: str, limit: int) -> str:
-    """The text in at most `limit` columns; an ellipsis stands for the rest."""
+    """The text, shortened to at most `limit` columns; an ellipsis stands for the rest."""
     if width(text) <= limit:
         return text
     used = 1

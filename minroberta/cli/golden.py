@@ -44,7 +44,7 @@ def commands() -> None:
     "--seed", type=click.IntRange(0), help="Random weights from this seed; only the configuration comes from NAME."
 )
 @takes_head
-@click.option("--suite", type=File, metavar="DIRECTORY", help="Write the suite of small cases instead of a file.")
+@click.option("--suite", type=File, metavar="DIRECTORY", help="Write the suite of small cases to a directory.")
 def make(
     name: str | None,
     output: Path | None,
@@ -137,7 +137,7 @@ def _summary(name: str, value: numpy.ndarray, noise: float) -> dict[str, Any]:
 def check(file: Path, candidate: Path, names: str | None, precision: str, html: Path | None, as_json: bool) -> None:
     """Compare a port's values with a golden file, and name the mistake if it is a known one.
 
-    CANDIDATE is an .npz or safetensors file, or a directory of .npy files. It may use the names of a golden file.
+    CANDIDATE is an .npz or safetensors file, or a directory of .npy files. Its arrays may be named as in a golden file.
     The exit status is 0 if every step is right, 1 if one is wrong, 2 after an error.
     """
     reference, port, table = golden.load(file), golden.values_of(read(candidate)), _map(names)
@@ -149,7 +149,7 @@ def check(file: Path, candidate: Path, names: str | None, precision: str, html: 
 
 
 def _map(names: str | None) -> str | dict[str, Any] | None:
-    """A framework's name as it is, or the translation of names in a JSON file."""
+    """A framework's name, unchanged, or the name translation read from a JSON file."""
     if names is None or names in NAMES:
         return names
     path = Path(names)

@@ -19,9 +19,9 @@ from .options import load, takes_head, takes_model
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
 def bench(name: str, rounds: int, as_json: bool) -> None:
-    """Compare a model's speed with its matrix products alone.
+    """Compare a model's time with that of its matrix products alone.
 
-    The floor is the time that the products with the weights take alone; the ratio is the model's time over the floor.
+    The floor is the time of the products with the weights. The ratio is the model's time divided by the floor.
     """
     from . import bench as measures
 
@@ -45,14 +45,14 @@ def bench(name: str, rounds: int, as_json: bool) -> None:
 @click.command()
 @click.argument("text")
 @click.option(
-    "--name", "pattern", metavar="PATTERN", default="*", help='Only matching names, as in "encoder.layer.0.*".'
+    "--name", "pattern", metavar="PATTERN", default="*", help='Show only names that match, such as "encoder.layer.0.*".'
 )
 @takes_head
 @takes_model()
 def trace(text: str, pattern: str, head: str | None, model: str, dtype: str, as_json: bool) -> None:
     """Show every intermediate value, with its shape, mean and std.
 
-    With --json, one line for each value.
+    With --json, prints one line for each value.
     """
     loaded = load(model, head, dtype)
     values = traced(loaded, **loaded.tokenize(text, truncation=False))  # type: ignore[arg-type]  # no key is `edit`

@@ -47,7 +47,7 @@ def takes_model(default: str | None = hub.EMBEDDED) -> Callable[[Command], Comma
 
 
 def _check_given(context: click.Context, option: click.Parameter, name: str | None) -> str | None:
-    """Refuse a missing --model. Unlike click's own message, this one says why the command has no default model."""
+    """Refuse a missing --model. Unlike click's own message, this message says why there is no default model."""
     if name is None and not context.resilient_parsing:
         raise click.UsageError(
             f"missing option --model: {hub.EMBEDDED} has no head for {context.info_name}; give --model NAME"

@@ -34,7 +34,7 @@ def fill_mask(texts: Sequence[str], file: BinaryIO, model: str, dtype: str, as_j
 
 @click.command()
 @takes_texts
-@click.option("--pairs", is_flag=True, help="Read pairs of texts: two arguments each, or a line with a tab in between.")
+@click.option("--pairs", is_flag=True, help="Label pairs of texts: two arguments, or a line with a tab, for each pair.")
 @click.option("--top-k", default=1, show_default=True, help="Number of labels, best first.")
 @click.option("--all", "every", is_flag=True, help="Print all labels.")
 @takes_model()
@@ -84,7 +84,7 @@ def tag(
 @click.command()
 @click.argument("question")
 @click.option("--context", metavar="TEXT", help="The text that contains the answer.")
-@click.option("--context-file", type=click.File("rb"), metavar="FILE", help="Read this text from a UTF-8 file.")
+@click.option("--context-file", type=click.File("rb"), metavar="FILE", help="Read the context from a UTF-8 file.")
 @click.option("--top-k", default=1, show_default=True, help="Number of answers, best first.")
 @click.option("--max-answer-len", default=15, show_default=True, help="Maximum number of tokens in an answer.")
 @takes_model()
@@ -125,7 +125,7 @@ def choose(prompt: str, choices: Sequence[str], model: str, dtype: str, as_json:
 @click.option("--normalize/--no-normalize", default=True, show_default=True, help="Scale vectors to length 1.")
 @click.option("--batch-size", type=int, help="Number of texts in a batch.")
 @click.option(
-    "--output", metavar="FILE", help="Write the vectors as a .npy file, one array (N, D); - is standard output."
+    "--output", metavar="FILE", help="Write the vectors to an .npy file, as one array (N, D); - is standard output."
 )
 @takes_model()
 def encode(
@@ -160,7 +160,7 @@ def encode(
 
 @contextlib.contextmanager
 def _open_new(name: str) -> Iterator[Any]:
-    """Open a file for writing. An existing file is replaced when everything is written, and kept after an error."""
+    """Open a file for writing. An existing file is replaced once everything is written, and kept after an error."""
     path = Path(name)
     if name == "-" or (path.exists() and not path.is_file()):  # a pipe or a device
         with click.open_file(name, "wb") as file:

@@ -21,7 +21,7 @@ AT_ONCE = 64
 
 
 class Texts(NamedTuple):
-    """Texts, or pairs of texts, each preceded by a prefix for messages about it."""
+    """Texts or pairs of texts, each with a prefix for messages about it."""
 
     items: Iterator[tuple[str, Any]]
     total: int | None  # None for a pipe, from which texts come one by one
@@ -50,7 +50,7 @@ def read_pairs(texts: Sequence[str], file: BinaryIO | None) -> Texts:
 
 
 def read_context(text: str | None, file: BinaryIO | None) -> str:
-    """The context of a question: an option, or the contents of a file or of standard input without a final newline."""
+    """The context of a question: the option's text, or a file or standard input without its final newline."""
     if text is not None and file:
         raise click.UsageError("give the context with --context or --context-file, not both")
     if text is not None:
@@ -89,7 +89,7 @@ def _without_newline(text: str) -> str:
 
 
 def _decode(content: bytes, prefix: str = "", start: bool = True) -> str:
-    """Decode UTF-8, without the byte order mark that a file may start with."""
+    """Decode UTF-8. start: remove a byte order mark at the start."""
     try:
         return content.decode("utf-8-sig" if start else "utf-8")
     except UnicodeDecodeError as error:
@@ -112,7 +112,7 @@ def _fields(prefix: str, line: str) -> tuple[str, ...]:
 
 
 def answers(texts: Texts, task: Callable[[Any], Any], at_once: int = AT_ONCE) -> Iterator[tuple[Any, Any]]:
-    """Each text with the task's answer, and a progress bar unless the answers themselves appear on a terminal.
+    """Each text with the task's answer. A progress bar is shown, unless the answers appear on a terminal.
 
     Texts are processed in batches of `at_once`, or one by one if they come from a pipe.
     """

@@ -1,15 +1,16 @@
-"""The oracle: it finds where a port of RoBERTa first goes wrong, and why.
+"""An oracle for ports of RoBERTa: it finds where a port first goes wrong, and why.
 
 report = compare(trace(model, ids), read("port.npz"))                   # where: report.first_bad, print(report)
 diagnose(model, {"input_ids": ids}, read("port.npz"))                   # why, if it is a known mistake
 assert_matches(record(port, **inputs), trace(model, **inputs))          # the same in a test
 
-This package holds everything that judges other implementations. The model does not depend on it: formulas, families and
-file formats are elsewhere. Each module imports only from those above it in this list, and none imports this one:
+This package contains everything that judges other implementations. The model does not depend on it: it contains no
+formulas, families or file formats. Each module imports only from modules above it in this list, and none imports
+`minroberta.testing` itself:
 
 runs             runs of the reference: exact, or with random rounding errors; the noise of every value
-layout           the layouts in which a port may give a value
-values           a port's values: from files or a live module, under minroberta's names
+layout           the layouts that a port's value may have
+values           a port's values, from files or a live module, under minroberta's names
 result           the result of a comparison as data: `Row`, `Finding`, `Result`
 sentences        the sentences and short numbers that describe a result, wherever it is shown
 table            a result as a table for a terminal

@@ -13,11 +13,11 @@ from .sentences import in_brief
 from .values import Names, Values
 
 expected_precision: ContextVar[str] = ContextVar("expected_precision", default="float32")
-"""The default precision; pytest's marker `roberta_precision` sets it for a test."""
+"""The default `precision`. pytest's marker `roberta_precision` sets it for a test."""
 
 
 class Mismatch(AssertionError):
-    """Failure of `assert_matches`: `report` is that of `compare`, and `explained()` adds the findings of `diagnose`."""
+    """Failure of `assert_matches`. `report` is that of `compare`; `explained()` adds to it what `diagnose` finds."""
 
     def __init__(self, report: Report, message: str, explained: Callable[[], Report]) -> None:
         super().__init__(report, message, explained)
@@ -40,10 +40,11 @@ def assert_matches(
         assert_matches(record(port, **inputs), trace(model, **inputs))
 
     candidate, reference, names: as for `compare`, but with the candidate first, as usual in assertions. precision: the
-    dtype that the candidate computes in; by default that of pytest's marker `roberta_precision`, or float32 without it.
-    report: a path to write an HTML page to if the candidate does not match.
+    dtype that the candidate computes in; by default, the one that pytest's marker `roberta_precision` sets, or float32
+    without the marker. report: path of an HTML page, which is written if the candidate does not match.
 
-    Returns the report. Raises Mismatch, an AssertionError that holds the report, and InputError as `compare` does.
+    Returns the report. Raises Mismatch, an AssertionError that holds the report, if the candidate does not match, and
+    InputError as `compare` does.
     """
     __tracebackhide__ = True  # pytest shows the line of the test
     found = compare(reference, candidate, names=names, precision=precision or expected_precision.get())

@@ -1,8 +1,8 @@
 """The cases of the golden suite: calls of tiny models that ports may get wrong.
 
-Axes have different sizes, so that none is mistaken for another. Weights are integers divided by a power of 2, which
-float16 represents exactly: they are the same in every dtype that a port computes in. They come from NumPy's frozen
-generator, which gives the same numbers in every version of NumPy.
+Axes have different sizes, so that none is mistaken for another. Weights are integers divided by a power of 2, with so
+few bits that the dtype in which a port should compute represents them exactly. They come from NumPy's frozen generator,
+`RandomState`, which gives the same numbers in every version of NumPy.
 """
 
 import zlib
@@ -44,9 +44,9 @@ Inputs = Mapping[str, Any]
 class Case:
     """A tiny model and a call to it.
 
-    name: also the file's name; shows: what a port may get wrong; config: fields that replace or extend SIZES; before:
-    an earlier call, whose cache is passed to this one; names: the values to store, by default all; precision: the dtype
-    that a port should compute in.
+    name: the name of the case and of its file. shows: what a port may get wrong. config: fields that replace or extend
+    SIZES. before: an earlier call, whose cache is passed to this one. names: the values to store, by default all.
+    precision: the dtype that a port should compute in.
     """
 
     name: str
@@ -65,13 +65,13 @@ def masked(ids: list[list[int]], pad: int = 1) -> dict[str, Any]:
 
 
 def numbers(name: str, *shape: int, limit: int = 1024, unit: float = 2.0**-9) -> numpy.ndarray:
-    """Random integers in [-limit, limit] times `unit`, in float32: NumPy's frozen generator, seeded with the name."""
+    """Random integers from -limit to limit, times `unit`, in float32, from NumPy's generator seeded with the name."""
     random = numpy.random.RandomState(zlib.crc32(name.encode()))
     return (random.randint(-limit, limit + 1, shape, dtype=numpy.int64) * unit).astype(numpy.float32)
 
 
 def model_of(case: Case) -> Model:
-    """The model of a case, in float16. Weights are at most 0.6 in magnitude, but those of norms are within 0.6 of 1.
+    """The model of a case, in float16. Weights of norms are within 0.6 of 1, and all others within 0.6 of 0.
 
     Weights have at most 8 significant bits in the bfloat16 case, and at most 11 in the others.
     """
@@ -109,7 +109,7 @@ CROSS = {"is_decoder": True, "add_cross_attention": True}
 
 
 def heads() -> Iterator[Case]:
-    """Every head, with its loss if it has one."""
+    """Cases for every head, with the loss if the head has one."""
     right = masked(RIGHT)
     yield Case("encoder", "the body and the pooler, which reads the first token", "encoder", right)
     yield Case(
@@ -143,7 +143,7 @@ def heads() -> Iterator[Case]:
 
 
 def families() -> Iterator[Case]:
-    """The positions of the norms, and the other differences between families."""
+    """Cases for the positions of the norms, and for the other differences between families."""
     right = masked(RIGHT)
     yield Case("prelayernorm-encoder", "a norm before each part, and one after the last layer", "encoder", right, PRE)
     yield Case("prelayernorm-masked-lm", "the same with a head", "masked_lm", {**right, "labels": LABELS}, PRE)
@@ -239,7 +239,7 @@ def inputs() -> Iterator[Case]:
 
 
 def decoders() -> Iterator[Case]:
-    """Caches and cross-attention."""
+    """Cases for caches and cross-attention."""
     first, then = [row[:4] for row in IDS], [row[4:] for row in IDS]
     yield Case(
         "cache",
@@ -292,7 +292,7 @@ def decoders() -> Iterator[Case]:
 
 
 def edges() -> Iterator[Case]:
-    """Configurations, sizes, and precisions."""
+    """Cases for unusual configurations, sizes and precisions."""
     one = {"input_ids": [[7]]}
     yield Case("one-token", "a single token, which attends to itself", "masked_lm", one)
     yield Case(

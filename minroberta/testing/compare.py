@@ -1,4 +1,4 @@
-"""Comparison of a port's named values with the reference's, each step judged alone."""
+"""Comparison of a port's named values with the reference's. Each step is judged alone."""
 
 import dataclasses
 import difflib
@@ -23,7 +23,7 @@ NO_NOISE = (
     "rounding error is estimated from the largest element of each value: to have it measured, compare with a Trace "
     "or a golden file"
 )
-NO_STEPS = "steps are not judged alone, so values computed from a wrong one count as wrong too: compare with a Trace"
+NO_STEPS = "steps are not judged alone, so values computed from wrong values count as wrong too: compare with a Trace"
 
 
 def compare(
@@ -36,14 +36,15 @@ def compare(
         print(report)
 
     reference: a `Trace`, a golden file, or a mapping from names to arrays. candidate: a mapping from names to arrays,
-    as `read` and `record` return it; it may lack some of the values. names: a translation of the candidate's names to
+    as `read` and `record` return it; some values may be missing. names: the translation of the candidate's names to
     minroberta's: a dict, whose keys may be regular expressions; a function; or one of `NAMES`. precision: the dtype in
     which the candidate computes: float32, float64, float16 or bfloat16.
 
     If the reference has a model, every step of the candidate is judged alone: the reference recomputes it in float64
     from the candidate's values. A value's noise is the amount by which it changes if every value before it is rounded
-    once. A difference of up to 2·√n times the noise counts as rounding error; n is the length of the longest sum, which
-    is D, F or S. Padding is not compared, since implementations may differ there.
+    once. A difference of up to 2·√n times the noise counts as rounding error, where n is the number of terms in the
+    longest sum (the hidden size, the feed-forward size or the number of keys), but at least 64. Padding is not
+    compared, since implementations may differ there.
 
     Raises InputError if nothing can be compared.
     """
@@ -72,7 +73,7 @@ def compare(
 
 
 def _between(names: list[str], report: Report) -> list[str]:
-    """Names of the values between the last good one and the first bad one, all missing in the candidate."""
+    """Names of the values between the last good one and the first bad one; the candidate lacks all of them."""
     if report.first_bad is None:
         return []
     start = 0 if report.last_good is None else names.index(report.last_good) + 1
@@ -145,7 +146,10 @@ class Kept:
         return kept & tokens
 
     def taken(self, name: str, array: numpy.ndarray, value: numpy.ndarray) -> numpy.ndarray:
-        """The value to continue with: the candidate's, but the reference's for masked scores and for NaN in padding."""
+        """The value to continue with: the candidate's, with some elements replaced by the reference's.
+
+        These are masked scores, and NaN or infinity in padding.
+        """
         usable = ~(abs(value) >= MASKED) & (numpy.isfinite(array) | self(name, value))
         return numpy.where(usable, array, value).astype(value.dtype)
 
@@ -211,7 +215,7 @@ def _check_file(reference: Mapping[str, Any], values: Mapping[str, numpy.ndarray
 
 
 def trace_of(reference: Any) -> tuple[Trace | None, str]:
-    """The reference's trace, given or recomputed; or None, and the reason why it cannot be recomputed."""
+    """The reference's trace, given or recomputed, and ""; if there cannot be a trace, None and the reason."""
     if isinstance(reference, Trace):
         if reference.edited:
             raise InputError(
@@ -236,7 +240,7 @@ ESTIMATED = 64.0
 
 
 def _laid_out(name: str, array: numpy.ndarray, ours: Reference) -> tuple[numpy.ndarray | None, str]:
-    """The candidate's value in the reference's layout, or None if no layout fits; and a description of its own."""
+    """The candidate's value in the reference's layout, or None if no layout fits; and the original layout in words."""
     truth = ours.values[name]
     if FOR_ALL.fullmatch(name) and array.shape == (1, *truth.shape[1:]):
         return numpy.broadcast_to(array, truth.shape), ""
@@ -248,14 +252,14 @@ FOR_ALL = re.compile(r"embeddings\.(position|token_type)_(ids|embeddings)")
 
 
 class Step(NamedTuple):
-    """A value that the reference computed from the candidate's values before it, and its noise."""
+    """A value that the reference computed from the candidate's earlier values, and its noise."""
 
     value: numpy.ndarray
     noise: Array
 
 
 def _steps(ours: Reference, theirs: Mapping[str, numpy.ndarray]) -> dict[str, Step]:
-    """Each step of the candidate, recomputed by the reference; empty without a model."""
+    """Each step of the candidate, recomputed by the reference; empty if the reference has no model."""
     if ours.trace is None:
         return {}
     model, inputs = ours.trace.model, ours.trace.inputs
@@ -323,7 +327,7 @@ def multiple_of(difference: numpy.ndarray, noise: numpy.ndarray) -> numpy.ndarra
 
 
 def _axes(name: str, place: tuple, of_model: bool) -> dict[str, int]:
-    """An index by axis name. Matrices without a model are gradients of weights, and have rows and columns."""
+    """An element's index, by axis name. Without a model, matrices are gradients of weights, with rows and columns."""
     axes = AXES.get(len(place), tuple(f"axis {i}" for i in range(len(place))))
     if len(place) == 2 and OF_TOKENS.search(name):
         axes = ("batch", "token")

@@ -44,8 +44,8 @@ def diagnose(
 
     A mistake is named if, with it, every step is right up to rounding error. If no single mistake suffices, two are
     named if together they suffice. A mistake that leaves some errors unexplained is named only if it corrects every
-    value that it changes, or all wrong steps except one in each layer. Otherwise, and if the port is right, the list is
-    empty; `compare` says where the error begins.
+    value that it changes, or every wrong step except the first and the same step in other layers. If no mistake is
+    named, or if the port is right, the list is empty; `compare` says where the error begins.
 
     Raises InputError if the model does not accept the inputs, or if the model and the candidate share no name.
     """
@@ -67,7 +67,10 @@ def diagnose(
 
 
 def explain(report: Report, reference: Any, candidate: Values, names: Names | None = None) -> Report:
-    """The report, with the result of `diagnose` if the candidate is wrong and in float32, and there is a model."""
+    """The report, with the result of `diagnose` added if the candidate is wrong.
+
+    It is added only if the candidate computes in float32, and the reference has a model.
+    """
     trace, _ = trace_of(reference)
     if report.ok or trace is None or report.precision != "float32":
         return report
@@ -75,7 +78,7 @@ def explain(report: Report, reference: Any, candidate: Values, names: Names | No
 
 
 def _explained(port: "_Port", plain: "_Judged") -> list[Finding]:
-    """A single mistake and its alternatives, else two mistakes, else one that leaves some errors unexplained."""
+    """A single mistake and its alternatives; if there is none, two mistakes, or one that leaves errors unexplained."""
     trials, touching = _tried(port, plain)
     if complete := _complete(trials):
         return [_finding(trial) for trial in complete]
@@ -90,7 +93,10 @@ def _explained(port: "_Port", plain: "_Judged") -> list[Finding]:
 
 
 def _explained_later(port: "_Port", plain: "_Judged") -> list[Finding]:
-    """The mistakes that explain the later wrong steps. The first wrong step is not compared, in any layer."""
+    """The mistakes that explain the later wrong steps.
+
+    The first wrong step, and the same step in other layers, is left out of the comparison.
+    """
     port = replace(port, unknown=frozenset(name for name in plain.bad if _kind(name) == _kind(plain.bad[0])))
     rest = port.judged(plain.setting)
     if rest is None or rest.ok:
@@ -99,16 +105,16 @@ def _explained_later(port: "_Port", plain: "_Judged") -> list[Finding]:
 
 
 def _kind(name: str) -> str:
-    """A value's name with its layer number replaced by `*`, and so the same in all layers."""
+    """A value's name with its layer number replaced by `*`, so that it is the same in all layers."""
     return re.sub(r"\d+", "*", name)
 
 
 FIRSTS = 6
-"""Number of changes that correct the first bad value and are tried with a second mistake on top."""
+"""Maximum number of changes, among those that correct the first bad value, that are tried with a second mistake."""
 
 
 def _complete(trials: Sequence["_Trial"]) -> list["_Trial"]:
-    """The trials that explain everything, the simplest first, with only the simplest trial of each mistake."""
+    """The trials that explain all errors, simplest first. Of each mistake, only the simplest trial is included."""
     best: dict[str, _Trial] = {}
     for trial in sorted((trial for trial in trials if trial.judged.ok), key=_simplest):
         best.setdefault(trial.mistake.name, trial)
@@ -139,7 +145,7 @@ def _is_certain(judged: "_Judged", plain: "_Judged") -> bool:
 
 
 class _Judged(NamedTuple):
-    """A run on the candidate's values: the values computed, their noise, and the port's errors as multiples of it."""
+    """A run on the candidate's values: the values computed, their noise, and the port's errors relative to noise."""
 
     setting: Setting
     computed: Mapping[str, Array]
@@ -221,7 +227,7 @@ class _Port:
             return None
 
     def _run(self, setting: Setting, edit: Edit, limits: Mapping[str, Array] | None = None) -> dict[str, Array]:
-        """Every value that the setting's model computes, mistakes included; `edit` returns those to continue with."""
+        """Every value that the setting's model computes, mistakes included. The run continues with `edit`'s results."""
         computed: dict[str, Array] = {}
         seen: dict[str, Array] = {}
 
@@ -238,19 +244,19 @@ class _Port:
         return computed | {name: value for name, value in outputs.items() if name not in computed}
 
     def _continued(self, name: str, value: Array) -> Array:
-        """The candidate's value if it has one, else the reference's."""
+        """The candidate's value if there is one, otherwise the reference's."""
         array = self._laid_out(name, value)
         return value if array is None else self.kept.taken(name, array, value)
 
     def _laid_out(self, name: str, value: Array) -> numpy.ndarray | None:
-        """The candidate's value in the reference's layout; None if it has no such value, or no known layout fits."""
+        """The candidate's value in the reference's layout; None if it is missing, or if no known layout fits."""
         array = self.values.get(name)
         if array is None or array.shape == value.shape:
             return array
         return arranged(array, value, self.model.config.num_attention_heads, self.kept(name, value))[0]
 
     def distance(self, name: str, value: Array) -> float:
-        """The largest difference of the elements that are compared."""
+        """The largest difference among the elements that are compared."""
         return float(self._differences(name, value).max(initial=0))
 
     def _multiple(self, name: str, value: Array, noise: Array) -> float:
@@ -259,7 +265,7 @@ class _Port:
         return float(multiple_of(self._differences(name, value), noise).max(initial=0))
 
     def _differences(self, name: str, value: Array) -> Array:
-        """The error of each element."""
+        """The error of each element; infinite if the candidate's value is missing or has no known layout."""
         array = self._laid_out(name, value)
         return numpy.full(value.shape, math.inf) if array is None else differences(array, value, self.kept(name, value))
 
@@ -268,7 +274,7 @@ class _Port:
 
 
 class _Trial(NamedTuple):
-    """A mistake, the change that makes it, and the result."""
+    """A mistake, the change that makes it, and the result of the run with this change."""
 
     mistake: Mistake
     way: Change
@@ -278,13 +284,14 @@ class _Trial(NamedTuple):
 Way = tuple[Mistake, Change]
 
 ROUGHLY = 100
-"""Multiple of the plain run's bound by which values may be off while the noise with the mistake is unknown."""
+"""Factor by which the bound is widened while the noise of the run with the mistake is not yet known."""
 
 
 def _tried(port: _Port, before: _Judged) -> tuple[list[_Trial], list[Way]]:
-    """The mistakes that correct the first bad value and make no good one wrong; and all changes that affect that value.
+    """Try all mistakes on the first bad value.
 
-    Mistakes of precision are tried only if no other mistake explains everything.
+    Returns the trials that correct it and make no good value wrong, and all changes that affect it. Mistakes of
+    precision are tried only if no other mistake explains everything.
     """
     trials, touching = _tried_of(port, before, [one for one in catalogue(port.model) if one not in PRECISIONS])
     if any(trial.judged.ok for trial in trials):
@@ -321,8 +328,9 @@ def _reaching(port: _Port, before: _Judged, way: Change) -> tuple[Setting, Array
 def _may_reach(port: _Port, before: _Judged, way: Change, setting: Setting) -> bool:
     """False if the change certainly has no effect on the first bad value.
 
-    A run continues with the candidate's values, so only changes after the last of these can have an effect. For
-    parameters and edits this is known without a run. An output repeats an earlier value, so it may always change.
+    A run continues with the candidate's values. So a change has an effect only if it comes after the last of these
+    values before the first bad one. For parameters and edits, this is known without a run. If the first bad value is an
+    output of the model, it repeats an earlier value, and any change may affect it.
     """
     if way.config or way.inputs or way.rounded or before.bad[0] in ModelOutput.__annotations__:
         return True
@@ -336,7 +344,7 @@ def _may_reach(port: _Port, before: _Judged, way: Change, setting: Setting) -> b
 
 
 def _righting(port: _Port, before: _Judged, way: Change, setting: Setting, value: Array) -> _Judged | None:
-    """The complete run if it corrects the first bad value and makes no good one wrong; else None."""
+    """The complete run if it corrects the first bad value and makes no good value wrong, otherwise None."""
     first = before.bad[0]
     if not way.rounded and 2 * port.distance(first, value) > port.distance(first, before.computed[first]):
         return None
@@ -365,13 +373,13 @@ def _limits(port: _Port, before: _Judged) -> dict[str, Array]:
 
 
 EFFORT = 2e10
-"""Limit on the work of trying pairs: number of pairs times number of parameters. It takes about a minute."""
+"""Limit on the number of pairs to try times the number of parameters. That much work takes about a minute."""
 
 
 def _pairs(port: _Port, before: _Judged, touching: Sequence[Way]) -> Iterator[list[Finding]]:
     """Pairs of mistakes that both change the first bad value and together explain everything.
 
-    Empty if there are so many to try that it would take minutes.
+    Yields nothing if trying all pairs would take minutes.
     """
     pairs = list(itertools.combinations(touching, 2))
     if len(pairs) * sum(array.size for array in flat(port.model.params).values()) > EFFORT:
@@ -387,7 +395,7 @@ def _pairs(port: _Port, before: _Judged, touching: Sequence[Way]) -> Iterator[li
 
 
 def _differs(value: Array, other: Array, noise: Array) -> bool:
-    """True if the values differ by more than the noise, in shape, or in which elements are NaN."""
+    """True if the values differ by more than the noise, or have different shapes or NaN at different elements."""
     if value.shape != other.shape or (numpy.isnan(value) != numpy.isnan(other)).any():
         return True
     with numpy.errstate(all="ignore"):
@@ -398,9 +406,11 @@ def _differs(value: Array, other: Array, noise: Array) -> bool:
 
 
 def _can_be(way: Change, port: _Port, before: _Judged) -> bool:
-    """True if all bad values that the change rounds to a half type are exact in that type, and not in a coarser one.
+    """True if rounding to half precision, as the change does, can explain the bad values.
 
-    Errors of this size could come from any mistake, but values that all end in zero bits are no accident.
+    It can if all bad values that the change rounds to a half-precision type are exactly representable in that type, but
+    not all in a coarser one. Errors of this size may come from any mistake, but it cannot be by chance that all values
+    end in zero bits.
     """
     for pattern, dtype in way.rounded.items():
         off = [port.values[name] for name in before.bad if re.fullmatch(pattern, name)]
@@ -411,7 +421,7 @@ def _can_be(way: Change, port: _Port, before: _Judged) -> bool:
 
 
 def _holds(dtype: str, array: numpy.ndarray) -> bool:
-    """True if every finite element is exact in dtype, which is float16 or bfloat16."""
+    """True if every finite element is exactly representable in the dtype, which is float16 or bfloat16."""
     numbers = array[numpy.isfinite(array)].astype(numpy.float32)
     if dtype == "bfloat16":
         return not (numbers.view(numpy.uint32) & 0xFFFF).any()

@@ -1,4 +1,4 @@
-"""Golden files: a call's inputs, its named values and their noise in one small safetensors file, for any language.
+"""Golden files: the inputs, named values and noise of a call, in a small safetensors file that any language can read.
 
 docs/golden.md describes the layout. The same call gives the same bytes on every machine: see `portable`.
 """
@@ -48,7 +48,7 @@ OUTPUTS = ("loss", "last_hidden_state", "pooler_output", "logits", "start_logits
 """Names of the values that every file has, if the call computes them."""
 
 Origin = str | int | None
-"""Origin of the weights: the name of a checkpoint, a seed for `minroberta.init`, or None."""
+"""Origin of the weights: the name of a checkpoint, a seed for `minroberta.init`, or None if unknown."""
 
 # --- writing --------------------------------------------------------------------------------------------------------
 
@@ -66,14 +66,14 @@ def save(
 
         golden.save("port.safetensors", model, {"input_ids": [[0, 31, 42, 2]]}, names=["embeddings", "encoder.layer.*"])
 
-    inputs: arrays or lists by name, as the model takes them. They are converted first, integers to int32 and others to
-    float32, and the model is called with the result. names: the values to store, as `trace` names them, or patterns
+    inputs: arrays or lists by name, as the model takes them. They are first converted, integers to int32 and others to
+    float32; then the model is called with the result. names: the values to store, as `trace` names them, or patterns
     such as `encoder.layer.?`; by default all. Outputs are always stored. Values are computed in float64 and stored as
     the nearest float32. weights: the name of the checkpoint that the model was loaded from, or the seed that
-    `init` was called with; weights of up to 1 MB are stored in the file itself. command: the command that recreates the
-    file, to be stored in it.
+    `init` was called with; weights of up to 1 MB are stored in the file itself. command: a command that recreates the
+    file; it is stored in the file.
 
-    Raises InputError, NameUnknownError for a name that the call does not compute, and SaveError.
+    Raises InputError, SaveError, and NameUnknownError if the call does not compute a given name.
     """
     names = None if names is None else [names] if isinstance(names, str) else list(names)
     stored = {name: _stored(name, array) for name, array in flat_inputs(_checked(model, inputs)).items()}
@@ -101,7 +101,7 @@ def save(
 def _checked(model: Model, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The inputs as arrays. Raises InputError if their shapes do not fit the model."""
     if not isinstance(inputs, Mapping):
-        raise InputError(f"invalid inputs of type {type(inputs).__name__}: give a dict from input names to arrays")
+        raise InputError(f"invalid inputs of type {type(inputs).__name__}: give a dict that maps input names to arrays")
     result = {}
     for name, value in given(**inputs).items():
         if name not in INPUTS:
@@ -197,7 +197,7 @@ def _command(names: list[str] | None, weights: Origin) -> str:
 
 
 def _write(path: Path, arrays: Mapping[str, numpy.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file, and keep the order of arrays and metadata, which the safetensors library changes."""
+    """Write a safetensors file that keeps the order of arrays and metadata; the safetensors library would change it."""
     header: dict[str, Any] = {"__metadata__": metadata}
     start = 0
     for name, array in arrays.items():
@@ -220,8 +220,8 @@ def _write(path: Path, arrays: Mapping[str, numpy.ndarray], metadata: Mapping[st
 class Golden(Mapping[str, numpy.ndarray]):
     """A golden file: a mapping from names to values, outputs included, in the order of computation.
 
-    inputs: the model's inputs; noise: how far float32 rounding moves each value; config, head: those of the model;
-    metadata: the file's metadata, whose values are text.
+    inputs: the model's inputs. noise: the largest change that float32 rounding makes to each value, by name. config,
+    head: those of the model. metadata: the file's metadata; its values are strings.
     """
 
     def __init__(self, file: safetensors.File) -> None:
@@ -238,7 +238,7 @@ class Golden(Mapping[str, numpy.ndarray]):
         self.inputs = _nested({name: file[stored] for name, stored in self._names("inputs.").items()})
 
     def _names(self, kind: str) -> dict[str, str]:
-        """A dict from the names of one kind of array to their names in the file."""
+        """A dict that maps the names of one kind of array to their names in the file."""
         return {name.removeprefix(kind): name for name in self._file if name.startswith(kind)}
 
     def _fact(self, name: str) -> dict[str, Any]:
@@ -280,13 +280,13 @@ class Golden(Mapping[str, numpy.ndarray]):
         """The model of the call, with weights from the file, from a seed, or from a checkpoint on this machine.
 
         Nothing is downloaded. Raises InputError if the weights are not available, WeightsError if they differ from
-        those that the file was computed with, and whatever `minroberta.load` raises.
+        those that the file was computed with, and any error that `minroberta.load` raises.
         """
         arrays = self._arrays()
         held = load_arrays(arrays, self.config, self.head, missing="error", seed=0, check=False)
         model = Model(self.config, tree(held), self.head)
         if digest(model) != self.metadata.get("weights_sha256"):
-            raise WeightsError(f"{self.path} was computed with different weights: their digests differ")
+            raise WeightsError(f"{self.path} was computed with different weights: the weights' digests differ")
         return model
 
     def _arrays(self) -> Mapping[str, Any]:
@@ -304,7 +304,7 @@ class Golden(Mapping[str, numpy.ndarray]):
         )
 
     def trace(self) -> Trace:
-        """Trace the same call of `model()`. Raises InputError if the call is too large, and whatever `model` raises."""
+        """Trace the file's call again. Raises InputError if it is too large, and any error that `model` raises."""
         config, inputs = self.config, self.inputs
         check_shapes(config, self.head, inputs)
         tokens = inputs["input_ids"] if "input_ids" in inputs else inputs["inputs_embeds"][..., 0]
@@ -328,15 +328,15 @@ LARGEST_MODEL = 2**30
 LARGEST_VALUE, LARGEST_TRACE = 2**27, 2**28
 """Limits on the number of elements in one value, and in all values, that a file can ask for.
 
-All values take up to 2 GB in float64, and `compare` holds a few copies of them.
+In float64, all values together take up to 2 GB, and `compare` holds a few copies of them.
 """
 
 
 def load(path: str | Path) -> Golden:
     """Open a golden file. Its arrays are memory-mapped.
 
-    Raises NotFoundError; WeightsError for a damaged file; InputError, ConfigError or NameUnknownError for one that is
-    not a golden file.
+    Raises NotFoundError; WeightsError if the file is damaged; InputError, ConfigError or NameUnknownError if it is not
+    a golden file.
     """
     path = Path(path)
     if not path.is_file():
@@ -345,7 +345,7 @@ def load(path: str | Path) -> Golden:
 
 
 def values_of(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """A port's values from a file that may have the layout of a golden file.
+    """A port's values. arrays: the arrays of a file, which may be named as in a golden file.
 
     The prefix `values.` is removed, and inputs and weights are left out.
     """
@@ -359,8 +359,9 @@ def values_of(arrays: Mapping[str, Any]) -> dict[str, Any]:
 def suite(directory: str | Path) -> None:
     """Write a golden file with weights for each of `cases.CASES`, and `index.json`, which lists them.
 
-    The index has `suite`, the version; and `cases`, each with `name`, `shows` (what a port may get wrong), `file`,
-    `head`, `precision` (the dtype that a port should compute in) and the file's `sha256`. Raises SaveError.
+    The index has `suite` (the version of the suite) and `cases`. Each case has `name`, `shows` (what a port may get
+    wrong), `file`, `head`, `precision` (the dtype that a port should compute in) and the file's `sha256`. Raises
+    SaveError.
     """
     directory = Path(directory)
     try:

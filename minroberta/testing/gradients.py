@@ -19,7 +19,7 @@ from .runs import EPS, MASKED, RUNS, Edit, exact, factors
 class Gradients(dict[str, numpy.ndarray]):
     """Gradients by parameter name, in the order of the backward pass: those closest to the loss come first.
 
-    `noise` is how far float32 rounding moves each gradient; `compare` uses it.
+    `noise` maps each name to the largest change that float32 rounding makes to the gradient; `compare` uses it.
     """
 
     noise: Mapping[str, float]
@@ -32,15 +32,16 @@ def reference_gradients(model: Model, inputs: Mapping[str, Any], labels: Any = N
         gradients["encoder.layer.0.attention.self.query.weight"]                     # (D, D), a NumPy array
         compare(gradients, {name: p.grad for name, p in port.named_parameters() if p.grad is not None})
 
-    model: a model of any library and dtype; inputs: its inputs by name; labels: labels for its head. For question
-    answering, `start_positions` and `end_positions` are among the inputs.
+    model: a model of any array library and dtype. inputs: the model's inputs, by name. labels: labels for the model's
+    head; for question answering, give `start_positions` and `end_positions` among the inputs instead.
 
     Names are those in a checkpoint, without the base model's prefix. Each parameter has one name: a tied decoder's
     gradient is part of `embeddings.word_embeddings.weight`. As with `padding_idx` of torch.nn.Embedding, looking up the
-    padding row of the word or position embeddings adds nothing to its gradient, but a tied decoder does. Parameters
-    that the loss does not depend on have gradient 0, where PyTorch has None.
+    padding row of the word or position embeddings adds nothing to the row's gradient, but a tied decoder does.
+    Parameters that the loss does not depend on have gradient 0; in PyTorch, it is None.
 
-    Raises BackendError without JAX, InputError if the call computes no loss, and whatever a call to the model raises.
+    Raises BackendError if JAX is not installed, InputError if the call computes no loss, and any error that a call to
+    the model raises.
     """
     steps: dict[str, int] = {}
     model = exact(model)
@@ -57,7 +58,7 @@ def reference_gradients(model: Model, inputs: Mapping[str, Any], labels: Any = N
 def _gradients(
     model: Model, inputs: Mapping[str, Any], labels: Any, dtype: str, edit: Edit
 ) -> dict[str, numpy.ndarray]:
-    """The gradients of one backward pass, through a run whose values are edited. Names are canonical."""
+    """The gradients of one backward pass, through a run whose values are edited. Names are Roberta's."""
     jax, answers = _jax(), {} if labels is None else {"labels": labels}
     without_padding = _without_padding(inputs.get("input_ids"), model.config.pad_token_id)
 
@@ -99,7 +100,7 @@ def _numbered(name: str, value: Array, steps: dict[str, int]) -> Array:
 
 
 def _step(name: str, steps: Mapping[str, int]) -> int:
-    """The step of a parameter's module, or of the innermost module around it with a named value; -1 if none has one."""
+    """The step of a parameter's module, or of the innermost enclosing module that has a step; -1 if there is none."""
     while name and name not in steps:
         name = name.rpartition(".")[0]
     return steps.get(name, -1)
@@ -111,7 +112,7 @@ def _step(name: str, steps: Mapping[str, int]) -> int:
 def _wiggled(seed: int) -> Edit:
     """An edit that multiplies each value, and in the backward pass its gradient, by 1 + ε·r with random r in [-1, 1].
 
-    Thus each run in float32 is rounded differently, as with another order of summation. In float64 the same edit would
+    So each run in float32 is rounded differently, as with another order of summation. In float64, the same edit would
     miss the rounding errors of a saturated softmax in the backward pass, where large numbers cancel.
     """
 
@@ -125,11 +126,11 @@ def _wiggled(seed: int) -> Edit:
 
 
 def _noise(exactly: Mapping[str, numpy.ndarray], rounded: list[dict[str, numpy.ndarray]]) -> dict[str, float]:
-    """The noise of each gradient: the largest difference between runs, but at least half an ε of its largest element.
+    """The noise of each gradient: its largest change in any run, but at least ε/2 times its largest element.
 
-    A bias has at least its weight's noise: both gradients sum the same terms, which in the weight's gradient are
-    multiplied by inputs of about 1. If the sum is zero, as for the bias of the keys, which a softmax ignores, the noise
-    of the bias alone would depend on chance.
+    The noise of a bias is at least that of its weight: both gradients sum the same terms, which in the weight's
+    gradient are multiplied by inputs of about 1. If the sum is zero, as for the bias of the keys, which a softmax
+    ignores, the noise of the bias alone would depend on chance.
     """
     noise = {}
     for name, gradient in exactly.items():

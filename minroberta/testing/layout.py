@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy
 
 CLOSE = 0.05
-"""Fraction of the largest element by which two arrays in one layout may differ and still count as the same value."""
+"""Maximum difference of two arrays that count as the same value, as a fraction of the largest element."""
 
 AXES = {2: ("batch", "channel"), 3: ("batch", "token", "channel"), 4: ("batch", "head", "query", "key")}
 """Names of a value's axes, by the number of axes."""
@@ -15,9 +15,9 @@ AXES = {2: ("batch", "channel"), 3: ("batch", "token", "channel"), 4: ("batch", 
 def arranged(
     array: numpy.ndarray, truth: numpy.ndarray, heads: int | None, kept: numpy.ndarray
 ) -> tuple[numpy.ndarray | None, str]:
-    """The array in the reference's layout, and a description of its original layout, "" if it is the same.
+    """The array in the reference's layout, and a description of its original layout ("" if they are the same).
 
-    The array is None if no known layout fits. heads: number of heads H, or None if unknown. kept: a mask of the
+    The first result is None if no known layout fits. heads: number of heads H, or None if unknown. kept: a mask of the
     elements that are compared.
     """
     same = array.shape == truth.shape

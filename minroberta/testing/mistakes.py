@@ -25,7 +25,7 @@ from .runs import MASKED
 
 Inputs = Mapping[str, Any]
 Params = Mapping[str, Array]
-"""Parameters under Roberta's names."""
+"""Parameters, by Roberta's names."""
 
 # --- what a mistake is ----------------------------------------------------------------------------------------------
 
@@ -71,7 +71,7 @@ class Here(NamedTuple):
 
 
 Edit = Callable[[Array, Here], Array]
-"""A function from the right value to the value of a port with the mistake."""
+"""A function that maps the right value to the value of a port with the mistake."""
 
 
 class Setting(NamedTuple):
@@ -87,7 +87,7 @@ class Setting(NamedTuple):
     rounded: tuple[tuple[str, str], ...] = ()
 
     def precision(self, name: str) -> str:
-        """The dtype to which a value is rounded, by Roberta's name for the value."""
+        """The dtype to which the value with this name (Roberta's) is rounded."""
         return next((dtype for pattern, dtype in self.rounded if re.fullmatch(pattern, name)), "float32")
 
     def edited(self, name: str, value: Array, seen: dict[str, Array]) -> Array:
@@ -116,7 +116,7 @@ class Change:
 
     @property
     def parts(self) -> int:
-        """Number of things that are changed; explanations are sorted by it, the simplest first."""
+        """Number of things that are changed. Explanations are sorted by this number, the simplest first."""
         return len(self.config) + len(self.values) + (self.params is not None) + (self.inputs is not None)
 
     def applied(self, setting: Setting) -> Setting | None:
@@ -139,7 +139,7 @@ class Mistake:
     """A mistake that a port can make.
 
     explanation: what the port does. fix: what it should do. ways: changes, each of which makes this mistake. seen_in:
-    the URL of a report in a real project.
+    the URL of a report in a real project, or "".
     """
 
     name: str
@@ -153,7 +153,7 @@ class Mistake:
 
 
 def _positions(numbered: Callable[[Model, Inputs], Array]) -> Change:
-    """Different position ids, unless the caller gives them or the model does not use absolute positions."""
+    """Change the position ids, unless the caller gives them or the model does not use absolute positions."""
 
     def changed(model: Model, inputs: Inputs) -> dict[str, Any]:
         if "position_ids" in inputs or model.config.position_embedding_type != "absolute":
@@ -176,7 +176,7 @@ def _counted(model: Model, inputs: Inputs) -> Array:
 
 
 def _indices(model: Model, inputs: Inputs) -> Array:
-    """Positions 0, 1, 2 ..., continued from the cache, counting padding."""
+    """Positions 0, 1, 2, ..., continuing from the cache. Padding is counted."""
     shape = _counted(model, inputs).shape
     past = inputs.get("past_key_values")
     return numpy.broadcast_to(numpy.arange(shape[-1]) + (past[0][0].shape[2] if past else 0), shape)
@@ -205,7 +205,7 @@ def _positions_from_mask(model: Model, inputs: Inputs) -> Array:
 
 
 def _shifted(by: int) -> Change:
-    """Positions shifted, but only if there is a cache."""
+    """Shift the positions, but only if there is a cache."""
     return _positions(lambda model, inputs: _counted(model, inputs) + by * ("past_key_values" in inputs))
 
 
@@ -216,14 +216,14 @@ def _types_of_1(model: Model, inputs: Inputs) -> dict[str, Any]:
 
 
 def _mask(change: Callable[[Array], Array | None], name: str = "attention_mask") -> Change:
-    """A different mask, if one is given."""
+    """Change the mask, if there is one."""
     return Change(inputs=lambda model, inputs: {name: change(to_host(inputs[name]))} if name in inputs else {})
 
 
 def _causal(seen: Callable[[Array], Array]) -> Change:
     """A decoder in which each query attends to different keys.
 
-    seen: a function of the key's position minus the query's, True for keys that the query attends to.
+    seen: a function of the key's position minus the query's, which returns True for keys that the query attends to.
     """
 
     def changed(model: Model, inputs: Inputs) -> dict[str, Any]:
@@ -260,21 +260,21 @@ WEIGHTS = {
     "lm-dense": r"lm_head\.dense",
     "lm-norm": r"lm_head\.layer_norm",
 }
-"""Patterns of modules' names in a model, by the names that mistakes use for these modules."""
+"""Patterns that match the names of a model's modules. The keys are used in the names of mistakes."""
 
 SQUARE = ("query", "key", "value", "attention-output", "pooler", "classifier-dense", "lm-dense")
 PRODUCTS = r"(?!embeddings).*(query|key|value|dense|out_proj|classifier|qa_outputs)\.weight"
 
 
 def _changed(pattern: str, function: Callable[[Array], Array]) -> Change:
-    """The parameters whose names match the pattern, changed by the function."""
+    """Apply the function to the parameters whose names match the pattern."""
     return Change(params=lambda held, _: {n: function(x) for n, x in held.items() if re.fullmatch(pattern, n)})
 
 
 def _moved(sources: Mapping[str, str], **config: Any) -> Change:
-    """Parameters replaced by others of the same shape, if these exist.
+    """Replace parameters by others of the same shape, if these exist.
 
-    sources: from a name pattern to a template of the other parameter's name, as for `re.Match.expand`.
+    sources: a mapping from name patterns to templates of the other parameters' names, as for `re.Match.expand`.
     """
 
     def params(held: Params, _: Config) -> Params:
@@ -296,14 +296,18 @@ PARTS = ("query", "key", "value")
 
 
 def _ordered(order: Sequence[str]) -> Change:
-    """Query, key and value computed with the parameters that `order` lists, such as those of key, query and value."""
+    """Compute query, key and value with the parameters of `order[0]`, `order[1]` and `order[2]`, respectively."""
     attention = r"(.*attention\.self)"
     both = zip(PARTS, order, strict=True)
     return _moved({rf"{attention}\.{part}\.(.*)": rf"\1.{source}.\2" for part, source in both if part != source})
 
 
 def _by_head(held: Params, config: Config) -> Params:
-    """A fused weight of all queries, all keys and all values, split as if it held the three of each head together."""
+    """Split a fused weight in the wrong order.
+
+    The weight holds all queries, all keys and all values. It is split as if each head's query, key and value were
+    together.
+    """
     result: dict[str, Array] = {}
     for name in held:
         match = re.fullmatch(r"(.*attention\.self)\.query\.(.*)", name)
@@ -316,7 +320,7 @@ def _by_head(held: Params, config: Config) -> Params:
 
 
 def _layers(order: Sequence[int]) -> Change:
-    """The layers with these indices, in this order."""
+    """Keep the layers with these indices, in this order."""
     moved = {rf"encoder\.layer\.{i}\.(.*)": rf"encoder.layer.{j}.\1" for i, j in enumerate(order) if i != j}
     return _moved(moved, num_hidden_layers=len(order))
 
@@ -338,7 +342,7 @@ def _int8(axis: int | None, inverse: bool) -> Callable[[Array], Array]:
 
 
 def _to_bits(count: int, half: int = 1, to_even: int = 0) -> Callable[[Array], Array]:
-    """Rounding of float64 to `count` bits after the leading one.
+    """Rounding of float64 to `count` bits after the leading bit.
 
     half: 1 to round to nearest, 0 to truncate. to_even: 1 to round ties to even, 0 to round them away from zero.
     """
@@ -396,7 +400,7 @@ def _sum_from_norm(value: Array, here: Here) -> Array:
 SCORES, PROBS, CONTEXT = r".*attention\.self\.scores", r".*attention\.self\.probs", r".*attention\.self"
 
 Split = Callable[[Array, int], Array]
-"""A function that splits heads: from (B, L, D) and E to (B, H, L, E)."""
+"""A function that splits heads: it takes an array (B, L, D) and the head size E, and returns an array (B, H, L, E)."""
 
 
 def _of_all_keys(edit: Edit) -> Edit:
@@ -409,7 +413,7 @@ def _is_masked(scores: Array) -> Array:
 
 
 def _hidden(here: Here) -> Array:
-    """True for masked scores, found from the mask since the scores may be NaN. (B or 1, 1, 1 or L, S)."""
+    """True for masked scores: (B or 1, 1, 1 or L, S). This is found from the mask, since the scores may be NaN."""
     cross = ".crossattention." in here.name
     mask = here.inputs.get("encoder_attention_mask" if cross else "attention_mask")
     if mask is not None:
@@ -434,12 +438,12 @@ def _unmasked(here: Here, split: Split = ops.split_heads) -> Array:
 
 
 def _values(here: Here, split: Split = ops.split_heads) -> Array:
-    """The attention's values, split into heads. (B, H, S, E)."""
+    """The values of the attention, split into heads: (B, H, S, E)."""
     return split(here.seen[f"{here.name}.value"], here.model.config.head_size)
 
 
 def _times(factor: Callable[[Any], float]) -> Change:
-    """Scores multiplied by a factor, which is a function of the configuration."""
+    """Multiply scores by a factor. factor: a function that computes it from the configuration."""
 
     def edit(scores: Array, here: Here) -> Array:
         return numpy.where(_is_masked(scores), scores, scores * factor(here.model.config))
@@ -457,7 +461,7 @@ def _masked_as(score: Callable[[Array], Array | float]) -> Change:
 
 
 def _masked_later(masked: Callable[[Array], Array | float]) -> Change:
-    """Probabilities masked after the softmax. masked: a function from all probabilities to those of masked keys."""
+    """Mask probabilities after the softmax. masked: a function that returns the new probabilities of masked keys."""
 
     def edit(probs: Array, here: Here) -> Array:
         scores = here.value("scores")
@@ -481,29 +485,29 @@ def _transposed_scores(scores: Array, here: Here) -> Array:
 
 
 def _split_interleaved(x: Array, head_size: int) -> Array:
-    """Heads split so that head h takes channels h, h + H, h + 2H ... (B, L, D) -> (B, H, L, E)."""
+    """Split heads so that head h takes channels h, h + H, h + 2H, and so on: (B, L, D) -> (B, H, L, E)."""
     B, L, D = x.shape
     return x.reshape(B, L, head_size, D // head_size).transpose(0, 3, 1, 2)
 
 
 def _merge_interleaved(x: Array) -> Array:
-    """The inverse of `_split_interleaved`. (B, H, L, E) -> (B, L, D)."""
+    """The inverse of `_split_interleaved`: (B, H, L, E) -> (B, L, D)."""
     return x.transpose(0, 2, 3, 1).reshape(x.shape[0], x.shape[2], -1)
 
 
 def _split_unswapped(x: Array, head_size: int) -> Array:
-    """Heads split so that each takes some of the positions instead of channels. (B, L, D) -> (B, H, L, E)."""
+    """Split heads so that each takes some of the positions instead of channels: (B, L, D) -> (B, H, L, E)."""
     B, L, D = x.shape
     return x.reshape(B, D // head_size, L, head_size)
 
 
 def _merge_unswapped(x: Array) -> Array:
-    """The inverse of `_split_unswapped`. (B, H, L, E) -> (B, L, D)."""
+    """The inverse of `_split_unswapped`: (B, H, L, E) -> (B, L, D)."""
     return x.reshape(x.shape[0], x.shape[2], -1)
 
 
 def _heads(split: Split, merge: Callable[[Array], Array]) -> Change:
-    """Heads split and merged differently."""
+    """Split and merge heads differently."""
 
     def scores(value: Array, here: Here) -> Array:
         return numpy.where(_is_masked(value), value, _unmasked(here, split))
@@ -520,7 +524,7 @@ INTERMEDIATE, LM_GELU, TANH = r".*\.intermediate", r"lm_head\.gelu", r"classifie
 
 
 def _activation(hidden_act: str) -> tuple[Change, ...]:
-    """A different activation in the layers, in the language-model head, or in both."""
+    """Use a different activation: in the layers, in the language-model head, or in both."""
 
     def edit(value: Array, here: Here) -> Array:
         return ops.ACTIVATIONS[hidden_act](here.before)
@@ -530,7 +534,7 @@ def _activation(hidden_act: str) -> tuple[Change, ...]:
 
 
 def _in_float16(value: Array, here: Here) -> Array:
-    """GELU with input and output rounded to float16."""
+    """GELU whose input and output are rounded to float16."""
     return ops.gelu(here.before.astype("float16").astype(float)).astype("float16").astype(float)
 
 
@@ -542,7 +546,7 @@ def _stepwise_in_float16(value: Array, here: Here) -> Array:
 
 
 def _states(here: Here) -> Array:
-    """The head's input. (B, L, D)."""
+    """The head's input, (B, L, D)."""
     return next(here.seen[name] for name in reversed(here.seen) if here.seen[name].ndim == 3)
 
 
@@ -551,7 +555,7 @@ def _first_state(value: Array, here: Here) -> Array:
 
 
 def _of_token(index: Callable[[Here], Array | int]) -> Change:
-    """A head whose first layer reads a token other than the first; index: the position of that token."""
+    """A head that reads a token other than the first. index: a function that returns that token's position."""
 
     def edit(value: Array, here: Here) -> Array:
         x = _states(here)
@@ -600,7 +604,7 @@ def _products_of(rounded: Callable[[Array], Array]) -> Change:
 
 
 def _computed_in(dtype: str, bits: int) -> Change:
-    """Weights and values rounded to this dtype, which has `bits` bits after the leading one."""
+    """Round weights and values to this dtype, which has `bits` bits after the leading bit."""
     return replace(_changed(r".*", _to_bits(bits, to_even=1)), rounded={r".*": dtype})
 
 
@@ -790,7 +794,7 @@ MISTAKES = (
     ),
     Mistake(
         "mask-1e4",
-        "-10000 is added to masked scores: a query whose keys are all masked attends as if none were.",
+        "-10000 is added to masked scores: a query whose keys are all masked attends as if none were masked.",
         "Add the lowest finite value of the dtype, with which such a query attends to all keys equally.",
         (_masked_as(lambda scores: scores - 1e4), _masked_as(lambda scores: -1e4)),
     ),
@@ -821,7 +825,7 @@ MISTAKES = (
     ),
     Mistake(
         "heads-interleaved",
-        "Heads are split in the wrong order: head h takes channels h, h + H, h + 2H ...",
+        "Heads are split in the wrong order: head h takes channels h, h + H, h + 2H, ...",
         "Reshape D to (H, E), not to (E, H): head h takes channels h·E to (h + 1)·E - 1.",
         (
             _heads(_split_interleaved, _merge_interleaved),
@@ -944,11 +948,11 @@ PRECISIONS = (
         tuple(_changed(PRODUCTS, _int8(axis, inverse)) for axis in (1, None) for inverse in (False, True)),
     ),
 )
-"""Choices of precision, which may be intended. They are recognised by the size and the pattern of the errors."""
+"""Choices of precision, which may be intended. They are recognised by the size and pattern of the errors."""
 
 
 def catalogue(model: Model) -> Iterator[Mistake]:
-    """All mistakes that a port of the model can make, those of precision last. Some may not affect this model."""
+    """All mistakes that a port of the model can make, with those of precision last. Some may not affect this model."""
     yield from MISTAKES
     yield from _of_the_weights()
     yield from _of_the_order(model)
@@ -981,7 +985,7 @@ def _of_the_weights() -> Iterator[Mistake]:
         if order != ("query", "key", "value"):
             yield Mistake(
                 "qkv-order-" + "".join(part[0] for part in order),
-                f"The fused weights are split in the wrong order: query, key and value use those of {_list(order)}.",
+                f"The fused weights are split in the wrong order: query, key and value use weights of {_list(order)}.",
                 "Split the fused weight in the order in which its parts were concatenated.",
                 (_ordered(order),),
                 f"{GITHUB}/tenstorrent/tt-mlir/issues/8958" if order[0] == "query" else "",
@@ -1050,7 +1054,7 @@ def _of_the_layers(count: int) -> Iterator[Mistake]:
     if count > 10:
         yield Mistake(
             "layers-in-text-order",
-            "The layers are sorted as text: 0, 1, 10, 11, 2 ...",
+            "The layers are sorted as text: 0, 1, 10, 11, 2, ...",
             "Sort them numerically.",
             (_layers(sorted(range(count), key=str)),),
         )

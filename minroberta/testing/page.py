@@ -95,7 +95,7 @@ def notebook(result: Result) -> str:
 
 
 def _title(result: Result) -> str:
-    """The verdict as a heading; if all is right, the whole headline."""
+    """The verdict as a heading, or the whole headline if all is right."""
     title = headline(result) if result.ok else verdict_in_two(result)[0]
     verdict = "good" if result.ok else result.bad[0].verdict
     return f'<h1 class="{verdict}">{escape(title[0].upper() + title[1:])}</h1>'

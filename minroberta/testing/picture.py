@@ -14,7 +14,7 @@ WHOLE, ALONE, WRONG, ORDER, ROUNDING = "#3f8fd2", "#8a8f98", "#e0520f", "#b565c9
 
 WIDTH, HEIGHT = 1060, 352
 LEFT, RIGHT, TOP, BOTTOM = 76, 984, 46, 282
-"""The edges of the plotting area. Finite errors lie below TOP, infinite ones on it."""
+"""The edges of the plotting area. Finite errors are drawn below TOP, and infinite errors at TOP."""
 
 FLOOR = 0.1
 """The error at the bottom edge, as a multiple of the rounding error; smaller errors are drawn there too."""
@@ -24,7 +24,7 @@ LETTER = 6.4
 
 
 class Scale(NamedTuple):
-    """Coordinates in the plot: `columns` values side by side, errors from FLOOR to 10^decades on a log scale."""
+    """Coordinates in the plot: `columns` values are side by side; errors are on a log scale, FLOOR to 10^decades."""
 
     columns: int
     decades: int
@@ -34,7 +34,7 @@ class Scale(NamedTuple):
         return LEFT + (index + 0.5) * (RIGHT - LEFT) / self.columns
 
     def y(self, multiple: float) -> float:
-        """The vertical position of an error; the top edge if it is infinite."""
+        """The vertical position of an error; infinite errors are at the top edge."""
         if not math.isfinite(multiple):
             return TOP
         low = math.log10(FLOOR)
@@ -42,7 +42,7 @@ class Scale(NamedTuple):
 
 
 def picture(result: Result) -> str:
-    """The plot as SVG: for each value its total error, and the error of its step alone."""
+    """The plot as SVG. It shows the total error of each value, and the error of its step alone."""
     multiples = [m for row in result.rows for m in (row.multiple, row.alone or 0.0) if math.isfinite(m)]
     scale = Scale(len(result.rows), math.ceil(math.log10(max([50.0, result.bound, *multiples])) + 0.2))
     parts = [*_groups(result, scale), *_grid(result, scale), *_series(result, scale), *_finding(result, scale)]
@@ -54,7 +54,7 @@ def picture(result: Result) -> str:
 
 
 def _groups(result: Result, scale: Scale) -> Iterator[str]:
-    """A band for every other part of the network, and the names of all parts below."""
+    """A band for every other part of the network, and the names of all parts below the plot."""
     parts = parts_of(result)
     room = max((stop - start for _, start, stop in parts[1:-1]), default=1) * (RIGHT - LEFT) / scale.columns
     for number, (part, start, stop) in enumerate(parts):
@@ -70,7 +70,7 @@ def _groups(result: Result, scale: Scale) -> Iterator[str]:
 
 
 def _layer(part: str, room: float) -> str:
-    """A layer's label: `layer 3` if there is room, else `3`; among many layers only every 5th, 10th or 50th has one."""
+    """A layer's label: `layer 3` if there is room, else `3`. Of many layers, only every 5th, 10th or 50th has one."""
     digits = part.removeprefix("layer ")
     if room > LETTER * len("layer 99"):
         return part
@@ -79,7 +79,7 @@ def _layer(part: str, room: float) -> str:
 
 
 def parts_of(result: Result) -> list[tuple[str, int, int]]:
-    """The parts of the network in order, embeddings, layer 0, ..., head, each with `start` and `stop` of its rows."""
+    """The parts of the network (embeddings, layer 0, ..., head), each with the `start` and `stop` index of its rows."""
     parts, start = [], 0
     for part, rows in groupby(result.rows, lambda row: _part(row.name)):
         stop = start + len(list(rows))
@@ -149,7 +149,7 @@ def _pointer(x: float, row: Row, scale: Scale) -> Iterator[str]:
 
 
 def _legend(result: Result) -> Iterator[str]:
-    """The meaning of the marks that occur."""
+    """The meaning of the marks that occur in the plot."""
     verdicts = {row.verdict for row in result.rows}
     x = float(LEFT)
     for there, color, meaning in (

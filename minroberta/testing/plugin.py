@@ -27,10 +27,10 @@ TINY: Mapping[str, Any] = {
     "type_vocab_size": 2,
     "layer_norm_eps": 1e-5,
 }
-"""Fields of a tiny model. No two axes of a value have the same size, so that swapped axes are noticed."""
+"""Configuration of a tiny model. No two axes of a value have the same size, so that swapped axes are noticed."""
 
 LENGTHS = (7, 4)
-"""Lengths of the sequences in a batch: the second is padded."""
+"""Lengths of the two sequences in a batch; the second is padded to the length of the first."""
 
 
 class Oracle:
@@ -45,10 +45,10 @@ class Oracle:
     """
 
     def __call__(self, family: str = "roberta", head: str = "masked_lm", *, seed: int = 0, **config: Any) -> Model:
-        """A tiny model in float32 in which no weight is 0 or 1, not even in biases, norms and padding rows.
+        """A tiny model in float32 in which no weight is 0 or 1, not even in biases, norms or padding rows.
 
-        family: a `model_type`; config: fields that replace those of `TINY`. A `causal_lm` is a decoder by default.
-        Raises ConfigError, NameUnknownError.
+        family: a `model_type`. config: fields that replace those of `TINY`. With the head `causal_lm`, the model is a
+        decoder by default. Raises ConfigError, NameUnknownError.
         """
         fields = {"num_labels": 2 if head == "question_answering" else 3, "is_decoder": head == "causal_lm"}
         settings = Config.from_dict({"model_type": family, **TINY, **fields, **config})
@@ -56,7 +56,10 @@ class Oracle:
         return Model(settings, tree(weights), head)
 
     def inputs(self, model: Model, *, seed: int = 0) -> dict[str, numpy.ndarray]:
-        """`input_ids` and `attention_mask` of two sequences, the second padded: (2, 7), or (2, 3, 7) with choices."""
+        """`input_ids` and `attention_mask` of two sequences, the second padded.
+
+        Both are (2, 7), or (2, 3, 7) for multiple choice.
+        """
         pad, longest = model.config.pad_token_id, min(max(LENGTHS), model.config.longest)
         rows = (len(LENGTHS), 3) if model.head == "multiple_choice" else (len(LENGTHS),)
         ids = numpy.random.default_rng(seed).integers(0, model.config.vocab_size - 1, (*rows, longest))
@@ -71,6 +74,6 @@ class Oracle:
 
 
 def _weight(name: str, shape: tuple[int, ...], seed: int) -> numpy.ndarray:
-    """Random normal weights in float32, with standard deviation 0.3; their mean is 1 for norms and 0 for others."""
+    """Random normal float32 weights with standard deviation 0.3. The mean is 1 for weights of norms, otherwise 0."""
     random = numpy.random.default_rng([seed, zlib.crc32(name.encode())])
     return (is_norm(name) + 0.3 * random.standard_normal(shape)).astype(numpy.float32)

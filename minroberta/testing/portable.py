@@ -2,14 +2,14 @@
 
 Golden files must have the same bytes everywhere, and rounding to float32 does not achieve that: two libraries differ in
 the 15th digit, and occasionally a float32 rounding boundary lies between their results. Without this library, NumPy
-would store different bytes for 47 of the suite's 557,883 numbers, in 21 of its 41 files. Coarser rounding would make
+would store different bytes for 47 of the suite's 525,256 numbers, in 21 of its 41 files. Coarser rounding would make
 that rarer, but not impossible (docs/golden.md has the figures).
 
-IEEE 754 fully determines the results of +, -, ·, / and √. The rest differs between libraries: the order of summation,
-whether a product and a sum are rounded together, and exp, log and tanh. Here matrix products are computed from exact
-parts, summation is pairwise, and exp, log and tanh are built from those five operations.
+IEEE 754 fully determines the results of +, -, ·, / and √. Libraries differ in everything else: in the order of
+summation, in whether a multiplication and an addition are rounded separately, and in exp, log and tanh. Here, matrix
+products are computed from exact parts, summation is pairwise, and exp, log and tanh are built from the five operations.
 
-`runs.exact(model, asarray)` holds a model's weights in such arrays; the formulas run on them as they do on JAX arrays.
+`runs.exact(model, asarray)` converts a model's weights to such arrays. The formulas run on them as on JAX arrays.
 """
 
 import math
@@ -49,7 +49,7 @@ def asarray(values: Any, dtype: Any = None) -> PortableArray:
 
 
 def __getattr__(name: str) -> Any:
-    """NumPy's function, for those that give the same results on every machine: `where`, `arange`, `sqrt` and others."""
+    """NumPy's function of this name. Only those with the same results on every machine are used, such as `where`."""
     return getattr(numpy, name)
 
 
@@ -67,20 +67,20 @@ def total(x: numpy.ndarray) -> numpy.ndarray:
 
 
 PARTS = 3
-"""Number of parts that a factor is split into; together they hold at least 60 bits of its largest element."""
+"""Number of parts into which a factor is split. Together they hold at least 60 bits of the factor's largest element."""
 
 COLUMNS = 1024
 """Number of columns of the second factor that are split at once, to limit memory."""
 
 LEAST = -900
-"""Exponent of 2 below which a row counts as 0, so that no unit underflows."""
+"""Exponent of 2 below which a row counts as 0, so that the powers of 2 in its parts do not underflow."""
 
 
 def product(x: numpy.ndarray, y: numpy.ndarray) -> numpy.ndarray:
     """The matrix product x y, from parts so short that their products and sums are exact (Ozaki et al. 2012).
 
-    The sum of I products of β-bit integers fits into float64's 53 bits, so that a matrix library computes it exactly,
-    in any order. x: (..., L, I), y: (..., I, O). Returns (..., L, O).
+    The parts are integers times a power of 2. They have so few bits that a sum of I products fits into float64's 53
+    bits, so a matrix library computes it exactly, in any order. x: (..., L, I), y: (..., I, O). Returns (..., L, O).
     """
     bits = (53 - x.shape[-1].bit_length()) // 2
     lefts = parts(x, bits, axis=-1)
@@ -99,7 +99,7 @@ def _product(lefts: Sequence[numpy.ndarray], rights: Sequence[numpy.ndarray]) ->
 
 
 def parts(x: numpy.ndarray, bits: int, axis: int) -> list[numpy.ndarray]:
-    """Arrays that add up to x, each of integers of `bits` bits times a power of 2 that is constant along the axis."""
+    """Arrays that add up to x. Each consists of integers of `bits` bits, times a power of 2 for the whole axis."""
     _, exponent = numpy.frexp(abs(x).max(axis, keepdims=True, initial=0))
     unit = numpy.ldexp(1.0, numpy.maximum(exponent, LEAST))
     result = []
@@ -117,7 +117,7 @@ LOG2_HIGH, LOG2_LOW = 2977044471 / 2**32, 1.9082149292705877e-10
 
 EXPONENTIAL = tuple(1 / math.factorial(n) for n in range(14))
 LOGARITHM = tuple(2 / (2 * n + 1) for n in range(12))
-"""The series coefficients of exp(x), and of log((1 + s) / (1 - s)) / s in s²."""
+"""The coefficients of two series: of exp(x) in powers of x, and of log((1 + s) / (1 - s)) / s in powers of s²."""
 
 
 def _series(x: Any, coefficients: tuple[float, ...]) -> Any:

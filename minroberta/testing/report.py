@@ -12,7 +12,7 @@ from .table import text
 
 
 class Report(Result):
-    """The result of `compare`, in the order of computation.
+    """The result of `compare`, with rows in the order of computation.
 
     Its fields are those of `Result`. It prints as a table, and a notebook shows it as HTML.
     """

@@ -12,12 +12,12 @@ class Row:
     """A value of the candidate, compared with the reference's.
 
     verdict: "good"; "wrong" if this step is wrong, given the candidate's values before it; "follows" if the step is
-    right but the value is off because earlier ones are; "layout" if the right elements are in a different order;
+    right but the value is off because earlier values are; "layout" if the right elements are in a different order;
     "shape" if the shape does not fit the reference's.
     absolute: the largest difference. relative: the largest difference, as a fraction of the reference's largest
-    element. multiple: the largest difference, as a multiple of the noise of its element. alone: the same for this step
-    judged alone, or None if that is not possible. place: the index of the element with the largest multiple, by axis
-    name. noise: the amount by which rounding changes that element. reference, candidate: that element's two values.
+    element. multiple: the largest ratio of an element's difference to its noise. alone: the same for this step judged
+    alone, or None if that is not possible. place: the index of the element with the largest ratio, by axis name. noise:
+    the largest change that rounding makes to that element. reference, candidate: the values of that element.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Row:
 
     @property
     def error(self) -> float:
-        """The multiple that decides the verdict: that of the step judged alone if known, else that of the value."""
+        """The multiple that decides the verdict: `alone` if it is known, otherwise `multiple`."""
         return self.multiple if self.alone is None else self.alone
 
 
@@ -49,10 +49,10 @@ class Row:
 class Finding:
     """A known mistake that explains a candidate's errors.
 
-    name, explanation, fix: as in the catalogue. remaining: the largest error of any step if the reference makes this
-    mistake and those found with it, as a multiple of the noise. If it exceeds `compare`'s bound, the mistake is
-    certain, but there is an unknown error as well. on_top_of: the name of the mistake with which this one was found.
-    seen_in: the URL of a report in a real project, or "" if none is known.
+    name, explanation, fix: as in the catalogue. remaining: the largest error of any step, as a multiple of the noise,
+    if the reference makes this mistake (or both mistakes of a pair). If `remaining` exceeds `compare`'s bound, the
+    mistake is certain, but there is an unknown error as well. on_top_of: for the second mistake of a pair, the name of
+    the first; otherwise None. seen_in: the URL of a report in a real project, or "" if no report is known.
     """
 
     name: str
@@ -68,13 +68,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Result:
-    """The result of a comparison, with values in the order of computation; a `Report` can also show it.
+    """The result of a comparison, with values in the order of computation. The subclass `Report` can also display it.
 
     rows: a `Row` for each value that reference and candidate share. missing: names that only the reference has.
     unknown: names that only the candidate has. unavailable: sentences that say what could not be determined, and what
     would be needed. precision: the dtype in which the candidate computes. bound: the multiple of the noise up to which
-    a difference counts as rounding error. findings: what `diagnose` found, or None if it was not called. between: the
-    missing names between the last good value and the first bad one.
+    a difference counts as rounding error. findings: the findings of `diagnose`, or None if it was not called. between:
+    the missing names between the last good value and the first bad one.
     """
 
     rows: tuple[Row, ...]
@@ -108,5 +108,5 @@ class Result:
         return good[-1] if good else None
 
     def explained(self, findings: Iterable[Finding]) -> Self:
-        """The same result with what `diagnose` found, so that the table and the page say why."""
+        """The same result with the findings of `diagnose`, so that the table and the page give the reason."""
         return replace(self, findings=tuple(findings))

@@ -21,7 +21,7 @@ EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16"
 """Machine epsilon: the distance from 1 to the next larger number of the dtype."""
 
 NUMBERS = ("inputs_embeds", "encoder_hidden_states")
-"""Floating-point inputs, which a port rounds as it rounds values."""
+"""Names of the floating-point inputs, which a port rounds just as it rounds values."""
 
 RUNS = 2
 """Number of runs with random rounding errors.
@@ -31,7 +31,7 @@ In one run the largest error of a few elements may be small by chance; in two ru
 
 
 def exact(model: Model, asarray: Callable[..., Array] = numpy.asarray) -> Model:
-    """The same model in float64, on NumPy or on the library whose `asarray` is given."""
+    """The same model in float64, with arrays of NumPy or of the library whose `asarray` is given."""
     params = {name: asarray(to_host(array), numpy.float64) for name, array in flat(model.params).items()}
     return Model(model.config, tree(params), model.head, model.tokenizer)
 
@@ -39,8 +39,8 @@ def exact(model: Model, asarray: Callable[..., Array] = numpy.asarray) -> Model:
 def run(model: Model, inputs: Mapping[str, Any], edit: Edit | None = None) -> dict[str, Array]:
     """All named values of a call as they were computed, followed by its outputs.
 
-    Names are the family's, as in `trace`. edit: the call continues with the values that it returns, but `run`
-    returns those before editing.
+    Names are the family's, as in `trace`. edit: a function that replaces each value for the rest of the call; `run`
+    returns the values before they are replaced.
     """
     computed: dict[str, Array] = {}
     watch(model, inputs, computed.__setitem__, edit)
@@ -48,7 +48,7 @@ def run(model: Model, inputs: Mapping[str, Any], edit: Edit | None = None) -> di
 
 
 def watch(model: Model, inputs: Mapping[str, Any], see: Callable[[str, Array], Any], edit: Edit | None = None) -> None:
-    """Do the same as `run`, but pass each value to `see` as soon as it is computed, and keep none."""
+    """Do the same as `run`, but pass each value to `see` as soon as it is computed, and keep none of them."""
     seen = set()
 
     def record(name: str, value: Array) -> Array:
@@ -72,12 +72,12 @@ def noise(model: Model, inputs: Mapping[str, Any], values: Mapping[str, Array], 
 def noises(
     model: Model, inputs: Mapping[str, Any], values: Mapping[str, Array], edit: Edit | None = None
 ) -> dict[str, Array]:
-    """The noise of each element in `run(model, inputs, edit)`: how far float32 rounding alone moves it.
+    """The noise of each element in `run(model, inputs, edit)`: the change that float32 rounding alone makes to it.
 
-    It is the largest change of this element, or of any smaller one in the same value, in runs that multiply every
-    value, and every floating-point input, by 1 + ε·r with random r in [-1, 1]. These runs are in float64, so that the
-    noise is the same on every machine; a run in float32 would depend on the matrix library. model: in float64. Returns
-    arrays of the values' shapes.
+    The noise is the largest change of this element, or of any smaller element of the same value, in runs that multiply
+    every value and every floating-point input by 1 + ε·r with random r in [-1, 1]. These runs are in float64, so that
+    the noise is the same on every machine; a run in float32 would depend on the matrix library. model: a model in
+    float64. Returns arrays with the shapes of the values.
     """
     moved: dict[str, Array] = {}
 
@@ -94,11 +94,12 @@ def noises(
 
 
 def by_size(name: str, moved: Array, value: Array) -> Array:
-    """For each element, the largest change of this or any smaller element, plus half an ε of a typical element.
+    """For each element, the largest change in any element of its size or smaller, plus a minimum.
 
+    The minimum is ε/2 times the size of a typical element. That size is the root mean square, but at least 1 after an
+    activation: the sum 1 + erf in GELU has the rounding error of a number near 1, however small GELU's result is.
     Elements are grouped by magnitude, in powers of two, and the smallest groups are merged until they hold enough
-    elements. A typical element is the root mean square, but at least 1 after an activation: the sum 1 + erf in GELU
-    rounds as 1 does, however small the product is.
+    elements.
     """
     counts = abs(value) < MASKED
     sizes, moved = numpy.where(counts, abs(value), 0.0), numpy.where(counts, moved, 0.0)
@@ -121,14 +122,14 @@ OCTAVES = 30
 """Number of powers of two above 1, and below 1, that are distinguished."""
 
 PLENTY = 2**18
-"""Number of elements at which subsampling starts: every second one is used, in larger values every third, and so on."""
+"""Number of elements at which sampling starts: every second element is used, with twice as many every third, etc."""
 
 ENOUGH = 64
-"""Number of elements among which at least one surely changed as much as rounding can change them."""
+"""Minimum number of elements in a group. Of so many, at least one changes almost as much as rounding can change it."""
 
 
 def wiggled(edit: Edit | None, seed: int) -> Edit:
-    """An edit that multiplies each element, after `edit` if it is given, by 1 + ε·r with random r in [-1, 1]."""
+    """An edit that applies `edit`, if given, and then multiplies each element by 1 + ε·r with random r in [-1, 1]."""
 
     def wiggle(name: str, value: Array) -> Array:
         value = value if edit is None else edit(name, value)
@@ -155,8 +156,8 @@ def factors(seed: int) -> Array:
 def bound_of(config: Config, keys: int = 0) -> float:
     """The multiple of the noise up to which a difference counts as rounding error: 2·√n.
 
-    n is the number of terms of the longest sum, but at least 64. Adding n terms one by one makes n rounding errors of
-    the sum's magnitude, which as a random walk add up to √n of them. keys: S.
+    n is the number of terms in the longest sum, but at least 64. Adding n terms one by one makes n rounding errors. As
+    in a random walk, together they are about √n times as large as one of them. keys: number of keys, S.
     """
     return 2 * math.sqrt(max(64, config.hidden_size, config.intermediate_size, keys))
 

@@ -1,4 +1,4 @@
-"""Sentences and short numbers that describe a result, the same in a terminal, in a test's failure and on a page.
+"""Sentences and short numbers that describe a result. They are the same in a terminal, in a failed test and on a page.
 
 Names and notes may come from an untrusted file: they are made printable here.
 """
@@ -28,7 +28,7 @@ NONE_BEFORE = "no earlier value was compared"
 
 
 def headline(result: Result) -> str:
-    """A result in one sentence: where it first goes wrong, by how much, and the two numbers that differ most."""
+    """A result in one sentence: the first wrong value, the size of the error, and the two numbers that differ most."""
     title, rest = verdict_in_two(result)
     return f"{title}{rest}"
 
@@ -72,7 +72,7 @@ def _worst(row: Row) -> str:
 
 
 def where_worst(row: Row) -> str:
-    """The position of the largest error in words: `batch 0, token 5, channel 17: `."""
+    """The position of the largest error in words, such as `batch 0, token 5, channel 17: `."""
     where = ", ".join(f"{plain(axis)} {index}" for axis, index in (row.place or {}).items())
     return f"{where}: " if where else ""
 
@@ -91,7 +91,10 @@ def summary(result: Result) -> list[str]:
 
 
 def reasons(result: Result) -> Iterator[tuple[str, str, str]]:
-    """The findings of `diagnose`, if it was run: a word that joins each to the previous one, its name, and the rest."""
+    """The findings of `diagnose`, if it was run.
+
+    Each consists of a word that joins it to the previous finding, the mistake's name, and the rest of the sentence.
+    """
     if result.findings == ():
         yield "", "none", " of the known mistakes explains it"
     for count, finding in enumerate(result.findings or ()):
@@ -115,7 +118,7 @@ def in_brief(result: Result) -> list[str]:
 
 
 def merged(names: Iterable[str]) -> list[str]:
-    """Names, with those that differ only in the layer merged into one: `encoder.layer.0-3,5.output`."""
+    """Names, where those that differ only in the layer are merged into one, such as `encoder.layer.0-3,5.output`."""
     layers: dict[tuple[str, ...], list[int]] = {}
     for name in names:
         found = LAYER.search(name)
@@ -136,7 +139,7 @@ def shortened(names: Sequence[str], most: int = 6) -> str:
 
 
 def count_verdicts(rows: Sequence[Row]) -> str:
-    """The number of rows with each verdict: `1 wrong, 18 good`."""
+    """The number of rows with each verdict, such as `1 wrong, 18 good`."""
     counts = Counter(row.verdict for row in rows)
     return ", ".join(f"{counts[verdict]} {verdict}" for verdict in reversed(MEANING) if counts[verdict])
 

@@ -1,4 +1,4 @@
-"""A result as a table for a terminal, and the rows that a short table shows."""
+"""A result as a table for a terminal, and the choice of rows for a short table."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -10,7 +10,7 @@ LINES = 26
 """Maximum number of lines of a table in a terminal, so that a whole report is visible without scrolling."""
 
 WORST = 6
-"""Number of rows that are shown if all are right."""
+"""Number of rows, those with the largest errors, that a short table shows if all are right."""
 
 HEADINGS = (
     "value", "verdict", "× rounding", "alone ×", "difference", "relative", "worst at", "candidate", "reference", "",
@@ -99,5 +99,5 @@ def _height(chosen: set[int], count: int) -> int:
 
 
 def _filled(chosen: set[int], count: int) -> set[int]:
-    """The chosen rows, plus any single row between two of them, whose omission would not shorten the table."""
+    """The chosen rows, plus rows that stand alone between two of them: a count in their place would be as long."""
     return chosen | {i for i in range(count) if (i == 0 or i - 1 in chosen) and (i + 1 == count or i + 1 in chosen)}

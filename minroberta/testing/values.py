@@ -18,10 +18,10 @@ from ..errors import BackendError, InputError, NameUnknownError, NotFoundError
 from ..weights import PREFIXES
 
 Values = Mapping[str, Any]
-"""Arrays by name."""
+"""A mapping from names to arrays."""
 
 Names = str | Mapping[str, str | None] | Callable[[str], str | None]
-"""Translation of port names to ours: one of `NAMES`, a dict whose keys may be regular expressions, or a function."""
+"""Translation of port names to ours: one of `NAMES`, a function, or a dict whose keys may be regular expressions."""
 
 # --- from files -----------------------------------------------------------------------------------------------------
 
@@ -32,8 +32,8 @@ LARGEST, LARGEST_RATIO = 2**30, 10
 def read(path: str | Path) -> dict[str, numpy.ndarray]:
     """The arrays of an `.npz` file, a safetensors file, or a directory of `.npy` files, by their names.
 
-    A file `encoder.layer.0.npy` holds the value `encoder.layer.0`. No file can run code, and archives that would unpack
-    to far more than their size are rejected.
+    A file `encoder.layer.0.npy` holds the value `encoder.layer.0`. Reading a file never runs code from it, and archives
+    that would unpack to far more than their size are rejected.
 
     Raises NotFoundError; InputError for an `.npy` or `.npz` file that is not in NumPy's format; WeightsError for a
     damaged safetensors file, and for a file in another format.
@@ -86,7 +86,9 @@ def _check_archive(path: Path, entries: list[zipfile.ZipInfo]) -> None:
         raise InputError(f"unsupported compression in {path}: write it with numpy.savez or savez_compressed")
     size, limit = sum(entry.file_size for entry in entries), max(LARGEST, LARGEST_RATIO * path.stat().st_size)
     if size > limit:
-        raise InputError(f"{path} would unpack to {size:,} bytes; the limit for its file size is {limit:,}: split it")
+        raise InputError(
+            f"{path} would unpack to {size:,} bytes; the limit for its file size is {limit:,}: split the archive"
+        )
 
 
 # --- from a live model ----------------------------------------------------------------------------------------------
@@ -155,7 +157,7 @@ class Recording:
 
 
 def _tensors(output: Any) -> Iterator[tuple[str, Any]]:
-    """The first tensor of an output, and the others with the suffixes of their names.
+    """The tensors of an output, each with a suffix for its name; the first tensor's suffix is empty.
 
     Tensors nested more deeply are left out, since they are other modules' outputs.
     """
@@ -178,7 +180,7 @@ def _from_torch(tensor: Any) -> numpy.ndarray:
 
 @contextlib.contextmanager
 def _inferring(module: Any) -> Iterator[None]:
-    """A context in which a module is in evaluation mode; its submodules then return to their previous modes."""
+    """A context in which a module is in evaluation mode. Afterwards, all submodules are in their previous modes."""
     training = [part for part in module.modules() if part.training]
     module.eval()
     try:
@@ -254,7 +256,7 @@ HUGGINGFACE = {
     r"cross_attentions\.(\d+)": r"encoder.layer.\1.crossattention.self.probs",
     r"|dropout|classifier\.dropout|encoder\.layer\.\d+(\.(cross)?attention)?\.\d": None,
 }
-"""Modules of transformers 4 and 5 that pass on another module's value, and outputs that repeat one."""
+"""Our names for modules of transformers 4 and 5 that pass on a module's value, and for outputs that repeat one."""
 
 KERAS_HUB = {
     r"embeddings\.token_embedding": "embeddings.word_embeddings",
@@ -306,7 +308,7 @@ class Framework(NamedTuple):
     """The names and layouts of a framework's models.
 
     start: a pattern that matches the prefixes of names.
-    names: a dict from patterns of the framework's names to ours for Roberta, or to None for values to leave out.
+    names: a dict that maps patterns of the framework's names to our names for Roberta, or to None to leave a value out.
     arranged: a function that takes our name and the value, and returns the value in our layout.
     """
 
@@ -345,7 +347,7 @@ NAMES = {
 def under_our_names(values: Values, names: Names | None, family: Family | None = None) -> dict[str, numpy.ndarray]:
     """The values under minroberta's names and in its layout.
 
-    names: see `Names`; names that it maps to None are left out, and names that are not in a dict are kept. Then the
+    names: see `Names`. A name that is mapped to None is left out; a name that a dict does not map is kept. Then the
     base model's prefix is removed, and Hugging Face's modules that only pass a value on are renamed or left out.
     family: the family whose names to use instead of Roberta's.
 
@@ -353,7 +355,9 @@ def under_our_names(values: Values, names: Names | None, family: Family | None =
     unknown framework.
     """
     if not isinstance(values, Mapping):
-        raise InputError(f"invalid values of type {type(values).__name__}: give arrays by name, as record returns them")
+        raise InputError(
+            f"invalid values of type {type(values).__name__}: give a mapping from names to arrays, as record returns"
+        )
     framework = _framework(names if isinstance(names, str) else "huggingface")
     table = framework.table() if isinstance(names, str | None) else names
     modules: dict[str, numpy.ndarray] = {}
@@ -382,13 +386,13 @@ def _framework(name: str) -> Framework:
     if name not in NAMES:
         known = ", ".join(NAMES)
         raise NameUnknownError(
-            f"unknown value {name!r} for names: give one of {known}, or a dict from your names to minroberta's"
+            f"unknown value {name!r} for names: give one of {known}, or a dict that maps your names to minroberta's"
         )
     return NAMES[name]
 
 
 def _named(values: Values, names: Mapping[str, str | None] | Callable[[str], str | None]) -> dict[str, str]:
-    """A dict from translated names to the user's. Raises InputError if two names have the same translation."""
+    """A dict that maps translated names to the user's. Raises InputError if two names have the same translation."""
     result: dict[str, str] = {}
     for foreign in values:
         name = names(foreign) if callable(names) else _renamed(str(foreign), names)
@@ -423,13 +427,13 @@ def _without_base(name: str) -> str:
 
 
 def _of_module(name: str) -> str | None:
-    """Our name for the output of a Hugging Face module; None if it has none."""
+    """Our name for the output of a Hugging Face module; None if the output is left out."""
     later = re.fullmatch(r"hidden_states\.([1-9]\d*)", name)
     return f"encoder.layer.{int(later[1]) - 1}" if later else _renamed(name, HUGGINGFACE)
 
 
 def _of_family(name: str, family: Family | None) -> str:
-    """A family's name for a Roberta name, including the final norm."""
+    """The family's name for a Roberta name, or for `LayerNorm`, the final norm."""
     if family is None:
         return name
     return family.final_norm if family.final_norm and name == "LayerNorm" else family.own_name(name)

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     import tokenizers
 
 LONGEST = 384
-"""Maximum number of tokens in a window, as in the pipeline."""
+"""Maximum number of tokens in a window, as in transformers' pipeline."""
 
 SHARED = 128
-"""Number of tokens that neighbouring windows share, as in the pipeline."""
+"""Maximum number of tokens that neighbouring windows share, as in transformers' pipeline."""
 
 
 class Answer(TypedDict):
-    """A span of the context."""
+    """An answer: a span of the context, with its score."""
 
     score: float
     start: int
@@ -61,12 +61,16 @@ def answer(
 ) -> list[Answer] | list[list[Answer]]:
     """The spans of a context that answer a question: a list of {score, start, end, answer}, best first.
 
-    `answer` is context[start:end]: at most `max_answer_len` tokens, extended to whole words if `align_to_words`. Its
-    score is the product of its start and end probabilities. Each is a softmax over the positions of the context and the
-    first position, which stands for "no answer". Several questions may share one context, or have one each.
+    `answer` is context[start:end]. It has at most `max_answer_len` tokens; if `align_to_words` is True, it is then
+    extended to whole words. `score` is the product of two probabilities, that of the start and that of the end. Each
+    comes from a softmax over the positions of the context and that of the first token, which stands for "no answer".
+    Several questions may share one context, or there may be a context for each question.
 
-    A long context is read in windows of at most 384 tokens that overlap by 128; each window has its own softmax. As in
-    the pipeline, the same answer may be listed twice: from two windows, or from two spans within the same words.
+    A long context is read in windows of at most 384 tokens, question included, or fewer if the model's maximum length
+    is smaller. Neighbouring windows share 128 tokens of the context, or half a window's length if that is less. If the
+    question leaves no more room than that for the context, they share half of the room. The softmax is taken in each
+    window separately. As in transformers' pipeline, the same answer may be listed twice: from two windows, or from two
+    spans within the same words.
 
     Raises InputError, TokenizerError.
     """
@@ -85,7 +89,7 @@ def answer(
 
 
 def _given(question: str | Iterable[str], context: str | Iterable[str]) -> tuple[list[str], list[str]]:
-    """The questions and a context for each, none of them empty. Raises InputError, TokenizerError."""
+    """The questions, and one context for each question. No text is empty. Raises InputError, TokenizerError."""
     questions, contexts = as_texts(question, "question"), as_texts(context, "context")
     for name, texts in (("question", questions), ("context", contexts)):
         for index, text in enumerate(texts):
@@ -95,8 +99,8 @@ def _given(question: str | Iterable[str], context: str | Iterable[str]) -> tuple
         contexts *= len(questions)
     if len(questions) != len(contexts):
         raise InputError(
-            f"{len(questions)} questions, but {len(contexts)} contexts: give one context for each question, or one str "
-            "for all"
+            f"{len(questions)} questions, but {len(contexts)} contexts: give one context for each question, or a "
+            "single str for all questions"
         )
     return questions, contexts
 

@@ -15,7 +15,7 @@ from .texts import Text, as_texts
 def choose(model: Network, prompt: str, choices: Iterable[str]) -> list[Label]:
     """The choices, ranked by how well they follow a prompt: a list of {label, score}, best first.
 
-    `label` is the choice; the scores are a softmax over the choices. Raises InputError, TokenizerError.
+    `label` is the choice. The scores are a softmax over all choices. Raises InputError, TokenizerError.
     """
     tokenizer = ready(model, "choose", "multiple_choice")
     if not isinstance(prompt, str) or isinstance(choices, str):

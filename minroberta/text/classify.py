@@ -22,11 +22,11 @@ def classify(  # type: ignore[overload-overlap]  # a str is an iterable of str a
 @overload
 def classify(model: Network, texts: Iterable[Text], top_k: int | None = 1) -> list[list[Label]]: ...
 def classify(model: Network, texts: Text | Iterable[Text], top_k: int | None = 1) -> list[Label] | list[list[Label]]:
-    """The labels of a text, or of a pair of texts in a tuple: a list of {label, score}, best first.
+    """The labels of a text, or of a pair of texts given as a tuple: a list of {label, score}, best first.
 
-    top_k: number of labels, or None for all. Scores are the softmax of the logits. With a single label, or with
-    problem_type "multi_label_classification", they are the sigmoid of each logit; with problem_type "regression", they
-    are the logits. Raises InputError, TokenizerError.
+    top_k: number of labels, or None for all. Scores are the logits if the configuration's problem_type is "regression",
+    the sigmoid of each logit if it is "multi_label_classification" or if the model has a single label, and otherwise
+    the softmax of the logits. Raises InputError, TokenizerError.
     """
     tokenizer = ready(model, "classify", "sequence_classification")
     if top_k is not None:

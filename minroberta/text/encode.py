@@ -24,9 +24,9 @@ def encode(
 ) -> numpy.ndarray:
     """An embedding vector for each text, as sentence-transformers computes it: (N, D), or (D,) for one str.
 
-    pooling: "mean" or "max" over the last hidden states of all tokens, special tokens included, or "cls" for the last
-    hidden state of the first token. normalize: scale vectors to length 1. batch_size: number of texts in a batch; by
-    default, as many as fit in 4096 tokens. The result is float32, or float64 for a float64 model.
+    pooling: "mean" or "max" of the last hidden states of all tokens, special tokens included, or "cls" for the last
+    hidden state of the first token. normalize: if True, vectors are scaled to length 1. batch_size: number of texts in
+    a batch; by default, as many as fit in 4096 tokens. The result is float32, or float64 for a float64 model.
 
     Raises InputError, NameUnknownError, TokenizerError.
     """
@@ -54,7 +54,7 @@ POOLINGS: dict[str, Callable[[Array], Array]] = {
     "cls": lambda x: x[0],
     "max": lambda x: x.max(0),
 }
-"""Functions from the hidden states of a text, (L, D), or of its first token, (1, D), to a vector, (D,)."""
+"""Pooling functions. Each maps hidden states, (L, D), or (1, D) for the first token alone, to a vector, (D,)."""
 
 
 def _unit(x: Array) -> Array:

@@ -38,8 +38,8 @@ def fill_mask(model: Network, text: Iterable[str], top_k: int = 5) -> list[Filli
 def fill_mask(model: Network, text: str | Iterable[str], top_k: int = 5) -> Fillings | list[Fillings]:
     """The likeliest tokens for each `<mask>`: a list of {score, token, token_str, sequence}, best first.
 
-    A text with several masks gives one such list per mask, in which the other masks are kept.
-    `sequence` is the whole text with the token filled in; if other masks remain, it includes the special tokens.
+    A text with several masks gives one such list for each mask. `sequence` is the whole text with the token filled in.
+    If the text has other masks, they are left in place, and `sequence` includes the special tokens.
 
     Raises InputError, TokenizerError.
     """
@@ -120,9 +120,10 @@ def predict_all(model: Network, text: Iterable[str]) -> list[list[Prediction]]: 
 def predict_all(model: Network, text: str | Iterable[str]) -> list[Prediction] | list[list[Prediction]]:
     """The model's prediction at each token of an unmasked text: a list of dicts, one for each token.
 
-    {index, word, start, end, token, token_str, score, word_score}: `word` is text[start:end], and `word_score` is the
-    probability of its token; `token`, `token_str` and `score` describe the likeliest token at this position. A long
-    text is read in overlapping windows, as in `tag`. Raises InputError, TokenizerError.
+    Each is {index, word, start, end, token, token_str, score, word_score}. `word` is text[start:end], and `word_score`
+    is the probability that the model gives to this token. `token`, `token_str` and `score` are the id, the text and the
+    probability of the likeliest token at the same position. A long text is read in overlapping windows, as in `tag`.
+    Raises InputError, TokenizerError.
     """
     tokenizer = ready(model, "predict_all", "masked_lm")
     pieces = read_pieces(model, tokenizer, text, _read_predictions)

@@ -50,14 +50,14 @@ def generate(
     top_k: int | None = None,
     seed: int = 0,
 ) -> list[Generated] | list[list[Generated]]:
-    """Continue a prompt token by token with a decoder: a list of one {generated_text}, prompt included.
+    """Continue a prompt with a decoder, token by token. Returns a list of one dict, {generated_text}.
 
-    temperature: 0 takes the likeliest token; otherwise a token is sampled from softmax(logits / temperature), among
-    the `top_k` likeliest if given. The same seed gives the same tokens. Generation stops at the end-of-sequence token,
-    which is not included.
+    `generated_text` includes the prompt. temperature: if 0, the likeliest token is taken; otherwise, a token is sampled
+    from softmax(logits / temperature). top_k: if given, only the `top_k` likeliest tokens are sampled from. The same
+    seed gives the same tokens. Generation stops at the end-of-sequence token, which is not included.
 
-    The prompt follows `<s>`, without the `</s>` that the pipeline appends. Positions are counted as in any other call,
-    whereas transformers' `generate` counts them from 0. Raises InputError, TokenizerError.
+    The model reads `<s>` and the prompt, without the `</s>` that transformers' pipeline appends. Positions are counted
+    as in any other call, whereas transformers' `generate` counts them from 0. Raises InputError, TokenizerError.
     """
     tokenizer = ready(model, "generate", "causal_lm")
     _check_decoder(model)
@@ -80,8 +80,8 @@ def generate(
 def _check_decoder(model: Network) -> None:
     if not model.config.is_decoder:
         raise InputError(
-            "generate needs a decoder, but this model attends in both directions: set is_decoder in its config.json, "
-            "or call load(name, head='causal_lm', config={'is_decoder': True})"
+            "generate needs a decoder, but this model attends in both directions: set is_decoder to true in its "
+            "config.json, or call load(name, head='causal_lm', config={'is_decoder': True})"
         )
 
 
@@ -126,7 +126,7 @@ Choose = Callable[[numpy.ndarray], int]
 
 
 def _continue(model: Network, ids: list[int], choose: Choose) -> Iterator[int]:
-    """The tokens that follow, until the end-of-sequence token. Each is computed once; keys and values are cached."""
+    """The new tokens, without the end-of-sequence token. Keys and values are cached, so each token is read once."""
     cache = None
     while True:
         output = model([ids], past_key_values=cache, use_cache=True)

@@ -1,4 +1,4 @@
-"""Running a task: checks, rows computed in batches, progress, the best scores."""
+"""Helpers for running a task: checks, computation in batches, progress bars, and the best scores."""
 
 import contextlib
 import sys
@@ -28,10 +28,10 @@ Read = Callable[[Output, Row], Value]
 """A function that reads what a task needs from the outputs of a row."""
 
 TOKENS = 4096
-"""Maximum number of tokens in a batch; enough to keep a processor busy."""
+"""Maximum number of tokens in a batch of several texts. It is enough to keep a processor busy."""
 
 LOGITS = 2**26
-"""Maximum number of logits in a batch of several texts, for heads that score the whole vocabulary: 256 MiB."""
+"""Maximum number of logits in a batch of several texts, for heads over the whole vocabulary: 256 MiB in float32."""
 
 LONG = 100
 """Minimum number of texts for a progress bar."""
@@ -42,12 +42,14 @@ LONG = 100
 def ready(model: Network, task: str, head: str) -> Tokenizer:
     """Check that the model has the task's head, and return the model's tokenizer. Raises InputError, TokenizerError."""
     if model.head != head:
-        raise InputError(f"{task} needs head {head!r}, but this model has {model.head!r}: load(name, head={head!r})")
+        raise InputError(
+            f"{task} needs head {head!r}, but this model has {model.head!r}: call load(name, head={head!r})"
+        )
     return tokenizer_of(model)
 
 
 def warn_of_cut(tokenizer: Tokenizer, cut_off: Sequence[list[int]]) -> None:
-    """Warn the task's caller of truncated texts. cut_off: for each text, the tokens left out."""
+    """Warn the task's caller of truncated texts. cut_off: for each text, the ids that were cut off."""
     longer = [which(index, cut_off) for index, rest in enumerate(cut_off) if rest]
     if longer:
         subject = f"{longer[0]} is" if len(longer) == 1 else f"{len(longer)} of {len(cut_off)} texts are"
@@ -68,7 +70,10 @@ def run(
     batch_size: int | None = None,
     unit: str = "texts",
 ) -> list[Value]:
-    """Apply `read` to the outputs of each row, at its `wanted` positions or at all positions, with a progress bar."""
+    """Apply `read` to the outputs of each row, and show a progress bar.
+
+    wanted: for each row, the positions whose outputs are computed; by default all.
+    """
     results: list[Value] = []
     with progress(len(rows), unit) as advance:
         for batch in _batches(model, rows, wanted, batch_size):
@@ -81,7 +86,7 @@ def run(
 def _batches(
     model: Network, rows: Sequence[Row], wanted: Sequence[Sequence[int]] | None, batch_size: int | None
 ) -> Iterator[slice]:
-    """Split the rows into batches of `batch_size`, or of as many as TOKENS and LOGITS allow."""
+    """Split the rows into batches of `batch_size` rows, or of as many rows as TOKENS and LOGITS allow."""
     each = model.config.vocab_size * TOKENS / LOGITS if HEADS[model.head].classes == "V" else 0
     start, cost = 0, 0.0
     for index, row in enumerate(rows):
@@ -97,9 +102,9 @@ def _batches(
 
 @contextlib.contextmanager
 def progress(total: int | None, unit: str) -> Iterator[Callable[[int], Any]]:
-    """Show a progress bar for a long list if standard error is a terminal. Yields the function that advances it.
+    """Show a progress bar for a long list if standard error is a terminal. Yields a function that advances the bar.
 
-    total: None if the length is unknown; then a counter appears after a second.
+    total: length of the list, or None if unknown. In that case, a counter appears instead of a bar, after a second.
     """
     if (total is not None and total < LONG) or not (sys.stderr and sys.stderr.isatty()):
         yield lambda count: None
@@ -114,7 +119,7 @@ def progress(total: int | None, unit: str) -> Iterator[Callable[[int], Any]]:
 
 
 class Label(TypedDict):
-    """A label, or a choice, and its score."""
+    """A label or a choice, with its score."""
 
     label: str
     score: float
@@ -140,5 +145,5 @@ def ranked(labels: Sequence[str], scores: numpy.ndarray) -> list[Label]:
 
 
 def label_names(config: Config) -> list[str]:
-    """The labels' names in order; a label that the configuration does not name gets Hugging Face's generic name."""
+    """The labels' names, in order. Labels that the configuration does not name are called `LABEL_0`, `LABEL_1`, ..."""
     return [config.id2label.get(i, f"LABEL_{i}") for i in range(config.num_labels)]

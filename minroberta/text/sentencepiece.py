@@ -1,8 +1,8 @@
 """Sentencepiece models (Kudo and Richardson 2018): a tokenizer's pieces and their scores, in a protobuf message.
 
 The few fields that a tokenizer needs are parsed here, without a protobuf library. They are checked, so that no file can
-crash the process; the tokenizers library does the rest. Each family gives the pieces different ids, and adds its own
-special tokens.
+crash the process; the tokenizers library does the rest. Each model family numbers the pieces differently, and adds
+different special tokens.
 """
 
 import itertools
@@ -21,28 +21,32 @@ if TYPE_CHECKING:
     import tokenizers
 
 LARGEST = 8_000_000
-"""Maximum size of a file in bytes; XLM-Roberta's has 5 million."""
+"""Maximum size of a file in bytes. XLM-Roberta's file has 5 million bytes."""
 
 LONGEST = 256
-"""Maximum size in bytes of a piece, or of a character's replacement; by default, pieces have at most 16 characters."""
+"""Maximum length of a piece or of a character's replacement, in bytes. By default, a piece has up to 16 characters."""
 
 MOST_PREFIXES = 1_200_000
-"""Maximum number of distinct prefixes of all pieces; the tokenizers library uses about 300 bytes for each."""
+"""Maximum number of distinct prefixes of all pieces. The tokenizers library uses about 300 bytes of memory for each."""
 
 MOST_MERGES = 700_000
-"""Maximum number of pairs of pieces that join into a third piece; GPT-2's BPE has two pairs per piece."""
+"""Maximum number of pairs of pieces that join into a third piece. GPT-2's vocabulary has two such pairs per piece."""
 
 MOST_PIECES = 300_000
 MOST_SYMBOLS = 10_000
 
 
 class Layout(NamedTuple):
-    """The order of a family's tokens: `first`, with scores; the model's pieces after the first `skipped`; `<mask>`."""
+    """The order of a family's tokens.
+
+    First come the tokens of `first`, a mapping from tokens to scores; then the model's pieces, except the first
+    `skipped` ones; and finally `<mask>`.
+    """
 
     first: Mapping[str, float]
     skipped: int
     mask_is_normalized: bool
-    """True if `<mask>` is matched in the normalized text, and so is also found if written in full-width letters."""
+    """True if `<mask>` is matched in the normalized text, so that it is also found in full-width letters."""
 
 
 XLM_ROBERTA = Layout({"<s>": 0.0, "<pad>": 0.0, "</s>": 0.0, "<unk>": 0.0}, 3, True)
@@ -50,7 +54,7 @@ CAMEMBERT = Layout(
     {"<s>NOTUSED": 0.0, "<pad>": 0.0, "</s>NOTUSED": 0.0, "<unk>": 0.0, "<unk>NOTUSED": -100.0}, 1, False
 )
 LAYOUTS = {"camembert": CAMEMBERT}
-"""The layout of each `model_type` that does not use XLM-Roberta's."""
+"""The layouts of the model types that do not use XLM-Roberta's layout, by `model_type`."""
 
 BEGINNING = ["<unk>", "<s>", "</s>"]
 """The pieces that both layouts expect at indices 0, 1 and 2."""
@@ -122,10 +126,11 @@ def _piece(data: bytes) -> tuple[str, float, int]:
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
-    """Tag and value of each field of a protobuf message. The value is an integer, or the bytes of any other type.
+    """Tag and value of each field of a protobuf message.
 
-    A tag is eight times the field's number plus its wire type: 0 for an integer, 1 for eight bytes, 2 for bytes
-    preceded by their length, 5 for four bytes. Raises ValueError, IndexError.
+    A tag is eight times the field's number, plus its wire type: 0 for an integer, 1 for eight bytes, 2 for bytes
+    preceded by their length, 5 for four bytes. The value is an integer for wire type 0; for any other type, it is the
+    raw bytes. Raises ValueError, IndexError.
     """
     position = 0
     while position < len(data):
@@ -146,7 +151,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
 
 
 def _number(data: bytes, position: int) -> tuple[int, int]:
-    """An integer stored in groups of seven bits, the lowest first (a varint), and the position after it."""
+    """A varint (an integer stored in groups of seven bits, lowest group first), and the position after it."""
     number = shift = 0
     while True:
         byte = data[position]
@@ -160,13 +165,14 @@ def _number(data: bytes, position: int) -> tuple[int, int]:
 
 
 def check_charsmap(charsmap: bytes) -> None:
-    """Raise ValueError for a character map in which a lookup could go out of bounds, which makes the library panic.
+    """Raise ValueError if a lookup in the character map could go out of bounds, since the library would then panic.
 
-    The map holds the size of a trie in four bytes; the trie, a double array of 32-bit units (Aoe 1989); and the texts
-    that its leaves point to, each followed by a zero byte. A unit has a label (bits 0 to 7), a flag for having a leaf
-    (bit 8), and an offset (bits 10 and up, times 256 if bit 9 is set). A child is at the unit's index xor the unit's
-    offset xor the child's label; the leaf is where a child with label 0 would be. A leaf has bit 31 set, and the
-    position of its text in the other bits.
+    The map consists of three parts: the size of a trie, in four bytes; the trie itself, a double array of 32-bit units
+    (Aoe 1989); and the texts to which the trie's leaves point, each followed by a zero byte. A unit consists of a label
+    (bits 0 to 7), a flag (bit 8) that is set if the unit has a leaf, and an offset (bits 10 and up, times 256 if bit 9
+    is set). The index of a child is the unit's index xor the unit's offset xor the child's label. The leaf of a unit is
+    stored where a child with label 0 would be. In a leaf, bit 31 is set, and the other bits are the position of its
+    text.
     """
     if not charsmap:
         return
@@ -181,18 +187,18 @@ def check_charsmap(charsmap: bytes) -> None:
         raise ValueError("its character map points outside its trie")
     texts = charsmap[4 + size :]
     if max(map(len, texts.split(b"\0"))) > LONGEST:
-        raise ValueError(f"it replaces a character with more than {LONGEST} bytes")
+        raise ValueError(f"its character map has a replacement of more than {LONGEST} bytes for a character")
     values = units[children[entered & (units >> 8 & 1 == 1)]] & 0x7FFFFFFF
     starts = numpy.frombuffer(texts + b"\0", numpy.uint8) & 0xC0 != 0x80  # of characters, in UTF-8
     if len(values) and (values.max() >= len(starts) or not starts[values].all()):
-        raise ValueError("its character map points outside its texts or into a character")
+        raise ValueError("its character map points outside its texts, or into the middle of a character")
 
 
 # --- the tokenizer --------------------------------------------------------------------------------------------------
 
 
 def tokenizer(path: Path, layout: Layout) -> "tokenizers.Tokenizer":
-    """The tokenizer in a model file, with a family's ids, as in the fast tokenizers of transformers 4.48.3.
+    """Build the tokenizer of a model file, with the same ids as the family's fast tokenizer in transformers 4.48.3.
 
     Raises TokenizerError.
     """
@@ -254,9 +260,10 @@ def count_prefixes(pieces: Iterable[bytes]) -> int:
 
 
 def merges(pieces: Mapping[str, float]) -> list[tuple[str, str]]:
-    """Pairs of pieces that join into a third piece, in descending order of its score, then of the first piece's length.
+    """Pairs of pieces that join into a third piece, in descending order of the third piece's score.
 
-    Raises ValueError if there are too many.
+    Pairs with equal scores are in descending order of the first piece's length, then of the second piece's. Raises
+    ValueError if there are too many pairs.
     """
     found = []
     for piece, score in pieces.items():

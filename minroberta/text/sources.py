@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 SETTINGS = "tokenizer_config.json"
 
 LARGEST_FILE = 18_000_000
-"""Maximum size of a file in bytes; XLM-Roberta's `tokenizer.json` has 9 million, or 17 million if indented."""
+"""Maximum size of a file in bytes. XLM-Roberta's `tokenizer.json` has 9 million bytes, or 17 million if indented."""
 
 PLAIN = 1_500_000
-"""Maximum size in bytes of a `tokenizer.json` that need not be checked: it takes at most 300 times that in memory."""
+"""Maximum size, in bytes, of a `tokenizer.json` that need not be checked: it takes at most 300 times as much memory."""
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 
 
 def read(directory: Path, config: Config) -> "tokenizers.Tokenizer | None":
-    """Read the tokenizer from the first of `SOURCES` whose files are all in a directory; None if there is none.
+    """Read the tokenizer from the first of `SOURCES` whose files are all in the directory.
 
-    Raises TokenizerError.
+    Returns None if there is no such source. Raises TokenizerError.
     """
     for names, read_source in SOURCES:
         if all((directory / name).is_file() for name in names):
@@ -60,7 +60,7 @@ def _from_json(directory: Path, config: Config) -> "tokenizers.Tokenizer":
 
 
 def _from_vocabulary(directory: Path, config: Config) -> "tokenizers.Tokenizer":
-    """RoBERTa's byte-level BPE, with the only setting of `tokenizer_config.json` that changes ids."""
+    """RoBERTa's byte-level BPE. `add_prefix_space` is the only setting in `tokenizer_config.json` that changes ids."""
     settings = read_json(directory / SETTINGS, TokenizerError) if (directory / SETTINGS).is_file() else {}
     prefix = settings.get("add_prefix_space") is True
     return _from_merges(directory / "vocab.json", directory / "merges.txt", prefix)
@@ -95,13 +95,13 @@ SOURCES: tuple[tuple[tuple[str, ...], Callable[[Path, Config], "tokenizers.Token
     (VOCABULARY, _from_fairseq),
     (("sentencepiece.bpe.model",), _from_pieces),
 )
-"""The files of each kind of tokenizer, and the function that reads them."""
+"""The files of each kind of tokenizer, with the function that reads them."""
 
 # --- byte-level BPE -------------------------------------------------------------------------------------------------
 
 
 def _from_merges(vocabulary: Path, merges: Path, prefix: bool = False) -> "tokenizers.Tokenizer":
-    """Byte-level BPE from a JSON object that maps tokens to ids, and a file with a pair of tokens on each line."""
+    """Build byte-level BPE from a JSON file that maps tokens to ids and a file with a pair of tokens on each line."""
     ids = read_json(vocabulary, TokenizerError, LARGEST_FILE)
     missing = [name for name in SPECIAL if not isinstance(ids.get(name), int)]
     if missing:
@@ -112,7 +112,7 @@ def _from_merges(vocabulary: Path, merges: Path, prefix: bool = False) -> "token
 def _byte_level(
     ids: dict[str, int], merges: list[tuple[str, str]], files: str, prefix: bool = False
 ) -> "tokenizers.Tokenizer":
-    """RoBERTa's byte-level BPE from the id of each token and the pairs to merge, in order of priority."""
+    """Build RoBERTa's byte-level BPE. ids: the id of each token. merges: pairs to merge, in order of priority."""
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers, processors
 
@@ -134,7 +134,7 @@ def _byte_level(
 
 @contextlib.contextmanager
 def library_errors(beginning: str) -> Iterator[None]:
-    """Turn any error from the tokenizers library, a plain Exception or a panic, into a TokenizerError."""
+    """Turn any error in the tokenizers library, including a panic, into a TokenizerError."""
     try:
         yield
     except BaseException as error:
@@ -144,7 +144,7 @@ def library_errors(beginning: str) -> Iterator[None]:
 
 
 def _check_counts(settings: Mapping[str, Any]) -> None:
-    """Raise ValueError if the tokenizer may not fit into memory: the library aborts the process if memory runs out."""
+    """Raise ValueError if the tokenizer may need too much memory: the library aborts the process if memory runs out."""
     model = settings["model"]
     pieces = model.get("vocab", ())
     counts = {"pieces": pieces, "merges": model.get("merges", ()), "added tokens": settings.get("added_tokens", ())}
@@ -157,7 +157,7 @@ def _check_counts(settings: Mapping[str, Any]) -> None:
 
 
 def _check_normalizer(settings: Mapping[str, Any]) -> None:
-    """Raise ValueError for a character map that makes the library panic, in a normalizer or one nested in it."""
+    """Raise ValueError if a normalizer, or one nested in it, has a character map that makes the library panic."""
     for inner in settings.get("normalizers", ()):
         _check_normalizer(inner)
     sentencepiece.check_charsmap(base64.b64decode(settings.get("precompiled_charsmap", "")))

@@ -28,7 +28,7 @@ class Entity(TypedDict):
 
 
 class Tag(NamedTuple):
-    """A token's label and its probability."""
+    """A token's label, with the label's probability."""
 
     entity: str
     score: float
@@ -46,18 +46,21 @@ def tag(model: Network, texts: Iterable[str], aggregation_strategy: Strategy = "
 def tag(
     model: Network, texts: str | Iterable[str], aggregation_strategy: Strategy = "first"
 ) -> list[Entity] | list[list[Entity]]:
-    """The label of each word or token, in order; those labelled "O" are left out.
+    """The label of each word or token, in order. Words and tokens labelled "O" are left out.
 
-    "none": {entity, score, index, word, start, end} for each token, where `word` is the token's vocabulary entry.
+    aggregation_strategy "none": {entity, score, index, word, start, end} for each token. `word` is the token's
+    vocabulary entry, or text[start:end] for an unknown token.
 
-    "first": each word has the label of its first token. With plain labels, {entity, score, word, start, end} for each
-    word; the words are those of the tokenizer's pre-tokenization, without white space. With labels that begin with B-
-    or I-, {entity_group, score, word, start, end} for each group of neighbouring words of one kind, with the mean of
-    their scores; as in the pipeline, these words are split only at spaces, so a full stop belongs to the word before
-    it. `word` is text[start:end], without white space around it; the pipeline's may include white space, or only
-    part of a character.
+    aggregation_strategy "first": each word has the label of its first token. If no label begins with B- or I-, the
+    result is {entity, score, word, start, end} for each word; words are those of the tokenizer's pre-tokenization,
+    without white space. Otherwise it is {entity_group, score, word, start, end} for each group of neighbouring words
+    whose labels differ at most in this prefix; a B- begins a new group. `score` is the mean of the words' scores. As in
+    transformers' pipeline, these words are split only at spaces, so a full stop belongs to the word before it. `word`
+    is text[start:end], without white space around it; in the pipeline, it may include white space, or only part of a
+    character.
 
-    A long text is read in overlapping windows; each token's label comes from the window with more context around it.
+    A long text is read in overlapping windows. If a token is in two windows, its label comes from the window with more
+    context around it.
     Raises InputError, NameUnknownError, TokenizerError.
     """
     tokenizer = ready(model, "tag", "token_classification")
@@ -141,7 +144,7 @@ def _runs(items: Sequence[Item], together: Callable[[Item, Item], bool]) -> list
 
 
 def _stripped(text: str, start: int, end: int) -> tuple[str, int, int]:
-    """text[start:end] without the white space around it, and its start and end."""
+    """text[start:end] without the white space around it, and the start and end of what is left."""
     word = text[start:end]
     start += len(word) - len(word.lstrip())
     return word.strip(), start, start + len(word.strip())

@@ -1,4 +1,4 @@
-"""Checks of the texts that a caller gives: one text, several, or pairs."""
+"""Checks of a caller's texts: a single text, several texts, or pairs of texts."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ def which(index: int, texts: Sequence[Any], name: str = "text") -> str:
 
 
 def as_texts(texts: str | Iterable[str], name: str = "text") -> list[str]:
-    """The texts of a batch, each checked; a str is a batch of one. `name` is for messages. Raises TokenizerError."""
+    """Check texts, and return them as a list; a str gives a list of one. name: for messages. Raises TokenizerError."""
     given = [texts] if isinstance(texts, str) else _listed(texts, name)
     for index, text in enumerate(given):
         _check_text(text, which(index, given, name))
@@ -25,7 +25,10 @@ def as_texts(texts: str | Iterable[str], name: str = "text") -> list[str]:
 
 
 def as_texts_or_pairs(texts: Text | Iterable[Text]) -> list[Text]:
-    """Texts and pairs, each checked; a str or a tuple is a batch of one. Raises InputError, TokenizerError."""
+    """Check texts and pairs, and return them as a list; a str or a tuple gives a list of one.
+
+    Raises InputError, TokenizerError.
+    """
     given = [texts] if isinstance(texts, str | tuple) else _listed(texts, "text")
     for index, text in enumerate(given):
         if isinstance(text, tuple):
@@ -37,7 +40,7 @@ def as_texts_or_pairs(texts: Text | Iterable[Text]) -> list[Text]:
 
 def _listed(texts: Any, name: str) -> list[Any]:
     if not isinstance(texts, Iterable) or isinstance(texts, bytes | Mapping):
-        raise TokenizerError(f"the {name} is of type {type(texts).__name__}: give a str, or several in a list")
+        raise TokenizerError(f"the {name} is of type {type(texts).__name__}: give a str, or a list of str")
     return list(texts)
 
 
@@ -47,7 +50,7 @@ def _check_text(text: Any, name: str) -> None:
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         raise TokenizerError(
             f"{name} contains half a surrogate pair, which is not a character: "
-            "decode its bytes again, with the right encoding"
+            "decode the text again from its bytes, with the right encoding"
         )
 
 
@@ -59,5 +62,8 @@ def _check_pair(pair: tuple[Any, ...], name: str) -> None:
 
 
 def as_given(texts: Any, results: list[Result], one: type | tuple[type, ...] = str) -> Result | list[Result]:
-    """The only result if the caller gave a single text, an instance of `one`; otherwise all results."""
+    """The first and only result if the caller gave a single text (that is, if `texts` is an instance of `one`).
+
+    Otherwise all results.
+    """
     return results[0] if isinstance(texts, one) else results

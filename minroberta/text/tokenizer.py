@@ -1,6 +1,6 @@
 """Text to ids and back, with the tokenizers library: RoBERTa's byte-level BPE, or XLM-Roberta's sentencepiece models.
 
-A text becomes `<s> A </s>`, and a pair becomes `<s> A </s></s> B </s>`. Token types are all 0, and therefore left out.
+A text becomes `<s> A </s>`, and a pair becomes `<s> A </s></s> B </s>`. All token types are 0, so they are left out.
 """
 
 import functools
@@ -41,9 +41,9 @@ class Tokenizer:
 
     @classmethod
     def load(cls, directory: Path, config: Config) -> "Tokenizer | None":
-        """The tokenizer whose files are in a directory, or None if there are none: see `sources.SOURCES`.
+        """Load the tokenizer from its files in a directory, one of `sources.SOURCES`.
 
-        Raises TokenizerError.
+        Returns None if there are no such files. Raises TokenizerError.
         """
         library = sources.read(directory, config)
         return None if library is None else cls(library, config)
@@ -60,10 +60,11 @@ class Tokenizer:
     ) -> dict[str, numpy.ndarray]:
         """`input_ids` and `attention_mask`, ready for the model: (B, L) int64, padded on the right.
 
-        texts: one text, which is a batch of one, or several. pairs: a second text for each. padding: if False, all
-        texts must have the same length. max_length: maximum number of tokens, special tokens included; by default the
-        model's maximum length. truncation: truncate longer texts, and in a pair the longer text first; if False, the
-        model rejects them when it is called. add_special_tokens: put `<s>` and `</s>` around the texts.
+        texts: a single text (treated as a batch of one), or several texts. pairs: a second text for each of them.
+        padding: if False, all texts must have the same number of tokens. max_length: maximum number of tokens, special
+        tokens included; by default the model's maximum length. truncation: if True, texts beyond `max_length` are
+        truncated (in a pair, the longer text first); if False, they are kept whole, but the model rejects a text that
+        exceeds its maximum length. add_special_tokens: put `<s>` and `</s>` around the texts.
 
         Raises TokenizerError.
         """
@@ -82,10 +83,11 @@ class Tokenizer:
     def cut(
         self, inputs: Sequence[Text], limit: int | None = None, add_special_tokens: bool = True
     ) -> tuple[list[list[int]], list[list[int]]]:
-        """The ids of each text or pair, at most `limit` of them, and the ids that were cut off.
+        """Tokenize each text or pair. Returns at most `limit` ids for each, and the ids that were cut off.
 
         The longer text of a pair is cut first. The library's truncation is not used, since it also builds windows of
-        the rest: for a pair, every window of the first text with every window of the second. Raises TokenizerError.
+        the rest: for a pair, each window of the first text is combined with each window of the second. Raises
+        TokenizerError.
         """
         for paired in {isinstance(text, tuple) for text in inputs}:
             least = self.library.num_special_tokens_to_add(paired) if add_special_tokens else 0
@@ -103,8 +105,8 @@ class Tokenizer:
     ) -> list["tokenizers.Encoding"]:
         """Split a long text into windows of at most `max_length` tokens that overlap by `stride` tokens.
 
-        With a pair, each window holds all of the first text and a part of the second. If at most `stride` tokens are
-        left for that part, the windows overlap by half of them.
+        With a pair, each window holds all of the first text and a part of the second. If there is room for
+        `stride` or fewer tokens of the second text, the windows overlap by half of that room.
 
         Raises TokenizerError.
         """
@@ -116,7 +118,7 @@ class Tokenizer:
                 first = 0 if pair is None else len(self.library.encode(text, add_special_tokens=False))
             room = limit - first - self.library.num_special_tokens_to_add(pair is not None)
             if room < 1:
-                also = f" and a first text of {first} tokens, such as a question: shorten it" if first else ""
+                also = f" and a first text (or question) of {first} tokens: shorten that text" if first else ""
                 raise TokenizerError(f"{limit} tokens leave no room for text besides the special tokens{also}")
             cut = "only_first" if pair is None else "only_second"
             self.library.enable_truncation(limit, stride=stride if stride < room else room // 2, strategy=cut)
@@ -135,7 +137,10 @@ class Tokenizer:
         return {"input_ids": input_ids, "attention_mask": attention_mask.astype(numpy.int64)}
 
     def decode(self, ids: Any, skip_special_tokens: bool = False) -> str | list[str]:
-        """The text of one sequence of ids, (L,), or a list of the texts of several, (B, L). Raises TokenizerError."""
+        """Turn ids into text: a str for one sequence, (L,), or a list of str for several, (B, L).
+
+        Raises TokenizerError.
+        """
         array = self._checked_ids(ids)
         if array.ndim == 1:
             return self.library.decode(array.tolist(), skip_special_tokens)
@@ -146,23 +151,26 @@ class Tokenizer:
             array = to_host(ids)
         except ValueError as error:
             raise TokenizerError(
-                "the ids of several texts must have the same length: pad them, or decode one at a time"
+                "the rows of ids must have the same length: pad them, or decode one row at a time"
             ) from error
         if array.size == 0:
             array = array.astype(int)
         if array.dtype.kind not in "iu" or array.ndim not in (1, 2):
             raise TokenizerError(
-                f"invalid ids of dtype {array.dtype} with {array.ndim} dimensions: give integers, (L,) or (B, L)"
+                f"invalid ids of dtype {array.dtype} with {array.ndim} dimensions: give integers of shape "
+                "(L,) or (B, L)"
             )
         if array.size and not 0 <= array.min() <= array.max() < 2**32:
-            raise TokenizerError(f"invalid ids from {array.min()} to {array.max()}: give token ids, which start at 0")
+            raise TokenizerError(
+                f"invalid ids from {array.min()} to {array.max()}: token ids must be at least 0 and less than 2**32"
+            )
         if array.size and self.library.id_to_token(int(array.max())) is None:
             count = self.library.get_vocab_size()
             raise TokenizerError(f"unknown id {array.max()}: this tokenizer has {count} tokens")
         return array
 
     def save(self, directory: Path) -> None:
-        """Write `tokenizer.json`, and `tokenizer_config.json` with the settings that transformers reads only there."""
+        """Write `tokenizer.json`, and `tokenizer_config.json` with settings that transformers reads only from there."""
         with self._lock:
             self.library.no_truncation()
             self.library.save(str(directory / "tokenizer.json"))
@@ -200,7 +208,7 @@ def _as_inputs(texts: str | Iterable[str], pairs: str | Iterable[str] | None) ->
         return list(firsts)
     seconds = as_texts(pairs, "second text")
     if len(firsts) != len(seconds):
-        raise TokenizerError(f"{len(firsts)} texts, but {len(seconds)} pairs: give a second text for each text")
+        raise TokenizerError(f"{len(firsts)} texts, but {len(seconds)} second texts (`pairs`): give one for each text")
     return list(zip(firsts, seconds, strict=True))
 
 

@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from ..checkpoints.save_keras import BytePairs
 
 LARGEST_TEXT = 10_000_000
-"""Maximum size of a file in bytes: ten times the size of GPT-2's."""
+"""Maximum size of a file in bytes: ten times the size of GPT-2's largest file."""
 
 # --- fairseq's ------------------------------------------------------------------------------------------------------
 
 VOCABULARY = ("dict.txt", "encoder.json", "vocab.bpe")
-"""fairseq's list of tokens, by their ids in GPT-2; GPT-2's tokens with these ids; and GPT-2's merges."""
+"""fairseq's files: its list of tokens, given as GPT-2's ids; GPT-2's tokens with their ids; and GPT-2's merges."""
 
 
 def fairseq_vocabulary(directory: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """The id of each token, and the merges, as in Hugging Face's `vocab.json` and `merges.txt`.
 
-    The special tokens come first, then those of `dict.txt`, whose lines each hold one of GPT-2's ids and a count.
-    <mask> is last. Raises TokenizerError.
+    The special tokens come first, except `<mask>`, which is last. Between them are the tokens of `dict.txt`, whose
+    lines each hold one of GPT-2's ids and a count. Raises TokenizerError.
     """
     listed, encoder, merged = (directory / name for name in VOCABULARY)
     tokens = ["<s>", "<pad>", "</s>", "<unk>", *_listed(listed, _tokens_by_id(encoder)), "<mask>"]
@@ -41,25 +41,25 @@ def fairseq_vocabulary(directory: Path) -> tuple[dict[str, int], list[tuple[str,
 
 
 def _tokens_by_id(path: Path) -> dict[str, str]:
-    """GPT-2's tokens by id, with the ids as text."""
+    """GPT-2's tokens by id; the ids are strings."""
     try:
         encoder = json.loads(_text(path))
     except (ValueError, RecursionError) as error:
         raise TokenizerError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(encoder, dict) or not all(type(index) is int for index in encoder.values()):
-        raise TokenizerError(f"{path} is not a JSON object from tokens to integers")
+        raise TokenizerError(f"{path} is not a JSON object that maps tokens to integers")
     return {str(index): token for token, index in encoder.items()}
 
 
 def _listed(path: Path, gpt2: Mapping[str, str]) -> Iterator[str]:
-    """The tokens of `dict.txt`, which lists GPT-2's tokens by id, and other words (madeupword0000) as they are."""
+    """The tokens that `dict.txt` lists: those of GPT-2 by their ids, and others, such as madeupword0000, by name."""
     for line in _text(path).split("\n"):
         if not line:
             continue
         match = re.fullmatch(r"(\S+) [0-9]+", line)
         if not match:
             raise TokenizerError(
-                f"{path} has a line {line[:100]!r}: a line must be a token and a count, such as '13 850314647'"
+                f"{path} has the line {line[:100]!r}: a line must hold a token and a count, such as '13 850314647'"
             )
         token = match[1]
         if token.isdecimal() and token not in gpt2:
@@ -80,7 +80,7 @@ def read_merges(path: Path) -> list[tuple[str, str]]:
         if line and not line.startswith("#version"):
             if len(rest) != 1:
                 raise TokenizerError(
-                    f"{path} has a line {line[:100]!r}: a merge must be two tokens with a space between them"
+                    f"{path} has the line {line[:100]!r}: a line must hold two tokens to merge, separated by a space"
                 )
             merges.append((first, rest[0]))
     if len(merges) > MOST_MERGES:
@@ -104,7 +104,10 @@ def _text(path: Path) -> str:
 
 
 def byte_pairs(library: "tokenizers.Tokenizer", config: Config) -> "BytePairs | None":
-    """The tokenizer as `save_keras.write` takes it, or None, with a warning, if a KerasHub preset cannot hold it."""
+    """The tokenizer in the form that `save_keras.write` takes.
+
+    If a KerasHub preset cannot hold the tokenizer, the result is None, with a warning.
+    """
     from ..checkpoints.save_keras import SPECIAL_TOKENS, BytePairs
 
     state = json.loads(library.to_str())
@@ -114,8 +117,8 @@ def byte_pairs(library: "tokenizers.Tokenizer", config: Config) -> "BytePairs | 
     is_complete = vocabulary.keys() >= set(SPECIAL_TOKENS)
     if config.model_type == "xlm-roberta" or kinds != ("BPE", "ByteLevel", None) or not is_complete:
         warnings.warn(
-            "a KerasHub preset cannot hold this model's tokenizer, which is left out: only RoBERTa's byte-level BPE, "
-            "with its special tokens, can be written",
+            "this model's tokenizer is not written: a KerasHub preset can hold only RoBERTa's byte-level BPE, with all "
+            "its special tokens",
             stacklevel=3,
         )
         return None

@@ -1,4 +1,4 @@
-"""Long texts, read in overlapping windows: each token once, with the value that a task reads for it."""
+"""Long texts, read in overlapping windows. Each token of a text is returned once, with the value that a task reads."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +16,7 @@ Value = TypeVar("Value")
 
 
 class Piece(NamedTuple, Generic[Value]):
-    """A token of a text, not counting special tokens, and the value that a task reads for it."""
+    """A token of a text, with the value that a task reads for it. Special tokens are not included."""
 
     number: int  # in the whole text, from 1
     token: str
@@ -30,7 +30,7 @@ class Piece(NamedTuple, Generic[Value]):
 def read_pieces(
     model: Network, tokenizer: Tokenizer, texts: str | Iterable[str], read: Read[Sequence[Value]]
 ) -> Iterator[tuple[str, list[Piece[Value]]]]:
-    """Each text with its tokens. `read` returns one value for each of a row's L tokens."""
+    """Each text with its tokens. read: a function that returns one value for each of a row's L tokens."""
     stride = tokenizer.longest // 4
     inputs = as_texts(texts)
     windows = [tokenizer.windows(text, stride=stride) for text in inputs]

@@ -372,7 +372,7 @@ TABLES = {
     "a text far outside": (replacing(b"ab\0", 2**31 - 1), "its character map points outside its texts"),
     "half a character": (replacing("éb\0".encode(), 1), "its character map points outside its texts"),
     "no UTF-8": (replacing(b"\xff\0"), "Cannot parse precompiled_charsmap"),
-    "a text of a book": (replacing(b"ab" * 129), "it replaces a character with more than 256 bytes"),
+    "a text of a book": (replacing(b"ab" * 129), "its character map has a replacement of more than 256 bytes"),
 }
 
 

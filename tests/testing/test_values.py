@@ -369,7 +369,7 @@ def test_a_familys_names() -> None:
 @pytest.mark.parametrize(
     ("values", "names", "kind", "telling"),
     [
-        ([X], None, InputError, ["type list", "arrays by name"]),
+        ([X], None, InputError, ["type list", "a mapping from names to arrays"]),
         ({"a": X}, "keras", NameUnknownError, ["keras_hub", "fairseq", "huggingface", "'keras'"]),
         ({"a": X, "b": X}, {"a": "embeddings", "b": "embeddings"}, InputError, ["embeddings", " a ", " b ", "None"]),
         ({"a": X, "logits": X}, {"a": "logits"}, InputError, ["logits", " a "]),
