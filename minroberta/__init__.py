@@ -1,4 +1,4 @@
-"""RoBERTa in NumPy, CuPy and JAX, from scratch: every intermediate value has a name and equals the reference's."""
+"""RoBERTa from scratch in NumPy, CuPy and JAX: every intermediate value has a name and equals the reference's."""
 
 from .cache import Cache
 from .config import Config

@@ -1,4 +1,4 @@
-"""`python -m minroberta`: the command without its entry point."""
+"""Run the `minroberta` command as `python -m minroberta`."""
 
 from .cli.app import main
 

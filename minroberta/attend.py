@@ -1,7 +1,7 @@
-"""Attention of queries to keys: to all keys under a mask, or within each sequence of a packed row.
+"""Attention of queries to keys: either to all keys under a mask, or only within each sequence of a packed row.
 
-An `Attend` is chosen once for a run, and every layer calls it: `attend(q, k, v, p, config)`, where p is the attention's
-node of the parameter tree: it names the values and holds the table of distance embeddings. `ops` defines the letters.
+A run chooses one `Attend`, and every layer calls it as `attend(q, k, v, p, config)`. The attention's node of the
+parameter tree, p, names the values and holds the distance embeddings. `ops` explains the letters in shapes.
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ from .trace import Node, is_watched, tap
 class Masked(NamedTuple):
     """Attention of every query to every key: softmax((q kᵀ + relative) / √E + mask) · head_mask · v.
 
-    mask: from `ops.additive_mask`; head_mask: (H,), which multiplies the probabilities after the softmax.
+    mask: the result of `ops.additive_mask`. head_mask: (H,), factors for each head's probabilities after the softmax.
     """
 
     mask: Array | None = None
     head_mask: Array | None = None
 
     def __call__(self, q: Array, k: Array, v: Array, p: Node, config: Config) -> Array:
-        """Attend in blocks, unless the probabilities are watched, head_mask is given or positions are relative."""
+        """Attend in blocks, unless the probabilities are kept, a head_mask is given, or positions are relative."""
         relative = relative_scores(q, k, p, config)
         if relative is None and self.head_mask is None and not is_watched(f"{p.path}.probs"):
             return ops.attend(q, k, v, self.mask)
@@ -35,13 +35,13 @@ class Masked(NamedTuple):
         return tap(f"{p.path}.probs", probs) @ v  # (B, H, L, S) @ (B, H, S, E) -> (B, H, L, E)
 
     def of_sequences(self, some: slice) -> "Masked":
-        """This attention for a slice of the batch."""
+        """The same attention for a slice of the batch."""
         one_for_all = self.mask is None or len(self.mask) == 1
         return self if one_for_all else self._replace(mask=self.mask[some])  # type: ignore[index]
 
 
 def relative_scores(q: Array, k: Array, p: Node, config: Config) -> Array | None:
-    """Scores of relative positions, (B, H, L, S), or None if the attention has no distance embeddings."""
+    """Scores for relative positions, (B, H, L, S), or None if the attention has no distance embeddings."""
     if "distance_embedding" not in p:
         return None
     with_key = config.position_embedding_type == "relative_key_query"
@@ -49,7 +49,7 @@ def relative_scores(q: Array, k: Array, p: Node, config: Config) -> Array | None
 
 
 class Segment(NamedTuple):
-    """Queries of a packed row, and the keys that they attend to under a mask (1, 1, queries, keys)."""
+    """Some queries of a packed row, the keys that they attend to, and their mask, (1, 1, queries, keys)."""
 
     queries: slice
     keys: slice
@@ -57,7 +57,7 @@ class Segment(NamedTuple):
 
 
 class Segmented(NamedTuple):
-    """Attention within each segment of a packed row, of its queries to its keys."""
+    """Attention in a packed row, where the queries of each segment attend only to the keys of the same segment."""
 
     segments: Sequence[Segment]
 
@@ -73,4 +73,4 @@ class Segmented(NamedTuple):
 
 
 Attend = Any  # Masked or Segmented
-"""softmax((q kᵀ + relative) / √E + mask) v in each head. q: (B, H, L, E); k, v: (B, H, S, E) -> (B, H, L, E)."""
+"""softmax((q kᵀ + relative) / √E + mask) v in each head, (B, H, L, E), from q: (B, H, L, E) and k, v: (B, H, S, E)."""

@@ -1,4 +1,4 @@
-"""The keys and values of earlier tokens, and the positions that follow them."""
+"""The cache of earlier tokens' keys and values, and the position ids of the tokens that follow."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,20 +8,21 @@ from .backend.arrays import Array, as_container, namespace
 from .config import Config
 
 KeysValues = tuple[Array, ...]
-"""(k, v) of a layer, or (k, v, cross k, cross v); each (B, H, S, E)."""
+"""A layer's (k, v), or (k, v, cross k, cross v) with cross-attention; each array is (B, H, S, E)."""
 
 
 class Cache(tuple[KeysValues, ...]):
-    """The keys and values of earlier tokens, one tuple per layer: the input and output `past_key_values`.
+    """The keys and values of earlier tokens, one tuple per layer; passed and returned as `past_key_values`.
 
     `tokens`, (B, 1), is the number of tokens in each row, not counting padding, so that a left-padded prompt continues
-    at the right positions. With a plain tuple instead, positions are numbered as in Hugging Face, which counts padding.
+    at the right positions. If a plain tuple is passed instead, positions are numbered as in Hugging Face's models,
+    which count padding.
     """
 
     tokens: Array
 
     def __new__(cls, layers: Sequence[KeysValues], tokens: Array) -> "Cache":
-        """layers: each layer's keys and values; tokens: (B, 1) integers."""
+        """Make a cache of each layer's keys and values, and of each row's number of tokens, (B, 1) integers."""
         self = super().__new__(cls, layers)
         self.tokens = tokens
         as_container(cls, tokens, cls._flatten, cls._build)
@@ -41,7 +42,7 @@ class Cache(tuple[KeysValues, ...]):
 
 
 def cached_length(cache: Sequence[KeysValues] | None) -> int:
-    """Number of positions that the cache holds, padding included."""
+    """Number of cached positions, including padding."""
     return 0 if not cache else cache[0][0].shape[2]
 
 
@@ -50,9 +51,9 @@ def number_tokens(
 ) -> tuple[Array, Array]:
     """Position id of each token, (B, L), and the number of tokens in each row so far, (B, 1), not counting padding.
 
-    Embeddings do not show which positions are padding, so all of them count as tokens. After a `Cache`, numbering
-    continues from the cache's token count. After a plain tuple, it follows the reference: for token ids it continues
-    from the number of cached positions, and for embeddings it starts over.
+    `inputs_embeds` does not show which positions are padding, so every position counts as a token. After a `Cache`,
+    numbering continues from the cache's token count. After a plain tuple, positions are numbered as in the reference:
+    `input_ids` continue from the number of cached positions, and `inputs_embeds` start over.
     """
     pad = config.pad_token_id
     if input_ids is not None:

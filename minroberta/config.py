@@ -1,7 +1,7 @@
-"""Config: every choice that changes the mathematics, under Hugging Face's names.
+"""The configuration: every setting that changes the mathematics, with Hugging Face's names.
 
-Families and heads differ in data, not in code: each row of `FAMILIES` describes what a `model_type` implies, and each
-row of `HEADS` describes a head.
+Model families and heads are described by data, not by code: each entry of `FAMILIES` says what a `model_type` implies,
+and each entry of `HEADS` describes a head.
 """
 
 import operator
@@ -23,7 +23,7 @@ ACTIVATIONS = (
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 POSITION_TYPES = ("absolute", "relative_key", "relative_key_query")
 BODY = ("embeddings", "encoder", "LayerNorm", "pooler")
-"""The parts of the base model. In a file with a head, their names have the base model's prefix."""
+"""The parts of the base model. In a file that also holds a head, they are named with the base model's prefix."""
 
 LARGEST_SIZE = 2**31 - 1
 MOST_LAYERS = 1000
@@ -35,19 +35,20 @@ MOST_LABELS = 1_000_000
 
 @dataclass(frozen=True)
 class Head:
-    """A head, as data; `heads.HEADS` has its formula.
+    """The description of a head; its formula is in `heads.HEADS`.
 
     ending: the ending of Hugging Face's class names for this head.
-    weights: the head's parameters and their shapes, in letters: D hidden size, V vocabulary, N labels; or 1.
-    task: Hugging Face's name for the head's task, used in `task_specific_params` too.
+    weights: the names of the head's parameters, mapped to their shapes. Each axis is a letter: D for the hidden size, V
+        for the vocabulary size, N for the number of labels, or 1 for a size of 1.
+    task: Hugging Face's name for the head's task, which is also the task's key in `task_specific_params`.
     reads_first: True if the head reads only the first position of a sequence, False if it reads every position.
-    choices: True if an example is several sequences, (B, C, L), among which the head chooses.
-    targets: the inputs that the loss needs.
-    labels: the shape of `labels`: BL for a class per token, B for a class per sequence.
-    classes: the number of classes: V, N, or C for the number of choices.
-    has_problem_type: True if `problem_type` decides between single-label and multi-label classification and regression.
+    choices: True if each example has several sequences, (B, C, L), from which the head chooses one.
+    targets: the inputs that are needed for the loss.
+    labels: the shape of `labels`: "BL" for one class per token, "B" for one class per sequence.
+    classes: the number of classes, as a letter: V, N, or C for the number of choices.
+    has_problem_type: True if `problem_type` selects regression, single-label or multi-label classification.
     cache: True if a decoder with this head returns the keys and values of its tokens.
-    memory: True if a decoder with cross-attention and this head may read an encoder's hidden states.
+    memory: True if a decoder with this head and cross-attention accepts an encoder's hidden states.
     """
 
     ending: str
@@ -114,11 +115,11 @@ HEADS = {
         targets=("start_positions", "end_positions"),
     ),
 }
-"""The heads by name."""
+"""The heads, by name."""
 
 
 def check_head(head: str, config: "Config") -> None:
-    """Raise NameUnknownError for an unknown head, ConfigError if the configuration does not fit the head."""
+    """Raise NameUnknownError for an unknown head, or ConfigError if the configuration does not fit the head."""
     check_head_name(head)
     if head == "question_answering" and config.num_labels != 2:
         raise ConfigError(
@@ -138,16 +139,16 @@ def check_head_name(head: Any) -> None:
 
 @dataclass(frozen=True)
 class Family:
-    """A family, as data: everything that a `model_type` implies by its name.
+    """The description of a model family: everything that its `model_type` implies.
 
-    architecture: the beginning of Hugging Face's class names.
-    prefix: the prefix of the base model's names in a file with a head.
-    norm_first, embedding_norm: defaults of the fields of Config.
+    architecture: the beginning of Hugging Face's class names for the family.
+    prefix: the prefix of the base model's weight names in a file that also holds a head.
+    norm_first, embedding_norm: the defaults of these fields of `Config`.
     final_norm: the name of the final norm, or None. A final norm in the encoder is also applied to the last of the
-        `hidden_states`, and one in the base model is not.
-    names: Roberta's module names within a layer, which the parameter tree uses, mapped to the family's names.
+        `hidden_states`; a final norm in the base model is not.
+    names: a mapping from Roberta's module names within a layer, which the parameter tree uses, to the family's names.
     mask_in_token_loss: True if the token classification loss ignores labels where the attention mask is not 1.
-    defaults: configuration fields whose default in transformers 4.48.3 differs from Roberta's.
+    defaults: the defaults of configuration fields that differ from Roberta's in transformers 4.48.3.
     """
 
     architecture: str
@@ -160,16 +161,16 @@ class Family:
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
     def own_name(self, name: str) -> str:
-        """The family's name for a weight or a traced value, from its canonical name."""
+        """The family's name for the weight or traced value with this canonical name."""
         return rename(name, self.names)
 
     def canonical_name(self, name: str) -> str:
-        """The canonical name of a weight or a traced value, from the family's name for it."""
+        """The canonical name of the weight or traced value with this name in the family."""
         return rename(name, {own: canonical for canonical, own in self.names.items()})
 
 
 def rename(name: str, names: Mapping[str, str]) -> str:
-    """Rename the module within an encoder layer, `encoder.layer.N.MODULE[.REST]`, by a table."""
+    """Replace MODULE in a name like `encoder.layer.N.MODULE[.REST]`, as the mapping `names` says."""
     parts = name.split(".", 3)
     if parts[:2] == ["encoder", "layer"] and len(parts) == 4:
         for module, other in names.items():
@@ -239,22 +240,22 @@ class _Absent:
 
 
 ABSENT: Any = _Absent()
-"""The value of a field that was not given; the family's default replaces it."""
+"""A placeholder for a field that was not given, to be replaced by the family's default."""
 
 
 @dataclass(frozen=True)
 class Config:
     """The configuration of a RoBERTa model, with the fields and defaults of transformers 4.48.3 for its `model_type`.
 
-    `norm_first` puts the norms before attention and feed-forward (pre-LN) instead of after the residual sums
-    (post-LN); `embedding_norm` says whether the embeddings have one. Both default to what the `model_type` implies.
-    Dropout probabilities are kept for saving, but never applied.
-    `other` holds the fields of a `config.json` that do not change the mathematics, so that saving keeps them.
+    `norm_first` puts layer norms before attention and feed-forward (pre-LN) instead of after the residual sums
+    (post-LN). `embedding_norm` adds a layer norm to the embeddings. The defaults of both depend on the `model_type`.
+    Dropout probabilities are saved with the model, but never applied. `other` holds all further fields of a
+    `config.json`, which do not change the mathematics, so that they are saved too.
 
-    Hugging Face's class defaults differ from roberta-base (512 position rows instead of 514, eps 1e-12 instead of
-    1e-5, two token types instead of one): for roberta-base, use its `config.json` or `PRESETS`.
+    The defaults of Hugging Face's configuration class differ from roberta-base (512 position rows instead of 514, eps
+    1e-12 instead of 1e-5, two token types instead of one). For roberta-base, use its `config.json` or `PRESETS`.
 
-    Raises ConfigError for a field with a wrong type or value.
+    Raises ConfigError for a field with an invalid type or value.
     """
 
     model_type: str = "roberta"
@@ -311,20 +312,20 @@ class Config:
 
     @property
     def family(self) -> Family:
-        """The row of `FAMILIES` for the model_type."""
+        """The entry of `FAMILIES` for the `model_type`."""
         return FAMILIES[self.model_type]
 
     @property
     def head_size(self) -> int:
-        """E = D / H, the size of a head."""
+        """The size of an attention head, E = D / H."""
         return self.hidden_size // self.num_attention_heads
 
     @property
     def longest(self) -> int:
         """The largest number of tokens in a sequence, not counting padding.
 
-        Absolute positions start at `pad_token_id + 1`, so tokens never use the rows of the table before that; relative
-        distances have no such offset.
+        Absolute positions start at `pad_token_id + 1`, so tokens never use the position embeddings before that row.
+        Relative positions have no such offset.
         """
         if self.position_embedding_type == "absolute":
             return self.max_position_embeddings - self.pad_token_id - 1
@@ -332,14 +333,15 @@ class Config:
 
     @property
     def head(self) -> str:
-        """The head that `architectures` names; the bare encoder if it is empty. Raises ConfigError."""
+        """The head that `architectures` names, or the bare encoder if `architectures` is empty. Raises ConfigError."""
         return head_of(self.architectures)
 
     def problem(self, integer_labels: bool) -> str:
-        """The `problem_type`, or the type inferred from the labels if it is None.
+        """The `problem_type`; if it is None, the type inferred from the labels.
 
-        One label means regression; otherwise integer labels mean single-label, and float labels multi-label
-        classification. The reference stores the first inferred type in its configuration; here every call infers it.
+        If `num_labels` is 1, the type is regression. Otherwise, integer labels mean single-label classification, and
+        float labels mean multi-label classification. The reference stores the type that the first call infers in its
+        configuration; here, every call infers the type again.
         """
         if self.problem_type is not None:
             return self.problem_type
@@ -370,7 +372,7 @@ class Config:
         return cls(**given, other={name: value for name, value in values.items() if name not in known})
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields of a `config.json`, including those of `other`."""
+        """The fields for a `config.json`, including those in `other`."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         for name in ("norm_first", "embedding_norm"):
             if values[name] == getattr(self.family, name):
@@ -379,7 +381,7 @@ class Config:
         return {**values.pop("other"), **values}
 
     def replace(self, **changes: Any) -> "Config":
-        """The configuration with some fields replaced, and derived fields recomputed. Raises ConfigError."""
+        """A copy with some fields replaced and derived fields recomputed. Raises ConfigError."""
         return Config.from_dict(merge(self.to_dict(), changes))
 
     # --- checks -----------------------------------------------------------------------------------------------------
@@ -398,7 +400,7 @@ class Config:
             ) from None
         if self.num_labels is not ABSENT and self.num_labels != len(names):
             raise ConfigError(
-                f"num_labels is {self.num_labels}, but id2label has {len(names)} labels: make the two agree"
+                f"num_labels is {self.num_labels}, but id2label has {len(names)} labels: set num_labels to {len(names)}"
             )
         check_integer("num_labels", len(names), 1, MOST_LABELS, ConfigError)
         ids = own_ids if self.label2id is ABSENT else self.label2id
@@ -441,17 +443,17 @@ class Config:
             )
         if self.longest < 1:
             raise ConfigError(
-                f"max_position_embeddings {self.max_position_embeddings} leaves no position above "
-                f"pad_token_id {self.pad_token_id}: give at least pad_token_id + 2"
+                f"max_position_embeddings {self.max_position_embeddings} leaves no position for tokens, which start "
+                f"after pad_token_id {self.pad_token_id}: give at least {self.pad_token_id + 2}"
             )
         if self.add_cross_attention and not self.is_decoder:
-            raise ConfigError("add_cross_attention needs is_decoder: only a decoder attends to another sequence")
+            raise ConfigError("add_cross_attention is only for decoders, but is_decoder is false: set both, or neither")
         _check_architectures(self.architectures)
         for layer, heads in self.pruned_heads.items():
             if not (0 <= layer < self.num_hidden_layers and all(0 <= h < self.num_attention_heads for h in heads)):
                 raise ConfigError(
-                    f"pruned_heads names heads {reprlib.repr(heads)} of layer {layer}; this model has "
-                    f"{self.num_hidden_layers} layers of {self.num_attention_heads} heads"
+                    f"pruned_heads names heads {reprlib.repr(heads)} of layer {layer}, but this model has "
+                    f"{self.num_hidden_layers} layers of {self.num_attention_heads} heads, both counted from 0"
                 )
 
 
@@ -459,10 +461,11 @@ class Config:
 
 
 def merge(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace some of the fields, and drop those that must then be derived again.
+    """Replace some fields, and drop the fields that must be derived again from the new values.
 
-    A new number of labels drops the labels' names; new names drop `label2id`. With a new `model_type`, fields that were
-    not given keep the defaults of the old one, except for the norm order. Raises ConfigError for an unknown field.
+    A new number of labels drops the names of the labels, and new names drop `label2id`. If the `model_type` changes,
+    fields that were not given keep the defaults of the old type, but `norm_first` and `embedding_norm` get those of the
+    new type. Raises ConfigError for an unknown field.
     """
     names = [f.name for f in fields(Config) if f.name != "other"]
     for name in changes.keys() - set(names):
@@ -480,7 +483,7 @@ def merge(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 
 
 def _with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Add the defaults of the fields' `model_type`, and drop norm fields that only repeat what it implies."""
+    """Add the defaults for the `model_type` in `values`, and drop any norm fields that only repeat what it implies."""
     kind = values.get("model_type")
     family = FAMILIES.get(kind) if isinstance(kind, str) else None
     if family is None:
@@ -493,9 +496,9 @@ def _with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def labels_of_task(values: Mapping[str, Any], head: str) -> dict[str, Any]:
-    """The labels and the `problem_type` that `task_specific_params` has for a head's task. Raises ConfigError.
+    """The label fields and `problem_type` in `task_specific_params` for a head's task. Raises ConfigError.
 
-    Hugging Face's pipelines use the same fields. Other fields, such as those for generation, have no effect here.
+    Hugging Face's pipelines use these fields too. The task's other fields, such as those for generation, are ignored.
     """
     tasks = values.get("task_specific_params") or {}
     found = tasks.get(HEADS[head].task) if isinstance(tasks, Mapping) else tasks
@@ -508,7 +511,7 @@ def labels_of_task(values: Mapping[str, Any], head: str) -> dict[str, Any]:
 
 
 def head_of(architectures: Any) -> str:
-    """The head of the first of these class names, or the bare encoder if there are none. Raises ConfigError."""
+    """The head of the first class in `architectures`, or the bare encoder if there are none. Raises ConfigError."""
     _check_architectures(architectures)
     if not architectures:
         return "encoder"
@@ -516,7 +519,7 @@ def head_of(architectures: Any) -> str:
         if architectures[0].endswith(row.ending):
             return head
     raise ConfigError(
-        f"architectures {reprlib.repr(architectures)} names an unknown head: give head= as one of {', '.join(HEADS)}"
+        f"architectures {reprlib.repr(architectures)} names an unknown head: set head= to one of {', '.join(HEADS)}"
     )
 
 
@@ -548,7 +551,7 @@ HUB_NAMES = {
     "xlm_roberta_base_multi": "keras/xlm_roberta_base_multi",
     "xlm_roberta_large_multi": "keras/xlm_roberta_large_multi",
 }
-"""Well-known short names, mapped to the full names on the hub."""
+"""A mapping from well-known short names to full names on the hub."""
 
 _BASE = {
     "model_type": "roberta",
@@ -573,4 +576,4 @@ PRESETS: dict[str, dict[str, Any]] = {
     "xlm-roberta-large": {**_BASE, **_XLM, **_LARGE},
     "camembert-base": {**_BASE, **_CAMEMBERT},
 }
-"""The `config.json` of well-known models, so that `init` works without a network."""
+"""The configurations of well-known models, so that `init` works offline."""

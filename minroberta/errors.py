@@ -34,7 +34,7 @@ class DownloadError(Error, OSError):
 
 
 class SaveError(Error, OSError):
-    """A model that cannot be saved, in this directory or in this format."""
+    """A model that cannot be saved to the given directory or in the given format."""
 
 
 class BackendError(Error, TypeError):
@@ -42,7 +42,7 @@ class BackendError(Error, TypeError):
 
 
 class TokenizerError(Error, ValueError):
-    """A tokenizer that is missing or damaged, or text that it cannot encode."""
+    """A missing or damaged tokenizer, or text that a tokenizer cannot encode."""
 
 
 class NameUnknownError(Error, KeyError):
@@ -54,8 +54,8 @@ class NameUnknownError(Error, KeyError):
 def check_integer(name: str, value: Any, least: int, most: int | None = None, error: type[Error] = InputError) -> int:
     """Return a Python or NumPy integer as an int.
 
-    name: the name for the value in messages, such as `seed`. Raises `error` for a value out of range and for any other
-    type, including bool.
+    name: the value's name in error messages, such as `seed`. Raises `error` if the value is out of range or not an
+    integer; a bool does not count as an integer.
     """
     try:
         number = operator.index(value)

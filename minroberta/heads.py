@@ -2,7 +2,7 @@
 
 A head takes the last hidden state x, (B, L, D), the parameters, the configuration, and the inputs, which include the
 labels. It returns a dict of outputs with Hugging Face's names, in Hugging Face's order. `config.HEADS` lists each
-head's weights and labels. Letters: see `ops`; C is the number of choices.
+head's weights and labels. `ops` explains the letters in shapes, except C, the number of choices.
 """
 
 from collections.abc import Callable
@@ -21,15 +21,15 @@ Outputs = dict[str, Any]
 
 
 def pooler(x: Array, p: Node) -> Array:
-    """tanh(x₀ Wᵀ + b) of position 0, whatever token it holds (Devlin et al. 2019). (B, L, D) -> (B, D)."""
+    """tanh(x₀ Wᵀ + b), where x₀ is x at position 0, whatever the token (Devlin et al. 2019). (B, L, D) -> (B, D)."""
     return tap(p.path, ops.tanh(dense(x[:, 0], p.dense)))
 
 
 def lm_head(x: Array, p: Node, config: Config) -> Array:
-    """LayerNorm(gelu(x Wᵀ + b)) Eᵀ + b', where E is the word embedding table, unless untied. (B, L, D) -> (B, L, V).
+    """LayerNorm(gelu(x Wᵀ + b)) Eᵀ + b', where E is the embedding table or an untied decoder. (B, L, D) -> (B, L, V).
 
-    The activation is the exact gelu, whatever `hidden_act` is. `lm_head.bias` and `lm_head.decoder.bias` are the same
-    parameter, which is added once.
+    The activation is the exact gelu, whatever `hidden_act` is. `lm_head.bias` and `lm_head.decoder.bias` are names for
+    the same parameter, which is added only once.
     """
     head = p.lm_head
     hidden = tap(f"{head.path}.gelu", ops.gelu(dense(x, head.dense)))
@@ -39,7 +39,7 @@ def lm_head(x: Array, p: Node, config: Config) -> Array:
 
 
 def classification_head(x: Array, p: Node) -> Array:
-    """tanh(x₀ Wᵀ + b) Uᵀ + c of position 0. Not the pooler: it has its own weights. (B, L, D) -> (B, N)."""
+    """tanh(x₀ Wᵀ + b) Uᵀ + c at position 0. The weights are not those of the pooler. (B, L, D) -> (B, N)."""
     hidden = tap(f"{p.path}.tanh", ops.tanh(dense(x[:, 0], p.dense)))  # (B, L, D) -> (B, D)
     return tap(p.path, dense(hidden, p.out_proj))
 
@@ -48,24 +48,24 @@ def classification_head(x: Array, p: Node) -> Array:
 
 
 def encoder(x: Array, p: Node, config: Config, inputs: Inputs) -> Outputs:
-    """The bare model, which adds only the pooler, if there is one (`layers.encoder` is the stack of layers)."""
+    """The bare model, without a task: the last hidden state, and the pooler's output if there is a pooler."""
     return {"last_hidden_state": x, "pooler_output": pooler(x, p.pooler) if "pooler" in p else None}
 
 
 def masked_lm(x: Array, p: Node, config: Config, inputs: Inputs) -> Outputs:
-    """Predict the token at each position. labels: (B, L); -100 is ignored, and if all are -100, the loss is NaN."""
+    """Predict the token at each position. labels: (B, L); -100 is ignored, and the loss is NaN if all are -100."""
     logits = tap("logits", lm_head(x, p, config))
     return with_loss(logits, inputs.labels, ops.cross_entropy)
 
 
 def causal_lm(x: Array, p: Node, config: Config, inputs: Inputs) -> Outputs:
-    """Predict the next token. labels: (B, L), the tokens themselves: position l predicts label l + 1."""
+    """Predict the next token. labels: (B, L), the same tokens as the input: position l predicts label l + 1."""
     logits = tap("logits", lm_head(x, p, config))
     return with_loss(logits, inputs.labels, lambda logits, labels: ops.cross_entropy(logits[:, :-1], labels[:, 1:]))
 
 
 def sequence_classification(x: Array, p: Node, config: Config, inputs: Inputs) -> Outputs:
-    """Predict a sequence's class or classes, or numbers (regression). labels: (B,), or (B, N) for several of them."""
+    """Predict a sequence's class, classes or numbers (regression). labels: (B,), or (B, N) for several per sequence."""
     logits = tap("logits", classification_head(x, p.classifier))
 
     def loss(logits: Array, labels: Array) -> Array:
@@ -81,14 +81,14 @@ def sequence_classification(x: Array, p: Node, config: Config, inputs: Inputs) -
 
 
 def multiple_choice(x: Array, p: Node, config: Config, inputs: Inputs) -> Outputs:
-    """Predict which of C choices is right, each a row of x: (B·C, L, D). labels: (B,)."""
+    """Predict which of C choices is right. Each row of x, (B·C, L, D), is one choice. labels: (B,)."""
     logits = dense(pooler(x, p.pooler), p.classifier)  # (B·C, L, D) -> (B·C, D) -> (B·C, 1)
     logits = tap("logits", logits.reshape(-1, inputs.choices))  # (B·C, 1) -> (B, C)
     return with_loss(logits, inputs.labels, ops.cross_entropy)
 
 
 def token_classification(x: Array, p: Node, config: Config, inputs: Inputs) -> Outputs:
-    """Predict each token's class. labels: (B, L), ignored if -100; in XLM-RoBERTa-XL, also where the mask is not 1."""
+    """Predict each token's class. labels: (B, L), ignored if -100 or, in XLM-RoBERTa-XL, if their mask is not 1."""
     logits = tap("logits", dense(x, p.classifier))  # (B, L, D) -> (B, L, N)
     labels = inputs.labels
     if labels is not None and inputs.attention_mask is not None and config.family.mask_in_token_loss:
@@ -97,9 +97,9 @@ def token_classification(x: Array, p: Node, config: Config, inputs: Inputs) -> O
 
 
 def question_answering(x: Array, p: Node, config: Config, inputs: Inputs) -> Outputs:
-    """Predict the start and the end of an answer. Positions: (B,), clamped to 0 ... L; position L is ignored.
+    """Predict the start and end of an answer. Target positions, (B,), are clamped to 0 ... L; position L is ignored.
 
-    The loss is the mean of the losses of start and end, and NaN if all starts or all ends are ignored.
+    The loss is the mean of the start loss and the end loss. It is NaN if all starts or all ends are ignored.
     """
     logits = dense(x, p.qa_outputs)  # (B, L, D) -> (B, L, 2)
     starts, ends = tap("start_logits", logits[..., 0]), tap("end_logits", logits[..., 1])  # (B, L)
@@ -110,13 +110,13 @@ def question_answering(x: Array, p: Node, config: Config, inputs: Inputs) -> Out
 
 
 def position_loss(logits: Array, positions: Array) -> Array:
-    """Cross entropy of starts or ends. Position L, after the last, stands for an answer that is cut off."""
+    """Cross entropy of starts or ends. Position L, for an answer that was cut off, is ignored."""
     length = logits.shape[1]
     return ops.cross_entropy(logits, positions.reshape(-1).clip(0, length), ignored=length)
 
 
 def with_loss(logits: Array, labels: Array | None, loss: Callable[[Array, Array], Array]) -> Outputs:
-    """The logits, and the loss if there are labels."""
+    """The outputs of a head with logits; the loss is None if there are no labels."""
     value = None if labels is None else loss(logits, labels)
     return {"loss": named_loss(value, logits), "logits": logits}
 
@@ -135,4 +135,4 @@ HEADS: dict[str, Callable[[Array, Node, Config, Inputs], Outputs]] = {
     "token_classification": token_classification,
     "question_answering": question_answering,
 }
-"""The formula of each head of `config.HEADS`."""
+"""The formula of each head in `config.HEADS`."""

@@ -1,7 +1,7 @@
-"""The inputs of a model, and their checks: a mistake is reported before anything is computed.
+"""The inputs of a model, and checks that report a mistake before anything is computed.
 
-Shapes are checked wherever the model runs, under `jax.jit` too, since they do not depend on data. Values are checked
-by `Network.__call__` on the host, before the arrays are moved to a library that would silently wrap or clamp an index.
+Shapes are always checked, even under `jax.jit`, because they do not depend on the data. Values are checked on the host
+by `Network.__call__`, before the arrays are moved to a library that would silently wrap or clamp an invalid index.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ def given(**values: Any) -> dict[str, Any]:
 
 
 class Inputs(NamedTuple):
-    """The arrays that a model is called with, in Hugging Face's order; `config.Head` says which inputs each head takes.
+    """The arrays that a model is called with, in Hugging Face's order. `config.HEADS` says which of them a head takes.
 
     The first four and `inputs_embeds` have an extra axis, (B, C, ...), if the head chooses among C sequences.
     """
@@ -46,7 +46,7 @@ class Inputs(NamedTuple):
 
     @property
     def choices(self) -> int:
-        """Number of choices: C if the inputs are (B, C, L), otherwise 1."""
+        """Number of choices: C if the input ids are (B, C, L) or the embeddings (B, C, L, D), otherwise 1."""
         with_choices = (self.input_ids, 3) if self.inputs_embeds is None else (self.inputs_embeds, 4)
         array, axes = with_choices
         return array.shape[1] if array is not None and array.ndim == axes else 1
@@ -71,10 +71,10 @@ Given = Mapping[str, Any]
 
 
 def check_shapes(config: Config, head: str, inputs: Given) -> None:
-    """Raise InputError unless all shapes fit each other, the model and the head. inputs: arrays by name."""
+    """Raise InputError unless all shapes agree with each other, the model and the head. inputs: arrays by name."""
     for name, value in inputs.items():
         if name != "past_key_values" and not hasattr(value, "shape"):
-            raise InputError(f"{name} is a {type(value).__name__}: give forward an array; a Model takes lists too")
+            raise InputError(f"{name} is a {type(value).__name__}, but forward takes arrays: convert it to an array")
     rows = _rows(config, head, inputs)
     past = inputs.get("past_key_values")
     if past is not None:
@@ -85,12 +85,12 @@ def check_shapes(config: Config, head: str, inputs: Given) -> None:
     B, L, several = rows[0], rows[-1], HEADS[head].choices
     if config.chunk_size_feed_forward and L % config.chunk_size_feed_forward:
         raise InputError(
-            f"input of {L} tokens; chunk_size_feed_forward {config.chunk_size_feed_forward} must divide the length: "
-            "pad the input"
+            f"the input has {L} tokens, but chunk_size_feed_forward requires a multiple of "
+            f"{config.chunk_size_feed_forward}: pad the input"
         )
     for name in ("token_type_ids", "position_ids"):
         _check_shape(inputs, name, rows, rows if several else (1, L))
-    keys = f": {S - L} cached positions, then {L} new ones" if past is not None else ""
+    keys = f": {S} is the sum of {S - L} cached and {L} new positions" if past is not None else ""
     _check_shape(inputs, "attention_mask", *([rows] if several else [(B, S), (B, L, S)]), hint=keys)
     _check_head_mask(config, inputs)
     _check_memory(config, head, inputs, B, L)
@@ -100,7 +100,7 @@ def check_shapes(config: Config, head: str, inputs: Given) -> None:
 
 
 def _rows(config: Config, head: str, inputs: Given) -> tuple[int, ...]:
-    """(B, L), or (B, C, L) for multiple choice."""
+    """The batch's shape, (B, L), or (B, C, L) for multiple choice. Raises InputError."""
     given = [name for name in ("input_ids", "inputs_embeds") if name in inputs]
     if len(given) != 1:
         raise InputError(f"give either input_ids or inputs_embeds{', not both' if given else ''}")
@@ -109,12 +109,12 @@ def _rows(config: Config, head: str, inputs: Given) -> tuple[int, ...]:
     wanted = rows + (")" if name == "input_ids" else f", {config.hidden_size})")
     shape = tuple(inputs[name].shape)
     if len(shape) != wanted.count(",") + 1 or (name == "inputs_embeds" and shape[-1] != config.hidden_size):
-        hint = ": a batch of one sequence is [sequence]" if len(shape) <= wanted.count(",") else ""
-        raise InputError(f"{name} has shape {shape}; head {head!r} takes {wanted}{hint}")
+        hint = ": for a single sequence, give [sequence]" if len(shape) <= wanted.count(",") else ""
+        raise InputError(f"{name} has shape {shape}, but head {head!r} takes shape {wanted}{hint}")
     shape = shape[: rows.count(",") + 1]
     if 0 in shape[1:]:
         what = "tokens" if not shape[-1] else "choices"
-        raise InputError(f"input of 0 {what}: give at least one")
+        raise InputError(f"the input has 0 {what}: give at least one")
     return shape
 
 
@@ -138,12 +138,12 @@ def _check_memory(config: Config, head: str, inputs: Given, B: int, L: int) -> N
     memory = inputs.get("encoder_hidden_states")
     if memory is None:
         if "encoder_attention_mask" in inputs:
-            raise InputError("encoder_attention_mask without encoder_hidden_states: give both")
+            raise InputError("encoder_attention_mask was given without encoder_hidden_states: give both")
         return
     if not (config.add_cross_attention and HEADS[head].memory):
         heads = ", ".join(name for name, row in HEADS.items() if row.memory)
         raise InputError(
-            f"encoder_hidden_states is for decoders with cross-attention and one of the heads {heads}: "
+            f"encoder_hidden_states is only for decoders with cross-attention and one of the heads {heads}: "
             f"this model has head {head!r}, and add_cross_attention is {config.add_cross_attention}"
         )
     if memory.ndim != 3 or memory.shape[::2] != (B, config.hidden_size) or not memory.shape[1]:
@@ -155,23 +155,23 @@ def _check_memory(config: Config, head: str, inputs: Given, B: int, L: int) -> N
 
 def _check_cache_layers(config: Config, head: str, past: Any, with_memory: bool) -> None:
     if not HEADS[head].cache:
-        raise InputError(f"past_key_values is for the heads {heads_with_cache()}, not {head!r}")
+        raise InputError(f"past_key_values is only for the heads {heads_with_cache()}, not for {head!r}")
     if not (_is_sequence(past) and all(_is_sequence(x) and all(map(_is_states, x)) for x in past)):
         raise InputError(
             "past_key_values must be the value returned by an earlier call: "
-            "a tuple of arrays (B, H, S, E) for each layer"
+            "for each layer, a tuple of arrays with four axes"
         )
     count = 4 if with_memory else 2
     if len(past) != config.num_hidden_layers or any(len(layer) != count for layer in past):
         sizes = " or ".join(map(str, sorted({len(layer) for layer in past})))
         raise InputError(
-            f"past_key_values has {len(past)} layers of {sizes or 'no'} arrays; "
-            f"give {config.num_hidden_layers} layers of {count}: four with encoder_hidden_states, two without"
+            f"past_key_values has {len(past)} layers of {sizes or 'no'} arrays: give {config.num_hidden_layers} layers "
+            f"of {count} arrays each (4 with encoder_hidden_states, 2 without)"
         )
 
 
 def heads_with_cache() -> str:
-    """Names of the heads that keep a cache in a decoder, for messages."""
+    """Names of the heads with which a decoder returns a cache, for messages."""
     return ", ".join(name for name, row in HEADS.items() if row.cache)
 
 
@@ -180,7 +180,7 @@ def _is_sequence(value: Any) -> bool:
 
 
 def _is_states(value: Any) -> bool:
-    """Return whether a value is an array with four axes and a floating-point dtype (any dtype if not NumPy's)."""
+    """Return whether a value is an array with four axes and a floating-point dtype, or any dtype not from NumPy."""
     return getattr(value, "ndim", 0) == 4 and (not hasattr(value.dtype, "kind") or is_float(value.dtype))
 
 
@@ -200,7 +200,7 @@ def _cache_shape(index: int, array: Any, wanted: tuple[int, ...]) -> None:
     if tuple(array.shape) != wanted:
         raise InputError(
             f"past_key_values has shape {tuple(array.shape)} in layer {index}, not {wanted}: "
-            "does it come from another model?"
+            "give the value that an earlier call of this model returned"
         )
 
 
@@ -208,7 +208,7 @@ def _check_label_shapes(config: Config, head: str, inputs: Given, rows: tuple[in
     targets = [name for name in ("labels", "start_positions", "end_positions") if name in inputs]
     if wrong := [name for name in targets if name not in HEADS[head].targets]:
         instead = " and ".join(HEADS[head].targets)
-        hint = f"give {instead}" if instead else "leave it out, or load another head"
+        hint = f"give {instead}" if instead else "leave it out, or load the model with another head"
         raise InputError(f"head {head!r} does not take {wrong[0]}: {hint}")
     if targets and len(targets) < len(HEADS[head].targets):
         raise InputError(f"only {targets[0]} was given: the loss needs {' and '.join(HEADS[head].targets)}")
@@ -219,15 +219,16 @@ def _check_label_shapes(config: Config, head: str, inputs: Given, rows: tuple[in
         elif HEADS[head].labels == "BL":
             _check_shape(inputs, name, rows)
             if head == "token_classification" and config.family.mask_in_token_loss:
-                _check_shape(inputs, "attention_mask", rows, hint=": the loss uses it")
+                _check_shape(inputs, "attention_mask", rows, hint=": the loss needs one value per label")
         elif not HEADS[head].has_problem_type:
             _check_shape(inputs, name, (B,))
         elif config.problem(_is_integer(inputs[name])) == "single_label_classification":
-            _check_shape(inputs, name, (B,), (B, 1), hint=": one class per sequence; for several, give floats (B, N)")
+            hint = f": for several classes per sequence, give floats of shape {(B, N)}"
+            _check_shape(inputs, name, (B,), (B, 1), hint=hint)
         elif N == 1:
             _check_shape(inputs, name, (B, 1), (B,))
         else:
-            hint = ": floats mean several classes or numbers per sequence; for one class each, give integers (B,)"
+            hint = f": for one class per sequence, give integers of shape {(B,)}"
             _check_shape(inputs, name, (B, N), hint=hint)
 
 
@@ -239,7 +240,7 @@ def _is_integer(array: Array) -> bool:
 
 
 def check_values(config: Config, head: str, inputs: Given) -> None:
-    """Raise InputError for a wrong dtype or value. inputs: NumPy arrays by name, with shapes already checked."""
+    """Raise InputError for an invalid dtype or value. inputs: NumPy arrays by name, with shapes already checked."""
     _check_range(inputs, "input_ids", config.vocab_size, "vocab_size")
     _check_range(inputs, "token_type_ids", config.type_vocab_size, "type_vocab_size")
     if config.position_embedding_type == "absolute":
@@ -252,7 +253,8 @@ def check_values(config: Config, head: str, inputs: Given) -> None:
         if values is not None and values.size and not (values.min() >= 0 and values.max() <= 1):
             low, high = values.min(), values.max()
             raise InputError(
-                f"{name} has values from {low} to {high}: give numbers from 0 to 1, where 1 attends and 0 does not"
+                f"{name} has values from {low} to {high}: give numbers from 0 to 1, where 1 marks a token to attend "
+                "to and 0 one to ignore"
             )
     if "labels" in inputs:
         _check_labels(config, head, inputs)
@@ -266,7 +268,7 @@ def _check_range(inputs: Given, name: str, size: int, field: str) -> None:
     if len(wrong):
         index = tuple(map(int, wrong[0]))
         raise InputError(
-            f"{name} holds {values[index]} at {index}; this model's {field} is {size}: give 0 to {size - 1}"
+            f"{name} has {values[index]} at {index}, but this model's {field} is {size}: give ids from 0 to {size - 1}"
         )
 
 
@@ -279,7 +281,7 @@ def _check_length(config: Config, inputs: Given) -> None:
         before = getattr(past, "tokens", cached_length(past))
     before = to_host(before)
     if before.dtype.kind not in "iu" or before.min(initial=0) < 0:
-        raise InputError(f"past_key_values counts {before.tolist()} tokens: give integers of at least 0")
+        raise InputError(f"past_key_values has token counts {before.tolist()}: give integers of at least 0")
     most = int(numpy.max(tokens + before, initial=0))
     if most > config.longest:
         _too_long(most, config)
@@ -290,7 +292,8 @@ def _too_long(tokens: int, config: Config) -> None:
     if config.position_embedding_type == "absolute":
         why = f" ({rows} rows less padding_idx + 1 = {config.pad_token_id + 1})"
     raise InputError(
-        f"input of {tokens} tokens; this model has {config.longest} positions{why}: truncate, or load a longer model"
+        f"input of {tokens} tokens; this model has {config.longest} positions{why}: "
+        "truncate the input, or load a model with more positions"
     )
 
 
@@ -303,29 +306,29 @@ def _check_labels(config: Config, head: str, inputs: Given) -> None:
         if labels.size and not (labels.min() >= 0 and labels.max() <= 1):
             raise InputError(
                 f"labels have values from {labels.min()} to {labels.max()}: "
-                "for several classes, give numbers from 0 to 1"
+                "for multi-label classification, give numbers from 0 to 1"
             )
         return
     if not _is_integer(labels):
-        raise InputError(f"labels are {labels.dtype}: give the ids of the labels, which are integers")
+        raise InputError(f"labels have dtype {labels.dtype}: give label ids in an integer dtype")
     sizes = {"V": config.vocab_size, "N": config.num_labels, "C": Inputs(**inputs).choices}
     size = sizes[HEADS[head].classes]
     wrong = numpy.argwhere((labels != -100) & ((labels < 0) | (labels >= size)))
     if len(wrong):
         index = tuple(map(int, wrong[0]))
-        raise InputError(f"labels hold {labels[index]} at {index}: give 0 to {size - 1}, or -100 to ignore one")
+        raise InputError(f"labels have {labels[index]} at {index}: give 0 to {size - 1}, or -100 to ignore a label")
 
 
 def as_array(name: str, values: Any) -> numpy.ndarray:
-    """Convert an input to a NumPy array, in int64 if it holds integers, otherwise in its dtype. Raises InputError."""
+    """Convert an input to a NumPy array. Integers become int64; other dtypes are kept. Raises InputError."""
     if isinstance(values, Mapping):
-        raise InputError(f"{name} is a dict: call the model with its items, model(**inputs)")
+        raise InputError(f"{name} is a dict: pass its items instead, as in model(**inputs)")
     try:
         array = to_host(values)
     except (ValueError, TypeError, RuntimeError) as error:
         if "Tracer" in type(values).__name__:
             raise InputError(
-                f"{name} is a traced array, but calling a model checks values: call minroberta.forward instead"
+                f"{name} is a traced array, whose values a Model cannot check: call minroberta.forward instead"
             ) from None
         if "inhomogeneous" in str(error):
             raise InputError(
@@ -334,13 +337,13 @@ def as_array(name: str, values: Any) -> numpy.ndarray:
         raise InputError(f"{name} cannot be converted to an array of numbers: {error}") from error
     kind = array.dtype.kind
     if name == "input_ids" and kind in "UST":
-        raise InputError(f"{name} is text: call the model with its tokens, model(**model.tokenize(text))")
+        raise InputError(f"{name} is text: tokenize it first, as in model(**model.tokenize(text))")
     if name in IDS and kind not in "iu" and array.size:  # an empty list is float64
-        raise InputError(f"{name} is {array.dtype}: give ids in an integer dtype")
+        raise InputError(f"{name} has dtype {array.dtype}: give ids in an integer dtype")
     if kind not in "iufb" and array.dtype.name != "bfloat16":
-        raise InputError(f"{name} is {array.dtype}: give numbers")
+        raise InputError(f"{name} has dtype {array.dtype}: give numbers")
     if name == "labels" and kind == "b":
-        raise InputError("labels are bool: give integers for classes, floats for several classes at once")
+        raise InputError("labels have dtype bool: give integers for one class, or floats for several classes at once")
     if kind == "u" and array.size and array.max() > LARGEST_INTEGER:
-        raise InputError(f"{name} holds {array.max()}: give integers up to {LARGEST_INTEGER}")
+        raise InputError(f"{name} has the value {array.max()}: give integers up to {LARGEST_INTEGER}")
     return array.astype(numpy.int64, copy=False) if kind in "iu" else array

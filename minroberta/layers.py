@@ -1,15 +1,15 @@
 """RoBERTa's body, in the order of the papers: embeddings, attention, feed-forward, layer, encoder.
 
-Each function takes activations x and a node p of the parameter tree, with the checkpoint's names: `p.tree` holds a
-module's weight and bias, and `p.path` is its name. `tap` gives each value the name of the Hugging Face module that
-computes it, so that a recorder can see or change it; without a recorder, it returns its argument.
+Each function takes activations x and a node p of the parameter tree: `p.tree` holds a module's weight and bias, and
+`p.path` is the module's name in Hugging Face's models. `tap` names each value after the Hugging Face module that
+computes it, so that a recorder can see or change the value. Without a recorder, `tap` returns its argument.
 
     encoder_layer(x, model.p.encoder.layer[0], model.config)  # one layer of a loaded model, by hand
 
-`placewise` and `sequencewise` let `backend.schedule` compute a function in pieces, on several threads, unless values
-are recorded; the result is the same.
+The decorators `placewise` and `sequencewise` let NumPy compute a function in pieces, on several threads, with the same
+result. They have no effect while values are recorded.
 
-Shapes: B batch, L queries, S keys, D hidden size, H heads, E head size (D = H·E), F feed-forward size.
+Letters: B batch, L queries, S keys, D hidden size, H heads, E head size (D = H·E), F feed-forward size.
 """
 
 from collections.abc import Callable, Sequence
@@ -56,7 +56,7 @@ def embeddings(
     """LayerNorm(word + token type + position) (Devlin et al. 2019, figure 2); XLM-RoBERTa-XL omits the norm.
 
     All ids are (B, L); inputs_embeds, (B, L, D), replaces the word embeddings. Token types are 0 by default. Relative
-    positions are added in the attention, not here. Returns (B, L, D).
+    positions are handled by the attention, not here. Returns (B, L, D).
     """
     x = embed(input_ids, p.word_embeddings) if inputs_embeds is None else inputs_embeds
     if token_type_ids is None:
@@ -77,8 +77,8 @@ UNMASKED = Masked()  # every token attends to every token
 def self_attention(x: Array, p: Node, config: Config, attend: Attend = UNMASKED, past: KeysValues = ()) -> Array:
     """softmax(q kᵀ / √E + mask) v in each head, then the output projection (Vaswani et al. 2017, section 3.2).
 
-    past: the keys and values of earlier tokens, to which the new ones are appended. `keep` lets a caller collect all of
-    them (`trace.keeping`) as the `past` of the next call. (B, L, D) -> (B, L, D).
+    past: the keys and values of earlier tokens, to which those of x are appended. A caller can collect the result with
+    `trace.keeping`, as the `past` of the next call. (B, L, D) -> (B, L, D).
     """
     q, *new = project_heads(x, config, p.self.query, p.self.key, p.self.value)
     if past:
@@ -90,20 +90,20 @@ def self_attention(x: Array, p: Node, config: Config, attend: Attend = UNMASKED,
 def cross_attention(
     x: Array, memory: Array, p: Node, config: Config, attend: Attend = UNMASKED, past: KeysValues = ()
 ) -> Array:
-    """Like `self_attention`, with keys and values from another sequence, memory: (B, S, D), or from `past` if given."""
+    """Like `self_attention`, but with keys and values from another sequence, memory: (B, S, D), or given as `past`."""
     (q,) = project_heads(x, config, p.self.query)
     k, v = keep(f"{p.self.path}.past", tuple(past) or project_heads(memory, config, p.self.key, p.self.value))
     return output(attend(q, k, v, p.self, config), p)
 
 
 def project_heads(x: Array, config: Config, *parts: Node) -> tuple[Array, ...]:
-    """Queries, keys or values for every position and head."""
+    """Project x to queries, keys or values, and split each of them into heads."""
     return tuple(ops.split_heads(y, config.head_size) for y in project(x, *parts))  # (B, L, D) -> (B, H, L, E) each
 
 
 @placewise
 def project(x: Array, *parts: Node) -> tuple[Array, ...]:
-    """Several linear layers applied to the same input."""
+    """Apply several linear layers to the same input."""
     return tuple(dense(x, p) for p in parts)
 
 
@@ -128,8 +128,8 @@ def feed_forward(x: Array, p: Node, config: Config) -> Array:
 def residual(x: Array, f: Callable[[Array], Array], p: Node, config: Config) -> Array:
     """Post-LN: norm(x + f(x)). Pre-LN: x + f(norm(x)) (Xiong et al. 2020, figure 1). (B, L, D) -> (B, L, D).
 
-    p: the node that in Roberta holds f's last linear layer and the norm; the result is named after it. Weights that
-    another family keeps elsewhere are renamed when they are loaded (`config.FAMILIES`).
+    p: the node that holds f's last linear layer and the norm in Roberta; the result is named after this node. Other
+    families have the norm in a different module, so its weights are renamed when they are loaded (`config.FAMILIES`).
     """
     if config.norm_first:
         return tap(p.path, x + f(norm(x, p.LayerNorm, config)))
@@ -137,9 +137,9 @@ def residual(x: Array, f: Callable[[Array], Array], p: Node, config: Config) -> 
 
 
 class LayerInputs(NamedTuple):
-    """Inputs of one layer besides x; by default every token attends to every token.
+    """The inputs of one layer other than x. By default, every token attends to every token.
 
-    memory: (B, S, D), the sequence that cross-attention reads; required even if its keys and values come from `past`.
+    memory: (B, S, D), the sequence that cross-attention reads; required even if `past` has the keys and values.
     past: (), or self-attention's (k, v) of earlier tokens, followed by cross-attention's (k, v) if there is a memory.
     """
 
@@ -149,7 +149,7 @@ class LayerInputs(NamedTuple):
     past: KeysValues = ()
 
     def of_sequences(self, some: slice) -> "LayerInputs":
-        """These inputs for a slice of the batch."""
+        """The same inputs for a slice of the batch."""
         memory = None if self.memory is None else self.memory[some]
         attend, attend_to_memory = (one.of_sequences(some) for one in (self.attend, self.attend_to_memory))
         return LayerInputs(attend, memory, attend_to_memory, tuple(x[some] for x in self.past))
@@ -185,9 +185,9 @@ def transform(x: Array, p: Node, config: Config) -> Array:
 
 @sequencewise
 def encoder(x: Array, p: Node, config: Config, inputs: Sequence[LayerInputs]) -> Array:
-    """All layers in order, then XLM-RoBERTa-XL's final norm; RoBERTa-PreLayerNorm's is applied in `model.body`.
+    """All layers in order, then XLM-RoBERTa-XL's final norm. (RoBERTa-PreLayerNorm's is in `model.body`.)
 
-    inputs: one for each layer. (B, L, D) -> (B, L, D).
+    inputs: one `LayerInputs` per layer. (B, L, D) -> (B, L, D).
     """
     for index, own in enumerate(inputs):
         x = encoder_layer(x, p.layer[index], config, own)

@@ -1,4 +1,4 @@
-"""Loading and initialising models: `load`, `init`, and `Model`, a network with its tokenizer and tasks."""
+"""Loading and initialising models: `load`, `init`, and `Model`, a network with a tokenizer and methods for tasks."""
 
 import dataclasses
 import difflib
@@ -27,7 +27,7 @@ from .text.tokenizer import Tokenizer, of_model
 
 
 class Model(Network):
-    """A network with its tokenizer, if it has one, and with methods to run tasks, change its size, and save it."""
+    """A network with an optional tokenizer, and with methods to run tasks, change the model's size, and save it."""
 
     tokenizer: Tokenizer | None
 
@@ -45,9 +45,9 @@ class Model(Network):
     prune_heads = surgery.prune_heads
 
     def save(self, directory: str | Path) -> None:
-        """Save the configuration, weights and tokenizer to a directory that transformers loads with equal outputs.
+        """Save the configuration, weights and tokenizer to a directory, so that transformers can load the model.
 
-        Raises SaveError.
+        The loaded model has equal outputs. Raises SaveError.
         """
         try:
             save.write(Path(directory), self.params, self.config, self.head)
@@ -74,23 +74,24 @@ def load(
     check: bool = False,
     config: Mapping[str, Any] | None = None,
 ) -> Model:
-    """Load a model by name. Its weights are memory-mapped if the dtype and the library allow it.
+    """Load a model by name. The weights are memory-mapped if the dtype and the array library allow it.
 
-    name: a path, a hub name, or a short name. A path is a directory or a weights file in a format of Hugging Face
-    (safetensors, PyTorch, TensorFlow, Flax) or of KerasHub, with its `config.json`, or of fairseq, which needs no other
-    file. A hub name may start with `hf://`. The short names are roberta-base, roberta-large, roberta-large-mnli,
-    distilroberta-base, xlm-roberta-base, xlm-roberta-large, camembert-base; KerasHub's roberta_base_en,
-    roberta_large_en, xlm_roberta_base_multi, xlm_roberta_large_multi; and minroberta/tiny, the default, a small English
-    model that comes with the package.
+    name: a path, a hub name, or a short name. A path leads to a directory or a weights file. Files in the formats of
+    Hugging Face (safetensors, PyTorch, TensorFlow, Flax) and KerasHub need a `config.json` in the same directory;
+    fairseq checkpoints need no other file. A hub name may start with `hf://`. The short names are roberta-base,
+    roberta-large, roberta-large-mnli, distilroberta-base, xlm-roberta-base, xlm-roberta-large and camembert-base, and
+    KerasHub's roberta_base_en, roberta_large_en, xlm_roberta_base_multi and xlm_roberta_large_multi. The default,
+    minroberta/tiny, is a small English model that comes with the package.
     head: encoder, masked_lm, causal_lm, sequence_classification, multiple_choice, token_classification or
     question_answering; by default the one that the configuration's `architectures` names.
     dtype: float32, float64 (JAX needs jax_enable_x64), float16 (on NumPy for storage only: the model computes and
-    returns float32), or bfloat16 if xp has it. xp: the module numpy, cupy or jax.numpy.
-    revision: a branch, tag or commit on the hub; local_files_only: do not use the network; token: for private models.
-    missing: "error", or "init" to initialise those weights of the head that the file lacks, or has in a different
-    shape, from N(0, initializer_range²) with `seed`. The encoder's pooler does not count as a head: without a pooler,
+    returns float32), or bfloat16 if the array library has it. xp: the array library: numpy, cupy or jax.numpy.
+    revision: a branch, tag or commit on the hub; local_files_only: do not use the network; token: an access token, for
+    private models.
+    missing: "error", or "init" to initialise weights of the head that are missing or have the wrong shape, with the
+    random values that the function `init` gives for `seed`. The bare encoder's pooler is optional: without a pooler,
     `pooler_output` is None.
-    check: look for NaN and infinite weights, and for tied weights that differ. This reads the whole file.
+    check: raise WeightsError for NaN or infinite weights, or tied weights that differ. This reads the whole file.
     config: fields that override those of the checkpoint, such as {"num_labels": 5} or {"is_decoder": True}.
 
     Raises NotFoundError, DownloadError, ConfigError, WeightsError, TokenizerError, BackendError, NameUnknownError, and
@@ -118,12 +119,13 @@ def init(
     dtype: Any = "float32",
     xp: Namespace = numpy,
 ) -> Model:
-    """Initialise a model at random: N(0, initializer_range²), but 1 for norms, and 0 for biases and padding rows.
+    """Initialise a model with random weights from N(0, initializer_range²).
+
+    The weights of norms are 1, and biases and the embeddings of padding are 0. The same seed gives the same weights.
 
     config_or_name: a Config, a dict of fields, a directory with a `config.json`, a hub name, or one of `load`'s short
-    names; those of Hugging Face need no download. head: by default the one that `architectures` names, which is
-    masked_lm for `roberta-base`, or the bare encoder for a dict without `architectures`. The same seed gives the same
-    weights.
+    names; Hugging Face's short names need no download. head: by default the one that `architectures` names (masked_lm
+    for `roberta-base`), or the bare encoder if there are no `architectures`.
 
     Raises ConfigError, NotFoundError, BackendError, NameUnknownError, and InputError for an invalid seed.
     """
@@ -144,9 +146,9 @@ def _check_choices(head: str | None, seed: int) -> None:
 
 
 def _settled(fields: Mapping[str, Any], head: str | None, changes: Mapping[str, Any]) -> tuple[Config, str]:
-    """The Config of these fields with changes, and the head: by default the one that `architectures` names.
+    """Make a Config from `fields` and `changes`, and choose the head: by default, the one that `architectures` names.
 
-    The labels of the head's task override those of the checkpoint, and the changes override both.
+    Labels in `task_specific_params` for the head's task override the other labels in `fields`; `changes` override both.
     """
     head = head or head_of(merge(fields, changes).get("architectures"))
     config = Config.from_dict(merge(merge(fields, labels_of_task(fields, head)), changes))
@@ -185,13 +187,13 @@ def _fields(config: Config | Mapping[str, Any] | str | Path) -> dict[str, Any]:
 
 
 def _refuse_misspelt(values: Mapping[str, Any]) -> None:
-    """Raise ConfigError if a dict has a field whose name is close to that of a known field.
+    """Raise ConfigError if the name of an unknown field looks like a typing error for a known field.
 
-    A file may hold any field, but a dict is usually typed by hand. The cutoff is too high for `sep_token_id` to be
-    taken for a misspelt `pad_token_id`.
+    A file may have any field, but a dict is usually typed by hand. The cutoff is high enough that `sep_token_id` does
+    not count as a misspelt `pad_token_id`.
     """
     known = [f.name for f in dataclasses.fields(Config)]
     for name in values.keys() - set(known):
         close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.9)
         if close and not (str(name).startswith("_") or str(name).endswith("_ids")):
-            raise ConfigError(f"the configuration has no field {name!r}: did you mean {close[0]}?")
+            raise ConfigError(f"unknown configuration field {name!r}: did you mean {close[0]}?")

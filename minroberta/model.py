@@ -26,7 +26,8 @@ Params = dict[str, Any]
 def body(p: Node, config: Config, inputs: Inputs, packing: Packing | None = None) -> Array:
     """The base model: embeddings, encoder, and RoBERTa-PreLayerNorm's final norm.
 
-    Returns the last hidden state, (B, L, D); for a packed row with wanted positions, only those, (W, 1, D).
+    Returns the last hidden state, (B, L, D); for a packed row that specifies W wanted positions, only the states at
+    those positions, (W, 1, D).
     """
     position_ids, tokens = number_tokens(config, inputs.input_ids, inputs.inputs_embeds, inputs.past_key_values)
     keep("tokens", tokens)
@@ -48,7 +49,7 @@ def body(p: Node, config: Config, inputs: Inputs, packing: Packing | None = None
 
 
 def layer_inputs(x: Array, config: Config, inputs: Inputs) -> list[LayerInputs]:
-    """The inputs of each layer besides x: masks, the memory of cross-attention, the cache."""
+    """The inputs of each layer other than x: masks, the memory of cross-attention, and the cache."""
     layers, past, memory, memory_mask = config.num_hidden_layers, inputs.past_key_values, None, None
     mask = self_attention_mask(x, inputs.attention_mask, cached_length(past), config)
     head_masks: Sequence[Array | None] = [None] * layers
@@ -68,7 +69,7 @@ def layer_inputs(x: Array, config: Config, inputs: Inputs) -> list[LayerInputs]:
 def self_attention_mask(x: Array, mask: Array | None, past: int, config: Config) -> Array | None:
     """The additive mask of self-attention, or None if every query attends to every key.
 
-    In a decoder, a 2-D mask is multiplied by the causal mask, and a 3-D mask replaces it. x: (B, L, D).
+    In a decoder, a 2-D mask is multiplied by the causal mask, and a 3-D mask replaces the causal mask. x: (B, L, D).
     Returns (B, 1, 1, S), (B, 1, L, S) or (1, 1, L, S).
     """
     xp, L = namespace(x), x.shape[1]
@@ -91,23 +92,26 @@ def forward(
     output_hidden_states: bool = False,
     **inputs: Any,
 ) -> dict[str, Any]:
-    """Compute a model's outputs for arrays of one library: a pure function that JAX can trace, differentiate and map.
+    """Compute a model's outputs: a pure function that JAX can trace, differentiate and vectorise.
 
-    params: the parameter tree, nested dicts with Hugging Face's names for Roberta, without the base model's prefix.
-    inputs: the fields of `Inputs`, which gives their shapes: input_ids or inputs_embeds, attention_mask,
-    token_type_ids, position_ids, head_mask, encoder_hidden_states with encoder_attention_mask, past_key_values. For a
-    loss, also labels: (B, L) ids, -100 ignored, for masked_lm, causal_lm (shifted here) and token_classification; (B,)
-    integers for sequence_classification and multiple_choice, or (B, N) floats for several classes or numbers; or
-    start_positions and end_positions for question_answering.
-    use_cache: by default as configured. Only a decoder called without labels returns a cache.
+    params: the parameter tree, nested dicts of arrays with Hugging Face's names for Roberta, without the base model's
+    prefix.
+    inputs: arrays of the same library as params, with the shapes given in `Inputs`: input_ids or inputs_embeds,
+    attention_mask, token_type_ids, position_ids, head_mask, encoder_hidden_states with encoder_attention_mask, and
+    past_key_values. For a loss, also labels: (B, L) ids for masked_lm, causal_lm (which shifts them) and
+    token_classification; (B,) integers for multiple_choice; (B,) integers, or (B, N) floats for several classes or
+    numbers, for sequence_classification. The label -100 is ignored. For a loss of question_answering, also
+    start_positions and end_positions, (B,).
+    use_cache: whether to return a cache, by default as configured. Only a decoder called without labels returns one.
 
-    Returns a dict with Hugging Face's names, in its order, with None for what was not requested: loss (), logits
-    (B, L, V), (B, L, N), (B, N) or (B, C), or last_hidden_state (B, L, D) and pooler_output (B, D), or start_logits and
-    end_logits (B, L); past_key_values, hidden_states, attentions and cross_attentions as in `ModelOutput`.
+    Returns a dict with Hugging Face's names, in Hugging Face's order, with None for outputs that were not requested:
+    loss (), logits (B, L, V), (B, L, N), (B, N) or (B, C), or last_hidden_state (B, L, D) and pooler_output (B, D), or
+    start_logits and end_logits (B, L); past_key_values, hidden_states, attentions and cross_attentions as in
+    `ModelOutput`.
 
-    Only shapes are checked: the result for an invalid id depends on the array library. With `jax.jit`, close over
-    config and head, or make them static. Raises InputError, NameUnknownError, ConfigError, and TypeError for an
-    unknown input.
+    Only shapes are checked; the result for an invalid id depends on the array library. With `jax.jit`, close over
+    config and head, or make them static arguments. Raises InputError, NameUnknownError, ConfigError, and TypeError for
+    an unknown input.
     """
     check_head(head, config)
     if unknown := inputs.keys() - set(Inputs._fields):
@@ -136,7 +140,7 @@ def run(
     output_attentions: bool = False,
     output_hidden_states: bool = False,
 ) -> dict[str, Any]:
-    """Run `forward` without its checks, also on a packed row, (1, T). Raises InputError."""
+    """Compute the outputs of `forward` without checking shapes; also for a packed row, (1, T). Raises InputError."""
     p, rows = Node(params), inputs.without_choices() if packing is None and HEADS[head].choices else inputs
     caches = packing is None and keeps_cache(config, head, inputs, use_cache)
     names = names_of_outputs(config, inputs, caches, output_attentions, output_hidden_states)
@@ -154,16 +158,16 @@ ORDER = ("past_key_values", "hidden_states", "attentions", "cross_attentions")
 """The outputs that follow those of the head, in Hugging Face's order."""
 
 ORDER_OF_THE_ENCODER = ("hidden_states", "past_key_values", "attentions", "cross_attentions")
-"""The same for the bare model."""
+"""The outputs that follow those of the bare model, in Hugging Face's order."""
 
 
 def keeps_cache(config: Config, head: str, inputs: Inputs, use_cache: bool | None) -> bool:
-    """Return whether a run returns a cache, as decoders do by default if there are no labels. Raises InputError."""
+    """Return whether a run returns a cache; by default, a decoder does if there are no labels. Raises InputError."""
     caching = config.is_decoder and HEADS[head].cache
     if use_cache and not caching:
         raise InputError(
-            f"use_cache=True, but head {head!r} with is_decoder={config.is_decoder} does not keep a cache: "
-            f"only decoders with the heads {heads_with_cache()} do"
+            f"use_cache=True, but head {head!r} with is_decoder={config.is_decoder} does not return a cache: "
+            f"only decoders with one of the heads {heads_with_cache()} do"
         )
     return caching and inputs.labels is None and (config.use_cache if use_cache is None else use_cache)
 
@@ -171,7 +175,7 @@ def keeps_cache(config: Config, head: str, inputs: Inputs, use_cache: bool | Non
 def names_of_outputs(
     config: Config, inputs: Inputs, caches: bool, attentions: bool, hidden_states: bool
 ) -> dict[str, list[str]]:
-    """For each requested output of the body, the names of the values that it consists of."""
+    """The requested outputs of the body, with the names of the values that each output consists of."""
     layers = [f"encoder.layer.{index}" for index in range(config.num_hidden_layers)]
     across = inputs.encoder_hidden_states is not None
     names = {}
@@ -196,8 +200,8 @@ def names_of_outputs(
 class ModelOutput(dict[Any, Any]):
     """The outputs of a model by name and by position: `o.logits`, `o["logits"]`, `o[0]`.
 
-    Arrays stay in the model's library; they are annotated as NumPy's, whose methods the other libraries share. An
-    output that was not requested is None as an attribute, and has no position.
+    The arrays belong to the model's library. They are annotated as NumPy arrays, because the arrays of the other
+    libraries have the same methods. For an output that was not requested, the attribute is None, and there is no item.
     """
 
     loss: numpy.ndarray  # ()
@@ -238,7 +242,7 @@ class ModelOutput(dict[Any, Any]):
 
 
 def _summary(value: Any) -> str:
-    """Dtype and shape of an array; for a tuple, its length, and those of its first item."""
+    """The dtype and shape of an array; for a tuple, its length and the dtype and shape of its first item."""
     if isinstance(value, tuple):
         return f"{len(value)} of {_summary(value[0]) if value else 'nothing'}"
     return f"{value.dtype} {tuple(value.shape)}" if hasattr(value, "dtype") else repr(value)
@@ -248,19 +252,19 @@ def _summary(value: Any) -> str:
 
 
 class Network:
-    """A RoBERTa model for inference: a configuration, parameters and a head, called like a Hugging Face model.
+    """A RoBERTa model for inference: a configuration, parameters and a head. It is called like a Hugging Face model.
 
     config: a Config, with Hugging Face's field names; params: the parameter tree, as `forward` takes it; head: encoder,
     masked_lm, causal_lm, sequence_classification, multiple_choice, token_classification or question_answering;
-    tokenizer: for the tasks of `text`, or None. All four are attributes. Dropout is never applied, and no state
-    is kept between calls.
+    tokenizer: a tokenizer for the tasks in `text`, or None. All four are also attributes. Dropout is never applied, and
+    no state is kept between calls.
 
-    Raises ConfigError, NameUnknownError, and WeightsError if params lack a weight of the head.
+    Raises ConfigError, NameUnknownError, and WeightsError if params lack a weight that the head needs.
     """
 
     def __init__(self, config: Config, params: Params, head: str = "encoder", tokenizer: Any = None) -> None:
         if not isinstance(config, Config):
-            raise ConfigError(f"a model takes a Config, not {type(config).__name__}: see Config.from_dict")
+            raise ConfigError(f"a model takes a Config, not {type(config).__name__}: make one with Config.from_dict")
         check_head(head, config)
         weights.check_names(params, config, head)
         self._hold(config, params, head, tokenizer)
@@ -285,7 +289,7 @@ class Network:
 
     @property
     def p(self) -> Node:
-        """The root of the parameter tree; `model.p.encoder.layer[0]` is the node that `layers.encoder_layer` takes."""
+        """The root node of the parameter tree; `layers.encoder_layer` takes the node `model.p.encoder.layer[0]`."""
         return Node(self.params)
 
     @property
@@ -295,7 +299,7 @@ class Network:
 
     @property
     def dtype(self) -> Any:
-        """The dtype that the parameters are stored in."""
+        """The dtype in which the parameters are stored."""
         return self._table.dtype
 
     @property
@@ -322,17 +326,19 @@ class Network:
         return_dict: bool = True,
         skip_padding: bool = False,
     ) -> ModelOutput:
-        """Run the model on lists or arrays of any library and integer dtype; `forward` describes the inputs.
+        """Run the model on lists, or on arrays of any library and any integer dtype; `forward` describes the inputs.
 
-        Shapes, dtypes and values are checked on the host before the inputs are moved to the model's library. A float16
-        model on NumPy, which has no fast float16 products, computes in float32. `return_dict=False` returns a tuple.
+        Shapes, dtypes and values are checked on the host before the inputs are moved to the model's library. On NumPy,
+        which has no fast float16 products, a float16 model computes in float32. With `return_dict=False`, the outputs
+        are a tuple.
 
-        A decoder returns `past_key_values`, to be passed to the call for the next tokens, with a mask over all
-        positions. The cache holds the number of tokens in each row, not counting padding, so that cached and uncached
-        results agree, even after a left-padded prompt.
+        A decoder returns `past_key_values`. Pass them to the call for the next tokens, with an attention mask for all
+        positions, both cached and new. The cache stores the number of tokens in each row, not counting padding, so that
+        cached and uncached results agree, even after a left-padded prompt.
 
-        With `skip_padding`, nothing is computed for padding, and the outputs there are 0 instead of the reference's
-        values. It has no effect while values are recorded, or if hidden states, attentions or a cache are requested.
+        With `skip_padding`, nothing is computed for padding, and outputs at padding positions are 0 instead of the
+        reference's values. This has no effect while values are recorded, or if hidden states, attentions or a cache are
+        requested.
 
         Raises InputError, with the offending value and its index.
         """
@@ -358,12 +364,12 @@ class Network:
     def on_rows(
         self, rows: Sequence[Sequence[int]], wanted: Sequence[Sequence[int]] | None = None
     ) -> list[dict[str, Array]]:
-        """The head's outputs for each of several sequences of ids, (positions, ...), without computing padding.
+        """The head's outputs, (positions, ...), for each of several sequences of ids, computed without padding.
 
-        wanted: the positions to return for each sequence; by default all, or the first if the head reads only that.
+        wanted: the positions to return for each sequence; by default all, or only the first if the head reads no other.
         """
         if not all(map(len, rows)):
-            raise InputError("a sequence of ids is empty: give at least one id in each")
+            raise InputError("a sequence of ids is empty: give at least one id in each sequence")
         if not rows:
             return []
         if wanted is None and HEADS[self.head].reads_first:
@@ -380,7 +386,7 @@ class Network:
     def _on_padded_rows(
         self, rows: Sequence[Sequence[int]], wanted: Sequence[Sequence[int]] | None
     ) -> list[dict[str, Array]]:
-        """`on_rows` with a padded batch, for relative positions or while values are recorded."""
+        """Do the same as `on_rows` with a padded batch, for relative positions or while values are recorded."""
         inputs = packed.pad_ids(rows, self.config.pad_token_id)  # (B, L)
         if HEADS[self.head].choices:
             inputs = {name: x[:, None] for name, x in inputs.items()}  # (B, 1, L)
@@ -393,7 +399,7 @@ class Network:
         return result
 
     def _without_padding(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """The outputs for a batch, computed without the padding, where they are 0."""
+        """The outputs for a batch, computed without its padding. At padding positions, the outputs are 0."""
         rows = Inputs(**inputs)
         if HEADS[self.head].choices:
             rows = rows.without_choices()
@@ -409,12 +415,12 @@ class Network:
         return outputs
 
     def _run(self, inputs: Mapping[str, Any], packing: Packing | None = None, **asked: Any) -> dict[str, Any]:
-        """Move inputs to the model's library, and `run` on them."""
+        """Move the inputs to the model's library, and call `run` with them."""
         moved = Inputs(**{name: self._move(name, value) for name, value in inputs.items()})
         return run(self.params, self.config, self.head, moved, packing, **asked)
 
     def _move(self, name: str, value: Any) -> Any:
-        """Move an input to the model's library; floats and cached arrays get the dtype that the model computes in."""
+        """Move an input to the model's library; floats and cached arrays get the dtype in which the model computes."""
         xp = self.xp
         dtype = compute_dtype(xp, self.dtype)
         if name == "past_key_values":

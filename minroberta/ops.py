@@ -1,11 +1,11 @@
-"""The mathematics, on arrays: nothing here depends on a model.
+"""The mathematics, as functions of arrays that do not depend on a model.
 
-Every function gets its namespace from its arguments and returns new arrays, so the same code runs on NumPy, CuPy and
-JAX, under `jax.jit`, `jax.vmap` and `jax.grad`. Constants are Python numbers: a NumPy scalar would promote float32 to
-float64.
+Every function gets the array library from its arguments and returns new arrays, so the same code runs on NumPy, CuPy
+and JAX, also under `jax.jit`, `jax.vmap` and `jax.grad`. Constants are Python numbers, because a NumPy scalar would
+promote float32 to float64.
 
-`rowwise` marks a formula whose rows are independent. For float16 and bfloat16 it is computed in float32, and
-NumPy computes it in blocks of rows.
+`rowwise` marks a formula whose rows are independent. float16 and bfloat16 arrays are computed in float32, and NumPy
+arrays in blocks of rows.
 
 Letters: B batch, L queries, S keys, D hidden size, H heads, E head size (D = H·E), F feed-forward size, P position
 rows, V vocabulary, N labels.
@@ -36,11 +36,11 @@ ERF = {  # P and Q of erf, lowest degree first, as fitted by tools/fit_erf.py; Q
 
 @rowwise
 def erf(x: Array) -> Array:
-    """The error function 2/√π · ∫₀ˣ exp(-t²) dt, elementwise, from the array library if it has one.
+    """The error function 2/√π · ∫₀ˣ exp(-t²) dt, elementwise. The array library's function is used if there is one.
 
-    NumPy has none: there it is tanh(x·(1 + P(x²)/Q(x²))), with a rational function fitted to atanh(erf(x))/x; tanh-GELU
-    is the same with a poorer fit. The error is at most 5 ulp in float32 and 4 in float64. The function is odd, and
-    exactly ±1 from ±4.25 on (±6.1 in float64).
+    For NumPy, which has none, it is tanh(x·(1 + P(x²)/Q(x²))), where 1 + P/Q is fitted to atanh(erf(x))/x; tanh-GELU
+    has a less exact fit. The error is at most 5 ulp in float32 and 4 ulp in float64. The result is an odd function of
+    x, and exactly ±1 if |x| is 4.25 or more (6.1 in float64).
     """
     xp = namespace(x)
     library = from_library(xp, "erf")
@@ -55,7 +55,7 @@ def erf(x: Array) -> Array:
 
 
 def horner(x: Array, value: Array | float, coefficients: tuple[float, ...]) -> Array:
-    """The polynomial ((value·x + cₙ)·x + ...)·x + c₀ of coefficients c₀ ... cₙ."""
+    """The polynomial ((value·x + cₙ)·x + ...)·x + c₀, with coefficients c₀ ... cₙ."""
     for c in reversed(coefficients):
         value = value * x + c
     return value
@@ -69,7 +69,7 @@ def gelu(x: Array) -> Array:
 
 @rowwise
 def gelu_tanh(x: Array) -> Array:
-    """x/2 · (1 + tanh(√(2/π)·(x + 0.044715 x³))), up to 4.7e-4 from `gelu` (Hendrycks and Gimpel 2016, section 2)."""
+    """x/2 · (1 + tanh(√(2/π)·(x + 0.044715 x³))), within 4.7e-4 of `gelu` (Hendrycks and Gimpel 2016, section 2)."""
     return 0.5 * x * (1 + namespace(x).tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
 
 
@@ -109,16 +109,16 @@ def softplus(x: Array) -> Array:
 
 
 def sigmoid(x: Array) -> Array:
-    """1 / (1 + exp -x). Below -80 it stays at 1.8e-35, so that nothing overflows, not even in a gradient.
+    """1 / (1 + exp -x). For x below -80, the result stays at 1.8e-35, so that nothing overflows, even in a gradient.
 
-    As a result, x·σ(x) is off by less than 1e-7, down to x = -5e27.
+    This changes x·σ(x) by less than 1e-7, down to x = -5e27.
     """
     xp = namespace(x)
     return 1 / (1 + xp.exp(xp.minimum(-x, 80.0)))
 
 
 def identity(x: Array) -> Array:
-    """x itself."""
+    """Return x itself."""
     return x
 
 
@@ -135,13 +135,13 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "mish": mish,
     "linear": identity,
 }
-"""The formula of each `hidden_act`. The reference's `gelu_fast` has ten digits of √(2/π) and differs by 3e-12."""
+"""The formula of each `hidden_act`. The reference's `gelu_fast` differs by 3e-12: it has only ten digits of √(2/π)."""
 
 # --- parts of layers ------------------------------------------------------------------------------------------------
 
 
 def embedding(ids: Array, weight: Array) -> Array:
-    """The row of a table for each id. ids: (B, L) integers, weight: (V, D). Returns (B, L, D)."""
+    """Look up the row of a table for each id. ids: (B, L) integers, weight: (V, D). Returns (B, L, D)."""
     return computable(weight[ids])
 
 
@@ -154,7 +154,7 @@ def linear(x: Array, weight: Array, bias: Array) -> Array:
 def layer_norm(x: Array, *, weight: Array, bias: Array, eps: float) -> Array:
     """(x - mean) / √(variance + eps) · weight + bias over the last axis (Ba et al. 2016, equation 3).
 
-    The variance is biased, and eps is inside the root. x: (..., D); weight, bias: (D,).
+    The variance is biased, and eps is inside the square root. x: (..., D); weight, bias: (D,).
     """
     x = x - x.mean(-1, keepdims=True)
     variance = (x * x).mean(-1, keepdims=True)  # (..., 1)
@@ -180,7 +180,7 @@ def log_softmax(scores: Array) -> Array:
 
 
 def split_heads(x: Array, head_size: int) -> Array:
-    """Split the channels among the heads: head h takes h·E to (h + 1)·E."""
+    """Split the channels among the heads: head h gets channels h·E to (h + 1)·E - 1."""
     B, L, D = x.shape
     return x.reshape(B, L, D // head_size, head_size).swapaxes(1, 2)  # (B, L, D) -> (B, H, L, E)
 
@@ -194,8 +194,8 @@ def merge_heads(x: Array) -> Array:
 def attention_scores(q: Array, k: Array, mask: Array | None = None, relative: Array | None = None) -> Array:
     """(q kᵀ + relative) / √E + mask (Vaswani et al. 2017, equation 1).
 
-    q: (B, H, L, E), k: (B, H, S, E); mask: from `additive_mask`; relative: from `relative_scores`.
-    Returns (B, H, L, S), in float32 for half types, whose range a mask would exceed.
+    q: (B, H, L, E), k: (B, H, S, E); mask and relative: the results of `additive_mask` and `relative_scores`.
+    Returns (B, H, L, S), in float32 for half-precision arrays, because a mask would exceed their range.
     """
     scores = q @ k.swapaxes(2, 3)  # (B, H, L, E) -> (B, H, L, S)
     if relative is not None:
@@ -206,7 +206,7 @@ def attention_scores(q: Array, k: Array, mask: Array | None = None, relative: Ar
 
 @blockwise
 def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
-    """softmax(q kᵀ / √E + mask) v without storing the probabilities: division by the sum of exponentials comes last.
+    """softmax(q kᵀ / √E + mask) v without storing the probabilities: the division by the sum of exponentials is last.
 
     q: (B, H, L, E); k, v: (B, H, S, E). Returns (B, H, L, E).
     """
@@ -216,11 +216,11 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
 
 
 def relative_scores(q: Array, k: Array, distance_embedding: Array, with_key: bool) -> Array:
-    """q·a(l - s), plus k·a(l - s) if with_key, where a embeds the distance from key position s to query position l.
+    """q·a(l - s), plus k·a(l - s) if with_key, where a(d) embeds the distance d = l - s of query l from key s.
 
-    Shaw et al. 2018, equation 5, is `relative_key`; Huang et al. 2020, method 4, adds the key's term. The queries are
-    the last L of S positions, so a cache changes nothing. distance_embedding: (2P - 1, E), whose row d + P - 1 is a(d).
-    q: (B, H, L, E), k: (B, H, S, E). Returns (B, H, L, S).
+    `relative_key` is equation 5 of Shaw et al. 2018; `relative_key_query` adds the key's term, as in method 4 of Huang
+    et al. 2020. The queries are at the last L of the S positions. distance_embedding: (2P - 1, E); its row d + P - 1 is
+    a(d). q: (B, H, L, E), k: (B, H, S, E). Returns (B, H, L, S).
     """
     xp, L, S, P = namespace(q), q.shape[2], k.shape[2], (distance_embedding.shape[0] + 1) // 2
     keys, queries = xp.arange(S), xp.arange(S - L, S)
@@ -237,14 +237,14 @@ def relative_scores(q: Array, k: Array, distance_embedding: Array, with_key: boo
 
 
 def causal_mask(xp: Namespace, L: int, S: int) -> Array:
-    """True where key s is not after query l, for queries that are the last L of S positions. (L, S)."""
+    """A mask, (L, S), that is True where key s is not after query l. The queries are the last L of S positions."""
     return xp.arange(S)[None, :] <= xp.arange(S - L, S)[:, None]
 
 
 def additive_mask(mask: Array, dtype: Any) -> Array:
-    """(1 - mask) · the most negative finite number of dtype: 1 attends, 0 does not, a number in between attends partly.
+    """(1 - mask) · the most negative finite number of dtype. mask: 1 for keys to attend to, 0 for keys to ignore.
 
-    A finite number gives a row with nothing to attend to uniform weights, where -inf would give NaN.
+    Because the number is finite, a query with no key to attend to gets uniform weights; -inf would give NaN.
     mask: (B, S), the same for every query; or (B, L, S). Returns (B, 1, 1, S) or (B, 1, L, S) in dtype.
     """
     mask = mask[:, None, None, :] if mask.ndim == 2 else mask[:, None, :, :]
@@ -254,8 +254,8 @@ def additive_mask(mask: Array, dtype: Any) -> Array:
 def create_position_ids_from_input_ids(input_ids: Array, padding_idx: int, past: Array | int = 0) -> Array:
     """Position ids: padding_idx + past + 1, padding_idx + past + 2, ... for tokens, and padding_idx for padding.
 
-    Padding is identified by its id, never by a mask (fairseq's `make_positions`). input_ids: (B, L); past: the number
-    of earlier tokens, an integer or (B, 1). Returns (B, L).
+    Padding is identified by its id, never by a mask, as in fairseq's `make_positions`. input_ids: (B, L); past: the
+    number of earlier tokens, an integer or (B, 1). Returns (B, L).
     """
     tokens = (input_ids != padding_idx).astype(int)  # a sum of bytes would be a byte on JAX
     return (tokens.cumsum(1) + past) * tokens + padding_idx  # (B, L)
@@ -266,7 +266,7 @@ def create_position_ids_from_input_ids(input_ids: Array, padding_idx: int, past:
 
 @quietly
 def cross_entropy(logits: Array, labels: Array, ignored: int = -100) -> Array:
-    """Mean of -log softmax(logits)[label] over the labels that are not `ignored`; NaN if all are.
+    """Mean of -log softmax(logits)[label] over the labels that differ from `ignored`; NaN if none do.
 
     logits: (..., N), labels: (...) integers. Returns a scalar.
     """
@@ -279,12 +279,12 @@ def cross_entropy(logits: Array, labels: Array, ignored: int = -100) -> Array:
 
 
 def binary_cross_entropy(logits: Array, labels: Array) -> Array:
-    """Mean of -y log σ(x) - (1 - y) log(1 - σ(x)) = softplus(x) - x·y. Both (..., N). Returns a scalar."""
+    """Mean of -y log σ(x) - (1 - y) log(1 - σ(x)) = softplus(x) - x·y, for logits x and labels y, both (..., N)."""
     logits = widen(logits)
     return (softplus(logits) - logits * labels).mean()
 
 
 def mean_squared_error(predictions: Array, labels: Array) -> Array:
-    """Mean of (prediction - label)². Returns a scalar."""
+    """Mean of (prediction - label)² over all elements."""
     difference = widen(predictions) - labels
     return (difference * difference).mean()

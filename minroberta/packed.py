@@ -1,7 +1,7 @@
 """Several sequences in one row, (1, T), instead of a padded batch, (B, L), so that padding costs nothing.
 
-The layers are those of `layers`: what is independent at each position is computed for the whole row at once, and each
-sequence attends only to itself.
+The functions of `layers` are reused. A function in which positions are independent is computed for the whole row at
+once, and in attention, each sequence attends only to itself.
 """
 
 import itertools
@@ -23,25 +23,25 @@ from .trace import Node, tap
 class Packing(NamedTuple):
     """The layout of several sequences in one row, (1, T).
 
-    lengths: the length of each sequence. wanted: the positions of each sequence that the head reads, or None for all.
-    At the other positions, the last layer computes only keys and values. The output is the W wanted positions of all
-    sequences, in order, (1, W, D).
+    lengths: the length of each sequence. wanted: the positions in each sequence that the head reads, or None for all.
+    At the other positions, the last layer computes only keys and values. The output has the states at the W wanted
+    positions of all sequences, in order, (1, W, D).
     """
 
     lengths: Sequence[int]
     wanted: Sequence[Sequence[int]] | None = None
 
     def of_sequences(self, some: slice) -> "Packing":
-        """The packing of a row with only these sequences."""
+        """The packing of a row with only a slice of the sequences."""
         return Packing(self.lengths[some], None if self.wanted is None else self.wanted[some])
 
     def positions(self, some: slice) -> slice:
-        """The positions of these sequences in the whole row."""
+        """The positions of a slice of the sequences in the whole row."""
         return slice(sum(self.lengths[: some.start]), sum(self.lengths[: some.stop]))
 
 
 def spans(lengths: Iterable[int]) -> list[slice]:
-    """The slice of a row that each sequence occupies, from the lengths."""
+    """The slice of a row that each sequence occupies, given the lengths of the sequences."""
     return [slice(*ends) for ends in itertools.pairwise(itertools.accumulate(lengths, initial=0))]
 
 
@@ -49,7 +49,7 @@ def spans(lengths: Iterable[int]) -> list[slice]:
 
 
 def encoder(x: Array, p: Node, config: Config, packing: Packing) -> Array:
-    """The last hidden state of a packed row, (1, T, D) -> (1, T, D), or of the wanted positions, (1, W, D)."""
+    """The last hidden state of a packed row: (1, T, D) -> (1, T, D), or (1, W, D) if only some positions are wanted."""
     shares = sequence_shares(x, packing.lengths)
     if len(shares) < 2:
         return _encoder(x, p, config, packing)
@@ -75,7 +75,7 @@ def _encoder(x: Array, p: Node, config: Config, packing: Packing) -> Array:
 
 
 def _wanted(x: Array, p: Node, config: Config, lengths: Sequence[int], wanted: Sequence[Sequence[int]]) -> Array:
-    """The last layer, computed only at the wanted positions, which attend to all. (1, T, D) -> (1, W, D)."""
+    """The last layer, computed only for queries at the wanted positions. (1, T, D) -> (1, W, D)."""
     positions = [span.start + i for span, some in zip(spans(lengths), wanted, strict=True) for i in some]
     attend = Segmented(segments(lengths, config, x, wanted))
     memory = norm(x, p.attention.output.LayerNorm, config) if config.norm_first else x
@@ -87,7 +87,7 @@ def _wanted(x: Array, p: Node, config: Config, lengths: Sequence[int], wanted: S
 def segments(
     lengths: Sequence[int], config: Config, x: Array, wanted: Sequence[Sequence[int]] | None = None
 ) -> list[Segment]:
-    """A segment for each sequence, with queries at the wanted positions (default: all). Decoders have a causal mask."""
+    """A segment for each sequence, with queries at the wanted positions (all by default), causal in decoders."""
     xp, result = namespace(x), []
     wanted = [range(length) for length in lengths] if wanted is None else wanted
     for queries, keys, some in zip(spans(map(len, wanted)), spans(lengths), wanted, strict=True):
@@ -104,44 +104,44 @@ def segments(
 # --- from a padded batch, and back ----------------------------------------------------------------------------------
 
 OUTPUTS = ("last_hidden_state", "logits", "start_logits", "end_logits")
-"""Outputs that a packed row can have."""
+"""Outputs that can be computed for a packed row."""
 
 
 def pack(inputs: Mapping[str, numpy.ndarray], config: Config, head: str) -> tuple[dict[str, Any], Packing]:
-    """The tokens of a batch as a packed row. inputs: arrays by name, (B, L) and (B, L, D), with an attention_mask.
+    """Pack the tokens of a batch, without its padding, into one row.
 
-    Raises InputError for inputs that cannot be packed.
+    inputs: arrays by name, (B, L) or (B, L, D), with an attention_mask. Raises InputError if they cannot be packed.
     """
     mask = inputs.get("attention_mask")
     others = inputs.keys() - {"input_ids", "inputs_embeds", "attention_mask", "token_type_ids", "position_ids"}
     if others or mask is None or mask.ndim != 2 or not numpy.isin(mask, (0, 1)).all():
-        why = f"does not take {', '.join(sorted(others))}" if others else "needs a 2-D attention_mask of 0 and 1"
-        raise InputError(f"skip_padding {why}: call without skip_padding")
+        why = f"does not take {', '.join(sorted(others))}" if others else "needs a 2-D attention_mask of zeros and ones"
+        raise InputError(f"skip_padding {why}: set skip_padding=False")
     if config.position_embedding_type != "absolute":
-        raise InputError("skip_padding needs absolute positions, but this model's are relative: call without it")
+        raise InputError("skip_padding needs absolute positions, but this model's are relative: set skip_padding=False")
     if HEADS[head].reads_first and not mask[:, 0].all():
-        raise InputError(f"head {head!r} reads position 0, which is padding in some rows: call without skip_padding")
+        raise InputError(f"head {head!r} reads position 0, which is padding in some rows: set skip_padding=False")
     given = {name: numpy.broadcast_to(x, (*mask.shape, *x.shape[2:])) for name, x in inputs.items()}
     if "position_ids" not in given:
         ids = given.get("input_ids", numpy.full(mask.shape, config.pad_token_id + 1))
         given["position_ids"] = ops.create_position_ids_from_input_ids(ids, config.pad_token_id)
     del given["attention_mask"]
     if not mask.any():
-        raise InputError("attention_mask has no 1, so skip_padding would leave no tokens: call without it")
+        raise InputError("attention_mask is 0 everywhere, so skip_padding leaves no tokens: set skip_padding=False")
     tokens, lengths = mask.nonzero(), mask.sum(1).astype(int).tolist()
     row = {name: x[tokens][None] for name, x in given.items()}  # (B, L, ...) -> (1, T, ...)
     return row, Packing(lengths, [[0]] * len(lengths) if HEADS[head].reads_first else None)
 
 
 def pack_ids(rows: Sequence[Sequence[int]], pad: int) -> dict[str, numpy.ndarray]:
-    """`input_ids` and `position_ids`, (1, T), of several sequences of ids."""
+    """Pack several sequences of ids into one row of `input_ids` and `position_ids`, (1, T)."""
     positions = [ops.create_position_ids_from_input_ids(numpy.array([row]), pad) for row in rows]
     ids = numpy.array([[token for row in rows for token in row]])
     return {"input_ids": ids, "position_ids": numpy.concatenate(positions, axis=1)}
 
 
 def pad_ids(rows: Sequence[Sequence[int]], pad: int) -> dict[str, numpy.ndarray]:
-    """`input_ids` and `attention_mask`, (B, L), of several sequences of ids."""
+    """Pad several sequences of ids to a batch of `input_ids` and `attention_mask`, (B, L)."""
     lengths = numpy.array([len(row) for row in rows])
     mask = (numpy.arange(lengths.max()) < lengths[:, None]).astype(int)
     ids = numpy.full(mask.shape, pad)
@@ -150,7 +150,7 @@ def pad_ids(rows: Sequence[Sequence[int]], pad: int) -> dict[str, numpy.ndarray]
 
 
 def unpack(x: Array, mask: numpy.ndarray) -> Array:
-    """A packed row's output as a batch, with 0 at padding. x: (1, T, ...), mask: (B, L)."""
+    """A packed row's output as a batch, with zeros at padding positions. x: (1, T, ...), mask: (B, L)."""
     xp, tokens = namespace(x), mask.astype(bool)
     position = numpy.full(mask.shape, x.shape[1])
     position[tokens] = numpy.arange(x.shape[1])

@@ -1,7 +1,8 @@
-"""Every intermediate has a name: `q = tap(p.query.path, linear(x, **p.query.tree))`.
+"""Every intermediate value has a name: `q = tap(p.query.path, linear(x, **p.query.tree))`.
 
-A value has the name of the Hugging Face module that returns it, without the base model's prefix; values that no module
-returns (`.scores`, `.probs`, `.sum`) are named after the module around them. By default, `tap` returns its argument.
+A value has the name of the Hugging Face module that returns it, without the base model's prefix. A value that no module
+returns (`.scores`, `.probs`, `.sum`) is named after the module that computes it. By default, `tap` only returns its
+argument.
 """
 
 import contextlib
@@ -27,7 +28,7 @@ def tap(name: str, value: Array) -> Array:
 
 
 def keep(name: str, value: Any) -> Any:
-    """Name a value for `keeping` alone, not for recorders. Returns the value."""
+    """Name a value for `keeping` only; recorders do not see it. Returns the value."""
     names, kept = _wanted.get()
     if name in names:
         kept[name] = value
@@ -35,7 +36,7 @@ def keep(name: str, value: Any) -> Any:
 
 
 def is_recording() -> bool:
-    """Return whether values are passed to a recorder. If so, every named value is computed as a whole."""
+    """Return whether values are passed to a recorder. If so, every named value must be computed as a whole."""
     return _record.get() is not None
 
 
@@ -47,7 +48,7 @@ def is_watched(name: str | None = None) -> bool:
 
 @contextlib.contextmanager
 def recording(record: Record | None) -> Iterator[None]:
-    """Pass every value tapped within the block through `record(name, value)`; None records nothing."""
+    """Replace every value tapped within the block by `record(name, value)`; if `record` is None, record nothing."""
     token = _record.set(record)
     try:
         yield
@@ -57,10 +58,10 @@ def recording(record: Record | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def keeping(names: Collection[str]) -> Iterator[Kept]:
-    """Yield a dict that collects the values with these names that are computed within the block.
+    """Yield a dict, and store in it the values with the given names that are computed within the block.
 
-    Those inside a `placewise` function may be one thread's share only. This is meant for calling functions of `layers`;
-    within `model.run`, only the values of its own outputs are kept.
+    A value inside a `placewise` function may be only one thread's share. This is meant for direct calls of functions in
+    `layers`. `model.run` has its own block, so a block around it does not get the values of the body.
     """
     kept: Kept = {}
     token = _wanted.set((frozenset(names), kept))
@@ -73,8 +74,8 @@ def keeping(names: Collection[str]) -> Iterator[Kept]:
 class Node:
     """A node of the parameter tree, with its dotted name.
 
-    `p.attention.self.query` has the arrays of a module (`.tree`) and the module's name (`.path`); `p.layer[3]` is an
-    item of a list, `p.query.weight` an array, and `"pooler" in p` is True if the node has a child `pooler`.
+    A node such as `p.attention.self.query` has the arrays of a module as `tree`, and the module's name as `path`.
+    `p.layer[3]` is an item of a list, `p.query.weight` is an array, and `"pooler" in p` is True if p has a pooler.
     """
 
     __slots__ = ("path", "tree")
@@ -114,9 +115,10 @@ class Node:
 
 
 class Trace(Mapping[str, Array]):
-    """The named intermediates of one run, in the order of computation.
+    """The named intermediate values of one run, in the order of computation.
 
-    A mapping from names to arrays, with the `model`, its `inputs`, its `output` and the names `edited` as attributes.
+    It is a mapping from names to arrays. The attributes are `model`, `inputs`, `output`, and `edited`, a tuple of the
+    names of the edited values.
     """
 
     def __init__(self, model: Any, inputs: Mapping[str, Any], edited: Iterable[str] = ()) -> None:
@@ -147,26 +149,26 @@ def trace(
     edit: Mapping[str, Callable[[Array], Array]] | None = None,
     **inputs: Any,
 ) -> Trace:
-    """Run the model and keep every named intermediate.
+    """Run a model, and record every named intermediate value.
 
         t = trace(model, ids)                                                   # print(t) lists the names and shapes
         t["encoder.layer.3.attention.self.probs"]                               # (B, H, L, S)
         t.output.logits                                                         # the model's output
         trace(model, ids, edit={"encoder.layer.3.output": lambda x: 0 * x})     # the run continues with zeros
 
-    model: a `Model`; input_ids, inputs: the arguments of the call.
-    edit: a dict from names to functions. Each function gets the value with that name and returns its replacement, of
-    the same shape and dtype, with which the run continues.
+    model: a `Model`; input_ids, inputs: the arguments with which to call the model.
+    edit: a dict from names to functions. Each function gets the value with that name and returns a replacement of the
+    same shape and dtype, with which the run continues.
 
-    Names are those of the model's family: where Roberta has `encoder.layer.0.attention.output.LayerNorm`,
-    RobertaPreLayerNorm has `encoder.layer.0.attention.LayerNorm`.
+    The names depend on the model's family: `encoder.layer.0.attention.output.LayerNorm` in Roberta is called
+    `encoder.layer.0.attention.LayerNorm` in RobertaPreLayerNorm.
 
-    Raises NameUnknownError for an edit of a name that the run does not compute, and InputError for an edit that changes
-    a shape or dtype.
+    Raises NameUnknownError if `edit` has a name that the run does not compute, and InputError if a replacement has a
+    different shape or dtype.
     """
     edit = edit or {}
     if not (callable(model) and hasattr(model, "config")):
-        raise InputError(f"trace takes a Model, not {type(model).__name__}: minroberta.load(name) returns one")
+        raise InputError(f"trace takes a Model, not {type(model).__name__}: load one with minroberta.load(name)")
     if not (isinstance(edit, Mapping) and all(map(callable, edit.values()))):
         raise InputError("edit must be a dict from names to functions, such as {'encoder': lambda x: 2 * x}")
     if input_ids is not None:
@@ -193,7 +195,7 @@ def _edited(name: str, value: Array, function: Callable[[Array], Array]) -> Arra
     new = function(value)
     made = f"{new.dtype} {tuple(new.shape)}" if hasattr(new, "shape") else type(new).__name__
     if made != (wanted := f"{value.dtype} {tuple(value.shape)}"):
-        raise InputError(f"the edit of {name} returned {made} for {wanted}: return the same dtype and shape")
+        raise InputError(f"the edit of {name} returned {made} instead of {wanted}: return the same dtype and shape")
     return new
 
 

@@ -1,8 +1,8 @@
 """Conversion between a checkpoint's arrays and a parameter tree: names, shapes, checks and random weights.
 
-The tree is a nested dict, with a list for the layers. Its keys are the canonical names, split at the dots: Hugging
-Face's names for Roberta, without the base model's prefix. The names of other model families are translated by a table
-in `config`.
+The tree is a nested dict, with a list for the layers. Its keys are the canonical names, split at the dots. Canonical
+names are Hugging Face's names for Roberta, without the base model's prefix; a table in `config` translates the names of
+other model families.
 """
 
 import re
@@ -84,7 +84,7 @@ def _norm(name: str, size: int) -> dict[str, Shape]:
 # --- from a file's names to arrays ----------------------------------------------------------------------------------
 
 PREFIXES = tuple({f"{family.prefix}.": None for family in FAMILIES.values()})
-"""The prefixes that the base model's names have in a file that also holds a head."""
+"""The prefixes of the base model's weight names in files that also hold a head."""
 
 OLD_ENDINGS = {".gamma": ".weight", ".beta": ".bias"}  # TensorFlow's names, in files from 2018 and 2019
 BUFFERS = re.compile(r"embeddings\.(position_ids|token_type_ids)$")
@@ -113,9 +113,9 @@ def canonical_names(names: Iterable[str], config: Config) -> dict[str, str]:
 
 
 def untangle_lm_bias(names: dict[str, str], arrays: Arrays) -> None:
-    """Keep only one of `lm_head.bias` and `lm_head.decoder.bias` in `names`: they are the same parameter.
+    """Keep only one of `lm_head.bias` and `lm_head.decoder.bias` in `names`, because they are the same parameter.
 
-    If a file has both, the second is used, as in the reference, with a warning if they differ.
+    If a file has both, `lm_head.decoder.bias` is used, as in the reference. If they differ, a warning is given.
     """
     second = names.pop("lm_head.decoder.bias", None)
     if second is None:
@@ -131,10 +131,10 @@ def untangle_lm_bias(names: dict[str, str], arrays: Arrays) -> None:
 def load_arrays(arrays: Arrays, config: Config, head: str, *, missing: str, seed: int, check: bool) -> dict[str, Any]:
     """Select a model's weights from a file's arrays, by canonical name, and check their shapes.
 
-    Weights of other heads are left out; unknown weights cause a warning. A weight that is missing or has a different
-    shape is an error, unless it belongs to the head and `missing` is "init": then it is initialised at random from
-    `seed`. The pooler of an encoder is optional. check: also look for NaN and infinite values, and for tied weights
-    that differ.
+    Weights of other heads are left out, and unknown weights cause a warning. A weight that is missing or has the wrong
+    shape is an error. However, if `missing` is "init", such a weight of the head is initialised at random, with `seed`.
+    The pooler of the bare encoder is optional. check: also look for NaN and infinite values, and for tied weights that
+    differ.
 
     Raises WeightsError.
     """
@@ -159,20 +159,20 @@ def load_arrays(arrays: Arrays, config: Config, head: str, *, missing: str, seed
 
 
 def _checked(name: str, array: Any, shape: Shape, is_of_head: bool) -> Any:
-    """Return the array. Raises WeightsError if it has a different shape or is not a floating-point array."""
+    """Return the array. Raises WeightsError if its shape is wrong, or its dtype is not a floating-point dtype."""
     if array.shape != shape:
         hint = ': give missing="init" to initialise it at random' if is_of_head else ""
         raise WeightsError(f"{name} has shape {array.shape}, but the configuration requires {shape}{hint}")
     if array.dtype.kind != "f":
-        raise WeightsError(f"{name} has dtype {array.dtype}; a weight must be a floating-point array")
+        raise WeightsError(f"{name} has dtype {array.dtype}, but a weight must have a floating-point dtype")
     return array
 
 
 def heads_in(held: Mapping[str, Shape], config: Config) -> list[str]:
-    """The heads whose weights are all present, except the bare encoder.
+    """The heads whose weights are all in `held`, not counting the bare encoder.
 
-    `masked_lm` and `causal_lm` have the same weights: `is_decoder` decides between them. `classifier.weight` belongs to
-    `multiple_choice` if it has one row and there is a pooler, and to `token_classification` otherwise.
+    `masked_lm` and `causal_lm` have the same weights, so `is_decoder` decides between them. `classifier.weight` belongs
+    to `multiple_choice` if it has one row and there is a pooler, and to `token_classification` otherwise.
     """
     heads = [head for head in HEADS if head != "encoder" and held.keys() >= head_shapes(config, head).keys()]
     one_row = held.get("classifier.weight") == head_shapes(config, "multiple_choice")["classifier.weight"]
@@ -184,15 +184,15 @@ def heads_in(held: Mapping[str, Shape], config: Config) -> list[str]:
 
 
 def check_names(params: Any, config: Config, head: str) -> None:
-    """Raise WeightsError if a tree lacks a weight that the head needs."""
+    """Raise WeightsError if a parameter tree lacks a weight that the model needs."""
     if not isinstance(params, dict):
-        raise WeightsError(f"params must be a parameter tree, a nested dict of arrays, not {type(params).__name__}")
+        raise WeightsError(f"params must be a parameter tree (a nested dict of arrays), not {type(params).__name__}")
     held = flat(params)
     _check_held(held, _wanted(config, head, held), config, head)
 
 
 def _wanted(config: Config, head: str, held: Collection[str]) -> dict[str, Shape]:
-    """The shapes of the weights that a model needs. The pooler of an encoder is left out if the file has none."""
+    """The shapes of the weights that a model needs. The bare encoder needs a pooler only if `held` has one."""
     wanted = shapes(config, head)
     if head == "encoder" and not any(name.startswith("pooler.") for name in held):
         return {name: shape for name, shape in wanted.items() if not name.startswith("pooler.")}
@@ -246,10 +246,10 @@ def _check_tied(names: Mapping[str, str], arrays: Arrays, config: Config) -> Non
 
 
 def random_weight(name: str, shape: Shape, config: Config, seed: int) -> numpy.ndarray:
-    """A weight initialised as in the reference: N(0, initializer_range²), but 1 for norms, and 0 for biases.
+    """A weight initialised as in the reference: from N(0, initializer_range²), or 1 for norms and 0 for biases.
 
-    The embeddings' rows for padding are 0 too. Each weight has its own random stream, seeded by `seed` and the weight's
-    name. Returns float32.
+    The padding token's word embedding and position embedding are 0 too. Each weight has its own random stream, seeded
+    by `seed` and the weight's name. Returns float32.
     """
     if name.endswith(".bias"):
         return numpy.zeros(shape, numpy.float32)
@@ -266,7 +266,7 @@ def random_weight(name: str, shape: Shape, config: Config, seed: int) -> numpy.n
 
 
 def tree(arrays: Arrays) -> dict[str, Any]:
-    """Build a tree from a flat dict: `a.b.0.c` becomes `[a][b][0][c]`. Children with numbers as names form a list."""
+    """Build a tree from a flat dict: `a.b.0.c` becomes `[a][b][0][c]`. Numbered children form a list."""
     root: dict[str, Any] = {}
     for name, array in arrays.items():
         *path, last = name.split(".")
@@ -295,7 +295,7 @@ def flat(node: Any, path: str = "") -> dict[str, Any]:
 
 
 def move(arrays: Arrays, dtype: Any, xp: Namespace) -> dict[str, Any]:
-    """Convert arrays to a library and dtype. An array that already has both is not copied."""
+    """Convert arrays to the given library and dtype. An array that already has both is not copied."""
     kind = dtype_of(xp, dtype)
     if xp is numpy:
         return {name: array.astype(kind, copy=False) for name, array in arrays.items()}

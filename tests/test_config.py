@@ -391,7 +391,7 @@ def test_padding_takes_the_last_position() -> None:
 
 
 def test_cross_attention_in_an_encoder() -> None:
-    with raises(ConfigError, ValueError, "add_cross_attention needs is_decoder"):
+    with raises(ConfigError, ValueError, "add_cross_attention is only for decoders"):
         config(add_cross_attention=True)
 
 

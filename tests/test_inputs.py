@@ -58,59 +58,59 @@ def test_both_ids_and_embeddings() -> None:
 
 @pytest.mark.parametrize("ids", [[5, 9, 30], 5, [[[5, 9, 30]]], np.zeros((1, 2, 3, 4), int), []])
 def test_ids_of_a_wrong_shape(ids: Any) -> None:
-    with refused(f"input_ids has shape {np.shape(ids)}; head 'encoder' takes (B, L)"):
+    with refused(f"input_ids has shape {np.shape(ids)}, but head 'encoder' takes shape (B, L)"):
         ENCODER(ids)
 
 
 def test_a_sequence_without_a_batch_axis() -> None:
-    with refused("a batch of one sequence is [sequence]"):
+    with refused("for a single sequence, give [sequence]"):
         ENCODER([5, 9, 30])
 
 
 @pytest.mark.parametrize("ids", [IDS, IDS[0], CHOICES[None]])
 def test_choices_of_a_wrong_shape(ids: np.ndarray) -> None:
-    with refused(f"input_ids has shape {ids.shape}; head 'multiple_choice' takes (B, C, L)"):
+    with refused(f"input_ids has shape {ids.shape}, but head 'multiple_choice' takes shape (B, C, L)"):
         tiny("multiple_choice")(ids)
 
 
 @pytest.mark.parametrize("shape", [(2, 4), (2, 4, D + 1), (4, D), (1, 2, 4, D), (D,), ()])
 def test_embeddings_of_a_wrong_shape(shape: tuple[int, ...]) -> None:
-    with refused(f"inputs_embeds has shape {shape}; head 'encoder' takes (B, L, 30)"):
+    with refused(f"inputs_embeds has shape {shape}, but head 'encoder' takes shape (B, L, 30)"):
         ENCODER(inputs_embeds=np.ones(shape))
 
 
 def test_embeddings_of_choices_of_a_wrong_shape() -> None:
-    with refused("inputs_embeds has shape (2, 4, 30); head 'multiple_choice' takes (B, C, L, 30)"):
+    with refused("inputs_embeds has shape (2, 4, 30), but head 'multiple_choice' takes shape (B, C, L, 30)"):
         tiny("multiple_choice")(inputs_embeds=np.ones((2, 4, D)))
 
 
 @pytest.mark.parametrize("ids", [[[]], np.zeros((2, 0), int)])
 def test_an_input_of_zero_tokens(ids: Any) -> None:
-    with refused("input of 0 tokens: give at least one"):
+    with refused("the input has 0 tokens: give at least one"):
         ENCODER(ids)
 
 
 def test_embeddings_of_zero_tokens() -> None:
-    with refused("input of 0 tokens"):
+    with refused("the input has 0 tokens"):
         ENCODER(inputs_embeds=np.ones((2, 0, D)))
 
 
 @pytest.mark.parametrize(("ids", "dtype"), [([[5.0, 9.0]], "float64"), ([[True, False]], "bool")])
 def test_ids_that_are_not_integers(ids: Any, dtype: str) -> None:
-    with refused(f"input_ids is {dtype}: give ids in an integer dtype"):
+    with refused(f"input_ids has dtype {dtype}: give ids in an integer dtype"):
         ENCODER(ids)
 
 
 @pytest.mark.parametrize("ids", [[[5, None]], [[2**70]], object()])
 def test_ids_of_python_objects(ids: Any) -> None:
-    with refused("input_ids is object: give ids in an integer dtype"):
+    with refused("input_ids has dtype object: give ids in an integer dtype"):
         ENCODER(ids)
 
 
 def test_ids_that_are_text_or_a_dict() -> None:
-    with refused("input_ids is text: call the model with its tokens, model(**model.tokenize(text))"):
+    with refused("input_ids is text: tokenize it first, as in model(**model.tokenize(text))"):
         ENCODER("hello")
-    with refused("input_ids is a dict: call the model with its items, model(**inputs)"):
+    with refused("input_ids is a dict: pass its items instead, as in model(**inputs)"):
         ENCODER({"input_ids": [[5]]})
 
 
@@ -123,7 +123,7 @@ def test_rows_of_several_lengths(name: str) -> None:
 @pytest.mark.parametrize("name", ["attention_mask", "head_mask", "inputs_embeds", "labels"])
 @pytest.mark.parametrize("value", ["ones", [[1, None]], np.ones((2, 4), complex), np.zeros((2, 4), "M8[s]")])
 def test_values_that_are_not_numbers(name: str, value: Any) -> None:
-    with refused(f"{name} is ", ": give numbers"):
+    with refused(f"{name} has dtype ", ": give numbers"):
         ENCODER(**{"input_ids": IDS, name: value})
 
 
@@ -134,30 +134,30 @@ def test_values_that_are_not_numbers(name: str, value: Any) -> None:
 def test_an_id_out_of_range(value: int) -> None:
     ids = IDS.copy()
     ids[1, 2] = value
-    with refused(f"input_ids holds {value} at (1, 2); this model's vocab_size is 53: give 0 to 52"):
+    with refused(f"input_ids has {value} at (1, 2), but this model's vocab_size is 53: give ids from 0 to 52"):
         ENCODER(ids)
 
 
 def test_an_id_out_of_range_among_choices() -> None:
     ids = CHOICES.copy()
     ids[1, 2, 3] = 99
-    with refused("input_ids holds 99 at (1, 2, 3)"):
+    with refused("input_ids has 99 at (1, 2, 3)"):
         tiny("multiple_choice")(ids)
 
 
 def test_a_token_type_out_of_range() -> None:
-    with refused("token_type_ids holds 2 at (0, 3); this model's type_vocab_size is 2: give 0 to 1"):
+    with refused("token_type_ids has 2 at (0, 3), but this model's type_vocab_size is 2: give ids from 0 to 1"):
         ENCODER(IDS, token_type_ids=[[0, 1, 1, 2], [0, 0, 0, 0]])
 
 
 def test_the_one_token_type_of_roberta() -> None:
-    with refused("token_type_ids holds 1 at (0, 0)", "type_vocab_size is 1: give 0 to 0"):
+    with refused("token_type_ids has 1 at (0, 0)", "type_vocab_size is 1: give ids from 0 to 0"):
         tiny(type_vocab_size=1)(IDS, token_type_ids=np.ones((2, 4), int))
 
 
 @pytest.mark.parametrize("value", [-1, ROWS])
 def test_a_position_out_of_range(value: int) -> None:
-    with refused(f"position_ids holds {value} at (0, 1); this model's max_position_embeddings is 24: give 0 to 23"):
+    with refused(f"position_ids has {value} at (0, 1), but this model's max_position_embeddings is 24: "):
         ENCODER(IDS, position_ids=[[2, value, 4, 5]])
 
 
@@ -165,7 +165,7 @@ def test_a_position_out_of_range(value: int) -> None:
 def test_an_unsigned_number_past_all_others(name: str) -> None:
     """Such a number would wrap to a negative one."""
     given = {"input_ids": IDS, name: np.full((2, 4), 2**64 - 100, np.uint64)}
-    with refused(f"{name} holds {2**64 - 100}: give integers up to {2**63 - 1}"):
+    with refused(f"{name} has the value {2**64 - 100}: give integers up to {2**63 - 1}"):
         tiny("masked_lm")(**given)
 
 
@@ -187,7 +187,7 @@ def test_ids_that_do_not_fit_the_choices(name: str, shape: tuple[int, ...]) -> N
 # --- length ---------------------------------------------------------------------------------------------------------
 
 TOO_LONG = f"input of {LONGEST + 1} tokens; this model has {LONGEST} positions ({ROWS} rows less padding_idx + 1 = 2)"
-ADVICE = "truncate, or load a longer model"
+ADVICE = "truncate the input, or load a model with more positions"
 
 
 def row_of(tokens: int, pads: int = 0) -> np.ndarray:
@@ -264,10 +264,10 @@ def test_padding_in_the_past_does_not_count() -> None:
     ("inputs", "telling"),
     [
         ({"input_ids": row_of(LONGEST + 1)}, TOO_LONG),
-        ({"input_ids": [[5, V]]}, "input_ids holds 53 at (0, 1)"),
-        ({"input_ids": [[5, -1]]}, "input_ids holds -1 at (0, 1)"),
-        ({"input_ids": [[5]], "token_type_ids": [[2]]}, "token_type_ids holds 2"),
-        ({"input_ids": [[5]], "position_ids": [[ROWS]]}, "position_ids holds 24"),
+        ({"input_ids": [[5, V]]}, "input_ids has 53 at (0, 1)"),
+        ({"input_ids": [[5, -1]]}, "input_ids has -1 at (0, 1)"),
+        ({"input_ids": [[5]], "token_type_ids": [[2]]}, "token_type_ids has 2"),
+        ({"input_ids": [[5]], "position_ids": [[ROWS]]}, "position_ids has 24"),
         ({"inputs_embeds": np.ones((1, LONGEST + 1, D))}, TOO_LONG),
     ],
 )
@@ -301,7 +301,7 @@ def test_a_mask_that_forgets_the_past() -> None:
 def test_a_mask_of_wrong_values(name: str, value: float) -> None:
     mask = np.ones((2, 4 if name == "attention_mask" else 3))
     mask[1, 2] = value
-    with refused(f"{name} has values from ", ": give numbers from 0 to 1, where 1 attends and 0 does not"):
+    with refused(f"{name} has values from ", ": give numbers from 0 to 1, where 1 marks a token to attend "):
         CROSS(IDS, encoder_hidden_states=MEMORY, **{name: mask})
 
 
@@ -332,24 +332,24 @@ def test_a_memory_of_a_wrong_shape(shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("model", [ENCODER, DECODER], ids=["encoder", "decoder"])
 def test_a_memory_for_a_model_without_cross_attention(model: Model) -> None:
-    with refused("encoder_hidden_states is for decoders with cross-attention", "add_cross_attention is False"):
+    with refused("encoder_hidden_states is only for decoders with cross-attention", "add_cross_attention is False"):
         model(IDS, encoder_hidden_states=MEMORY)
 
 
 def test_a_memory_for_choices() -> None:
-    with refused("encoder_hidden_states is for decoders with cross-attention"):
+    with refused("encoder_hidden_states is only for decoders with cross-attention"):
         tiny("multiple_choice", is_decoder=True, add_cross_attention=True)(CHOICES, encoder_hidden_states=MEMORY)
 
 
 @pytest.mark.parametrize("head", ["sequence_classification", "token_classification", "question_answering"])
 def test_a_memory_for_a_head_that_takes_none_in_the_reference(head: str) -> None:
-    with refused("encoder_hidden_states is for decoders", "and one of the heads encoder, masked_lm, causal_lm"):
+    with refused("encoder_hidden_states is only for decoders", "and one of the heads encoder, masked_lm, causal_lm"):
         tiny(head, is_decoder=True, add_cross_attention=True)(IDS, encoder_hidden_states=MEMORY)
 
 
 def test_a_memorys_mask_alone() -> None:
     for model in (CROSS, ENCODER):
-        with refused("encoder_attention_mask without encoder_hidden_states: give both"):
+        with refused("encoder_attention_mask was given without encoder_hidden_states: give both"):
             model(IDS, encoder_attention_mask=np.ones((2, 3)))
 
 
@@ -378,14 +378,14 @@ NEXT = IDS[:, :1]
 def test_a_past_of_other_heads(fields: dict[str, Any]) -> None:
     other = tiny("causal_lm", is_decoder=True, **fields)
     shape = other(IDS).past_key_values[0][0].shape
-    with refused(f"past_key_values has shape {shape} in layer 0, not (2, 5, 4, 6): does it come from another model?"):
+    with refused(f"past_key_values has shape {shape} in layer 0, not (2, 5, 4, 6): give the value that an earlier"):
         DECODER(NEXT, past_key_values=other(IDS).past_key_values)
 
 
 @pytest.mark.parametrize("layers", [1, 3])
 def test_a_past_of_other_layers(layers: int) -> None:
     other = tiny("causal_lm", is_decoder=True, num_hidden_layers=layers)
-    with refused(f"past_key_values has {layers} layers of 2 arrays; give 2 layers of 2"):
+    with refused(f"past_key_values has {layers} layers of 2 arrays: give 2 layers of 2"):
         DECODER(NEXT, past_key_values=other(IDS).past_key_values)
 
 
@@ -405,9 +405,9 @@ def test_a_past_whose_layers_differ() -> None:
 
 
 def test_a_past_with_and_without_a_memory() -> None:
-    with refused("has 2 layers of 4 arrays; give 2 layers of 2: four with encoder_hidden_states, two without"):
+    with refused("has 2 layers of 4 arrays: give 2 layers of 2 arrays each (4 with encoder_hidden_states, 2 without)"):
         CROSS(NEXT, past_key_values=CROSS_PAST)
-    with refused("has 2 layers of 2 arrays; give 2 layers of 4: four with encoder_hidden_states, two without"):
+    with refused("has 2 layers of 2 arrays: give 2 layers of 4 arrays each (4 with encoder_hidden_states, 2 without)"):
         CROSS(NEXT, encoder_hidden_states=MEMORY, past_key_values=CROSS(IDS).past_key_values)
 
 
@@ -417,7 +417,7 @@ def test_a_past_with_another_memory() -> None:
 
 
 def test_a_past_without_layers() -> None:
-    with refused("past_key_values has 0 layers of no arrays; give 2 layers of 2"):
+    with refused("past_key_values has 0 layers of no arrays: give 2 layers of 2"):
         DECODER(NEXT, past_key_values=())
 
 
@@ -440,7 +440,7 @@ def test_a_past_without_layers() -> None:
 )
 def test_an_invalid_past(past: Any) -> None:
     with refused(
-        "past_key_values must be the value returned by an earlier call: a tuple of arrays (B, H, S, E) for each layer"
+        "past_key_values must be the value returned by an earlier call: for each layer, a tuple of arrays with four "
     ):
         DECODER(NEXT, past_key_values=past)
 
@@ -451,7 +451,7 @@ def test_an_invalid_past(past: Any) -> None:
 )
 def test_a_past_for_a_head_that_takes_none(head: str) -> None:
     model = tiny(head)
-    with refused(f"past_key_values is for the heads encoder, causal_lm, not '{head}'"):
+    with refused(f"past_key_values is only for the heads encoder, causal_lm, not for '{head}'"):
         model(ids_for(model), past_key_values=PAST)
 
 
@@ -481,7 +481,7 @@ def test_token_labels_of_a_wrong_shape(head: str, shape: tuple[int, ...]) -> Non
 def test_token_labels_out_of_range(head: str, size: int, wrong: int | None) -> None:
     labels = np.zeros((2, 4), int)
     labels[1, 3] = size if wrong is None else wrong
-    with refused(f"labels hold {labels[1, 3]} at (1, 3): give 0 to {size - 1}, or -100 to ignore one"):
+    with refused(f"labels have {labels[1, 3]} at (1, 3): give 0 to {size - 1}, or -100 to ignore a label"):
         tiny(head, num_labels=size if size < V else 2)(IDS, labels=labels)
 
 
@@ -489,13 +489,13 @@ def test_token_labels_out_of_range(head: str, size: int, wrong: int | None) -> N
 def test_labels_that_are_not_integers(head: str) -> None:
     model = tiny(head)
     shape = (2,) if head == "multiple_choice" else (2, 4)
-    with refused("labels are float64: give the ids of the labels, which are integers"):
+    with refused("labels have dtype float64: give label ids in an integer dtype"):
         model(ids_for(model), labels=np.zeros(shape))
 
 
 @pytest.mark.parametrize("head", ["masked_lm", "sequence_classification", "token_classification"])
 def test_labels_that_are_booleans(head: str) -> None:
-    with refused("labels are bool: give integers for classes, floats for several classes at once"):
+    with refused("labels have dtype bool: give integers for one class, or floats for several classes at once"):
         tiny(head)(IDS, labels=np.ones((2, 4), bool))
 
 
@@ -507,7 +507,7 @@ def test_classes_of_a_wrong_shape(labels: Any) -> None:
 
 @pytest.mark.parametrize("value", [3, -1])
 def test_classes_out_of_range(value: int) -> None:
-    with refused(f"labels hold {value} at (1,): give 0 to 2, or -100 to ignore one"):
+    with refused(f"labels have {value} at (1,): give 0 to 2, or -100 to ignore a label"):
         tiny("sequence_classification", num_labels=3)(IDS, labels=[0, value])
 
 
@@ -515,7 +515,7 @@ def test_fractions_for_classes() -> None:
     model = tiny("sequence_classification", num_labels=3, problem_type="single_label_classification")
     with refused("labels has shape (2,), not (2, 3)"):  # floats mean several classes at once
         tiny("sequence_classification", num_labels=3)(IDS, labels=[0.0, 1.0])
-    with refused("labels are float64: give the ids of the labels, which are integers"):
+    with refused("labels have dtype float64: give label ids in an integer dtype"):
         model(IDS, labels=[0.0, 1.0])
 
 
@@ -540,12 +540,12 @@ def test_choices_labels_of_a_wrong_shape(labels: Any) -> None:
 
 def test_a_choice_out_of_range() -> None:
     for inputs in ({"input_ids": CHOICES}, {"inputs_embeds": np.ones((2, 3, 4, D))}):
-        with refused("labels hold 3 at (0,): give 0 to 2, or -100 to ignore one"):
+        with refused("labels have 3 at (0,): give 0 to 2, or -100 to ignore a label"):
             tiny("multiple_choice")(**inputs, labels=[3, 0])
 
 
 def test_labels_for_an_encoder() -> None:
-    with refused("head 'encoder' does not take labels: leave it out, or load another head"):
+    with refused("head 'encoder' does not take labels: leave it out, or load the model with another head"):
         ENCODER(IDS, labels=IDS)
 
 
@@ -569,7 +569,7 @@ def test_a_span_of_a_wrong_shape(name: str, shape: tuple[int, ...]) -> None:
 
 
 def test_a_span_of_fractions() -> None:
-    with refused("end_positions is float64: give ids in an integer dtype"):
+    with refused("end_positions has dtype float64: give ids in an integer dtype"):
         tiny("question_answering")(IDS, start_positions=[0, 1], end_positions=[1.0, 2.0])
 
 
@@ -585,7 +585,7 @@ def test_a_span_for_another_head(head: str, name: str) -> None:
 
 @pytest.mark.parametrize(("size", "length"), [(3, 4), (5, 4), (2, 3)])
 def test_chunks_that_do_not_divide(size: int, length: int) -> None:
-    told = f"input of {length} tokens; chunk_size_feed_forward {size} must divide the length: pad the input"
+    told = f"the input has {length} tokens, but chunk_size_feed_forward requires a multiple of {size}: pad the input"
     with refused(told):
         tiny(chunk_size_feed_forward=size)(IDS[:, :length])
 
@@ -726,7 +726,7 @@ def test_a_cache_is_a_tuple_of_tuples() -> None:
 
 
 def test_forward_takes_arrays() -> None:
-    with refused("input_ids is a list: give forward an array; a Model takes lists too"):
+    with refused("input_ids is a list, but forward takes arrays: convert it to an array"):
         forward(ENCODER.params, ENCODER.config, input_ids=[[5, 9]])
 
 
@@ -736,7 +736,7 @@ def test_forward_of_an_unknown_head() -> None:
 
 
 def test_an_input_of_zero_choices() -> None:
-    with refused("input of 0 choices: give at least one"):
+    with refused("the input has 0 choices: give at least one"):
         tiny("multiple_choice")(np.zeros((2, 0, 4), int))
 
 
@@ -744,7 +744,7 @@ def test_xl_s_token_loss_reads_a_mask_of_two_axes() -> None:
     model = tiny("token_classification", model_type="xlm-roberta-xl")
     mask, labels = np.ones((2, 4, 4)), np.zeros((2, 4), int)
     assert model(IDS, attention_mask=mask).logits.shape == (2, 4, 2)
-    with refused("attention_mask has shape (2, 4, 4), not (2, 4): the loss uses it"):
+    with refused("attention_mask has shape (2, 4, 4), not (2, 4): the loss needs one value per label"):
         model(IDS, attention_mask=mask, labels=labels)
 
 
@@ -771,14 +771,14 @@ def test_one_label_of_several_classes_has_one_loss() -> None:
 
 @pytest.mark.parametrize("tokens", [[[1.5], [2.0]], [[-1], [2]]])
 def test_a_cache_that_counts_strangely(tokens: Any) -> None:
-    with refused("past_key_values counts", ": give integers of at least 0"):
+    with refused("past_key_values has token counts", ": give integers of at least 0"):
         DECODER(NEXT, past_key_values=Cache(PAST, np.array(tokens)))
 
 
 def test_several_classes_are_from_0_to_1() -> None:
     model = tiny("sequence_classification", num_labels=3, problem_type="multi_label_classification")
     for value in (2, -100):
-        with refused("labels have values from", "for several classes, give numbers from 0 to 1"):
+        with refused("labels have values from", "for multi-label classification, give numbers from 0 to 1"):
             model(IDS, labels=np.full((2, 3), value))
 
 
@@ -795,14 +795,14 @@ def test_a_tensor_that_cannot_be_converted() -> None:
 
 
 def test_a_model_takes_a_config() -> None:
-    with raises(ConfigError, ValueError, "a model takes a Config, not dict: see Config.from_dict"):
+    with raises(ConfigError, ValueError, "a model takes a Config, not dict: make one with Config.from_dict"):
         Model({"model_type": "roberta"}, ENCODER.params)  # type: ignore[arg-type]
 
 
 def test_a_model_takes_a_tree_with_its_head() -> None:
     with raises(WeightsError, ValueError, "weights, but lacks 5: ", "lm_head.dense.weight"):
         Model(ENCODER.config, ENCODER.params, "masked_lm")
-    with raises(WeightsError, ValueError, "params must be a parameter tree, a nested dict of arrays"):
+    with raises(WeightsError, ValueError, "params must be a parameter tree (a nested dict of arrays)"):
         Model(ENCODER.config, [1])  # type: ignore[arg-type]
 
 
@@ -814,7 +814,7 @@ def test_a_configuration_of_another_type(config: Any) -> None:
 
 def test_a_misspelt_field_is_refused_where_it_is_typed() -> None:
     """In Python an unknown field is an error; a config.json may hold any field."""
-    with raises(ConfigError, ValueError, "no field 'num_hiden_layers': did you mean num_hidden_layers?"):
+    with raises(ConfigError, ValueError, "field 'num_hiden_layers': did you mean num_hidden_layers?"):
         init({"model_type": "roberta", "num_hiden_layers": 3})
     assert Config.from_dict({"model_type": "roberta", "num_hiden_layers": 3}).num_hidden_layers == 12
     init({**TINY, "sep_token_id": 2, "_num_labels": 2, "mask_token_id": 4, "output_past": True, "eos_token_ids": [2]})

@@ -168,7 +168,7 @@ def test_which_calls_keep_a_cache() -> None:
     assert tiny("masked_lm", is_decoder=True)([[7]]).past_key_values is None
     for model in (tiny("masked_lm", is_decoder=True), tiny("encoder")):
         with pytest.raises(
-            InputError, match="does not keep a cache: only decoders with the heads encoder, causal_lm do"
+            InputError, match="does not return a cache: only decoders with one of the heads encoder, causal_lm do"
         ):
             model([[7]], use_cache=True)
 
@@ -239,7 +239,9 @@ def test_a_chunked_feed_forward_is_a_whole_one(norm: str, size: int) -> None:
 @given(st.integers(1, 12), st.integers(1, 12))
 def test_a_chunk_must_divide_the_length(length: int, size: int) -> None:
     assume(length % size)
-    with pytest.raises(InputError, match=f"input of {length} tokens; chunk_size_feed_forward {size} must divide"):
+    with pytest.raises(
+        InputError, match=f"the input has {length} tokens, but chunk_size_feed_forward requires a multiple of {size}"
+    ):
         tiny(chunk_size_feed_forward=size)([[7] * length])
 
 

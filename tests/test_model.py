@@ -254,9 +254,9 @@ def test_a_cache_of_lists() -> None:
 def test_nothing_to_compute() -> None:
     model = tiny()
     assert model.on_rows([]) == []
-    with raises(InputError, ValueError, "a sequence of ids is empty: give at least one id in each"):
+    with raises(InputError, ValueError, "a sequence of ids is empty: give at least one id in each sequence"):
         model.on_rows([[7], []])
-    with raises(InputError, ValueError, "attention_mask has no 1, so skip_padding would leave no tokens"):
+    with raises(InputError, ValueError, "attention_mask is 0 everywhere, so skip_padding leaves no tokens"):
         model(IDS, 0 * MASK, skip_padding=True)
 
 

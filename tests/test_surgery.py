@@ -167,7 +167,7 @@ def test_an_invalid_number_of_tokens(n: Any) -> None:
 @pytest.mark.parametrize(("n", "pad"), [(1, 1), (5, 5), (3, 52)])
 def test_the_padding_token_stays(n: int, pad: int) -> None:
     with raises(
-        InputError, ValueError, f"{n} tokens leave out the padding token, whose id is {pad}: give at least {pad + 1}"
+        InputError, ValueError, f"{n} tokens leaves out the padding token, whose id is {pad}: give at least {pad + 1}"
     ):
         resize_token_embeddings(tiny(pad_token_id=pad, max_position_embeddings=80), n)
 

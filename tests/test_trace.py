@@ -146,7 +146,7 @@ def test_edits_are_functions_by_name(edit: Any) -> None:
 
 
 def test_something_else_than_a_model() -> None:
-    with pytest.raises(InputError, match=r"trace takes a Model, not str: minroberta\.load\(name\) returns one"):
+    with pytest.raises(InputError, match=r"trace takes a Model, not str: load one with minroberta\.load\(name\)"):
         trace("roberta-base", IDS)
 
 

@@ -294,7 +294,7 @@ def test_a_family_by_names_keeps_the_defaults_of_the_other(tmp_path: Path) -> No
         values = json.loads((directory / "config.json").read_text())
         del values["layer_norm_eps"]
         (directory / "config.json").write_text(json.dumps(values))
-        with pytest.warns(UserWarning, match=f"have the names of '{family}'"):
+        with pytest.warns(UserWarning, match=f"are named as in '{family}'"):
             config = load(directory).config
         assert (config.model_type, config.norm_first) == (family, True)
         assert config.embedding_norm == FAMILIES[family].embedding_norm
@@ -383,7 +383,7 @@ def test_a_config_of_another_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", ["i8", "i4", "u1", "?"])
 def test_weights_of_integers(tmp_path: Path, dtype: str) -> None:
     arrays = named(arrays_of() | {WORDS: np.ones((53, 30), dtype)})
-    text = f"roberta.{WORDS} has dtype {np.dtype(dtype)}; a weight must be a floating-point array"
+    text = f"roberta.{WORDS} has dtype {np.dtype(dtype)}, but a weight must have a floating-point dtype"
     with raises(WeightsError, ValueError, text):
         load(checkpoint(tmp_path, arrays))
 
@@ -638,7 +638,7 @@ def test_a_missing_path(tmp_path: Path) -> None:
 
 def test_a_directory_without_weights(tmp_path: Path) -> None:
     write_config(tmp_path)
-    with raises(NotFoundError, FileNotFoundError, f"{tmp_path} holds no weights: none of {WHOLE}, pytorch_model.bin"):
+    with raises(NotFoundError, FileNotFoundError, f"{tmp_path} holds no weights: it has none of {WHOLE}, "):
         load(tmp_path)
 
 
@@ -646,13 +646,13 @@ def test_a_directory_with_other_weights(tmp_path: Path) -> None:
     write_config(tmp_path)
     for name in ("my.h5", "a.bin", "readme.md"):
         (tmp_path / name).touch()
-    with raises(NotFoundError, FileNotFoundError, "It has a.bin, my.h5: give the path of one of them"):
+    with raises(NotFoundError, FileNotFoundError, "It has a.bin, my.h5: give the path of one of these files"):
         load(tmp_path)
 
 
 def test_a_directory_with_weights_of_another_name(tmp_path: Path) -> None:
     (checkpoint(tmp_path, arrays_of()) / WHOLE).rename(tmp_path / "mine.safetensors")
-    with raises(NotFoundError, FileNotFoundError, "It has mine.safetensors: give the path of one of them"):
+    with raises(NotFoundError, FileNotFoundError, "It has mine.safetensors: give the path of one of these files"):
         load(tmp_path)
     assert load(tmp_path / "mine.safetensors")
 

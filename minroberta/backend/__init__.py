@@ -1,7 +1,7 @@
-"""Running the mathematics on a machine: array libraries, dtypes, scheduling, threads, memory. No mathematics here.
+"""Support for running the mathematics on a machine: array libraries, dtypes, scheduling, threads and memory.
 
 - `arrays.py`: the library that an array belongs to, and its dtypes;
-- `memory.py`: memory that is kept for the next call;
+- `memory.py`: freed memory that is kept for the next call;
 - `threads.py`: several threads for one call;
-- `schedule.py`: decorators that determine in which pieces a function is computed, and matrix products.
+- `schedule.py`: decorators that compute a function in pieces, and matrix products.
 """

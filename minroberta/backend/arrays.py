@@ -1,6 +1,6 @@
 """The array library that an array belongs to, and its dtypes.
 
-Nothing here imports a library that the user has not imported: an array's library is found from the array itself.
+Nothing here imports an array library that the user has not imported: the library is found through the array itself.
 """
 
 import functools
@@ -19,21 +19,21 @@ Array = Any
 
 
 Namespace = ModuleType | Any
-"""The module with the functions of such an array: `numpy`, `cupy`, `jax.numpy`."""
+"""An array library, as the module with its functions: `numpy`, `cupy` or `jax.numpy`."""
 
 
 def namespace(x: Array) -> Namespace:
-    """The array library that x belongs to, by the protocol of the array API standard. Raises BackendError."""
+    """The array library that x belongs to. Raises BackendError if x is not a supported array."""
     if hasattr(x, "__array_namespace__"):
         return x.__array_namespace__()
     cupy = sys.modules.get("cupy")  # only its newest versions have the method
     if cupy is not None and isinstance(x, cupy.ndarray):
         return cupy
-    raise BackendError(f"no array library known for {type(x).__name__}: give arrays of NumPy, CuPy or JAX")
+    raise BackendError(f"no array library is known for {type(x).__name__}: give arrays of NumPy, CuPy or JAX")
 
 
 def from_library(xp: Namespace, name: str) -> Callable[[Array], Array] | None:
-    """The array library's special function with this name, or None for NumPy, which has none."""
+    """The array library's special function with this name, or None for NumPy, which has no special functions."""
     place = {"jax.numpy": "jax.lax", "cupy": "cupyx.scipy.special"}.get(xp.__name__)
     return None if place is None else getattr(importlib.import_module(place), name)
 
@@ -70,22 +70,22 @@ def dtype_of(xp: Namespace, dtype: Any) -> Any:
 
 
 def cast(x: Array, dtype: Any) -> Array:
-    """x as dtype; x itself if it has that dtype already."""
+    """x converted to dtype, or x itself if it already has that dtype."""
     return x if x.dtype == dtype else x.astype(dtype)
 
 
 def is_float(dtype: Any) -> bool:
-    """Return whether a dtype is float64, float32, float16 or bfloat16 (whose kind in NumPy is V)."""
+    """Return whether a dtype is float64, float32, float16 or bfloat16. (NumPy gives bfloat16 the kind V.)"""
     return dtype.kind in "fV" and dtype.itemsize <= 8
 
 
 def widened(dtype: Any) -> Any:
-    """float32 for float16 and bfloat16; dtype itself otherwise."""
+    """float32 if dtype is float16 or bfloat16, otherwise dtype itself."""
     return numpy.dtype("float32") if dtype.itemsize == 2 and is_float(dtype) else dtype
 
 
 def widen(x: Array) -> Array:
-    """x in float32 if it is float16 or bfloat16; x itself otherwise."""
+    """x converted to float32 if it is float16 or bfloat16, otherwise x itself."""
     return cast(x, widened(x.dtype))
 
 
@@ -95,21 +95,21 @@ def lowest(dtype: Any) -> float:
 
 
 def compute_dtype(xp: Namespace, dtype: Any) -> Any:
-    """The dtype that a library computes in if it stores dtype: NumPy has no fast matrix products for half types."""
+    """The dtype in which a library computes with dtype. For half precision, NumPy uses float32, which is faster."""
     return widened(dtype) if xp is numpy else dtype
 
 
 def computable(x: Array) -> Array:
-    """x in the dtype that its library computes in."""
+    """x converted to the dtype in which its library computes."""
     return cast(x, compute_dtype(namespace(x), x.dtype))
 
 
 quietly = numpy.errstate(invalid="ignore", over="ignore")
-"""Decorator for a formula that may validly return NaN, such as 0/0 if every label is ignored."""
+"""Decorator that silences NumPy's warnings for a formula that may return NaN, such as 0/0 if all labels are ignored."""
 
 
 def as_container(cls: type, of: Array, flatten: Callable[[Any], tuple[Iterable[Any], Any]], build: Callable) -> None:
-    """Register cls with the array's library as a container of arrays. JAX requires this for results of `jax.jit`."""
+    """Register cls as a container of arrays with the library of `of`. JAX requires this for results of `jax.jit`."""
     if namespace(of).__name__ == "jax.numpy":
         _register_with_jax(cls, flatten, build)
 

@@ -1,14 +1,14 @@
-"""The pieces in which a function is computed: blocks that fit in the cache, and shares for several threads.
+"""Computation in pieces: blocks that fit in the cache, and shares for several threads.
 
-The formulas are written as if there were no pieces; a decorator schedules them:
+Functions are written as if they were computed as a whole; a decorator, chosen by what is independent, schedules them:
 
     @rowwise        rows (the last axis) are independent            a formula, in blocks
     @blockwise      sequences, heads and queries are independent    an attention, in blocks
     @placewise      positions are independent                       several formulas, a share for each thread
     @sequencewise   sequences are independent                       the whole encoder, a share for each thread
 
-Only NumPy computes in pieces; other libraries compute the function as a whole. While values are recorded, so does NumPy
-for the last two decorators, so that every named value is complete.
+Only NumPy computes in pieces; other libraries compute every function as a whole. While values are recorded, the last
+two decorators have no effect on NumPy either, so that every named value is complete.
 """
 
 import functools
@@ -24,23 +24,23 @@ from . import threads
 from .arrays import Array, cast, is_float, namespace, widen
 
 BLOCK = 96 * 1024
-"""Bytes in one block of rows: a few fit in a core's L2 cache, and each is below the 128 KiB from which the C library
-would map fresh pages for every temporary array."""
+"""Bytes in one block of rows. A few blocks fit in a core's L2 cache. Each is smaller than 128 KiB, the size from which
+the C library would map fresh pages for every temporary array."""
 
 WIDE = 2 * 1024 * 1024
-"""Bytes in one block of rows in one of several threads: larger, because the GIL may change hands at every call."""
+"""Bytes in one block of rows if there are several threads. Larger than `BLOCK`, so that calls wait less for the GIL."""
 
 SCORES = 1024 * 1024
 """Bytes of the attention scores in one block."""
 
 MANY = 96
-"""Smallest number of rows for a thread: with fewer, its matrix products are slower than multithreaded ones."""
+"""Smallest number of rows for a thread. With fewer, its matrix products are slower than a multithreaded product."""
 
 FAIR = 1.15
-"""Largest share of the sequences for one thread, as a multiple of an equal share."""
+"""Largest share of the positions that one thread may get, as a multiple of an equal share."""
 
 FEW = 64
-"""Number of rows up to which x Wᵀ is computed as (W xᵀ)ᵀ."""
+"""Largest number of rows for which x Wᵀ is computed as (W xᵀ)ᵀ."""
 
 # --- blocks ---------------------------------------------------------------------------------------------------------
 
@@ -48,8 +48,9 @@ FEW = 64
 def rowwise(formula: Callable[..., Array]) -> Callable[..., Array]:
     """Schedule formula(x, **constants), whose rows (the last axis) are independent: (..., D) -> (..., D).
 
-    NumPy computes blocks of rows that fit the cache, on several threads if the array is large. Half types are computed
-    in float32 and returned in their dtype. The result does not depend on the blocks. Raises BackendError for integers.
+    NumPy computes blocks of rows that fit in the cache, on several threads if the array is large. Half-precision arrays
+    are computed in float32 and returned in their original dtype. The block size does not affect the result. Raises
+    BackendError for integers.
     """
 
     def in_float32(x: Array, **constants: Any) -> Array:
@@ -75,15 +76,16 @@ def rowwise(formula: Callable[..., Array]) -> Callable[..., Array]:
 
 
 def block_size() -> int:
-    """Size of a block of rows in bytes, in the calling thread."""
+    """Size in bytes of a block of rows for the calling thread."""
     return WIDE if threads.is_inside() else BLOCK
 
 
 def blockwise(formula: Callable[..., Array]) -> Callable[..., Array]:
     """Schedule an attention formula(q, k, v, mask), in which sequences, heads and queries are independent.
 
-    NumPy computes it in blocks, each a range of queries for a few heads of one sequence, so that memory grows linearly
-    with the length, not quadratically. The blocks of a large attention are computed on several threads.
+    NumPy computes the formula in blocks. A block is a range of queries for a few heads of one sequence, so the memory
+    that is needed grows linearly with the length, not quadratically. Several threads compute the blocks if the
+    attention is large.
     """
 
     @functools.wraps(formula)
@@ -114,7 +116,7 @@ def _mask_of(mask: Array, one: slice, rows: slice) -> Array:
 
 
 def blocks(rows: slice, step: int) -> list[slice]:
-    """The rows in blocks of `step`; the last may be smaller."""
+    """Split the rows into blocks of `step` rows; the last block may be smaller."""
     return [slice(start, min(start + step, rows.stop)) for start in range(rows.start, rows.stop, step)]
 
 
@@ -122,9 +124,9 @@ def blocks(rows: slice, step: int) -> list[slice]:
 
 
 def placewise(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Schedule function(x, ...), in which positions are independent: (..., I) to (..., O), or to several such arrays.
+    """Schedule function(x, ...), in which positions are independent: (..., I) to one or several arrays (..., O).
 
-    NumPy splits a large x among threads: each computes the whole function for its positions, (1, rows, I).
+    NumPy divides a large x among threads, and each computes the whole function for its share, (1, rows, I).
     """
 
     @functools.wraps(function)
@@ -141,15 +143,15 @@ def placewise(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _joined(parts: Sequence[Array], x: Array) -> Array:
-    """The shares of positions, (1, rows, O) each, as one array with the leading axes of x."""
+    """Join the results of the shares, (1, rows, O) each, to one array with the leading axes of x."""
     return numpy.concatenate(parts, axis=1).reshape(*x.shape[:-1], -1)
 
 
 def sequencewise(function: Callable[..., Array]) -> Callable[..., Array]:
     """Schedule function(x, p, config, inputs), in which sequences are independent: (B, L, D) to (B, L, D).
 
-    inputs: one per layer, each with a method `of_sequences` that takes a slice. NumPy splits a large batch among
-    threads: each computes all layers for its sequences, and no thread waits for another before the end.
+    inputs: one object per layer, with a method `of_sequences` that takes a slice. NumPy divides a large batch among
+    threads. Each thread computes all layers for its sequences, and no thread waits for another before the end.
     """
 
     @functools.wraps(function)
@@ -166,14 +168,14 @@ def sequencewise(function: Callable[..., Array]) -> Callable[..., Array]:
 
 
 def each(function: Callable[[Any], Array], items: Sequence[Any], x: Array, numbers: int) -> list[Array]:
-    """function(item) for each item; on several threads if NumPy's results, `numbers` elements in all, are large."""
+    """Return function(item) for each item. NumPy uses several threads if `numbers`, the total of elements, is large."""
     if namespace(x) is not numpy:
         return [function(item) for item in items]
     return threads.each(function, items, numbers * x.itemsize)
 
 
 def shares(rows: int, nbytes: int) -> list[slice]:
-    """Equal shares of the rows, one per thread if the shares are large enough, otherwise one share of all rows."""
+    """Equal shares of the rows, one per thread, if they are large enough; otherwise a single share of all rows."""
     count = threads.count() if rows >= 2 * MANY and nbytes >= 2 * threads.SHARE else 1
     if rows < count * MANY or nbytes < count * threads.SHARE:
         count = 1
@@ -181,9 +183,9 @@ def shares(rows: int, nbytes: int) -> list[slice]:
 
 
 def sequence_shares(x: Array, lengths: Sequence[int]) -> list[slice]:
-    """Shares of neighbouring sequences, one per thread if they are nearly equal, otherwise one share of all.
+    """Shares of neighbouring sequences, one per thread, if they are nearly equal; otherwise a single share of all.
 
-    lengths: the lengths of the sequences, whose positions are those of x.
+    lengths: the length of each sequence in x.
     """
     positions = sum(lengths)
     if namespace(x) is not numpy or (count := len(shares(positions, x.nbytes))) < 2:
@@ -201,8 +203,8 @@ def sequence_shares(x: Array, lengths: Sequence[int]) -> list[slice]:
 def product(x: Array, weight: Array) -> Array:
     """x Wᵀ. x: (..., I), weight: (O, I). Returns (..., O).
 
-    On NumPy, a batch is a single product, where `x @ weight.T` would be one per sequence. For few rows, NumPy's BLAS
-    library computes (W xᵀ)ᵀ a quarter to a half faster.
+    On NumPy, a whole batch is computed as a single product, whereas `x @ weight.T` would compute one per sequence. For
+    few rows, it is computed as (W xᵀ)ᵀ, which is a quarter to a half faster with NumPy's BLAS library.
     """
     if namespace(x) is not numpy:
         return x @ weight.T

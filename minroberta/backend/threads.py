@@ -1,8 +1,8 @@
-"""Several threads for one call: each takes its share of the rows through several formulas, matrix products included.
+"""Several threads for one call: each computes several formulas, including matrix products, for its share of the rows.
 
-A BLAS library has its own threads, but all but one of them wait between two products, and one thread's results are in
-the cache of another. Here threadpoolctl limits the library to one thread, and each share runs in a thread instead. If
-the library cannot be limited for all threads at once, the work is not shared.
+A BLAS library has its own threads, but between two products all but one of them wait, and the results that one thread
+needs are in the cache of another. Here, threadpoolctl limits the library to one thread, and each share is computed in a
+thread of its own. If the library cannot be limited for all threads at once, the work is not divided.
 """
 
 import functools
@@ -17,7 +17,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 SHARE = 256 * 1024
-"""Smallest share of a thread in bytes: with less, it waits for the GIL more than it computes."""
+"""Smallest share of a thread in bytes. With a smaller share, a thread waits for the GIL longer than it computes."""
 
 _inside: ContextVar[bool] = ContextVar("inside", default=False)
 
@@ -28,7 +28,7 @@ def is_inside() -> bool:
 
 
 def count() -> int:
-    """Number of threads for a call: as many as the BLAS library would use, or 1 within one of the threads."""
+    """Number of threads for a call: as many as the BLAS library would use, or 1 if the caller runs in one of them."""
     library = None if is_inside() else _shareable()
     return 1 if library is None else max(one.num_threads or 1 for one in library.lib_controllers)
 
@@ -47,15 +47,16 @@ def _controller() -> Any:
 
 @functools.cache
 def _shareable() -> Any:
-    """The controller of OpenBLAS with its own threads, or None: other limits apply only to the calling thread."""
+    """The controller of OpenBLAS with its own threads, or None if only the calling thread can be limited."""
     found = _controller().select(internal_api="openblas")
     return found if found and all(one.threading_layer == "pthreads" for one in found.lib_controllers) else None
 
 
 def each(function: Callable[[Item], Result], items: Sequence[Item], nbytes: int) -> list[Result]:
-    """function(item) for each item, in order; on several threads if the items, `nbytes` in all, are large enough.
+    """Return function(item) for each item, in order. Several threads are used if the items are large enough.
 
-    If the items are too small for threads, all run in the calling thread, and BLAS is limited to one thread too.
+    nbytes: the size of all items together. If each item is too small for a thread, all run in the calling thread, and
+    BLAS is limited to one thread too.
     """
     if len(items) < 2 or nbytes < SHARE or (threads := count()) == 1 or not _free.acquire(blocking=False):
         return [function(item) for item in items]
@@ -72,12 +73,12 @@ def each(function: Callable[[Item], Result], items: Sequence[Item], nbytes: int)
 
 
 _free = threading.Lock()
-"""Held by the call that shares its work: the limit is for the whole process, so only one call may set it."""
+"""Held by the call that uses several threads, because the limit on BLAS applies to the whole process."""
 
 
 @functools.cache
 def _pool(threads: int, process: int) -> Any:
-    """The threads of a process. They do not survive a fork, so the new process starts its own."""
+    """The thread pool of a process. Threads do not survive a fork, so a forked process starts its own pool."""
     from concurrent.futures import ThreadPoolExecutor  # takes time to load, and small calls do not need it
 
     return ThreadPoolExecutor(threads, "minroberta")

@@ -1,7 +1,7 @@
-"""The arrays of a checkpoint by name, each mapped from its file on access.
+"""The arrays of a checkpoint, by name. Each array is mapped from its file on access.
 
-In every format, the arrays have Hugging Face's names for PyTorch, and PyTorch's layout: the reader of a format with
-other names or another layout renames and transposes its arrays, by a table of names and views.
+For every format, the arrays have the names and the layout of Hugging Face's PyTorch models. If a format has different
+names or a different layout, its reader renames and transposes the arrays, using a table of names and views.
 """
 
 import mmap
@@ -14,13 +14,13 @@ import numpy
 from ..errors import WeightsError
 
 View = Callable[[numpy.ndarray], numpy.ndarray]
-"""A function that returns a stored array in PyTorch's layout: a view, such as its transpose."""
+"""A function that returns a view of a stored array in PyTorch's layout, such as the transposed array."""
 
 # --- by name --------------------------------------------------------------------------------------------------------
 
 
 class Arrays(Mapping[str, numpy.ndarray]):
-    """The arrays of a checkpoint, by name; each is read or mapped on access."""
+    """The arrays of a checkpoint, by name. Each array is read or mapped on access."""
 
     path: Path
     size: int
@@ -28,7 +28,7 @@ class Arrays(Mapping[str, numpy.ndarray]):
     format: str
     """The format's usual name, such as PyTorch."""
     config: Mapping[str, Any] | None = None
-    """The fields of Hugging Face's configuration that the format implies; None if they are in a `config.json`."""
+    """The configuration that the format implies, with Hugging Face's fields; None if a `config.json` is needed."""
 
     _entries: Mapping[str, Any]
     """The location of each array, by name. Each reader has its own type of location."""
@@ -51,9 +51,10 @@ class Arrays(Mapping[str, numpy.ndarray]):
 class Located(Arrays):
     """The arrays of one mapped file, each located by its dtype, shape and offset.
 
-    kind: the kind of file, for messages. find: a function from the file's bytes to the entries, which begin with dtype,
-    shape and offset. Arrays are read-only and mapped without a copy, with two exceptions: bfloat16, which NumPy does
-    not have, is converted to float32 without loss; and an array that is not aligned in the file is copied.
+    kind: the kind of file, for error messages. find: a function that takes the file's bytes and returns the entries by
+    name; each entry begins with the array's dtype, shape and offset. Arrays are read-only and mapped without a copy,
+    with two exceptions: bfloat16, which NumPy does not have, is converted to float32 without loss; and an array that is
+    not aligned in the file is copied.
 
     Raises WeightsError if `find` raises OSError, ValueError, LookupError or OverflowError.
     """
@@ -73,7 +74,7 @@ class Located(Arrays):
         return array_at(self._bytes, name, dtype, shape, offset)
 
     def stored(self, name: str) -> tuple[str, tuple[int, ...]]:
-        """The dtype and shape of an array as stored in the file, from the header alone."""
+        """The dtype and shape of an array as stored in the file, found without reading the array."""
         dtype, shape = self._entries[name][:2]
         return dtype, shape
 
@@ -81,7 +82,7 @@ class Located(Arrays):
 class Renamed(Arrays):
     """The arrays of another mapping, with different names and in a different layout.
 
-    entries: for each name, the name in the source and the view. Arrays of the source without an entry are left out.
+    entries: for each new name, the name in the source, and the view. Arrays without an entry are left out.
     """
 
     def __init__(self, source: Arrays, entries: Mapping[str, tuple[str, View]]) -> None:
@@ -93,7 +94,7 @@ class Renamed(Arrays):
         return view(self._source[stored])
 
     def stored(self, name: str) -> tuple[str, tuple[int, ...]]:
-        """The dtype of an array as stored in its file, and its shape after the view."""
+        """The dtype of an array as stored in its file, and the shape of its view."""
         stored, view = self._entries[name]
         dtype, shape = self._source.stored(stored)
         known = {as_stored: shape, transposed: shape[::-1]}
@@ -122,12 +123,12 @@ class Gathered(Arrays):
 
 
 def as_stored(array: numpy.ndarray) -> numpy.ndarray:
-    """The array itself: the view of an array that is stored in PyTorch's layout."""
+    """Return the array itself: the view for an array that is stored in PyTorch's layout."""
     return array
 
 
 def transposed(array: numpy.ndarray) -> numpy.ndarray:
-    """(I, O) -> (O, I)."""
+    """Transpose a matrix, (I, O) -> (O, I)."""
     return array.T
 
 
@@ -135,7 +136,7 @@ def transposed(array: numpy.ndarray) -> numpy.ndarray:
 
 
 class Mapped(mmap.mmap):
-    """The bytes of a file, read-only, with its path."""
+    """The read-only bytes of a file, with the path of the file."""
 
     path: Path
 
@@ -149,14 +150,14 @@ def mapped(path: Path) -> Mapped:
 
 
 def stored_dtype(name: str) -> numpy.dtype[Any]:
-    """The dtype of that name as stored in files: little-endian, with bfloat16 as a 16-bit integer."""
+    """NumPy's dtype for reading arrays of the named dtype: little-endian, and 16-bit integers for bfloat16."""
     return numpy.dtype("u2" if name == "bfloat16" else name).newbyteorder("<")
 
 
 def array_at(data: Mapped, name: str, dtype: str, shape: tuple[int, ...], offset: int) -> numpy.ndarray:
     """The array at an offset of a file: mapped, or copied if it is not aligned.
 
-    The file must have been checked to be long enough. bfloat16, which NumPy does not have, is converted to float32.
+    The caller must check that the file is long enough. bfloat16, which NumPy does not have, is converted to float32.
     Raises WeightsError.
     """
     try:
@@ -169,5 +170,5 @@ def array_at(data: Mapped, name: str, dtype: str, shape: tuple[int, ...], offset
 
 
 def from_bfloat16(bits: numpy.ndarray) -> numpy.ndarray:
-    """Convert bfloat16, given as bits, to float32 without loss: its bits are the upper half of a float32's."""
+    """Convert bfloat16, given as 16-bit integers, to float32 without loss: these are the upper 16 bits of a float32."""
     return (bits.astype("<u4") << 16).view("<f4")

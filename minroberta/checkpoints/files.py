@@ -12,11 +12,11 @@ from ..errors import Error, NotFoundError
 # --- reading --------------------------------------------------------------------------------------------------------
 
 LARGEST_JSON = 2_000_000
-"""Largest size of a configuration or an index in bytes. Once parsed, it may take fifty times as much memory."""
+"""Largest size of a configuration or an index in bytes. Parsed JSON may take fifty times as much memory."""
 
 
 def read_json(path: Path, error: type[Error], largest: int = LARGEST_JSON) -> dict[str, Any]:
-    """Read a JSON object from a file. Raises NotFoundError for a missing file, and `error` for any other content."""
+    """Read a JSON object from a file. Raises NotFoundError if the file is missing, and `error` if it is invalid."""
     try:
         inside(path.parent, path.name, error)
     except NotFoundError as cause:
@@ -40,7 +40,7 @@ def inside(directory: Path, name: str, error: type[Error]) -> Path:
     """The path of a file in a directory.
 
     Raises NotFoundError for a missing file, and `error` for a link that points outside the directory. Links in the
-    hub's cache are allowed: there all files are links, from `snapshots/REVISION` to the repository's `blobs`.
+    hub's cache are allowed: each file in its `snapshots/REVISION` is a link to the repository's `blobs`.
     """
     path, root = directory / name, Path(os.path.realpath(directory))
     target = Path(os.path.realpath(path))
@@ -57,9 +57,9 @@ def inside(directory: Path, name: str, error: type[Error]) -> Path:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path next to `path`; at the end rename the file to `path`, or remove it after an error.
+    """Yield a temporary path next to `path`. Afterwards, rename the temporary file to `path`, or remove it on error.
 
-    No reader ever sees a partially written file, and the arrays to be written may be mapped from the old one.
+    No reader ever sees a partially written file, and the arrays to be written may be mapped from the old file.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:

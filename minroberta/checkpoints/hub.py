@@ -23,10 +23,10 @@ WEIGHTS = (
 
 TOKENIZER = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
 OTHER_TOKENIZERS = ("sentencepiece.bpe.model", "assets/tokenizer/*", "dict.txt", "encoder.json", "vocab.bpe")
-"""Tokenizer files to download if a repository has neither `tokenizer.json` nor `vocab.json`, or is KerasHub's."""
+"""Tokenizer files to download if a repository has neither `tokenizer.json` nor `vocab.json`, or is a Keras preset."""
 
 EMBEDDED = "minroberta/tiny"
-"""The name of the model that comes with the package, as a directory in it."""
+"""The name of the model that comes with the package."""
 
 SUFFIXES = (".safetensors", ".json", ".bin", ".pt", ".h5", ".msgpack")
 """Endings of names that can only be file paths."""
@@ -43,8 +43,8 @@ def locate(
     """Find the directory or weights file that a name refers to, and download it if necessary.
 
     name: a path, a hub name (`FacebookAI/roberta-base`, optionally prefixed with `hf://`), a short name
-    (`roberta-base`), or `minroberta/tiny`, which comes with the package. A path that exists takes precedence over a
-    hub name or short name, but not over `minroberta/tiny`. weights: if False, download only the configuration and the
+    (`roberta-base`), or `minroberta/tiny`, which comes with the package. An existing path takes precedence over a hub
+    name or short name, but not over `minroberta/tiny`. weights: if False, download only the configuration and the
     tokenizer.
 
     Raises NotFoundError for an unknown name, and DownloadError if the hub could not be reached or a download failed.
@@ -80,7 +80,7 @@ def locate(
 def _from_hub(
     repository: str, weights: bool, revision: str | None, local_files_only: bool, token: str | bool | None
 ) -> Path:
-    """Download a repository's settings, tokenizer, and weights in the preferred format. Returns their directory."""
+    """Download a repository's settings, tokenizer, and weights in the preferred format. Returns the directory."""
 
     def fetch(*patterns: str) -> Path:
         return _fetch(repository, list(patterns), revision, local_files_only, token)
@@ -156,6 +156,6 @@ def _fetch(
 
 
 def _line(error: BaseException) -> str:
-    """The first line of a client's error message. Further lines are advice about the client."""
+    """The first line of an error message of huggingface_hub. The other lines are advice about using that library."""
     line = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
     return textwrap.shorten(line, 250, placeholder=" …")

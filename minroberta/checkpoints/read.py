@@ -1,7 +1,7 @@
 """Reading a checkpoint by its path: choosing the file, recognising its format, and finding the configuration.
 
 A file's format is recognised by its content, since any file may be called `model.bin`. Some formats, such as fairseq's,
-also imply a configuration: their arrays have it as `config`.
+also imply a configuration, which is the `config` attribute of the `Arrays` object.
 """
 
 import math
@@ -33,11 +33,11 @@ FILES = (
 """The usual names of weights files (Hugging Face, KerasHub, fairseq). The first that exists in a directory is read."""
 
 INDEX = ".index.json"
-"""The ending of an index of shards: it follows the name that a single file would have."""
+"""The ending of an index of shards, as in `model.safetensors.index.json`."""
 
 
 def read(path: Path) -> Arrays:
-    """Read the arrays of a checkpoint: a single file, or a directory with a file or shards.
+    """Read the arrays of a checkpoint, from a weights file or from a directory with a weights file or shards.
 
     Raises NotFoundError, WeightsError.
     """
@@ -60,21 +60,21 @@ def _read_path(path: Path) -> Arrays:
             return _read_shards(path / (name + INDEX))
     endings = (".safetensors", ".bin", ".h5", ".msgpack", ".pt")
     others = ", ".join(sorted(p.name for p in path.iterdir() if p.suffix in endings))
-    hint = f". It has {others}: give the path of one of them" if others else ""
-    raise NotFoundError(f"{path} holds no weights: none of {', '.join(FILES)}{hint}")
+    hint = f". It has {others}: give the path of one of these files" if others else ""
+    raise NotFoundError(f"{path} holds no weights: it has none of {', '.join(FILES)}{hint}")
 
 
 LARGEST_RATIO = 8
-"""Largest ratio of the size of all arrays in float32 to the size of their file. For int8 the ratio is 4."""
+"""Largest allowed ratio of the size of all arrays, as float32, to the size of their file; 4 for int8 arrays."""
 
 
 def _check_size(arrays: Arrays) -> None:
-    """Raise WeightsError if the arrays are much larger than the file: many names then share the same bytes."""
+    """Raise WeightsError if the arrays are much larger than the file: then many of them share the same bytes."""
     count = sum(math.prod(arrays.stored(name)[1]) for name in arrays)
     if 4 * count > LARGEST_RATIO * arrays.size + 2**20:
         raise WeightsError(
-            f"{arrays.path} has only {arrays.size} bytes for {reprlib.repr(count)} elements: "
-            "its arrays share the same bytes, which is not allowed: save them separately"
+            f"{arrays.path} has only {arrays.size} bytes for {reprlib.repr(count)} elements, so "
+            "its arrays share the same bytes, which is not allowed: save each array separately"
         )
 
 
@@ -82,7 +82,7 @@ def _check_size(arrays: Arrays) -> None:
 
 
 def read_file(path: Path) -> Arrays:
-    """Read the arrays of one file, in the format that its first bytes show. Raises WeightsError."""
+    """Read the arrays of one file, in the format that its first bytes indicate. Raises WeightsError."""
     start = _start(path)
     if start[:4] == b"PK\x03\x04":
         return _read_pytorch(path)
@@ -104,10 +104,10 @@ def read_file(path: Path) -> Arrays:
 
 
 PROTOCOLS = range(2, 6)
-"""The values of the second byte of a pickle, which follows 0x80."""
+"""The possible values of the second byte of a pickle, its protocol. The first byte is 0x80."""
 
 MAPS = (*range(0x80, 0x90), 0xDE, 0xDF)
-"""The values of the first byte of a map in MessagePack."""
+"""The possible values of the first byte of a MessagePack map."""
 
 
 def _start(path: Path) -> bytes:
@@ -139,10 +139,10 @@ def _read_pytorch(path: Path) -> Arrays:
 
 
 STATES = ("state_dict", "model_state_dict", "model")
-"""Keys under which training scripts save the weights, next to the rest of their state."""
+"""Keys under which training scripts save the weights, in a dict with the rest of the training state."""
 
 WRAPPERS = ("module.", "_orig_mod.", "model.")
-"""Prefixes of all names in a model that was saved inside a wrapper, such as one for several devices or compilation."""
+"""Prefixes of all names if a model was saved in a wrapper, such as those for several devices or for compilation."""
 
 
 def _state_dict(content: Any) -> Any:
@@ -198,9 +198,9 @@ def config_of(path: Path, arrays: Arrays) -> Config:
 
 
 def fields_of(path: Path, arrays: Arrays) -> dict[str, Any]:
-    """The fields of a checkpoint's configuration: those that its format implies, or those in its `config.json`.
+    """The fields of a checkpoint's configuration, as implied by its format or read from its `config.json`.
 
-    The names of the weights decide the model family. Raises ConfigError, NotFoundError.
+    If the `model_type` does not fit the names of the weights, it is replaced. Raises ConfigError, NotFoundError.
     """
     if arrays.config is not None:
         return dict(arrays.config)
@@ -209,7 +209,7 @@ def fields_of(path: Path, arrays: Arrays) -> dict[str, Any]:
 
 
 def _with_family(fields: dict[str, Any], names: Arrays) -> dict[str, Any]:
-    """The fields, with a known `model_type` replaced if the names of the norms are those of a different family."""
+    """The fields, with a known `model_type` replaced if the norms are named as in a different family."""
     held = {without_prefix(name) for name in names}
     norms = {kind: family.own_name("encoder.layer.0.output.LayerNorm.weight") for kind, family in FAMILIES.items()}
     kinds = [kind for kind, norm in norms.items() if norm in held]
@@ -217,7 +217,7 @@ def _with_family(fields: dict[str, Any], names: Arrays) -> dict[str, Any]:
     if not kinds or given in kinds or given not in list(FAMILIES):
         return fields
     warnings.warn(
-        f"model_type is {given!r}, but the weights have the names of {kinds[0]!r}, which is used instead",
+        f"model_type is {given!r}, but the weights are named as in {kinds[0]!r}, which is used instead",
         stacklevel=4,
     )
     return merge(fields, {"model_type": kinds[0]})
@@ -227,10 +227,10 @@ def _with_family(fields: dict[str, Any], names: Arrays) -> dict[str, Any]:
 
 
 def inventory(file: Arrays, config: Config) -> tuple[dict[str, Shape], list[str]]:
-    """The shapes of a file's parameters, and the names of arrays that no model of this configuration uses.
+    """The shapes of a file's parameters, and the names of arrays that no model with this configuration uses.
 
-    The shapes are given by canonical name, in the order of the forward pass, for the parameters of all heads; tied
-    parameters occur once. Raises WeightsError if two names are for the same weight.
+    The shapes are in a dict by canonical name, in the order of the forward pass, and include the parameters of every
+    head. Tied parameters occur only once. Raises WeightsError if two names are for the same weight.
     """
     names = canonical_names(file, config)
     untangle_lm_bias(names, file)

@@ -14,8 +14,8 @@ from .formats import safetensors
 def write(directory: Path, params: Any, config: Config, head: str) -> None:
     """Write `config.json` and `model.safetensors`, which transformers 4.48.3 loads with equal outputs.
 
-    That version needs the metadata `format: pt`. It also needs `lm_head.decoder.bias` next to `lm_head.bias`: otherwise
-    it sets both to zero. Raises OSError.
+    That version needs the metadata `format: pt`. It also needs `lm_head.decoder.bias` in addition to `lm_head.bias`;
+    otherwise it sets both to zero. Raises OSError.
     """
     arrays = {}
     for name, array in flat(params).items():

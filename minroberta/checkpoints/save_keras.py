@@ -15,7 +15,7 @@ from .files import replacing, write_json
 from .formats.keras import ASSETS, BACKBONE_FILE, POSITIONS, SIZES, TASK_FILE, TYPES, locations, snake, stored_shape
 
 VERSIONS = {"keras_version": "3.15.1", "keras_hub_version": "0.32.0"}
-"""The versions whose layout is written."""
+"""The versions of Keras and KerasHub whose layout a written preset has."""
 
 FIXED: dict[str, Any] = {
     "norm_first": False,
@@ -26,17 +26,17 @@ FIXED: dict[str, Any] = {
     "is_decoder": False,
     "pruned_heads": {},
 }
-"""Fields with the same value in every RoBERTa model of KerasHub, whose configuration does not contain them."""
+"""Fields with the same value in all of KerasHub's RoBERTa models. A preset's configuration does not contain them."""
 
 KINDS = {"masked_lm": "MaskedLM", "sequence_classification": "TextClassifier"}
-"""The heads that KerasHub has, and the endings of its class names for them."""
+"""The heads that KerasHub supports, mapped to the endings of its class names."""
 
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<mask>")
 """The tokens that KerasHub needs to build a tokenizer."""
 
 
 class BytePairs(NamedTuple):
-    """A byte-level BPE tokenizer as KerasHub stores it: ids by token, and merges of two tokens with a space between."""
+    """A byte-level BPE tokenizer as KerasHub stores it. A merge is a string of two tokens, separated by a space."""
 
     vocabulary: Mapping[str, int]
     merges: list[str]
@@ -44,12 +44,12 @@ class BytePairs(NamedTuple):
 
 
 def write(directory: Path, params: Any, config: Config, head: str, bpe: BytePairs | None = None) -> None:
-    """Write a preset that KerasHub 0.32.0 loads by `from_preset`, with equal outputs if padding is on the right.
+    """Write a preset that KerasHub 0.32.0 loads with `from_preset`. Outputs are equal if padding is on the right.
 
-    It is a task preset for the heads masked_lm and sequence_classification, and a backbone preset for the bare encoder.
-    KerasHub has no token types: the embedding of type 0 is added to each position embedding, because
-    (word + type) + position = word + (type + position) up to rounding. KerasHub has neither a pooler nor label
-    names, nor the position rows that only padding uses.
+    The heads masked_lm and sequence_classification are written as a task preset, and the bare encoder as a backbone
+    preset. KerasHub has no token types, so the embedding of type 0 is added to each position embedding, because
+    (word + type) + position = word + (type + position) up to rounding. The pooler, the names of the labels, and the
+    position rows that only padding uses are left out, because KerasHub does not have them.
 
     bpe: the tokenizer, as returned by `text.vocabularies.byte_pairs`.
 
@@ -75,7 +75,7 @@ def write(directory: Path, params: Any, config: Config, head: str, bpe: BytePair
 
 def _check_expressible(config: Config, head: str) -> None:
     if head != "encoder" and head not in KINDS:
-        raise SaveError(f"KerasHub's RoBERTa does not have head {head!r}: give one of encoder, {', '.join(KINDS)}")
+        raise SaveError(f"KerasHub's RoBERTa does not support head {head!r}: give one of encoder, {', '.join(KINDS)}")
     fixed = {**FIXED, "tie_word_embeddings": True} if head == "masked_lm" else FIXED
     for name, wanted in fixed.items():
         if getattr(config, name) != wanted:
@@ -94,7 +94,7 @@ def _warn_of_losses(params: Any, config: Config, bpe: BytePairs | None) -> None:
     if bpe is None and config.pad_token_id != 1:
         losses.append(f"pad_token_id {config.pad_token_id}, which will be read as 1")
     if losses:
-        warnings.warn(f"a KerasHub preset cannot hold all of this model; left out: {'; '.join(losses)}", stacklevel=3)
+        warnings.warn(f"parts that a KerasHub preset cannot represent are left out: {'; '.join(losses)}", stacklevel=3)
 
 
 def _names_of_head(config: Config, head: str) -> list[str]:
@@ -114,7 +114,7 @@ def _to_store(params: Any, config: Config, head: str) -> dict[str, numpy.ndarray
 
 
 def _as_float(array: numpy.ndarray) -> numpy.ndarray:
-    """The array, converted to float32 if it is bfloat16, which neither NumPy nor HDF5 has."""
+    """The array, converted to float32 if it is bfloat16, which neither NumPy nor HDF5 supports."""
     return array if array.dtype.kind == "f" else array.astype(numpy.float32)
 
 
@@ -164,7 +164,7 @@ def _objects(config: Config, head: str, bpe: BytePairs | None) -> dict[str, dict
 
 
 def _dropout(config: Config) -> float:
-    """The classifier's dropout: by default that of the encoder, as in Hugging Face's models."""
+    """The classifier's dropout probability, by default the encoder's, as in Hugging Face's models."""
     return config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
 
 

@@ -1,7 +1,7 @@
 """Changing the size of a model: more or fewer tokens, fewer attention heads.
 
-Each function is pure, and is also a method of `Model` with the same name. It returns a new model of the same class,
-which shares every unchanged array with the old one.
+Each function is also a method of `Model` with the same name. It leaves the model unchanged and returns a new model of
+the same class. The two models share all arrays that are the same in both.
 """
 
 import copy
@@ -26,16 +26,16 @@ def resize_token_embeddings(model: M, n: int) -> M:
     The word embeddings (V, D), the bias of the language model head (V,) and an untied decoder (V, D) keep their first n
     rows. New rows are the mean of the old ones, so that a new token is about as likely as an old one (Hewitt 2021,
     "Initializing new word embeddings for pretrained language models"). New elements of a tied decoder's bias are 0.
-    transformers 4.48.3 does the same, but adds noise of 3e-5 times the old rows' standard deviation to the mean. The
-    tokenizer is not changed.
+    transformers 4.48.3 does the same, but adds noise with 3e-5 times the standard deviation of the old rows.
+    The tokenizer is not changed.
 
-    Raises InputError if n is not an integer of at least 1, or leaves out `pad_token_id`.
+    Raises InputError if n is not an integer of at least 1, or if `pad_token_id` would be removed.
     """
     config = model.config
     n = check_integer("the number of tokens", n, 1, LARGEST_SIZE)
     if n <= config.pad_token_id:
         raise InputError(
-            f"{n} tokens leave out the padding token, whose id is {config.pad_token_id}: "
+            f"a vocabulary of {n} tokens leaves out the padding token, whose id is {config.pad_token_id}: "
             f"give at least {config.pad_token_id + 1}"
         )
     params = flat(model.params)
@@ -48,7 +48,7 @@ def resize_token_embeddings(model: M, n: int) -> M:
 
 
 def _resized(rows: Array, n: int, fill: int | None) -> Array:
-    """The first n rows. Any new rows are `fill`, or the mean of the old rows if it is None. (V, ...) -> (n, ...)."""
+    """The first n rows. New rows are `fill`, or the mean of the old rows if it is None. (V, ...) -> (n, ...)."""
     if n <= len(rows):
         return rows[:n]
     xp, shape = namespace(rows), (n - len(rows), *rows.shape[1:])
@@ -60,11 +60,12 @@ def _resized(rows: Array, n: int, fill: int | None) -> Array:
 
 
 def prune_heads(model: M, heads: Mapping[int, Iterable[int]]) -> M:
-    """Return a new model without these self-attention heads, {layer: heads}, both counted from 0 (Michel et al. 2019).
+    """Return a new model without the given self-attention heads (Michel et al. 2019).
 
-    Heads keep the numbers that they had before any was pruned, so a pruned head may be given again. A head's rows are
-    removed from the query, key and value weights, (H·E, D), and its columns from the output weight, (D, H·E).
-    Cross-attention is not pruned, as in transformers.
+    heads: a dict from layers to heads, such as {0: [1, 2]}, both counted from 0. Heads keep the numbers that they had
+    before any pruning, so a head that is already pruned may be given again. A head's rows are removed from the query,
+    key and value weights, (H·E, D), and its columns from the output weight, (D, H·E). Cross-attention is not pruned, as
+    in transformers.
 
     Raises InputError for a layer or a head that does not exist, and for a layer that would lose all its heads.
     """
@@ -82,7 +83,7 @@ def prune_heads(model: M, heads: Mapping[int, Iterable[int]]) -> M:
 
 
 def _all_pruned(heads: Mapping[int, Iterable[int]], config: Config) -> dict[int, list[int]]:
-    """The heads, newly or previously pruned, of each layer that `heads` names, sorted. Raises InputError."""
+    """All pruned heads, old and new, of each layer in `heads`, in ascending order. Raises InputError."""
     if not isinstance(heads, Mapping):
         raise InputError(f"heads must be a dict from layers to heads, such as {{0: [1, 2]}}, not {reprlib.repr(heads)}")
     result = {}
@@ -104,7 +105,7 @@ def _all_pruned(heads: Mapping[int, Iterable[int]], config: Config) -> dict[int,
 
 
 def _kept_positions(config: Config, layer: int, pruned: list[int]) -> list[int]:
-    """Positions of the remaining heads among those that the layer had before this pruning."""
+    """Positions of the remaining heads among the heads that the layer had before this pruning."""
     before = [head for head in range(config.num_attention_heads) if head not in config.pruned_heads.get(layer, ())]
     return [position for position, head in enumerate(before) if head not in pruned]
 
@@ -119,7 +120,7 @@ def _of_heads(rows: Array, positions: list[int], head_size: int) -> Array:
 
 
 def _with(model: M, config: Config, changed: Mapping[str, Array]) -> M:
-    """A copy of the model with a new configuration, and with the arrays in `changed` in place of the old ones."""
+    """A copy of the model with a new configuration, in which the arrays in `changed` replace the old ones."""
     new = copy.copy(model)
     new.config, new.params = config, tree({**flat(model.params), **changed})
     return new

@@ -18,11 +18,11 @@ WITHOUT_MEANING = {
 """Fields of a configuration that do not change the outputs."""
 
 ROUNDING = 1e-4
-"""Tolerance relative to the largest output: above float32 rounding errors, below the effect of a mistake."""
+"""Tolerance relative to the largest output: above float32 rounding errors, but below the effect of a mistake."""
 
 
 class Difference(NamedTuple):
-    """A field or a weight that differs, with its content in each of the two models."""
+    """A configuration field or a weight that differs, with its value in each of the two models."""
 
     name: str
     one: str
@@ -32,7 +32,8 @@ class Difference(NamedTuple):
 class Verdict(NamedTuple):
     """The result of a comparison: fields and weights that differ, and the largest difference between outputs.
 
-    outputs: relative to the largest output; None if shapes or padding ids differ, so that no input suits both models.
+    outputs: the largest difference, divided by the largest output; None if the models cannot be given the same input,
+    because the shapes of their weights or their padding ids differ.
     """
 
     differences: list[Difference]
@@ -45,9 +46,10 @@ class Verdict(NamedTuple):
 
 
 def verify(one: Network, other: Network) -> Verdict:
-    """Compare two models with the same head: the fields that change outputs, and the weights, without tolerance.
+    """Compare two models with the same head: configuration fields that affect the outputs, weights, and outputs.
 
-    The outputs are compared on two random sequences, one of them padded at the end.
+    A field or weight differs unless it is exactly equal in both models. The outputs are compared for two random
+    sequences, one of which has padding at the end.
     """
     fields, arrays = list(_fields(one, other)), list(_weights(one, other))
     first, second = flat(one.params), flat(other.params)
@@ -85,7 +87,7 @@ def _largest(name: str, a: numpy.ndarray, b: numpy.ndarray) -> Difference:
 
 
 def _distance(one: Network, other: Network) -> float:
-    """The largest difference between outputs, relative to the largest, without padding; NaN if there is a NaN."""
+    """The largest difference between outputs, except at padding, divided by the largest; NaN if an output is NaN."""
     ids, mask = _sequences(one)
     several = one.head == "multiple_choice"
     outputs = [model(ids[None], mask[None]) if several else model(ids, mask) for model in (one, other)]  # (1, C, L)

@@ -223,7 +223,7 @@ def test_a_classifier_that_ends_with_softmax(tmp_path: Path) -> None:
     edit(directory / "task.json", activation="softmax")
     with pytest.warns(
         UserWarning,
-        match="the activation 'softmax', which is not applied here: the logits are the values before it",
+        match="the activation 'softmax', which is not applied here: the logits are the values before the activation",
     ):
         Preset(directory)
 
@@ -650,7 +650,7 @@ def test_an_untied_decoder(h5py: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("head", ["token_classification", "question_answering", "multiple_choice", "causal_lm"])
 def test_a_head_that_kerashub_lacks(tmp_path: Path, head: str) -> None:
-    with raises(SaveError, OSError, f"does not have head {head!r}", "encoder, masked_lm, sequence_classification"):
+    with raises(SaveError, OSError, f"does not support head {head!r}", "encoder, masked_lm, sequence_classification"):
         write(tmp_path, tiny(head, **SMALL))
 
 

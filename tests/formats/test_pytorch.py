@@ -284,8 +284,8 @@ LIES: dict[str, tuple[dict[str, Any], str]] = {
     "a stride backwards": ({"offset": 3, "strides": (-1,)}, "an invalid shape, strides or offset"),
     "a negative shape": ({"shape": (-1,)}, "an invalid shape, strides or offset"),
     "more shape than strides": ({"shape": (2, 2)}, "an invalid shape, strides or offset"),
-    "65 axes": ({"shape": (1,) * 65, "strides": (1,) * 65}, "must be a list of at most 64 integers"),
-    "thousands of axes": ({"shape": (2**62,) * 9000, "strides": (1,) * 9000}, "must be a list of at most 64 integers"),
+    "65 axes": ({"shape": (1,) * 65, "strides": (1,) * 65}, "must be lists of at most 64 integers"),
+    "thousands of axes": ({"shape": (2**62,) * 9000, "strides": (1,) * 9000}, "must be lists of at most 64 integers"),
     "another storage": ({"key": "../../etc/passwd"}, "the archive lacks x/data/../../etc/passwd"),
 }
 
@@ -381,7 +381,7 @@ def test_numbers_of_the_other_byte_order(tmp_path: Path) -> None:
 def test_a_view_that_changes_signs(tmp_path: Path) -> None:
     """A view such as torch's `_neg_view` reads other numbers than are stored."""
     pickled = tensor().replace(b"\x89)tRs", b"\x89)}" + text("neg") + b"\x88stRs")
-    with raises(WeightsError, ValueError, "a view that changes its values"):
+    with raises(WeightsError, ValueError, "a view that changes values"):
         File(archive(tmp_path / "a.bin", pickled, _0=FOUR))
 
 

@@ -216,7 +216,7 @@ def test_without_a_loss(head: str) -> None:
 
 
 def test_inputs_are_checked_as_a_calls() -> None:
-    with pytest.raises(InputError, match="labels hold 53 at"):
+    with pytest.raises(InputError, match="labels have 53 at"):
         reference_gradients(tiny("masked_lm"), INPUTS, IDS + 40)
 
 

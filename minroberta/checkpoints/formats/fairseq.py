@@ -1,8 +1,8 @@
 """fairseq checkpoints: weights with fairseq's names, and the training arguments.
 
-Versions differ only in the names: the current names; those of 2019, in which queries, keys and values are one array;
-and those of DinkyTrain, whose layers have DeepSpeed's names. Sizes are taken from the weights, and compared with the
-arguments. Only the arguments give the number of heads and the activation.
+Three sets of names are supported: the current names; the names of 2019, when queries, keys and values shared one array;
+and the names of DinkyTrain, which uses DeepSpeed's names for layers. Sizes are taken from the weights, and must agree
+with the arguments. The number of heads and the activation are taken from the arguments.
 """
 
 import re
@@ -22,7 +22,7 @@ from .pytorch import File, Namespace, Tensor
 
 
 def _module(stored: str, name: str) -> dict[str, str]:
-    """The canonical names of the weight and bias of a linear layer or a norm, by fairseq's names."""
+    """A dict from fairseq's names for the weight and bias of a linear layer or norm to their canonical names."""
     return {f"{stored}.weight": f"{name}.weight", f"{stored}.bias": f"{name}.bias"}
 
 
@@ -37,7 +37,7 @@ WHOLE = {
     "lm_head.weight": "lm_head.decoder.weight",
     "lm_head.bias": "lm_head.bias",
 }
-"""The canonical names, by fairseq's names without their prefix: `encoder.`, or `decoder.` in 2019."""
+"""A dict from fairseq's names, without the prefix `encoder.` (`decoder.` in 2019), to canonical names."""
 
 LAYER = {
     **_module("self_attn.q_proj", "attention.self.query"),
@@ -54,7 +54,7 @@ LAYER = {
     **{"output_w": "output.dense.weight", "output_b": "output.dense.bias"},
     **{"attn_nw": "output.LayerNorm.weight", "attn_nb": "output.LayerNorm.bias"},
 }
-"""The same within a layer. `final_layer_norm` and DeepSpeed's `attn_n` are the norm of the feed-forward part."""
+"""The same within a layer. `final_layer_norm` and DeepSpeed's `attn_n…` are the norm of the feed-forward part."""
 
 THIRDS = {
     "self_attn.in_proj_weight": "weight", "self_attn.in_proj_bias": "bias",  # of 2019
@@ -65,7 +65,7 @@ THIRDS = {
 UNUSED = re.compile(
     r"sentence_encoder\.(version|layers\.[0-9]+\.(in_proj|out_proj|fc1|fc2)_(weight|bias))|_ema|regression_head\..*"
 )
-"""Arrays that are not used: a version, copies that 0.12 makes for a faster kernel, Data2Vec's training state."""
+"""Unused arrays: a version number, fairseq 0.12's copies for a faster kernel, and Data2Vec's training state."""
 
 IN_LAYER = re.compile(r"sentence_encoder\.layers\.(0|[1-9][0-9]{0,5})\.(.+)")
 IN_HEAD = re.compile(r"classification_heads\.([^.]+)\.(.+)")
@@ -77,7 +77,7 @@ Found = dict[str, Tensor]
 
 
 def _canonical(stored: str, tensor: Tensor) -> Found:
-    """The one or three weights that a tensor holds; empty if no model uses it. Raises WeightsError."""
+    """The weights, one or three, that a tensor holds; an empty dict if it is not used. Raises WeightsError."""
     name = stored.removeprefix("encoder." if stored.startswith("encoder.") else "decoder.")
     if UNUSED.fullmatch(name) or name == stored:
         return {}
@@ -102,7 +102,7 @@ def _thirds(stored: str, tensor: Tensor) -> list[Tensor]:
 
 
 def _shown(value: Any) -> str:
-    """A value from a file, shortened for a message: it may be a list of lists."""
+    """A value from a file, shortened for a message, because it may be a long list."""
     return reprlib.repr(value)[:100]
 
 
@@ -115,14 +115,14 @@ def is_fairseq(content: Any) -> bool:
 
 
 class Checkpoint(Arrays):
-    """The arrays of a `.pt` with Hugging Face's names, and `config`, the fields of Hugging Face's configuration.
+    """The arrays of a `.pt` file, with Hugging Face's names. `config` has the fields of Hugging Face's configuration.
 
-    No other file is needed. A post-LN model becomes Roberta, a pre-LN model RobertaPreLayerNorm, and a pre-LN model
-    without an embedding norm XLM-RoBERTa-XL. fairseq has no token types: their embedding is a row of zeros. If
-    there are several classification heads, the one with the default name is used. A head that computes something
-    different from Hugging Face's is left out, with a warning.
+    No other file is needed. A post-LN model is read as Roberta, a pre-LN model as RobertaPreLayerNorm, and a pre-LN
+    model without an embedding norm as XLM-RoBERTa-XL. fairseq has no token types, so their embedding is a row of zeros.
+    If there are several classification heads, the one with the default name is used. A head that computes something
+    different from Hugging Face's head is left out, with a warning.
 
-    Raises WeightsError if the weights are those of a different model or contradict the arguments, and ConfigError for
+    Raises WeightsError if the weights belong to a different model or contradict the arguments, and ConfigError for
     arguments that no RoBERTa model can have.
     """
 
@@ -153,7 +153,7 @@ class Checkpoint(Arrays):
 
 
 def _arguments(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The training arguments: since 0.12 in the parts of `cfg`, before that in `args`."""
+    """The training arguments: in the parts of `cfg` since fairseq 0.12, and in `args` before that."""
     result: dict[str, Any] = {}
     whole = _values(content.get("cfg"))
     for part in (content.get("args"), whole.get("criterion"), whole.get("model")):
@@ -194,7 +194,7 @@ def _classifier(model: Mapping[Any, Any]) -> Found:
 
 
 def _leave_out(found: Found, arguments: Mapping[str, Any]) -> None:
-    """Remove a head whose activation differs from the fixed one of Hugging Face's head."""
+    """Remove a head whose activation differs from the fixed activation of Hugging Face's head."""
     for argument, fixed, head in (("activation_fn", "gelu", "lm_head"), ("pooler_activation_fn", "tanh", "classifier")):
         given = arguments.get(argument, fixed)
         names = [name for name in found if name.startswith(f"{head}.")]
@@ -208,7 +208,7 @@ def _leave_out(found: Found, arguments: Mapping[str, Any]) -> None:
 
 
 def _family_names(found: Found, model_type: str) -> Found:
-    """The same weights, with the names of a model family."""
+    """The same weights, with the names that a model family uses."""
     family = FAMILIES[model_type]
     result = {}
     for name, tensor in found.items():
@@ -220,11 +220,11 @@ def _family_names(found: Found, model_type: str) -> Found:
 # --- the configuration ----------------------------------------------------------------------------------------------
 
 HEAD_COUNTS = {"roberta": 12, "roberta_base": 12, "roberta_prenorm": 12, "roberta_large": 16, "xlm": 16}
-"""Number of attention heads of each arch, for arguments that lack it."""
+"""The number of attention heads for each `arch`, in case the arguments do not give it."""
 
 ACTIVATIONS = {"gelu": "gelu", "gelu_accurate": "gelu_new", "gelu_fast": "gelu_new", "relu": "relu", "tanh": "tanh",
                "linear": "linear"}  # fmt: skip
-"""Hugging Face's names for activations, by fairseq's."""
+"""fairseq's names for activations, mapped to Hugging Face's."""
 
 SIZES = {
     "encoder_embed_dim": "hidden_size",
@@ -232,7 +232,7 @@ SIZES = {
     "encoder_layers": "num_hidden_layers",
     "max_positions": "max_position_embeddings",
 }
-"""Sizes that both the arguments and the weights give: Hugging Face's names, by fairseq's."""
+"""fairseq's names for sizes that both the arguments and the weights give, mapped to Hugging Face's names."""
 
 
 def _config(found: Found, arguments: Mapping[str, Any], old: bool) -> dict[str, Any]:
@@ -284,10 +284,10 @@ def _check_sizes(sizes: Mapping[str, int], arguments: Mapping[str, Any]) -> None
 
 
 def _model_type(found: Found, arguments: Mapping[str, Any], old: bool) -> str:
-    """The model type, inferred from the norms among the weights, which the arguments must not contradict.
+    """The model type, inferred from which norms the weights include. The arguments must not contradict the weights.
 
-    Until 2020, when the norm was called `emb_layer_norm`, these arguments had a different meaning, and every model was
-    post-LN.
+    Until 2020, when the embedding norm was called `emb_layer_norm`, every model was post-LN, and these arguments had a
+    different meaning, so they are ignored.
     """
     first, last = (any(name.startswith(norm) for name in found) for norm in ("embeddings.LayerNorm.", "LayerNorm."))
     for argument, shown in (("layernorm_embedding", first), ("encoder_normalize_before", last)):
@@ -308,7 +308,7 @@ def _head_count(arguments: Mapping[str, Any]) -> Any:
     if known not in HEAD_COUNTS:
         raise ConfigError(
             f"the arguments lack encoder_attention_heads, and the number of heads of arch {_shown(arch)} is unknown: "
-            f"the supported ones are {', '.join(HEAD_COUNTS)}"
+            f"the supported architectures are {', '.join(HEAD_COUNTS)}"
         )
     return HEAD_COUNTS[known]
 
@@ -321,7 +321,7 @@ def _activation(arguments: Mapping[str, Any]) -> str:
 
 
 def _of_head(found: Found, arguments: Mapping[str, Any], architecture: str) -> dict[str, Any]:
-    """The fields that the head implies: a classifier takes precedence over the language model below it."""
+    """The fields that the head implies. A classifier takes precedence over a language model head."""
     heads = {name.split(".")[0] for name in found}
     if "classifier" in heads:
         labels, _ = _shape(found, "classifier.out_proj.weight")

@@ -1,8 +1,8 @@
 """Hugging Face's Flax models: `flax_model.msgpack`, nested MessagePack maps whose leaves are arrays.
 
 A leaf is an extension of type 1, whose content is a list of the shape, the dtype's name and the bytes. Only the
-MessagePack types in such files are supported. Maps are read as a stream, and no memory is reserved for a length before
-the file is known to be that long. Arrays are views of the mapped file, unless they are not aligned.
+MessagePack types that occur in such files are supported. Maps are read as a stream, and a length in the file is checked
+against the file's size before memory is allocated. Arrays are views of the mapped file, or copies if not aligned.
 """
 
 import math
@@ -14,13 +14,13 @@ from ...errors import WeightsError
 from ..arrays import Located, Mapped, Renamed, View, as_stored, transposed
 
 MOST_KEYS = 50_000
-"""Limit on the number of keys in all maps: a large model has a thousand."""
+"""Limit on the number of keys in all maps together. A large model has about a thousand."""
 
 LONGEST_NAME = 300
-"""Limit on the characters of an array's joined keys: a layer's weights have about seventy."""
+"""Limit on the characters of an array's name, its joined keys. The names of a layer's weights have about seventy."""
 
 DEEPEST = 32
-"""Limit on the nesting of maps: a layer's weight is eight maps deep."""
+"""Limit on the depth of nested maps. A layer's weight is eight maps deep."""
 
 MOST_AXES = 32
 
@@ -28,29 +28,29 @@ SIZES = {
     "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2,
     "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "bool": 1,
 }  # fmt: skip
-"""Bytes of an element of each dtype."""
+"""Number of bytes per element of each dtype."""
 
 MAP, LIST, TEXT, BYTES, NUMBER, EXTENSION = "a map", "a list", "a string", "bytes", "an integer", "an extension"
 
 SHORT = [(0x00, 0x80, NUMBER), (0x80, 0x90, MAP), (0x90, 0xA0, LIST), (0xA0, 0xC0, TEXT)]
-"""Ranges (start, stop) of first bytes that include the integer or the length themselves, and the kind of value."""
+"""Ranges (start, stop) of first bytes that encode an integer or a length themselves, and the kind of value."""
 
 LONG = {
     0xC4: (BYTES, 1), 0xC5: (BYTES, 2), 0xC6: (BYTES, 4), 0xC7: (EXTENSION, 1), 0xC8: (EXTENSION, 2),
     0xC9: (EXTENSION, 4), 0xCC: (NUMBER, 1), 0xCD: (NUMBER, 2), 0xCE: (NUMBER, 4), 0xCF: (NUMBER, 8),
     0xD9: (TEXT, 1), 0xDA: (TEXT, 2), 0xDB: (TEXT, 4), 0xDC: (LIST, 2), 0xDD: (LIST, 4), 0xDE: (MAP, 2), 0xDF: (MAP, 4),
 }  # fmt: skip
-"""First bytes that precede an integer or a length: the kind of value, and the bytes of the integer or length."""
+"""First bytes before an integer or a length, mapped to the kind of value, and the bytes of that integer or length."""
 
 EXACT = {0xD4: 1, 0xD5: 2, 0xD6: 4, 0xD7: 8, 0xD8: 16}
-"""First bytes of extensions of fixed length, and that length."""
+"""First bytes of fixed-length extensions, mapped to the length."""
 
 ENDINGS: dict[str, tuple[str, View]] = {
     "kernel": ("weight", transposed),  # (I, O)
     "embedding": ("weight", as_stored),
     "scale": ("weight", as_stored),
 }
-"""Endings of names that differ from PyTorch's: PyTorch's ending, and the view of the array."""
+"""Endings of names that differ from PyTorch's, mapped to PyTorch's ending and the view of the array."""
 
 
 class Leaf(NamedTuple):
@@ -82,14 +82,14 @@ class File(Renamed):
 
 
 def renamed(stored: str) -> tuple[str, View]:
-    """PyTorch's name for a Flax name, such as `roberta/encoder/layer/0/output/dense/kernel`, and its array's view."""
+    """PyTorch's name and the view for an array with a Flax name, such as `encoder/layer/0/output/dense/kernel`."""
     *path, last = stored.split("/")
     ending, view = ENDINGS.get(last, (last, as_stored))
     return ".".join([*path, ending]), view
 
 
 class Leaves(Located):
-    """The arrays of one file with Flax's names: the keys, joined by slashes. Raises WeightsError."""
+    """The arrays of one file with Flax's names, which are the keys joined by slashes. Raises WeightsError."""
 
     format = "Flax"
 
@@ -98,13 +98,13 @@ class Leaves(Located):
 
 
 class _Reader:
-    """A reader of the successive values in a file's bytes. Raises ValueError."""
+    """A reader for the values in a file, one after the other. Raises ValueError."""
 
     def __init__(self, data: Mapped) -> None:
         self._data, self._at, self._keys = data, 0, 0
 
     def leaves(self) -> dict[str, Leaf]:
-        """The location of each array, by its keys, joined by slashes."""
+        """The location of each array by name, which is its keys joined by slashes."""
         result: dict[str, Leaf] = {}
         for name, leaf in self._map("", *self._value()):
             if name in result:
@@ -149,7 +149,7 @@ class _Reader:
         self._at += size
         if size != math.prod(shape) * SIZES[dtype] or self._at != stop:
             raise ValueError(
-                f"{name} has {size} bytes, which do not fit {dtype}, shape {str(shape)[:100]}, or its end at {stop}"
+                f"{name} has {size} bytes, which do not fit {dtype}, shape {str(shape)[:100]} or the end at byte {stop}"
             )
         return leaf
 
@@ -160,14 +160,14 @@ class _Reader:
         return self._take(length).decode()
 
     def _expect(self, wanted: str) -> int:
-        """Read a value of the wanted kind. Returns the length, or the value itself if it is an integer."""
+        """Read a value of the wanted kind. Returns its length, or the value itself if an integer is wanted."""
         kind, number = self._value()
         if kind != wanted:
             raise ValueError(f"before byte {self._at} it has {kind} instead of {wanted}")
         return number
 
     def _value(self) -> tuple[str, int]:
-        """The kind of the next value, and its length, or the value itself if it is an integer."""
+        """Read the next value. Returns its kind, and its length, or the value itself if it is an integer."""
         (first,) = self._take(1)
         for start, stop, kind in SHORT:
             if start <= first < stop:

@@ -1,9 +1,10 @@
-"""HDF5, as Keras writes it: a tree of groups whose leaves are arrays, each in one piece.
+"""HDF5 files, as Keras writes them: a tree of groups whose leaves are arrays, each stored in one piece.
 
-A superblock gives the address of the root group's header. A header is a list of messages: those of a group locate its
-links; those of an array give its dtype, shape and address. Links are stored as messages, in a symbol table (a B-tree
-over names), or in a fractal heap that a B-tree indexes. Variants that Keras does not write are refused, including all
-that refer to other files. The layouts are those of the HDF5 File Format Specification 3.0.
+A superblock gives the address of the root group's header. A header is a list of messages. In a group's header, the
+messages locate the links; in an array's header, they give the dtype, shape and address. Links are stored as messages,
+in a symbol table (a B-tree of names), or in a fractal heap with a B-tree as an index. Variants that Keras does not
+write are refused, including everything that refers to another file. The layouts follow the HDF5 File Format
+Specification 3.0.
 """
 
 import math
@@ -18,16 +19,16 @@ from ...errors import WeightsError
 from ..arrays import Located, Mapped
 
 MOST_STEPS = 100_000
-"""Limit on messages and links: several times as many as a large model has, and read in half a second."""
+"""Limit on messages and links, several times their number in a large model. Reading this many takes half a second."""
 
 LONGEST_NAME = 300
-"""Limit on the characters of a path: Keras writes at most 150."""
+"""Limit on the characters of a path. Keras writes at most 150."""
 
 MOST_LEVELS = 8
-"""Limit on the levels of a B-tree: with three it already holds more links than `MOST_STEPS`."""
+"""Limit on the levels of a B-tree. With three levels, it can already hold more links than `MOST_STEPS`."""
 
 NOWHERE = 2**64 - 1
-"""The undefined address, of something that does not exist."""
+"""The undefined address, which stands for something that does not exist."""
 
 DATASPACE, LINK_INFO, DATATYPE, LINK, EXTERNAL, LAYOUT, CONTINUATION, SYMBOL_TABLE = 1, 2, 3, 6, 7, 8, 16, 17
 """The supported kinds of messages."""
@@ -70,7 +71,7 @@ class Dataset(NamedTuple):
 class File(Located):
     """The arrays of one file by their full paths, such as `a/b/kernel:0`.
 
-    Raises WeightsError if the file is damaged or its links lead out of it. An array that is not stored in one piece, or
+    Raises WeightsError if the file is damaged or has links to other files. An array that is not stored in one piece, or
     does not hold numbers, raises WeightsError on access.
     """
 
@@ -89,9 +90,9 @@ class File(Located):
 
 
 class _Bytes:
-    """The bytes of a file, a reader of the little-endian numbers in them, and a limit on the steps through the file.
+    """The bytes of a file, with methods that read little-endian numbers and count the steps through the file.
 
-    Raises ValueError for an address outside the file, a wrong signature, and too many steps.
+    Raises ValueError for an address outside the file, a wrong signature, or too many steps.
     """
 
     def __init__(self, data: Mapped) -> None:
@@ -119,7 +120,7 @@ class _Bytes:
 
 
 def _datasets(data: _Bytes) -> Iterator[tuple[str, Dataset]]:
-    """The path and the description of each array. No group is visited twice, so links cannot form a cycle."""
+    """The path and the description of each array. Two links to the same group are refused, so there are no cycles."""
     pending, groups = [("", _root(data))], set()
     while pending:
         path, address = pending.pop()
@@ -197,7 +198,7 @@ def _header_2(data: _Bytes, address: int) -> Header:
 
 
 def _continuation(data: _Bytes, start: int, second: bool) -> tuple[int, int]:
-    """The start and end of further messages. In version 2 they are between a signature and a checksum."""
+    """The start and end of further messages, which version 2 puts between a signature and a checksum."""
     address, size = data.read("QQ", start)
     if second:
         data.expect(b"OCHK", address)
@@ -264,7 +265,7 @@ def _table(data: _Bytes, table: int, names: int) -> Links:
 
 
 def _many_links(data: _Bytes, heap: int, tree: int) -> Links:
-    """The links in a fractal heap, by the B-tree over their names. A record is a hash and an address in the heap."""
+    """The links in a fractal heap, found with the B-tree of names. A record is a hash and an address in the heap."""
     data.expect(b"BTHD\0\5", tree)
     node, size, depth = data.read("IHH", tree + 6)
     root, count = data.read("QH", tree + 16)
@@ -275,7 +276,7 @@ def _many_links(data: _Bytes, heap: int, tree: int) -> Links:
 
 
 def _pointers(node: int, size: int, depth: int) -> list[tuple[int, int]]:
-    """Bytes of a child's record count, and of the whole pointer to the child, for each level above the leaves."""
+    """For each level above the leaves: the bytes of a child's record count, and of the whole pointer to the child."""
     most = below = (node - 10) // size
     result = []
     for level in range(depth):
@@ -311,7 +312,7 @@ def _in_heap(data: _Bytes, heap: int, record: int) -> int:
     """The address of an object in a fractal heap, from a record with its offset in the heap.
 
     The heap has its own address space, which is split into rows of `columns` blocks each. Blocks in the first two rows
-    have the size `first`; from there on, the size doubles with each row. An index holds the address of each block. A
+    have the size `first`; after that, the size doubles with each row. An index holds the address of each block. A
     block that would be larger than `largest` is itself an index.
     """
     data.expect(b"FRHP\0", heap)

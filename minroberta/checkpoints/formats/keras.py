@@ -1,12 +1,13 @@
-"""Presets of KerasHub and keras-nlp: a directory that holds a backbone, and often a task and a vocabulary.
+"""Presets of KerasHub and keras-nlp: directories with a backbone, and often with a task and a tokenizer.
 
     config.json        the backbone's class and sizes      task.json         the task's class and settings
     model.weights.h5   the backbone's arrays               task.weights.h5   the head's arrays
     tokenizer.json     the tokenizer's class, with its files in assets/tokenizer
 
-An array's path in the file names the layers that contain it, each after its class: `transformer_encoder` is the first,
-`transformer_encoder_1` the second. KerasHub numbers positions 0, 1, 2 …, including padding, so it agrees with Hugging
-Face's models if the padding is on the right. `save_keras` writes such presets.
+An array's path in the file consists of the names of the layers that contain it. A layer is named after its class:
+`transformer_encoder` is the first of its class, and `transformer_encoder_1` the second. KerasHub numbers all positions
+0, 1, 2 …, including those of padding, so its outputs equal those of Hugging Face's models if the padding is on the
+right. `save_keras` writes such presets.
 """
 
 import functools
@@ -30,7 +31,7 @@ from .hdf5 import File
 # --- names ----------------------------------------------------------------------------------------------------------
 
 BACKBONES = {"RobertaBackbone": "roberta", "XLMRobertaBackbone": "xlm-roberta"}
-"""KerasHub's backbone classes, and Hugging Face's model_type for each."""
+"""KerasHub's backbone classes, mapped to Hugging Face's `model_type`."""
 
 TASKS = {
     "MaskedLM": "masked_lm",
@@ -38,7 +39,7 @@ TASKS = {
     "Classifier": "sequence_classification",
     "TextEmbedder": "encoder",
 }
-"""The endings of KerasHub's names for task classes, and the corresponding heads."""
+"""The endings of the names of KerasHub's task classes, mapped to heads."""
 
 SIZES = {
     "vocab_size": "vocabulary_size",
@@ -47,16 +48,16 @@ SIZES = {
     "hidden_size": "hidden_dim",
     "intermediate_size": "intermediate_dim",
 }
-"""Names of the sizes in Hugging Face's configuration, and in KerasHub's."""
+"""The names of sizes in Hugging Face's configuration, mapped to those in KerasHub's."""
 
 TABLES = {
     "embeddings.word_embeddings.weight": ("layers/token_and_position_embedding/token_embedding/vars/0", "VD"),
     "embeddings.position_embeddings.weight": ("layers/token_and_position_embedding/position_embedding/vars/0", "PD"),
     "lm_head.bias": ("layers/masked_lm_head/vars/0", "V"),
 }
-"""Single arrays, by Hugging Face's names: KerasHub's names and axes, in the letters of CONTRIBUTING.md.
+"""Hugging Face's names for single arrays, mapped to KerasHub's name and axes. CONTRIBUTING.md explains the letters.
 
-Here `P` is the number of positions, without the rows that Hugging Face reserves for padding.
+Here, `P` is the number of positions without the rows that Hugging Face reserves for padding.
 """
 
 MODULES = {
@@ -66,7 +67,10 @@ MODULES = {
     "classifier.dense": ("layers/dense", "D D"),
     "classifier.out_proj": ("layers/dense_1", "D N"),
 }
-"""Modules with a weight and a bias: KerasHub's path, and the weight's axes. A space separates inputs from outputs."""
+"""Hugging Face's names for modules with a weight and a bias, mapped to KerasHub's path and the weight's axes.
+
+A space separates the input axes from the output axes.
+"""
 
 LAYER = {
     "attention.self.query": ("_self_attention_layer/query_dense", "D HE"),
@@ -78,7 +82,7 @@ LAYER = {
     "output.dense": ("_feedforward_output_dense", "F D"),
     "output.LayerNorm": ("_feedforward_layer_norm", "D"),
 }
-"""The modules of one encoder layer."""
+"""The same for the modules within an encoder layer."""
 
 POSITIONS, TYPES = "embeddings.position_embeddings.weight", "embeddings.token_type_embeddings.weight"
 
@@ -97,7 +101,7 @@ def locations(config: Config, head: str) -> dict[str, tuple[str, str]]:
 
 
 def stored_shape(axes: str, config: Config) -> tuple[int, ...]:
-    """The shape of an array in KerasHub's file."""
+    """The shape, in KerasHub's file, of an array with the given axes."""
     c = config
     sizes = {"V": c.vocab_size, "P": c.longest, "D": c.hidden_size, "H": c.num_attention_heads, "E": c.head_size,
              "F": c.intermediate_size, "N": c.num_labels}  # fmt: skip
@@ -105,7 +109,7 @@ def stored_shape(axes: str, config: Config) -> tuple[int, ...]:
 
 
 def snake(name: str) -> str:
-    """The name that Keras derives from a class for its layers: XLMRobertaMaskedLM -> xlm_roberta_masked_lm."""
+    """The name that Keras gives to a layer of this class: XLMRobertaMaskedLM -> xlm_roberta_masked_lm."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
@@ -113,18 +117,19 @@ def snake(name: str) -> str:
 
 BACKBONE_FILE, TASK_FILE = "model.weights.h5", "task.weights.h5"
 LARGEST_JSON = 10_000_000
-"""Limit in bytes: ten times the size of a vocabulary. A file of brackets alone takes 200 MB once parsed as lists."""
+"""Limit on a file's size in bytes: ten times that of a vocabulary. Parsing that many brackets takes 200 MB."""
 
 
 class Preset(Renamed):
-    """The arrays of a preset with Hugging Face's names, such as `embeddings.word_embeddings.weight`, and its `config`.
+    """The arrays of a preset, with Hugging Face's names, such as `embeddings.word_embeddings.weight`.
 
-    path: the directory, or a weights file in it. Arrays are views of the mapped file, with two exceptions: the position
-    embeddings are copied, and preceded by rows of zeros, which Hugging Face reserves for padding; and the token type
-    embeddings are a single row of zeros. Arrays that RoBERTa does not use keep their names.
+    path: the preset's directory, or a weights file in it. Arrays are views of the mapped file, with two exceptions. The
+    position embeddings are copied, and preceded by rows of zeros for the rows that Hugging Face reserves for padding.
+    The token type embeddings are a single row of zeros. Arrays that RoBERTa does not use keep their names.
 
-    Raises ConfigError and NotFoundError; WeightsError as `hdf5.File` does, and for an array whose shape disagrees with
-    `config.json`; and ConfigError, WeightsError or TokenizerError for a link that points outside the directory.
+    Raises ConfigError or NotFoundError for an invalid or incomplete preset, and WeightsError for a file that
+    `hdf5.File` cannot read, or an array whose shape differs from `config.json`. A link that points outside the
+    directory raises ConfigError, WeightsError or TokenizerError, depending on the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -198,19 +203,19 @@ def _check_classifier(directory: Path, settings: Mapping[str, Any], hidden_size:
     size, activation = settings.get("hidden_dim"), settings.get("activation")
     if size not in (None, hidden_size):
         raise ConfigError(
-            f"{directory / 'task.json'} has a classifier with hidden_dim {reprlib.repr(size)}: it must be "
-            f"{hidden_size}, as in the backbone, because Hugging Face's classifiers have no size of their own"
+            f"{directory / 'task.json'} has a classifier with hidden_dim {reprlib.repr(size)}: only "
+            f"{hidden_size}, the size of the backbone, is supported, as in Hugging Face's classifiers"
         )
     if activation not in (None, "linear"):
         warnings.warn(
             f"the classifier of {directory} ends with the activation {reprlib.repr(activation)}, "
-            "which is not applied here: the logits are the values before it",
+            "which is not applied here: the logits are the values before the activation",
             stacklevel=5,
         )
 
 
 def _special_ids(directory: Path) -> dict[str, int]:
-    """The ids of special tokens: those in a byte-level vocabulary, or the usual ones of RoBERTa and XLM-RoBERTa."""
+    """The ids of special tokens, from a byte-level vocabulary if there is one; by default those of RoBERTa."""
     ids = {"<s>": 0, "<pad>": 1, "</s>": 2}
     if "vocabulary.json" in tokenizer_files(directory):
         given = _read_json(directory, f"{ASSETS}/vocabulary.json")
@@ -221,7 +226,7 @@ def _special_ids(directory: Path) -> dict[str, int]:
 
 
 def _read_object(directory: Path, name: str) -> tuple[str, Mapping[str, Any]]:
-    """The class of the object that one of Keras's JSON files describes, and its arguments."""
+    """The class and the arguments of the object that one of Keras's JSON files describes."""
     values = _read_json(directory, name)
     kind, settings = values.get("class_name"), values.get("config")
     if not isinstance(kind, str) or not isinstance(settings, dict):
@@ -245,9 +250,9 @@ TOKENIZERS = (("vocabulary.json", "merges.txt"), ("vocabulary.spm",))
 
 
 def tokenizer_files(directory: Path) -> dict[str, Path]:
-    """The paths of a preset's `vocabulary.json` and `merges.txt`, or `vocabulary.spm`, by name; empty if it has none.
+    """The paths of a preset's `vocabulary.json` and `merges.txt`, or `vocabulary.spm`, by name; {} if there are none.
 
-    Raises TokenizerError if one is a link that points outside the directory.
+    Raises TokenizerError if a file is a link that points outside the directory.
     """
     for names in TOKENIZERS:
         if all((directory / ASSETS / name).is_file() for name in names):
@@ -256,7 +261,7 @@ def tokenizer_files(directory: Path) -> dict[str, Path]:
 
 
 def _weights_files(directory: Path, path: Path) -> list[Path]:
-    """The weights files to read for a path: the one or two of a preset, or a single file with a different name."""
+    """The weights files to read: the one or two files of a preset, or the file at `path` if it has another name."""
     if path.is_file() and path.name not in (BACKBONE_FILE, TASK_FILE):
         return [_file(directory, path.name, WeightsError)]
     names = [BACKBONE_FILE, TASK_FILE] if _has(directory, TASK_FILE) else [BACKBONE_FILE]
@@ -264,12 +269,12 @@ def _weights_files(directory: Path, path: Path) -> list[Path]:
 
 
 def _has(directory: Path, name: str) -> bool:
-    """Return whether the directory has a file or a link of that name."""
+    """Return whether the directory has a file or a link with this name."""
     return os.path.lexists(directory / name)
 
 
 def _file(directory: Path, name: str, error: type[Error]) -> Path:
-    """A file of a preset. Raises NotFoundError, and `error` for a link that points outside its directory."""
+    """The path of a preset's file. Raises NotFoundError, and `error` for a link that points outside the directory."""
     try:
         return inside(directory, name, error)
     except NotFoundError as cause:
@@ -282,8 +287,8 @@ def _file(directory: Path, name: str, error: type[Error]) -> Path:
 def _layers(files: Sequence[File], above: str) -> Gathered:
     """The arrays of several files, by the paths of their layers. An array in several files is taken from the first.
 
-    above: the path of the backbone in a file that holds a whole task model; it is removed from the names. The state of
-    an optimizer is left out.
+    above: the path of the backbone in a file that holds a whole task model; this prefix is removed from the names.
+    Optimizer states are left out.
     """
     entries: dict[str, tuple[Arrays, str]] = {}
     for file in files:
@@ -302,7 +307,7 @@ def _check_shape(source: Arrays, name: str, wanted: tuple[int, ...]) -> None:
 
 
 def _view(axes: str, shape: tuple[int, ...]) -> View:
-    """The view that turns KerasHub's array with these axes into Hugging Face's array of this shape."""
+    """The view that converts KerasHub's array with these axes to Hugging Face's array with this shape."""
     if " " in axes:
         return lambda array: array.reshape(shape[::-1]).T  # (D, H, E) -> (D, H·E) -> (H·E, D)
     return lambda array: array.reshape(shape)
@@ -316,5 +321,5 @@ def _after_padding(rows: int, array: numpy.ndarray) -> numpy.ndarray:
 
 
 def _no_types(array: numpy.ndarray) -> numpy.ndarray:
-    """The embedding of the single token type, zeros, with the positions' dtype. (P, D) -> (1, D)."""
+    """Zeros as the embedding of the single token type, in the dtype of the position embeddings. (P, D) -> (1, D)."""
     return numpy.zeros((1, array.shape[1]), array.dtype)

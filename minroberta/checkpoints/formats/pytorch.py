@@ -1,9 +1,9 @@
-"""PyTorch files: a pickle that refers to storages, and the storages' bytes, in a zip archive or one after the other.
+"""PyTorch files: a pickle that refers to storages, and the bytes of the storages, in a zip archive or in sequence.
 
-A pickle is a program: it may call any function that it names. This reader has its own interpreter. It supports only the
-opcodes that data needs, replaces each of the few names in `GLOBALS` with a harmless substitute, and refuses everything
-else. The standard library's interpreter can be restricted to certain names too, but even then a pickle can exhaust the
-memory, or overflow the stack, without calling anything.
+A pickle is a program: it may call any function that it names. Therefore this reader has its own interpreter, which
+supports only the opcodes that data needs, replaces each of the few names in `GLOBALS` with a harmless substitute, and
+refuses everything else. The standard library's interpreter can be restricted to certain names too, but even then a
+pickle can exhaust the memory, or overflow the stack, without calling anything.
 """
 
 import io
@@ -22,13 +22,13 @@ from ...errors import WeightsError
 from ..arrays import Arrays, Mapped, from_bfloat16, mapped, stored_dtype
 
 LARGEST_PICKLE = 16_000_000
-"""Limit in bytes: enough for 100,000 arrays."""
+"""Limit on the size of a pickle in bytes, enough for 100,000 arrays."""
 
 MOST_STEPS = 200_000
-"""Limit on the steps of a pickle: an array takes about 30, and a large model has 1000 arrays. Arguments count too."""
+"""Limit on the steps and arguments of a pickle. An array takes about 30, and a large model has 1000 arrays."""
 
 LARGEST_INDEX = 10_000_000
-"""Limit on the bytes of an archive's list of entries."""
+"""Limit on the size of an archive's list of entries, in bytes."""
 
 MAGIC = 0x1950A86A20F9469CFC6C
 """The value of the first pickle in a file that is not an archive."""
@@ -40,7 +40,7 @@ LARGEST_NUMBER = 2**63
 
 
 class Storage(NamedTuple):
-    """A one-dimensional array of elements; `key` identifies it in the file."""
+    """A one-dimensional array of elements; `key` identifies the storage in the file."""
 
     key: str
     dtype: str
@@ -57,7 +57,7 @@ class Tensor(NamedTuple):
 
 
 class Namespace:
-    """The substitute for an object; its attributes are in `values`."""
+    """A substitute for an object in a pickle; the object's attributes are in `values`."""
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
@@ -74,7 +74,7 @@ def _tensor(
         raise ValueError("a tensor refers to something other than a storage")
     if metadata:
         raise ValueError(
-            "a tensor is a view that changes its values, such as a conjugate or a negation: save a copy of it"
+            "a tensor is a view that changes values, such as a conjugate or a negation: save a copy of the tensor"
         )
     shape, strides = _size(shape), _size(strides)
     if len(shape) != len(strides) or not all(type(n) is int and n >= 0 for n in (offset, *shape, *strides)):
@@ -84,7 +84,7 @@ def _tensor(
 
 def _size(numbers: Any = ()) -> tuple[Any, ...]:
     if type(numbers) not in (tuple, list) or len(numbers) > MOST_AXES:
-        raise ValueError(f"a shape or strides must be a list of at most {MOST_AXES} integers")
+        raise ValueError(f"a shape and its strides must be lists of at most {MOST_AXES} integers")
     return tuple(numbers)
 
 
@@ -130,7 +130,7 @@ GLOBALS: dict[str, Any] = {
 
 
 def operations(data: io.BytesIO) -> Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]]:
-    """The operations from `pickletools.genops`, without its warning about backslashes in names, which are refused."""
+    """The operations from `pickletools.genops`, without its warning about names with backslashes, which are refused."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         yield from pickletools.genops(data)
@@ -139,8 +139,8 @@ def operations(data: io.BytesIO) -> Iterator[tuple[pickletools.OpcodeInfo, Any, 
 def unpickle(data: io.BytesIO, on_storage: Callable[[Storage], None]) -> Any:
     """Interpret a pickle of protocol 2 to 5, and call `on_storage` with each storage.
 
-    The result consists of None, bools, numbers, strings, tuples, lists, dicts and the classes above. Raises one of
-    `REFUSED`.
+    The result consists of None, bools, numbers, strings, bytes, tuples, lists, dicts and the classes above. Raises one
+    of the errors in `REFUSED`.
     """
     stack: list[Any] = []
     marks: list[int] = []
@@ -228,7 +228,7 @@ def _append(target: Any, items: Sequence[Any]) -> None:
 
 
 def _set_items(target: Any, items: Sequence[Any]) -> None:
-    """Set alternating keys and values. Keys must be plain: hashing nested tuples may overflow the stack."""
+    """Set alternating keys and values in a dict. Tuples are refused as keys: hashing them may overflow the stack."""
     if type(target) is not dict or len(items) % 2:
         raise ValueError(f"it sets items of an object of type {type(target).__name__}")
     for key, value in zip(items[::2], items[1::2], strict=True):
@@ -266,9 +266,9 @@ def _storage(name: Any) -> Storage:
 
 
 class Tensors(Arrays):
-    """The arrays of a dict of tensors in a file, by name: mapped and read-only.
+    """The arrays of a dict of tensors in a file, by name. They are mapped and read-only.
 
-    bfloat16 is converted to float32; an array that is not aligned in the file is copied.
+    bfloat16 is converted to float32, and an array that is not aligned in the file is copied.
     """
 
     format = "PyTorch"
@@ -309,12 +309,12 @@ class File:
         tensors = {name: x for name, x in tensors.items() if isinstance(x, Tensor) and isinstance(name, str)}
         if not tensors:
             raise WeightsError(
-                f"{self.path} must hold a dict from names to tensors, but has none: save the model's state_dict"
+                f"{self.path} must hold a dict from names to tensors, but does not: save the model's state_dict"
             )
         return Tensors(self, tensors)
 
     def array(self, name: str, tensor: Tensor) -> numpy.ndarray:
-        """The array of a tensor, bfloat16 as 16-bit integers. Raises WeightsError if it extends outside its storage."""
+        """The array of a tensor, with 16-bit integers for bfloat16. Raises WeightsError if it exceeds its storage."""
         storage, offset, shape, strides = tensor
         dtype = stored_dtype(storage.dtype).newbyteorder(self._order)
         last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
@@ -391,7 +391,7 @@ class File:
 
 
 def _entries(path: Path, data: Mapped) -> dict[str, tuple[int, int]]:
-    """The start and the end of each entry's bytes in an archive, which PyTorch does not compress. Raises ValueError."""
+    """The start and end of each entry's bytes in an archive, which must not be compressed. Raises ValueError."""
     result: dict[str, tuple[int, int]] = {}
     with _Bounded(path) as file, zipfile.ZipFile(file) as archive:
         for entry in archive.infolist():
@@ -412,13 +412,14 @@ def _entries(path: Path, data: Mapped) -> dict[str, tuple[int, int]]:
 
 
 class _Bounded(io.FileIO):
-    """A file that limits each read to the largest size of an archive's index.
+    """A file that refuses to read more than the largest size of an archive's index at once.
 
-    `zipfile` would read an index of any size that the archive claims, and take ten times as much memory for it.
+    Without this limit, `zipfile` would read an index of any size that the archive claims, and use ten times as much
+    memory.
     """
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """The next bytes. Raises ValueError if `size` is above the limit."""
+        """Read the next bytes. Raises ValueError if `size` is above the limit."""
         if size is not None and size > LARGEST_INDEX:
             raise ValueError(f"the archive's index has {size} bytes; the limit is {LARGEST_INDEX}")
         return super().read(LARGEST_INDEX if size is None or size < 0 else size) or b""

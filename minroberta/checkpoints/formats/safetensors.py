@@ -1,7 +1,7 @@
 """Safetensors: an 8-byte length, a JSON header with dtypes, shapes and offsets, and the arrays' bytes.
 
-The safetensors library opens each file first and rejects invalid headers. Then the arrays are mapped by their offsets,
-because for NumPy the library supports neither mapping nor bfloat16.
+The safetensors library opens each file first and rejects invalid headers. Then this module maps the arrays by their
+offsets, because for NumPy the library supports neither mapping nor bfloat16.
 """
 
 import json
@@ -20,13 +20,13 @@ DTYPES = {
     "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1", "U8": "<u1", "BOOL": "?",
 }  # fmt: skip
 LARGEST_HEADER = 10_000_000
-"""Limit in bytes: enough for 100,000 arrays, and parsed in a second. Ten times as many would take a gigabyte."""
+"""Limit on the bytes of a header, enough for 100,000 arrays. Parsing ten times as many would take a gigabyte."""
 
 
 class File(Arrays):
-    """The arrays of one file, by name: read-only, and read from disk only on access.
+    """The arrays of one file, by name. They are read-only, and read from disk only on access.
 
-    bfloat16, which NumPy does not have, is converted to float32 without loss; an array that is not aligned in the file
+    bfloat16, which NumPy does not have, is converted to float32 without loss. An array that is not aligned in the file
     is copied. Raises WeightsError if the file is incomplete, or its header is invalid.
     """
 

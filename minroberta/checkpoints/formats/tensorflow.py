@@ -1,7 +1,7 @@
 """Hugging Face's TensorFlow models: `tf_model.h5`, and safetensors files with the metadata `format: tf`.
 
-A weight has the name of its module in PyTorch, but with slashes instead of dots, `layer_._0` instead of `layer.0`, and
-`:0` at the end.
+A weight is named after its module in PyTorch, but with slashes instead of dots, with `layer_._0` instead of `layer.0`,
+and with `:0` at the end.
 """
 
 from collections.abc import Mapping
@@ -17,15 +17,15 @@ ENDINGS: dict[str, tuple[str, View]] = {
     "gamma": ("weight", as_stored),
     "beta": ("bias", as_stored),
 }
-"""Endings of names that differ from PyTorch's: PyTorch's ending, and the view of the array."""
+"""Endings of names that differ from PyTorch's, mapped to PyTorch's ending and the view of the array."""
 
 
 class File(Renamed):
     """The arrays of a `tf_model.h5` or one of its shards, with PyTorch's names, such as `….output.dense.weight`.
 
-    In a file without shards, the names of a layer and of the model's class precede each name. Weights that one layer
-    repeats from another, as `lm_head` repeats the embeddings, are left out. Raises WeightsError if two names are for
-    the same weight.
+    If a file is not a shard, each name in it begins with the names of a layer and of the model's class. Weights that a
+    layer repeats from another, as `lm_head` repeats the embeddings, are left out. Raises WeightsError if two names are
+    for the same weight.
     """
 
     def __init__(self, source: HDF5File) -> None:
@@ -51,9 +51,9 @@ def _below(name: str) -> str:
 
 
 def _entries(path: Path, names: Mapping[str, str]) -> dict[str, tuple[str, View]]:
-    """The name of each weight in the file, and the view of its array, by PyTorch's name.
+    """A dict from PyTorch's name for each weight to the name in the file and the view of the array.
 
-    names: for each name in the file, the name without the layer and the class.
+    names: a dict from each name in the file to the same name without the layer and the class.
     """
     result: dict[str, tuple[str, View]] = {}
     for stored, below in names.items():
