@@ -1,7 +1,7 @@
 """Attention of queries to keys: either to all keys under a mask, or only within each sequence of a packed row.
 
-A run chooses one `Attend`, and every layer calls it as `attend(q, k, v, p, config)`. The attention's node of the
-parameter tree, p, names the values and holds the distance embeddings. `ops` explains the letters in shapes.
+A run chooses one `Attend`, and every layer calls it as `attend(q, k, v, p, config)`. p is the attention's node in the
+parameter tree: values are named after it, and it holds the distance embeddings. `ops` explains the letters in shapes.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from .trace import Node, is_watched, tap
 class Masked(NamedTuple):
     """Attention of every query to every key: softmax((q kᵀ + relative) / √E + mask) · head_mask · v.
 
-    mask: the result of `ops.additive_mask`. head_mask: (H,), factors for each head's probabilities after the softmax.
+    mask: the result of `ops.additive_mask`. head_mask: (H,), a factor per head, applied after the softmax.
     """
 
     mask: Array | None = None

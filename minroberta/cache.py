@@ -15,14 +15,14 @@ class Cache(tuple[KeysValues, ...]):
     """The keys and values of earlier tokens, one tuple per layer; passed and returned as `past_key_values`.
 
     `tokens`, (B, 1), is the number of tokens in each row, not counting padding, so that a left-padded prompt continues
-    at the right positions. If a plain tuple is passed instead, positions are numbered as in Hugging Face's models,
+    at the correct positions. If a plain tuple is passed instead, positions are numbered as in Hugging Face's models,
     which count padding.
     """
 
     tokens: Array
 
     def __new__(cls, layers: Sequence[KeysValues], tokens: Array) -> "Cache":
-        """Make a cache of each layer's keys and values, and of each row's number of tokens, (B, 1) integers."""
+        """Make a cache from each layer's keys and values, and each row's number of tokens, (B, 1) integers."""
         self = super().__new__(cls, layers)
         self.tokens = tokens
         as_container(cls, tokens, cls._flatten, cls._build)

@@ -23,7 +23,7 @@ ACTIVATIONS = (
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 POSITION_TYPES = ("absolute", "relative_key", "relative_key_query")
 BODY = ("embeddings", "encoder", "LayerNorm", "pooler")
-"""The parts of the base model. In a file that also holds a head, they are named with the base model's prefix."""
+"""The parts of the base model. In a file that also holds a head, their names begin with the base model's prefix."""
 
 LARGEST_SIZE = 2**31 - 1
 MOST_LAYERS = 1000
@@ -250,7 +250,7 @@ class Config:
     `norm_first` puts layer norms before attention and feed-forward (pre-LN) instead of after the residual sums
     (post-LN). `embedding_norm` adds a layer norm to the embeddings. The defaults of both depend on the `model_type`.
     Dropout probabilities are saved with the model, but never applied. `other` holds all further fields of a
-    `config.json`, which do not change the mathematics, so that they are saved too.
+    `config.json`: they do not change the mathematics, but are saved with the model too.
 
     The defaults of Hugging Face's configuration class differ from roberta-base (512 position rows instead of 514, eps
     1e-12 instead of 1e-5, two token types instead of one). For roberta-base, use its `config.json` or `PRESETS`.
@@ -340,8 +340,8 @@ class Config:
         """The `problem_type`; if it is None, the type inferred from the labels.
 
         If `num_labels` is 1, the type is regression. Otherwise, integer labels mean single-label classification, and
-        float labels mean multi-label classification. The reference stores the type that the first call infers in its
-        configuration; here, every call infers the type again.
+        float labels mean multi-label classification. The reference infers the type in the first call, and then stores
+        it in the configuration; here, every call infers the type again.
         """
         if self.problem_type is not None:
             return self.problem_type
@@ -483,7 +483,7 @@ def merge(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 
 
 def _with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Add the defaults for the `model_type` in `values`, and drop any norm fields that only repeat what it implies."""
+    """Add the defaults for the `model_type` in `values`, and drop norm fields that have the type's default."""
     kind = values.get("model_type")
     family = FAMILIES.get(kind) if isinstance(kind, str) else None
     if family is None:

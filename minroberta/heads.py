@@ -88,7 +88,7 @@ def multiple_choice(x: Array, p: Node, config: Config, inputs: Inputs) -> Output
 
 
 def token_classification(x: Array, p: Node, config: Config, inputs: Inputs) -> Outputs:
-    """Predict each token's class. labels: (B, L), ignored if -100 or, in XLM-RoBERTa-XL, if their mask is not 1."""
+    """Predict each token's class. labels: (B, L), ignored if -100 or, in XLM-RoBERTa-XL, if attention_mask is not 1."""
     logits = tap("logits", dense(x, p.classifier))  # (B, L, D) -> (B, L, N)
     labels = inputs.labels
     if labels is not None and inputs.attention_mask is not None and config.family.mask_in_token_loss:

@@ -171,7 +171,7 @@ def _check_cache_layers(config: Config, head: str, past: Any, with_memory: bool)
 
 
 def heads_with_cache() -> str:
-    """Names of the heads with which a decoder returns a cache, for messages."""
+    """Names of the heads with which a decoder returns a cache, for use in error messages."""
     return ", ".join(name for name, row in HEADS.items() if row.cache)
 
 
@@ -180,7 +180,7 @@ def _is_sequence(value: Any) -> bool:
 
 
 def _is_states(value: Any) -> bool:
-    """Return whether a value is an array with four axes and a floating-point dtype, or any dtype not from NumPy."""
+    """Return whether a value is a 4-D array with a floating-point dtype; non-NumPy dtypes are not checked."""
     return getattr(value, "ndim", 0) == 4 and (not hasattr(value.dtype, "kind") or is_float(value.dtype))
 
 
@@ -193,7 +193,7 @@ def _check_cache_shapes(config: Config, past: Sequence[Any], B: int, inputs: Giv
         for array in layer[2:]:
             _cache_shape(index, array, (B, H, inputs["encoder_hidden_states"].shape[1], config.head_size))
     if isinstance(past, Cache) and tuple(past.tokens.shape) != (B, 1):
-        raise InputError(f"past_key_values has tokens of shape {tuple(past.tokens.shape)}, not {(B, 1)}")
+        raise InputError(f"past_key_values.tokens has shape {tuple(past.tokens.shape)}, not {(B, 1)}")
 
 
 def _cache_shape(index: int, array: Any, wanted: tuple[int, ...]) -> None:
@@ -253,8 +253,8 @@ def check_values(config: Config, head: str, inputs: Given) -> None:
         if values is not None and values.size and not (values.min() >= 0 and values.max() <= 1):
             low, high = values.min(), values.max()
             raise InputError(
-                f"{name} has values from {low} to {high}: give numbers from 0 to 1, where 1 marks a token to attend "
-                "to and 0 one to ignore"
+                f"{name} has values from {low} to {high}: give numbers from 0 to 1, where 1 marks tokens to attend "
+                "to, and 0 marks tokens to ignore"
             )
     if "labels" in inputs:
         _check_labels(config, head, inputs)
@@ -290,7 +290,7 @@ def _check_length(config: Config, inputs: Given) -> None:
 def _too_long(tokens: int, config: Config) -> None:
     rows, why = config.max_position_embeddings, ""
     if config.position_embedding_type == "absolute":
-        why = f" ({rows} rows less padding_idx + 1 = {config.pad_token_id + 1})"
+        why = f" ({rows} rows, less padding_idx + 1, which is {config.pad_token_id + 1})"
     raise InputError(
         f"input of {tokens} tokens; this model has {config.longest} positions{why}: "
         "truncate the input, or load a model with more positions"

@@ -77,8 +77,8 @@ UNMASKED = Masked()  # every token attends to every token
 def self_attention(x: Array, p: Node, config: Config, attend: Attend = UNMASKED, past: KeysValues = ()) -> Array:
     """softmax(q kᵀ / √E + mask) v in each head, then the output projection (Vaswani et al. 2017, section 3.2).
 
-    past: the keys and values of earlier tokens, to which those of x are appended. A caller can collect the result with
-    `trace.keeping`, as the `past` of the next call. (B, L, D) -> (B, L, D).
+    past: the keys and values of earlier tokens; those of x are appended. A caller can collect the longer arrays with
+    `trace.keeping`, and pass them as `past` in the next call. (B, L, D) -> (B, L, D).
     """
     q, *new = project_heads(x, config, p.self.query, p.self.key, p.self.value)
     if past:
@@ -90,7 +90,7 @@ def self_attention(x: Array, p: Node, config: Config, attend: Attend = UNMASKED,
 def cross_attention(
     x: Array, memory: Array, p: Node, config: Config, attend: Attend = UNMASKED, past: KeysValues = ()
 ) -> Array:
-    """Like `self_attention`, but with keys and values from another sequence, memory: (B, S, D), or given as `past`."""
+    """Like `self_attention`, but keys and values are `past` or, if it is empty, from memory: (B, S, D)."""
     (q,) = project_heads(x, config, p.self.query)
     k, v = keep(f"{p.self.path}.past", tuple(past) or project_heads(memory, config, p.self.key, p.self.value))
     return output(attend(q, k, v, p.self, config), p)
@@ -128,8 +128,8 @@ def feed_forward(x: Array, p: Node, config: Config) -> Array:
 def residual(x: Array, f: Callable[[Array], Array], p: Node, config: Config) -> Array:
     """Post-LN: norm(x + f(x)). Pre-LN: x + f(norm(x)) (Xiong et al. 2020, figure 1). (B, L, D) -> (B, L, D).
 
-    p: the node that holds f's last linear layer and the norm in Roberta; the result is named after this node. Other
-    families have the norm in a different module, so its weights are renamed when they are loaded (`config.FAMILIES`).
+    p: the node that, in Roberta, holds f's last linear layer and the norm; the result is named after this node. Other
+    families have the norm in a different module, so the norm's weights are renamed on loading (`config.FAMILIES`).
     """
     if config.norm_first:
         return tap(p.path, x + f(norm(x, p.LayerNorm, config)))

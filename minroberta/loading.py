@@ -187,7 +187,7 @@ def _fields(config: Config | Mapping[str, Any] | str | Path) -> dict[str, Any]:
 
 
 def _refuse_misspelt(values: Mapping[str, Any]) -> None:
-    """Raise ConfigError if the name of an unknown field looks like a typing error for a known field.
+    """Raise ConfigError if the name of an unknown field looks like a misspelling of a known field's name.
 
     A file may have any field, but a dict is usually typed by hand. The cutoff is high enough that `sep_token_id` does
     not count as a misspelt `pad_token_id`.

@@ -99,9 +99,9 @@ def forward(
     inputs: arrays of the same library as params, with the shapes given in `Inputs`: input_ids or inputs_embeds,
     attention_mask, token_type_ids, position_ids, head_mask, encoder_hidden_states with encoder_attention_mask, and
     past_key_values. For a loss, also labels: (B, L) ids for masked_lm, causal_lm (which shifts them) and
-    token_classification; (B,) integers for multiple_choice; (B,) integers, or (B, N) floats for several classes or
-    numbers, for sequence_classification. The label -100 is ignored. For a loss of question_answering, also
-    start_positions and end_positions, (B,).
+    token_classification; (B,) integers for multiple_choice; for sequence_classification, (B,) integers, or (B, N)
+    floats for several classes or numbers per sequence. The label -100 is ignored. question_answering takes
+    start_positions and end_positions, (B,), instead of labels.
     use_cache: whether to return a cache, by default as configured. Only a decoder called without labels returns one.
 
     Returns a dict with Hugging Face's names, in Hugging Face's order, with None for outputs that were not requested:

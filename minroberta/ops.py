@@ -38,8 +38,8 @@ ERF = {  # P and Q of erf, lowest degree first, as fitted by tools/fit_erf.py; Q
 def erf(x: Array) -> Array:
     """The error function 2/√π · ∫₀ˣ exp(-t²) dt, elementwise. The array library's function is used if there is one.
 
-    For NumPy, which has none, it is tanh(x·(1 + P(x²)/Q(x²))), where 1 + P/Q is fitted to atanh(erf(x))/x; tanh-GELU
-    has a less exact fit. The error is at most 5 ulp in float32 and 4 ulp in float64. The result is an odd function of
+    NumPy has none, so erf is computed as tanh(x·(1 + P(x²)/Q(x²))), with 1 + P/Q fitted to atanh(erf(x))/x; the fit in
+    tanh-GELU is coarser. The error is at most 5 ulp in float32 and 4 ulp in float64. The result is an odd function of
     x, and exactly ±1 if |x| is 4.25 or more (6.1 in float64).
     """
     xp = namespace(x)
@@ -111,7 +111,7 @@ def softplus(x: Array) -> Array:
 def sigmoid(x: Array) -> Array:
     """1 / (1 + exp -x). For x below -80, the result stays at 1.8e-35, so that nothing overflows, even in a gradient.
 
-    This changes x·σ(x) by less than 1e-7, down to x = -5e27.
+    This changes x·σ(x) by less than 1e-7 for x down to -5e27.
     """
     xp = namespace(x)
     return 1 / (1 + xp.exp(xp.minimum(-x, 80.0)))
@@ -206,7 +206,7 @@ def attention_scores(q: Array, k: Array, mask: Array | None = None, relative: Ar
 
 @blockwise
 def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
-    """softmax(q kᵀ / √E + mask) v without storing the probabilities: the division by the sum of exponentials is last.
+    """softmax(q kᵀ / √E + mask) v without storing the probabilities: the sum of exponentials is divided out last.
 
     q: (B, H, L, E); k, v: (B, H, S, E). Returns (B, H, L, E).
     """
@@ -216,7 +216,7 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
 
 
 def relative_scores(q: Array, k: Array, distance_embedding: Array, with_key: bool) -> Array:
-    """q·a(l - s), plus k·a(l - s) if with_key, where a(d) embeds the distance d = l - s of query l from key s.
+    """q·a(l - s), plus k·a(l - s) if with_key, where a(d) is the embedding of the distance d from key s to query l.
 
     `relative_key` is equation 5 of Shaw et al. 2018; `relative_key_query` adds the key's term, as in method 4 of Huang
     et al. 2020. The queries are at the last L of the S positions. distance_embedding: (2P - 1, E); its row d + P - 1 is

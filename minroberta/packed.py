@@ -36,7 +36,7 @@ class Packing(NamedTuple):
         return Packing(self.lengths[some], None if self.wanted is None else self.wanted[some])
 
     def positions(self, some: slice) -> slice:
-        """The positions of a slice of the sequences in the whole row."""
+        """The slice of the whole row that a slice of the sequences occupies."""
         return slice(sum(self.lengths[: some.start]), sum(self.lengths[: some.stop]))
 
 
@@ -150,7 +150,7 @@ def pad_ids(rows: Sequence[Sequence[int]], pad: int) -> dict[str, numpy.ndarray]
 
 
 def unpack(x: Array, mask: numpy.ndarray) -> Array:
-    """A packed row's output as a batch, with zeros at padding positions. x: (1, T, ...), mask: (B, L)."""
+    """Convert a packed row's output to a batch, with zeros at padding positions. x: (1, T, ...), mask: (B, L)."""
     xp, tokens = namespace(x), mask.astype(bool)
     position = numpy.full(mask.shape, x.shape[1])
     position[tokens] = numpy.arange(x.shape[1])

@@ -60,8 +60,8 @@ def recording(record: Record | None) -> Iterator[None]:
 def keeping(names: Collection[str]) -> Iterator[Kept]:
     """Yield a dict, and store in it the values with the given names that are computed within the block.
 
-    A value inside a `placewise` function may be only one thread's share. This is meant for direct calls of functions in
-    `layers`. `model.run` has its own block, so a block around it does not get the values of the body.
+    A value inside a `placewise` function may be only one thread's share. `keeping` is meant for direct calls of
+    functions in `layers`. `model.run` has its own block, so a block around it does not get the values of the body.
     """
     kept: Kept = {}
     token = _wanted.set((frozenset(names), kept))

@@ -132,9 +132,9 @@ def load_arrays(arrays: Arrays, config: Config, head: str, *, missing: str, seed
     """Select a model's weights from a file's arrays, by canonical name, and check their shapes.
 
     Weights of other heads are left out, and unknown weights cause a warning. A weight that is missing or has the wrong
-    shape is an error. However, if `missing` is "init", such a weight of the head is initialised at random, with `seed`.
-    The pooler of the bare encoder is optional. check: also look for NaN and infinite values, and for tied weights that
-    differ.
+    shape is an error. However, if `missing` is "init" and the weight belongs to the head, it is initialised at
+    random, with `seed`. The pooler of the bare encoder is optional. check: also look for NaN and infinite values, and
+    for tied weights that differ.
 
     Raises WeightsError.
     """

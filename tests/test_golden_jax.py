@@ -237,7 +237,7 @@ def test_float64_needs_x64() -> None:
 
 def test_too_long_an_input_is_refused_where_jax_would_clamp() -> None:
     model = init({**TINY, "max_position_embeddings": 6}, xp=jnp)
-    with pytest.raises(InputError, match=r"input of 5 tokens; this model has 4 positions \(6 rows less"):
+    with pytest.raises(InputError, match=r"input of 5 tokens; this model has 4 positions \(6 rows, less"):
         model([[5, 6, 7, 8, 9]])
 
 

@@ -186,7 +186,9 @@ def test_ids_that_do_not_fit_the_choices(name: str, shape: tuple[int, ...]) -> N
 
 # --- length ---------------------------------------------------------------------------------------------------------
 
-TOO_LONG = f"input of {LONGEST + 1} tokens; this model has {LONGEST} positions ({ROWS} rows less padding_idx + 1 = 2)"
+TOO_LONG = (
+    f"input of {LONGEST + 1} tokens; this model has {LONGEST} positions ({ROWS} rows, less padding_idx + 1, which is 2)"
+)
 ADVICE = "truncate the input, or load a model with more positions"
 
 
@@ -301,7 +303,7 @@ def test_a_mask_that_forgets_the_past() -> None:
 def test_a_mask_of_wrong_values(name: str, value: float) -> None:
     mask = np.ones((2, 4 if name == "attention_mask" else 3))
     mask[1, 2] = value
-    with refused(f"{name} has values from ", ": give numbers from 0 to 1, where 1 marks a token to attend "):
+    with refused(f"{name} has values from ", ": give numbers from 0 to 1, where 1 marks tokens to attend "):
         CROSS(IDS, encoder_hidden_states=MEMORY, **{name: mask})
 
 
@@ -392,7 +394,7 @@ def test_a_past_of_other_layers(layers: int) -> None:
 def test_a_past_of_another_batch() -> None:
     with refused("past_key_values has shape (2, 5, 4, 6) in layer 0, not (1, 5, 4, 6)"):
         DECODER(NEXT[:1], past_key_values=PAST)
-    with refused("past_key_values has tokens of shape (2, 1), not (1, 1)"):
+    with refused("past_key_values.tokens has shape (2, 1), not (1, 1)"):
         DECODER(NEXT[:1], past_key_values=Cache([[x[:1] for x in layer] for layer in PAST], PAST.tokens))
 
 

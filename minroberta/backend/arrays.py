@@ -95,7 +95,7 @@ def lowest(dtype: Any) -> float:
 
 
 def compute_dtype(xp: Namespace, dtype: Any) -> Any:
-    """The dtype in which a library computes with dtype. For half precision, NumPy uses float32, which is faster."""
+    """The dtype in which a library computes on arrays of dtype: on NumPy, float32 for half precision, for speed."""
     return widened(dtype) if xp is numpy else dtype
 
 
@@ -109,7 +109,7 @@ quietly = numpy.errstate(invalid="ignore", over="ignore")
 
 
 def as_container(cls: type, of: Array, flatten: Callable[[Any], tuple[Iterable[Any], Any]], build: Callable) -> None:
-    """Register cls as a container of arrays with the library of `of`. JAX requires this for results of `jax.jit`."""
+    """Register cls as a container of arrays with the array library of `of`. JAX needs this for results of `jax.jit`."""
     if namespace(of).__name__ == "jax.numpy":
         _register_with_jax(cls, flatten, build)
 

@@ -6,7 +6,7 @@ import numpy
 def keep_freed_memory() -> None:
     """Let glibc keep up to 62 MiB of freed memory, so that the arrays of the next call need no fresh pages.
 
-    glibc keeps twice the size of the largest block below 32 MiB that was ever freed (mallopt(3), M_MMAP_THRESHOLD).
+    The limit is twice the size of the largest block below 32 MiB freed so far (mallopt(3), M_MMAP_THRESHOLD).
     The block allocated here is never written to, so it uses no memory. With another C library, this has no effect.
     """
     numpy.empty(31 * 1024 * 1024, "u1")

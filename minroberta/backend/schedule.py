@@ -34,7 +34,7 @@ SCORES = 1024 * 1024
 """Bytes of the attention scores in one block."""
 
 MANY = 96
-"""Smallest number of rows for a thread. With fewer, its matrix products are slower than a multithreaded product."""
+"""Smallest number of rows for a thread. With fewer, separate products are slower than one multithreaded product."""
 
 FAIR = 1.15
 """Largest share of the positions that one thread may get, as a multiple of an equal share."""
@@ -143,7 +143,7 @@ def placewise(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _joined(parts: Sequence[Array], x: Array) -> Array:
-    """Join the results of the shares, (1, rows, O) each, to one array with the leading axes of x."""
+    """Join the results of the shares, (1, rows, O) each, into one array with the leading axes of x."""
     return numpy.concatenate(parts, axis=1).reshape(*x.shape[:-1], -1)
 
 
@@ -168,7 +168,7 @@ def sequencewise(function: Callable[..., Array]) -> Callable[..., Array]:
 
 
 def each(function: Callable[[Any], Array], items: Sequence[Any], x: Array, numbers: int) -> list[Array]:
-    """Return function(item) for each item. NumPy uses several threads if `numbers`, the total of elements, is large."""
+    """Return function(item) for each item. NumPy uses several threads if `numbers`, the count of elements, is large."""
     if namespace(x) is not numpy:
         return [function(item) for item in items]
     return threads.each(function, items, numbers * x.itemsize)
@@ -204,7 +204,7 @@ def product(x: Array, weight: Array) -> Array:
     """x Wᵀ. x: (..., I), weight: (O, I). Returns (..., O).
 
     On NumPy, a whole batch is computed as a single product, whereas `x @ weight.T` would compute one per sequence. For
-    few rows, it is computed as (W xᵀ)ᵀ, which is a quarter to a half faster with NumPy's BLAS library.
+    few rows, it is computed as (W xᵀ)ᵀ, which is 25 to 50% faster with NumPy's BLAS library.
     """
     if namespace(x) is not numpy:
         return x @ weight.T

@@ -1,8 +1,8 @@
 """Several threads for one call: each computes several formulas, including matrix products, for its share of the rows.
 
-A BLAS library has its own threads, but between two products all but one of them wait, and the results that one thread
-needs are in the cache of another. Here, threadpoolctl limits the library to one thread, and each share is computed in a
-thread of its own. If the library cannot be limited for all threads at once, the work is not divided.
+A BLAS library has its own threads, but between two products, only one of these threads works, and the results that it
+needs are in the caches of the others. Here, threadpoolctl limits the library to one thread, and each share is computed
+in a thread of its own. If the library cannot be limited for all threads at once, the work is not divided.
 """
 
 import functools
@@ -28,7 +28,9 @@ def is_inside() -> bool:
 
 
 def count() -> int:
-    """Number of threads for a call: as many as the BLAS library would use, or 1 if the caller runs in one of them."""
+    """Number of threads for a call: as many as the BLAS library would use, or 1 if the caller already runs in one of
+    the threads of `each`.
+    """
     library = None if is_inside() else _shareable()
     return 1 if library is None else max(one.num_threads or 1 for one in library.lib_controllers)
 
@@ -47,7 +49,7 @@ def _controller() -> Any:
 
 @functools.cache
 def _shareable() -> Any:
-    """The controller of OpenBLAS with its own threads, or None if only the calling thread can be limited."""
+    """The controller of an OpenBLAS built with pthreads, or None if only the calling thread can be limited."""
     found = _controller().select(internal_api="openblas")
     return found if found and all(one.threading_layer == "pthreads" for one in found.lib_controllers) else None
 
@@ -55,8 +57,8 @@ def _shareable() -> Any:
 def each(function: Callable[[Item], Result], items: Sequence[Item], nbytes: int) -> list[Result]:
     """Return function(item) for each item, in order. Several threads are used if the items are large enough.
 
-    nbytes: the size of all items together. If each item is too small for a thread, all run in the calling thread, and
-    BLAS is limited to one thread too.
+    nbytes: the size of all items together. If the items are too small for one thread each, the calling thread computes
+    all of them, and BLAS is limited to one thread too.
     """
     if len(items) < 2 or nbytes < SHARE or (threads := count()) == 1 or not _free.acquire(blocking=False):
         return [function(item) for item in items]

@@ -65,7 +65,10 @@ def _read_path(path: Path) -> Arrays:
 
 
 LARGEST_RATIO = 8
-"""Largest allowed ratio of the size of all arrays, as float32, to the size of their file; 4 for int8 arrays."""
+"""Largest allowed ratio of the size of all arrays, as float32, to the size of their file.
+
+A file of int8 arrays has the ratio 4.
+"""
 
 
 def _check_size(arrays: Arrays) -> None:
@@ -142,7 +145,7 @@ STATES = ("state_dict", "model_state_dict", "model")
 """Keys under which training scripts save the weights, in a dict with the rest of the training state."""
 
 WRAPPERS = ("module.", "_orig_mod.", "model.")
-"""Prefixes of all names if a model was saved in a wrapper, such as those for several devices or for compilation."""
+"""Prefixes that all names have if a model was saved in a wrapper, such as one for several devices or compilation."""
 
 
 def _state_dict(content: Any) -> Any:

@@ -15,7 +15,7 @@ from .files import replacing, write_json
 from .formats.keras import ASSETS, BACKBONE_FILE, POSITIONS, SIZES, TASK_FILE, TYPES, locations, snake, stored_shape
 
 VERSIONS = {"keras_version": "3.15.1", "keras_hub_version": "0.32.0"}
-"""The versions of Keras and KerasHub whose layout a written preset has."""
+"""Written presets have the layout of these versions of Keras and KerasHub."""
 
 FIXED: dict[str, Any] = {
     "norm_first": False,

@@ -26,7 +26,7 @@ def resize_token_embeddings(model: M, n: int) -> M:
     The word embeddings (V, D), the bias of the language model head (V,) and an untied decoder (V, D) keep their first n
     rows. New rows are the mean of the old ones, so that a new token is about as likely as an old one (Hewitt 2021,
     "Initializing new word embeddings for pretrained language models"). New elements of a tied decoder's bias are 0.
-    transformers 4.48.3 does the same, but adds noise with 3e-5 times the standard deviation of the old rows.
+    transformers 4.48.3 does the same, but adds noise whose standard deviation is 3e-5 times that of the old rows.
     The tokenizer is not changed.
 
     Raises InputError if n is not an integer of at least 1, or if `pad_token_id` would be removed.
@@ -48,7 +48,7 @@ def resize_token_embeddings(model: M, n: int) -> M:
 
 
 def _resized(rows: Array, n: int, fill: int | None) -> Array:
-    """The first n rows. New rows are `fill`, or the mean of the old rows if it is None. (V, ...) -> (n, ...)."""
+    """The first n rows. New rows are `fill`, or if that is None, the mean of the old rows. (V, ...) -> (n, ...)."""
     if n <= len(rows):
         return rows[:n]
     xp, shape = namespace(rows), (n - len(rows), *rows.shape[1:])

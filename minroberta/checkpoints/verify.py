@@ -87,7 +87,7 @@ def _largest(name: str, a: numpy.ndarray, b: numpy.ndarray) -> Difference:
 
 
 def _distance(one: Network, other: Network) -> float:
-    """The largest difference between outputs, except at padding, divided by the largest; NaN if an output is NaN."""
+    """The largest difference between outputs, except at padding, divided by the largest output; NaN if any is NaN."""
     ids, mask = _sequences(one)
     several = one.head == "multiple_choice"
     outputs = [model(ids[None], mask[None]) if several else model(ids, mask) for model in (one, other)]  # (1, C, L)

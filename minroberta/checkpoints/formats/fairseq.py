@@ -102,7 +102,7 @@ def _thirds(stored: str, tensor: Tensor) -> list[Tensor]:
 
 
 def _shown(value: Any) -> str:
-    """A value from a file, shortened for a message, because it may be a long list."""
+    """A value from a file as text for an error message, shortened because it may be a long list."""
     return reprlib.repr(value)[:100]
 
 
@@ -286,8 +286,8 @@ def _check_sizes(sizes: Mapping[str, int], arguments: Mapping[str, Any]) -> None
 def _model_type(found: Found, arguments: Mapping[str, Any], old: bool) -> str:
     """The model type, inferred from which norms the weights include. The arguments must not contradict the weights.
 
-    Until 2020, when the embedding norm was called `emb_layer_norm`, every model was post-LN, and these arguments had a
-    different meaning, so they are ignored.
+    Until 2020, when the embedding norm was called `emb_layer_norm`, every model was post-LN, and the arguments about
+    norms had a different meaning, so they are ignored.
     """
     first, last = (any(name.startswith(norm) for name in found) for norm in ("embeddings.LayerNorm.", "LayerNorm."))
     for argument, shown in (("layernorm_embedding", first), ("encoder_normalize_before", last)):

@@ -17,7 +17,7 @@ MOST_KEYS = 50_000
 """Limit on the number of keys in all maps together. A large model has about a thousand."""
 
 LONGEST_NAME = 300
-"""Limit on the characters of an array's name, its joined keys. The names of a layer's weights have about seventy."""
+"""Limit on the characters of an array's name (its keys, joined). The names of a layer's weights have about seventy."""
 
 DEEPEST = 32
 """Limit on the depth of nested maps. A layer's weight is eight maps deep."""
@@ -40,7 +40,7 @@ LONG = {
     0xC9: (EXTENSION, 4), 0xCC: (NUMBER, 1), 0xCD: (NUMBER, 2), 0xCE: (NUMBER, 4), 0xCF: (NUMBER, 8),
     0xD9: (TEXT, 1), 0xDA: (TEXT, 2), 0xDB: (TEXT, 4), 0xDC: (LIST, 2), 0xDD: (LIST, 4), 0xDE: (MAP, 2), 0xDF: (MAP, 4),
 }  # fmt: skip
-"""First bytes before an integer or a length, mapped to the kind of value, and the bytes of that integer or length."""
+"""First bytes followed by an integer or a length, mapped to the kind of value and the width of that number in bytes."""
 
 EXACT = {0xD4: 1, 0xD5: 2, 0xD6: 4, 0xD7: 8, 0xD8: 16}
 """First bytes of fixed-length extensions, mapped to the length."""
@@ -149,7 +149,8 @@ class _Reader:
         self._at += size
         if size != math.prod(shape) * SIZES[dtype] or self._at != stop:
             raise ValueError(
-                f"{name} has {size} bytes, which do not fit {dtype}, shape {str(shape)[:100]} or the end at byte {stop}"
+                f"{name} has {size} bytes, which do not fit its dtype {dtype}, its shape {str(shape)[:100]}, "
+                f"or its end at byte {stop}"
             )
         return leaf
 
@@ -167,7 +168,7 @@ class _Reader:
         return number
 
     def _value(self) -> tuple[str, int]:
-        """Read the next value. Returns its kind, and its length, or the value itself if it is an integer."""
+        """Read the next value. Returns its kind and its length; for an integer, the value instead of the length."""
         (first,) = self._take(1)
         for start, stop, kind in SHORT:
             if start <= first < stop:

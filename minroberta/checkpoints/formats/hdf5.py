@@ -1,4 +1,4 @@
-"""HDF5 files, as Keras writes them: a tree of groups whose leaves are arrays, each stored in one piece.
+"""HDF5 files written by Keras: a tree of groups whose leaves are arrays, each stored in one piece.
 
 A superblock gives the address of the root group's header. A header is a list of messages. In a group's header, the
 messages locate the links; in an array's header, they give the dtype, shape and address. Links are stored as messages,
@@ -42,7 +42,7 @@ CLASSES = {
 
 
 def _float(exponent: int, fraction: int) -> bytes:
-    """A datatype message, without its first byte, for a little-endian float with a sign and these bits."""
+    """A datatype message, without its first byte, for a signed little-endian float with fields of these widths."""
     bits = 1 + exponent + fraction
     bias = 2 ** (exponent - 1) - 1
     return struct.pack("<BBBIHHBBBBI", 0x20, bits - 1, 0, bits // 8, 0, bits, fraction, exponent, 0, fraction, bias)
@@ -154,7 +154,7 @@ def _root(data: _Bytes) -> int:
     sizes, start, root = (13, 24 + 4 * version, 40) if version < 2 else (9, 12, 24)
     base, _, end = data.read("3Q", start)
     if data.read("BB", sizes) != (8, 8) or base != 0:
-        raise ValueError("its addresses must have 8 bytes, and be relative to the start of the file")
+        raise ValueError("its addresses must be 8 bytes long and relative to the start of the file")
     if end > len(data.data):
         raise ValueError(f"its header gives a size of {end} bytes. Download it again")
     return data.number(start + root, 8)
@@ -276,7 +276,7 @@ def _many_links(data: _Bytes, heap: int, tree: int) -> Links:
 
 
 def _pointers(node: int, size: int, depth: int) -> list[tuple[int, int]]:
-    """For each level above the leaves: the bytes of a child's record count, and of the whole pointer to the child."""
+    """For each level above the leaves: the size in bytes of a child's record count, and of the pointer to the child."""
     most = below = (node - 10) // size
     result = []
     for level in range(depth):

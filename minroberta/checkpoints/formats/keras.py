@@ -117,7 +117,7 @@ def snake(name: str) -> str:
 
 BACKBONE_FILE, TASK_FILE = "model.weights.h5", "task.weights.h5"
 LARGEST_JSON = 10_000_000
-"""Limit on a file's size in bytes: ten times that of a vocabulary. Parsing that many brackets takes 200 MB."""
+"""Limit on a file's size in bytes: ten times that of a vocabulary. Parsing 10 MB of brackets takes 200 MB."""
 
 
 class Preset(Renamed):
@@ -128,7 +128,7 @@ class Preset(Renamed):
     The token type embeddings are a single row of zeros. Arrays that RoBERTa does not use keep their names.
 
     Raises ConfigError or NotFoundError for an invalid or incomplete preset, and WeightsError for a file that
-    `hdf5.File` cannot read, or an array whose shape differs from `config.json`. A link that points outside the
+    `hdf5.File` cannot read, or an array whose shape contradicts `config.json`. A link that points outside the
     directory raises ConfigError, WeightsError or TokenizerError, depending on the file.
     """
 

@@ -157,7 +157,7 @@ def unpickle(data: io.BytesIO, on_storage: Callable[[Storage], None]) -> Any:
     for opcode, given, _ in operations(data):
         steps += 1
         if steps > MOST_STEPS:
-            raise ValueError(f"it has more than {MOST_STEPS} steps")
+            raise ValueError(f"its pickle has more than {MOST_STEPS} steps")
         if type(given) is int and not -LARGEST_NUMBER <= given < LARGEST_NUMBER and given != MAGIC:
             raise ValueError("it holds an integer of more than 64 bits")
         match opcode.name:
@@ -228,7 +228,7 @@ def _append(target: Any, items: Sequence[Any]) -> None:
 
 
 def _set_items(target: Any, items: Sequence[Any]) -> None:
-    """Set alternating keys and values in a dict. Tuples are refused as keys: hashing them may overflow the stack."""
+    """Add alternating keys and values to a dict. Tuples are refused as keys: hashing them may overflow the stack."""
     if type(target) is not dict or len(items) % 2:
         raise ValueError(f"it sets items of an object of type {type(target).__name__}")
     for key, value in zip(items[::2], items[1::2], strict=True):
@@ -314,7 +314,7 @@ class File:
         return Tensors(self, tensors)
 
     def array(self, name: str, tensor: Tensor) -> numpy.ndarray:
-        """The array of a tensor, with 16-bit integers for bfloat16. Raises WeightsError if it exceeds its storage."""
+        """The array of a tensor, with 16-bit integers for bfloat16. Raises WeightsError if the storage is too short."""
         storage, offset, shape, strides = tensor
         dtype = stored_dtype(storage.dtype).newbyteorder(self._order)
         last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
@@ -412,7 +412,7 @@ def _entries(path: Path, data: Mapped) -> dict[str, tuple[int, int]]:
 
 
 class _Bounded(io.FileIO):
-    """A file that refuses to read more than the largest size of an archive's index at once.
+    """A file that refuses to read more than `LARGEST_INDEX` bytes at once.
 
     Without this limit, `zipfile` would read an index of any size that the archive claims, and use ten times as much
     memory.

@@ -23,9 +23,9 @@ ENDINGS: dict[str, tuple[str, View]] = {
 class File(Renamed):
     """The arrays of a `tf_model.h5` or one of its shards, with PyTorch's names, such as `….output.dense.weight`.
 
-    If a file is not a shard, each name in it begins with the names of a layer and of the model's class. Weights that a
-    layer repeats from another, as `lm_head` repeats the embeddings, are left out. Raises WeightsError if two names are
-    for the same weight.
+    If a file is not a shard, each name in it begins with the names of a layer and of the model's class. If a layer
+    repeats another layer's weights, as `lm_head` repeats the embeddings, the copies are left out. Raises WeightsError
+    if two names are for the same weight.
     """
 
     def __init__(self, source: HDF5File) -> None:
