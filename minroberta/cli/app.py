@@ -46,7 +46,8 @@ def _fail(message: str) -> None:
 
 
 COMPLETION = """\b
-Shell completion: add this line to ~/.bashrc (for zsh, to ~/.zshrc, with zsh_source):
+Shell completion: add this line to ~/.bashrc
+(for zsh: to ~/.zshrc, with zsh_source instead of bash_source):
 eval "$(_MINROBERTA_COMPLETE=bash_source minroberta)"
 """
 

@@ -41,7 +41,7 @@ def commands() -> None:
     "--names", multiple=True, metavar="PATTERN", help='Values to store, such as "encoder.layer.0.*"; may be repeated.'
 )
 @click.option(
-    "--seed", type=click.IntRange(0), help="Random weights from this seed; only the configuration comes from NAME."
+    "--seed", type=click.IntRange(0), help="Seed for random weights; then only the configuration comes from NAME."
 )
 @takes_head
 @click.option("--suite", type=File, metavar="DIRECTORY", help="Write the suite of small cases to a directory.")

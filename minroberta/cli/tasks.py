@@ -34,7 +34,11 @@ def fill_mask(texts: Sequence[str], file: BinaryIO, model: str, dtype: str, as_j
 
 @click.command()
 @takes_texts
-@click.option("--pairs", is_flag=True, help="Label pairs of texts: two arguments, or a line with a tab, for each pair.")
+@click.option(
+    "--pairs",
+    is_flag=True,
+    help="Label pairs of texts; each pair is two arguments, or one line with a tab between the texts.",
+)
 @click.option("--top-k", default=1, show_default=True, help="Number of labels, best first.")
 @click.option("--all", "every", is_flag=True, help="Print all labels.")
 @takes_model()

@@ -4,8 +4,8 @@ report = compare(trace(model, ids), read("port.npz"))                   # where:
 diagnose(model, {"input_ids": ids}, read("port.npz"))                   # why, if it is a known mistake
 assert_matches(record(port, **inputs), trace(model, **inputs))          # the same in a test
 
-This package contains everything that judges other implementations. The model does not depend on it: it contains no
-formulas, families or file formats. Each module imports only from modules above it in this list, and none imports
+This package contains everything that judges other implementations, but no formulas, families or file formats. The model
+does not depend on it. Each module imports only from modules above it in this list, and none imports
 `minroberta.testing` itself:
 
 runs             runs of the reference: exact, or with random rounding errors; the noise of every value

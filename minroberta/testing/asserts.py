@@ -17,7 +17,10 @@ expected_precision: ContextVar[str] = ContextVar("expected_precision", default="
 
 
 class Mismatch(AssertionError):
-    """Failure of `assert_matches`. `report` is that of `compare`; `explained()` adds to it what `diagnose` finds."""
+    """Failure of `assert_matches`.
+
+    `report` is the report of `compare`; `explained()` returns it with the findings of `diagnose` added.
+    """
 
     def __init__(self, report: Report, message: str, explained: Callable[[], Report]) -> None:
         super().__init__(report, message, explained)

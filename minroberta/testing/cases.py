@@ -1,7 +1,7 @@
-"""The cases of the golden suite: calls of tiny models that ports may get wrong.
+"""The cases of the golden suite: calls to tiny models that ports may get wrong.
 
 Axes have different sizes, so that none is mistaken for another. Weights are integers divided by a power of 2, with so
-few bits that the dtype in which a port should compute represents them exactly. They come from NumPy's frozen generator,
+few bits that they are exact in the dtype in which a port should compute. They come from NumPy's frozen generator,
 `RandomState`, which gives the same numbers in every version of NumPy.
 """
 

@@ -36,7 +36,7 @@ def compare(
         print(report)
 
     reference: a `Trace`, a golden file, or a mapping from names to arrays. candidate: a mapping from names to arrays,
-    as `read` and `record` return it; some values may be missing. names: the translation of the candidate's names to
+    such as `read` or `record` returns; some values may be missing. names: the translation of the candidate's names to
     minroberta's: a dict, whose keys may be regular expressions; a function; or one of `NAMES`. precision: the dtype in
     which the candidate computes: float32, float64, float16 or bfloat16.
 
@@ -148,7 +148,7 @@ class Kept:
     def taken(self, name: str, array: numpy.ndarray, value: numpy.ndarray) -> numpy.ndarray:
         """The value to continue with: the candidate's, with some elements replaced by the reference's.
 
-        These are masked scores, and NaN or infinity in padding.
+        The replaced elements are masked scores, and NaN or infinity in padding.
         """
         usable = ~(abs(value) >= MASKED) & (numpy.isfinite(array) | self(name, value))
         return numpy.where(usable, array, value).astype(value.dtype)
@@ -215,7 +215,7 @@ def _check_file(reference: Mapping[str, Any], values: Mapping[str, numpy.ndarray
 
 
 def trace_of(reference: Any) -> tuple[Trace | None, str]:
-    """The reference's trace, given or recomputed, and ""; if there cannot be a trace, None and the reason."""
+    """The reference's trace, recomputed if necessary, and ""; or None and the reason why there is no trace."""
     if isinstance(reference, Trace):
         if reference.edited:
             raise InputError(

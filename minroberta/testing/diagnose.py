@@ -44,8 +44,8 @@ def diagnose(
 
     A mistake is named if, with it, every step is right up to rounding error. If no single mistake suffices, two are
     named if together they suffice. A mistake that leaves some errors unexplained is named only if it corrects every
-    value that it changes, or every wrong step except the first and the same step in other layers. If no mistake is
-    named, or if the port is right, the list is empty; `compare` says where the error begins.
+    value that it changes, or every wrong step other than the first and its counterparts in other layers. If no mistake
+    is named, or if the port is right, the list is empty; `compare` says where the error begins.
 
     Raises InputError if the model does not accept the inputs, or if the model and the candidate share no name.
     """
@@ -110,11 +110,11 @@ def _kind(name: str) -> str:
 
 
 FIRSTS = 6
-"""Maximum number of changes, among those that correct the first bad value, that are tried with a second mistake."""
+"""Maximum number of changes that are tried with a second mistake. Each of them corrects the first bad value."""
 
 
 def _complete(trials: Sequence["_Trial"]) -> list["_Trial"]:
-    """The trials that explain all errors, simplest first. Of each mistake, only the simplest trial is included."""
+    """The trials that explain all errors, simplest first. For each mistake, only the simplest trial is included."""
     best: dict[str, _Trial] = {}
     for trial in sorted((trial for trial in trials if trial.judged.ok), key=_simplest):
         best.setdefault(trial.mistake.name, trial)
@@ -328,9 +328,9 @@ def _reaching(port: _Port, before: _Judged, way: Change) -> tuple[Setting, Array
 def _may_reach(port: _Port, before: _Judged, way: Change, setting: Setting) -> bool:
     """False if the change certainly has no effect on the first bad value.
 
-    A run continues with the candidate's values. So a change has an effect only if it comes after the last of these
-    values before the first bad one. For parameters and edits, this is known without a run. If the first bad value is an
-    output of the model, it repeats an earlier value, and any change may affect it.
+    Since a run continues from the candidate's values, a change can have an effect only after the last candidate value
+    that precedes the first bad value. For parameters and edits, this is known without a run. If the first bad value is
+    an output of the model, it repeats an earlier value, and any change may affect it.
     """
     if way.config or way.inputs or way.rounded or before.bad[0] in ModelOutput.__annotations__:
         return True

@@ -277,10 +277,11 @@ class Golden(Mapping[str, numpy.ndarray]):
         return f"<golden file {self.path}: {self.config.model_type}, {self.head}, {len(self)} values>"
 
     def model(self) -> Model:
-        """The model of the call, with weights from the file, from a seed, or from a checkpoint on this machine.
+        """The model that the file was computed with.
 
-        Nothing is downloaded. Raises InputError if the weights are not available, WeightsError if they differ from
-        those that the file was computed with, and any error that `minroberta.load` raises.
+        Its weights come from the file, from a seed, or from a checkpoint on this machine. Nothing is downloaded. Raises
+        InputError if the weights are not available, WeightsError if they differ from those that the file was computed
+        with, and any error that `minroberta.load` raises.
         """
         arrays = self._arrays()
         held = load_arrays(arrays, self.config, self.head, missing="error", seed=0, check=False)

@@ -37,7 +37,7 @@ def reference_gradients(model: Model, inputs: Mapping[str, Any], labels: Any = N
 
     Names are those in a checkpoint, without the base model's prefix. Each parameter has one name: a tied decoder's
     gradient is part of `embeddings.word_embeddings.weight`. As with `padding_idx` of torch.nn.Embedding, looking up the
-    padding row of the word or position embeddings adds nothing to the row's gradient, but a tied decoder does.
+    padding row of the word or position embeddings adds nothing to the row's gradient; only a tied decoder adds to it.
     Parameters that the loss does not depend on have gradient 0; in PyTorch, it is None.
 
     Raises BackendError if JAX is not installed, InputError if the call computes no loss, and any error that a call to

@@ -221,7 +221,7 @@ def _mask(change: Callable[[Array], Array | None], name: str = "attention_mask")
 
 
 def _causal(seen: Callable[[Array], Array]) -> Change:
-    """A decoder in which each query attends to different keys.
+    """Change which keys each query of a decoder attends to.
 
     seen: a function of the key's position minus the query's, which returns True for keys that the query attends to.
     """

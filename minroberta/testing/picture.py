@@ -70,7 +70,10 @@ def _groups(result: Result, scale: Scale) -> Iterator[str]:
 
 
 def _layer(part: str, room: float) -> str:
-    """A layer's label: `layer 3` if there is room, else `3`. Of many layers, only every 5th, 10th or 50th has one."""
+    """A layer's label: `layer 3` if there is room, otherwise `3`.
+
+    If there are too many layers to label, only every 5th, 10th or 50th is labelled.
+    """
     digits = part.removeprefix("layer ")
     if room > LETTER * len("layer 99"):
         return part

@@ -94,9 +94,9 @@ def noises(
 
 
 def by_size(name: str, moved: Array, value: Array) -> Array:
-    """For each element, the largest change in any element of its size or smaller, plus a minimum.
+    """For each element, the largest change in any element of its size or smaller, plus a small constant.
 
-    The minimum is ε/2 times the size of a typical element. That size is the root mean square, but at least 1 after an
+    The constant is ε/2 times the size of a typical element. That size is the root mean square, but at least 1 after an
     activation: the sum 1 + erf in GELU has the rounding error of a number near 1, however small GELU's result is.
     Elements are grouped by magnitude, in powers of two, and the smallest groups are merged until they hold enough
     elements.
@@ -122,10 +122,13 @@ OCTAVES = 30
 """Number of powers of two above 1, and below 1, that are distinguished."""
 
 PLENTY = 2**18
-"""Number of elements at which sampling starts: every second element is used, with twice as many every third, etc."""
+"""Number of elements at which sampling starts.
+
+From this number on, every second element is used; from twice this number on, every third; and so on.
+"""
 
 ENOUGH = 64
-"""Minimum number of elements in a group. Of so many, at least one changes almost as much as rounding can change it."""
+"""Minimum number of elements in a group: so many that at least one changes almost as much as rounding can change it."""
 
 
 def wiggled(edit: Edit | None, seed: int) -> Edit:

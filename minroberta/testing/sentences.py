@@ -118,7 +118,7 @@ def in_brief(result: Result) -> list[str]:
 
 
 def merged(names: Iterable[str]) -> list[str]:
-    """Names, where those that differ only in the layer are merged into one, such as `encoder.layer.0-3,5.output`."""
+    """Merge names that differ only in the layer into one, such as `encoder.layer.0-3,5.output`."""
     layers: dict[tuple[str, ...], list[int]] = {}
     for name in names:
         found = LAYER.search(name)
@@ -163,7 +163,10 @@ def in_short(number: float) -> str:
 
 
 def two_numbers(row: Row) -> tuple[str, str]:
-    """The candidate's and the reference's number where they differ most, with one digit more than tells them apart."""
+    """The candidate's and the reference's number where they differ most.
+
+    Both have one more digit than is needed to tell them apart.
+    """
     both = row.candidate, row.reference
     if row.place is None:
         return "-", "-"

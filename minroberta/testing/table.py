@@ -10,7 +10,7 @@ LINES = 26
 """Maximum number of lines of a table in a terminal, so that a whole report is visible without scrolling."""
 
 WORST = 6
-"""Number of rows, those with the largest errors, that a short table shows if all are right."""
+"""Number of rows with the largest errors that a short table shows if all rows are right."""
 
 HEADINGS = (
     "value", "verdict", "× rounding", "alone ×", "difference", "relative", "worst at", "candidate", "reference", "",
@@ -99,5 +99,5 @@ def _height(chosen: set[int], count: int) -> int:
 
 
 def _filled(chosen: set[int], count: int) -> set[int]:
-    """The chosen rows, plus rows that stand alone between two of them: a count in their place would be as long."""
+    """The chosen rows, plus each other row that stands alone: a count in its place would also take one line."""
     return chosen | {i for i in range(count) if (i == 0 or i - 1 in chosen) and (i + 1 == count or i + 1 in chosen)}

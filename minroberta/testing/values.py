@@ -60,7 +60,7 @@ def _array(path: Path) -> numpy.ndarray:
     try:
         return numpy.lib.format.open_memmap(path, mode="r")  # refuses pickles and archives
     except Exception as error:  # NumPy raises errors of many kinds
-        raise InputError(f"{path} is not an array of numbers as numpy.save writes it: {error}") from error
+        raise InputError(f"{path} is not a numeric array in the format that numpy.save writes: {error}") from error
 
 
 def _archive(path: Path) -> Iterator[tuple[str, numpy.ndarray]]:
@@ -74,7 +74,9 @@ def _archive(path: Path) -> Iterator[tuple[str, numpy.ndarray]]:
     except InputError:
         raise
     except Exception as error:  # zipfile, zlib and NumPy raise errors of many kinds
-        raise InputError(f"{path} is not an archive of arrays as numpy.savez writes it: {error}") from error
+        raise InputError(
+            f"{path} is not an archive of arrays in the format that numpy.savez writes: {error}"
+        ) from error
 
 
 def _check_archive(path: Path, entries: list[zipfile.ZipInfo]) -> None:
@@ -213,7 +215,7 @@ def _watched_modules(module: Any, recording: Recording) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _watched_layers(model: Any, recording: Recording) -> Iterator[None]:
-    """A context in which the `call` of each layer is replaced by one that records, since Keras has no hooks."""
+    """A context in which the `call` of each layer also records its output, since Keras has no hooks."""
 
     def recorded(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def call_and_keep(*arguments: Any, **inputs: Any) -> Any:
@@ -256,7 +258,7 @@ HUGGINGFACE = {
     r"cross_attentions\.(\d+)": r"encoder.layer.\1.crossattention.self.probs",
     r"|dropout|classifier\.dropout|encoder\.layer\.\d+(\.(cross)?attention)?\.\d": None,
 }
-"""Our names for modules of transformers 4 and 5 that pass on a module's value, and for outputs that repeat one."""
+"""Our names for modules of transformers 4 and 5 that only pass on a value, and for outputs that repeat a value."""
 
 KERAS_HUB = {
     r"embeddings\.token_embedding": "embeddings.word_embeddings",
@@ -326,13 +328,13 @@ def _as_it_is(name: str, value: numpy.ndarray) -> numpy.ndarray:
 
 
 def _heads_merged(name: str, value: numpy.ndarray) -> numpy.ndarray:
-    """Queries, keys and values from (B, L, H, E) to (B, L, D)."""
+    """Merge the heads of queries, keys and values, from (B, L, H, E) to (B, L, D)."""
     split = name.endswith((".query", ".key", ".value")) and value.ndim == 4
     return value.reshape(*value.shape[:2], -1) if split else value
 
 
 def _batch_first(name: str, value: numpy.ndarray) -> numpy.ndarray:
-    """Values of the layers, and of the norm after them, from (L, B, ...) to (B, L, ...)."""
+    """Transpose the values of the layers, and of the norm after them, from (L, B, ...) to (B, L, ...)."""
     return value.swapaxes(0, 1) if name == "LayerNorm" or name.startswith("encoder.layer.") else value
 
 
@@ -356,7 +358,8 @@ def under_our_names(values: Values, names: Names | None, family: Family | None =
     """
     if not isinstance(values, Mapping):
         raise InputError(
-            f"invalid values of type {type(values).__name__}: give a mapping from names to arrays, as record returns"
+            f"invalid values of type {type(values).__name__}: give a mapping from names to arrays, such as `record` "
+            "returns"
         )
     framework = _framework(names if isinstance(names, str) else "huggingface")
     table = framework.table() if isinstance(names, str | None) else names

@@ -63,14 +63,14 @@ def answer(
 
     `answer` is context[start:end]. It has at most `max_answer_len` tokens; if `align_to_words` is True, it is then
     extended to whole words. `score` is the product of two probabilities, that of the start and that of the end. Each
-    comes from a softmax over the positions of the context and that of the first token, which stands for "no answer".
+    comes from a softmax over the positions of the context and of the first token, which stands for "no answer".
     Several questions may share one context, or there may be a context for each question.
 
     A long context is read in windows of at most 384 tokens, question included, or fewer if the model's maximum length
     is smaller. Neighbouring windows share 128 tokens of the context, or half a window's length if that is less. If the
-    question leaves no more room than that for the context, they share half of the room. The softmax is taken in each
-    window separately. As in transformers' pipeline, the same answer may be listed twice: from two windows, or from two
-    spans within the same words.
+    room that the question leaves for the context is no larger than this overlap, the overlap is half of that room. The
+    softmax is taken in each window separately. As in transformers' pipeline, the same answer may be listed twice: from
+    two windows, or from two spans within the same words.
 
     Raises InputError, TokenizerError.
     """

@@ -54,7 +54,7 @@ POOLINGS: dict[str, Callable[[Array], Array]] = {
     "cls": lambda x: x[0],
     "max": lambda x: x.max(0),
 }
-"""Pooling functions. Each maps hidden states, (L, D), or (1, D) for the first token alone, to a vector, (D,)."""
+"""Pooling functions. Each takes hidden states of shape (L, D) and returns a vector (D,); for "cls", L may be 1."""
 
 
 def _unit(x: Array) -> Array:

@@ -131,7 +131,7 @@ def probabilities(logits: Array) -> numpy.ndarray:
 
 
 def best(scores: numpy.ndarray, top_k: int | None) -> numpy.ndarray:
-    """Indices of the largest scores, (N,) -> (top_k,), in descending order; equal scores keep their order."""
+    """Indices of the largest scores, largest first: (N,) -> (top_k,). Equal scores keep their order."""
     indices = numpy.arange(len(scores))
     if top_k is not None and top_k < len(scores):  # sort only the largest
         least = -numpy.partition(-scores, top_k - 1)[top_k - 1]

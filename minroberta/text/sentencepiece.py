@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import tokenizers
 
 LARGEST = 8_000_000
-"""Maximum size of a file in bytes. XLM-Roberta's file has 5 million bytes."""
+"""Maximum size of a file in bytes. XLM-Roberta's file is 5 MB."""
 
 LONGEST = 256
 """Maximum length of a piece or of a character's replacement, in bytes. By default, a piece has up to 16 characters."""
@@ -46,7 +46,7 @@ class Layout(NamedTuple):
     first: Mapping[str, float]
     skipped: int
     mask_is_normalized: bool
-    """True if `<mask>` is matched in the normalized text, so that it is also found in full-width letters."""
+    """True if `<mask>` is matched in the normalized text, so that it is also found if written in full-width letters."""
 
 
 XLM_ROBERTA = Layout({"<s>": 0.0, "<pad>": 0.0, "</s>": 0.0, "<unk>": 0.0}, 3, True)
@@ -118,7 +118,7 @@ def _piece(data: bytes) -> tuple[str, float, int]:
     fields = dict(_fields(data))
     text = fields.get(TEXT, b"")
     if not 0 < len(text) <= LONGEST:
-        raise ValueError(f"it has a piece of {len(text)} bytes; a piece must have 1 to {LONGEST}")
+        raise ValueError(f"it has a piece of {len(text)} bytes; a piece must be 1 to {LONGEST} bytes long")
     (score,) = struct.unpack("<f", fields.get(SCORE, bytes(4)))
     if not math.isfinite(score):
         raise ValueError(f"the piece {text!r} has the score {score}, which is not finite")
@@ -178,7 +178,7 @@ def check_charsmap(charsmap: bytes) -> None:
         return
     size = int.from_bytes(charsmap[:4], "little")
     if size % 4 or not 4 <= size <= len(charsmap) - 4:
-        raise ValueError(f"its character map has {len(charsmap)} bytes, but gives its trie a size of {size}")
+        raise ValueError(f"its character map has {len(charsmap)} bytes, but states that its trie has {size}")
     units = numpy.frombuffer(charsmap, "<u4", size // 4, 4).astype(numpy.int64)
     children = numpy.arange(len(units)) ^ ((units >> 10) << (units >> 6 & 8))
     entered = (units >> 31 == 0) & (units & 255 != 0)

@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 SETTINGS = "tokenizer_config.json"
 
 LARGEST_FILE = 18_000_000
-"""Maximum size of a file in bytes. XLM-Roberta's `tokenizer.json` has 9 million bytes, or 17 million if indented."""
+"""Maximum size of a file in bytes. XLM-Roberta's `tokenizer.json` is 9 MB, or 17 MB if indented."""
 
 PLAIN = 1_500_000
-"""Maximum size, in bytes, of a `tokenizer.json` that need not be checked: it takes at most 300 times as much memory."""
+"""Maximum size in bytes of a `tokenizer.json` that need not be checked.
+
+Loading it takes at most 300 times its size in memory.
+"""
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 
@@ -101,7 +104,7 @@ SOURCES: tuple[tuple[tuple[str, ...], Callable[[Path, Config], "tokenizers.Token
 
 
 def _from_merges(vocabulary: Path, merges: Path, prefix: bool = False) -> "tokenizers.Tokenizer":
-    """Build byte-level BPE from a JSON file that maps tokens to ids and a file with a pair of tokens on each line."""
+    """Build byte-level BPE from a JSON file (tokens mapped to ids) and a text file (a pair of tokens on each line)."""
     ids = read_json(vocabulary, TokenizerError, LARGEST_FILE)
     missing = [name for name in SPECIAL if not isinstance(ids.get(name), int)]
     if missing:

@@ -17,7 +17,10 @@ def which(index: int, texts: Sequence[Any], name: str = "text") -> str:
 
 
 def as_texts(texts: str | Iterable[str], name: str = "text") -> list[str]:
-    """Check texts, and return them as a list; a str gives a list of one. name: for messages. Raises TokenizerError."""
+    """Check texts, and return them as a list; a str gives a list of one.
+
+    name: what error messages call a text, such as `question`. Raises TokenizerError.
+    """
     given = [texts] if isinstance(texts, str) else _listed(texts, name)
     for index, text in enumerate(given):
         _check_text(text, which(index, given, name))

@@ -41,7 +41,7 @@ class Tokenizer:
 
     @classmethod
     def load(cls, directory: Path, config: Config) -> "Tokenizer | None":
-        """Load the tokenizer from its files in a directory, one of `sources.SOURCES`.
+        """Load the tokenizer from its files in a directory; `sources.SOURCES` lists the possible files.
 
         Returns None if there are no such files. Raises TokenizerError.
         """
@@ -60,7 +60,7 @@ class Tokenizer:
     ) -> dict[str, numpy.ndarray]:
         """`input_ids` and `attention_mask`, ready for the model: (B, L) int64, padded on the right.
 
-        texts: a single text (treated as a batch of one), or several texts. pairs: a second text for each of them.
+        texts: a single text (treated as a batch of one), or several texts. pairs: a second text for each text.
         padding: if False, all texts must have the same number of tokens. max_length: maximum number of tokens, special
         tokens included; by default the model's maximum length. truncation: if True, texts beyond `max_length` are
         truncated (in a pair, the longer text first); if False, they are kept whole, but the model rejects a text that

@@ -1,4 +1,7 @@
-"""Long texts, read in overlapping windows. Each token of a text is returned once, with the value that a task reads."""
+"""Long texts, read in overlapping windows.
+
+Each token of a text is returned once, together with the value that the task extracts for it.
+"""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +19,7 @@ Value = TypeVar("Value")
 
 
 class Piece(NamedTuple, Generic[Value]):
-    """A token of a text, with the value that a task reads for it. Special tokens are not included."""
+    """A token of a text, with the value that the task extracts for it. Special tokens are not included."""
 
     number: int  # in the whole text, from 1
     token: str

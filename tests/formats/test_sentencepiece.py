@@ -257,9 +257,9 @@ LIES = {
     "no piece": (field(2, field(3, 1)), "its first pieces must be <unk>, <s>, </s>"),
     "no unk": (model(pieces=piece("<s>") + piece("</s>") + piece("a")), "its first pieces must be <unk>, <s>, </s>"),
     "T5's order": (model(pieces=piece("<pad>") + piece("</s>") + piece("<unk>")), "its first pieces must be <unk>"),
-    "an empty piece": (model(pieces=WORDS + piece("")), "it has a piece of 0 bytes; a piece must have 1 to 256"),
+    "an empty piece": (model(pieces=WORDS + piece("")), "it has a piece of 0 bytes; a piece must be 1 to 256"),
     "a piece of nothing": (model(pieces=WORDS + field(1, b"")), "it has a piece of 0 bytes"),
-    "a long piece": (model(pieces=WORDS + piece("a" * 257)), "it has a piece of 257 bytes; a piece must have 1 to 256"),
+    "a long piece": (model(pieces=WORDS + piece("a" * 257)), "it has a piece of 257 bytes; a piece must be 1 to 256"),
     "a piece twice": (model(pieces=WORDS + piece("ab")), "it contains the piece 'ab' twice"),
     "a special token": (
         model(pieces=WORDS + piece("<mask>")),
@@ -359,11 +359,11 @@ def test_a_table_made_by_hand(tmp_path: Path) -> None:
 
 
 TABLES = {
-    "nothing": (b"\0\0\0", "has 3 bytes, but gives its trie a size of 0"),
-    "no trie": (charsmap([]) + b"abc", "has 7 bytes, but gives its trie a size of 0"),
-    "half a unit": (struct.pack("<I", 6) + bytes(100), "but gives its trie a size of 6"),
-    "a trie longer than the table": (struct.pack("<I", 1000) + bytes(996), "but gives its trie a size of 1000"),
-    "a huge trie": (struct.pack("<I", 2**32 - 4) + bytes(996), "but gives its trie a size of 4294967292"),
+    "nothing": (b"\0\0\0", "has 3 bytes, but states that its trie has 0"),
+    "no trie": (charsmap([]) + b"abc", "has 7 bytes, but states that its trie has 0"),
+    "half a unit": (struct.pack("<I", 6) + bytes(100), "but states that its trie has 6"),
+    "a trie longer than the table": (struct.pack("<I", 1000) + bytes(996), "but states that its trie has 1000"),
+    "a huge trie": (struct.pack("<I", 2**32 - 4) + bytes(996), "but states that its trie has 4294967292"),
     "a root without children": (charsmap([0]), "its character map points outside its trie"),
     "a root far off": (charsmap([0x3FFFFF << 10] + [0] * 255), "its character map points outside its trie"),
     "a leaf as root": (charsmap([VALUE] + [0] * 255), "its character map points outside its trie"),
