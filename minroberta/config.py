@@ -530,7 +530,7 @@ def _check_architectures(value: Any) -> None:
 
 def _check_number(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= sys.float_info.max:
-        raise ConfigError(f"{name} must be a finite number of at least 0, not {reprlib.repr(value)}")
+        raise ConfigError(f"{name} must be finite and at least 0, not {reprlib.repr(value)}")
 
 
 def _check_choice(name: str, value: Any, choices: tuple[str | None, ...]) -> None:

@@ -100,14 +100,14 @@ def forward(
     attention_mask, token_type_ids, position_ids, head_mask, encoder_hidden_states with encoder_attention_mask, and
     past_key_values. For a loss, also labels: (B, L) ids for masked_lm, causal_lm (which shifts them) and
     token_classification; (B,) integers for multiple_choice; for sequence_classification, (B,) integers, or (B, N)
-    floats for several classes or numbers per sequence. The label -100 is ignored. question_answering takes
+    floats for multi-label classification or regression. The label -100 is ignored. question_answering takes
     start_positions and end_positions, (B,), instead of labels.
     use_cache: whether to return a cache, by default as configured. Only a decoder called without labels returns one.
 
     Returns a dict with Hugging Face's names, in Hugging Face's order, with None for outputs that were not requested:
-    loss (), logits (B, L, V), (B, L, N), (B, N) or (B, C), or last_hidden_state (B, L, D) and pooler_output (B, D), or
-    start_logits and end_logits (B, L); past_key_values, hidden_states, attentions and cross_attentions as in
-    `ModelOutput`.
+    the scalar loss; then, depending on the head, logits, of shape (B, L, V), (B, L, N), (B, N) or (B, C), or
+    last_hidden_state (B, L, D) and pooler_output (B, D), or start_logits and end_logits, both (B, L); then
+    past_key_values, hidden_states, attentions and cross_attentions as in `ModelOutput`.
 
     Only shapes are checked; the result for an invalid id depends on the array library. With `jax.jit`, close over
     config and head, or make them static arguments. Raises InputError, NameUnknownError, ConfigError, and TypeError for

@@ -337,7 +337,7 @@ def test_sizes_that_may_be_zero(name: str) -> None:
 @pytest.mark.parametrize("name", ["layer_norm_eps", "initializer_range"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -1e-5, "1e-5", True, None, 10**400])
 def test_number_fields(name: str, value: Any) -> None:
-    with raises(ConfigError, ValueError, f"{name} must be a finite number of at least 0, not"):
+    with raises(ConfigError, ValueError, f"{name} must be finite and at least 0, not"):
         config(**{name: value})
 
 

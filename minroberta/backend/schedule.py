@@ -111,7 +111,7 @@ def blockwise(formula: Callable[..., Array]) -> Callable[..., Array]:
 
 
 def _mask_of(mask: Array, one: slice, rows: slice) -> Array:
-    """The part of a mask, (B or 1, 1, L or 1, S), for a range of queries of one sequence."""
+    """The part of a mask, (B, 1, L, S) where B and L may be 1, for a range of queries of one sequence."""
     return mask[one if len(mask) > 1 else slice(None), :, rows if mask.shape[2] > 1 else slice(None)]
 
 

@@ -41,9 +41,9 @@ def compare(
     which the candidate computes: float32, float64, float16 or bfloat16.
 
     If the reference has a model, every step of the candidate is judged alone: the reference recomputes it in float64
-    from the candidate's values. A value's noise is the amount by which it changes if every value before it is rounded
-    once. A difference of up to 2·√n times the noise counts as rounding error, where n is the number of terms in the
-    longest sum (the hidden size, the feed-forward size or the number of keys), but at least 64. Padding is not
+    from the candidate's values. A value's noise is the amount by which it changes when each of the preceding values is
+    rounded once. A difference of up to 2·√n times the noise counts as rounding error, where n is the number of terms in
+    the longest sum (the hidden size, the feed-forward size or the number of keys), but at least 64. Padding is not
     compared, since implementations may differ there.
 
     Raises InputError if nothing can be compared.

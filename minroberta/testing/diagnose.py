@@ -406,7 +406,7 @@ def _differs(value: Array, other: Array, noise: Array) -> bool:
 
 
 def _can_be(way: Change, port: _Port, before: _Judged) -> bool:
-    """True if rounding to half precision, as the change does, can explain the bad values.
+    """True if the rounding to half precision that the change makes can explain the bad values.
 
     It can if all bad values that the change rounds to a half-precision type are exactly representable in that type, but
     not all in a coarser one. Errors of this size may come from any mistake, but it cannot be by chance that all values

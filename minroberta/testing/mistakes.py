@@ -87,7 +87,7 @@ class Setting(NamedTuple):
     rounded: tuple[tuple[str, str], ...] = ()
 
     def precision(self, name: str) -> str:
-        """The dtype to which the value with this name (Roberta's) is rounded."""
+        """The dtype to which the value with this name, as Roberta names it, is rounded."""
         return next((dtype for pattern, dtype in self.rounded if re.fullmatch(pattern, name)), "float32")
 
     def edited(self, name: str, value: Array, seen: dict[str, Array]) -> Array:

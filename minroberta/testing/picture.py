@@ -54,7 +54,7 @@ def picture(result: Result) -> str:
 
 
 def _groups(result: Result, scale: Scale) -> Iterator[str]:
-    """A band for every other part of the network, and the names of all parts below the plot."""
+    """A shaded band behind alternate parts of the network and, below the plot, the name of each part."""
     parts = parts_of(result)
     room = max((stop - start for _, start, stop in parts[1:-1]), default=1) * (RIGHT - LEFT) / scale.columns
     for number, (part, start, stop) in enumerate(parts):

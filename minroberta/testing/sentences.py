@@ -118,7 +118,7 @@ def in_brief(result: Result) -> list[str]:
 
 
 def merged(names: Iterable[str]) -> list[str]:
-    """Merge names that differ only in the layer into one, such as `encoder.layer.0-3,5.output`."""
+    """Merge all names that differ only in the layer number, for example into `encoder.layer.0-3,5.output`."""
     layers: dict[tuple[str, ...], list[int]] = {}
     for name in names:
         found = LAYER.search(name)

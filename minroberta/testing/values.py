@@ -436,7 +436,7 @@ def _of_module(name: str) -> str | None:
 
 
 def _of_family(name: str, family: Family | None) -> str:
-    """The family's name for a Roberta name, or for `LayerNorm`, the final norm."""
+    """Translate a name of Roberta to the family's own. `LayerNorm` becomes the name of the family's final norm."""
     if family is None:
         return name
     return family.final_norm if family.final_norm and name == "LayerNorm" else family.own_name(name)

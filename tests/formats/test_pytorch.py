@@ -151,7 +151,7 @@ HARM: dict[str, tuple[bytes, str]] = {
     "a huge number": (built(b"\x8a\x09" + b"\0" * 8 + b"\1"), "more than 64 bits"),
     "a key that is a tuple": (built(b"})Ns"), "a key of type tuple"),
     "an item of something else": (built(b"]NNs"), "sets items of an object of type list"),
-    "appended to something else": (built(b"}Na"), "appends to an object of type dict"),
+    "appended to something else": (built(b"}Na"), "appends items to an object of type dict"),
     "many steps": (built(b"N" * (MOST_STEPS + 1)), f"more than {MOST_STEPS} steps"),
 }
 

@@ -223,7 +223,7 @@ DATA = {
 
 def _append(target: Any, items: Sequence[Any]) -> None:
     if type(target) is not list:
-        raise ValueError(f"it appends to an object of type {type(target).__name__}")
+        raise ValueError(f"its pickle appends items to an object of type {type(target).__name__}, which is not a list")
     target.extend(items)
 
 
