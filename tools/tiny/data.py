@@ -123,8 +123,9 @@ class Tagged:
 
 @dataclass(frozen=True)
 class Question:
-    """A question, the text that answers it, where the first answer starts, and every answer that counts."""
+    """A question, its article, the text that answers it, where the first answer starts, and all answers that count."""
 
+    article: str
     question: str
     context: str
     start: int
@@ -160,10 +161,17 @@ def _tagged(lines: list[str]) -> Tagged:
 def questions(data: Path, split: str) -> list[Question]:
     """SQuAD 1.1; for training, the questions whose answer occurs once."""
     with lzma.open(data / f"squad/{split}-v1.1.json.xz", "rt", encoding="utf-8") as file:
-        paragraphs = [paragraph for article in json.load(file)["data"] for paragraph in article["paragraphs"]]
+        articles = json.load(file)["data"]
     return [
-        Question(q["question"], p["context"], q["answers"][0]["answer_start"], [a["text"] for a in q["answers"]])
-        for p in paragraphs
+        Question(
+            article["title"],
+            q["question"],
+            p["context"],
+            q["answers"][0]["answer_start"],
+            [a["text"] for a in q["answers"]],
+        )
+        for article in articles
+        for p in article["paragraphs"]
         for q in p["qas"]
         if q["answers"] and (split == "dev" or q["answers"][0]["occurrences"] == 1)
     ]

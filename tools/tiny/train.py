@@ -1,6 +1,8 @@
 """Train the embedded model from a data folder: tokenizer, masked language modelling, heads.
 
-    python tools/tiny/train.py DATA OUT --tokens 200_000_000 --seed 0
+    python tools/tiny/train.py DATA OUT
+
+The defaults are for a GPU. For a CPU, `--tokens 46_000_000 --batch 4096 --rate 3e-3 --causal 0.235` take a night.
 
 After an interruption the same command resumes; training of the heads starts again. With a larger `--tokens` it resumes
 from the step at which the rate began to fall.
@@ -8,6 +10,9 @@ from the step at which the rate began to fall.
 
 import json
 import time
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 
 import click
@@ -17,12 +22,12 @@ import torch
 from data import END, PAD, SENTIMENTS, START, TAGS, articles, pack, train_tokenizer
 from heads import answer_examples, batches, head_loss, sentence_examples, word_examples
 from network import Tiny
+from rows import LENGTH, POSITIONS, VOCABULARY, Rows, mask_tokens, shifts
 from safetensors.torch import save_file
+from torch import Tensor
 from torch.nn import functional
 
-VOCABULARY = 8000
-LENGTH = 128  # tokens of a row
-POSITIONS = 512
+SLICES = 14  # in which the articles are packed
 WARM_UP, FALL = 0.01, 0.3  # of all tokens
 # Learning rates: Muon's, AdamW's, that of the heads. A higher second one drives the tied embeddings of all tokens into
 # one direction.
@@ -31,7 +36,7 @@ RATES = (1.0, 0.3, 2.0)
 # --- data -----------------------------------------------------------------------------------------------------------
 
 
-def prepare(data: Path, out: Path) -> tokenizers.Tokenizer:
+def prepare(data: Path, out: Path) -> None:
     """Write tokenizer.json and the packed rows, each once."""
     path = out / "tokenizer.json"
     if not path.exists():
@@ -40,41 +45,15 @@ def prepare(data: Path, out: Path) -> tokenizers.Tokenizer:
     library = tokenizers.Tokenizer.from_file(str(path))
     for name, held_out in (("train", False), ("held-out", True)):
         if not (out / f"{name}.npy").exists():
-            numpy.save(out / "part.npy", pack(library, articles(data, held_out), LENGTH))
+            numpy.save(out / "part.npy", pack_in_slices(library, list(articles(data, held_out))))
             (out / "part.npy").replace(out / f"{name}.npy")
-    return library
 
 
-def mask_tokens(ids: torch.Tensor, random: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Choose 15 % of the ordinary tokens to be predicted: 80 % of them become <mask>, 10 % another token, 10 % stay.
-
-    Returns the changed ids and a mask of the chosen positions, both (B, L).
-    """
-    chosen = (torch.rand(ids.shape, generator=random) < 0.15) & (ids > END)
-    kind = torch.rand(ids.shape, generator=random)
-    other = torch.randint(END + 2, VOCABULARY - 1, ids.shape, generator=random)
-    changed = torch.where(chosen & (kind < 0.8), VOCABULARY - 1, ids)
-    return torch.where(chosen & (kind >= 0.9), other, changed), chosen
-
-
-def shifts(ids: torch.Tensor, seed: int) -> torch.Tensor:
-    """First position of each row, (B, 1): 0 for every other row, random for the rest, as far as the row fits.
-
-    So all positions are learned from short rows, and the first ones most often, as in use.
-    """
-    random = torch.Generator().manual_seed(seed)
-    result = torch.randint(POSITIONS - ids.shape[1] + 1, (len(ids), 1), generator=random)
-    result[::2] = 0
-    return result
-
-
-def rows(table: numpy.ndarray, seed: int, first: int, count: int) -> torch.Tensor:
-    """Rows `first` to `first + count` of an endless reading, in a new random order for each epoch."""
-    numbers = numpy.arange(first, first + count)
-    epochs = numbers // len(table)
-    orders = {epoch: numpy.random.default_rng([seed, epoch]).permutation(len(table)) for epoch in set(epochs.tolist())}
-    chosen = [orders[epoch][number % len(table)] for epoch, number in zip(epochs.tolist(), numbers, strict=True)]
-    return torch.from_numpy(table[chosen].astype(numpy.int64))
+def pack_in_slices(library: tokenizers.Tokenizer, texts: list[str]) -> numpy.ndarray:
+    """Pack slices of the articles side by side: as many slices on every machine, so that the rows are the same."""
+    slices = [texts[first::SLICES] for first in range(SLICES)]
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        return numpy.concatenate(list(pool.map(pack, repeat(library), slices, repeat(LENGTH))))
 
 
 # --- optimisation ---------------------------------------------------------------------------------------------------
@@ -101,6 +80,14 @@ def set_rate(chain: list[torch.optim.Optimizer], rate: float) -> None:
             group["lr"] = share * rate
 
 
+def compile_for_gpu(model: Tiny) -> None:
+    """Compile the layers, and the head of masked tokens, whose number changes from step to step. Allow TF32."""
+    torch.set_float32_matmul_precision("high")
+    for layer in model.roberta.encoder.layer:
+        layer.compile()
+    model.lm_head.compile(dynamic=True)
+
+
 # --- masked language modelling --------------------------------------------------------------------------------------
 
 
@@ -117,25 +104,22 @@ class Log:
             file.write(line + "\n")
 
 
-def masked_loss(
-    model: Tiny, ids: torch.Tensor, seed: int, device: str, shift: torch.Tensor | int = 0
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The mean cross-entropy at the masked positions, and the number of right predictions."""
-    changed, chosen = (x.to(device) for x in mask_tokens(ids, torch.Generator().manual_seed(seed)))
-    with torch.autocast(device, torch.bfloat16):
+def masked_loss(model: Tiny, ids: Tensor, seed: int, shift: Tensor | int = 0) -> tuple[Tensor, Tensor]:
+    """The mean cross-entropy at the masked positions, and the share of right predictions."""
+    changed, chosen = mask_tokens(ids, seed)
+    with torch.autocast(ids.device.type, torch.bfloat16):
         logits = model.masked_lm(changed, chosen, shift=shift).float()  # (n, V)
-    labels = ids.to(device)[chosen]
+    labels = ids[chosen]
     return functional.cross_entropy(logits, labels), (logits.argmax(-1) == labels).float().mean()
 
 
-def causal_loss(model: Tiny, ids: torch.Tensor, device: str, shift: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def causal_loss(model: Tiny, ids: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
     """The same for each next token, where a position sees only itself and those before it."""
-    ids = ids.to(device)
-    told = torch.zeros_like(ids, dtype=torch.bool)
-    told[:, :-1] = ids[:, 1:] != PAD
-    with torch.autocast(device, torch.bfloat16):
-        logits = model.masked_lm(ids, told, causal=True, shift=shift).float()  # (n, V)
-    labels = ids[:, 1:][told[:, :-1]]
+    followed = torch.zeros_like(ids, dtype=torch.bool)
+    followed[:, :-1] = ids[:, 1:] != PAD
+    with torch.autocast(ids.device.type, torch.bfloat16):
+        logits = model.masked_lm(ids, followed, causal=True, shift=shift).float()  # (n, V)
+    labels = ids[:, 1:][followed[:, :-1]]
     return functional.cross_entropy(logits, labels), (logits.argmax(-1) == labels).float().mean()
 
 
@@ -147,12 +131,10 @@ def start_at_frequencies(model: Tiny, table: numpy.ndarray) -> None:
 
 
 @torch.no_grad()
-def validate(model: Tiny, table: numpy.ndarray, device: str) -> dict[str, float]:
+def validate(model: Tiny, table: Tensor) -> dict[str, float]:
     """Loss and accuracy on the same 512 held-out rows, masked the same way."""
-    model.eval()
-    batches = torch.from_numpy(table[:: max(1, len(table) // 512)][:512].astype(numpy.int64)).split(64)
-    results = [masked_loss(model, ids, seed, device) for seed, ids in enumerate(batches)]
-    model.train()
+    parts = table[:: max(1, len(table) // 512)][:512].long().split(64)
+    results = [masked_loss(model, ids, seed) for seed, ids in enumerate(parts)]
     loss, right = (torch.stack(values).mean().item() for values in zip(*results, strict=True))
     return {"held_out_loss": round(loss, 4), "held_out_accuracy": round(right, 4)}
 
@@ -161,24 +143,25 @@ def pretrain(
     model: Tiny, out: Path, tokens: int, batch: int, rate: float, causal: float, seed: int, device: str, log: Log
 ) -> None:
     """Train until `tokens` are read, padding included. Keeps `latest.pt`, and `plateau.pt` from before the fall."""
-    table, held_out = (numpy.load(out / f"{name}.npy", mmap_mode="r") for name in ("train", "held-out"))
+    table, held_out = (numpy.load(out / f"{name}.npy") for name in ("train", "held-out"))
+    rows, validation = Rows(table, seed, device), Rows(held_out, seed, device).table
     chain = optimizers(model)
     found = resume(model, chain, out, tokens)
     if not found:
         start_at_frequencies(model, table)
     step, done, turn = found or (0, 0, round(causal * tokens))
-    saved = told = time.monotonic()
+    saved = logged = time.monotonic()
     while done < tokens:
         if done / tokens < 1 - FALL <= (done + batch) / tokens:
             save(model, chain, out / "plateau.pt", step, done, turn, tokens)
         count = batch // LENGTH
         set_rate(chain, rate * share_of_rate((done + batch) / tokens))
-        ids = rows(table, seed, step * count, count)
-        shift = shifts(ids, seed * 10**9 + step).to(device)
+        ids = rows.read(step * count, count)
+        shift = shifts(ids, seed * 10**9 + step)
         if done < turn:
-            loss, right = causal_loss(model, ids, device, shift)
+            loss, right = causal_loss(model, ids, shift)
         else:
-            loss, right = masked_loss(model, ids, seed * 10**9 + step, device, shift)
+            loss, right = masked_loss(model, ids, seed * 10**9 + step, shift)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in chain:
@@ -186,9 +169,9 @@ def pretrain(
             optimizer.zero_grad()
         step, done = step + 1, done + batch
         if step % 50 == 0:
-            speed = 50 * batch / (time.monotonic() - told)
-            told = time.monotonic()
-            more = validate(model, held_out, device) if step % 500 == 0 else {}
+            speed = 50 * batch / (time.monotonic() - logged)
+            logged = time.monotonic()
+            more = validate(model, validation) if step % 500 == 0 else {}
             log(step=step, tokens=done, loss=round(loss.item(), 4), accuracy=round(right.item(), 4),
                 tokens_a_second=round(speed), **more)  # fmt: skip
         if time.monotonic() - saved > 300 or done >= tokens:
@@ -223,8 +206,8 @@ def resume(model: Tiny, chain: list[torch.optim.Optimizer], out: Path, tokens: i
 
 # --- heads ----------------------------------------------------------------------------------------------------------
 
-WEIGHTS = {"masked": 1.0, "sentences": 0.3, "words": 0.5, "answers": 0.5}
-SIZES = {"sentences": 32, "words": 32, "answers": 16}
+ROWS = {"masked": 16, "sentences": 32, "words": 32, "answers": 64}  # of each task in a step
+WEIGHTS = {"masked": 1.0, "sentences": 0.3, "words": 0.5, "answers": 1.0}
 
 
 def train_heads(model: Tiny, data: Path, out: Path, steps: int, rate: float, seed: int, device: str, log: Log) -> None:
@@ -235,13 +218,14 @@ def train_heads(model: Tiny, data: Path, out: Path, steps: int, rate: float, see
         "words": word_examples(data, library),
         "answers": answer_examples(data, library, seed),
     }
-    readers = {task: batches(found, SIZES[task], seed) for task, found in examples.items()}
-    table = numpy.load(out / "train.npy", mmap_mode="r")
+    readers = {task: batches(found, ROWS[task], seed) for task, found in examples.items()}
+    rows = Rows(numpy.load(out / "train.npy"), seed + 1, device)
     chain = optimizers(model)
     for step in range(steps):
         set_rate(chain, rate * min(1.0, (step + 1) / 50, (steps - step) / (0.7 * steps)))
         losses = {task: head_loss(model, task, next(reader), device) for task, reader in readers.items()}
-        losses["masked"], _ = masked_loss(model, rows(table, seed + 1, step * 16, 16), seed * 10**9 - step, device)
+        masked = rows.read(step * ROWS["masked"], ROWS["masked"])
+        losses["masked"], _ = masked_loss(model, masked, seed * 10**9 - step)
         sum(WEIGHTS[task] * loss for task, loss in losses.items()).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in chain:
@@ -285,15 +269,17 @@ def write_checkpoint(model: Tiny, out: Path) -> None:
 @click.command()
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--tokens", default=200_000_000, show_default=True, help="Tokens to read before the heads, with padding.")
-@click.option("--batch", default=4096, show_default=True, help="Tokens of a step.")
-@click.option("--rate", default=3e-3, show_default=True, help="The highest learning rate.")
 @click.option(
-    "--causal", default=0.2, show_default=True, help="Share of the tokens to begin with next-token prediction."
+    "--tokens", default=2_360_000_000, show_default=True, help="Tokens to read before the heads, with padding."
 )
-@click.option("--head-steps", default=1500, show_default=True, help="Steps of the heads.")
+@click.option("--batch", default=131_072, show_default=True, help="Tokens of a step.")
+@click.option("--rate", default=5e-3, show_default=True, help="The highest learning rate.")
 @click.option(
-    "--head-rate", default=5e-4, show_default=True, help="The highest learning rate while the heads are trained."
+    "--causal", default=0.03, show_default=True, help="Share of the tokens to begin with next-token prediction."
+)
+@click.option("--head-steps", default=3500, show_default=True, help="Steps of the heads.")
+@click.option(
+    "--head-rate", default=1e-3, show_default=True, help="The highest learning rate while the heads are trained."
 )
 @click.option("--seed", default=0, show_default=True)
 @click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True)
@@ -306,6 +292,8 @@ def main(
     prepare(data, out)
     torch.manual_seed(seed)
     model = Tiny(VOCABULARY, positions=POSITIONS).to(device)
+    if device.startswith("cuda"):
+        compile_for_gpu(model)
     log = Log(out / "log.jsonl")
     pretrain(model, out, tokens, batch, rate, causal, seed, device, log)
     train_heads(model, data, out, head_steps, head_rate, seed, device, log)
