@@ -399,7 +399,7 @@ assert same(bent, trace["encoder.layer.0.intermediate"])
 assert same(transformed, trace["encoder.layer.0.output.dense"])
 assert bent.min() > -0.18  # gelu's lowest point
 print("wide", wide.shape, " back", transformed.shape)
-print(f"{(wide < 0).mean():.0%} of the wide values were below 0, and are now between -0.17 and 0")
+print(f"{(wide < 0).mean():.1%} of the wide values were below 0, and are now between -0.17 and 0")
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
@@ -597,7 +597,8 @@ figure.colorbar(image, ax=ax, label="probability")
 plt.show()
 
 # %% [markdown]
-# Another view: take the five tokens that win in the end, and follow how likely each is from layer to layer.
+# Another view: take the five tokens that win in the end, and follow how likely each is from layer to layer. Do not
+# expect a line that only rises: a layer may write a state that the next layer can use, and the head cannot read.
 
 # %%
 figure, ax = plt.subplots(figsize=(8, 3.8), layout="constrained")

@@ -42,14 +42,16 @@ def test_examples(page: Path) -> None:
     assert results.failed == 0
 
 
-def test_examples_of_readme() -> None:
-    """README's examples run when they are pasted into `python`, and show what the page says."""
+@pytest.mark.parametrize(("page", "least"), [("README.md", 10), ("minroberta/tiny/MODEL_CARD.md", 6)])
+def test_pasted_examples(page: str, least: int) -> None:
+    """The page's examples run when they are pasted into `python`, and show what the page says."""
     pytest.importorskip("jax", reason="README differentiates with JAX")
-    assert ">>>" not in README
-    shown = list(examples(README))
-    assert len(shown) == len(SHOWN.findall(README)) > 10
+    source = (ROOT / page).read_text(encoding="utf-8")
+    assert ">>>" not in source
+    shown = list(examples(source))
+    assert len(shown) == len(SHOWN.findall(source)) >= least
     for text, value in shown:
-        assert alike(text, value), f"README says {text}; it is {value}; `tests/pasted.py` says what to do"
+        assert alike(text, value), f"{page} says {text}; it is {value}; `tests/pasted.py` says what to do"
 
 
 def test_which_values_are_alike() -> None:
@@ -83,16 +85,23 @@ def test_an_example_that_does_not_paste(block: str) -> None:
         list(examples(f"```python\n{block}\n```\n"))
 
 
-def test_the_first_block_ends_with_a_prediction() -> None:
-    """The prediction is the one on the page, with scores to the tolerance of the other examples."""
-    command, shown = re.findall(r"^minroberta (.+)\n```\n\n```text\n((?:(?!```).+\n)+)", README, re.MULTILINE)[0]
-    result = CliRunner().invoke(main, shlex.split(command))
+COMMANDS = re.findall(r"^minroberta (\S+) (.+)\n```\n\n```text\n((?:(?!```).+\n)+)", README, re.MULTILINE)
+"""Each command of README that is followed by what it prints: its name, its arguments, and the output."""
+
+
+@pytest.mark.parametrize(("task", "arguments", "shown"), COMMANDS, ids=[task for task, *_ in COMMANDS])
+def test_commands_print_what_readme_shows(task: str, arguments: str, shown: str) -> None:
+    """Words exactly, numbers to the tolerance of the other examples. A terminal cuts long lines where README has …."""
+    result = CliRunner().invoke(main, [task, *shlex.split(arguments)])
     assert result.exit_code == 0
-    lines, expected = (text.splitlines() for text in (result.stdout, shown))
-    assert len(lines) == 1 + 5  # a header and five candidates
-    assert [line.split()[1:] for line in lines] == [line.split()[1:] for line in expected]
-    for line, other in zip(lines[1:], expected[1:], strict=True):
-        assert alike(other.split()[0], float(line.split()[0]))
+    for line, other in zip(result.stdout.splitlines(), shown.splitlines(), strict=True):
+        words = other.partition("…")[0].split()[: -1 if "…" in other else None]
+        for word, expected in zip(line.split(), words, strict="…" not in other):
+            assert word == expected or alike(expected, float(word))
+
+
+def test_the_first_block_ends_with_a_prediction() -> None:
+    assert [task for task, *_ in COMMANDS] == ["fill-mask", "answer", "tag", "classify", "encode"]
 
 
 def test_completion() -> None:

@@ -59,8 +59,8 @@ def main(context: click.Context) -> None:
     """RoBERTa: text in, answers out.
 
     \b
-      minroberta fill-mask "The band released their first <mask> in 1999."
-      minroberta classify "A beautiful, moving film." "The plot is dull."
+      minroberta fill-mask "The Amazon River flows into the Atlantic <mask>."
+      minroberta classify "Beautifully acted and deeply moving." "The plot is dull."
       minroberta tag "The old man reads the paper."
       minroberta answer "Who built it?" --context "It was built by Anna."
       minroberta choose --model NAME "It rained, so" "she got wet." "she burnt."
