@@ -172,11 +172,11 @@ def test_classify_pairs(model: str) -> None:
     assert lines("classify", "--pairs", "--model", model, input=content) == expected
 
 
-@pytest.mark.parametrize("strategy", ["first", "none"])
+@pytest.mark.parametrize("strategy", ["none", "simple", "first", "average", "max"])
 def test_tag(model: str, strategy: Any) -> None:
-    loaded = minroberta.load(model, head="token_classification")
-    expected = loaded.tag(SENTENCES, aggregation_strategy=strategy)
-    assert lines("tag", *SENTENCES, "--aggregation-strategy", strategy, "--model", model) == expected
+    expected = minroberta.load(model, head="token_classification").tag(SENTENCES, strategy, split_punctuation=True)
+    options = ("--aggregation-strategy", strategy, "--split-punctuation", "--model", model)
+    assert lines("tag", *SENTENCES, *options) == expected
 
 
 def test_answer(model: str, tmp_path: Path) -> None:

@@ -47,7 +47,11 @@ from minroberta.text.tag import Entity
 from minroberta.text.tokenizer import Tokenizer
 from minroberta.weights import move, shapes, tree
 
-LIBRARY = tokenizers.Tokenizer.from_file(str(GOLDEN / "tasks_tokenizer.json"))
+LIBRARY, WORDPIECE, SENTENCEPIECE = (
+    tokenizers.Tokenizer.from_file(str(GOLDEN / f"tasks_{name}.json"))
+    for name in ("tokenizer", "wordpiece", "sentencepiece")
+)
+LIBRARIES = {"tasks_tokenizer": LIBRARY, "tasks_wordpiece": WORDPIECE, "tasks_sentencepiece": SENTENCEPIECE}
 FOUND, FOUND_OF_EMBEDDED = (
     json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8")) for name in ("tasks", "tiny_tasks")
 )
@@ -82,6 +86,16 @@ CALLS: dict[str, tuple[str, tuple, dict[str, Any]]] = {
 # --- the reference --------------------------------------------------------------------------------------------------
 
 
+def model_of(case: TaskCase, dtype: str = "float32", xp: Any = np) -> Model:
+    """The case's model with its tokenizer."""
+    model, library = tiny(case.head, dtype, xp, **case.config), LIBRARIES[case.tokenizer]
+    return model if library is LIBRARY else with_tokenizer(model, library)
+
+
+def with_tokenizer(model: Model, library: tokenizers.Tokenizer) -> Model:
+    return Model(model.config, model.params, model.head, Tokenizer(library, model.config))
+
+
 def allowed_in_float32(task: str) -> float:
     """Eight times the reference's own rounding, and at least half a last digit.
 
@@ -103,14 +117,14 @@ def assert_golden(case: TaskCase, model: Model, expected: dict[str, Any], allowe
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_golden(case: TaskCase) -> None:
-    assert_golden(case, tiny(case.head, **case.config), FOUND[case.name], allowed_in_float32(case.task))
+    assert_golden(case, model_of(case), FOUND[case.name], allowed_in_float32(case.task))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_golden_in_float64(case: TaskCase) -> None:
     """The pipeline for labels rounds even a float64 model's logits, which are up to 4 here, to float32."""
     allowed = 4 * float(np.finfo(np.float32).eps) if case.task == "classify" else FLOAT64
-    assert_golden(case, tiny(case.head, "float64", **case.config), FOUND[case.name], allowed)
+    assert_golden(case, model_of(case, "float64"), FOUND[case.name], allowed)
 
 
 @pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "float64"])
@@ -129,7 +143,7 @@ ON_JAX = ("fill_mask/several", "classify/pairs", "tag/groups", "answer/some", "e
 @pytest.mark.parametrize("name", slow_but(ON_JAX, "encode/mean-True"))
 def test_golden_on_jax(name: str) -> None:
     (case,) = (case for case in CASES if case.name == name)
-    assert_golden(case, tiny(case.head, xp=jax.numpy, **case.config), FOUND[case.name], allowed_in_float32(case.task))
+    assert_golden(case, model_of(case, xp=jax.numpy), FOUND[case.name], allowed_in_float32(case.task))
 
 
 @pytest.mark.parametrize("task", CALLS)
@@ -527,8 +541,13 @@ def test_answers_have_the_keys_and_values_of_their_types(task: str) -> None:
 
 def test_entities_have_the_keys_of_their_strategy() -> None:
     common = {"score", "word", "start", "end"}
-    words, tokens = (tiny("token_classification", **PLAIN).tag(STORY, strategy) for strategy in ("first", "none"))
-    groups = tiny("token_classification", **GROUPED).tag(STORY)
+    words, tokens = (tiny("token_classification", **PLAIN).tag(STORY, strategy) for strategy in (None, "none"))
+    groups = [
+        group
+        for labels in (PLAIN, GROUPED)
+        for strategy in ("simple", "first", "average", "max")
+        for group in tiny("token_classification", **labels).tag(STORY, strategy)
+    ]
     assert all(row.keys() == common | {"entity"} for row in words)
     assert all(row.keys() == common | {"entity", "index"} for row in tokens)
     assert all(row.keys() == common | {"entity_group"} for row in groups)
@@ -616,6 +635,52 @@ def test_a_word_has_its_first_pieces_label() -> None:
     words = model.tag(text)
     assert 5 < len(words) < len(text.split())
     assert all((word["entity"], word["score"]) == pieces[word["start"]] for word in words)
+
+
+def test_the_default_strategy_groups_only_labels_that_mark_groups() -> None:
+    grouped, plain = tiny("token_classification", **GROUPED), tiny("token_classification", **PLAIN)
+    assert grouped.tag(TEXTS) == grouped.tag(TEXTS, "first")
+    assert all("entity" in word for words in plain.tag(TEXTS) for word in words)
+
+
+def tagger(library: tokenizers.Tokenizer, entities: dict[str, str], names: tuple[str, ...]) -> Model:
+    """A tagger that reads labels off the tokens: those of `entities`, and the first name for all others."""
+    config = Config.from_dict({**MODEL, "num_hidden_layers": 1, "id2label": dict(enumerate(names))})
+    arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes(config, "token_classification").items()}
+    for name in arrays:
+        arrays[name] += name.endswith("LayerNorm.weight")
+    rows = arrays["embeddings.word_embeddings.weight"]
+    rows[:, 0] = 1
+    for token, label in entities.items():
+        rows[library.token_to_id(token), [0, names.index(label)]] = [0, 1]
+    (head,) = (name for name in arrays if name.endswith("classifier.weight"))
+    arrays[head][:] = np.eye(len(names), MODEL["hidden_size"])
+    return Model(config, tree(arrays), "token_classification", Tokenizer(library, config))
+
+
+@pytest.mark.parametrize("strategy", ["first", "average", "max", "simple"])
+def test_a_lone_space_does_not_hide_an_entity(strategy: Any) -> None:
+    """A sentencepiece model may split off the space before a word, which may have the label O at a text's start."""
+    letters = dict.fromkeys("Hamburg", "LOC")
+    model = tagger(SENTENCEPIECE, letters, ("O", "LOC"))
+    assert SENTENCEPIECE.encode("Hamburg", add_special_tokens=False).tokens[0] == "\u2581"
+    assert [(group["word"], group["start"]) for group in model.tag("Hamburg", strategy)] == [("Hamburg", 0)]
+    assert [word["word"] for word in model.tag("Hamburg")] == ["Hamburg"]
+
+
+def test_punctuation_is_split_only_if_asked() -> None:
+    """The pipeline's words include the punctuation after them, and do not end at a line's end."""
+    model = tagger(LIBRARY, {".": "O", "\u010a": "O"}, ("LOC", "O"))
+    text = "Hamburg.\nOslo"
+    assert [group["word"] for group in model.tag(text, "first")] == [text]
+    split = [group["word"] for group in model.tag(text, "first", split_punctuation=True)]
+    assert split == ["Hamburg", "Oslo"]
+
+
+def test_the_word_of_an_unknown_token() -> None:
+    model = with_tokenizer(tiny("token_classification", id2label={0: "A", 1: "B"}), WORDPIECE)
+    text = "the \u6771 lamp"
+    assert [word["word"] for word in model.tag(text, "none")][1:2] == ["\u6771"]
 
 
 def test_choices_sum_to_one() -> None:
@@ -800,9 +865,10 @@ def test_an_unknown_pooling(pooling: Any) -> None:
         tiny("encoder").encode("a", pooling)
 
 
-@pytest.mark.parametrize("strategy", ["simple", None, ["first"]])
+@pytest.mark.parametrize("strategy", ["words", "", ["first"]])
 def test_an_unknown_strategy(strategy: Any) -> None:
-    with raises(NameUnknownError, KeyError, "unknown aggregation_strategy", 'give "first" or "none"'):
+    allowed = "give one of none, simple, first, average, max"
+    with raises(NameUnknownError, KeyError, f"unknown aggregation_strategy {strategy!r}", allowed):
         tiny("token_classification").tag("a", strategy)
 
 

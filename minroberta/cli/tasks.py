@@ -64,11 +64,12 @@ def classify(
 @takes_texts
 @click.option(
     "--aggregation-strategy",
-    type=click.Choice(["first", "none"]),
-    default="first",
-    show_default=True,
-    help="first: words, labelled by their first token; none: tokens.",
+    type=click.Choice(["none", "simple", "first", "average", "max"]),
+    help="none: tokens; simple: groups of tokens; first, average, max: groups of words, labelled by their first "
+    "token, the mean of their tokens or their surest token. By default first if a label begins with B- or I-, "
+    "otherwise single words.",
 )
+@click.option("--split-punctuation", is_flag=True, help="Punctuation does not belong to the word before it.")
 @takes_model()
 def tag(
     texts: Sequence[str],
@@ -77,11 +78,12 @@ def tag(
     dtype: str,
     as_json: bool,
     aggregation_strategy: Any,
+    split_punctuation: bool,
 ) -> None:
     """Label each word, for example with its part of speech."""
     given = read_texts(texts, file)
     loaded = load(model, "token_classification", dtype)
-    task = functools.partial(loaded.tag, aggregation_strategy=aggregation_strategy)
+    task = functools.partial(loaded.tag, aggregation_strategy=aggregation_strategy, split_punctuation=split_punctuation)
     _print_answers(Output(as_json, "score", "entity", "entity_group", "word", spaced=True), given, task)
 
 

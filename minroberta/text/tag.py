@@ -2,24 +2,41 @@
 
 import functools
 import math
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple, NotRequired, TypedDict, TypeVar, overload
+
+import numpy
 
 from ..errors import NameUnknownError
 from ..model import Network
 from .running import Output, Row, label_names, probabilities, ready
 from .texts import as_given
+from .tokenizer import Tokenizer
 from .windows import Piece, read_pieces
 
-Strategy = Literal["first", "none"]
+Strategy = Literal["none", "simple", "first", "average", "max"]
 Item = TypeVar("Item")
+
+Pieces = list[Piece[numpy.ndarray]]
+"""Tokens, each with the probabilities of all labels, (N,)."""
+
+OF_WORD: dict[str, Callable[[list[numpy.ndarray]], numpy.ndarray]] = {
+    "first": lambda rows: rows[0],
+    "average": lambda rows: numpy.mean(rows, axis=0),
+    "max": lambda rows: max(rows, key=numpy.max),
+}
+"""For each strategy with words: the probabilities of a word from those of its tokens, (N,) each."""
+
+SPACE = "\u2581"
+"""The token of a space in a sentencepiece model. At the start of a text, it has the offsets of the first character."""
 
 
 class Entity(TypedDict):
     """A word, a group of words or a token, with its label."""
 
     entity: NotRequired[str]  # of a word or a token
-    entity_group: NotRequired[str]  # of a group of words
+    entity_group: NotRequired[str]  # of a group of words or tokens
     score: float
     index: NotRequired[int]  # of a token
     word: str
@@ -27,109 +44,165 @@ class Entity(TypedDict):
     end: int
 
 
-class Tag(NamedTuple):
-    """A token's label, with the label's probability."""
-
-    entity: str
-    score: float
-
-
-Pieces = list[Piece[Tag]]
-
-
 @overload
 def tag(  # type: ignore[overload-overlap]  # a str is an iterable of str as well
-    model: Network, texts: str, aggregation_strategy: Strategy = "first"
+    model: Network, texts: str, aggregation_strategy: Strategy | None = None, split_punctuation: bool = False
 ) -> list[Entity]: ...
 @overload
-def tag(model: Network, texts: Iterable[str], aggregation_strategy: Strategy = "first") -> list[list[Entity]]: ...
 def tag(
-    model: Network, texts: str | Iterable[str], aggregation_strategy: Strategy = "first"
+    model: Network, texts: Iterable[str], aggregation_strategy: Strategy | None = None, split_punctuation: bool = False
+) -> list[list[Entity]]: ...
+def tag(
+    model: Network,
+    texts: str | Iterable[str],
+    aggregation_strategy: Strategy | None = None,
+    split_punctuation: bool = False,
 ) -> list[Entity] | list[list[Entity]]:
-    """The label of each word or token, in order. Words and tokens labelled "O" are left out.
+    """The label of each word, group of words or token, in order. Those labelled "O" are left out.
 
-    aggregation_strategy "none": {entity, score, index, word, start, end} for each token. `word` is the token's
-    vocabulary entry, or text[start:end] for an unknown token.
+    aggregation_strategy None, the default: "first" if a label begins with B- or I-. Otherwise each word has the label
+    of its first token, and the result is {entity, score, word, start, end} for each word; words are those of the
+    tokenizer's pre-tokenization, without white space.
 
-    aggregation_strategy "first": each word has the label of its first token. If no label begins with B- or I-, the
-    result is {entity, score, word, start, end} for each word; words are those of the tokenizer's pre-tokenization,
-    without white space. Otherwise it is {entity_group, score, word, start, end} for each group of neighbouring words
-    whose labels differ at most in this prefix; a B- begins a new group. `score` is the mean of the words' scores. As in
-    transformers' pipeline, these words are split only at spaces, so a full stop belongs to the word before it. `word`
-    is text[start:end], without white space around it; in the pipeline, it may include white space, or only part of a
-    character.
+    The other strategies are those of transformers' pipeline. "none": {entity, score, index, word, start, end} for each
+    token. `word` is the token's vocabulary entry, or text[start:end] for an unknown token.
+
+    "simple", "first", "average", "max": {entity_group, score, word, start, end} for each group of neighbours whose
+    labels differ at most in the prefix B- or I-; a B- begins a new group. With "simple" these neighbours are tokens.
+    With the others they are words: a word's probabilities are those of its first token, the mean of its tokens', or
+    those of the token with the largest one. `score` is the mean of the words' or tokens' scores. `word` is
+    text[start:end], without white space around it.
+
+    A token continues a word if no space precedes it, so a full stop belongs to the word before it. If the tokenizer
+    marks continued words, as WordPiece does with ##, the mark decides. An unknown token is a word.
+    split_punctuation: any white space, punctuation and symbols also split words.
 
     A long text is read in overlapping windows. If a token is in two windows, its label comes from the window with more
     context around it.
     Raises InputError, NameUnknownError, TokenizerError.
     """
     tokenizer = ready(model, "tag", "token_classification")
-    if aggregation_strategy not in ("first", "none"):
-        raise NameUnknownError(f'unknown aggregation_strategy {aggregation_strategy!r}: give "first" or "none"')
+    if aggregation_strategy not in (None, "none", "simple", "first", "average", "max"):
+        raise NameUnknownError(
+            f"unknown aggregation_strategy {aggregation_strategy!r}: give one of none, simple, first, average, max"
+        )
     labels = label_names(model.config)
     grouped = any(label.startswith(("B-", "I-")) for label in labels)
-    entities = _tokens if aggregation_strategy == "none" else _groups if grouped else _words
-    pieces = read_pieces(model, tokenizer, texts, functools.partial(_read_tags, labels=labels))
-    results = [entities(text, found) for text, found in pieces]
+    strategy = aggregation_strategy or ("first" if grouped else None)
+    continued = _rule(tokenizer, split_punctuation)
+    results = [
+        _entities(text, pieces, labels, strategy, continued)
+        for text, pieces in read_pieces(model, tokenizer, texts, _read_probabilities)
+    ]
     return as_given(texts, results)
 
 
-def _read_tags(output: Output, _: Row, labels: Sequence[str]) -> list[Tag]:
-    scores = probabilities(output["logits"])  # (L, N)
-    best = zip(scores.argmax(-1).tolist(), scores.max(-1).tolist(), strict=True)
-    return [Tag(labels[i], score) for i, score in best]
+def _read_probabilities(output: Output, _: Row) -> list[numpy.ndarray]:
+    return list(probabilities(output["logits"]))  # (L, N)
 
 
-def _tokens(text: str, pieces: Pieces) -> list[Entity]:
+class Tag(NamedTuple):
+    """Neighbouring tokens with one label, and the label's probability."""
+
+    pieces: Pieces
+    entity: str
+    score: float
+
+
+def _tag(pieces: Pieces, scores: numpy.ndarray, labels: Sequence[str]) -> Tag:
+    """The likeliest label. scores: the probabilities of all labels, (N,)."""
+    best = int(scores.argmax())
+    return Tag(pieces, labels[best], float(scores[best]))
+
+
+def _entities(
+    text: str, pieces: Pieces, labels: Sequence[str], strategy: Strategy | None, continued: "Continued"
+) -> list[Entity]:
+    if strategy is None:
+        return _words(text, pieces, labels)
+    if strategy in ("none", "simple"):
+        tokens = [_tag([piece], piece.value, labels) for piece in pieces]
+        return _tokens(text, tokens) if strategy == "none" else _groups(text, tokens)
+    words = _runs(pieces, functools.partial(_of_one_word, text, continued))
+    return _groups(text, [_tag(word, OF_WORD[strategy]([piece.value for piece in word]), labels) for word in words])
+
+
+def _tokens(text: str, tokens: list[Tag]) -> list[Entity]:
     return [
         {
-            "entity": piece.value.entity,
-            "score": piece.value.score,
+            "entity": entity,
+            "score": score,
             "index": piece.number,
             "word": text[piece.start : piece.end] if piece.unknown else piece.token,
             "start": piece.start,
             "end": piece.end,
         }
-        for piece in pieces
-        if piece.value.entity != "O"
+        for (piece,), entity, score in tokens
+        if entity != "O"
     ]
 
 
-def _words(text: str, pieces: Pieces) -> list[Entity]:
-    seen = [piece for piece in pieces if text[piece.start : piece.end].strip()]  # a space may be a whole token
-    words = _runs(seen, lambda before, piece: before.word == piece.word)
+def _words(text: str, pieces: Pieces, labels: Sequence[str]) -> list[Entity]:
+    # a space may be a whole token
+    seen = [piece for piece in pieces if piece.token != SPACE and text[piece.start : piece.end].strip()]
     found = []
-    for of_word in words:
+    for of_word in _runs(seen, lambda before, piece: before.word == piece.word):
         word, start, end = _stripped(text, of_word[0].start, of_word[-1].end)
-        entity, score = of_word[0].value
+        _, entity, score = _tag(of_word, of_word[0].value, labels)
         if entity != "O":
             found.append(Entity(entity=entity, score=score, word=word, start=start, end=end))
     return found
 
 
-def _groups(text: str, pieces: Pieces) -> list[Entity]:
-    def of_one_word(before: Piece[Tag], piece: Piece[Tag]) -> bool:
-        split = piece.unknown or " " in text[piece.start - 1 : piece.start + 1]
-        return not split or piece.start < before.end  # two tokens of the same character
-
+def _groups(text: str, tags: list[Tag]) -> list[Entity]:
     found = []
-    for group in _runs(_runs(pieces, of_one_word), _of_one_group):
-        word, start, end = _stripped(text, group[0][0].start, group[-1][-1].end)
-        kind = group[0][0].value.entity.split("-", 1)[-1]
-        score = math.fsum(of_word[0].value.score for of_word in group) / len(group)
+    for group in _runs(tags, _of_one_group):
+        word, start, end = _stripped(text, group[0].pieces[0].start, group[-1].pieces[-1].end)
+        kind = group[0].entity.split("-", 1)[-1]
+        score = math.fsum(tag.score for tag in group) / len(group)
         if kind != "O" and word:
             found.append(Entity(entity_group=kind, score=score, word=word, start=start, end=end))
     return found
 
 
-def _of_one_group(before: Pieces, word: Pieces) -> bool:
-    entity = word[0].value.entity
-    return _kind(entity) == _kind(before[0].value.entity) and not entity.startswith("B-")
+def _of_one_group(before: Tag, tag: Tag) -> bool:
+    return _kind(tag.entity) == _kind(before.entity) and not tag.entity.startswith("B-")
 
 
 def _kind(entity: str) -> str:
     """A label without its B- or I-."""
     return entity[2:] if entity.startswith(("B-", "I-")) else entity
+
+
+# --- words ----------------------------------------------------------------------------------------------------------
+
+Continued = Callable[[str, Piece[numpy.ndarray]], bool]
+"""A function that returns True if a token of a text continues the word before it."""
+
+
+def _rule(tokenizer: Tokenizer, split_punctuation: bool) -> Continued:
+    if split_punctuation:
+        return _after_a_letter
+    marked = getattr(tokenizer.library.model, "continuing_subword_prefix", None)
+    return _marked if marked else _after_no_space
+
+
+def _marked(_: str, piece: Piece[numpy.ndarray]) -> bool:
+    return len(piece.token) != piece.end - piece.start
+
+
+def _after_no_space(text: str, piece: Piece[numpy.ndarray]) -> bool:
+    return piece.start > 0 and " " not in text[piece.start - 1 : piece.start + 1]
+
+
+def _after_a_letter(text: str, piece: Piece[numpy.ndarray]) -> bool:
+    around = text[max(piece.start - 1, 0) : piece.start + 1]
+    return piece.start > 0 and not any(c.isspace() or unicodedata.category(c)[0] in "PS" for c in around)
+
+
+def _of_one_word(text: str, continued: Continued, before: Piece[numpy.ndarray], piece: Piece[numpy.ndarray]) -> bool:
+    of_one_character = piece.start < before.end and before.token != SPACE
+    return of_one_character or (not piece.unknown and continued(text, piece))
 
 
 def _runs(items: Sequence[Item], together: Callable[[Item, Item], bool]) -> list[list[Item]]:

@@ -33,7 +33,7 @@ class Tokenizer:
         self.library = library
         self.pad_token_id, self.longest = config.pad_token_id, config.longest
         self.mask_token_id = library.token_to_id("<mask>")
-        self.unk_token_id = library.token_to_id("<unk>")
+        self.unk_token_id = library.token_to_id(getattr(library.model, "unk_token", None) or "<unk>")
         self._config, self._lock = config, threading.Lock()  # truncation is state of the library's tokenizer
 
     def __reduce__(self) -> tuple[Any, ...]:  # for copies and pickles, which cannot hold a lock

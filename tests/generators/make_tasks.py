@@ -5,6 +5,8 @@
 needs torch and exactly that version of transformers, with its "eager" attention; the tests need neither. It writes
 
 - `tasks_tokenizer.json`: a byte-level BPE with RoBERTa's special tokens, trained on the texts of the cases;
+- `tasks_wordpiece.json`, `tasks_sentencepiece.json`: a WordPiece with BERT's special tokens, and a unigram model with a
+  token for the space, without some letters of the cases;
 - `tasks.json`: for each case of `task_cases.py` the pipeline's answer with a model in float64, and the greatest
   distance of a model in float32 from it, relative to the case's largest number. Both must agree in all but numbers.
 
@@ -22,7 +24,7 @@ from typing import Any
 
 import torch
 import transformers
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from generators import GOLDEN
 from generators.make import HEAD_CLASSES, VERSION, without_prefix
@@ -45,6 +47,32 @@ def train_tokenizer() -> Tokenizer:
     library.add_special_tokens([AddedToken(name, normalized=True) for name in SPECIAL])
     library.add_special_tokens([AddedToken("<mask>", lstrip=True, normalized=False)])
     assert library.get_vocab_size() == MODEL["vocab_size"]
+    return library
+
+
+def wordpiece() -> Tokenizer:
+    """A tokenizer that marks continued words with ##, and splits off punctuation."""
+    special = ["[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]"]
+    library = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    library.normalizer = normalizers.BertNormalizer(lowercase=True)
+    library.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    library.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(vocab_size=150, special_tokens=special, show_progress=False)
+    library.train_from_iterator([STORY], trainer)
+    library.post_processor = processors.BertProcessing(("[SEP]", 2), ("[CLS]", 0))
+    return library
+
+
+def sentencepiece() -> Tokenizer:
+    """Letters, the beginnings of every second word of the story, and a token for the space before the others."""
+    words = sorted(set(STORY.split()))[::2]
+    pieces = ["\u2581", *sorted(set(STORY) - set(" '();")), *sorted({"\u2581" + word[:4] for word in words})]
+    scores = [(name, 0.0) for name in SPECIAL] + [(piece, -9.0 + len(piece)) for piece in pieces]
+    library = Tokenizer(models.Unigram(scores, unk_id=3))
+    library.pre_tokenizer = pre_tokenizers.Metaspace()
+    library.decoder = decoders.Metaspace()
+    library.post_processor = processors.TemplateProcessing("<s> $A </s>", None, [("<s>", 0), ("</s>", 2)])
+    library.add_special_tokens(SPECIAL)
     return library
 
 
@@ -160,6 +188,17 @@ TASKS: dict[str, Callable] = {
 Build = Callable[[TaskCase, torch.dtype], Model]
 
 
+def tokens_of(name: str) -> Tokens:
+    """The tokenizer of this file, as transformers opens it."""
+    file, longest = str(GOLDEN / f"{name}.json"), MODEL["max_position_embeddings"] - 2
+    if name == "tasks_tokenizer":
+        return transformers.RobertaTokenizerFast(tokenizer_file=file, model_max_length=longest)
+    names = ("cls_token", "pad_token", "sep_token", "unk_token")
+    values = ["[CLS]", "[PAD]", "[SEP]", "[UNK]"] if name == "tasks_wordpiece" else SPECIAL
+    special = dict(zip(names, values, strict=True))
+    return transformers.PreTrainedTokenizerFast(tokenizer_file=file, model_max_length=longest, **special)
+
+
 def run(case: TaskCase, tokens: Tokens, build: Build) -> dict[str, Any]:
     """The answer in float64, and the distance of float32 from it."""
     found = []
@@ -174,9 +213,10 @@ def run(case: TaskCase, tokens: Tokens, build: Build) -> dict[str, Any]:
     return {"result": rest, "numbers": exact, "error": distance / max(map(abs, exact), default=1.0)}
 
 
-def write(name: str, cases: list[TaskCase], tokens: Tokens, build: Build) -> None:
-    """Write a line of JSON for each case."""
-    found = {case.name: run(case, tokens, build) for case in cases}
+def write(name: str, cases: list[TaskCase], tokens: Tokens | None, build: Build) -> None:
+    """Write a line of JSON for each case. tokens: the tokenizer of all, or None for each case's own."""
+    own = {case.tokenizer: tokens or tokens_of(case.tokenizer) for case in cases}
+    found = {case.name: run(case, own[case.tokenizer], build) for case in cases}
     versions = {library.__name__: library.__version__ for library in (transformers, torch)}
     lines = [f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in found.items()]
     text = ",\n".join([f'"versions": {json.dumps(versions)}', *lines])
@@ -184,18 +224,16 @@ def write(name: str, cases: list[TaskCase], tokens: Tokens, build: Build) -> Non
 
 
 def main() -> None:
-    """Rewrite both files; a second run gives the same bytes."""
+    """Rewrite all files; a second run gives the same bytes."""
     if transformers.__version__ != VERSION:
         raise SystemExit(f"the golden files need transformers {VERSION}, this is {transformers.__version__}")
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     warnings.simplefilter("ignore")  # about words that are split only at spaces
     train_tokenizer().save(str(GOLDEN / "tasks_tokenizer.json"), pretty=False)
-    longest = MODEL["max_position_embeddings"] - 2
-    tokens = transformers.RobertaTokenizerFast(
-        tokenizer_file=str(GOLDEN / "tasks_tokenizer.json"), model_max_length=longest
-    )
-    write("tasks.json", CASES, tokens, build)
+    wordpiece().save(str(GOLDEN / "tasks_wordpiece.json"), pretty=False)
+    sentencepiece().save(str(GOLDEN / "tasks_sentencepiece.json"), pretty=False)
+    write("tasks.json", CASES, None, build)
 
 
 if __name__ == "__main__":

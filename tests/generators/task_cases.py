@@ -29,6 +29,8 @@ TEXTS = [
 
 UNKNOWN = ["a<unk>b Anna<unk><unk> of<unk>Oslo", "<unk>", "Berg <unk> 1922<unk>"]
 
+WORDS = [STORY[:30], "Glasgow\nis café—Oslo's; 東京 in (Hamburg).", "Hamburg"]
+
 MODEL = {
     "model_type": "roberta",
     "vocab_size": 480,
@@ -41,6 +43,7 @@ MODEL = {
     "layer_norm_eps": 1e-5,
 }
 PLAIN = {"id2label": {0: "NOUN", 1: "VERB", 2: "O", 3: "X-TRA"}}
+TYPES = {"id2label": {0: "PER", 1: "O", 2: "LOC", 3: "ORG"}}
 KINDS = ["X-TRA", "B-ORG", "I-PER", "B-PER", "O", "I-LOC", "MISC", "B-LOC", "I-ORG"]
 GROUPED = {"id2label": dict(enumerate(KINDS))}
 
@@ -81,6 +84,7 @@ class TaskCase:
     arguments: tuple
     options: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
+    tokenizer: str = "tasks_tokenizer"  # name of its file
 
     @property
     def task(self) -> str:
@@ -118,6 +122,16 @@ CASES = [
     TaskCase("tag/unknown", "token_classification", (UNKNOWN,), {"aggregation_strategy": "none"}, PLAIN),
     TaskCase("tag/unknown-groups", "token_classification", (UNKNOWN,), {}, GROUPED),
     TaskCase("tag/groups", "token_classification", ([*TEXTS, STORY[:150]],), {}, GROUPED),
+    *(
+        TaskCase(
+            f"tag/{strategy}-{labels}-{kind}", "token_classification", (WORDS,), {"aggregation_strategy": strategy},
+            config, f"tasks_{kind}",
+        )
+        for strategy in ("none", "simple", "first", "average", "max")
+        for labels, config in (("grouped", GROUPED), ("plain", TYPES))
+        for kind in ("tokenizer", "wordpiece", "sentencepiece")
+        if (strategy, kind) != ("none", "tokenizer")
+    ),
     TaskCase("answer/short", "question_answering", PAIR),
     TaskCase("answer/some", "question_answering", PAIR, {"top_k": 5}),
     TaskCase("answer/pieces", "question_answering", PAIR, {"top_k": 5, "align_to_words": False}),
