@@ -172,6 +172,14 @@ def test_classify_pairs(model: str) -> None:
     assert lines("classify", "--pairs", "--model", model, input=content) == expected
 
 
+def test_options_of_answer(model: str) -> None:
+    names = {"handle_impossible_answer": True, "max_seq_len": 30, "doc_stride": 5, "max_question_len": 12}
+    expected = minroberta.load(model, head="question_answering").answer("Is it wet?", "It is. " * 9, top_k=9, **names)
+    options = ("--handle-impossible-answer", "--max-seq-len", "30", "--doc-stride", "5", "--max-question-len", "12")
+    context = ("--context", "It is. " * 9, "--top-k", "9")
+    assert lines("answer", "Is it wet?", *context, *options, "--model", model) == [expected]
+
+
 @pytest.mark.parametrize("strategy", ["none", "simple", "first", "average", "max"])
 def test_tag(model: str, strategy: Any) -> None:
     expected = minroberta.load(model, head="token_classification").tag(SENTENCES, strategy, split_punctuation=True)

@@ -424,6 +424,26 @@ def test_questions_take_one_context_or_one_each() -> None:
         call([question, question], [context])
 
 
+def test_no_answer_is_a_choice_only_if_asked() -> None:
+    call = functools.partial(tiny("question_answering").answer, *PAIR)
+    possible, every = call(top_k=500), call(top_k=500, handle_impossible_answer=True)
+    assert [answer for answer in every if answer["answer"]] == possible
+    assert [(answer["start"], answer["end"]) for answer in every if not answer["answer"]] == [(0, 0)]
+    place = [answer["answer"] for answer in every].index("")
+    assert call(top_k=place, handle_impossible_answer=True) == possible[:place]
+
+
+def test_a_question_that_is_cut() -> None:
+    """It is read up to the end of its last token; a shorter one is whole."""
+    model = tiny("question_answering")
+    ends = [end for _, end in LIBRARY.encode(PAIR[0], add_special_tokens=False).offsets]
+    with pytest.warns(UserWarning, match="question 1 is longer than max_question_len, 3 tokens: the rest") as caught:
+        found = model.answer([PAIR[0], "A"], PAIR[1], max_question_len=3)
+    assert caught[0].filename == __file__
+    assert_same(found, model.answer([PAIR[0][: ends[2]], "A"], PAIR[1]))
+    assert model.answer(*PAIR, max_question_len=len(ends)) == model.answer(*PAIR)
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, None])
 def test_batches_do_not_change_vectors(batch_size: int | None) -> None:
     model = tiny("encoder")
@@ -814,6 +834,9 @@ def test_invalid_texts(task: str, text: Any) -> None:
         (lambda: tiny("question_answering").answer("a", " \n"), "the context is empty: give some text"),
         (lambda: tiny("question_answering").answer("a", "b", top_k=0), "top_k must be an integer of at least 1, not 0"),
         (lambda: tiny("question_answering").answer("a", "b", max_answer_len=0), "max_answer_len must be an integer of"),
+        (lambda: tiny("question_answering").answer("a", "b", max_seq_len=65), "max_seq_len must be an integer from"),
+        (lambda: tiny("question_answering").answer("a", "b", doc_stride=65), "doc_stride must be an integer from"),
+        (lambda: tiny("question_answering").answer("a", "b", max_question_len=0), "max_question_len must be an"),
         (lambda: tiny("multiple_choice").choose("a", []), "no choices: give at least one"),
         (lambda: tiny("multiple_choice").choose("a", "b"), "choose takes one prompt (a str) and several choices"),
         (lambda: tiny("multiple_choice").choose(["a"], ["b"]), "choose takes one prompt (a str) and several choices"),
@@ -846,6 +869,7 @@ def test_refused(call: Callable[[], Any], said: str) -> None:
         (lambda: tiny("question_answering").answer(["a", None], "b"), "question 2 is of type NoneType: give a str"),
         (lambda: tiny("question_answering").answer(["a", "b"], ["c", 5]), "context 2 is of type int: give a str"),
         (lambda: tiny("question_answering").answer(["a", STORY], "b"), "question 2: 64 tokens leave no room"),
+        (lambda: tiny("question_answering").answer("a", "b", max_seq_len=4), "the question: 4 tokens leave no room"),
         (lambda: tiny("multiple_choice").choose("a", ["b", None]), "choice 2 is of type NoneType: give a str"),
         (lambda: tiny("encoder").encode(["a", "b", None]), "text 3 is of type NoneType: give a str"),
         (lambda: tiny("causal_lm", **DECODER).generate(["a", None]), "text 2 is of type NoneType: give a str"),

@@ -93,6 +93,10 @@ def tag(
 @click.option("--context-file", type=click.File("rb"), metavar="FILE", help="Read the context from a UTF-8 file.")
 @click.option("--top-k", default=1, show_default=True, help="Number of answers, best first.")
 @click.option("--max-answer-len", default=15, show_default=True, help="Maximum number of tokens in an answer.")
+@click.option("--handle-impossible-answer", is_flag=True, help='The answer may be "no answer", an empty text.')
+@click.option("--max-seq-len", type=int, help="Maximum number of tokens in a window.  [default: 384]")
+@click.option("--doc-stride", type=int, help="Number of tokens that windows share.  [default: 128]")
+@click.option("--max-question-len", type=int, help="Number of tokens after which a question is cut.")
 @takes_model()
 def answer(
     question: str,
@@ -101,8 +105,7 @@ def answer(
     model: str,
     dtype: str,
     as_json: bool,
-    top_k: int,
-    max_answer_len: int,
+    **options: Any,
 ) -> None:
     """Find the words of a text that answer a question.
 
@@ -111,7 +114,7 @@ def answer(
     """
     text = read_context(context, context_file)
     loaded = load(model, "question_answering", dtype)
-    result = loaded.answer(question, text, top_k=top_k, max_answer_len=max_answer_len)
+    result = loaded.answer(question, text, **options)
     Output(as_json, "score", "start", "end", "answer").write(result)
 
 

@@ -1,5 +1,6 @@
 """`answer`: the span of a text that answers a question."""
 
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple, TypedDict, overload
 
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
     import tokenizers
 
 LONGEST = 384
-"""Maximum number of tokens in a window, as in transformers' pipeline."""
+"""Default for the maximum number of tokens in a window, as in transformers' pipeline."""
 
 SHARED = 128
-"""Maximum number of tokens that neighbouring windows share, as in transformers' pipeline."""
+"""Default for the number of tokens that neighbouring windows share, as in transformers' pipeline."""
 
 
 class Answer(TypedDict):
@@ -41,6 +42,10 @@ def answer(  # type: ignore[overload-overlap]  # a str is an iterable of str as 
     top_k: int = 1,
     max_answer_len: int = 15,
     align_to_words: bool = True,
+    handle_impossible_answer: bool = False,
+    max_seq_len: int | None = None,
+    doc_stride: int | None = None,
+    max_question_len: int | None = None,
 ) -> list[Answer]: ...
 @overload
 def answer(
@@ -50,6 +55,10 @@ def answer(
     top_k: int = 1,
     max_answer_len: int = 15,
     align_to_words: bool = True,
+    handle_impossible_answer: bool = False,
+    max_seq_len: int | None = None,
+    doc_stride: int | None = None,
+    max_question_len: int | None = None,
 ) -> list[list[Answer]]: ...
 def answer(
     model: Network,
@@ -58,6 +67,10 @@ def answer(
     top_k: int = 1,
     max_answer_len: int = 15,
     align_to_words: bool = True,
+    handle_impossible_answer: bool = False,
+    max_seq_len: int | None = None,
+    doc_stride: int | None = None,
+    max_question_len: int | None = None,
 ) -> list[Answer] | list[list[Answer]]:
     """The spans of a context that answer a question: a list of {score, start, end, answer}, best first.
 
@@ -66,26 +79,67 @@ def answer(
     comes from a softmax over the positions of the context and of the first token, which stands for "no answer".
     Several questions may share one context, or there may be a context for each question.
 
-    A long context is read in windows of at most 384 tokens, question included, or fewer if the model's maximum length
-    is smaller. Neighbouring windows share 128 tokens of the context, or half a window's length if that is less. If the
-    room that the question leaves for the context is no larger than this overlap, the overlap is half of that room. The
-    softmax is taken in each window separately. As in transformers' pipeline, the same answer may be listed twice: from
-    two windows, or from two spans within the same words.
+    handle_impossible_answer: the answer may be "no answer", with start and end 0 and an empty `answer`, if its score is
+    among the `top_k` best. This score is the smallest in any window.
+
+    A long context is read in windows of at most `max_seq_len` tokens, question included; by default 384, or the model's
+    maximum length if that is smaller. Neighbouring windows share `doc_stride` tokens of the context; by default 128, or
+    half a window's length if that is less. If the room that the question leaves for the context is no larger than this
+    overlap, the overlap is half of that room. The softmax is taken in each window separately. As in transformers'
+    pipeline, the same answer may be listed twice: from two windows, or from two spans within the same words.
+
+    max_question_len: a longer question is cut after so many tokens, with a warning. By default it is not: transformers'
+    pipeline reads all of a question as well, unless its tokenizer is a slow one.
 
     Raises InputError, TokenizerError.
     """
     tokenizer = ready(model, "answer", "question_answering")
     check_integer("top_k", top_k, 1)
     check_integer("max_answer_len", max_answer_len, 1)
+    longest, stride = _lengths(tokenizer, max_seq_len, doc_stride)
     questions, contexts = _given(question, context)
-    windows = _windows(tokenizer, questions, contexts)
+    if max_question_len is not None:
+        questions = _cut_questions(tokenizer, questions, check_integer("max_question_len", max_question_len, 1))
+    windows = _windows(tokenizer, questions, contexts, longest, stride)
     ends = iter(run(model, [window.ids for group in windows for window in group], _read_ends, unit="windows"))
     results = []
     for text, group in zip(contexts, windows, strict=True):
-        found = [span for window in group for span in _spans(window, next(ends), top_k, max_answer_len)]
-        found.sort(key=lambda span: span.score, reverse=True)
-        results.append([_as_answer(text, span, align_to_words) for span in found[:top_k]])
+        read = [_read_window(window, next(ends)) for window in group]
+        spans = [span for each in read for span in _spans(each, top_k, max_answer_len)]
+        spans.sort(key=lambda span: span.score, reverse=True)
+        found = [_as_answer(text, span, align_to_words) for span in spans[:top_k]]
+        if handle_impossible_answer:
+            found.append({"score": min(each.impossible for each in read), "start": 0, "end": 0, "answer": ""})
+            found.sort(key=lambda one: one["score"], reverse=True)
+        results.append(found[:top_k])
     return as_given(question, results)
+
+
+def _lengths(tokenizer: Tokenizer, max_seq_len: int | None, doc_stride: int | None) -> tuple[int, int]:
+    """Maximum number of tokens of a window, and number of tokens that two share. Raises InputError."""
+    longest = min(tokenizer.longest, LONGEST)
+    if max_seq_len is not None:
+        longest = check_integer("max_seq_len", max_seq_len, 1, tokenizer.longest)
+    if doc_stride is None:
+        return longest, min(longest // 2, SHARED)
+    return longest, check_integer("doc_stride", doc_stride, 0, longest)
+
+
+def _cut_questions(tokenizer: Tokenizer, questions: list[str], max_question_len: int) -> list[str]:
+    """The questions, each up to the end of its token `max_question_len`."""
+    limit = max_question_len + tokenizer.library.num_special_tokens_to_add(False)
+    kept = []
+    for index, question in enumerate(questions):
+        first, *others = tokenizer.windows(question, stride=0, max_length=limit)
+        if others:
+            warnings.warn(
+                f"{which(index, questions, 'question')} is longer than max_question_len, {max_question_len} tokens: "
+                "the rest is left out",
+                stacklevel=3,
+            )
+            question = question[: first.offsets[positions_of(first, 0)[-1]][1]]
+        kept.append(question)
+    return kept
 
 
 def _given(question: str | Iterable[str], context: str | Iterable[str]) -> tuple[list[str], list[str]]:
@@ -105,9 +159,9 @@ def _given(question: str | Iterable[str], context: str | Iterable[str]) -> tuple
     return questions, contexts
 
 
-def _windows(tokenizer: Tokenizer, questions: list[str], contexts: list[str]) -> list[list["tokenizers.Encoding"]]:
-    longest = min(tokenizer.longest, LONGEST)
-    stride = min(longest // 2, SHARED)
+def _windows(
+    tokenizer: Tokenizer, questions: list[str], contexts: list[str], longest: int, stride: int
+) -> list[list["tokenizers.Encoding"]]:
     windows = []
     for index, (question, context) in enumerate(zip(questions, contexts, strict=True)):
         try:
@@ -125,6 +179,23 @@ def _read_ends(output: Output, _: Row) -> list[numpy.ndarray]:
     return [to_host(widen(output[name]))[:, 0] for name in ("start_logits", "end_logits")]
 
 
+class Window(NamedTuple):
+    """A window with its probabilities."""
+
+    encoding: "tokenizers.Encoding"
+    context: list[int]  # positions of the context
+    starts: numpy.ndarray  # of each of these positions
+    ends: numpy.ndarray
+    impossible: float  # probability that the first token is both start and end
+
+
+def _read_window(encoding: "tokenizers.Encoding", logits: list[numpy.ndarray]) -> Window:
+    """logits: start and end logits, each (L,)."""
+    context = positions_of(encoding, 1)
+    starts, ends = (ops.softmax(row[[0, *context]]) for row in logits)  # (L,) -> (1 + positions,)
+    return Window(encoding, context, starts[1:], ends[1:], float(starts[0] * ends[0]))
+
+
 class Span(NamedTuple):
     """A span of a window's tokens, from `first` to `last` inclusive."""
 
@@ -134,12 +205,9 @@ class Span(NamedTuple):
     score: float
 
 
-def _spans(
-    window: "tokenizers.Encoding", logits: list[numpy.ndarray], top_k: int, max_answer_len: int
-) -> Iterator[Span]:
-    """The best spans of a window's context. logits: start and end logits, each (L,)."""
-    context = positions_of(window, 1)
-    starts, ends = (ops.softmax(row[[0, *context]])[1:] for row in logits)  # (L,) -> (positions,)
+def _spans(window: Window, top_k: int, max_answer_len: int) -> Iterator[Span]:
+    """The best spans of a window's context."""
+    encoding, context, starts, ends, _ = window
     longest = min(max_answer_len, len(context))
     padded = numpy.concatenate([ends, numpy.zeros(longest - 1, ends.dtype)])
     following_ends = numpy.lib.stride_tricks.sliding_window_view(padded, longest)  # (positions, longest)
@@ -147,7 +215,7 @@ def _spans(
     for i in best(scores.reshape(-1), top_k):
         first, length = divmod(int(i), longest)
         if first + length < len(context):
-            yield Span(window, context[first], context[first + length], float(scores[first, length]))
+            yield Span(encoding, context[first], context[first + length], float(scores[first, length]))
 
 
 def _as_answer(context: str, span: Span, align_to_words: bool) -> Answer:

@@ -140,6 +140,20 @@ CASES = [
     TaskCase("answer/windows-some", "question_answering", (PAIR[0], STORY), {"top_k": 7}),
     TaskCase("answer/odd", "question_answering", ("¿Quién?", ODD), {"top_k": 4}),
     TaskCase("answer/odd-pieces", "question_answering", ("¿Quién?", ODD), {"top_k": 4, "align_to_words": False}),
+    *(
+        TaskCase(
+            f"answer/{name}", "question_answering", (PAIR[0], context),
+            {"handle_impossible_answer": True, "top_k": top_k, **options},
+        )
+        for name, context, top_k, options in (
+            ("impossible", PAIR[1], 1, {}),
+            ("impossible-some", PAIR[1], 9, {"max_answer_len": 1}),
+            ("impossible-windows", STORY[:120], 38, {"max_answer_len": 1, "max_seq_len": 40, "doc_stride": 3}),
+            ("lengths", STORY, 9, {"max_seq_len": 40, "doc_stride": 7}),
+            ("stride", STORY, 9, {"doc_stride": 0}),
+            ("narrow", STORY, 9, {"max_seq_len": 24, "doc_stride": 3}),
+        )
+    ),
     TaskCase("choose/three", "multiple_choice", ("Anna Berg", ["moved to Glasgow.", "", "kept a diary, they say."])),
     TaskCase("choose/odd", "multiple_choice", (ODD, [ODD, "Oslo"])),
     *(
