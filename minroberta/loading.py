@@ -24,6 +24,7 @@ from .text.fill_mask import fill_mask, predict_all
 from .text.generate import generate
 from .text.tag import tag
 from .text.tokenizer import Tokenizer, of_model
+from .text.zero_shot import zero_shot
 
 
 class Model(Network):
@@ -35,6 +36,7 @@ class Model(Network):
     decode = of_model(Tokenizer.decode)
     fill_mask = fill_mask
     classify = classify
+    zero_shot = zero_shot
     tag = tag
     answer = answer
     choose = choose

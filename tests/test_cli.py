@@ -85,11 +85,17 @@ def write(directory: Path, *heads: str, dtype: str = "float32", tokenizer: str |
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory, tokenizer_json: str) -> dict[str, str]:
-    """Directories: one with most heads, one for choices, a decoder."""
+    """Directories: one with most heads, one for choices, one for inference, a decoder."""
     root = tmp_path_factory.mktemp("models")
     return {
         "all": write(root / "all", *ALL, tokenizer=tokenizer_json),
         "choice": write(root / "choice", "multiple_choice", tokenizer=tokenizer_json),
+        "inference": write(
+            root / "inference",
+            "sequence_classification",
+            tokenizer=tokenizer_json,
+            id2label={"0": "no", "1": "entailed"},
+        ),
         "decoder": write(root / "decoder", "causal_lm", tokenizer=tokenizer_json, is_decoder=True),
     }
 
@@ -170,6 +176,33 @@ def test_classify_pairs(model: str) -> None:
     assert lines("classify", "--pairs", *arguments, "--model", model) == expected
     content = "a cup\ta table\nthe day\tthe street\n"
     assert lines("classify", "--pairs", "--model", model, input=content) == expected
+
+
+@pytest.mark.parametrize("options", [{}, {"multi_label": True, "hypothesis_template": "It is {}!"}])
+def test_zero_shot(models: dict[str, str], options: dict[str, Any]) -> None:
+    expected = minroberta.load(models["inference"]).zero_shot(SENTENCES, ["wet", "dry"], **options)
+    given = ["--label", "wet", "--label", "dry", "--model", models["inference"]]
+    if options:
+        given += ["--multi-label", "--hypothesis-template", "It is {}!"]
+    assert lines("zero-shot", *SENTENCES, *given) == expected
+    head, *rows = printed("zero-shot", SENTENCES[0], *given).splitlines()
+    assert head.split() == ["score", "label", "text"]
+    assert [row.split()[1] for row in rows] == expected[0]["labels"]
+    assert "Missing option '--label'" in refused("zero-shot", "a", "--model", models["inference"])
+
+
+def test_targets(model: str) -> None:
+    """An unknown target is reported once, however many texts there are."""
+    texts, targets = ["A <mask>.", "The <mask> is wet."], ["c", "e", "never mind"]
+    loaded = minroberta.load(model, head="masked_lm")
+    with pytest.warns(UserWarning):
+        expected = loaded.fill_mask(texts, targets=targets)
+    options = [word for target in targets for word in ("--target", target)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        result = run("fill-mask", *texts, *options, "--json", "--model", model)
+    assert [json.loads(line) for line in result.stdout.splitlines()] == expected
+    assert result.stderr.count("is not in the vocabulary") == result.stderr.count("\n") == 1
 
 
 def test_options_of_answer(model: str) -> None:
@@ -655,7 +688,8 @@ def test_the_examples_run(line: str, models: dict[str, str], tmp_path: Path, mon
         if command == "verify":
             printed("convert", *arguments)
     elif "NAME" in arguments:
-        arguments[arguments.index("NAME")] = models["choice" if command == "choose" else "decoder"]
+        kinds = {"choose": "choice", "zero-shot": "inference"}
+        arguments[arguments.index("NAME")] = models[kinds.get(command, "decoder")]
     else:
         arguments += [models["all"]] if command in ("info", "bench") else ["--model", models["all"]]
     printed(command, *arguments)

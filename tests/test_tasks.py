@@ -22,6 +22,7 @@ from generators.task_cases import (
     CASES,
     EMBEDDED,
     GROUPED,
+    INFERENCE,
     MODEL,
     ODD,
     PAIR,
@@ -75,6 +76,7 @@ def _tiny(head: str, dtype: str, xp: Any, fields: str) -> Model:
 CALLS: dict[str, tuple[str, tuple, dict[str, Any]]] = {
     "fill_mask": ("masked_lm", ("A <mask>",), {}),
     "classify": ("sequence_classification", ("A",), {}),
+    "zero_shot": ("sequence_classification", ("A", ["b", "c"]), INFERENCE),
     "tag": ("token_classification", ("A",), PLAIN),
     "answer": ("question_answering", PAIR, {}),
     "choose": ("multiple_choice", ("A", ["b", "c"]), {}),
@@ -115,15 +117,21 @@ def assert_golden(case: TaskCase, model: Model, expected: dict[str, Any], allowe
     assert np.abs(numbers - exact).max(initial=0) <= allowed * np.abs(exact).max(initial=0)
 
 
+QUIET = pytest.mark.filterwarnings("ignore:target '", "ignore:the text is longer")
+
+
+@QUIET
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_golden(case: TaskCase) -> None:
     assert_golden(case, model_of(case), FOUND[case.name], allowed_in_float32(case.task))
 
 
+@QUIET
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_golden_in_float64(case: TaskCase) -> None:
-    """The pipeline for labels rounds even a float64 model's logits, which are up to 4 here, to float32."""
-    allowed = 4 * float(np.finfo(np.float32).eps) if case.task == "classify" else FLOAT64
+    """The pipelines for labels round even a float64 model's logits, which are up to 4 here, to float32."""
+    rounded = case.task in ("classify", "zero_shot")
+    allowed = 4 * float(np.finfo(np.float32).eps) if rounded else FLOAT64
     assert_golden(case, model_of(case, "float64"), FOUND[case.name], allowed)
 
 
@@ -395,6 +403,24 @@ def test_texts_with_one_mask_and_more() -> None:
         assert_same(one, call(text))
 
 
+def test_targets_that_are_not_tokens() -> None:
+    """The first token stands for a text of several, and nothing for a text without any."""
+    call = functools.partial(tiny("masked_lm").fill_mask, "Anna <mask>.")
+    assert call(targets=["a"]) == call(targets="a")
+    first = LIBRARY.encode("never mind", add_special_tokens=False).tokens[0]
+    with pytest.warns(UserWarning) as caught:
+        assert call(targets=["", "never mind"]) == call(targets=first)
+    assert [str(warning.message) for warning in caught] == [
+        "target '' is not in the vocabulary: it is left out",
+        f"target 'never mind' is not in the vocabulary: {first!r} stands for it",
+    ]
+    assert caught[0].filename == __file__
+    for nothing in ([], [""]):
+        with warnings.catch_warnings(), raises(InputError, ValueError, "no targets: give at least one token"):
+            warnings.simplefilter("ignore")
+            call(targets=nothing)
+
+
 def test_pairs_of_texts() -> None:
     call = tiny("sequence_classification").classify
     assert call(PAIR) == call([PAIR])[0] != call(PAIR[0])
@@ -513,7 +539,7 @@ def test_a_bar_for_a_long_list_on_a_terminal(
     capsys: pytest.CaptureFixture,
 ) -> None:
     head, (*others, text), fields = CALLS[task]
-    given = text * (count // 2 if task == "choose" else 1) if isinstance(text, list) else [text] * count
+    given = text * (count // 2 if task in ("choose", "zero_shot") else 1) if isinstance(text, list) else [text] * count
     if task == "answer":
         others = [others * count]
     shown_on = stream()
@@ -829,6 +855,9 @@ def test_invalid_texts(task: str, text: Any) -> None:
         (lambda: tiny("sequence_classification").classify([("a",)]), "the pair has 1 elements: give two"),
         (lambda: tiny("causal_lm", **DECODER).generate("a", temperature=10**400), "invalid temperature 1000"),
         (lambda: tiny("causal_lm", **DECODER).generate("a", temperature=True), "invalid temperature True"),
+        (lambda: tiny("sequence_classification").zero_shot("a", "b"), "zero_shot needs a label whose name begins"),
+        (lambda: tiny("sequence_classification", **INFERENCE).zero_shot("a", " ,"), "no labels: give at least one"),
+        (lambda: tiny("sequence_classification", **INFERENCE).zero_shot("a", []), "no labels: give at least one"),
         (lambda: tiny("question_answering").answer("", "a"), "the question is empty: give some text"),
         (lambda: tiny("question_answering").answer(["a", "b"], ["a", ""]), "context 2 is empty: give some text"),
         (lambda: tiny("question_answering").answer("a", " \n"), "the context is empty: give some text"),
@@ -861,10 +890,12 @@ def test_refused(call: Callable[[], Any], said: str) -> None:
     ("call", "said"),
     [
         (lambda: tiny("masked_lm").fill_mask(["<mask>", None]), "text 2 is of type NoneType: give a str"),
+        (lambda: tiny("masked_lm").fill_mask("<mask>", targets=["a", 3]), "target 2 is of type int: give a str"),
         (lambda: tiny("masked_lm").predict_all(["a", "b", 3]), "text 3 is of type int: give a str"),
         (lambda: tiny("sequence_classification").classify(["a", ("b", None)]), "pair 2: text 2 is of type NoneType"),
         (lambda: tiny("sequence_classification").classify(["a", None]), "text 2 is of type NoneType: give a str"),
         (lambda: tiny("sequence_classification").classify(("a", b"")), "the pair: text 2 is of type bytes: give a str"),
+        (lambda: tiny("sequence_classification", **INFERENCE).zero_shot("a", ["b", 5]), "label 2 is of type int: give"),
         (lambda: tiny("token_classification").tag(["a", "\ud83d"]), "text 2 contains half a surrogate pair"),
         (lambda: tiny("question_answering").answer(["a", None], "b"), "question 2 is of type NoneType: give a str"),
         (lambda: tiny("question_answering").answer(["a", "b"], ["c", 5]), "context 2 is of type int: give a str"),
@@ -881,6 +912,42 @@ def test_a_message_names_the_text(call: Callable[[], Any], said: str) -> None:
     with pytest.raises((InputError, TokenizerError)) as caught:
         call()
     assert str(caught.value).startswith(said)
+
+
+def test_labels_of_zero_shot() -> None:
+    """Labels come in a list or with commas; the scores of several labels sum to 1 unless each is scored by itself."""
+    call = functools.partial(tiny("sequence_classification", **INFERENCE).zero_shot, "Anna Berg moved.")
+    found = call(["travel", "art"])
+    assert list(found) == ["sequence", "labels", "scores"] and found["sequence"] == "Anna Berg moved."
+    assert found == call(" travel ,art,") == call(iter(["travel", "art"]))
+    assert sum(found["scores"]) == pytest.approx(1)
+    for label, score in zip(
+        *(call(["travel", "art"], multi_label=True)[key] for key in ("labels", "scores")), strict=True
+    ):
+        assert call(label)["scores"] == pytest.approx([score])
+
+
+def test_zero_shot_of_several_texts() -> None:
+    call = tiny("sequence_classification", **INFERENCE).zero_shot
+    assert call([], "a") == []
+    for text, found in zip(TEXTS, call(TEXTS, ["art", "travel"]), strict=True):
+        assert_same(found, call(text, ["art", "travel"]))
+
+
+def test_a_long_text_of_zero_shot_is_cut_and_its_labels_are_not() -> None:
+    model = tiny("sequence_classification", **INFERENCE)
+    with pytest.warns(UserWarning, match="text 2 is longer than the 64 tokens") as caught:
+        model.zero_shot(["a", STORY], ["b", "Hamburg"])
+    assert len(caught) == 1 and caught[0].filename == __file__
+    with raises(InputError, ValueError, "hypothesis 2 leaves no room for text in the 64 tokens that this model reads"):
+        model.zero_shot("a", ["b", STORY])
+
+
+@pytest.mark.parametrize("template", ["", "no braces", "{", "{other}", "{1}", "{0.x}", "{:d}", 5, None])
+def test_an_invalid_template(template: Any) -> None:
+    said = "hypothesis_template must be a str with {} where the label goes, not " + repr(template)
+    with raises(InputError, ValueError, said):
+        tiny("sequence_classification", **INFERENCE).zero_shot("a", "b", template)
 
 
 @pytest.mark.parametrize("pooling", ["sum", None, ["mean"]])

@@ -11,6 +11,7 @@ from minroberta.text.generate import Generated
 from minroberta.text.running import Label
 from minroberta.text.tag import Entity
 from minroberta.text.tokenizer import Tokenizer
+from minroberta.text.zero_shot import Ranking
 
 model = minroberta.load()
 
@@ -21,6 +22,8 @@ assert_type(model.predict_all(["a", "b"]), list[list[Prediction]])
 assert_type(model.classify("a"), list[Label])
 assert_type(model.classify(("a", "b"), top_k=None), list[Label])
 assert_type(model.classify(["a", ("b", "c")]), list[list[Label]])
+assert_type(model.zero_shot("a", "b"), Ranking)
+assert_type(model.zero_shot(["a"], ["b", "c"], multi_label=True), list[Ranking])
 assert_type(model.tag("a"), list[Entity])
 assert_type(model.tag(["a"], aggregation_strategy="none"), list[list[Entity]])
 assert_type(model.answer("a", "b"), list[Answer])

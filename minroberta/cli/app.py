@@ -61,6 +61,7 @@ def main(context: click.Context) -> None:
     \b
       minroberta fill-mask "The Amazon River flows into the Atlantic <mask>."
       minroberta classify "Beautifully acted and deeply moving." "The plot is dull."
+      minroberta zero-shot --model NAME "It rained." --label weather --label art
       minroberta tag "The old man reads the paper."
       minroberta answer "Who built it?" --context "It was built by Anna."
       minroberta choose --model NAME "It rained, so" "she got wet." "she burnt."
@@ -78,11 +79,12 @@ def main(context: click.Context) -> None:
     empty line counts as a text. Results are printed as a table; long texts are shortened on a terminal, but not in a
     pipe or file. --json prints JSON lines for programs.
 
-    If a text is longer than the model's maximum length, fill-mask, classify, choose and encode read only its beginning,
-    with a warning; tag, predict-all and answer read all of it, in overlapping windows; generate and trace reject it.
+    If a text is longer than the model's maximum length, fill-mask, classify, zero-shot, choose and encode read only its
+    beginning, with a warning; tag, predict-all and answer read all of it, in overlapping windows; generate and trace
+    reject it.
 
     The default model is the small English model that comes with the package; it has a head for every command except
-    choose and generate. NAME is a directory, a weights file, or a name on the Hugging Face hub.
+    zero-shot, choose and generate. NAME is a directory, a weights file, or a name on the Hugging Face hub.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
@@ -118,6 +120,7 @@ def golden_files(context: click.Context) -> None:
 for command in (
     tasks.fill_mask,
     tasks.classify,
+    tasks.zero_shot,
     tasks.tag,
     tasks.answer,
     tasks.choose,

@@ -1,4 +1,4 @@
-"""The commands that run a task: fill-mask, classify, tag, answer, choose, encode, generate, predict-all."""
+"""The commands that run a task: fill-mask, classify, zero-shot, tag, answer, choose, encode, generate, predict-all."""
 
 import contextlib
 import functools
@@ -24,11 +24,27 @@ def _print_answers(output: Output, texts: Texts, task: Callable[[Any], Any]) -> 
 @click.command()
 @takes_texts
 @click.option("--top-k", default=5, show_default=True, help="Number of tokens for each mask.")
+@click.option("--target", "targets", multiple=True, metavar="TOKEN", help="List only this token; may be repeated.")
 @takes_model()
-def fill_mask(texts: Sequence[str], file: BinaryIO, model: str, dtype: str, as_json: bool, top_k: int) -> None:
+def fill_mask(
+    texts: Sequence[str],
+    file: BinaryIO,
+    model: str,
+    dtype: str,
+    as_json: bool,
+    top_k: int,
+    targets: Sequence[str],
+) -> None:
     """Predict the likeliest tokens for each <mask> in a text."""
     given = read_texts(texts, file)
-    task = functools.partial(load(model, "masked_lm", dtype).fill_mask, top_k=top_k)
+    loaded, among = load(model, "masked_lm", dtype), targets or None
+    loaded.fill_mask([], targets=among)  # warns of unknown targets; afterwards, no text does
+
+    def task(some: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "target ")
+            return loaded.fill_mask(some, top_k=top_k, targets=among)
+
     _print_answers(Output(as_json, "score", "token_str", "sequence", spaced=True), given, task)
 
 
@@ -58,6 +74,38 @@ def classify(
     output = Output(as_json, "score", "label", "text", "pair")
     for text, result in answers(given, task):
         output.write(result, **dict(zip(("text", "pair"), text if pairs else (text,), strict=False)))
+
+
+@click.command()
+@takes_texts
+@click.option("--label", "labels", multiple=True, required=True, metavar="TEXT", help="A label; repeat for more.")
+@click.option(
+    "--hypothesis-template",
+    default="This example is {}.",
+    show_default=True,
+    metavar="TEXT",
+    help="The sentence that holds if a label does.",
+)
+@click.option("--multi-label", is_flag=True, help="Score each label by itself: several may hold.")
+@takes_model(default=None)
+def zero_shot(
+    texts: Sequence[str],
+    file: BinaryIO,
+    model: str,
+    dtype: str,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Rank labels that you give, with a model of natural language inference."""
+    given = read_texts(texts, file)
+    task = functools.partial(load(model, "sequence_classification", dtype).zero_shot, **options)
+    output = Output(as_json, "score", "label", "text", spaced=True)
+    for text, result in answers(given, task):
+        if as_json:
+            print_json(result)
+            continue
+        pairs = zip(result["labels"], result["scores"], strict=True)
+        output.write([{"label": label, "score": score} for label, score in pairs], text=text)
 
 
 @click.command()

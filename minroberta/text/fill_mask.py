@@ -1,6 +1,7 @@
 """`fill_mask` and `predict_all`: the tokens that a masked language model predicts."""
 
 import functools
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import TypedDict, overload
 
@@ -31,28 +32,54 @@ Fillings = list[Filling] | list[list[Filling]]
 
 @overload
 def fill_mask(  # type: ignore[overload-overlap]  # a str is an iterable of str as well
-    model: Network, text: str, top_k: int = 5
+    model: Network, text: str, top_k: int = 5, targets: str | Iterable[str] | None = None
 ) -> Fillings: ...
 @overload
-def fill_mask(model: Network, text: Iterable[str], top_k: int = 5) -> list[Fillings]: ...
-def fill_mask(model: Network, text: str | Iterable[str], top_k: int = 5) -> Fillings | list[Fillings]:
+def fill_mask(
+    model: Network, text: Iterable[str], top_k: int = 5, targets: str | Iterable[str] | None = None
+) -> list[Fillings]: ...
+def fill_mask(
+    model: Network, text: str | Iterable[str], top_k: int = 5, targets: str | Iterable[str] | None = None
+) -> Fillings | list[Fillings]:
     """The likeliest tokens for each `<mask>`: a list of {score, token, token_str, sequence}, best first.
 
     A text with several masks gives one such list for each mask. `sequence` is the whole text with the token filled in.
     If the text has other masks, they are left in place, and `sequence` includes the special tokens.
 
+    targets: a token, or several: only these are listed, with their probability among all tokens. They are entries of
+    the vocabulary, such as "ĠParis" for " Paris" in a byte-level one. For any other text its first token is taken, with
+    a warning.
+
     Raises InputError, TokenizerError.
     """
     tokenizer = ready(model, "fill_mask", "masked_lm")
     check_integer("top_k", top_k, 1)
+    among = None if targets is None else _target_ids(tokenizer, as_texts(targets, "target"))
     texts = as_texts(text)
     rows, cut_off = tokenizer.cut(texts, tokenizer.longest)
     _check_masks(tokenizer, rows, cut_off)
     warn_of_cut(tokenizer, cut_off)
     masks = [_masks(tokenizer, row) for row in rows]
-    found = run(model, rows, functools.partial(_read_likeliest, top_k=top_k), masks)
+    found = run(model, rows, functools.partial(_read_likeliest, top_k=top_k, among=among), masks)
     results = [_fillings(tokenizer, *each) for each in zip(rows, masks, found, strict=True)]
     return as_given(text, results)
+
+
+def _target_ids(tokenizer: Tokenizer, targets: list[str]) -> list[int]:
+    """Ids of the targets, each once, in order. Warns of those that are not in the vocabulary. Raises InputError."""
+    ids = set()
+    for target in targets:
+        token = tokenizer.library.token_to_id(target)
+        if token is None:
+            (row,), _ = tokenizer.cut([target], add_special_tokens=False)
+            token = row[0] if row else None
+            instead = "it is left out" if token is None else f"{tokenizer.library.id_to_token(token)!r} stands for it"
+            warnings.warn(f"target {target!r} is not in the vocabulary: {instead}", stacklevel=3)
+        if token is not None:
+            ids.add(token)
+    if not ids:
+        raise InputError("no targets: give at least one token")
+    return sorted(ids)
 
 
 def _check_masks(tokenizer: Tokenizer, rows: Sequence[Row], cut_off: Sequence[Row]) -> None:
@@ -73,9 +100,11 @@ def _masks(tokenizer: Tokenizer, row: Row) -> list[int]:
     return [position for position, token in enumerate(row) if token == tokenizer.mask_token_id]
 
 
-def _read_likeliest(output: Output, _: Row, top_k: int) -> list[list[tuple[int, float]]]:
-    """The likeliest tokens for each mask, with their probabilities."""
-    return [[(int(i), float(row[i])) for i in best(row, top_k)] for row in probabilities(output["logits"])]
+def _read_likeliest(output: Output, _: Row, top_k: int, among: list[int] | None) -> list[list[tuple[int, float]]]:
+    """The likeliest tokens for each mask, with their probabilities. among: ids of the tokens to compare, or None."""
+    scores = probabilities(output["logits"])  # (masks, V)
+    ids = numpy.arange(scores.shape[-1]) if among is None else numpy.array(among)
+    return [[(int(ids[i]), float(row[ids[i]])) for i in best(row[ids], top_k)] for row in scores]
 
 
 def _fillings(

@@ -81,11 +81,16 @@ class Tokenizer:
     __call__ = tokenize
 
     def cut(
-        self, inputs: Sequence[Text], limit: int | None = None, add_special_tokens: bool = True
+        self,
+        inputs: Sequence[Text],
+        limit: int | None = None,
+        add_special_tokens: bool = True,
+        first_only: bool = False,
     ) -> tuple[list[list[int]], list[list[int]]]:
         """Tokenize each text or pair. Returns at most `limit` ids for each, and the ids that were cut off.
 
-        The longer text of a pair is cut first. The library's truncation is not used, since it also builds windows of
+        The longer text of a pair is cut first. first_only: only the first is cut; if it has too few tokens, the result
+        is longer than `limit`. The library's truncation is not used, since it also builds windows of
         the rest: for a pair, each window of the first text is combined with each window of the second. Raises
         TokenizerError.
         """
@@ -97,7 +102,7 @@ class Tokenizer:
             self.library.no_truncation()
             with sources.library_errors("the tokenizer failed on a text"):
                 encodings = self.library.encode_batch(list(inputs), add_special_tokens=add_special_tokens)
-        pairs = [_cut(encoding, limit) for encoding in encodings]
+        pairs = [_cut(encoding, limit, first_only) for encoding in encodings]
         return [kept for kept, _ in pairs], [rest for _, rest in pairs]
 
     def windows(
@@ -181,7 +186,7 @@ class Tokenizer:
         (directory / sources.SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
-def _cut(encoding: "tokenizers.Encoding", limit: int | None) -> tuple[list[int], list[int]]:
+def _cut(encoding: "tokenizers.Encoding", limit: int | None, first_only: bool = False) -> tuple[list[int], list[int]]:
     """At most `limit` ids of a text or pair, special tokens included, and the rest."""
     ids = encoding.ids
     if limit is None or len(ids) <= limit:
@@ -191,6 +196,8 @@ def _cut(encoding: "tokenizers.Encoding", limit: int | None) -> tuple[list[int],
     room = limit - sequences.count(None)
     shorter = min(first, second, room // 2)
     left = [room - shorter, shorter] if first > second else [shorter, room - shorter]
+    if first_only:
+        left = [room - second, second]
     kept: list[int] = []
     rest: list[int] = []
     for token, sequence in zip(ids, sequences, strict=True):

@@ -100,6 +100,11 @@ def classify(model: Model, tokens: Tokens, texts: list, top_k: int | None = 1) -
     return transformers.pipeline("text-classification", model, tokenizer=tokens)(given, top_k=top_k)
 
 
+def zero_shot(model: Model, tokens: Tokens, texts: list[str], labels: list[str], **options: Any) -> list:
+    pipeline = transformers.pipeline("zero-shot-classification", model, tokenizer=tokens)
+    return pipeline(texts, candidate_labels=labels, **options)
+
+
 def tag(model: Model, tokens: Tokens, texts: list[str], aggregation_strategy: str = "first") -> list:
     pipeline = transformers.pipeline("token-classification", model, tokenizer=tokens)
     found = [pipeline(text, aggregation_strategy=aggregation_strategy) for text in texts]
@@ -179,7 +184,7 @@ def predict_one(model: Model, tokens: Tokens, text: str) -> list[dict[str, Any]]
 
 TASKS: dict[str, Callable] = {
     function.__name__: function
-    for function in (fill_mask, classify, tag, answer, choose, encode, generate, predict_all)
+    for function in (fill_mask, classify, zero_shot, tag, answer, choose, encode, generate, predict_all)
 }
 
 # --- the files -------------------------------------------------------------------------------------------------------

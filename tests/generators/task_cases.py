@@ -42,6 +42,10 @@ MODEL = {
     "type_vocab_size": 1,
     "layer_norm_eps": 1e-5,
 }
+INFERENCE, ENTAILS_FIRST = (  # the pipeline looks at label2id
+    {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
+    for names in (("CONTRADICTION", "NEUTRAL", "ENTAILMENT"), ("entailment", "neutral", "contradiction"))
+)
 PLAIN = {"id2label": {0: "NOUN", 1: "VERB", 2: "O", 3: "X-TRA"}}
 TYPES = {"id2label": {0: "PER", 1: "O", 2: "LOC", 3: "ORG"}}
 KINDS = ["X-TRA", "B-ORG", "I-PER", "B-PER", "O", "I-LOC", "MISC", "B-LOC", "I-ORG"]
@@ -101,6 +105,15 @@ CASES = [
     TaskCase("fill_mask/odd", "masked_lm", (f"{ODD} <mask>",)),
     TaskCase("fill_mask/pads", "masked_lm", ("Anna <pad><mask></s> <mask>",)),
     TaskCase("fill_mask/alone", "masked_lm", ("<mask>",)),
+    TaskCase(
+        "fill_mask/targets", "masked_lm", ("Anna Berg moved to <mask>.",),
+        {"targets": ["\u0120the", "and", "</s>", "Glasgow", "never mind", "and"]},
+    ),
+    TaskCase("fill_mask/target", "masked_lm", ("<mask> Berg <mask> café.",), {"targets": "\u0120the", "top_k": 3}),
+    TaskCase(
+        "fill_mask/best-targets", "masked_lm", ("<mask> Berg <mask>",),
+        {"targets": ["a", "b", "c", "d", "e"], "top_k": 2},
+    ),
     TaskCase("classify/softmax", "sequence_classification", (TEXTS,), {"top_k": None}, {"num_labels": 4}),
     TaskCase("classify/best", "sequence_classification", (TEXTS,), {}, {"num_labels": 4}),
     TaskCase(
@@ -117,6 +130,18 @@ CASES = [
     ),
     TaskCase("classify/one", "sequence_classification", (TEXTS,), {}, {"num_labels": 1}),
     TaskCase("classify/pairs", "sequence_classification", (PAIRS,), {"top_k": None}, {"num_labels": 3}),
+    *(
+        TaskCase(f"zero_shot/{name}", "sequence_classification", (texts, labels), options, config)
+        for name, texts, labels, options, config in (
+            ("some", TEXTS[:3], ["art", "travel", "the sea"], {}, INFERENCE),
+            ("first", TEXTS[:2], ["art", "travel", "the sea"], {}, ENTAILS_FIRST),
+            ("several", TEXTS[:2], ["art", "travel", "the sea"], {"multi_label": True}, INFERENCE),
+            ("several-first", TEXTS[:2], ["art", "travel", "the sea"], {"multi_label": True}, ENTAILS_FIRST),
+            ("one", TEXTS[:2], ["art"], {}, INFERENCE),
+            ("template", TEXTS[:2], "travel, the sea,", {"hypothesis_template": "About {}"}, INFERENCE),
+            ("long", [STORY], ["art", "the great storm of 1879"], {}, INFERENCE),
+        )
+    ),
     TaskCase("tag/pieces", "token_classification", (TEXTS,), {"aggregation_strategy": "none"}, PLAIN),
     TaskCase("tag/pieces-grouped", "token_classification", (TEXTS,), {"aggregation_strategy": "none"}, GROUPED),
     TaskCase("tag/unknown", "token_classification", (UNKNOWN,), {"aggregation_strategy": "none"}, PLAIN),
