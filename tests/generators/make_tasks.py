@@ -51,14 +51,15 @@ def train_tokenizer() -> Tokenizer:
 
 
 def wordpiece() -> Tokenizer:
-    """A tokenizer that marks continued words with ##, and splits off punctuation."""
-    special = ["[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]"]
-    library = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    """Letters, and the beginnings of every second word of the story; ## marks what continues a word."""
+    letters = sorted(set(STORY.lower()) - set(" '();"))
+    words = sorted({word[:4] for word in STORY.lower().split()[::2]} - set(letters))
+    pieces = ["[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]", *letters, *("##" + letter for letter in letters), *words]
+    library = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
     library.normalizer = normalizers.BertNormalizer(lowercase=True)
     library.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     library.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(vocab_size=150, special_tokens=special, show_progress=False)
-    library.train_from_iterator([STORY], trainer)
+    library.add_special_tokens(pieces[:5])
     library.post_processor = processors.BertProcessing(("[SEP]", 2), ("[CLS]", 0))
     return library
 

@@ -139,6 +139,7 @@ CASES = [
             ("several-first", TEXTS[:2], ["art", "travel", "the sea"], {"multi_label": True}, ENTAILS_FIRST),
             ("one", TEXTS[:2], ["art"], {}, INFERENCE),
             ("template", TEXTS[:2], "travel, the sea,", {"hypothesis_template": "About {}"}, INFERENCE),
+            ("long-label", [STORY[:100]], ["art", STORY[100:180]], {}, INFERENCE),
             ("long", [STORY], ["art", "the great storm of 1879"], {}, INFERENCE),
         )
     ),
