@@ -15,13 +15,14 @@ from typing import Any, Literal
 from .errors import ConfigError, NameUnknownError, check_integer
 
 ACTIVATIONS = (
-    "gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "quick_gelu",
-    "relu", "silu", "swish", "tanh", "mish", "linear",
+    "gelu", "gelu_10", "gelu_python", "gelu_new", "gelu_pytorch_tanh", "gelu_accurate", "gelu_fast", "quick_gelu",
+    "laplace", "leaky_relu", "linear", "mish", "relu", "relu2", "relu6", "sigmoid", "silu", "swish", "tanh",
 )  # fmt: skip
-"""The allowed values of `hidden_act`; `ops.ACTIVATIONS` has their formulas."""
+"""The allowed values of `hidden_act`, those of transformers 4.48.3; `activations.ACTIVATIONS` has their formulas."""
 
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
-POSITION_TYPES = ("absolute", "relative_key", "relative_key_query")
+RELATIVE = ("relative_key", "relative_key_query")
+POSITION_TYPES = ("absolute", *RELATIVE)
 BODY = ("embeddings", "encoder", "LayerNorm", "pooler")
 """The parts of the base model. In a file that also holds a head, their names begin with the base model's prefix."""
 
@@ -249,6 +250,7 @@ class Config:
 
     `norm_first` puts layer norms before attention and feed-forward (pre-LN) instead of after the residual sums
     (post-LN). `embedding_norm` adds a layer norm to the embeddings. The defaults of both depend on the `model_type`.
+    `position_embedding_type` None means that a model does not know its tokens' positions, as in the reference.
     Dropout probabilities are saved with the model, but never applied. `other` holds all further fields of a
     `config.json`: they do not change the mathematics, but are saved with the model too.
 
@@ -270,7 +272,7 @@ class Config:
     layer_norm_eps: float = ABSENT
     norm_first: bool = ABSENT
     embedding_norm: bool = ABSENT
-    position_embedding_type: str = "absolute"
+    position_embedding_type: str | None = "absolute"
     pad_token_id: int = 1
     bos_token_id: int | None = 0
     eos_token_id: int | None = 2
@@ -300,6 +302,8 @@ class Config:
         for name, value in defaults.items():
             if getattr(self, name) is ABSENT:
                 object.__setattr__(self, name, value)
+        if isinstance(self.architectures, str):
+            object.__setattr__(self, "architectures", [self.architectures])
         for name, value in zip(("num_labels", "id2label", "label2id"), self._labels(), strict=True):
             object.__setattr__(self, name, value)
         object.__setattr__(self, "pruned_heads", self._pruned_heads())
@@ -353,13 +357,17 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Config":
-        """Make a Config from a parsed `config.json`. Raises ConfigError."""
+        """Make a Config from a parsed `config.json`. Raises ConfigError.
+
+        A missing `model_type` is taken from `architectures`, with a warning. As in the reference, null is false in
+        `is_decoder`, `add_cross_attention`, `use_cache` and `tie_word_embeddings`.
+        """
         if not isinstance(values, Mapping):
             raise ConfigError(f"a configuration must be a JSON object, not {type(values).__name__}")
-        if "model_type" not in values:
-            raise ConfigError(f"the configuration has no model_type: give one of {', '.join(FAMILIES)}")
+        values = with_model_type(values)
         known = {f.name for f in fields(cls)} - {"other"}
         given = {name: value for name, value in values.items() if name in known}
+        given |= {name: False for name in NULL_IS_FALSE if given.get(name, 0) is None}
         for name in ("id2label", "label2id"):
             if given.get(name, 0) is None:
                 del given[name]
@@ -435,7 +443,8 @@ class Config:
         for name in ("layer_norm_eps", "initializer_range"):
             _check_number(name, getattr(self, name))
         _check_choice("hidden_act", self.hidden_act, ACTIVATIONS)
-        _check_choice("position_embedding_type", self.position_embedding_type, POSITION_TYPES)
+        if self.position_embedding_type is not None:
+            _check_choice("position_embedding_type", self.position_embedding_type, POSITION_TYPES)
         _check_choice("problem_type", self.problem_type, (None, *PROBLEM_TYPES))
         if self.hidden_size % self.num_attention_heads:
             raise ConfigError(
@@ -458,6 +467,36 @@ class Config:
 
 
 # --- the fields of a config.json, before they are a Config ----------------------------------------------------------
+
+NULL_IS_FALSE = ("is_decoder", "add_cross_attention", "use_cache", "tie_word_embeddings")
+"""Fields of which null means false, as in the reference, whatever the default is."""
+
+
+def with_model_type(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fields with a `model_type`; if they have none, the one of the first class in `architectures`.
+
+    Raises ConfigError if neither is given.
+    """
+    if values.get("model_type") is not None:
+        return values
+    kind = family_of(values.get("architectures"))
+    if kind is None:
+        raise ConfigError(
+            f"the configuration has no model_type: give one of {', '.join(FAMILIES)}, "
+            "for example with load(..., config={'model_type': 'roberta'})"
+        )
+    warnings.warn(f"the configuration has no model_type: {kind!r} is used, as architectures suggests", stacklevel=3)
+    return {**values, "model_type": kind}
+
+
+def family_of(architectures: Any) -> str | None:
+    """The family whose class names begin as the first of `architectures` does, without TF or Flax, or None."""
+    _check_architectures(architectures)
+    names = [architectures] if isinstance(architectures, str) else architectures or [""]
+    name = names[0].removeprefix("TF").removeprefix("Flax")
+    beginnings = {family.architecture: kind for kind, family in FAMILIES.items()}
+    found = [beginning for beginning in beginnings if name.startswith(beginning)]
+    return beginnings[max(found, key=len)] if found else None
 
 
 def merge(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -496,9 +535,10 @@ def _with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def labels_of_task(values: Mapping[str, Any], head: str) -> dict[str, Any]:
-    """The label fields and `problem_type` in `task_specific_params` for a head's task. Raises ConfigError.
+    """The names of labels in `task_specific_params` for a head's task. Raises ConfigError.
 
-    Hugging Face's pipelines use these fields too. The task's other fields, such as those for generation, are ignored.
+    Only they are used, so that a checkpoint with several heads can name the labels of each. All other fields have no
+    effect: transformers uses them for text generation alone, and `problem_type` never.
     """
     tasks = values.get("task_specific_params") or {}
     found = tasks.get(HEADS[head].task) if isinstance(tasks, Mapping) else tasks
@@ -506,8 +546,7 @@ def labels_of_task(values: Mapping[str, Any], head: str) -> dict[str, Any]:
         raise ConfigError(
             f"task_specific_params must be an object that maps tasks to objects, not {reprlib.repr(tasks)}"
         )
-    of_labels = ("num_labels", "id2label", "label2id", "problem_type")
-    return {name: value for name, value in (found or {}).items() if name in of_labels}
+    return {name: value for name, value in (found or {}).items() if name in ("id2label", "label2id")}
 
 
 def head_of(architectures: Any) -> str:
@@ -515,6 +554,8 @@ def head_of(architectures: Any) -> str:
     _check_architectures(architectures)
     if not architectures:
         return "encoder"
+    if isinstance(architectures, str):
+        architectures = [architectures]
     for head, row in HEADS.items():
         if architectures[0].endswith(row.ending):
             return head
@@ -524,7 +565,9 @@ def head_of(architectures: Any) -> str:
 
 
 def _check_architectures(value: Any) -> None:
-    if not (value is None or (isinstance(value, list | tuple) and all(isinstance(name, str) for name in value))):
+    if value is None or isinstance(value, str):
+        return
+    if not (isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)):
         raise ConfigError(f"architectures must be a list of class names, not {reprlib.repr(value)}")
 
 

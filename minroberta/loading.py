@@ -155,11 +155,17 @@ def _settled(fields: Mapping[str, Any], head: str | None, changes: Mapping[str, 
     head = head or head_of(merge(fields, changes).get("architectures"))
     config = Config.from_dict(merge(merge(fields, labels_of_task(fields, head)), changes))
     check_head(head, config)
-    _warn_of_direction(head, config)
+    _warn_of_surprises(head, config)
     return config, head
 
 
-def _warn_of_direction(head: str, config: Config) -> None:
+def _warn_of_surprises(head: str, config: Config) -> None:
+    if config.position_embedding_type is None:
+        warnings.warn(
+            "position_embedding_type is null: as in transformers, the positions of tokens have no effect: set it to "
+            "'absolute', for example with load(..., config={'position_embedding_type': 'absolute'})",
+            stacklevel=4,
+        )
     if head == "causal_lm" and not config.is_decoder:
         warnings.warn(
             "head 'causal_lm' attends in both directions, because this model is not a decoder: "

@@ -14,7 +14,7 @@ from typing import Any
 import numpy
 
 from .backend.arrays import Namespace, dtype_of
-from .config import FAMILIES, HEADS, Config
+from .config import FAMILIES, HEADS, RELATIVE, Config
 from .errors import WeightsError
 
 Arrays = Mapping[str, Any]
@@ -48,7 +48,7 @@ def _layer_shapes(name: str, config: Config, index: int) -> dict[str, Shape]:
     D, F = config.hidden_size, config.intermediate_size
     kept = config.num_attention_heads - len(config.pruned_heads.get(index, ()))
     result = _attention_shapes(f"{name}.attention", D, kept * config.head_size)
-    if config.position_embedding_type != "absolute":
+    if config.position_embedding_type in RELATIVE:
         rows = 2 * config.max_position_embeddings - 1
         result[f"{name}.attention.self.distance_embedding.weight"] = (rows, config.head_size)
     if config.add_cross_attention:

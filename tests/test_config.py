@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import TINY, raises
 
-from minroberta import Config, ConfigError, Error, NotFoundError, init
+from minroberta import Config, ConfigError, Error, NotFoundError, init, load
 from minroberta.checkpoints.files import read_json
 from minroberta.config import ACTIVATIONS, FAMILIES, HEADS, PRESETS, PROBLEM_TYPES
 from minroberta.weights import shapes
@@ -344,19 +344,19 @@ def test_number_fields(name: str, value: Any) -> None:
 @pytest.mark.parametrize(
     "name", ["norm_first", "embedding_norm", "is_decoder", "add_cross_attention", "use_cache", "tie_word_embeddings"]
 )
-@pytest.mark.parametrize("value", [0, 1, "true", None, []])
+@pytest.mark.parametrize("value", [0, 1, "true", []])
 def test_switches(name: str, value: Any) -> None:
     with raises(ConfigError, ValueError, f"{name} must be true or false, not"):
         config(**{name: value})
 
 
-@pytest.mark.parametrize("value", ["gelu_10", "GELU", "", None, 3, [], {}])
+@pytest.mark.parametrize("value", ["gelu_11", "GELU", "", None, 3, [], {}])
 def test_unknown_activation(value: Any) -> None:
     with raises(ConfigError, ValueError, f"unknown hidden_act {value!r}", *ACTIVATIONS):
         config(hidden_act=value)
 
 
-@pytest.mark.parametrize("value", ["rotary", "", None, 3, []])
+@pytest.mark.parametrize("value", ["rotary", "", 3, []])
 def test_unknown_position_type(value: Any) -> None:
     with raises(
         ConfigError, ValueError, f"position_embedding_type {value!r}", "absolute, relative_key, relative_key_q"
@@ -395,7 +395,7 @@ def test_cross_attention_in_an_encoder() -> None:
         config(add_cross_attention=True)
 
 
-@pytest.mark.parametrize("value", ["RobertaModel", [1], {"a": 1}, 3])
+@pytest.mark.parametrize("value", [[1], {"a": 1}, 3])
 def test_architectures_of_a_wrong_form(value: Any) -> None:
     with raises(ConfigError, ValueError, "architectures must be a list of class names, not"):
         config(architectures=value)
@@ -417,11 +417,60 @@ def test_pruned_heads_out_of_range(value: Any) -> None:
 
 
 def test_without_a_model_type() -> None:
-    with raises(ConfigError, ValueError, "has no model_type", *FAMILIES):
-        Config.from_dict({"hidden_size": 30})
+    for without in ({"hidden_size": 30}, {"model_type": None, "architectures": ["BertModel"]}):
+        with raises(ConfigError, ValueError, "has no model_type", *FAMILIES, "config={'model_type': 'roberta'}"):
+            Config.from_dict(without)
 
 
-@pytest.mark.parametrize("value", ["bert", "Roberta", "", "x" * 10_000, None, 3, ["roberta"], {}])
+@pytest.mark.parametrize(
+    ("name", "model_type"),
+    [
+        ("RobertaForMaskedLM", "roberta"),
+        ("RobertaPreLayerNormForMaskedLM", "roberta-prelayernorm"),
+        ("XLMRobertaModel", "xlm-roberta"),
+        ("XLMRobertaXLModel", "xlm-roberta-xl"),
+        ("CamembertForTokenClassification", "camembert"),
+        ("Data2VecTextModel", "data2vec-text"),
+        ("TFRobertaModel", "roberta"),
+        ("FlaxXLMRobertaModel", "xlm-roberta"),
+    ],
+)
+def test_a_model_type_from_architectures(name: str, model_type: str) -> None:
+    for architectures in (name, [name]):
+        with pytest.warns(UserWarning, match=f"no model_type: '{model_type}' is used, as architectures suggests"):
+            assert Config.from_dict({"architectures": architectures}).model_type == model_type
+
+
+def test_a_model_type_that_is_given_beside_a_file_without_one(tmp_path: Path) -> None:
+    init({**TINY, "architectures": ["RobertaModel"]}).save(tmp_path)
+    fields = json.loads((tmp_path / "config.json").read_text())
+    del fields["model_type"], fields["architectures"]
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    with raises(ConfigError, ValueError, "has no model_type"):
+        load(tmp_path)
+    assert load(tmp_path, config={"model_type": "roberta"}).config.model_type == "roberta"
+
+
+def test_one_class_in_place_of_a_list() -> None:
+    given = config(architectures="RobertaForTokenClassification")
+    assert (given.architectures, given.head) == (["RobertaForTokenClassification"], "token_classification")
+
+
+@pytest.mark.parametrize("name", ["is_decoder", "add_cross_attention", "use_cache", "tie_word_embeddings"])
+def test_null_is_false(name: str) -> None:
+    """As in the reference, whatever the default is: an untied model with tie_word_embeddings null has its decoder."""
+    assert getattr(config(**{name: None}), name) is False
+
+
+def test_positions_that_are_null_have_no_effect() -> None:
+    given = config(position_embedding_type=None)
+    with pytest.warns(UserWarning, match="position_embedding_type is null: as in transformers, the positions"):
+        init(given)
+    assert as_json(given.to_dict())["position_embedding_type"] is None
+    assert not any("distance" in name for name in shapes(given, "encoder"))
+
+
+@pytest.mark.parametrize("value", ["bert", "Roberta", "", "x" * 10_000, 3, ["roberta"], {}])
 def test_another_model_type(value: Any) -> None:
     with raises(ConfigError, ValueError, "unknown model_type ", *FAMILIES):
         Config.from_dict({"model_type": value})

@@ -92,7 +92,15 @@ FORMULAS: dict[str, Callable[[float], float]] = {
     "gelu_pytorch_tanh": tanh_gelu,
     "gelu_fast": tanh_gelu,
     "quick_gelu": lambda x: x * logistic(1.702 * x),
+    "gelu_10": lambda x: min(max(0.5 * x * math.erfc(-x / math.sqrt(2)), -10.0), 10.0),
+    "gelu_python": lambda x: 0.5 * x * math.erfc(-x / math.sqrt(2)),
+    "gelu_accurate": tanh_gelu,
+    "laplace": lambda x: 0.5 * math.erfc(-(x - 0.707107) / (0.282095 * math.sqrt(2))),
+    "leaky_relu": lambda x: x if x >= 0 else 0.01 * x,
     "relu": lambda x: max(x, 0.0),
+    "relu2": lambda x: max(x, 0.0) ** 2,
+    "relu6": lambda x: min(max(x, 0.0), 6.0),
+    "sigmoid": logistic,
     "silu": lambda x: x * logistic(x),
     "swish": lambda x: x * logistic(x),
     "tanh": math.tanh,
@@ -110,6 +118,8 @@ def test_every_activation_has_a_formula_here() -> None:
 def test_activation(name: str, dtype: str) -> None:
     """Activations agree with scalars of the math module, and do not warn where exponentials overflow."""
     x = np.array([-1000, -90, -20, -5, -1.5, -1e-3, 0, 1e-3, 0.7, 3, 20, 90, 1000], dtype)
+    if name == "relu2" and dtype == "float16":
+        x = x[:-1]  # its largest number is 65504
     result = ops.ACTIVATIONS[name](x)
     assert result.dtype == dtype
     exact = np.array([FORMULAS[name](float(value)) for value in x])

@@ -10,7 +10,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from ..config import FAMILIES, HEADS, Config, merge
+from ..config import FAMILIES, HEADS, Config, family_of, merge
 from ..errors import ConfigError, NotFoundError, WeightsError
 from ..weights import BUFFERS, Shape, canonical_names, shapes, untangle_lm_bias, without_prefix
 from .arrays import Arrays, Gathered, Renamed, as_stored
@@ -216,7 +216,7 @@ def _with_family(fields: dict[str, Any], names: Arrays) -> dict[str, Any]:
     held = {without_prefix(name) for name in names}
     norms = {kind: family.own_name("encoder.layer.0.output.LayerNorm.weight") for kind, family in FAMILIES.items()}
     kinds = [kind for kind, norm in norms.items() if norm in held]
-    given = fields.get("model_type")
+    given = fields.get("model_type") or family_of(fields.get("architectures"))
     if not kinds or given in kinds or given not in list(FAMILIES):
         return fields
     warnings.warn(

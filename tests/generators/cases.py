@@ -58,6 +58,14 @@ ACTIVATIONS = (
     "tanh",
     "mish",
     "linear",
+    "gelu_10",
+    "gelu_python",
+    "gelu_accurate",
+    "laplace",
+    "leaky_relu",
+    "relu2",
+    "relu6",
+    "sigmoid",
 )
 
 
@@ -301,6 +309,7 @@ def config_cases() -> Iterator[Case]:
     for order in (POST, PRE, XL):
         model_type = MODEL_TYPES[order]
         ids = padded_batch(RIGHT)
+        yield make_case(f"config/no_positions/{order}", model_type, "masked_lm", ids, position_embedding_type=None)
         yield make_case(f"config/eps/{order}", model_type, "masked_lm", ids, layer_norm_eps=1e-3)
         yield make_case(f"config/chunks/{order}", model_type, "encoder", ids, chunk_size_feed_forward=2)
         yield make_case(f"config/untied/{order}", model_type, "masked_lm", ids, tie_word_embeddings=False)
