@@ -443,6 +443,11 @@ class Config:
         for name in ("layer_norm_eps", "initializer_range"):
             _check_number(name, getattr(self, name))
         _check_choice("hidden_act", self.hidden_act, ACTIVATIONS)
+        if self.position_embedding_type == "rotary":
+            raise ConfigError(
+                "position_embedding_type 'rotary' is of models with code of their own, such as jina-embeddings-v3, "
+                f"which is not run here: give a model with one of {', '.join(POSITION_TYPES)}"
+            )
         if self.position_embedding_type is not None:
             _check_choice("position_embedding_type", self.position_embedding_type, POSITION_TYPES)
         _check_choice("problem_type", self.problem_type, (None, *PROBLEM_TYPES))

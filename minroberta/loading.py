@@ -11,7 +11,7 @@ import numpy
 
 from . import weights
 from .backend.arrays import Namespace
-from .checkpoints import hub, read, save, surgery
+from .checkpoints import hub, read, save, surgery, unsupported
 from .checkpoints.files import read_json
 from .config import PRESETS, Config, check_head, check_head_name, head_of, labels_of_task, merge
 from .errors import ConfigError, NameUnknownError, SaveError, check_integer
@@ -110,6 +110,7 @@ def load(
     settings, head = _settled(read.fields_of(path, file), head, config or {})
     arrays = weights.load_arrays(file, settings, head, missing=missing, seed=seed, check=check)
     params = weights.tree(weights.move(arrays, dtype, xp))
+    unsupported.warn_of_setfit(directory)
     return Model.of_checked(settings, params, head, Tokenizer.load(directory, settings))
 
 
@@ -160,6 +161,12 @@ def _settled(fields: Mapping[str, Any], head: str | None, changes: Mapping[str, 
 
 
 def _warn_of_surprises(head: str, config: Config) -> None:
+    if config.other.get("auto_map"):
+        warnings.warn(
+            "this repository has code of its own (auto_map in config.json), which is not run: the model is computed as "
+            f"a {config.model_type}, so compare its outputs with those of that code",
+            stacklevel=4,
+        )
     if config.position_embedding_type is None:
         warnings.warn(
             "position_embedding_type is null: as in transformers, the positions of tokens have no effect: set it to "

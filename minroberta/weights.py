@@ -5,6 +5,7 @@ names are Hugging Face's names for Roberta, without the base model's prefix; a t
 other model families.
 """
 
+import difflib
 import re
 import warnings
 import zlib
@@ -204,23 +205,31 @@ def _check_held(held: Collection[str], wanted: Collection[str], config: Config, 
     lacking = [name for name in wanted if name not in held]
     if not lacking:
         return
-    text = f"head {head!r} needs {len(wanted)} weights, but lacks {len(lacking)}: {_first_ten(lacking)}"
+    text = f"head {head!r} needs {len(wanted)} weights, but lacks {len(lacking)}: {first_ten(lacking)}"
     of_head = head_shapes(config, head)
     own = {name for name in of_head if head == "encoder" or not name.startswith("pooler.")}
     if own <= set(lacking) <= set(of_head):
         text += '. This head is not in the file: choose another head, or give missing="init" to initialise it at random'
+    elif nearest := _nearest(lacking[0], [name for name in held if name not in wanted]):
+        text += f". The nearest names in the file are {', '.join(nearest)}: rename them, or save the model's state_dict"
     raise WeightsError(text)
+
+
+def _nearest(name: str, names: list[str]) -> list[str]:
+    """Names of a file that may be those of a missing weight."""
+    return difflib.get_close_matches(name, [name[:200] for name in names[:1000]], n=3, cutoff=0.6)
 
 
 def _warn_of_unknown(names: Mapping[str, str], wanted: Collection[str], config: Config) -> None:
     known = {*wanted, "lm_head.decoder.weight", *(name for head in HEADS for name in head_shapes(config, head))}
     unknown = [stored for name, stored in names.items() if name not in known and not BUFFERS.search(name)]
     if unknown:
-        text = f"ignored arrays that this model does not use ({len(unknown)}): {_first_ten(unknown)}"
+        text = f"ignored arrays that this model does not use ({len(unknown)}): {first_ten(unknown)}"
         warnings.warn(text, stacklevel=4)
 
 
-def _first_ten(names: list[str]) -> str:
+def first_ten(names: list[str]) -> str:
+    """The names for a message, but of a long list only the first ten."""
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 

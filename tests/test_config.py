@@ -356,7 +356,7 @@ def test_unknown_activation(value: Any) -> None:
         config(hidden_act=value)
 
 
-@pytest.mark.parametrize("value", ["rotary", "", 3, []])
+@pytest.mark.parametrize("value", ["alibi", "", 3, []])
 def test_unknown_position_type(value: Any) -> None:
     with raises(
         ConfigError, ValueError, f"position_embedding_type {value!r}", "absolute, relative_key, relative_key_q"

@@ -644,8 +644,15 @@ def test_a_directory_without_weights(tmp_path: Path) -> None:
 
 def test_a_directory_with_other_weights(tmp_path: Path) -> None:
     write_config(tmp_path)
-    for name in ("my.h5", "a.bin", "readme.md"):
-        (tmp_path / name).touch()
+    files = {
+        "my.h5": b"\x89HDF\r\n\x1a\n",
+        "a.bin": b"PK\x03\x04",
+        "readme.md": b"PK",
+        "b.bin": b"",
+        "c.msgpack": b"no",
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
     with raises(NotFoundError, FileNotFoundError, "It has a.bin, my.h5: give the path of one of these files"):
         load(tmp_path)
 

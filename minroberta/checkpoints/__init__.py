@@ -6,6 +6,8 @@ nothing here imports `text` or `loading`. The modules, in import order:
 
     files        JSON of limited size, paths that stay inside a directory, atomic writing
     arrays       the arrays of a checkpoint by name: mapped, renamed, transposed, gathered from several files
+    wrapped      names of a model that was saved within another module
+    unsupported  sentences for files, weights and modules that are not supported
     formats      one module per format: safetensors, pytorch, hdf5, flax, tensorflow, keras, fairseq
     read         choose a directory's weights file, recognise its format, read its configuration and inventory
     hub          find the path of a model by name, and download the model with huggingface_hub if necessary

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from ..config import HUB_NAMES
 from ..errors import DownloadError, NotFoundError
+from .read import variants_in
+from .unsupported import described
 
-SETTINGS = ("config.json", "metadata.json", "task.json")
+SETTINGS = ("config.json", "metadata.json", "task.json", "config_setfit.json")
 WEIGHTS = (
     ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"),
     ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin"),
@@ -93,16 +95,39 @@ def _from_hub(
         if not _has_weights(directory):
             directory = fetch(*SETTINGS, *files)
     if weights and not _has_weights(directory):
+        names = [] if local_files_only else _names(repository, revision, token)
+        if len(variants_in(names)) == 1:
+            return fetch(*SETTINGS, *variants_in(names))
         raise NotFoundError(
             f"no weights were found for {repository}: {directory} has none of "
-            f"{', '.join(files[0] for files in WEIGHTS)}. Either the repository has no weights in a supported format, "
-            "or a download was interrupted: load it again while online"
+            f"{', '.join(files[0] for files in WEIGHTS)}. {_why_none(names)}"
         )
     return directory
 
 
 def _has_weights(directory: Path) -> bool:
-    return any((directory / file).is_file() for files in WEIGHTS for file in files[:2])
+    variants = variants_in(path.name for path in directory.iterdir())
+    return len(variants) == 1 or any((directory / file).is_file() for files in WEIGHTS for file in files[:2])
+
+
+def _names(repository: str, revision: str | None, token: str | bool | None) -> list[str]:
+    """The names of a repository's files; none if the hub cannot be reached."""
+    import huggingface_hub
+
+    try:
+        return sorted(huggingface_hub.list_repo_files(repository, revision=revision, token=token))
+    except Exception:  # its class depends on the HTTP library; the names only serve to explain another error
+        return []
+
+
+def _why_none(names: list[str]) -> str:
+    variants = variants_in(names)
+    if variants:
+        return f"It has the variants {', '.join(variants)}: download one of them, and give its path"
+    return described(names) or (
+        "Either the repository has no weights in a supported format, or a download was interrupted: load it again "
+        "while online"
+    )
 
 
 def _fetch(

@@ -5,17 +5,21 @@ also imply a configuration, which is the `config` attribute of the `Arrays` obje
 """
 
 import math
+import re
 import reprlib
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ..config import FAMILIES, HEADS, Config, family_of, merge
 from ..errors import ConfigError, NotFoundError, WeightsError
 from ..weights import BUFFERS, Shape, canonical_names, shapes, untangle_lm_bias, without_prefix
-from .arrays import Arrays, Gathered, Renamed, as_stored
+from . import unsupported
+from .arrays import Arrays, Gathered
 from .files import inside, read_json
 from .formats import safetensors
+from .wrapped import unwrapped
 
 # --- choosing the file ----------------------------------------------------------------------------------------------
 
@@ -35,6 +39,9 @@ FILES = (
 INDEX = ".index.json"
 """The ending of an index of shards, as in `model.safetensors.index.json`."""
 
+VARIANT = re.compile(r"(model|pytorch_model)\.[A-Za-z]\w*\.(safetensors|bin)")
+"""A weights file that transformers saved with `variant=`, such as `model.fp16.safetensors`."""
+
 
 def read(path: Path) -> Arrays:
     """Read the arrays of a checkpoint, from a weights file or from a directory with a weights file or shards.
@@ -43,7 +50,8 @@ def read(path: Path) -> Arrays:
     """
     arrays = _read_path(path)
     _check_size(arrays)
-    return arrays
+    unsupported.check_names(arrays)
+    return unwrapped(arrays)
 
 
 def _read_path(path: Path) -> Arrays:
@@ -58,10 +66,37 @@ def _read_path(path: Path) -> Arrays:
             return read_file(inside(path, name, WeightsError))
         if (path / (name + INDEX)).is_file():
             return _read_shards(path / (name + INDEX))
-    endings = (".safetensors", ".bin", ".h5", ".msgpack", ".pt")
-    others = ", ".join(sorted(p.name for p in path.iterdir() if p.suffix in endings))
-    hint = f". It has {others}: give the path of one of these files" if others else ""
-    raise NotFoundError(f"{path} holds no weights: it has none of {', '.join(FILES)}{hint}")
+    return _read_another(path)
+
+
+def _read_another(path: Path) -> Arrays:
+    """Read a directory's only variant, if none of `FILES` is there. Raises NotFoundError."""
+    names = sorted(child.name for child in path.iterdir() if child.is_file())
+    variants = variants_in(names)
+    if len(variants) == 1:
+        warnings.warn(f"{path} has no other weights than the variant {variants[0]}, which is read", stacklevel=4)
+        return read_file(inside(path, variants[0], WeightsError))
+    start = f"{path} holds no weights: it has none of {', '.join(FILES)}"
+    others = ", ".join(variants or [name for name in names if _is_readable(path / name)])
+    if others:
+        raise NotFoundError(f"{start}. It has {others}: give the path of one of these files")
+    other = unsupported.description(path)
+    raise NotFoundError(f"{start}. {other}" if other else start)
+
+
+def variants_in(names: Iterable[str]) -> list[str]:
+    """The names of variants among the names of a directory's files."""
+    return [name for name in names if VARIANT.fullmatch(name)]
+
+
+def _is_readable(path: Path) -> bool:
+    """True if a file's name is that of weights, and its first bytes are those of a supported format."""
+    if path.suffix not in (".safetensors", ".bin", ".h5", ".msgpack", ".pt") or unsupported.is_not_a_model(path):
+        return False
+    start = _start(path)
+    is_safetensors = int.from_bytes(start, "little") <= safetensors.LARGEST_HEADER
+    others = {".msgpack": bytes(MAPS), ".h5": b"\x89", ".bin": b"P\x80", ".pt": b"P\x80"}
+    return is_safetensors if path.suffix == ".safetensors" else len(start) > 0 and start[0] in others[path.suffix]
 
 
 LARGEST_RATIO = 8
@@ -136,16 +171,11 @@ def _read_pytorch(path: Path) -> Arrays:
     file = pytorch.File(path)
     if fairseq.is_fairseq(file.content):
         return fairseq.Checkpoint(file)
-    arrays = file.within(_state_dict(file.content))
-    wrapper = next((x for x in WRAPPERS if all(name.startswith(x) for name in arrays)), "")
-    return Renamed(arrays, {name.removeprefix(wrapper): (name, as_stored) for name in arrays}) if wrapper else arrays
+    return file.within(_state_dict(file.content))
 
 
 STATES = ("state_dict", "model_state_dict", "model")
 """Keys under which training scripts save the weights, in a dict with the rest of the training state."""
-
-WRAPPERS = ("module.", "_orig_mod.", "model.")
-"""Prefixes that all names have if a model was saved in a wrapper, such as one for several devices or compilation."""
 
 
 def _state_dict(content: Any) -> Any:

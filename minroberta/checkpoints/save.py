@@ -25,6 +25,7 @@ def write(directory: Path, params: Any, config: Config, head: str) -> None:
         arrays["lm_head.decoder.bias"] = arrays["lm_head.bias"].copy()
     values = config.to_dict()
     values["architectures"] = [config.family.architecture + HEADS[head].ending]
+    values.pop("auto_map", None)  # the code is not saved
     tasks = values.get("task_specific_params")
     if isinstance(tasks, Mapping):  # this head's labels may have changed since
         values["task_specific_params"] = {task: fields for task, fields in tasks.items() if task != HEADS[head].task}

@@ -36,14 +36,18 @@ LOGITS = 2**26
 LONG = 100
 """Minimum number of texts for a progress bar."""
 
+SETFIT = ("classify", "encoder")
+"""A task and a head: a model trained with SetFit has a classifier that is not part of the model."""
+
 # --- checks ---------------------------------------------------------------------------------------------------------
 
 
 def ready(model: Network, task: str, head: str) -> Tokenizer:
     """Check that the model has the task's head, and return the model's tokenizer. Raises InputError, TokenizerError."""
     if model.head != head:
+        setfit = ". The classifier of a SetFit model is not read" if (task, model.head) == SETFIT else ""
         raise InputError(
-            f"{task} needs head {head!r}, but this model has {model.head!r}: call load(name, head={head!r})"
+            f"{task} needs head {head!r}, but this model has {model.head!r}: call load(name, head={head!r}){setfit}"
         )
     return tokenizer_of(model)
 

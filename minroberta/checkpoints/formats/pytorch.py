@@ -20,6 +20,7 @@ import numpy
 
 from ...errors import WeightsError
 from ..arrays import Arrays, Mapped, from_bfloat16, mapped, stored_dtype
+from ..unsupported import advice_on_pickle
 
 LARGEST_PICKLE = 16_000_000
 """Limit on the size of a pickle in bytes, enough for 100,000 arrays."""
@@ -242,7 +243,9 @@ def _known(module: Any, name: Any) -> Any:
         raise ValueError("it uses a name that is not a string")
     full = f"{module[:100]}.{name[:100]}"
     if full not in GLOBALS:
-        raise ValueError(f"its pickle names {full}, which weights do not need: such a name may run code")
+        raise ValueError(
+            f"its pickle names {full}, which weights do not need: such a name may run code{advice_on_pickle(full)}"
+        )
     return GLOBALS[full]
 
 

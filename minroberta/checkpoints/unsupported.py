@@ -1,0 +1,151 @@
+"""Sentences for what is not supported: files of other programs, quantised weights, modules of other libraries.
+
+Each says what was found, and what to do instead.
+"""
+
+import fnmatch
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import WeightsError
+from .arrays import Arrays
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+OTHER_FILES = {
+    "*.onnx": "an ONNX model: give the repository that it was exported from, or run it with onnxruntime",
+    "onnx/*.onnx": "an ONNX model: give the repository that it was exported from, or run it with onnxruntime",
+    "*.gguf": "a GGUF model: give the repository that it was converted from, or run it with llama.cpp",
+    "openvino_model*.xml": "an OpenVINO model: give the repository that it was exported from, or run it with OpenVINO",
+    "openvino/*.xml": "an OpenVINO model: give the repository that it was exported from, or run it with OpenVINO",
+    "rust_model.ot": "weights for rust-bert: give the repository that they were converted from",
+    "pytorch_adapter.bin": "an adapter of the adapters library: load it there, since its modules are not supported",
+    "*.ckpt.index": "a checkpoint of TensorFlow 1: convert it with transformers' script for it",
+    "saved_model.pb": "a SavedModel of TensorFlow: save the model with save_pretrained instead",
+    "*.tflite": "a TensorFlow Lite model: give the repository that it was converted from",
+    "*.mlpackage": "a Core ML model: give the repository that it was converted from",
+}
+"""Patterns of files, and what they are. Hub names of such repositories get the same sentences."""
+
+CTRANSLATE2 = "a CTranslate2 model: give the repository that it was converted from, or run it with ctranslate2"
+
+
+def description(directory: Path) -> str | None:
+    """What a directory without supported weights holds instead, with advice; None if it is not known."""
+    for pattern, text in OTHER_FILES.items():
+        found = sorted(directory.glob(pattern))
+        if found:
+            return f"{found[0].relative_to(directory).as_posix()} is {text}"
+    if is_ctranslate2(directory / "model.bin"):
+        return f"model.bin is {CTRANSLATE2}"
+    return None
+
+
+def described(names: list[str]) -> str | None:
+    """The same for the names of files in a repository."""
+    for pattern, text in OTHER_FILES.items():
+        for name in names:
+            if fnmatch.fnmatchcase(name, pattern):
+                return f"{name} is {text}"
+    return None
+
+
+NOT_MODELS = (
+    "training_args.bin",
+    "optimizer.*",
+    "scheduler.*",
+    "openvino_*",
+    "*adapter*",
+    "*_head.bin",
+    "random_states*",
+)
+"""Patterns of files with the endings of weights that hold no model, or none that can be loaded alone."""
+
+
+def is_not_a_model(path: Path) -> bool:
+    """True if a file has the ending of weights, but its name is that of something else."""
+    return any(fnmatch.fnmatchcase(path.name, pattern) for pattern in NOT_MODELS)
+
+
+def is_ctranslate2(path: Path) -> bool:
+    """True if a file begins as CTranslate2's do: a version, the length of a name, and the name of a specification."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError:
+        return False
+    return 0 < int.from_bytes(start[:4], "little") < 100 and b"Spec\0" in start
+
+
+SETFIT = ("model_head.pkl", "config_setfit.json")
+"""Files of which either shows that a model was trained with SetFit. The second is downloaded from the hub to tell."""
+
+
+def warn_of_setfit(directory: Path) -> None:
+    """Warn that a SetFit model's classifier is not read."""
+    if any((directory / name).is_file() for name in SETFIT):
+        warnings.warn(
+            "this model was trained with SetFit, whose classifier (model_head.pkl) is a pickle that may run code, and "
+            "is not read: encode gives the vectors that it takes; load the classifier with setfit",
+            stacklevel=3,
+        )
+
+
+# --- arrays ---------------------------------------------------------------------------------------------------------
+
+QUANTISED = {
+    r"\.(SCB|weight_format)$": "bitsandbytes, in 8 bits",
+    r"\.(absmax|quant_map|nested_absmax|nested_quant_map|quant_state\.bitsandbytes__\w+)$": "bitsandbytes, in 4 bits",
+    r"\.(qweight|qzeros|g_idx)$": "GPTQ or AWQ",
+    r"\.(weight_scale|weight_scale_inv|weight_packed|weight_zero_point|input_scale)$": "compressed-tensors or FP8",
+    r"\._packed_params": "PyTorch",
+    r"\.(weight|SCB)\._(data|scale|scale_and_zero)$": "quanto or torchao",
+}
+"""Patterns of names that only quantised weights have, and the libraries that give them."""
+
+ADAPTERS = re.compile(r"\.(adapters|loras|prefix_tunings|prompt_tunings|adapter_fusion_layer)\.")
+"""Modules of the adapters library in the layers of a model. Without them the model gives other values."""
+
+
+def check_names(arrays: Arrays) -> None:
+    """Raise WeightsError if the arrays are quantised, or a model has modules of the adapters library."""
+    for name in arrays:
+        for pattern, library in QUANTISED.items():
+            if re.search(pattern, name):
+                raise WeightsError(
+                    f"{arrays.path} holds weights quantised with {library} ({name[:200]}), which are not supported: "
+                    "give the repository that they were quantised from, or save them dequantised"
+                )
+        if ADAPTERS.search(name):
+            raise WeightsError(
+                f"{arrays.path} holds modules of the adapters library ({name[:200]}), which are not supported, and "
+                "without which the model gives other values: load it with that library"
+            )
+
+
+# --- pickles --------------------------------------------------------------------------------------------------------
+
+PICKLED_BY: Mapping[str, str] = {
+    "flair": "it was written by Flair: load it with that library",
+    "transformers": "it holds a whole model: save the model's state_dict, or use save_pretrained",
+    "__main__": "it holds an object of a script: save the model's state_dict",
+    "sklearn": "it holds an object of scikit-learn: save the weights of the model alone",
+    "torch.nn.modules": "it holds a whole module: save the module's state_dict",
+    "torch.qint8": "it holds weights quantised by PyTorch: save the model before it is quantised",
+    "torch.quint8": "it holds weights quantised by PyTorch: save the model before it is quantised",
+    "torch._utils._rebuild_qtensor": "it holds weights quantised by PyTorch: save the model before it is quantised",
+    "pytorch_lightning": "it holds objects of Lightning: save the model's state_dict alone",
+    "lightning": "it holds objects of Lightning: save the model's state_dict alone",
+}
+"""Beginnings of names in pickles that show what wrote them, and what to do."""
+
+
+def advice_on_pickle(name: Any) -> str:
+    """What wrote a pickle that uses a name, and what to do, after a full stop; "" if it is not known."""
+    for beginning, text in PICKLED_BY.items():
+        if str(name) == beginning or str(name).startswith(f"{beginning}."):
+            return f". {text[0].upper()}{text[1:]}"
+    return ""

@@ -1,0 +1,156 @@
+"""What is not supported gets a sentence: what was found, and what to do; and nothing is loaded as if it were a model."""
+
+import json
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from support import TINY, raises
+
+import minroberta
+from minroberta import ConfigError, InputError, NotFoundError, WeightsError
+
+WEIGHTS = "model.safetensors"
+IDS = [[0, 7, 8, 2]]
+CTRANSLATE2 = struct.pack("<IH", 6, 12) + b"RobertaSpec\0" + bytes(40)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    minroberta.init(TINY, head="masked_lm").save(tmp_path)
+    return tmp_path
+
+
+def change(directory: Path, **fields: Any) -> None:
+    values = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps({**values, **fields}))
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        ({"model.onnx": b""}, "model.onnx is an ONNX model: give the repository that it was exported from"),
+        ({"onnx/model_quantized.onnx": b""}, "onnx/model_quantized.onnx is an ONNX model: give the repository"),
+        ({"bge-m3-Q4.gguf": b"GGUF"}, "bge-m3-Q4.gguf is a GGUF model: give the repository"),
+        ({"openvino_model.bin": b"\0", "openvino_model.xml": b"<"}, "openvino_model.xml is an OpenVINO model: give"),
+        ({"model.bin": CTRANSLATE2}, "model.bin is a CTranslate2 model: give the repository"),
+        ({"rust_model.ot": b"PK"}, "rust_model.ot is weights for rust-bert: give the repository"),
+        ({"pytorch_adapter.bin": b"PK", "pytorch_model_head.bin": b"PK"}, "adapter of the adapters library: load it"),
+        ({"saved_model.pb": b""}, "saved_model.pb is a SavedModel of TensorFlow: save the model with save_pretrained"),
+    ],
+)
+def test_files_of_other_programs(files: dict[str, bytes], sentence: str, directory: Path) -> None:
+    """No advice to give the path of a file that is not read either."""
+    (directory / WEIGHTS).unlink()
+    for name, content in files.items():
+        (directory / name).parent.mkdir(exist_ok=True)
+        (directory / name).write_bytes(content)
+    with raises(NotFoundError, FileNotFoundError, "holds no weights", sentence) as caught:
+        minroberta.load(directory)
+    assert "give the path of one of these files" not in str(caught.value)
+
+
+def test_a_variant_that_is_alone(directory: Path) -> None:
+    expected = minroberta.load(directory)(IDS).logits
+    (directory / WEIGHTS).rename(directory / "model.fp16.safetensors")
+    with pytest.warns(UserWarning, match=r"no other weights than the variant model.fp16.safetensors, which is read"):
+        model = minroberta.load(directory)
+    assert np.array_equal(model(IDS).logits, expected)
+
+
+def test_a_variant_beside_the_weights(directory: Path) -> None:
+    (directory / "model.fp16.safetensors").write_bytes(b"not read")
+    assert minroberta.load(directory)
+
+
+def test_several_variants(directory: Path) -> None:
+    (directory / WEIGHTS).rename(directory / "model.fp16.safetensors")
+    (directory / "model.bf16.safetensors").write_bytes(b"")
+    sentence = "It has model.bf16.safetensors, model.fp16.safetensors: give the path of one of these files"
+    with raises(NotFoundError, FileNotFoundError, sentence):
+        minroberta.load(directory)
+    assert minroberta.load(directory / "model.fp16.safetensors")
+
+
+# --- weights --------------------------------------------------------------------------------------------------------
+
+QUERY = "roberta.encoder.layer.0.attention.self.query"
+
+
+@pytest.mark.parametrize(
+    ("added", "library"),
+    [
+        ({".SCB": np.ones(30, "f4"), ".weight_format": np.uint8(0)}, "bitsandbytes, in 8 bits"),
+        ({".weight.absmax": np.ones(8, "f4"), ".weight.quant_map": np.ones(16, "f4")}, "bitsandbytes, in 4 bits"),
+        ({".weight.quant_state.bitsandbytes__nf4": np.zeros(9, "u1")}, "bitsandbytes, in 4 bits"),
+        ({".qweight": np.ones((3, 30), "i4"), ".scales": np.ones((1, 30), "f2")}, "GPTQ or AWQ"),
+        ({".weight_scale": np.ones(1, "f4")}, "compressed-tensors or FP8"),
+        ({".weight_scale_inv": np.ones((1, 1), "f4")}, "compressed-tensors or FP8"),
+    ],
+)
+def test_quantised_weights(added: dict[str, Any], library: str, directory: Path) -> None:
+    """Even where the weights have a floating-point dtype and the right shape."""
+    arrays = load_file(directory / WEIGHTS)
+    save_file({**arrays, **{QUERY + ending: np.asarray(x) for ending, x in added.items()}}, directory / WEIGHTS)
+    with raises(WeightsError, ValueError, f"holds weights quantised with {library} (", "save them dequantised"):
+        minroberta.load(directory)
+
+
+def test_modules_of_the_adapters_library(directory: Path) -> None:
+    arrays = load_file(directory / WEIGHTS)
+    name = "roberta.encoder.layer.0.output.adapters.sst-2.adapter_down.0.weight"
+    save_file({**arrays, name: np.ones((4, 30), "f4")}, directory / WEIGHTS)
+    with raises(WeightsError, ValueError, f"holds modules of the adapters library ({name})", "with that library"):
+        minroberta.load(directory)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("flair.data Dictionary", "It was written by Flair: load it with that library"),
+        (
+            "transformers.models.roberta.modeling_roberta RobertaModel",
+            "It holds a whole model: save the model's state_",
+        ),
+        ("torch qint8", "It holds weights quantised by PyTorch: save the model before it is quantised"),
+        ("__main__ Net", "It holds an object of a script: save the model's state_dict"),
+    ],
+)
+def test_a_pickle_of_something_else(name: str, sentence: str, directory: Path) -> None:
+    (directory / WEIGHTS).unlink()
+    with zipfile.ZipFile(directory / "pytorch_model.bin", "w") as archive:
+        archive.writestr("x/data.pkl", b"\x80\x02c" + name.replace(" ", "\n").encode() + b"\n.")
+    with raises(WeightsError, ValueError, f"names {name.replace(' ', '.')}, which weights do not need", sentence):
+        minroberta.load(directory)
+
+
+# --- code, and heads of other libraries -----------------------------------------------------------------------------
+
+
+def test_code_of_the_repository_is_not_run(directory: Path, tmp_path: Path) -> None:
+    change(directory, auto_map={"AutoModel": "modeling.Model"})
+    with pytest.warns(UserWarning, match=r"code of its own \(auto_map in config.json\), which is not run"):
+        model = minroberta.load(directory)
+    model.save(tmp_path / "saved")
+    assert minroberta.load(tmp_path / "saved")
+
+
+def test_rotary_positions(directory: Path) -> None:
+    change(directory, position_embedding_type="rotary", auto_map={"AutoModel": "modeling.Model"})
+    with raises(ConfigError, ValueError, "'rotary' is of models with code of their own, such as jina-embeddings-v3"):
+        minroberta.load(directory)
+
+
+def test_the_classifier_of_setfit(directory: Path) -> None:
+    (directory / "model_head.pkl").write_bytes(b"cos\nsystem\n.")
+    with pytest.warns(UserWarning, match="trained with SetFit, whose classifier .* is not read: encode gives"):
+        model = minroberta.load(directory, head="encoder")
+    with raises(InputError, ValueError, "classify needs head", "The classifier of a SetFit model is not read"):
+        model.classify("a")
