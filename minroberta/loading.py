@@ -11,7 +11,7 @@ import numpy
 
 from . import weights
 from .backend.arrays import Namespace
-from .checkpoints import hub, read, save, surgery, unsupported
+from .checkpoints import adapters, hub, read, save, surgery, unsupported
 from .checkpoints.files import read_json
 from .config import PRESETS, Config, check_head, check_head_name, head_of, labels_of_task, merge
 from .errors import ConfigError, NameUnknownError, SaveError, check_integer
@@ -75,6 +75,7 @@ def load(
     seed: int = 0,
     check: bool = False,
     config: Mapping[str, Any] | None = None,
+    adapter: str | Path | None = None,
 ) -> Model:
     """Load a model by name. The weights are memory-mapped if the dtype and the array library allow it.
 
@@ -95,6 +96,8 @@ def load(
     `pooler_output` is None.
     check: raise WeightsError for NaN or infinite weights, or tied weights that differ. This reads the whole file.
     config: fields that override those of the checkpoint, such as {"num_labels": 5} or {"is_decoder": True}.
+    adapter: a LoRA adapter of peft, by its path or hub name, which is merged into the weights. If `name` is an adapter,
+    its base is found by the name that the adapter gives.
 
     Raises NotFoundError, DownloadError, ConfigError, WeightsError, TokenizerError, BackendError, NameUnknownError, and
     InputError for an invalid seed.
@@ -106,12 +109,13 @@ def load(
         raise ConfigError(f"config must be a dict from field names to values, not {config!r}")
     path = hub.locate(name, revision=revision, local_files_only=local_files_only, token=token)
     directory = path.parent if path.is_file() else path
-    file = read.read(path)
+    file = adapters.read_merged(path, adapter, local_files_only=local_files_only, token=token)
     settings, head = _settled(read.fields_of(path, file), head, config or {})
     arrays = weights.load_arrays(file, settings, head, missing=missing, seed=seed, check=check)
     params = weights.tree(weights.move(arrays, dtype, xp))
     unsupported.warn_of_setfit(directory)
-    return Model.of_checked(settings, params, head, Tokenizer.load(directory, settings))
+    places = (Tokenizer.load(place, settings) for place in file.directories or (directory,))
+    return Model.of_checked(settings, params, head, next((found for found in places if found), None))
 
 
 def init(

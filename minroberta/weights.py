@@ -88,12 +88,21 @@ PREFIXES = tuple({f"{family.prefix}.": None for family in FAMILIES.values()})
 """The prefixes of the base model's weight names in files that also hold a head."""
 
 OLD_ENDINGS = {".gamma": ".weight", ".beta": ".bias"}  # TensorFlow's names, in files from 2018 and 2019
+DECODER = "lm_head.decoder.weight"
 BUFFERS = re.compile(r"embeddings\.(position_ids|token_type_ids)$")
 
 
 def without_prefix(name: str) -> str:
     """A weight's name without the base model's prefix."""
     return next((name.removeprefix(prefix) for prefix in PREFIXES if name.startswith(prefix)), name)
+
+
+def plain_name(name: str) -> str:
+    """A weight's name without the base model's prefix, and with today's ending."""
+    name = without_prefix(name)
+    for old, new in OLD_ENDINGS.items():
+        name = name.removesuffix(old) + new if name.endswith(old) else name
+    return name
 
 
 def canonical_names(names: Iterable[str], config: Config) -> dict[str, str]:
@@ -103,10 +112,7 @@ def canonical_names(names: Iterable[str], config: Config) -> dict[str, str]:
     """
     result: dict[str, str] = {}
     for stored in names:
-        name = without_prefix(stored)
-        for old, new in OLD_ENDINGS.items():
-            name = name.removesuffix(old) + new if name.endswith(old) else name
-        name = config.family.canonical_name(name)
+        name = config.family.canonical_name(plain_name(stored))
         if name in result:
             raise WeightsError(f"{result[name]} and {stored} are two names for the same weight: remove one of them")
         result[name] = stored
@@ -210,9 +216,14 @@ def _check_held(held: Collection[str], wanted: Collection[str], config: Config, 
     own = {name for name in of_head if head == "encoder" or not name.startswith("pooler.")}
     if own <= set(lacking) <= set(of_head):
         text += '. This head is not in the file: choose another head, or give missing="init" to initialise it at random'
-    elif nearest := _nearest(lacking[0], [name for name in held if name not in wanted]):
+    elif nearest := _nearest(lacking[0], sorted(set(held) - _known(wanted, config))):
         text += f". The nearest names in the file are {', '.join(nearest)}: rename them, or save the model's state_dict"
     raise WeightsError(text)
+
+
+def _known(wanted: Collection[str], config: Config) -> set[str]:
+    """The names of wanted weights, and of those of every head."""
+    return {*wanted, DECODER, *(name for head in HEADS for name in head_shapes(config, head))}
 
 
 def _nearest(name: str, names: list[str]) -> list[str]:
@@ -221,7 +232,7 @@ def _nearest(name: str, names: list[str]) -> list[str]:
 
 
 def _warn_of_unknown(names: Mapping[str, str], wanted: Collection[str], config: Config) -> None:
-    known = {*wanted, "lm_head.decoder.weight", *(name for head in HEADS for name in head_shapes(config, head))}
+    known = _known(wanted, config)
     unknown = [stored for name, stored in names.items() if name not in known and not BUFFERS.search(name)]
     if unknown:
         text = f"ignored arrays that this model does not use ({len(unknown)}): {first_ten(unknown)}"

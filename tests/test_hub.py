@@ -437,6 +437,60 @@ def test_a_preset_of_kerashub(hub: Hub, tmp_path: Path) -> None:
     assert hub.served() == files.keys() - {"expected.safetensors", "preprocessor.json"}
 
 
+@pytest.mark.slow
+def test_a_repository_of_another_program(hub: Hub, tmp_path: Path) -> None:
+    """The names of its files are asked for, and none of them is fetched."""
+    files = {name: model_files()[name] for name in WANTED - {"model.safetensors"}}
+    hub.repositories[NAME] = {**files, "onnx/model.onnx": b"not wanted"}
+    assert_error(
+        load(hub, tmp_path), "NotFoundError", "no weights were found", "onnx/model.onnx is an ONNX model: give"
+    )
+    assert hub.served() == files.keys()
+
+
+@pytest.mark.slow
+def test_a_variant(hub: Hub, tmp_path: Path) -> None:
+    files = {name: model_files()[name] for name in WANTED}
+    files["model.fp16.safetensors"] = files.pop("model.safetensors")
+    hub.repositories[NAME] = {**files, "README.md": b"not wanted"}
+    for _ in range(2):
+        assert_loaded(load(hub, tmp_path))
+        assert hub.served() == files.keys()
+
+
+def adapter_files() -> dict[str, bytes]:
+    """A LoRA adapter for the model of `model_files`, which adds 0."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "adapter_model.safetensors"
+        module = "base_model.model.roberta.encoder.layer.0.attention.self.query"
+        size = TINY["hidden_size"]
+        shapes = {"A": (2, size), "B": (size, 2)}
+        arrays = {f"{module}.lora_{which}.weight": np.zeros(shape, "f4") for which, shape in shapes.items()}
+        safetensors.write(path, arrays, {"format": "pt"})
+        settings = {"peft_type": "LORA", "base_model_name_or_path": NAME, "r": 2, "lora_alpha": 2}
+        return {path.name: path.read_bytes(), "adapter_config.json": json.dumps(settings).encode()}
+
+
+def test_an_adapter_and_its_base(hub: Hub, tmp_path: Path) -> None:
+    """Both are fetched, and of both only what is read."""
+    files = adapter_files()
+    hub.repositories["someone/adapter"] = {**files, "README.md": b"not wanted", "optimizer.pt": b"not wanted"}
+    assert_loaded(load(hub, tmp_path, "someone/adapter"))
+    assert hub.served() == WANTED | files.keys()
+
+
+@pytest.mark.slow
+def test_an_adapter_by_its_name(hub: Hub, tmp_path: Path) -> None:
+    files = adapter_files()
+    hub.repositories["someone/adapter"] = {
+        **files,
+        "model.safetensors": b"not wanted",
+        "adapter_model.bin": b"not wanted",
+    }
+    assert_loaded(load(hub, tmp_path, NAME, adapter="someone/adapter"))
+    assert hub.served() == WANTED | files.keys()
+
+
 NO_NAMES = ["a/b/c", "./nowhere", "../nowhere", "~/nowhere", "/no/where", "a\\b", "nowhere.safetensors"]
 
 

@@ -1,4 +1,4 @@
-"""What is not supported gets a sentence: what was found, and what to do; and nothing is loaded as if it were a model."""
+"""What is not supported gets a sentence: what was found, and what to do. Nothing is loaded as if it were one."""
 
 import json
 import struct

@@ -1,4 +1,4 @@
-"""Weights of a model within a larger one: the prefixes of wrappers, in every format, and foreign weights beside them."""
+"""Weights of a model within a larger one: the prefixes of wrappers, in every format, and foreign weights."""
 
 import json
 import shutil

@@ -11,6 +11,7 @@ nothing here imports `text` or `loading`. The modules, in import order:
     formats      one module per format: safetensors, pytorch, hdf5, flax, tensorflow, keras, fairseq
     read         choose a directory's weights file, recognise its format, read its configuration and inventory
     hub          find the path of a model by name, and download the model with huggingface_hub if necessary
+    adapters     LoRA adapters of peft, merged into the weights of their base
     save         write a model in Hugging Face's format, for transformers
     save_keras   write a model as a KerasHub preset
     surgery      resize the vocabulary, prune heads

@@ -29,6 +29,11 @@ class Arrays(Mapping[str, numpy.ndarray]):
     """The format's usual name, such as PyTorch."""
     config: Mapping[str, Any] | None = None
     """The configuration that the format implies, with Hugging Face's fields; None if a `config.json` is needed."""
+    changes: Mapping[str, Any] = {}
+    """Fields of the configuration that an adapter changes."""
+    directories: tuple[Path, ...] = ()
+    """Directories of the tokenizer, the first that has one, and of the `config.json`, the last; none if it is the
+    checkpoint's."""
 
     _entries: Mapping[str, Any]
     """The location of each array, by name. Each reader has its own type of location."""

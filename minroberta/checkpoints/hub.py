@@ -12,7 +12,7 @@ from ..errors import DownloadError, NotFoundError
 from .read import variants_in
 from .unsupported import described
 
-SETTINGS = ("config.json", "metadata.json", "task.json", "config_setfit.json")
+SETTINGS = ("config.json", "metadata.json", "task.json", "config_setfit.json", "adapter_config.json")
 WEIGHTS = (
     ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"),
     ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin"),
@@ -20,6 +20,8 @@ WEIGHTS = (
     ("flax_model.msgpack", "flax_model.msgpack.index.json", "flax_model-*-of-*.msgpack"),
     ("model.weights.h5", "task.weights.h5"),
     ("model.pt",),
+    ("adapter_model.safetensors",),
+    ("adapter_model.bin",),
 )
 """Files that may hold the weights, in order of preference: only the first group that exists is downloaded."""
 
@@ -77,6 +79,26 @@ def locate(
     ):
         raise NotFoundError(f"there is no directory or file {name}: check the path")
     return _from_hub(HUB_NAMES.get(name, name), weights, revision, local_files_only, token)
+
+
+def locate_adapter(name: str | Path, *, local_files_only: bool = False, token: str | bool | None = None) -> Path:
+    """Find the directory or file of an adapter by its path or hub name, and download it if necessary.
+
+    Of a repository that also holds a whole model, only the adapter is downloaded. Raises NotFoundError, DownloadError.
+    """
+    if not isinstance(name, str | Path) or not str(name):
+        raise NotFoundError(f"an adapter's name must be a path or a hub name, not {name!r}")
+    if Path(name).exists():
+        return Path(name)
+    repository = str(name).removeprefix("hf://")
+    if repository.count("/") != 1 or repository.startswith((".", "/", "~")):
+        raise NotFoundError(f"there is no adapter {name}: give a directory, or a name on the hub")
+    for (file,) in WEIGHTS[-2:]:
+        patterns = ["adapter_config.json", *TOKENIZER, file]
+        directory = _fetch(repository, patterns, None, local_files_only, token)
+        if (directory / file).is_file():
+            break
+    return directory
 
 
 def _from_hub(

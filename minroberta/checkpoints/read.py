@@ -8,7 +8,7 @@ import math
 import re
 import reprlib
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +48,20 @@ def read(path: Path) -> Arrays:
 
     Raises NotFoundError, WeightsError.
     """
+    return unwrapped(read_raw(path))
+
+
+def read_raw(path: Path) -> Arrays:
+    """The same, under the names that the file has for them."""
     arrays = _read_path(path)
     _check_size(arrays)
     unsupported.check_names(arrays)
-    return unwrapped(arrays)
+    return arrays
+
+
+def has_weights(directory: Path) -> bool:
+    """True if a directory has a weights file, or an index of shards, of a usual name."""
+    return any((directory / name).is_file() for file in FILES for name in (file, file + INDEX))
 
 
 def _read_path(path: Path) -> Arrays:
@@ -236,9 +246,21 @@ def fields_of(path: Path, arrays: Arrays) -> dict[str, Any]:
     If the `model_type` does not fit the names of the weights, it is replaced. Raises ConfigError, NotFoundError.
     """
     if arrays.config is not None:
-        return dict(arrays.config)
+        return _with_changes(dict(arrays.config), arrays.changes)
     directory = path.parent if path.is_file() else path
-    return _with_family(read_json(directory / "config.json", ConfigError), arrays)
+    directory = arrays.directories[-1] if arrays.directories else directory
+    return _with_changes(_with_family(read_json(directory / "config.json", ConfigError), arrays), arrays.changes)
+
+
+def _with_changes(fields: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields with those that an adapter changes. A new number of labels forgets the labels of the base's tasks."""
+    if "num_labels" in changes:
+        fields = {name: value for name, value in fields.items() if name != "task_specific_params"}
+    result = merge(fields, changes)
+    family = FAMILIES.get(str(fields.get("model_type")))
+    if family and "architectures" in changes:
+        result["architectures"] = [family.architecture + ending for ending in changes["architectures"]]
+    return result
 
 
 def _with_family(fields: dict[str, Any], names: Arrays) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy
 
 from .. import weights
 from ..checkpoints import hub, read
+from ..checkpoints.adapters import read_merged
 from ..checkpoints.arrays import Arrays
 from ..checkpoints.verify import ROUNDING, Verdict
 from ..checkpoints.verify import verify as compare
@@ -32,7 +33,7 @@ def info(name: str, as_json: bool) -> None:
     Parameters are named as in `model.params`, whatever the file calls them.
     """
     path = hub.locate(name)
-    file = read.read(path)
+    file = read_merged(path)
     config = read.config_of(path, file)
     held, unused = read.inventory(file, config)
     tokenizer = Tokenizer.load(path.parent if path.is_file() else path, config)
@@ -135,7 +136,7 @@ def convert(source: str, directory: Path, kind: str, head: str | None, dtype: st
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise click.ClickException(f"{directory} exists, but is not an empty directory: give a new or empty directory")
     path = hub.locate(source)
-    arrays = read.read(path)
+    arrays = read_merged(path)
     model = load(path, head, dtype or _stored_dtype(arrays))
     _warn_of_other_heads(arrays, model.config, model.head)
     if kind == "hf":
@@ -187,7 +188,7 @@ def verify(one: str, other: str, head: str | None, as_json: bool) -> None:
     there is one, and 2 after an error.
     """
     paths = [hub.locate(name) for name in (one, other)]
-    dtype = str(numpy.result_type(*(_stored_dtype(read.read(path)) for path in paths)))
+    dtype = str(numpy.result_type(*(_stored_dtype(read_merged(path)) for path in paths)))
     first = load(paths[0], head, dtype)
     verdict = compare(first, load(paths[1], first.head, dtype))
     if as_json:

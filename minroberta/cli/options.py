@@ -8,6 +8,7 @@ import click
 
 from .. import loading, weights
 from ..checkpoints import hub, read
+from ..checkpoints.adapters import read_merged
 from ..config import HEADS
 from ..errors import WeightsError
 from ..loading import Model
@@ -74,7 +75,7 @@ def load(name: str | Path, head: str | None = None, dtype: str = "float32") -> M
 def _missing_head(name: str | Path, head: str | None) -> str | None:
     """The message if only weights of the head are missing, otherwise None."""
     path = hub.locate(name)
-    file = read.read(path)
+    file = read_merged(path)
     config = read.config_of(path, file)
     head = head or config.head
     held = read.inventory(file, config)[0]

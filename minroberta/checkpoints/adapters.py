@@ -1,0 +1,385 @@
+"""LoRA adapters as peft saves them, merged into the weights of their base: W + B·A·s (Hu et al. 2021, section 4.1).
+
+The scale s is alpha / r, or alpha / √r with `use_rslora`. An adapter is a directory with `adapter_config.json` and the
+arrays, or such a repository on the hub; or the arrays are in a checkpoint with the base's, as in the state dict of a
+PeftModel. Arrays are merged in float32 when they are read.
+"""
+
+import math
+import re
+import reprlib
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from ..config import HEADS, head_of
+from ..errors import ConfigError, DownloadError, NotFoundError, WeightsError
+from ..weights import DECODER, plain_name
+from . import hub, read
+from .arrays import Arrays, Renamed, as_stored
+from .files import inside, read_json
+from .wrapped import ANCHOR as WORDS
+from .wrapped import WRAPPERS, unwrapped
+
+CONFIG = "adapter_config.json"
+FILES = ("adapter_model.safetensors", "adapter_model.bin")
+
+ENDINGS = {
+    "SEQ_CLS": "sequence_classification",
+    "TOKEN_CLS": "token_classification",
+    "QUESTION_ANS": "question_answering",
+    "CAUSAL_LM": "causal_lm",
+    "FEATURE_EXTRACTION": "encoder",
+}
+"""peft's names of tasks, and the heads."""
+
+# --- the configuration of an adapter --------------------------------------------------------------------------------
+
+OTHER_BASES = ("pissa", "olora", "loftq", "corda")
+"""Values of `init_lora_weights` with which peft changes the base's weights, so that an adapter does not fit them."""
+
+ADVICE = "load it with peft, merge it there (merge_and_unload), and save the result with save_pretrained"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The fields of an `adapter_config.json` that change the result. Raises ConfigError."""
+
+    path: Path
+    fields: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        kind = self.fields.get("peft_type")
+        if kind is None:
+            raise ConfigError(
+                f"{self.path} is not the configuration of an adapter of peft, as it has no peft_type: "
+                "load it with the adapters library if it is one of that"
+            )
+        if kind != "LORA":
+            self._refuse(f"is an adapter of the type {reprlib.repr(kind)}, but only LORA is supported")
+        for name in ("use_dora", "layer_replication", "megatron_config", "use_qalora", "alora_invocation_tokens"):
+            if self.fields.get(name):
+                self._refuse(f"has {name}, which is not supported")
+        if str(self.fields.get("init_lora_weights")).lower().startswith(OTHER_BASES):
+            self._refuse(f"was trained on a changed base (init_lora_weights {self.fields['init_lora_weights']!r})")
+        for name in ("rank_pattern", "alpha_pattern"):
+            for pattern in self._patterns(name):
+                _check_pattern(self.path, name, pattern)
+
+    def _refuse(self, what: str) -> None:
+        raise ConfigError(f"{self.path} {what}: {ADVICE}")
+
+    def _patterns(self, name: str) -> Mapping[str, Any]:
+        value = self.fields.get(name) or {}
+        if not isinstance(value, Mapping) or len(value) > MOST_PATTERNS:
+            raise ConfigError(
+                f"{self.path}: {name} must be an object of at most {MOST_PATTERNS} entries, not {reprlib.repr(value)}"
+            )
+        return value
+
+    def scale(self, module: str) -> tuple[int, float]:
+        """The rank of a module's matrices, and the factor of their product. Raises ConfigError."""
+        rank = self._of_module("rank_pattern", module, self.fields.get("r", 8))
+        alpha = self._of_module("alpha_pattern", module, self.fields.get("lora_alpha", 8))
+        if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
+            raise ConfigError(f"{self.path}: the rank r must be an integer of at least 1, not {reprlib.repr(rank)}")
+        if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not abs(alpha) < 1e30:
+            raise ConfigError(f"{self.path}: lora_alpha must be a finite number, not {reprlib.repr(alpha)}")
+        return rank, alpha / (math.sqrt(rank) if self.fields.get("use_rslora") else rank)
+
+    def _of_module(self, name: str, module: str, default: Any) -> Any:
+        """The value of the first pattern that ends the module's name, as in peft, or of its whole name."""
+        patterns = self._patterns(name)
+        found = next((key for key in patterns if re.match(rf".*\.{key}$", module)), module)
+        return patterns.get(found, default)
+
+    @property
+    def base(self) -> str:
+        """The path or hub name of the base. Raises ConfigError."""
+        base = self.fields.get("base_model_name_or_path")
+        if not isinstance(base, str) or not base or len(base) > 1000:
+            raise ConfigError(
+                f"{self.path} names no base (base_model_name_or_path is {reprlib.repr(base)}): "
+                "give both, as in load(BASE, adapter=DIRECTORY)"
+            )
+        return base
+
+    @property
+    def head(self) -> str | None:
+        """The head that the adapter was trained with, if its task or the class of its base says so."""
+        task, mapping = self.fields.get("task_type"), self.fields.get("auto_mapping")
+        if isinstance(task, str) and task in ENDINGS:
+            return ENDINGS[task]
+        name = mapping.get("base_model_class") if isinstance(mapping, Mapping) else None
+        endings = tuple(row.ending for row in HEADS.values())
+        return head_of([name]) if isinstance(name, str) and name.endswith(endings) else None
+
+
+MOST_PATTERNS = 1000
+MOST_REPEATS = 2
+"""Limit on the repeats in a pattern: a regular expression with many of them may take for ever."""
+
+
+def _check_pattern(path: Path, name: str, pattern: Any) -> None:
+    repeats = re.findall(r"[*+{?]", pattern) if isinstance(pattern, str) else []
+    nested = isinstance(pattern, str) and re.search(r"\)[*+{]", pattern)
+    if not isinstance(pattern, str) or len(pattern) > 200 or len(repeats) > MOST_REPEATS or nested:
+        raise ConfigError(
+            f"{path}: a pattern in {name} must be a regular expression of at most 200 characters and {MOST_REPEATS} "
+            f"repeats, not {reprlib.repr(pattern)}: {ADVICE}"
+        )
+    try:
+        re.compile(rf".*\.{pattern}$")
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ConfigError(f"{path}: {reprlib.repr(pattern)} in {name} is not a regular expression: {error}") from error
+
+
+# --- the arrays of an adapter ---------------------------------------------------------------------------------------
+
+PART = re.compile(
+    r"(?P<module>.+)\.lora_(?:embedding_)?(?P<which>[AB])(?:\.(?P<name>(?!weight$|bias$)\w+))?(?:\.(?P<of>weight|bias))?"
+)
+SAVED = re.compile(r"(.+)\.modules_to_save\.(.+)")
+
+
+@dataclass
+class Parts:
+    """The arrays of an adapter, by what they do.
+
+    updates: for each module, the names of its arrays A and B, and of B's bias. replaced: the names of arrays that take
+    the place of the base's, by their names there. kept: all others, those of the base in a PeftModel's state dict.
+    """
+
+    updates: dict[str, dict[str, str]] = field(default_factory=dict)
+    replaced: dict[str, str] = field(default_factory=dict)
+    kept: dict[str, str] = field(default_factory=dict)
+
+
+def is_part(name: str) -> bool:
+    """True if a checkpoint with an array of this name is the state dict of a PeftModel."""
+    return ".lora_" in name
+
+
+def parts_of(arrays: Arrays, whole: bool) -> Parts:
+    """Sort the arrays of an adapter. whole: they are a PeftModel's, with those of the base. Raises WeightsError."""
+    parts, adapters = Parts(), set()
+    for stored in arrays:
+        name = WRAPPERS.sub("", stored).removeprefix("base_model.model.")
+        if part := PART.fullmatch(name):
+            adapters.add(part["name"])
+            what = f"{part['which']}{'.bias' if part['of'] == 'bias' else ''}"
+            parts.updates.setdefault(part["module"], {})[what] = stored
+        elif re.search(r"\.lora_|(^|\.)prompt_|\.ia3_", name):
+            raise WeightsError(f"{arrays.path} holds {stored[:200]}, which is not a part of LoRA: {ADVICE}")
+        elif saved := SAVED.fullmatch(name):
+            within = saved[2]
+            if whole:  # in an adapter's own file, its name is left out
+                adapter, _, within = within.partition(".")
+                adapters.add(adapter)
+            parts.replaced.setdefault(f"{saved[1]}.{within}", stored)
+        elif ".original_module." not in name:
+            (parts.kept if whole else parts.replaced)[name.replace(".base_layer.", ".")] = stored
+    if len(adapters) > 1:
+        raise WeightsError(
+            f"{arrays.path} holds several adapters ({', '.join(sorted(map(str, adapters)))[:200]}): save one of them"
+        )
+    return parts
+
+
+class Merged(Arrays):
+    """A base's arrays with an adapter merged into them when they are read. Raises WeightsError for wrong shapes.
+
+    changes: fields of the configuration that follow from the adapter: the head, the number of labels, the size of the
+    vocabulary, and whether the decoder is tied. directories: the adapter's, if it has one, and the base's.
+    """
+
+    def __init__(
+        self, base: Arrays, adapter: Arrays, parts: Parts, settings: Settings, directories: tuple[Path, ...]
+    ) -> None:
+        self.path, self.size, self.format, self.config = base.path, base.size, base.format, base.config
+        self.directories, self._base, self._adapter, self._settings = directories, base, adapter, settings
+        self._stored = {plain_name(name): name for name in base}
+        self._replaced = {plain_name(name): stored for name, stored in parts.replaced.items()}
+        self._updates = {plain_name(f"{module}.weight"): (module, names) for module, names in parts.updates.items()}
+        self._words_apart = self._has_words_apart()
+        if len(self._stored) < len(base):
+            raise WeightsError(f"{base.path} has two names for the same weight: remove one of them")
+        decoder = [DECODER] if self._words_apart and WORDS in self._stored else []
+        self._entries = dict.fromkeys([*self._stored, *self._replaced, *decoder])
+        self._check()
+        self.changes = self._changes()
+
+    def __getitem__(self, name: str) -> numpy.ndarray:
+        array = self._plain(name)
+        if name in self._updates:
+            return array.astype("f4") + self._product(name)
+        bias = self._bias_of(name)
+        return array if bias is None else array.astype("f4") + bias
+
+    def stored(self, name: str) -> tuple[str, tuple[int, ...]]:
+        """The dtype and shape of an array, as stored in the file of the base or the adapter."""
+        source, stored = self._source(name)
+        return source.stored(stored)
+
+    def _plain(self, name: str) -> numpy.ndarray:
+        source, stored = self._source(name)
+        return source[stored]
+
+    def _source(self, name: str) -> tuple[Arrays, str]:
+        if name in self._replaced:
+            return self._adapter, self._replaced[name]
+        if name == DECODER and name not in self._stored:
+            return self._base, self._stored[WORDS]
+        return self._base, self._stored[name]
+
+    def _product(self, name: str) -> numpy.ndarray:
+        """B·A·s in float32, transposed for embeddings, whose A is (r, V) and B (D, r).
+
+        `fan_in_fan_out` has no effect: as in peft, it is only for layers that RoBERTa does not have.
+        """
+        module, names = self._updates[name]
+        a, b = (self._adapter[names[which]].astype("f4") for which in ("A", "B"))
+        product = (b @ a) * numpy.float32(self._settings.scale(module)[1])
+        return product.T if self._is_embedding(name) else product
+
+    def _bias_of(self, name: str) -> numpy.ndarray | None:
+        """The bias of B times s, with `lora_bias`, for the bias of an updated module."""
+        module, names = self._updates.get(name.removesuffix(".bias") + ".weight", ("", {}))
+        if not name.endswith(".bias") or "B.bias" not in names:
+            return None
+        return self._adapter[names["B.bias"]].astype("f4") * numpy.float32(self._settings.scale(module)[1])
+
+    @staticmethod
+    def _is_embedding(name: str) -> bool:
+        return name.endswith("_embeddings.weight")
+
+    def _check(self) -> None:
+        for name, (module, names) in self._updates.items():
+            if name not in self._entries:
+                raise WeightsError(f"the adapter changes {module[:200]}, which the base lacks: give the base it is for")
+            if not {"A", "B"} <= names.keys():
+                raise WeightsError(f"the adapter has only one of lora_A and lora_B for {module[:200]}: save it again")
+            rank, _ = self._settings.scale(module)
+            outputs, inputs = self._axes(name)
+            expected = {"A": (rank, inputs), "B": (outputs, rank), "B.bias": (outputs,)}
+            for which, stored in names.items():
+                _check_array(self._adapter, stored, expected[which])
+
+    def _axes(self, name: str) -> tuple[int, ...]:
+        shape = self.stored(name)[1]
+        if len(shape) != 2:
+            raise WeightsError(f"the adapter changes {name[:200]}, which has {len(shape)} axes: it must have 2")
+        return shape[::-1] if self._is_embedding(name) else shape
+
+    def _has_words_apart(self) -> bool:
+        """True if the adapter changes only the input's word embeddings or only the decoder, which were tied."""
+        saved = self._settings.fields.get("modules_to_save") or []
+        copied = isinstance(saved, list) and bool({"embeddings", "word_embeddings"} & set(map(str, saved)))
+        return WORDS in self._updates or DECODER in self._replaced or (copied and WORDS in self._replaced)
+
+    def _changes(self) -> dict[str, Any]:
+        changes: dict[str, Any] = {}
+        head = self._settings.head
+        if head is not None:
+            changes["architectures"] = [HEADS[head].ending]
+        if self._words_apart:
+            changes["tie_word_embeddings"] = False
+        if WORDS in self._replaced:
+            changes["vocab_size"] = self._rows(WORDS)
+        for name, letters in HEADS[head or "encoder"].weights.items():
+            if letters == "ND" and name in self._replaced:
+                changes["num_labels"] = self._rows(name)
+        return changes
+
+    def _rows(self, name: str) -> int:
+        return (self.stored(name)[1] or (0,))[0]
+
+
+def _check_array(arrays: Arrays, name: str, shape: tuple[int, ...]) -> None:
+    dtype, found = arrays.stored(name)
+    if found != shape:
+        raise WeightsError(f"{arrays.path}: {name[:200]} has shape {found}, but the base and the rank require {shape}")
+    if not dtype.startswith(("float", "bfloat")):
+        raise WeightsError(f"{arrays.path}: {name[:200]} has dtype {dtype}, but must have a floating-point dtype")
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+def read_merged(
+    path: Path, adapter: str | Path | None = None, *, local_files_only: bool = False, token: str | bool | None = None
+) -> Arrays:
+    """Read the arrays of a checkpoint, merged with an adapter if there is one.
+
+    path: a checkpoint, or an adapter, whose base is found by the name in its configuration. adapter: an adapter for
+    the checkpoint, as a path or a hub name. Raises NotFoundError, DownloadError, ConfigError, WeightsError.
+    """
+    place = path.parent if path.is_file() else path
+    if adapter is not None:
+        found = hub.locate_adapter(adapter, local_files_only=local_files_only, token=token)
+        return _merge(path, _plain(path), found)
+    if path.name in FILES or (path.is_dir() and _is_adapter(path) and not read.has_weights(path)):
+        base = _base(place, local_files_only, token)
+        return _merge(base, _plain(base), path)
+    arrays = read.read_raw(path)
+    if any(map(is_part, arrays)):
+        return _within(place, arrays)
+    if path.is_dir() and (path / CONFIG).is_file():
+        warnings.warn(
+            f"{path} has an adapter beside its weights, which is not applied: give the same name as adapter= as well",
+            stacklevel=3,
+        )
+    return unwrapped(arrays)
+
+
+def _is_adapter(directory: Path) -> bool:
+    return (directory / CONFIG).is_file() and any((directory / name).is_file() for name in FILES)
+
+
+def _plain(base: Path) -> Arrays:
+    """The arrays of a base. Raises WeightsError if it is an adapter as well."""
+    if base.name in FILES or (base.is_dir() and _is_adapter(base) and not read.has_weights(base)):
+        raise WeightsError(f"{base} is an adapter, but an adapter's base must be a model: merge it with peft first")
+    return read.read(base)
+
+
+def _base(directory: Path, local_files_only: bool, token: str | bool | None) -> Path:
+    """The path of the base that an adapter names, downloaded if necessary. Raises NotFoundError, DownloadError."""
+    settings = _settings(directory)
+    name, revision = settings.base, settings.fields.get("revision")
+    revision = revision if isinstance(revision, str) and not Path(name).exists() else None
+    try:
+        return hub.locate(name, revision=revision, local_files_only=local_files_only, token=token)
+    except (NotFoundError, DownloadError) as error:
+        advice = f"{settings.path} names it as its base: give both with load(BASE, adapter=...)"
+        raise type(error)(f"{error}. {advice}") from error
+
+
+def _settings(directory: Path) -> Settings:
+    return Settings(directory / CONFIG, read_json(directory / CONFIG, ConfigError))
+
+
+def _merge(base: Path, arrays: Arrays, adapter: Path) -> Merged:
+    directory = adapter.parent if adapter.is_file() else adapter
+    settings = _settings(directory)
+    file = adapter if adapter.is_file() else next((adapter / x for x in FILES if (adapter / x).is_file()), None)
+    if file is None:
+        raise NotFoundError(f"{adapter} holds no adapter: it has none of {', '.join(FILES)}")
+    given = read.read_raw(inside(directory, file.name, WeightsError))
+    base_directory = base.parent if base.is_file() else base
+    return Merged(arrays, given, parts_of(given, whole=False), settings, (directory, base_directory))
+
+
+def _within(directory: Path, arrays: Arrays) -> Merged:
+    """The arrays of a PeftModel's state dict, merged."""
+    if not (directory / CONFIG).is_file():
+        raise WeightsError(
+            f"{arrays.path} holds an adapter that is not merged: put its {CONFIG} in the same directory, or {ADVICE}"
+        )
+    parts = parts_of(arrays, whole=True)
+    base = Renamed(arrays, {name: (stored, as_stored) for name, stored in parts.kept.items()})
+    return Merged(base, arrays, parts, _settings(directory), (directory,))

@@ -1,0 +1,203 @@
+"""LoRA: adapters that peft wrote, merged into their base, give what peft's models give; hostile ones are refused."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from generators import GOLDEN
+from safetensors.numpy import load_file, save_file
+from support import raises
+
+import minroberta
+from minroberta import ConfigError, Model, NotFoundError, WeightsError
+from minroberta.checkpoints.formats import pytorch
+
+ADAPTERS = GOLDEN / "adapters"
+BASE = ADAPTERS / "base"
+HEADS = {
+    "seq_cls": "sequence_classification",
+    "token_cls": "token_classification",
+    "patterns": "masked_lm",
+    "fan_in": "masked_lm",
+    "embeddings": "masked_lm",
+    "lora_bias": "masked_lm",
+    "lm_head": "masked_lm",
+    "features": "encoder",
+}
+ROUNDING = 1e-5
+"""A part of the largest output. peft adds the product to the output in each call; here it is added to the weights."""
+
+
+def assert_equal(model: Model, name: str) -> None:
+    expected = load_file(ADAPTERS / name / "expected.safetensors")
+    output = expected["output"]
+    assert (
+        abs(model(expected["input_ids"], expected["attention_mask"])[0] - output).max() < ROUNDING * abs(output).max()
+    )
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_an_adapter_gives_what_peft_gives(name: str) -> None:
+    model = minroberta.load(BASE, adapter=ADAPTERS / name)
+    assert model.head == HEADS[name]
+    assert model.config.num_labels == (3 if name in ("seq_cls", "token_cls") else 2)
+    assert_equal(model, name)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_an_adapter_changes_the_outputs(name: str) -> None:
+    """Otherwise the test above would not see that an adapter was left out."""
+    expected = load_file(ADAPTERS / name / "expected.safetensors")
+    plain = minroberta.load(BASE, head=HEADS[name], missing="init", config={"num_labels": 3})
+    assert abs(plain(expected["input_ids"], expected["attention_mask"])[0] - expected["output"]).max() > 1e-3
+
+
+def test_the_base_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ADAPTERS)
+    assert_equal(minroberta.load("seq_cls"), "seq_cls")
+    assert_equal(minroberta.load(ADAPTERS / "lm_head" / "adapter_model.safetensors"), "lm_head")
+
+
+def test_a_base_that_is_not_there(tmp_path: Path) -> None:
+    adapter(tmp_path, base_model_name_or_path="./nowhere")
+    with raises(NotFoundError, FileNotFoundError, "no directory or file ./nowhere", "load(BASE, adapter=...)"):
+        minroberta.load(tmp_path)
+
+
+def test_a_peft_model_saved_whole() -> None:
+    assert_equal(minroberta.load(ADAPTERS / "whole"), "whole")
+
+
+def test_a_peft_model_saved_whole_without_its_settings(tmp_path: Path) -> None:
+    shutil.copytree(ADAPTERS / "whole", tmp_path, dirs_exist_ok=True)
+    (tmp_path / "adapter_config.json").unlink()
+    with raises(WeightsError, ValueError, "holds an adapter that is not merged: put its adapter_config.json"):
+        minroberta.load(tmp_path)
+
+
+def test_a_merged_model_is_saved_and_loaded(tmp_path: Path) -> None:
+    for name in ("seq_cls", "embeddings", "lm_head"):
+        minroberta.load(BASE, adapter=ADAPTERS / name).save(tmp_path / name)
+        assert_equal(minroberta.load(tmp_path / name), name)
+
+
+def test_the_base_in_another_dtype_and_under_wrapped_names(tmp_path: Path) -> None:
+    shutil.copytree(BASE, tmp_path, dirs_exist_ok=True)
+    arrays = load_file(BASE / "model.safetensors")
+    save_file({f"module.{name}": x.astype("f8") for name, x in arrays.items()}, tmp_path / "model.safetensors")
+    assert_equal(minroberta.load(tmp_path, adapter=ADAPTERS / "patterns"), "patterns")
+
+
+def test_an_adapter_beside_a_whole_model(tmp_path: Path) -> None:
+    shutil.copytree(BASE, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(ADAPTERS / "fan_in", tmp_path, dirs_exist_ok=True)
+    with pytest.warns(UserWarning, match="has an adapter beside its weights, which is not applied: give the same name"):
+        plain = minroberta.load(tmp_path)
+    assert np.array_equal(plain([[0, 5, 2]]).logits, minroberta.load(BASE)([[0, 5, 2]]).logits)
+    assert_equal(minroberta.load(tmp_path, adapter=tmp_path), "fan_in")
+
+
+# --- what is refused ------------------------------------------------------------------------------------------------
+
+
+def adapter(directory: Path, change: Callable[[dict[str, Any]], Any] | None = None, **fields: Any) -> None:
+    """An adapter as peft wrote it, with changed arrays or fields."""
+    shutil.copytree(ADAPTERS / "seq_cls", directory, dirs_exist_ok=True)
+    settings = json.loads((directory / "adapter_config.json").read_text())
+    (directory / "adapter_config.json").write_text(json.dumps({**settings, **fields}))
+    arrays = load_file(directory / "adapter_model.safetensors")
+    if change:
+        change(arrays)
+        save_file(arrays, directory / "adapter_model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"peft_type": "IA3"}, "is an adapter of the type 'IA3', but only LORA is supported: load it with peft, merge"),
+        ({"peft_type": None}, "is not the configuration of an adapter of peft, as it has no peft_type"),
+        ({"use_dora": True}, "has use_dora, which is not supported: load it with peft, merge it there"),
+        ({"layer_replication": [[0, 1]]}, "has layer_replication, which is not supported"),
+        ({"init_lora_weights": "pissa_niter_4"}, "was trained on a changed base (init_lora_weights 'pissa_niter_4')"),
+        ({"r": 0}, "the rank r must be an integer of at least 1, not 0"),
+        ({"r": "2"}, "the rank r must be an integer of at least 1, not '2'"),
+        ({"lora_alpha": None}, "lora_alpha must be a finite number, not None"),
+        ({"lora_alpha": 1e300}, "lora_alpha must be a finite number, not 1e+300"),
+        ({"r": 3}, "has shape (2, 32), but the base and the rank require (3, 32)"),
+        ({"rank_pattern": [1]}, "rank_pattern must be an object of at most 1000 entries, not [1]"),
+        ({"rank_pattern": {"(a+)+b": 1}}, "a pattern in rank_pattern must be a regular expression of at most 200"),
+        ({"alpha_pattern": {".*.*.*.*x": 1}}, "a pattern in alpha_pattern must be a regular expression of at most 200"),
+        ({"alpha_pattern": {"[": 1}}, "'[' in alpha_pattern is not a regular expression"),
+    ],
+)
+def test_settings_that_are_refused(fields: dict[str, Any], sentence: str, tmp_path: Path) -> None:
+    adapter(tmp_path, **fields)
+    with pytest.raises((ConfigError, WeightsError)) as caught:
+        minroberta.load(BASE, adapter=tmp_path)
+    assert sentence in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+QUERY = "base_model.model.roberta.encoder.layer.0.attention.self.query"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda x: x.pop(f"{QUERY}.lora_A.weight"), "has only one of lora_A and lora_B for roberta.encoder.layer.0"),
+        (lambda x: x.update({f"{QUERY}.lora_B.weight": np.ones((9, 2), "f4")}), "has shape (9, 2), but the base and"),
+        (lambda x: x.update({f"{QUERY}.lora_B.weight": np.ones((32, 2), "i4")}), "has dtype int32, but must have a"),
+        (lambda x: x.update({f"{QUERY}.lora_magnitude_vector": np.ones(32, "f4")}), "which is not a part of LoRA"),
+        (
+            lambda x: x.update({f"base_model.model.other.lora_{i}.weight": np.ones((2, 2), "f4") for i in "AB"}),
+            "the adapter changes other, which the base lacks: give the base it is for",
+        ),
+        (
+            lambda x: x.update(
+                {
+                    f"base_model.model.classifier.dense.{y}.lora_{i}.weight": np.ones((2, 2), "f4")
+                    for i in "AB"
+                    for y in "ab"
+                }
+            ),
+            "the adapter changes classifier.dense.a, which the base lacks",
+        ),
+        (
+            lambda x: x.update({f"{QUERY}.lora_{i}.{y}.weight": np.ones((2, 2), "f4") for i in "AB" for y in "ab"}),
+            "holds several adapters (",
+        ),
+    ],
+)
+def test_arrays_that_are_refused(change: Callable[[dict[str, Any]], Any], sentence: str, tmp_path: Path) -> None:
+    adapter(tmp_path, change)
+    with raises(WeightsError, ValueError, sentence):
+        minroberta.load(BASE, adapter=tmp_path)
+
+
+def test_an_adapter_of_an_adapter(tmp_path: Path) -> None:
+    adapter(tmp_path, base_model_name_or_path=str(tmp_path))
+    with raises(WeightsError, ValueError, "is an adapter, but an adapter's base must be a model"):
+        minroberta.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["./nowhere", "/no/where", "one", "a/b/c"])
+def test_an_adapter_that_is_not_there(name: str) -> None:
+    with raises(NotFoundError, FileNotFoundError, f"there is no adapter {name}: give a directory, or a name"):
+        minroberta.load(BASE, adapter=name)
+
+
+def test_a_directory_that_is_not_an_adapter(tmp_path: Path) -> None:
+    with raises(NotFoundError, FileNotFoundError, "there is no adapter_config.json in"):
+        minroberta.load(BASE, adapter=tmp_path)
+    shutil.copy(ADAPTERS / "fan_in" / "adapter_config.json", tmp_path)
+    with raises(NotFoundError, FileNotFoundError, "holds no adapter: it has none of adapter_model.safetensors, "):
+        minroberta.load(BASE, adapter=tmp_path)
+
+
+def test_adapters_of_pytorch_are_read_as_data() -> None:
+    """The same reader as for weights, which runs no code."""
+    assert isinstance(pytorch.File(ADAPTERS / "token_cls" / "adapter_model.bin").content, dict)
