@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from support import raises
 
 import minroberta
 from minroberta import ConfigError, Model, NotFoundError, WeightsError
+from minroberta.checkpoints import adapters
 from minroberta.checkpoints.formats import pytorch
 
 ADAPTERS = GOLDEN / "adapters"
@@ -128,9 +130,11 @@ def adapter(directory: Path, change: Callable[[dict[str, Any]], Any] | None = No
         ({"lora_alpha": None}, "lora_alpha must be a finite number, not None"),
         ({"lora_alpha": 1e300}, "lora_alpha must be a finite number, not 1e+300"),
         ({"r": 3}, "has shape (2, 32), but the base and the rank require (3, 32)"),
-        ({"rank_pattern": [1]}, "rank_pattern must be an object of at most 1000 entries, not [1]"),
-        ({"rank_pattern": {"(a+)+b": 1}}, "a pattern in rank_pattern must be a regular expression of at most 200"),
-        ({"alpha_pattern": {".*.*.*.*x": 1}}, "a pattern in alpha_pattern must be a regular expression of at most 200"),
+        ({"rank_pattern": [1]}, "rank_pattern must be an object of at most 500 entries, not [1]"),
+        ({"rank_pattern": {"(a+)+b": 1}}, "a pattern in rank_pattern must have at most 200 characters, 1 repeat and"),
+        ({"alpha_pattern": {".*.*.*.*x": 1}}, "a pattern in alpha_pattern must have at most 200 characters, 1 repeat"),
+        ({"alpha_pattern": {"(|a)" * 40: 1}}, "a pattern in alpha_pattern must have at most 200 characters, 1 repeat"),
+        ({"alpha_pattern": {f"{i}.*": 1 for i in range(21)}}, "at most 20 patterns in alpha_pattern may have a repeat"),
         ({"alpha_pattern": {"[": 1}}, "'[' in alpha_pattern is not a regular expression"),
     ],
 )
@@ -201,3 +205,23 @@ def test_a_directory_that_is_not_an_adapter(tmp_path: Path) -> None:
 def test_adapters_of_pytorch_are_read_as_data() -> None:
     """The same reader as for weights, which runs no code."""
     assert isinstance(pytorch.File(ADAPTERS / "token_cls" / "adapter_model.bin").content, dict)
+
+
+def test_many_modules_are_refused(tmp_path: Path) -> None:
+    arrays = {f"base_model.model.{i}.lora_A.weight": np.zeros((2, 2), "f4") for i in range(1001)}
+    adapter(tmp_path, lambda x: x.update(arrays))
+    with raises(WeightsError, ValueError, "the adapter changes 1005 modules; the limit is 1000"):
+        minroberta.load(BASE, adapter=tmp_path)
+
+
+def test_patterns_take_no_time() -> None:
+    """As many patterns and modules as are allowed, each with a repeat where it may have one."""
+    patterns = {f"(a|b|c)(a|b)(a|b)[^x]*{i}": 1 for i in range(20)} | {"a" * 196 + f"{i:03}": 1 for i in range(480)}
+    settings = adapters.Settings(
+        Path("adapter_config.json"),
+        {"peft_type": "LORA", "alpha_pattern": patterns, "rank_pattern": {f"b{key}": 1 for key in patterns}},
+    )
+    start = time.perf_counter()
+    for i in range(1000):
+        settings.scale(f"{'.abc' * 49}{i:03}")
+    assert time.perf_counter() - start < 5

@@ -87,7 +87,8 @@ QUERY = "roberta.encoder.layer.0.attention.self.query"
 @pytest.mark.parametrize(
     ("added", "library"),
     [
-        ({".SCB": np.ones(30, "f4"), ".weight_format": np.uint8(0)}, "bitsandbytes, in 8 bits"),
+        ({".SCB": np.ones(30, "f4")}, "bitsandbytes, in 8 bits"),
+        ({".weight_format": np.uint8(0)}, "bitsandbytes, in 8 bits"),
         ({".weight.absmax": np.ones(8, "f4"), ".weight.quant_map": np.ones(16, "f4")}, "bitsandbytes, in 4 bits"),
         ({".weight.quant_state.bitsandbytes__nf4": np.zeros(9, "u1")}, "bitsandbytes, in 4 bits"),
         ({".qweight": np.ones((3, 30), "i4"), ".scales": np.ones((1, 30), "f2")}, "GPTQ or AWQ"),

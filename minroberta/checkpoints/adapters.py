@@ -51,6 +51,7 @@ class Settings:
 
     path: Path
     fields: Mapping[str, Any]
+    _compiled: dict[str, dict[str, re.Pattern[str]]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         kind = self.fields.get("peft_type")
@@ -67,19 +68,10 @@ class Settings:
         if str(self.fields.get("init_lora_weights")).lower().startswith(OTHER_BASES):
             self._refuse(f"was trained on a changed base (init_lora_weights {self.fields['init_lora_weights']!r})")
         for name in ("rank_pattern", "alpha_pattern"):
-            for pattern in self._patterns(name):
-                _check_pattern(self.path, name, pattern)
+            self._compiled[name] = _compiled(self.path, name, self.fields.get(name) or {})
 
     def _refuse(self, what: str) -> None:
         raise ConfigError(f"{self.path} {what}: {ADVICE}")
-
-    def _patterns(self, name: str) -> Mapping[str, Any]:
-        value = self.fields.get(name) or {}
-        if not isinstance(value, Mapping) or len(value) > MOST_PATTERNS:
-            raise ConfigError(
-                f"{self.path}: {name} must be an object of at most {MOST_PATTERNS} entries, not {reprlib.repr(value)}"
-            )
-        return value
 
     def scale(self, module: str) -> tuple[int, float]:
         """The rank of a module's matrices, and the factor of their product. Raises ConfigError."""
@@ -93,9 +85,8 @@ class Settings:
 
     def _of_module(self, name: str, module: str, default: Any) -> Any:
         """The value of the first pattern that ends the module's name, as in peft, or of its whole name."""
-        patterns = self._patterns(name)
-        found = next((key for key in patterns if re.match(rf".*\.{key}$", module)), module)
-        return patterns.get(found, default)
+        found = next((key for key, pattern in self._compiled[name].items() if pattern.match(module)), module)
+        return (self.fields.get(name) or {}).get(found, default)
 
     @property
     def base(self) -> str:
@@ -119,23 +110,37 @@ class Settings:
         return head_of([name]) if isinstance(name, str) and name.endswith(endings) else None
 
 
-MOST_PATTERNS = 1000
-MOST_REPEATS = 2
-"""Limit on the repeats in a pattern: a regular expression with many of them may take for ever."""
+MOST_PATTERNS, MOST_MODULES, LONGEST = 500, 1000, 200
+"""Limits on the patterns of an adapter, on the modules that it changes, and on the length of their names.
+
+Every pattern is tried on every module. RoBERTa's largest model has 216 modules in its layers.
+"""
+
+MOST_WITH_REPEATS = 20
+"""Limit on the patterns with a repeat, of which each may have one: a regular expression with many may take for ever."""
 
 
-def _check_pattern(path: Path, name: str, pattern: Any) -> None:
-    repeats = re.findall(r"[*+{?]", pattern) if isinstance(pattern, str) else []
-    nested = isinstance(pattern, str) and re.search(r"\)[*+{]", pattern)
-    if not isinstance(pattern, str) or len(pattern) > 200 or len(repeats) > MOST_REPEATS or nested:
-        raise ConfigError(
-            f"{path}: a pattern in {name} must be a regular expression of at most 200 characters and {MOST_REPEATS} "
-            f"repeats, not {reprlib.repr(pattern)}: {ADVICE}"
-        )
-    try:
-        re.compile(rf".*\.{pattern}$")
-    except (re.error, OverflowError, RecursionError) as error:
-        raise ConfigError(f"{path}: {reprlib.repr(pattern)} in {name} is not a regular expression: {error}") from error
+def _compiled(path: Path, name: str, patterns: Any) -> dict[str, re.Pattern[str]]:
+    """The regular expressions of patterns that take little time. Raises ConfigError for others."""
+    result: dict[str, re.Pattern[str]] = {}
+    if not isinstance(patterns, Mapping) or len(patterns) > MOST_PATTERNS:
+        given = reprlib.repr(patterns)
+        raise ConfigError(f"{path}: {name} must be an object of at most {MOST_PATTERNS} entries, not {given}")
+    repeats = {pattern: len(re.findall(r"[*+{?]", pattern)) for pattern in patterns}
+    for pattern, count in repeats.items():
+        if len(pattern) > LONGEST or count > 1 or pattern.count("(") > 3 or re.search(r"\)[*+{]", pattern):
+            raise ConfigError(
+                f"{path}: a pattern in {name} must have at most {LONGEST} characters, 1 repeat and 3 groups, not "
+                f"{reprlib.repr(pattern)}: {ADVICE}"
+            )
+        try:
+            result[pattern] = re.compile(rf".*\.{pattern}$")
+        except (re.error, OverflowError, RecursionError) as error:
+            given = reprlib.repr(pattern)
+            raise ConfigError(f"{path}: {given} in {name} is not a regular expression: {error}") from error
+    if sum(repeats.values()) > MOST_WITH_REPEATS:
+        raise ConfigError(f"{path}: at most {MOST_WITH_REPEATS} patterns in {name} may have a repeat: {ADVICE}")
+    return result
 
 
 # --- the arrays of an adapter ---------------------------------------------------------------------------------------
@@ -205,6 +210,7 @@ class Merged(Arrays):
         self._stored = {plain_name(name): name for name in base}
         self._replaced = {plain_name(name): stored for name, stored in parts.replaced.items()}
         self._updates = {plain_name(f"{module}.weight"): (module, names) for module, names in parts.updates.items()}
+        self._scales: dict[str, float] = {}
         self._words_apart = self._has_words_apart()
         if len(self._stored) < len(base):
             raise WeightsError(f"{base.path} has two names for the same weight: remove one of them")
@@ -243,7 +249,7 @@ class Merged(Arrays):
         """
         module, names = self._updates[name]
         a, b = (self._adapter[names[which]].astype("f4") for which in ("A", "B"))
-        product = (b @ a) * numpy.float32(self._settings.scale(module)[1])
+        product = (b @ a) * numpy.float32(self._scales[module])
         return product.T if self._is_embedding(name) else product
 
     def _bias_of(self, name: str) -> numpy.ndarray | None:
@@ -251,19 +257,21 @@ class Merged(Arrays):
         module, names = self._updates.get(name.removesuffix(".bias") + ".weight", ("", {}))
         if not name.endswith(".bias") or "B.bias" not in names:
             return None
-        return self._adapter[names["B.bias"]].astype("f4") * numpy.float32(self._settings.scale(module)[1])
+        return self._adapter[names["B.bias"]].astype("f4") * numpy.float32(self._scales[module])
 
     @staticmethod
     def _is_embedding(name: str) -> bool:
         return name.endswith("_embeddings.weight")
 
     def _check(self) -> None:
+        if len(self._updates) > MOST_MODULES:
+            raise WeightsError(f"the adapter changes {len(self._updates)} modules; the limit is {MOST_MODULES}")
         for name, (module, names) in self._updates.items():
-            if name not in self._entries:
+            if name not in self._entries or len(module) > LONGEST:
                 raise WeightsError(f"the adapter changes {module[:200]}, which the base lacks: give the base it is for")
             if not {"A", "B"} <= names.keys():
                 raise WeightsError(f"the adapter has only one of lora_A and lora_B for {module[:200]}: save it again")
-            rank, _ = self._settings.scale(module)
+            rank, self._scales[module] = self._settings.scale(module)
             outputs, inputs = self._axes(name)
             expected = {"A": (rank, inputs), "B": (outputs, rank), "B.bias": (outputs,)}
             for which, stored in names.items():
