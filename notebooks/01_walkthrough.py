@@ -41,7 +41,8 @@ text = "The river flows into the <mask> Ocean."
 print(model)
 
 # %% [markdown]
-# Six layers, vectors of 256 numbers, eight heads: roberta-base has 12, 768 and 12, and is otherwise the same. The rest
+# Six layers, vectors of 256 numbers, eight heads: roberta-base has 12, 768 and 12, and 50,265 tokens instead of
+# 8,000; the computation is the same. The rest
 # of the notebook explains what these are.
 #
 # Two helpers, for looking. `same` compares what we compute with what the model computes; `heat` draws a matrix as
@@ -265,9 +266,6 @@ plt.show()
 # which it stands at this position. That is about to change.
 
 # %%
-other = "He drank a cup of <mask>."
-other_ids = model.tokenize(other)["input_ids"]
-other_place = int((other_ids[0] == mask_id).argmax())
 moved = model.tokenize("He " * (mask_place - 1) + "<mask>")["input_ids"]
 
 assert (moved[0, mask_place], ids[0, mask_place]) == (mask_id, mask_id)
@@ -366,7 +364,7 @@ plt.show()
 
 # %% [markdown]
 # Look for stripes. A diagonal means that a token looks at itself, a line beside the diagonal that it looks at a
-# neighbour, a column that all look at one token, often `<s>` or the full stop. Do not read too much into a single
+# neighbour, a column that all look at one token, often `<s>` or `</s>`. Do not read too much into a single
 # picture: what a head *does* with what it sees depends on its values, too.
 
 # %% [markdown]
@@ -570,7 +568,8 @@ for token in order[:5]:
 #
 # The head is made for the last state, but every state has the right shape for it. Nothing stops us from asking early:
 # if the model had to answer now, what would it say? This is known as the *logit lens*. Early answers should be taken
-# with a grain of salt, for the head never learned to read early states; but the change from layer to layer is telling.
+# with a grain of salt, for the head never learned to read early states: a good guess may appear, vanish and come back.
+# Layers are counted from 0, so that "after layer 5" is the end.
 
 # %%
 guesses = np.concatenate([ops.softmax(heads.lm_head(state, p, config))[:, mask_place] for state in states])
@@ -598,7 +597,7 @@ plt.show()
 
 # %% [markdown]
 # Another view: take the five tokens that win in the end, and follow how likely each is from layer to layer. Do not
-# expect a line that only rises: a layer may write a state that the next layer can use, and the head cannot read.
+# expect a line that only rises: a layer may write what the next layer can use and the head cannot read.
 
 # %%
 figure, ax = plt.subplots(figsize=(8, 3.8), layout="constrained")
@@ -626,8 +625,8 @@ assert np.allclose([candidate["score"] for candidate in filled], probabilities[o
 assert all(candidate["token_str"] in candidate["sequence"] for candidate in filled)
 
 # %% [markdown]
-# That is a whole RoBERTa. The large ones have more layers and wider vectors, and nothing else: `minroberta.load` takes
-# the name "roberta-base" for the real one, and its trace has the same names.
+# That is a whole RoBERTa. The large ones have more layers, wider vectors and more tokens, and nothing else:
+# `minroberta.load` takes the name "roberta-base" for the real one, and its trace has the same names.
 #
 # ## Three exercises
 #
