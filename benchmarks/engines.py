@@ -55,7 +55,7 @@ def vectors(directory: Path, threads: int) -> Callable[[Batches], Any]:
     from minroberta.text.running import run
 
     model = package.load(directory, head="encoder")
-    read = functools.partial(read_vector, pooling="mean", normalize=False)
+    read = functools.partial(read_vector, poolings=("mean",))
     return lambda batches: run(model, [row for rows in batches for row in rows], read)
 
 

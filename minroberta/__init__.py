@@ -16,6 +16,7 @@ from .errors import (
 )
 from .loading import Model, init, load
 from .model import ModelOutput, forward
+from .text.encode import similarity
 from .trace import Trace, trace
 
 __version__ = "0.1.0"
@@ -39,5 +40,6 @@ __all__ = [
     "forward",
     "init",
     "load",
+    "similarity",
     "trace",
 ]

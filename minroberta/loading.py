@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,13 @@ from .backend.arrays import Namespace
 from .checkpoints import adapters, hub, read, save, surgery, unsupported
 from .checkpoints.files import read_json
 from .config import PRESETS, Config, check_head, check_head_name, head_of, labels_of_task, merge
-from .errors import ConfigError, NameUnknownError, SaveError, check_integer
+from .errors import ConfigError, NameUnknownError, SaveError, TokenizerError, check_integer
 from .model import Network
 from .text.answer import answer
 from .text.choose import choose
 from .text.classify import classify
-from .text.encode import encode
+from .text.embedding import Embedding, is_declared, read_embedding, write_embedding
+from .text.encode import encode, similarity
 from .text.fill_mask import fill_mask, predict_all
 from .text.generate import generate
 from .text.tag import tag
@@ -31,6 +32,9 @@ class Model(Network):
     """A network with an optional tokenizer, and with methods to run tasks, change the model's size, and save it."""
 
     tokenizer: Tokenizer | None
+    embedding: Embedding | None = None
+    tokenizer_error: str | None = None
+    """The reason why there is no tokenizer, if its files cannot be used."""
 
     tokenize = of_model(Tokenizer.tokenize)
     decode = of_model(Tokenizer.decode)
@@ -46,15 +50,21 @@ class Model(Network):
     resize_token_embeddings = surgery.resize_token_embeddings
     prune_heads = surgery.prune_heads
 
+    def similarity(self, a: Any, b: Any) -> numpy.ndarray:
+        """The function `similarity`, with the `similarity_fn_name` of the repository: (N, W), (M, W) -> (N, M)."""
+        return similarity(a, b, (self.embedding or Embedding()).similarity_fn_name)
+
     def save(self, directory: str | Path) -> None:
         """Save the configuration, weights and tokenizer to a directory, so that transformers can load the model.
 
-        The loaded model has equal outputs. Raises SaveError.
+        If `encode` follows the description of a sentence-transformers repository, its files are written too. The loaded
+        model has equal outputs. Raises SaveError.
         """
         try:
             save.write(Path(directory), self.params, self.config, self.head)
             if self.tokenizer is not None:
                 self.tokenizer.save(Path(directory))
+            write_embedding(Path(directory), self.embedding if self.head == "encoder" else None, self.config)
         except (OSError, TypeError) as error:  # such as a full disk; or `directory` is not a path
             raise SaveError(f"the model cannot be written to {directory!r}: {error}") from error
 
@@ -76,6 +86,7 @@ def load(
     check: bool = False,
     config: Mapping[str, Any] | None = None,
     adapter: str | Path | None = None,
+    tokenizer: str | Path | Tokenizer | None = None,
 ) -> Model:
     """Load a model by name. The weights are memory-mapped if the dtype and the array library allow it.
 
@@ -86,7 +97,8 @@ def load(
     KerasHub's roberta_base_en, roberta_large_en, xlm_roberta_base_multi and xlm_roberta_large_multi. The default,
     minroberta/tiny, is a small English model that comes with the package.
     head: encoder, masked_lm, causal_lm, sequence_classification, multiple_choice, token_classification or
-    question_answering; by default the one that the configuration's `architectures` names.
+    question_answering; by default the one that the configuration's `architectures` names, or encoder for a
+    sentence-transformers repository, whose `modules.json` says how `encode` turns a text into a vector.
     dtype: float32, float64 (JAX needs jax_enable_x64), float16 (on NumPy for storage only: the model computes and
     returns float32), or bfloat16 if the array library has it. xp: the array library: numpy, cupy or jax.numpy.
     revision: a branch, tag or commit on the hub; local_files_only: do not use the network; token: an access token, for
@@ -98,9 +110,12 @@ def load(
     config: fields that override those of the checkpoint, such as {"num_labels": 5} or {"is_decoder": True}.
     adapter: a LoRA adapter of peft, by its path or hub name, which is merged into the weights. If `name` is an adapter,
     its base is found by the name that the adapter gives.
+    tokenizer: a directory or a hub name whose tokenizer replaces that of the checkpoint, or the tokenizer of another
+    model; None for the checkpoint's. If the latter cannot be built, there is a warning, and methods that take text
+    raise TokenizerError.
 
-    Raises NotFoundError, DownloadError, ConfigError, WeightsError, TokenizerError, BackendError, NameUnknownError, and
-    InputError for an invalid seed.
+    Raises NotFoundError, DownloadError, ConfigError, WeightsError, BackendError, NameUnknownError, InputError for an
+    invalid seed, and TokenizerError if the tokenizer that `tokenizer` names cannot be built.
     """
     if missing not in ("error", "init"):
         raise NameUnknownError(f'missing must be "error" or "init", not {missing!r}')
@@ -108,14 +123,53 @@ def load(
     if not (config is None or (isinstance(config, Mapping) and all(isinstance(name, str) for name in config))):
         raise ConfigError(f"config must be a dict from field names to values, not {config!r}")
     path = hub.locate(name, revision=revision, local_files_only=local_files_only, token=token)
-    directory = path.parent if path.is_file() else path
+    repository = path.parent if path.is_file() else path
+    if head is None and is_declared(repository):
+        head = "encoder"
     file = adapters.read_merged(path, adapter, local_files_only=local_files_only, token=token)
     settings, head = _settled(read.fields_of(path, file), head, config or {})
     arrays = weights.load_arrays(file, settings, head, missing=missing, seed=seed, check=check)
     params = weights.tree(weights.move(arrays, dtype, xp))
-    unsupported.warn_of_setfit(directory)
-    places = (Tokenizer.load(place, settings) for place in file.directories or (directory,))
-    return Model.of_checked(settings, params, head, next((found for found in places if found), None))
+    unsupported.warn_of_setfit(repository)
+    model = Model.of_checked(settings, params, head)
+    if tokenizer is None:
+        directories = file.directories or (read.directory_of(path),)
+        model.tokenizer, model.tokenizer_error = _tokenizer_beside(directories, settings)
+    else:
+        model.tokenizer = _tokenizer_named(tokenizer, settings, local_files_only, token)
+    if head == "encoder":
+        model.embedding = read_embedding(repository, settings)
+    return model
+
+
+def _tokenizer_beside(directories: Sequence[Path], config: Config) -> tuple[Tokenizer | None, str | None]:
+    """The tokenizer in the first directory that has one; or None and, with a warning, why its files cannot be used."""
+    try:
+        places = (Tokenizer.load(directory, config) for directory in directories)
+        return next((found for found in places if found), None), None
+    except TokenizerError as error:
+        reason = f"this model has no tokenizer, because its files cannot be used: {error}"
+        warnings.warn(f"{reason}. Give load another one with tokenizer=", stacklevel=3)
+        return None, reason
+
+
+def _tokenizer_named(
+    name: str | Path | Tokenizer, config: Config, local_files_only: bool, token: str | bool | None
+) -> Tokenizer:
+    """The tokenizer of another directory or hub name, for a model of this configuration. Raises TokenizerError."""
+    if isinstance(name, Tokenizer):
+        return name.of_model(config)
+    if not isinstance(name, str | Path):
+        raise TokenizerError(
+            f"tokenizer must be a directory, a hub name or a Tokenizer, not {type(name).__name__}: give "
+            "tokenizer=None for the checkpoint's own"
+        )
+    directory = hub.locate(name, weights=False, local_files_only=local_files_only, token=token)
+    directory = directory.parent if directory.is_file() else directory
+    found = Tokenizer.load(directory, config)
+    if found is None:
+        raise TokenizerError(f"{name} has no tokenizer: name a directory or a model that has one")
+    return found
 
 
 def init(
@@ -202,7 +256,7 @@ def _fields(config: Config | Mapping[str, Any] | str | Path) -> dict[str, Any]:
         raise ConfigError(f"a configuration must be a Config, a dict, a path or a name, not {type(config).__name__}")
     if config in PRESETS:
         return dict(PRESETS[str(config)])
-    return read_json(hub.locate(config, weights=False) / "config.json", ConfigError)
+    return read_json(read.directory_of(hub.locate(config, weights=False)) / "config.json", ConfigError)
 
 
 def _refuse_misspelt(values: Mapping[str, Any]) -> None:

@@ -262,6 +262,9 @@ class Network:
     Raises ConfigError, NameUnknownError, and WeightsError if params lack a weight that the head needs.
     """
 
+    embedding: Any = None
+    """How `encode` turns a text into a vector: a `text.embedding.Embedding`, or None for its defaults."""
+
     def __init__(self, config: Config, params: Params, head: str = "encoder", tokenizer: Any = None) -> None:
         if not isinstance(config, Config):
             raise ConfigError(f"a model takes a Config, not {type(config).__name__}: make one with Config.from_dict")

@@ -133,20 +133,39 @@ def pack(inputs: Mapping[str, numpy.ndarray], config: Config, head: str) -> tupl
     return row, Packing(lengths, [[0]] * len(lengths) if HEADS[head].reads_first else None)
 
 
+class Typed(list[int]):
+    """The ids of a sequence, with the token type of each, or None if all types are 0."""
+
+    types: list[int] | None = None
+
+
+def types_of(rows: Sequence[Sequence[int]]) -> list[list[int]] | None:
+    """The token types of several sequences of ids, or None if all types are 0."""
+    types = [row.types if isinstance(row, Typed) and row.types is not None else [0] * len(row) for row in rows]
+    return types if any(map(any, types)) else None
+
+
 def pack_ids(rows: Sequence[Sequence[int]], pad: int) -> dict[str, numpy.ndarray]:
-    """Pack several sequences of ids into one row of `input_ids` and `position_ids`, (1, T)."""
+    """Pack sequences of ids into one row, (1, T): `input_ids`, `position_ids`, and `token_type_ids` if not all 0."""
     positions = [ops.create_position_ids_from_input_ids(numpy.array([row]), pad) for row in rows]
     ids = numpy.array([[token for row in rows for token in row]])
-    return {"input_ids": ids, "position_ids": numpy.concatenate(positions, axis=1)}
+    inputs = {"input_ids": ids, "position_ids": numpy.concatenate(positions, axis=1)}
+    if (types := types_of(rows)) is not None:
+        inputs["token_type_ids"] = numpy.array([[each for row in types for each in row]])
+    return inputs
 
 
 def pad_ids(rows: Sequence[Sequence[int]], pad: int) -> dict[str, numpy.ndarray]:
-    """Pad several sequences of ids to a batch of `input_ids` and `attention_mask`, (B, L)."""
+    """Pad sequences of ids to a batch, (B, L): `input_ids`, `attention_mask`, and `token_type_ids` if not all 0."""
     lengths = numpy.array([len(row) for row in rows])
     mask = (numpy.arange(lengths.max()) < lengths[:, None]).astype(int)
     ids = numpy.full(mask.shape, pad)
     ids[mask == 1] = [token for row in rows for token in row]
-    return {"input_ids": ids, "attention_mask": mask}
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    if (types := types_of(rows)) is not None:
+        inputs["token_type_ids"] = numpy.zeros_like(mask)
+        inputs["token_type_ids"][mask == 1] = [each for row in types for each in row]
+    return inputs
 
 
 def unpack(x: Array, mask: numpy.ndarray) -> Array:

@@ -172,7 +172,7 @@ def test_a_file_that_ends_early(content: bytes, tmp_path: Path) -> None:
 # --- links, devices, and files that lie -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["config.json", "pytorch_model.bin", "tokenizer.json"])
+@pytest.mark.parametrize("name", ["config.json", "pytorch_model.bin"])
 def test_a_link_out_of_the_directory(name: str, tmp_path: Path) -> None:
     """Otherwise the author of the directory could choose which file of this machine is read."""
     directory = tmp_path / "model"
@@ -183,6 +183,18 @@ def test_a_link_out_of_the_directory(name: str, tmp_path: Path) -> None:
     (directory / name).symlink_to(secret)
     with pytest.raises(minroberta.Error, match="is a link that points outside its directory"):
         minroberta.load(directory)
+
+
+def test_a_tokenizer_that_is_a_link_out_of_the_directory(tmp_path: Path) -> None:
+    """The weights are loaded, and the link is not followed."""
+    shutil.copytree(CHECKPOINTS / "pytorch-zip", tmp_path / "model")
+    (tmp_path / "secret").write_bytes(b"{}")
+    (tmp_path / "model/tokenizer.json").unlink(missing_ok=True)
+    (tmp_path / "model/tokenizer.json").symlink_to(tmp_path / "secret")
+    with pytest.warns(UserWarning, match="is a link that points outside its directory"):
+        model = minroberta.load(tmp_path / "model")
+    with pytest.raises(minroberta.TokenizerError, match="is a link that points outside its directory"):
+        model.tokenize("a")
 
 
 def test_a_link_within_the_directory_and_one_that_was_named(tmp_path: Path) -> None:

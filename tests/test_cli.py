@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from generators import embedding_cases
 from support import CASES, CHECKPOINTS, config_of, weights_of
 
 import minroberta
@@ -260,6 +261,43 @@ def test_encode(model: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.load(file), expected)
     written = run("encode", *SENTENCES, "--output", "-", *options).stdout_bytes
     np.testing.assert_array_equal(np.load(io.BytesIO(written)), expected)
+
+
+def test_encode_with_the_options_of_a_repository(tmp_path: Path) -> None:
+    (case,) = (case for case in embedding_cases.CASES if case.name == "default prompt")
+    embedding_cases.write(case, tmp_path)
+    model = minroberta.load(tmp_path)
+    for options, arguments in (
+        ((), {}),
+        (("--prompt-name", "passage"), {"prompt_name": "passage"}),
+        (
+            ("--prompt", "x ", "--normalize", "--truncate-dim", "4"),
+            {"prompt": "x ", "normalize": True, "truncate_dim": 4},
+        ),
+        (("--no-normalize", "--pooling", "pooler"), {"normalize": False, "pooling": "pooler"}),
+    ):
+        found = np.array(lines("encode", *SENTENCES, *options, "--model", str(tmp_path)), np.float32)
+        np.testing.assert_array_equal(found, model.encode(SENTENCES, **arguments))
+
+
+def test_an_old_repository_of_sentence_transformers(tmp_path: Path) -> None:
+    """Its files are in a folder of the repository. What is converted gives the same vectors."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    (case,) = (case for case in embedding_cases.CASES if case.name == "old layout")
+    embedding_cases.write(case, source)
+    assert json.loads(printed("info", str(source), "--json"))["tokenizer"] != "none"
+    printed("convert", str(source), str(target))
+    texts = [text[:9] for text in SENTENCES]
+    np.testing.assert_allclose(minroberta.load(target).encode(texts), minroberta.load(source).encode(texts), atol=1e-6)
+
+
+def test_the_function_from_logits_to_scores(tmp_path: Path) -> None:
+    (case,) = (case for case in embedding_cases.CASES if case.name == "reranker")
+    embedding_cases.write(case, tmp_path)
+    model = minroberta.load(tmp_path)
+    ((found,),) = lines("classify", "a", "--function-to-apply", "none", "--model", str(tmp_path))
+    (expected,) = model.classify("a", function_to_apply="none")
+    assert found["score"] == expected["score"] != model.classify("a")[0]["score"]
 
 
 def test_encode_in_float64(model: str) -> None:

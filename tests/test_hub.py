@@ -22,17 +22,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import CHECKPOINTS, TINY, slow_but
+from generators import embedding_cases
+from support import CHECKPOINTS, GOLDEN, TINY, slow_but
 
 import minroberta
 from minroberta.checkpoints.formats import safetensors
+from minroberta.checkpoints.hub import OTHER_TOKENIZERS, TOKENIZER
+from minroberta.text import settings, sources
 from minroberta.text.tokenizer import Tokenizer
 
 NAME = "someone/tiny"
 COMMIT = hashlib.sha1(b"a commit").hexdigest()
 IDS = [[0, 7, 8, 2]]
-WANTED = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"}
+WANTED = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 UNWANTED = (
+    "vocab.json", "merges.txt", "vocab.txt", "spiece.model",
     "README.md", ".gitattributes", "pytorch_model.bin", "tf_model.h5", "flax_model.msgpack", "rust_model.ot",
     "dict.txt", "onnx/model.onnx", "onnx/config.json", "onnx/model.safetensors", "training_args.bin",
 )  # fmt: skip
@@ -157,7 +161,7 @@ def model_files() -> dict[str, bytes]:
         model.tokenizer = Tokenizer.load(directory, model.config)
         model.save(directory)
         files = {path.name: path.read_bytes() for path in directory.iterdir()}
-    assert set(files) == WANTED
+    assert set(files) == WANTED | {"vocab.json", "merges.txt"}
     return {**files, **dict.fromkeys(UNWANTED, b"not wanted")}
 
 
@@ -193,7 +197,9 @@ try:
 except minroberta.Error as error:
     result = {{"error": type(error).__name__, "message": str(error)}}
 else:
-    result = {{"logits": model({IDS}).logits.tolist(), "tokenizer": model.tokenizer is not None}}
+    output = model({IDS})
+    logits = output.get("logits")
+    result = {{"logits": logits if logits is None else logits.tolist(), "tokenizer": model.tokenizer is not None}}
 print(json.dumps(result))
 """
 
@@ -254,6 +260,26 @@ def test_the_second_load_fetches_no_file_again(hub: Hub, tmp_path: Path) -> None
     hub.log.clear()
     assert_loaded(load(hub, tmp_path))
     assert hub.served() == set()
+
+
+@pytest.mark.parametrize("name", ["roles-vocabulary", "added-json", "added-pieces", "t5", "vocab-txt"])
+def test_the_files_of_other_tokenizers(name: str, hub: Hub, tmp_path: Path) -> None:
+    """Without tokenizer.json, the first other kind of files is fetched, with all the settings and nothing else."""
+    files = {name: content for name, content in model_files().items() if name in ("config.json", "model.safetensors")}
+    layout = {path.name: path.read_bytes() for path in (GOLDEN / "tokenizers" / name).iterdir()}
+    own = {name: content for name, content in layout.items() if name not in ("config.json", "expected.json")}
+    config = {**json.loads(layout["config.json"]), **json.loads(files["config.json"])}
+    hub.repositories[NAME] = {**files, **own, "README.md": b"", "config.json": json.dumps(config).encode()}
+    result = load(hub, tmp_path)
+    assert "error" not in result, result
+    assert result["tokenizer"]
+    assert hub.served() == {*files, *own}
+
+
+def test_every_file_of_a_tokenizer_is_fetched() -> None:
+    names = [source.names for source in sources.SOURCES if not source.names[0].startswith(sources.ASSETS)]
+    assert [TOKENIZER[:1], *OTHER_TOKENIZERS] == names
+    assert set(TOKENIZER[1:]) == {settings.SETTINGS, settings.SPECIAL, settings.ADDED}
 
 
 OFFLINE = pytest.mark.parametrize(
@@ -422,6 +448,21 @@ def test_a_name_with_its_hub(hub: Hub, tmp_path: Path) -> None:
     kaggle = load(hub, tmp_path, "kaggle://keras/roberta/keras/roberta_base_en")
     assert_error(kaggle, "NotFoundError", "Kaggle is not supported", "hf://keras/roberta_base_en")
     assert not hub.log
+
+
+@pytest.mark.parametrize("name", ["dense, no bias", "old layout", "version 6", "reranker, file of version 6"])
+def test_a_repository_of_sentence_transformers(name: str, hub: Hub, tmp_path: Path) -> None:
+    """Files of its modules are fetched as well, but not those of modules that need none."""
+    (case,) = (case for case in embedding_cases.CASES if case.name == name)
+    embedding_cases.write(case, tmp_path)
+    files = {path.relative_to(tmp_path).as_posix(): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    hub.repositories[NAME] = {**files, **dict.fromkeys(["README.md", "onnx/config.json", "x/1.json"], b"not wanted")}
+    result = load(hub, tmp_path)
+    assert "error" not in result, result
+    unread = {path for path in files if "Normalize" in path or "Dropout" in path}
+    if case.labels:  # there is no module after the model
+        unread.add("sentence_bert_config.json")
+    assert hub.served() == files.keys() - unread
 
 
 @pytest.mark.slow

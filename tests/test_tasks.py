@@ -610,11 +610,11 @@ def test_the_methods_of_the_tokenizer() -> None:
     assert inspect.signature(model.tokenizer) == inspect.signature(model.tokenizer.tokenize)
 
 
-def test_vectors_have_length_1_unless_asked() -> None:
+def test_vectors_have_length_1_if_asked() -> None:
     model = tiny("encoder")
-    vectors = model.encode(TEXTS)
+    vectors = model.encode(TEXTS, normalize=True)
     assert np.abs(np.linalg.norm(vectors, axis=1) - 1).max() < 1e-6
-    plain = model.encode(TEXTS, normalize=False)
+    plain = model.encode(TEXTS)
     assert_same(plain / np.linalg.norm(plain, axis=1, keepdims=True), vectors)
 
 
@@ -634,7 +634,7 @@ def test_half_types(task: str, dtype: str, xp: Any) -> None:
     result = getattr(tiny(head, dtype, xp, **fields), task)(*arguments)
     if task == "encode":
         assert result.dtype == np.dtype("float32")
-        assert abs(np.linalg.norm(result) - 1) < 1e-6
+        assert np.isfinite(result).all()
     else:
         assert all(type(row["score"]) is float for row in result)
     if task in ("classify", "fill_mask"):
@@ -950,10 +950,10 @@ def test_an_invalid_template(template: Any) -> None:
         tiny("sequence_classification", **INFERENCE).zero_shot("a", "b", template)
 
 
-@pytest.mark.parametrize("pooling", ["sum", None, ["mean"]])
+@pytest.mark.parametrize("pooling", ["sum", 3, ["mean"]])
 def test_an_unknown_pooling(pooling: Any) -> None:
-    with raises(NameUnknownError, KeyError, "unknown pooling", "give one of mean, cls, max"):
-        tiny("encoder").encode("a", pooling)
+    with raises(NameUnknownError, KeyError, "unknown pooling", "give one of cls, max, mean, "):
+        tiny("encoder").encode("a", pooling=pooling)
 
 
 @pytest.mark.parametrize("strategy", ["words", "", ["first"]])
@@ -967,7 +967,7 @@ def test_a_tokenizer_without_a_mask() -> None:
     model = tiny("masked_lm")
     library = tokenizers.Tokenizer.from_str(LIBRARY.to_str().replace("<mask>", "<hole>"))
     other = Model(model.config, model.params, model.head, Tokenizer(library, model.config))
-    with raises(InputError, ValueError, "this model's tokenizer has no <mask>"):
+    with raises(InputError, ValueError, "this model's tokenizer has no mask token"):
         other.fill_mask("<hole>")
 
 
@@ -988,7 +988,6 @@ def test_a_context_without_tokens() -> None:
         dropping.answer(["who", "who"], ["a", "\u200b"])
 
 
-def test_a_dict_is_not_a_pair() -> None:
-    for texts in ({"text": "a", "text_pair": "b"}, b"bytes"):
-        with raises(TokenizerError, ValueError, "the text is of type", "give a str, or a list of str"):
-            tiny("sequence_classification").classify(texts)  # type: ignore[arg-type]
+def test_bytes_are_not_texts() -> None:
+    with raises(TokenizerError, ValueError, "the text is of type bytes", "give a str, or a list of str"):
+        tiny("sequence_classification").classify(b"bytes")  # type: ignore[arg-type]

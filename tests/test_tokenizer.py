@@ -429,20 +429,25 @@ def test_a_small_vocabulary(merges: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("vocabulary", "merges", "words"),
     [
-        ({k: v for k, v in WORDS.items() if k != "<mask>"}, "a b\n", "vocab.json lacks <mask>"),
-        ({"a": 0}, "", "lacks <s>, <pad>, </s>, <unk>, <mask>"),
-        ({**WORDS, "<s>": "0"}, "a b\n", "lacks <s>"),
-        ({**WORDS, "a": "x"}, "a b\n", "are not a valid tokenizer"),
+        ({"a": 0}, "", "vocab.json lacks the special tokens cls_token, sep_token: name them in"),
+        ({**WORDS, "<s>": "0"}, "a b\n", "vocab.json is not a JSON object that maps tokens to integers"),
+        ({**WORDS, "a": 2.5}, "a b\n", "maps tokens to integers"),
         ([*WORDS], "a b\n", "must hold a JSON object, not a list"),
         (WORDS, "a b\nab\n", "merges.txt has the line 'ab': a line must hold two tokens"),
         (WORDS, "a b c\n", "merges.txt has the line 'a b c': a line must hold two tokens"),
-        (WORDS, "a c\n", "merges.txt and vocab.json are not a valid tokenizer"),
-        (WORDS, "b a\n", "merges.txt and vocab.json are not a valid tokenizer"),
     ],
 )
 def test_broken_vocabularies(vocabulary: Any, merges: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(TokenizerError, match=words):
         Tokenizer.load(write_vocabulary(tmp_path, vocabulary, merges), CONFIG)
+
+
+def test_merges_whose_result_the_vocabulary_lacks(tmp_path: Path) -> None:
+    tokenizer = read(write_vocabulary(tmp_path, WORDS, "b a\nab ba\na b\n"))
+    assert ids(tokenizer, "ba") == [[0, 3, 2]]
+    assert ids(tokenizer, "ab<mask>") == [[0, 7, 4, 2]]
+    with pytest.raises(TokenizerError, match="its ids are not 0, 1, 2 and so on"):
+        read(write_vocabulary(tmp_path, {**WORDS, "c": 900}, "b a\n"))
 
 
 @pytest.mark.parametrize(
@@ -547,7 +552,7 @@ def tokenizer_of(directory: Path, vocabulary: dict[str, int]) -> str:
 @pytest.mark.parametrize(
     ("vocabulary", "merges", "words"),
     [
-        ({"a": 0}, ["a b"], "vocabulary.json lacks <s>, <pad>, </s>, <unk>, <mask>"),
+        ({"a": 0}, [], "vocabulary.json lacks the special tokens cls_token, sep_token"),
         ([], [], "vocabulary.json must hold a JSON object, not a list"),
         (small(), ["a"], "merges.txt has the line 'a': a line must hold two tokens"),
         (small(), ["b a"], "merges.txt and vocabulary.json are not a valid tokenizer"),

@@ -9,6 +9,7 @@ nothing here imports `text` or `loading`. The modules, in import order:
     wrapped      names of a model that was saved within another module
     unsupported  sentences for files, weights and modules that are not supported
     formats      one module per format: safetensors, pytorch, hdf5, flax, tensorflow, keras, fairseq
+    modules      the modules of a sentence-transformers repository, and their folders
     read         choose a directory's weights file, recognise its format, read its configuration and inventory
     hub          find the path of a model by name, and download the model with huggingface_hub if necessary
     adapters     LoRA adapters of peft, merged into the weights of their base

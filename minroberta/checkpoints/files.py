@@ -17,6 +17,14 @@ LARGEST_JSON = 2_000_000
 
 def read_json(path: Path, error: type[Error], largest: int = LARGEST_JSON) -> dict[str, Any]:
     """Read a JSON object from a file. Raises NotFoundError if the file is missing, and `error` if it is invalid."""
+    value = read_any_json(path, error, largest)
+    if not isinstance(value, dict):
+        raise error(f"{path} must hold a JSON object, not a {type(value).__name__}")
+    return value
+
+
+def read_any_json(path: Path, error: type[Error], largest: int = LARGEST_JSON) -> Any:
+    """Read a JSON value of any type from a file. Raises the errors of `read_json`."""
     try:
         inside(path.parent, path.name, error)
     except NotFoundError as cause:
@@ -31,8 +39,6 @@ def read_json(path: Path, error: type[Error], largest: int = LARGEST_JSON) -> di
         raise error(f"{path} is not JSON: {cause}") from cause
     if len(content) > largest:
         raise error(f"{path} has more than {largest} bytes, which is the limit")
-    if not isinstance(value, dict):
-        raise error(f"{path} must hold a JSON object, not a {type(value).__name__}")
     return value
 
 
@@ -49,6 +55,16 @@ def inside(directory: Path, name: str, error: type[Error]) -> Path:
         raise error(f"{path} is a link that points outside its directory: replace the link with a copy of the file")
     if not path.is_file():
         raise NotFoundError(f"{directory} has no file {name}")
+    return path
+
+
+def folder_inside(directory: Path, name: str, error: type[Error]) -> Path:
+    """The path of a folder in a directory. Raises NotFoundError, and `error` for a link that points outside."""
+    path = directory / name
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(directory)):
+        raise error(f"{path} is a link that points outside its directory: replace the link with a copy of the folder")
+    if not path.is_dir():
+        raise NotFoundError(f"{directory} has no folder {name}")
     return path
 
 

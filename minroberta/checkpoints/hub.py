@@ -5,14 +5,19 @@ names that are not paths, because the import takes longer than loading a model.
 """
 
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 from ..config import HUB_NAMES
 from ..errors import DownloadError, NotFoundError
+from . import modules
 from .read import variants_in
 from .unsupported import described
 
-SETTINGS = ("config.json", "metadata.json", "task.json", "config_setfit.json", "adapter_config.json")
+SETTINGS = (
+    "config.json", "metadata.json", "task.json", "config_setfit.json", "adapter_config.json",
+    modules.LIST, modules.SETTINGS,
+)  # fmt: skip
 WEIGHTS = (
     ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"),
     ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin"),
@@ -25,9 +30,26 @@ WEIGHTS = (
 )
 """Files that may hold the weights, in order of preference: only the first group that exists is downloaded."""
 
-TOKENIZER = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
-OTHER_TOKENIZERS = ("sentencepiece.bpe.model", "assets/tokenizer/*", "dict.txt", "encoder.json", "vocab.bpe")
-"""Tokenizer files to download if a repository has neither `tokenizer.json` nor `vocab.json`, or is a Keras preset."""
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+"""A tokenizer in one file, and the settings of any tokenizer."""
+
+OTHER_TOKENIZERS = (
+    ("vocab.json", "merges.txt"),
+    ("dict.txt", "encoder.json", "vocab.bpe"),
+    ("sentencepiece.bpe.model",),
+    ("spiece.model",),
+    ("spm.model",),
+    ("sentencepiece.model",),
+    ("vocab.txt", "bpe.codes"),
+    ("vocab.txt",),
+)
+"""Other files of a tokenizer, in the order in which they are looked for if a repository has no `tokenizer.json`.
+
+Only the first group that exists is used. A Keras preset has its own files instead.
+"""
+
+ASSETS = "assets/tokenizer/*"
+"""The tokenizer of a Keras preset, whose `tokenizer.json` holds Keras's settings."""
 
 EMBEDDED = "minroberta/tiny"
 """The name of the model that comes with the package."""
@@ -109,13 +131,30 @@ def _from_hub(
     def fetch(*patterns: str) -> Path:
         return _fetch(repository, list(patterns), revision, local_files_only, token)
 
-    directory = fetch(*SETTINGS, *TOKENIZER, *(WEIGHTS[0] if weights else ()))
-    of_keras = (directory / "metadata.json").is_file()  # a preset, whose tokenizer.json holds Keras's settings
-    if of_keras or not any((directory / file).is_file() for file in TOKENIZER[:2]):
-        directory = fetch(*SETTINGS, *TOKENIZER, *OTHER_TOKENIZERS)
+    preferred = WEIGHTS[0] if weights else ()
+    repository_directory = fetch(*SETTINGS, *TOKENIZER, *preferred)
+    listed = modules.read_list(repository_directory)
+    folder = modules.model_folder(listed)
+
+    def fetch_model(*patterns: str) -> Path:
+        return fetch(*(f"{folder}/{pattern}" if folder else pattern for pattern in patterns)) / folder
+
+    if folder:
+        fetch_model(*SETTINGS[:1], *TOKENIZER, *preferred)
+    if weights and len(listed) > 1:
+        fetch_model(*modules.MODEL_SETTINGS)
+        _fetch_modules(listed, fetch)
+    directory = repository_directory / folder
+    if (directory / "metadata.json").is_file():
+        directory = fetch_model(ASSETS)
+    elif not (directory / TOKENIZER[0]).is_file():
+        for files in OTHER_TOKENIZERS:
+            directory = fetch_model(*files)
+            if all((directory / file).is_file() for file in files):
+                break
     for files in WEIGHTS[1:] if weights else ():
         if not _has_weights(directory):
-            directory = fetch(*SETTINGS, *files)
+            directory = fetch_model(*SETTINGS, *files)
     if weights and not _has_weights(directory):
         names = [] if local_files_only else _names(repository, revision, token)
         if len(variants_in(names)) == 1:
@@ -124,7 +163,17 @@ def _from_hub(
             f"no weights were found for {repository}: {directory} has none of "
             f"{', '.join(files[0] for files in WEIGHTS)}. {_why_none(names)}"
         )
-    return directory
+    return repository_directory
+
+
+def _fetch_modules(listed: list[modules.Module], fetch: Callable[..., Path]) -> None:
+    """Download the settings and weights of a sentence-transformers repository's other modules."""
+    settings = [f"{module.path}/config.json" for module in listed if module.kind in modules.WITH_CONFIG]
+    weighty = [module.path for module in listed if module.kind in modules.WITH_WEIGHTS]
+    first, second = modules.WEIGHTS
+    directory = fetch(*settings, *(f"{path}/{first}" for path in weighty)) if settings else None
+    if directory and (lacking := [path for path in weighty if not (directory / path / first).is_file()]):
+        fetch(*(f"{path}/{second}" for path in lacking))
 
 
 def _has_weights(directory: Path) -> bool:

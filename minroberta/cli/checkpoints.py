@@ -17,6 +17,7 @@ from ..checkpoints.arrays import Arrays
 from ..checkpoints.verify import ROUNDING, Verdict
 from ..checkpoints.verify import verify as compare
 from ..config import Config
+from ..errors import TokenizerError
 from ..text.tokenizer import Tokenizer
 from .console import print_facts, print_json, printable
 from .options import load, takes_head
@@ -36,13 +37,13 @@ def info(name: str, as_json: bool) -> None:
     file = read_merged(path)
     config = read.config_of(path, file)
     held, unused = read.inventory(file, config)
-    tokenizer = Tokenizer.load(path.parent if path.is_file() else path, config)
+    tokenizer = _tokenizer(read.directory_of(path), config)
     facts = {
         "name": name,
         "file": str(file.path),
         "format": file.format,
         **_of_config(config),
-        "tokenizer": _kind(tokenizer) if tokenizer else "none",
+        "tokenizer": tokenizer,
         "heads": weights.heads_in(held, config),
         "dtypes": sorted({file.stored(name)[0] for name in file}),
         "bytes": file.size,
@@ -78,6 +79,15 @@ def _counts(held: dict[str, tuple[int, ...]]) -> dict[str, int]:
         part = f"parameters.{name.split('.')[0]}"
         counts[part] = counts.get(part, 0) + math.prod(shape)
     return {"parameters": sum(counts.values()), **counts}
+
+
+def _tokenizer(directory: Path, config: Config) -> str:
+    """The kind of the tokenizer in a directory, or the reason why there is none."""
+    try:
+        tokenizer = Tokenizer.load(directory, config)
+    except TokenizerError as error:
+        return f"none: {error}"
+    return _kind(tokenizer) if tokenizer else "none"
 
 
 def _kind(tokenizer: Tokenizer) -> str:

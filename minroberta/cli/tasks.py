@@ -11,6 +11,7 @@ import click
 import numpy
 
 from ..checkpoints.files import replacing
+from ..text.embedding import POOLINGS
 from .console import Output, print_json, printable
 from .options import load, takes_model, takes_texts
 from .texts import Texts, answers, read_context, read_pairs, read_texts
@@ -57,6 +58,11 @@ def fill_mask(
 )
 @click.option("--top-k", default=1, show_default=True, help="Number of labels, best first.")
 @click.option("--all", "every", is_flag=True, help="Print all labels.")
+@click.option(
+    "--function-to-apply",
+    type=click.Choice(["sigmoid", "softmax", "none"]),
+    help="Function from logits to scores; by default as the model's files say.",
+)
 @takes_model()
 def classify(
     texts: Sequence[str],
@@ -67,10 +73,12 @@ def classify(
     pairs: bool,
     top_k: int,
     every: bool,
+    function_to_apply: Any,
 ) -> None:
     """Label each text, or each pair of texts."""
     given = (read_pairs if pairs else read_texts)(texts, file)
-    task = functools.partial(load(model, "sequence_classification", dtype).classify, top_k=None if every else top_k)
+    loaded = load(model, "sequence_classification", dtype)
+    task = functools.partial(loaded.classify, top_k=None if every else top_k, function_to_apply=function_to_apply)
     output = Output(as_json, "score", "label", "text", "pair")
     for text, result in answers(given, task):
         output.write(result, **dict(zip(("text", "pair"), text if pairs else (text,), strict=False)))
@@ -178,8 +186,17 @@ def choose(prompt: str, choices: Sequence[str], model: str, dtype: str, as_json:
 
 @click.command()
 @takes_texts
-@click.option("--pooling", type=click.Choice(["mean", "cls", "max"]), default="mean", show_default=True)
-@click.option("--normalize/--no-normalize", default=True, show_default=True, help="Scale vectors to length 1.")
+@click.option("--prompt", metavar="TEXT", help="Put a text before each text.")
+@click.option("--prompt-name", metavar="NAME", help="Put one of the model's prompts before each text.")
+@click.option(
+    "--pooling", type=click.Choice([*POOLINGS, "pooler"]), help="By default as the model's files say, or else mean."
+)
+@click.option(
+    "--normalize/--no-normalize",
+    default=None,
+    help="Scale vectors to length 1, or do not; by default as the model's files say.",
+)
+@click.option("--truncate-dim", type=int, help="Number of elements to keep of each vector.")
 @click.option("--batch-size", type=int, help="Number of texts in a batch.")
 @click.option(
     "--output", metavar="FILE", help="Write the vectors to an .npy file, as one array (N, D); - is standard output."
@@ -191,8 +208,11 @@ def encode(
     model: str,
     dtype: str,
     as_json: bool,
+    prompt: str | None,
+    prompt_name: str | None,
     pooling: Any,
-    normalize: bool,
+    normalize: bool | None,
+    truncate_dim: int | None,
     batch_size: int | None,
     output: str | None,
 ) -> None:
@@ -203,7 +223,7 @@ def encode(
     loaded = load(model, "encoder", dtype)
     opening = _open_new(output) if output else contextlib.nullcontext()
     with opening as opened:  # opened first, since the work may take long
-        vectors = loaded.encode(given, pooling=pooling, normalize=normalize, batch_size=batch_size)
+        vectors = loaded.encode(given, prompt, prompt_name, pooling, normalize, truncate_dim, batch_size)
         if opened:
             numpy.save(opened, vectors)
             return

@@ -8,9 +8,10 @@ overlapping windows; `generate` rejects it.
 
 The modules in import order: `texts` (checks of the caller's texts), `sentencepiece`, `vocabularies` (byte-level BPE in
 the files of fairseq and KerasHub), `sources` (the files that a tokenizer is read from), `tokenizer`, `running`
-(batches, progress, best scores), `windows` (long texts), then a module for each task: `fill_mask` (with `predict_all`),
-`classify`, `tag`, `answer`, `choose`, `encode`, `generate`.
+(batches, progress, best scores), `windows` (long texts), `embedding` (how a sentence-transformers repository says that
+text becomes vectors), then a module for each task: `fill_mask` (with `predict_all`), `classify`, `tag`, `answer`,
+`choose`, `encode`, `generate`.
 
-Tasks use the network only by calling it, or through `Network.on_rows`. This package contains no formulas of the model,
-no weight formats and no printing.
+Tasks use the network only by calling it, or through `Network.on_rows`; `encode` also calls the pooler. This package
+contains no formulas of the model, no weight formats and no printing.
 """

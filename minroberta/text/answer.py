@@ -101,7 +101,8 @@ def answer(
     if max_question_len is not None:
         questions = _cut_questions(tokenizer, questions, check_integer("max_question_len", max_question_len, 1))
     windows = _windows(tokenizer, questions, contexts, longest, stride)
-    ends = iter(run(model, [window.ids for group in windows for window in group], _read_ends, unit="windows"))
+    rows = [tokenizer.row(window) for group in windows for window in group]
+    ends = iter(run(model, rows, _read_ends, unit="windows"))
     results = []
     for text, group in zip(contexts, windows, strict=True):
         read = [_read_window(window, next(ends)) for window in group]

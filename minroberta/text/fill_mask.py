@@ -41,7 +41,9 @@ def fill_mask(
 def fill_mask(
     model: Network, text: str | Iterable[str], top_k: int = 5, targets: str | Iterable[str] | None = None
 ) -> Fillings | list[Fillings]:
-    """The likeliest tokens for each `<mask>`: a list of {score, token, token_str, sequence}, best first.
+    """The likeliest tokens for each mask token: a list of {score, token, token_str, sequence}, best first.
+
+    The mask token is `<mask>`, or another one, such as `[MASK]`, if the tokenizer's files say so.
 
     A text with several masks gives one such list for each mask. `sequence` is the whole text with the token filled in.
     If the text has other masks, they are left in place, and `sequence` includes the special tokens.
@@ -84,16 +86,17 @@ def _target_ids(tokenizer: Tokenizer, targets: list[str]) -> list[int]:
 
 def _check_masks(tokenizer: Tokenizer, rows: Sequence[Row], cut_off: Sequence[Row]) -> None:
     if tokenizer.mask_token_id is None:
-        raise InputError("this model's tokenizer has no <mask>: load a model that was trained with one")
+        raise InputError("this model's tokenizer has no mask token: load a model that was trained with one")
+    mask = tokenizer.mask_token
     for index, (row, rest) in enumerate(zip(rows, cut_off, strict=True)):
         name = which(index, rows)
         if tokenizer.mask_token_id in rest:
             raise InputError(
-                f"{name} has a <mask> after the first {tokenizer.longest} tokens, but this model reads only those: "
+                f"{name} has a {mask} after the first {tokenizer.longest} tokens, but this model reads only those: "
                 "shorten the text"
             )
         if tokenizer.mask_token_id not in row:
-            raise InputError(f"{name} has no <mask>: write one where a token is to be predicted, as in 'Hello <mask>!'")
+            raise InputError(f"{name} has no {mask}: write one where a token is to be predicted, as in 'Hello {mask}!'")
 
 
 def _masks(tokenizer: Tokenizer, row: Row) -> list[int]:

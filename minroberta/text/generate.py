@@ -111,10 +111,10 @@ def _rows(model: Network, tokenizer: Tokenizer, prompts: list[str], max_new_toke
     for index, row in enumerate(rows):
         if not row:
             raise InputError(f"{which(index, rows)} has no tokens, and this model has no bos_token_id: give some text")
-        if len(row) + max_new_tokens > tokenizer.longest:
+        if len(row) + max_new_tokens > model.config.longest:
             raise InputError(
                 f"{which(index, rows)} has {len(row)} tokens and {max_new_tokens} new ones are requested, but this "
-                f"model takes {tokenizer.longest} in all: shorten the text, or request fewer new tokens"
+                f"model takes {model.config.longest} in all: shorten the text, or request fewer new tokens"
             )
     return rows
 

@@ -52,13 +52,17 @@ def ready(model: Network, task: str, head: str) -> Tokenizer:
     return tokenizer_of(model)
 
 
-def warn_of_cut(tokenizer: Tokenizer, cut_off: Sequence[list[int]]) -> None:
-    """Warn the task's caller of truncated texts. cut_off: for each text, the ids that were cut off."""
+def warn_of_cut(tokenizer: Tokenizer, cut_off: Sequence[list[int]], limit: int | None = None) -> None:
+    """Warn the task's caller of truncated texts.
+
+    cut_off: for each text, the ids that were cut off. limit: the maximum number of tokens, if not the tokenizer's.
+    """
     longer = [which(index, cut_off) for index, rest in enumerate(cut_off) if rest]
     if longer:
         subject = f"{longer[0]} is" if len(longer) == 1 else f"{len(longer)} of {len(cut_off)} texts are"
         warnings.warn(
-            f"{subject} longer than the {tokenizer.longest} tokens that this model reads: the rest is left out",
+            f"{subject} longer than the {limit or tokenizer.longest} tokens that this model reads: "
+            "the rest is left out",
             stacklevel=3,
         )
 

@@ -1,7 +1,7 @@
 """Sentencepiece models (Kudo and Richardson 2018): a tokenizer's pieces and their scores, in a protobuf message.
 
 The few fields that a tokenizer needs are parsed here, without a protobuf library. They are checked, so that no file can
-crash the process; the tokenizers library does the rest. Each model family numbers the pieces differently, and adds
+crash the process; the tokenizers library does the rest. Each tokenizer class numbers the pieces differently, and adds
 different special tokens.
 """
 
@@ -16,82 +16,118 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy
 
 from ..errors import TokenizerError
+from .settings import Settings, add_tokens, content_of, roles_of
 
 if TYPE_CHECKING:
     import tokenizers
 
-LARGEST = 8_000_000
-"""Maximum size of a file in bytes. XLM-Roberta's file is 5 MB."""
+LARGEST = 32_000_000
+"""Maximum size of a file in bytes. XLM-Roberta's file is 5 MB, that of XLM-V 17 MB."""
 
 LONGEST = 256
 """Maximum length of a piece or of a character's replacement, in bytes. By default, a piece has up to 16 characters."""
 
 MOST_PREFIXES = 1_200_000
-"""Maximum number of distinct prefixes of all pieces. The tokenizers library uses about 300 bytes of memory for each."""
-
 MOST_MERGES = 700_000
-"""Maximum number of pairs of pieces that join into a third piece. GPT-2's vocabulary has two such pairs per piece."""
-
 MOST_PIECES = 300_000
+"""Numbers that a file of any size may have; a large file may have more, in proportion to its size: see `Limits`."""
+
 MOST_SYMBOLS = 10_000
 
 
-class Layout(NamedTuple):
-    """The order of a family's tokens.
+class Limits(NamedTuple):
+    """Maximum counts in a tokenizer's file, so that reading it takes at most about 100 times its size in memory.
 
-    First come the tokens of `first`, a mapping from tokens to scores; then the model's pieces, except the first
-    `skipped` ones; and finally `<mask>`.
+    pieces: number of tokens. prefixes: number of distinct prefixes of all pieces of a unigram model; the tokenizers
+    library uses about 300 bytes of memory for each. merges: number of pairs of pieces that join into a third piece;
+    GPT-2's vocabulary has two such pairs per piece.
     """
 
-    first: Mapping[str, float]
-    skipped: int
-    mask_is_normalized: bool
-    """True if `<mask>` is matched in the normalized text, so that it is also found if written in full-width letters."""
+    pieces: int
+    prefixes: int
+    merges: int
+
+    @classmethod
+    def of(cls, size: int) -> "Limits":
+        """The limits for a file of a size in bytes."""
+        return cls(max(MOST_PIECES, size // 12), max(MOST_PREFIXES, size // 3), max(MOST_MERGES, size // 8))
 
 
-XLM_ROBERTA = Layout({"<s>": 0.0, "<pad>": 0.0, "</s>": 0.0, "<unk>": 0.0}, 3, True)
+class Layout(NamedTuple):
+    """The order of a class's tokens, and the steps around its model.
+
+    First come the tokens of `first`, a mapping from tokens to scores; then the model's pieces, except the first
+    `skipped` ones; and finally the tokens of `last`.
+    """
+
+    first: Mapping[str, float] = {}
+    skipped: int = 0
+    last: tuple[str, ...] = ()
+    beginning: tuple[str, ...] = ()
+    """The pieces that the model must have at indices 0, 1 and so on."""
+    template: tuple[str, str] = ("{cls} $A {sep}", "{cls} $A {sep} {sep} $B {sep}")
+    """The special tokens around a text, and around a pair of texts."""
+
+
+BEGINNING = ("<unk>", "<s>", "</s>")
+_PAIR_OF_BERT = ("{cls}:0 $A:0 {sep}:0", "{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1")
+
+XLM_ROBERTA = Layout({"<s>": 0.0, "<pad>": 0.0, "</s>": 0.0, "<unk>": 0.0}, 3, ("<mask>",), BEGINNING)
 CAMEMBERT = Layout(
-    {"<s>NOTUSED": 0.0, "<pad>": 0.0, "</s>NOTUSED": 0.0, "<unk>": 0.0, "<unk>NOTUSED": -100.0}, 1, False
+    {"<s>NOTUSED": 0.0, "<pad>": 0.0, "</s>NOTUSED": 0.0, "<unk>": 0.0, "<unk>NOTUSED": -100.0},
+    1,
+    ("<mask>",),
+    BEGINNING,
 )
-LAYOUTS = {"camembert": CAMEMBERT}
-"""The layouts of the model types that do not use XLM-Roberta's layout, by `model_type`."""
-
-BEGINNING = ["<unk>", "<s>", "</s>"]
-"""The pieces that both layouts expect at indices 0, 1 and 2."""
+ALBERT = Layout(template=_PAIR_OF_BERT)
+T5 = Layout(template=("$A {eos}", "$A {eos} $B {eos}"))
+LAYOUTS = {
+    "XLMRobertaTokenizer": XLM_ROBERTA,
+    "CamembertTokenizer": CAMEMBERT,
+    "AlbertTokenizer": ALBERT,
+    "T5Tokenizer": T5,
+}
+"""The layouts by tokenizer class."""
 
 # --- the message ----------------------------------------------------------------------------------------------------
 
 PIECE, TRAINER, NORMALIZER = 0x0A, 0x12, 0x1A  # fields 1, 2 and 3 of a model, each a message
 TEXT, SCORE, KIND = 0x0A, 0x15, 0x18  # of a piece: bytes, a float32, an integer
-ALGORITHM = 0x18  # field 3 of the trainer's message
+ALGORITHM, UNKNOWN, UNKNOWN_PIECE = 0x18, 0x140, 0x16A  # fields 3, 40 and 45 of the trainer's message
 CHARSMAP = 0x12  # field 2 of the normalizer's message
 UNIGRAM, BPE = 1, 2
 NORMAL, CONTROL, USER_DEFINED = 1, 3, 4
 
 
 class Model(NamedTuple):
-    """The contents of a file: the pieces in order, with scores and kinds; the algorithm; and the character map."""
+    """The contents of a file: the pieces in order, with scores and kinds; the algorithm; and the character map.
+
+    unknown: index and text of the piece for unknown characters. limits: those of the file's size.
+    """
 
     pieces: dict[str, float]
     kinds: list[int]
     algorithm: int
     charsmap: bytes
+    unknown: tuple[int, str]
+    limits: Limits
 
 
-def read(path: Path) -> Model:
+def read(path: Path, layout: Layout = XLM_ROBERTA) -> Model:
     """Read a model from a file. Raises TokenizerError."""
     size = path.stat().st_size
     if size > LARGEST:
         raise TokenizerError(f"{path} has {size} bytes; the limit for a sentencepiece model is {LARGEST}")
     try:
-        return _model(path.read_bytes())
+        return _model(path.read_bytes(), layout)
     except (ValueError, IndexError, struct.error) as error:
         raise TokenizerError(
             f"{path} ({size} bytes) is not a valid sentencepiece model, or is incomplete: {error}"
         ) from error
 
 
-def _model(data: bytes) -> Model:
+def _model(data: bytes, layout: Layout) -> Model:
+    limits = Limits.of(len(data))
     pieces: dict[str, float] = {}
     kinds: list[int] = []
     others: dict[int, Any] = {TRAINER: b"", NORMALIZER: b""}
@@ -100,17 +136,19 @@ def _model(data: bytes) -> Model:
             text, score, kind = _piece(value)
             if text in pieces:
                 raise ValueError(f"it contains the piece {text!r} twice")
-            if len(pieces) == MOST_PIECES:
-                raise ValueError(f"it has more than {MOST_PIECES} pieces, the largest number supported")
+            if len(pieces) == limits.pieces:
+                raise ValueError(f"it has more than {limits.pieces} pieces, the largest number for its size")
             pieces[text] = score
             kinds.append(kind)
         else:
             others[tag] = value
-    if list(itertools.islice(pieces, 3)) != BEGINNING:
+    if tuple(itertools.islice(pieces, len(layout.beginning))) != layout.beginning:
         raise ValueError(f"its first pieces must be {', '.join(BEGINNING)}, as in XLM-Roberta's and Camembert's models")
     charsmap = dict(_fields(others[NORMALIZER])).get(CHARSMAP, b"")
     check_charsmap(charsmap)
-    return Model(pieces, kinds, dict(_fields(others[TRAINER])).get(ALGORITHM, UNIGRAM), charsmap)
+    trainer = dict(_fields(others[TRAINER]))
+    unknown = trainer.get(UNKNOWN, 0), trainer.get(UNKNOWN_PIECE, b"<unk>").decode()
+    return Model(pieces, kinds, trainer.get(ALGORITHM, UNIGRAM), charsmap, unknown, limits)
 
 
 def _piece(data: bytes) -> tuple[str, float, int]:
@@ -197,54 +235,137 @@ def check_charsmap(charsmap: bytes) -> None:
 # --- the tokenizer --------------------------------------------------------------------------------------------------
 
 
-def tokenizer(path: Path, layout: Layout) -> "tokenizers.Tokenizer":
-    """Build the tokenizer of a model file, with the same ids as the family's fast tokenizer in transformers 4.48.3.
+def tokenizer(path: Path, settings: Settings, layout: Layout | None = None) -> "tokenizers.Tokenizer":
+    """Build the tokenizer of a model file, with the same ids as the class's fast tokenizer in transformers 4.48.3.
 
-    Raises TokenizerError.
+    layout: by default, that of the settings' class. Raises TokenizerError.
     """
     import tokenizers
-    from tokenizers import decoders, normalizers, pre_tokenizers, processors
+    from tokenizers import decoders, pre_tokenizers
 
-    model = read(path)
-    tokens = [*layout.first.items(), *itertools.islice(model.pieces.items(), layout.skipped, None), ("<mask>", 0.0)]
-    ids = {token: index for index, (token, _) in enumerate(tokens)}
-    cleaning: list[Any] = [normalizers.Strip(left=False), normalizers.Replace(tokenizers.Regex(" {2,}"), "▁")]
+    layout = layout or _layout(path, settings)
+    model = read(path, layout)
     try:
-        if len(ids) < len(tokens):
-            raise ValueError(f"one of its pieces has the name of a special token: {', '.join(layout.first)} or <mask>")
-        library = tokenizers.Tokenizer(_algorithm(model, tokens, ids))
-        if model.charsmap:
-            cleaning.insert(0, normalizers.Precompiled(model.charsmap))
-        _add_tokens(library, model, layout)
+        tokens = _tokens(model, layout, settings)
+        library = tokenizers.Tokenizer(_algorithm(model, tokens, layout))
+        library.normalizer = _normalizer(model, layout, settings)
+        _add_symbols(library, model, layout)
+        if layout is T5:
+            settings = _with_extra_ids(settings)
+        add_tokens(library, settings)
+        library.post_processor = _processor(library, layout, settings)
     except Exception as error:  # the library raises a plain Exception for any error
         raise TokenizerError(f"{path} is not a RoBERTa tokenizer: {error}") from error
-    library.normalizer = normalizers.Sequence(cleaning)
-    library.pre_tokenizer = pre_tokenizers.Metaspace()
-    library.decoder = decoders.Metaspace()
-    library.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>",
-        pair="<s> $A </s> </s> $B </s>",
-        special_tokens=[(token, ids[token]) for token in ("<s>", "</s>")],
-    )
+    prefix = _prefix(settings)
+    library.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=prefix)
+    library.decoder = decoders.Metaspace(prepend_scheme=prefix)
     return library
 
 
-def _algorithm(model: Model, tokens: list[tuple[str, float]], ids: dict[str, int]) -> "tokenizers.models.Model":
+def _layout(path: Path, settings: Settings) -> Layout:
+    """The layout of the settings' class; by default, that of XLM-Roberta."""
+    if settings.name in LAYOUTS:
+        return LAYOUTS[settings.name]
+    if settings.is_named or path.name != "sentencepiece.bpe.model":
+        raise TokenizerError(
+            f"{path} is a sentencepiece model, which {settings.name} does not read: name the class that it was made "
+            f"for as tokenizer_class in tokenizer_config.json, one of {', '.join(LAYOUTS)}"
+        )
+    return XLM_ROBERTA
+
+
+def _tokens(model: Model, layout: Layout, settings: Settings) -> list[tuple[str, float]]:
+    """All tokens with their scores, in the order of their ids. Raises ValueError."""
+    pieces: Iterable[tuple[str, float]] = itertools.islice(model.pieces.items(), layout.skipped, None)
+    if layout is ALBERT:
+        pieces = ((piece, score - 100 * _ends_in_number(piece)) for piece, score in pieces)
+    last = _extra_ids(settings)[::-1] if layout is T5 else layout.last
+    tokens = [*layout.first.items(), *pieces, *((token, 0.0) for token in last)]
+    if len({token for token, _ in tokens}) < len(tokens):
+        names = ", ".join(layout.first) + " or <mask>" if layout.first else "<extra_id_0> or another of T5's"
+        raise ValueError(f"one of its pieces has the name of a special token: {names}")
+    return tokens
+
+
+def _ends_in_number(piece: str) -> bool:
+    """True for a piece such as `1,`, which Albert's class makes unlikely, so that the comma is a token of its own."""
+    return len(piece) > 1 and piece[-1] == "," and piece[-2].isdigit()
+
+
+def _extra_ids(settings: Settings) -> list[str]:
+    return [f"<extra_id_{index}>" for index in range(settings.values.get("extra_ids", 100))]
+
+
+def _with_extra_ids(settings: Settings) -> Settings:
+    """The settings of T5's class: its extra ids are special tokens, unless the files name some of them."""
+    named = settings.additional or ()
+    if any("<extra_id_" in content_of(token) for token in named):
+        return settings
+    return settings._replace(additional=(*named, *_extra_ids(settings)))
+
+
+def _prefix(settings: Settings) -> Any:
+    """Which parts of a text, between special tokens, get a space in front: all, the first, or none."""
+    if settings.name != "T5Tokenizer":
+        return "always"
+    if not settings.flag("add_prefix_space", True):
+        return "never"
+    return "always" if settings.flag("legacy", True) else "first"
+
+
+def _normalizer(model: Model, layout: Layout, settings: Settings) -> "tokenizers.normalizers.Normalizer":
+    from tokenizers import Regex, normalizers
+
+    charsmap = [normalizers.Precompiled(model.charsmap)] if model.charsmap else []
+    if layout is not ALBERT:
+        strip = normalizers.Strip(left=False)
+        return normalizers.Sequence([*charsmap, strip, normalizers.Replace(Regex(" {2,}"), "▁")])
+    steps: list[Any] = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
+    if not settings.flag("keep_accents", False):
+        steps += [normalizers.NFKD(), normalizers.StripAccents()]
+    if settings.flag("do_lower_case", True):
+        steps.append(normalizers.Lowercase())
+    return normalizers.Sequence([*steps, *charsmap, normalizers.Replace(Regex(" {2,}"), " ")])
+
+
+def _processor(
+    library: "tokenizers.Tokenizer", layout: Layout, settings: Settings
+) -> "tokenizers.processors.PostProcessor":
+    """The step that puts special tokens around a text. Raises ValueError."""
+    from tokenizers import processors
+
+    roles = {role.removesuffix("_token"): token for role, token in roles_of(library, settings).items()}
+    try:
+        single, pair = (template.format(**roles) for template in layout.template)
+    except KeyError as error:
+        raise ValueError(f"it has no {error.args[0]}_token: name one in tokenizer_config.json") from error
+    used = {roles[role] for role in ("cls", "sep", "eos") if f"{{{role}}}" in layout.template[0]}
+    return processors.TemplateProcessing(
+        single=single, pair=pair, special_tokens=[(token, library.token_to_id(token)) for token in sorted(used)]
+    )
+
+
+def _algorithm(model: Model, tokens: list[tuple[str, float]], layout: Layout) -> "tokenizers.models.Model":
     """The algorithm that splits a text into tokens. Raises ValueError."""
     from tokenizers import models
 
+    ids = {token: index for index, (token, _) in enumerate(tokens)}
+    index, piece = (ids["<unk>"], "<unk>") if layout.first else model.unknown
     if model.algorithm == UNIGRAM:
-        check_prefixes(token.encode() for token, _ in tokens)
-        return models.Unigram(tokens, ids["<unk>"], byte_fallback=False)
+        check_prefixes((token.encode() for token, _ in tokens), model.limits)
+        return models.Unigram(tokens, index, byte_fallback=False)
     if model.algorithm == BPE:
-        return models.BPE(ids, merges(model.pieces), unk_token="<unk>", fuse_unk=True)
+        if piece not in ids:
+            raise ValueError(f"it lacks {piece!r}, its piece for unknown characters")
+        scores = model.pieces if layout is not ALBERT else dict(tokens)
+        return models.BPE(ids, merges(scores, model.limits.merges), unk_token=piece, fuse_unk=True)
     raise ValueError(f"unsupported algorithm {model.algorithm}: only {UNIGRAM} (unigram) and {BPE} (BPE) are supported")
 
 
-def check_prefixes(pieces: Iterable[bytes]) -> None:
+def check_prefixes(pieces: Iterable[bytes], limits: Limits) -> None:
     """Raise ValueError if the trie of the pieces would take too much memory."""
-    if (count := count_prefixes(pieces)) > MOST_PREFIXES:
-        raise ValueError(f"its pieces have {count} distinct prefixes; the limit is {MOST_PREFIXES}")
+    if (count := count_prefixes(pieces)) > limits.prefixes:
+        raise ValueError(f"its pieces have {count} distinct prefixes; the limit for its size is {limits.prefixes}")
 
 
 def count_prefixes(pieces: Iterable[bytes]) -> int:
@@ -259,7 +380,7 @@ def count_prefixes(pieces: Iterable[bytes]) -> int:
     return count
 
 
-def merges(pieces: Mapping[str, float]) -> list[tuple[str, str]]:
+def merges(pieces: Mapping[str, float], most: int = MOST_MERGES) -> list[tuple[str, str]]:
     """Pairs of pieces that join into a third piece, in descending order of the third piece's score.
 
     Pairs with equal scores are in descending order of the first piece's length, then of the second piece's. Raises
@@ -271,14 +392,14 @@ def merges(pieces: Mapping[str, float]) -> list[tuple[str, str]]:
             first, second = piece[:split], piece[split:]
             if first in pieces and second in pieces:
                 found.append((-score, -split, split - len(piece), first, second))
-        if len(found) > MOST_MERGES:
-            raise ValueError(f"its pieces have more than {MOST_MERGES} merges, the largest number supported")
+        if len(found) > most:
+            raise ValueError(f"its pieces have more than {most} merges, the largest number for its size")
     found.sort(key=itemgetter(0, 1, 2))
     return [(first, second) for *_, first, second in found]
 
 
-def _add_tokens(library: "tokenizers.Tokenizer", model: Model, layout: Layout) -> None:
-    """Add the tokens that are never split: special tokens and user-defined symbols. Raises ValueError."""
+def _add_symbols(library: "tokenizers.Tokenizer", model: Model, layout: Layout) -> None:
+    """Add the symbols that are never split: special tokens, control and user-defined symbols. Raises ValueError."""
     from tokenizers import AddedToken
 
     by_kind = {
@@ -290,4 +411,3 @@ def _add_tokens(library: "tokenizers.Tokenizer", model: Model, layout: Layout) -
     special = [*layout.first, *by_kind[CONTROL]]
     library.add_special_tokens([AddedToken(name, normalized=False) for name in special])
     library.add_tokens([AddedToken(name, normalized=False) for name in by_kind[USER_DEFINED]])
-    library.add_special_tokens([AddedToken("<mask>", lstrip=True, normalized=layout.mask_is_normalized)])

@@ -3,23 +3,26 @@
 import base64
 import contextlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..checkpoints.files import inside, read_json
 from ..config import Config
 from ..errors import TokenizerError
-from . import sentencepiece
-from .vocabularies import VOCABULARY, fairseq_vocabulary, read_merges
+from . import sentencepiece, settings
+from .settings import BYTE_LEVEL, WORDPIECE, Settings
+from .vocabularies import VOCABULARY, fairseq_vocabulary, read_merges, read_tokens, words_with_counts
 
 if TYPE_CHECKING:
     import tokenizers
 
-SETTINGS = "tokenizer_config.json"
+LARGEST_JSON = 64_000_000
+"""Maximum size of a `tokenizer.json` in bytes. XLM-Roberta's is 9 MB, or 17 MB if indented; XLM-V's is 26 MB."""
 
-LARGEST_FILE = 18_000_000
-"""Maximum size of a file in bytes. XLM-Roberta's `tokenizer.json` is 9 MB, or 17 MB if indented."""
+LARGEST_VOCABULARY = 18_000_000
+"""Maximum size of a `vocab.json` in bytes."""
 
 PLAIN = 1_500_000
 """Maximum size in bytes of a `tokenizer.json` that need not be checked.
@@ -27,109 +30,298 @@ PLAIN = 1_500_000
 Loading it takes at most 300 times its size in memory.
 """
 
-SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+
+Built = tuple["tokenizers.Tokenizer", Settings]
+"""A tokenizer, and its settings."""
 
 
-def read(directory: Path, config: Config) -> "tokenizers.Tokenizer | None":
-    """Read the tokenizer from the first of `SOURCES` whose files are all in the directory.
+class Source(NamedTuple):
+    """A kind of files: their names, the function that reads them, and the classes that they belong to."""
 
-    Returns None if there is no such source. Raises TokenizerError.
+    names: tuple[str, ...]
+    read: Callable[[Path, Settings], Built]
+    classes: tuple[str, ...] = ()
+    """Empty if the files are read for any class."""
+
+    def serves(self, given: Settings) -> bool:
+        """True unless the settings name a class of other files."""
+        return not (self.classes and given.is_named) or given.name in self.classes
+
+
+def read(directory: Path, config: Config) -> Built | None:
+    """Read the tokenizer and its settings from the first of `SOURCES` whose files are all in the directory.
+
+    Files that do not belong to the tokenizer's class come last. Returns None if there is no source. Raises
+    TokenizerError.
     """
-    for names, read_source in SOURCES:
-        if all((directory / name).is_file() for name in names):
-            for name in names:
-                inside(directory, name, TokenizerError)
-            return read_source(directory, config)
-    return None
+    present = [source for source in SOURCES if all((directory / name).is_file() for name in source.names)]
+    if not present:
+        return None
+    for name in (settings.SETTINGS, settings.SPECIAL, settings.ADDED):
+        if (directory / name).is_file():
+            inside(directory, name, TokenizerError)
+    given = settings.read(directory, config)
+    source = next((source for source in present if source.serves(given)), present[0])
+    for name in source.names:
+        inside(directory, name, TokenizerError)
+    library, given = source.read(directory, given)
+    settings.warn_of_ids(library, given)
+    library.encode_special_tokens = given.flag("split_special_tokens", False)
+    return library, given
 
 
 # --- the sources ----------------------------------------------------------------------------------------------------
 
 
-def _from_json(directory: Path, config: Config) -> "tokenizers.Tokenizer":
+def _from_json(directory: Path, given: Settings) -> Built:
     import tokenizers
 
     path = directory / "tokenizer.json"
-    if path.stat().st_size > LARGEST_FILE:
-        raise TokenizerError(f"{path} has {path.stat().st_size} bytes; the limit is {LARGEST_FILE}")
+    size = path.stat().st_size
+    if size > LARGEST_JSON:
+        raise TokenizerError(f"{path} has {size} bytes; the limit is {LARGEST_JSON}")
     with library_errors(f"{path} is not a valid tokenizer"):
-        if path.stat().st_size > PLAIN:
-            _check_counts(json.loads(path.read_text(encoding="utf-8")))
+        if size > PLAIN:
+            _check_counts(json.loads(path.read_text(encoding="utf-8")), sentencepiece.Limits.of(size))
         library = tokenizers.Tokenizer.from_file(str(path))
         if library.normalizer is not None:
             _check_normalizer(json.loads(library.normalizer.__getstate__()))
-    library.no_padding()
-    return library
+        library.no_padding()
+        _set_normalizer(library, given)
+        settings.add_tokens(library, settings.with_tokens_of(library, given))
+        _set_prefix(library, given)
+    return library, given
 
 
-def _from_vocabulary(directory: Path, config: Config) -> "tokenizers.Tokenizer":
-    """RoBERTa's byte-level BPE. `add_prefix_space` is the only setting in `tokenizer_config.json` that changes ids."""
-    settings = read_json(directory / SETTINGS, TokenizerError) if (directory / SETTINGS).is_file() else {}
-    prefix = settings.get("add_prefix_space") is True
-    return _from_merges(directory / "vocab.json", directory / "merges.txt", prefix)
+def _set_normalizer(library: "tokenizers.Tokenizer", given: Settings) -> None:
+    """Set the options of BERT's normalizer that the settings of BERT's class give, as transformers does."""
+    from tokenizers import normalizers
+
+    state = json.loads(library.normalizer.__getstate__()) if library.normalizer is not None else {}
+    if given.name in WORDPIECE and state.get("type") == "BertNormalizer":
+        library.normalizer = normalizers.BertNormalizer(state["clean_text"], *_options_of_bert(given))
 
 
-def _from_keras(directory: Path, config: Config) -> "tokenizers.Tokenizer":
-    return _from_merges(directory / ASSETS / "vocabulary.json", directory / ASSETS / "merges.txt")
+def _options_of_bert(given: Settings) -> tuple[bool, bool | None, bool]:
+    """`handle_chinese_chars`, `strip_accents` and `lowercase`."""
+    chinese, lower = given.flag("tokenize_chinese_chars", True), given.flag("do_lower_case", True)
+    return chinese, given.values.get("strip_accents"), lower
 
 
-def _from_fairseq(directory: Path, config: Config) -> "tokenizers.Tokenizer":
+def _set_prefix(library: "tokenizers.Tokenizer", given: Settings) -> None:
+    """Set `add_prefix_space` of byte-level BPE, as transformers does: the settings decide, not `tokenizer.json`."""
+    from tokenizers import pre_tokenizers, processors
+
+    prefix = given.flag("add_prefix_space", False)
+    splits = json.loads(library.pre_tokenizer.__getstate__()) if library.pre_tokenizer is not None else {}
+    if splits.get("type") == "ByteLevel":
+        library.pre_tokenizer = pre_tokenizers.ByteLevel(
+            prefix, trim_offsets=splits.get("trim_offsets", True), use_regex=splits.get("use_regex", True)
+        )
+    state = json.loads(library.post_processor.__getstate__()) if library.post_processor is not None else {}
+    if given.name in BYTE_LEVEL and state.get("type") == "RobertaProcessing":
+        trim = given.flag("trim_offsets", True)
+        library.post_processor = processors.RobertaProcessing(tuple(state["sep"]), tuple(state["cls"]), trim, prefix)
+
+
+def _from_vocabulary(directory: Path, given: Settings) -> Built:
+    """RoBERTa's byte-level BPE."""
+    if given.is_named and given.name not in BYTE_LEVEL:
+        raise TokenizerError(
+            f"{directory} has vocab.json and merges.txt, which are read for {', '.join(BYTE_LEVEL)}, but its class is "
+            f"{given.name}: save the tokenizer with transformers, which writes a tokenizer.json"
+        )
+    given = given._replace(name=given.name if given.is_named else "RobertaTokenizer")
+    files = directory / "vocab.json", directory / "merges.txt"
+    return _with_files(directory, *_from_merges(*files, given, complete=False))
+
+
+def _with_files(directory: Path, library: "tokenizers.Tokenizer", given: Settings) -> Built:
+    """The settings with the tokenizer's files, if no `tokenizer.json` can hold it."""
+    names = ("vocab.json", "merges.txt") if given.lacking is not None else ()
+    return library, given._replace(files={name: (directory / name).read_bytes() for name in names})
+
+
+def _from_keras(directory: Path, given: Settings) -> Built:
+    return _from_merges(directory / ASSETS / "vocabulary.json", directory / ASSETS / "merges.txt", Settings())
+
+
+def _from_fairseq(directory: Path, given: Settings) -> Built:
     vocabulary, merges = fairseq_vocabulary(directory)
-    return _byte_level(vocabulary, merges, f"{directory / 'vocab.bpe'} and dict.txt")
+    return _byte_level(vocabulary, merges, f"{directory / 'vocab.bpe'} and dict.txt", Settings())
 
 
-def _from_keras_pieces(directory: Path, config: Config) -> "tokenizers.Tokenizer":
-    return sentencepiece.tokenizer(directory / ASSETS / "vocabulary.spm", sentencepiece.XLM_ROBERTA)
+def _from_keras_pieces(directory: Path, given: Settings) -> Built:
+    path = directory / ASSETS / "vocabulary.spm"
+    own = Settings("XLMRobertaTokenizer")
+    return sentencepiece.tokenizer(path, own, sentencepiece.XLM_ROBERTA), own
 
 
-def _from_pieces(directory: Path, config: Config) -> "tokenizers.Tokenizer":
-    layout = sentencepiece.LAYOUTS.get(config.model_type, sentencepiece.XLM_ROBERTA)
-    return sentencepiece.tokenizer(directory / "sentencepiece.bpe.model", layout)
+def _from_pieces(directory: Path, given: Settings) -> Built:
+    name = next(name for name in PIECES if (directory / name).is_file())
+    if not given.is_named and given.name not in sentencepiece.LAYOUTS and name == PIECES[0]:
+        given = given._replace(name="XLMRobertaTokenizer")
+    return sentencepiece.tokenizer(directory / name, given), given
+
+
+def _from_codes(directory: Path, given: Settings) -> Built:
+    """PhoBERT's BPE, which marks the end of a word, and BERTweet's without its normalization of tweets."""
+    import tokenizers
+    from tokenizers import Regex, decoders, models, pre_tokenizers, processors
+
+    if given.is_named and given.name not in WITH_CODES:
+        raise TokenizerError(
+            f"{directory} has vocab.txt and bpe.codes, which are read for {' and '.join(WITH_CODES)}, but its class is "
+            f"{given.name}: name the right class as tokenizer_class in tokenizer_config.json"
+        )
+    if given.values.get("normalization") not in (None, False):
+        raise TokenizerError(
+            f"{directory} asks for BERTweet's normalization of tweets, which is not supported: normalize the texts "
+            "yourself, and set normalization to false in tokenizer_config.json"
+        )
+    given = given._replace(
+        name=given.name if given.is_named else WITH_CODES[0],
+        roles={"mask_token": "<mask>", **given.roles},
+        files={name: (directory / name).read_bytes() for name in ("vocab.txt", "bpe.codes")},
+    )
+    own, merges = words_with_counts(directory / "vocab.txt"), read_merges(directory / "bpe.codes", counts=True)
+    ids, given = _with_lacking(settings.with_named_tokens(own, given), merges, given, "<unk>")
+    with library_errors(f"{directory / 'bpe.codes'} and vocab.txt are not a valid tokenizer"):
+        library = tokenizers.Tokenizer(models.BPE(ids, merges, unk_token="<unk>", end_of_word_suffix="</w>"))
+        library.pre_tokenizer = pre_tokenizers.Split(Regex(r"\S+\n?"), "removed", invert=True)
+        settings.add_tokens(library, given)
+        names = [token.content for token in library.get_added_tokens_decoder().values()]
+        spaces = [decoders.Replace(Regex(f"^{re.escape(name)}$"), f"{name} ") for name in names]
+        last = decoders.Fuse(), decoders.Strip(" ", 0, 1)
+        library.decoder = decoders.Sequence([decoders.Replace("</w>", " "), *spaces, *last])
+        library.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), False, False)
+    return library, given
+
+
+def _from_words(directory: Path, given: Settings) -> Built:
+    """BERT's WordPiece."""
+    import tokenizers
+    from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
+
+    path = directory / "vocab.txt"
+    if given.name not in WORDPIECE:
+        raise TokenizerError(
+            f"{path} is read for {', '.join(WORDPIECE)}, but the tokenizer's class is {given.name}: name the right "
+            "class as tokenizer_class in tokenizer_config.json"
+        )
+    ids = {token: index for index, token in enumerate(read_tokens(path))}
+    with library_errors(f"{path} is not a valid vocabulary"):
+        unknown = settings.content_of(given.roles.get("unk_token", "[UNK]"))
+        library = tokenizers.Tokenizer(models.WordPiece(ids, unk_token=unknown))
+        library.normalizer = normalizers.BertNormalizer(True, *_options_of_bert(given))
+        library.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        library.decoder = decoders.WordPiece(prefix="##")
+        settings.add_tokens(library, given)
+        first, end = _ends(library, given, str(path))
+        library.post_processor = processors.TemplateProcessing(
+            single=f"{first}:0 $A:0 {end}:0",
+            pair=f"{first}:0 $A:0 {end}:0 $B:1 {end}:1",
+            special_tokens=[(token, library.token_to_id(token)) for token in {first, end}],
+        )
+    return library, given
+
+
+def _ends(library: "tokenizers.Tokenizer", given: Settings, path: str) -> tuple[str, str]:
+    """The tokens at the beginning and the end of a text. Raises TokenizerError if the vocabulary lacks them."""
+    roles = settings.roles_of(library, given)
+    lacking = [role for role in ("cls_token", "sep_token") if role not in roles]
+    if lacking:
+        raise TokenizerError(
+            f"{path} lacks the special tokens {', '.join(lacking)}: name them in tokenizer_config.json or "
+            "special_tokens_map.json"
+        )
+    return roles["cls_token"], roles["sep_token"]
 
 
 ASSETS = "assets/tokenizer"
 
-SOURCES: tuple[tuple[tuple[str, ...], Callable[[Path, Config], "tokenizers.Tokenizer"]], ...] = (
+WITH_CODES = ("PhobertTokenizer", "BertweetTokenizer")
+
+PIECES = ("sentencepiece.bpe.model", "spiece.model", "spm.model", "sentencepiece.model")
+"""The names of sentencepiece models."""
+
+SOURCES: tuple[Source, ...] = (
     # Before `tokenizer.json`, since a KerasHub preset also has a file of this name, which holds Keras's settings.
-    ((f"{ASSETS}/vocabulary.json", f"{ASSETS}/merges.txt"), _from_keras),
-    ((f"{ASSETS}/vocabulary.spm",), _from_keras_pieces),
-    (("tokenizer.json",), _from_json),
-    (("vocab.json", "merges.txt"), _from_vocabulary),
-    (VOCABULARY, _from_fairseq),
-    (("sentencepiece.bpe.model",), _from_pieces),
+    Source((f"{ASSETS}/vocabulary.json", f"{ASSETS}/merges.txt"), _from_keras),
+    Source((f"{ASSETS}/vocabulary.spm",), _from_keras_pieces),
+    Source(("tokenizer.json",), _from_json),
+    Source(("vocab.json", "merges.txt"), _from_vocabulary, BYTE_LEVEL),
+    Source(VOCABULARY, _from_fairseq, BYTE_LEVEL),
+    *(Source((name,), _from_pieces, tuple(sentencepiece.LAYOUTS)) for name in PIECES),
+    Source(("vocab.txt", "bpe.codes"), _from_codes, WITH_CODES),
+    Source(("vocab.txt",), _from_words, WORDPIECE),
 )
 """The files of each kind of tokenizer, with the function that reads them."""
 
 # --- byte-level BPE -------------------------------------------------------------------------------------------------
 
 
-def _from_merges(vocabulary: Path, merges: Path, prefix: bool = False) -> "tokenizers.Tokenizer":
-    """Build byte-level BPE from a JSON file (tokens mapped to ids) and a text file (a pair of tokens on each line)."""
-    ids = read_json(vocabulary, TokenizerError, LARGEST_FILE)
-    missing = [name for name in SPECIAL if not isinstance(ids.get(name), int)]
-    if missing:
-        raise TokenizerError(f"{vocabulary} lacks {', '.join(missing)}: it must have all of RoBERTa's special tokens")
-    return _byte_level(ids, read_merges(merges), f"{merges} and {vocabulary.name}", prefix)
+def _from_merges(vocabulary: Path, merges: Path, given: Settings, complete: bool = True) -> Built:
+    """Build byte-level BPE from a JSON file (tokens mapped to ids) and a text file (a pair of tokens on each line).
+
+    complete: the vocabulary must have the results of all merges.
+    """
+    ids = read_json(vocabulary, TokenizerError, LARGEST_VOCABULARY)
+    if not all(type(index) is int for index in ids.values()):
+        raise TokenizerError(f"{vocabulary} is not a JSON object that maps tokens to integers")
+    pairs = read_merges(merges)
+    if not complete:
+        ids, given = _with_lacking(ids, pairs, given, settings.content_of(given.roles.get("unk_token", "<unk>")))
+    return _byte_level(ids, pairs, f"{merges} and {vocabulary.name}", given)
 
 
-def _byte_level(
-    ids: dict[str, int], merges: list[tuple[str, str]], files: str, prefix: bool = False
-) -> "tokenizers.Tokenizer":
+def _byte_level(ids: dict[str, int], merges: list[tuple[str, str]], files: str, given: Settings) -> Built:
     """Build RoBERTa's byte-level BPE. ids: the id of each token. merges: pairs to merge, in order of priority."""
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers, processors
 
+    prefix = given.flag("add_prefix_space", False)
+    unknown = settings.content_of(given.roles.get("unk_token", "<unk>"))
     with library_errors(f"{files} are not a valid tokenizer"):
-        library = tokenizers.Tokenizer(models.BPE(ids, merges, unk_token="<unk>"))
-    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
-    library.decoder = decoders.ByteLevel()
-    library.post_processor = processors.RobertaProcessing(
-        ("</s>", ids["</s>"]), ("<s>", ids["<s>"]), trim_offsets=True, add_prefix_space=prefix
-    )
-    library.add_special_tokens([tokenizers.AddedToken(name, normalized=True) for name in SPECIAL[:-1]])
-    mask = tokenizers.AddedToken("<mask>", lstrip=True, normalized=False)  # includes a space before it
-    library.add_special_tokens([mask])
-    return library
+        library = tokenizers.Tokenizer(models.BPE(ids, merges, unk_token=unknown))
+        library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
+        library.decoder = decoders.ByteLevel()
+        settings.add_tokens(library, _with_flags(library, given))
+        first, end = _ends(library, given, files)
+        ids = library.get_vocab()
+        sep, cls, trim = (end, ids[end]), (first, ids[first]), given.flag("trim_offsets", True)
+        library.post_processor = processors.RobertaProcessing(sep, cls, trim, prefix)
+    return library, given
+
+
+def _with_lacking(
+    ids: dict[str, int], merges: list[tuple[str, str]], given: Settings, unknown: str
+) -> tuple[dict[str, int], Settings]:
+    """The vocabulary with the parts and results of merges that it lacks, which get ids after all others.
+
+    The tokenizers library cannot merge into a token without an id. Such tokens become unknown tokens afterwards, as in
+    transformers' slow tokenizer.
+    """
+    lacking = [part for first, second in merges for part in (first, second, first + second) if part not in ids]
+    if not lacking or unknown not in ids:
+        return ids, given
+    ids = settings.with_named_tokens(ids, given)
+    first = 1 + max(ids.values())
+    for part in lacking:
+        ids.setdefault(part, len(ids))
+    if len(set(ids.values())) < len(ids) or max(ids.values()) >= len(ids):
+        raise TokenizerError("its merges make tokens that the vocabulary lacks, and its ids are not 0, 1, 2 and so on")
+    return ids, given._replace(lacking=first)
+
+
+def _with_flags(library: "tokenizers.Tokenizer", given: Settings) -> Settings:
+    """The flags that transformers' class of RoBERTa gives special tokens that are named by content alone."""
+    names = {role: token for role, token in settings.roles_of(library, given).items() if role not in given.roles}
+    names |= {role: named for role, named in given.roles.items() if isinstance(named, str)}
+    flagged = {role: settings.Token(token) for role, token in names.items()}
+    if "mask_token" in names:  # includes a space before it
+        flagged["mask_token"] = settings.Token(names["mask_token"], lstrip=True, normalized=False)
+    return given._replace(roles={**given.roles, **flagged})
 
 
 # --- checks ---------------------------------------------------------------------------------------------------------
@@ -141,22 +333,23 @@ def library_errors(beginning: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):
+        is_of_library = isinstance(error, Exception) or type(error).__name__ == "PanicException"
+        if isinstance(error, TokenizerError) or not is_of_library:
             raise
         raise TokenizerError(f"{beginning}: {error}") from error
 
 
-def _check_counts(settings: Mapping[str, Any]) -> None:
+def _check_counts(values: Mapping[str, Any], limits: sentencepiece.Limits) -> None:
     """Raise ValueError if the tokenizer may need too much memory: the library aborts the process if memory runs out."""
-    model = settings["model"]
+    model = values["model"]
     pieces = model.get("vocab", ())
-    counts = {"pieces": pieces, "merges": model.get("merges", ()), "added tokens": settings.get("added_tokens", ())}
-    most = (sentencepiece.MOST_PIECES, sentencepiece.MOST_MERGES, sentencepiece.MOST_SYMBOLS)
+    counts = {"pieces": pieces, "merges": model.get("merges", ()), "added tokens": values.get("added_tokens", ())}
+    most = (limits.pieces, limits.merges, sentencepiece.MOST_SYMBOLS)
     for (name, found), count in zip(counts.items(), most, strict=True):
         if len(found or ()) > count:
-            raise ValueError(f"it has {len(found)} {name}; the limit is {count}")
+            raise ValueError(f"it has {len(found)} {name}; the limit for its size is {count}")
     if isinstance(pieces, list):  # a unigram model, whose pieces the library holds in a trie
-        sentencepiece.check_prefixes(str(piece).encode() for piece, _ in pieces)
+        sentencepiece.check_prefixes((str(piece).encode() for piece, _ in pieces), limits)
 
 
 def _check_normalizer(settings: Mapping[str, Any]) -> None:

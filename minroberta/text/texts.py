@@ -10,6 +10,12 @@ Result = TypeVar("Result")
 Text = str | tuple[str, str]
 """One input: a text, or a pair of texts."""
 
+TextOrPair = str | tuple[str, str] | list[str] | Mapping[str, str]
+"""One input as a caller may give it. A list is a pair only within a list of texts: alone, it is a list of texts."""
+
+ONE = (str, tuple, Mapping)
+"""The types of a single input."""
+
 
 def which(index: int, texts: Sequence[Any], name: str = "text") -> str:
     """The name of one of the texts in a message: "text 3", or "the text" if it is the only one."""
@@ -27,18 +33,49 @@ def as_texts(texts: str | Iterable[str], name: str = "text") -> list[str]:
     return given
 
 
-def as_texts_or_pairs(texts: Text | Iterable[Text]) -> list[Text]:
-    """Check texts and pairs, and return them as a list; a str or a tuple gives a list of one.
+def as_words(texts: Any, name: str = "text") -> list[list[str]]:
+    """Check texts that are lists of words, and return them as a list; a list of str gives a list of one text.
+
+    Raises TokenizerError.
+    """
+    given = _listed(texts, name) if not isinstance(texts, str) else [texts]
+    if given and all(isinstance(word, str) for word in given) and not isinstance(texts, str):
+        given = [given]
+    for index, words in enumerate(given):
+        if isinstance(words, str) or not isinstance(words, Iterable):
+            raise TokenizerError(
+                f"{which(index, given, name)} is of type {type(words).__name__}: with is_split_into_words, "
+                "give a list of words, or several such lists"
+            )
+    return [as_texts(list(words), f"word of {which(index, given, name)}") for index, words in enumerate(given)]
+
+
+def as_texts_or_pairs(texts: TextOrPair | Iterable[TextOrPair]) -> list[Text]:
+    """Check texts and pairs, and return them as a list of str and tuples; a single one gives a list of one.
 
     Raises InputError, TokenizerError.
     """
-    given = [texts] if isinstance(texts, str | tuple) else _listed(texts, "text")
-    for index, text in enumerate(given):
-        if isinstance(text, tuple):
-            _check_pair(text, which(index, given, "pair"))
-        else:
-            _check_text(text, which(index, given))
-    return given
+    given = [texts] if isinstance(texts, ONE) else _listed(texts, "text")
+    return [_as_text_or_pair(text, index, given) for index, text in enumerate(given)]
+
+
+def _as_text_or_pair(text: Any, index: int, given: list[Any]) -> Text:
+    if isinstance(text, Mapping):
+        text = _from_dict(text, which(index, given))
+    if isinstance(text, list):
+        text = tuple(text)
+    if isinstance(text, tuple):
+        _check_pair(text, which(index, given, "pair"))
+    else:
+        _check_text(text, which(index, given))
+    return text
+
+
+def _from_dict(text: Mapping[Any, Any], name: str) -> Any:
+    """The text or pair in a dict, as transformers' pipelines take it. Raises InputError."""
+    if not {"text"} <= set(text) <= {"text", "text_pair"}:
+        raise InputError(f"{name} has the keys {', '.join(map(repr, text))}: give 'text', and 'text_pair' for a pair")
+    return text["text"] if text.get("text_pair") is None else (text["text"], text["text_pair"])
 
 
 def _listed(texts: Any, name: str) -> list[Any]:

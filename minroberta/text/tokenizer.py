@@ -1,14 +1,15 @@
-"""Text to ids and back, with the tokenizers library: RoBERTa's byte-level BPE, or XLM-Roberta's sentencepiece models.
+"""Text to ids and back, with the tokenizers library: byte-level BPE, WordPiece, or sentencepiece models.
 
-A text becomes `<s> A </s>`, and a pair becomes `<s> A </s></s> B </s>`. All token types are 0, so they are left out.
+With RoBERTa's tokenizer, a text becomes `<s> A </s>`, and a pair becomes `<s> A </s></s> B </s>`. Its token types are
+all 0, so they are left out. With BERT's, a pair is `[CLS] A [SEP] B [SEP]`, and B has the token type 1.
 """
 
 import functools
 import json
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
 
 import numpy
 
@@ -16,8 +17,10 @@ from ..backend.arrays import to_host
 from ..config import Config
 from ..errors import TokenizerError
 from ..model import Network
+from ..packed import Typed
 from . import sources
-from .texts import Text, as_texts
+from .settings import ADDED, BYTE_LEVEL, FLAGS, KINDS, SETTINGS, SPECIAL, Settings, Token, roles_of
+from .texts import Text, as_texts, as_words, which
 
 if TYPE_CHECKING:
     import tokenizers
@@ -26,18 +29,48 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
-class Tokenizer:
-    """A tokenizer of the tokenizers library (`.library`), with a model's padding id and maximum length."""
+Padding = bool | Literal["longest", "max_length", "do_not_pad"]
+Truncation = bool | Literal["longest_first", "only_first", "only_second", "do_not_truncate"]
 
-    def __init__(self, library: "tokenizers.Tokenizer", config: Config) -> None:
+PADDINGS = {True: "longest", False: "do_not_pad"}
+TRUNCATIONS = {True: "longest_first", False: "do_not_truncate"}
+"""Hugging Face's names of what True and False mean."""
+
+
+class Row(Typed):
+    """The ids of a text or pair, with the token type of each, its offsets in the text, and the index of its word.
+
+    rest: ids that were cut off.
+    """
+
+    offsets: list[tuple[int, int]]
+    words: list[int | None]
+    rest: list[int]
+
+
+class Tokenizer:
+    """A tokenizer of the tokenizers library (`.library`), with a model's padding id and maximum length.
+
+    roles: the special tokens by Hugging Face's names of their roles, such as `mask_token`. settings: what the files say
+    about the tokenizer.
+    """
+
+    def __init__(self, library: "tokenizers.Tokenizer", config: Config, settings: Settings | None = None) -> None:
         self.library = library
-        self.pad_token_id, self.longest = config.pad_token_id, config.longest
-        self.mask_token_id = library.token_to_id("<mask>")
-        self.unk_token_id = library.token_to_id(getattr(library.model, "unk_token", None) or "<unk>")
+        self.settings = settings = settings or Settings()
+        self.pad_token_id = config.pad_token_id
+        self.longest = min(config.longest, settings.max_length or config.longest)
+        self.roles = roles_of(library, settings)
+        self.mask_token = self.roles.get("mask_token")
+        self.mask_token_id, self.unk_token_id = (
+            library.token_to_id(self.roles[role]) if role in self.roles else None
+            for role in ("mask_token", "unk_token")
+        )
+        self.has_types = settings.types and config.type_vocab_size > 1
         self._config, self._lock = config, threading.Lock()  # truncation is state of the library's tokenizer
 
     def __reduce__(self) -> tuple[Any, ...]:  # for copies and pickles, which cannot hold a lock
-        return Tokenizer, (self.library, self._config)
+        return Tokenizer, (self.library, self._config, self.settings)
 
     @classmethod
     def load(cls, directory: Path, config: Config) -> "Tokenizer | None":
@@ -45,54 +78,92 @@ class Tokenizer:
 
         Returns None if there are no such files. Raises TokenizerError.
         """
-        library = sources.read(directory, config)
-        return None if library is None else cls(library, config)
+        found = sources.read(directory, config)
+        return None if found is None else cls(found[0], config, found[1])
+
+    def of_model(self, config: Config) -> "Tokenizer":
+        """The same tokenizer for another model, with its padding id and maximum length."""
+        return Tokenizer(self.library, config, self.settings)
 
     def tokenize(
         self,
-        texts: str | Iterable[str],
-        pairs: str | Iterable[str] | None = None,
+        texts: str | Iterable[Any],
+        pairs: str | Iterable[Any] | None = None,
         *,
-        padding: bool = True,
-        truncation: bool = True,
+        padding: Padding = True,
+        truncation: Truncation = True,
         max_length: int | None = None,
         add_special_tokens: bool = True,
+        is_split_into_words: bool = False,
+        return_offsets: bool = False,
+        return_word_ids: bool = False,
     ) -> dict[str, numpy.ndarray]:
-        """`input_ids` and `attention_mask`, ready for the model: (B, L) int64, padded on the right.
+        """`input_ids` and `attention_mask`, ready for the model: (B, L) int64.
 
+        `token_type_ids` are a third array if the tokenizer's class has them and the model has more than one type.
         texts: a single text (treated as a batch of one), or several texts. pairs: a second text for each text.
-        padding: if False, all texts must have the same number of tokens. max_length: maximum number of tokens, special
-        tokens included; by default the model's maximum length. truncation: if True, texts beyond `max_length` are
-        truncated (in a pair, the longer text first); if False, they are kept whole, but the model rejects a text that
-        exceeds its maximum length. add_special_tokens: put `<s>` and `</s>` around the texts.
+        padding: True or "longest" pads to the longest text, "max_length" to `max_length`; if False or "do_not_pad", all
+        texts must have the same number of tokens. Pad tokens are on the right, or where `tokenizer_config.json` says.
+        max_length: maximum number of tokens, special tokens included; by default the model's maximum length, or the
+        tokenizer's if that is less. truncation: True or "longest_first" truncates texts beyond `max_length` (in a pair,
+        the longer text first), "only_first" and "only_second" only that text of a pair; if False or "do_not_truncate",
+        texts are kept whole, but the model rejects a text that exceeds its maximum length. add_special_tokens: put
+        special tokens such as `<s>` and `</s>` around the texts.
+        is_split_into_words: each text is a list of words. return_offsets: add `offset_mapping`, (B, L, 2), the start
+        and end of each token in its text, or in its word. return_word_ids: add `word_ids`, (B, L), the index of each
+        token's word, or -1 for a special token. The model takes neither of these two.
 
         Raises TokenizerError.
         """
-        inputs = _as_inputs(texts, pairs)
-        limit = self.longest if max_length is None else max_length
-        ids, _ = self.cut(inputs, limit if truncation else None, add_special_tokens)
-        lengths = {len(row) for row in ids}
-        if not padding and len(lengths) > 1:
+        pad = _choice("padding", padding, PADDINGS, ("longest", "max_length", "do_not_pad"))
+        cut = _choice("truncation", truncation, TRUNCATIONS, (*STRATEGIES, "do_not_truncate"))
+        if max_length is not None and (type(max_length) is bool or not isinstance(max_length, int | numpy.integer)):
+            raise TokenizerError(f"max_length must be an integer, not {max_length!r:.100}")
+        inputs = _as_inputs(texts, pairs, is_split_into_words)
+        if is_split_into_words:
+            self._check_prefix()
+        limit = self.longest if max_length is None else int(max_length)
+        most = None if cut == "do_not_truncate" else limit
+        rows = self.rows(inputs, most, add_special_tokens, cut, is_split_into_words)
+        lengths = {len(row) for row in rows}
+        if pad == "do_not_pad" and len(lengths) > 1:
             raise TokenizerError(
                 f"texts of {min(lengths)} to {max(lengths)} tokens do not fit into one array: give padding=True"
             )
-        return self.pad(ids)
+        return self._arrays(rows, limit if pad == "max_length" else 0, return_offsets, return_word_ids)
 
     __call__ = tokenize
 
+    def _check_prefix(self) -> None:
+        splits = self.library.pre_tokenizer
+        if getattr(splits, "add_prefix_space", True) is False:
+            raise TokenizerError(
+                "is_split_into_words needs a tokenizer that puts a space before each word: set add_prefix_space to "
+                "true in tokenizer_config.json"
+            )
+
     def cut(
-        self,
-        inputs: Sequence[Text],
-        limit: int | None = None,
-        add_special_tokens: bool = True,
-        first_only: bool = False,
-    ) -> tuple[list[list[int]], list[list[int]]]:
+        self, inputs: Sequence[Text], limit: int | None = None, add_special_tokens: bool = True
+    ) -> tuple[list[Row], list[list[int]]]:
         """Tokenize each text or pair. Returns at most `limit` ids for each, and the ids that were cut off.
 
-        The longer text of a pair is cut first. first_only: only the first is cut; if it has too few tokens, the result
-        is longer than `limit`. The library's truncation is not used, since it also builds windows of
-        the rest: for a pair, each window of the first text is combined with each window of the second. Raises
-        TokenizerError.
+        The longer text of a pair is cut first. Raises TokenizerError.
+        """
+        rows = self.rows(inputs, limit, add_special_tokens)
+        return rows, [row.rest for row in rows]
+
+    def rows(
+        self,
+        inputs: Sequence[Any],
+        limit: int | None = None,
+        add_special_tokens: bool = True,
+        truncation: str = "longest_first",
+        is_split_into_words: bool = False,
+    ) -> list[Row]:
+        """Tokenize each text or pair, and cut it to at most `limit` tokens.
+
+        The library's truncation is not used, since it also builds windows of the rest: for a pair, each window of the
+        first text is combined with each window of the second. Raises TokenizerError.
         """
         for paired in {isinstance(text, tuple) for text in inputs}:
             least = self.library.num_special_tokens_to_add(paired) if add_special_tokens else 0
@@ -101,9 +172,38 @@ class Tokenizer:
         with self._lock:
             self.library.no_truncation()
             with sources.library_errors("the tokenizer failed on a text"):
-                encodings = self.library.encode_batch(list(inputs), add_special_tokens=add_special_tokens)
-        pairs = [_cut(encoding, limit, first_only) for encoding in encodings]
-        return [kept for kept, _ in pairs], [rest for _, rest in pairs]
+                encodings = self.library.encode_batch(
+                    list(inputs), is_pretokenized=is_split_into_words, add_special_tokens=add_special_tokens
+                )
+        side = self.settings.values.get("truncation_side", "right")
+        return [
+            self.row(encoding, _kept(encoding, limit, truncation, side, which(index, encodings)))
+            for index, encoding in enumerate(encodings)
+        ]
+
+    def row(self, encoding: "tokenizers.Encoding", kept: Sequence[int] | None = None) -> Row:
+        """The tokens of a text, pair or window. kept: the positions to keep; by default all."""
+        ids = self._known(encoding.ids)
+        if kept is None or len(kept) == len(ids):
+            row = Row(ids)
+            row.types, row.offsets, row.words, row.rest = self._types(encoding), encoding.offsets, encoding.word_ids, []
+            return row
+        types, offsets, words = self._types(encoding), encoding.offsets, encoding.word_ids
+        row, dropped = Row(ids[i] for i in kept), set(range(len(ids))).difference(kept)
+        row.types = None if types is None else [types[i] for i in kept]
+        row.offsets, row.words = [offsets[i] for i in kept], [words[i] for i in kept]
+        row.rest = [ids[i] for i in sorted(dropped)]
+        return row
+
+    def _known(self, ids: list[int]) -> list[int]:
+        """The ids, with the unknown token in place of results of merges that the vocabulary lacks."""
+        first = self.settings.lacking
+        if first is None or self.unk_token_id is None:
+            return ids
+        return [self.unk_token_id if token >= first else token for token in ids]
+
+    def _types(self, encoding: "tokenizers.Encoding") -> list[int] | None:
+        return encoding.type_ids if self.has_types else None
 
     def windows(
         self, text: str, pair: str | None = None, *, stride: int, max_length: int | None = None
@@ -132,14 +232,30 @@ class Tokenizer:
             self.library.no_truncation()
         return [encoding, *encoding.overflowing]
 
-    def pad(self, ids: Sequence[Sequence[int]]) -> dict[str, numpy.ndarray]:
-        """`input_ids` and `attention_mask` from rows of ids: (B, L) int64, padded on the right."""
-        lengths = [len(row) for row in ids]
-        input_ids = numpy.full((len(ids), max(lengths, default=0)), self.pad_token_id, numpy.int64)  # (B, L)
-        for row, values in zip(input_ids, ids, strict=True):
-            row[: len(values)] = values
-        attention_mask = numpy.arange(input_ids.shape[1])[None, :] < numpy.array(lengths, int)[:, None]
-        return {"input_ids": input_ids, "attention_mask": attention_mask.astype(numpy.int64)}
+    def _arrays(self, rows: Sequence[Row], least: int, offsets: bool, words: bool) -> dict[str, numpy.ndarray]:
+        """The arrays of a batch, each of at least `least` columns, padded on the tokenizer's side."""
+        length = max([least, *map(len, rows)]) if rows else 0
+
+        def padded(values: Iterable[Sequence[Any]], fill: Any, shape: tuple[int, ...] = ()) -> numpy.ndarray:
+            array = numpy.full((len(rows), length, *shape), fill, numpy.int64)
+            for row, some in zip(array, values, strict=True):
+                if len(some):
+                    row[length - len(some) :] = some
+                    if not left:
+                        row[:] = numpy.roll(row, len(some) - length, axis=0)
+            return array
+
+        left = self.settings.values.get("padding_side") == "left"
+        result = {"input_ids": padded(rows, self.pad_token_id)}
+        if self.has_types:
+            result["token_type_ids"] = padded((row.types or [] for row in rows), 0)
+        result["attention_mask"] = padded(([1] * len(row) for row in rows), 0)
+        if offsets:
+            result["offset_mapping"] = padded((row.offsets for row in rows), 0, (2,))
+        if words:
+            known = ([-1 if word is None else word for word in row.words] for row in rows)
+            result["word_ids"] = padded(known, -1)
+        return result
 
     def decode(self, ids: Any, skip_special_tokens: bool = False) -> str | list[str]:
         """Turn ids into text: a str for one sequence, (L,), or a list of str for several, (B, L).
@@ -175,45 +291,110 @@ class Tokenizer:
         return array
 
     def save(self, directory: Path) -> None:
-        """Write `tokenizer.json`, and `tokenizer_config.json` with settings that transformers reads only from there."""
-        with self._lock:
-            self.library.no_truncation()
-            self.library.save(str(directory / "tokenizer.json"))
-        settings = {
+        """Write `tokenizer.json`, and `tokenizer_config.json` with settings that transformers reads only from there.
+
+        transformers' AutoTokenizer opens the same tokenizer: its class, special tokens and added tokens are kept.
+        """
+        for name in ("tokenizer.json", SPECIAL, ADDED):  # of an earlier tokenizer
+            (directory / name).unlink(missing_ok=True)
+        for name, content in self.settings.files.items():
+            (directory / name).write_bytes(content)
+        if not self.settings.files:
+            with self._lock:
+                self.library.no_truncation()
+                self.library.save(str(directory / "tokenizer.json"))
+        text = json.dumps(self._saved_settings(), indent=2, ensure_ascii=False)
+        (directory / SETTINGS).write_text(text + "\n", encoding="utf-8")
+
+    def _saved_settings(self) -> dict[str, Any]:
+        kept = {name: value for name, value in self.settings.values.items() if name in SAVED}
+        prefix = getattr(self.library.pre_tokenizer, "add_prefix_space", None)  # of byte-level BPE
+        if prefix is not None:
+            kept["add_prefix_space"] = prefix
+        added = {str(index): token for index, token in self.library.get_added_tokens_decoder().items()}
+        decoder = {index: {name: getattr(token, name) for name in Token._fields} for index, token in added.items()}
+        special = {token.content for token in added.values() if token.special} - set(self.roles.values())
+        names = ["input_ids", *["token_type_ids"] * self.settings.types, "attention_mask"]
+        return {
+            **kept,
+            "added_tokens_decoder": decoder,
+            **self.roles,
+            "additional_special_tokens": sorted(special, key=lambda token: self.library.token_to_id(token) or 0),
             "model_max_length": self.longest,
-            "add_prefix_space": getattr(self.library.pre_tokenizer, "add_prefix_space", False),
+            "model_input_names": names,
+            "tokenizer_class": self._saved_class(),
         }
-        (directory / sources.SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+    def _saved_class(self) -> str:
+        """The tokenizer's class, or the one without defaults, if transformers would add a default's token."""
+        is_byte_level = hasattr(self.library.pre_tokenizer, "add_prefix_space")
+        fits = self.settings.name in KINDS and (
+            self.settings.is_named or is_byte_level == (self.settings.name in BYTE_LEVEL)
+        )
+        return (
+            self.settings.name
+            if fits and self.settings.kind.roles.keys() <= self.roles.keys()
+            else "PreTrainedTokenizerFast"
+        )
 
 
-def _cut(encoding: "tokenizers.Encoding", limit: int | None, first_only: bool = False) -> tuple[list[int], list[int]]:
-    """At most `limit` ids of a text or pair, special tokens included, and the rest."""
-    ids = encoding.ids
-    if limit is None or len(ids) <= limit:
-        return ids, []
+SAVED = (*(name for name in FLAGS if name != "add_prefix_space"), "truncation_side", "padding_side", "extra_ids")
+"""The fields of `tokenizer_config.json` that are saved as they were read."""
+
+STRATEGIES = ("longest_first", "only_first", "only_second")
+
+
+def _choice(name: str, value: Any, of_bool: Mapping[bool, str], choices: Sequence[str]) -> str:
+    """The choice that a value stands for. Raises TokenizerError."""
+    if isinstance(value, bool):
+        return of_bool[value]
+    if not isinstance(value, str) or value not in choices:
+        raise TokenizerError(f"unknown {name} {value!r:.100}: give one of True, False, {', '.join(choices)}")
+    return value
+
+
+def _kept(
+    encoding: "tokenizers.Encoding", limit: int | None, strategy: str, side: str, name: str
+) -> Sequence[int] | None:
+    """The positions of at most `limit` tokens of a text or pair, special tokens included; None for all."""
+    if limit is None or len(encoding) <= limit:
+        return None
     sequences = encoding.sequence_ids  # 0 or 1; None for special tokens
-    first, second = sequences.count(0), sequences.count(1)
-    room = limit - sequences.count(None)
-    shorter = min(first, second, room // 2)
-    left = [room - shorter, shorter] if first > second else [shorter, room - shorter]
-    if first_only:
-        left = [room - second, second]
-    kept: list[int] = []
-    rest: list[int] = []
-    for token, sequence in zip(ids, sequences, strict=True):
-        if sequence is None:
-            kept.append(token)
-        else:
+    counts = sequences.count(0), sequences.count(1)
+    left = _shares(*counts, limit - sequences.count(None), strategy)
+    if min(left) < 0 or (strategy != "longest_first" and left[STRATEGIES.index(strategy) - 1] == 0):
+        part = "first" if strategy == "only_first" else "second"
+        raise TokenizerError(
+            f'{name} has {len(encoding)} tokens, and truncation="{strategy}" cannot bring it to {limit}, since its '
+            f'{part} text has {counts[STRATEGIES.index(strategy) - 1]}: give a larger max_length, or "longest_first"'
+        )
+    order = range(len(sequences)) if side == "right" else range(len(sequences) - 1, -1, -1)
+    kept = []
+    for position in order:
+        sequence = sequences[position]
+        if sequence is not None:
             left[sequence] -= 1
-            (kept if left[sequence] >= 0 else rest).append(token)
-    return kept, rest
+        if sequence is None or left[sequence] >= 0:
+            kept.append(position)
+    return sorted(kept)
 
 
-def _as_inputs(texts: str | Iterable[str], pairs: str | Iterable[str] | None) -> list[Text]:
-    firsts = as_texts(texts)
+def _shares(first: int, second: int, room: int, strategy: str) -> list[int]:
+    """Number of tokens that the two texts of a pair keep."""
+    if strategy == "only_first":
+        return [room - second, second]
+    if strategy == "only_second":
+        return [first, room - first]
+    shorter = min(first, second, room // 2)
+    return [room - shorter, shorter] if first > second else [shorter, room - shorter]
+
+
+def _as_inputs(texts: Any, pairs: Any, is_split_into_words: bool = False) -> list[Any]:
+    check = as_words if is_split_into_words else as_texts
+    firsts = check(texts, "text")
     if pairs is None:
         return list(firsts)
-    seconds = as_texts(pairs, "second text")
+    seconds = check(pairs, "second text")
     if len(firsts) != len(seconds):
         raise TokenizerError(f"{len(firsts)} texts, but {len(seconds)} second texts (`pairs`): give one for each text")
     return list(zip(firsts, seconds, strict=True))
@@ -222,12 +403,16 @@ def _as_inputs(texts: str | Iterable[str], pairs: str | Iterable[str] | None) ->
 # --- the tokenizer of a model ---------------------------------------------------------------------------------------
 
 
+NO_TOKENIZER = (
+    "this model has no tokenizer: put tokenizer.json, or vocab.json and merges.txt, next to its weights, or name a "
+    "directory or model that has one, as in load(name, tokenizer='roberta-base')"
+)
+
+
 def tokenizer_of(model: Network) -> Tokenizer:
-    """The model's tokenizer. Raises TokenizerError if it has none."""
+    """The model's tokenizer. Raises TokenizerError if it has none, with the reason if its files cannot be used."""
     if not isinstance(model.tokenizer, Tokenizer):
-        raise TokenizerError(
-            "this model has no tokenizer: put tokenizer.json, or vocab.json and merges.txt, next to its weights"
-        )
+        raise TokenizerError(getattr(model, "tokenizer_error", None) or NO_TOKENIZER)
     return model.tokenizer
 
 

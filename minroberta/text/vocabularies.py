@@ -1,4 +1,4 @@
-"""Byte-level BPE vocabularies in file formats other than Hugging Face's: those of fairseq, GPT-2 and KerasHub."""
+"""Vocabularies in text files, and in file formats other than Hugging Face's: those of fairseq, GPT-2 and KerasHub."""
 
 import json
 import re
@@ -72,20 +72,48 @@ def _listed(path: Path, gpt2: Mapping[str, str]) -> Iterator[str]:
 # --- merges ---------------------------------------------------------------------------------------------------------
 
 
-def read_merges(path: Path) -> list[tuple[str, str]]:
-    """The pairs of tokens in a `merges.txt` or `vocab.bpe`, in order. Raises TokenizerError."""
+def read_merges(path: Path, counts: bool = False) -> list[tuple[str, str]]:
+    """The pairs of tokens in a `merges.txt` or `vocab.bpe`, in order. Raises TokenizerError.
+
+    counts: a number follows each pair, as in PhoBERT's `bpe.codes`.
+    """
     merges = []
     for line in _text(path).split("\n"):
         first, *rest = line.split(" ")
         if line and not line.startswith("#version"):
-            if len(rest) != 1:
+            if len(rest) != 1 + counts:
                 raise TokenizerError(
                     f"{path} has the line {line[:100]!r}: a line must hold two tokens to merge, separated by a space"
+                    + ", and a count" * counts
                 )
             merges.append((first, rest[0]))
     if len(merges) > MOST_MERGES:
         raise TokenizerError(f"{path} has {len(merges)} merges; the limit is {MOST_MERGES}")
     return merges
+
+
+# --- lines ----------------------------------------------------------------------------------------------------------
+
+
+def read_tokens(path: Path) -> list[str]:
+    """The tokens of a `vocab.txt`, a line each, in the order of their ids. Raises TokenizerError."""
+    text = _text(path)
+    return text.removesuffix("\n").split("\n") if text else []
+
+
+def words_with_counts(path: Path) -> dict[str, int]:
+    """The ids of PhoBERT's `vocab.txt`, whose lines each hold a token and a count, after four special tokens.
+
+    In the file, `@@` marks a token that does not end a word; here, `</w>` marks one that does. Raises TokenizerError.
+    """
+    ids = {token: index for index, token in enumerate(("<s>", "<pad>", "</s>", "<unk>"))}
+    for line in read_tokens(path):
+        token, space, _ = line.strip().rpartition(" ")
+        if not space:
+            raise TokenizerError(f"{path} has the line {line[:100]!r}: a line must hold a token and a count")
+        inner = token.endswith("@@") and token != "@@"
+        ids[token[:-2] if inner else token + "</w>"] = len(ids)
+    return ids
 
 
 def _text(path: Path) -> str:

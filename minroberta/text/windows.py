@@ -37,7 +37,9 @@ def read_pieces(
     stride = tokenizer.longest // 4
     inputs = as_texts(texts)
     windows = [tokenizer.windows(text, stride=stride) for text in inputs]
-    results = iter(run(model, [window.ids for of_text in windows for window in of_text], read, unit="windows"))
+    results = iter(
+        run(model, [tokenizer.row(window) for of_text in windows for window in of_text], read, unit="windows")
+    )
     for text, of_text in zip(inputs, windows, strict=True):
         yield text, list(_pieces(tokenizer, of_text, results, stride))
 

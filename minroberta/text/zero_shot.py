@@ -1,6 +1,6 @@
 """`zero_shot`: labels that a model was not trained on, ranked by a model of natural language inference."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypedDict, overload
 
 import numpy
@@ -117,18 +117,18 @@ def _hypotheses(template: str, names: list[str]) -> list[str]:
 # --- computation ----------------------------------------------------------------------------------------------------
 
 
-def _rows(tokenizer: Tokenizer, texts: list[str], hypotheses: list[str]) -> tuple[list[list[int]], list[list[int]]]:
+def _rows(tokenizer: Tokenizer, texts: list[str], hypotheses: list[str]) -> tuple[Sequence[Row], list[list[int]]]:
     """Ids of each text with each hypothesis, and for each text the ids that were cut off. Raises InputError."""
-    pairs = [(text, hypothesis) for text in texts for hypothesis in hypotheses]
-    rows, rest = tokenizer.cut(pairs, tokenizer.longest, first_only=True)
-    for index, row in enumerate(rows):
-        if len(row) > tokenizer.longest:
+    for index, row in enumerate(tokenizer.rows([("", hypothesis) for hypothesis in hypotheses])):
+        if len(row) >= tokenizer.longest:
             raise InputError(
-                f"{which(index % len(hypotheses), hypotheses, 'hypothesis')} leaves no room for text in the "
-                f"{tokenizer.longest} tokens that this model reads: shorten the label or the hypothesis_template"
+                f"{which(index, hypotheses, 'hypothesis')} leaves no room for text in the {tokenizer.longest} tokens "
+                "that this model reads: shorten the label or the hypothesis_template"
             )
+    pairs = [(text, hypothesis) for text in texts for hypothesis in hypotheses]
+    rows = tokenizer.rows(pairs, tokenizer.longest, truncation="only_first")
     each = len(hypotheses)
-    return rows, [max(rest[start : start + each], key=len) for start in range(0, len(rows), each)]
+    return rows, [max((row.rest for row in rows[i : i + each]), key=len) for i in range(0, len(rows), each)]
 
 
 def _read_logits(output: Output, _: Row) -> numpy.ndarray:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from support import GOLDEN, ODD_PARTS, alone, raises
 
 from minroberta import Config, TokenizerError
-from minroberta.text.sentencepiece import count_prefixes, merges
+from minroberta.text.sentencepiece import MOST_MERGES, MOST_PIECES, MOST_PREFIXES, Limits, count_prefixes, merges
 from minroberta.text.tokenizer import Tokenizer
 
 FILES = GOLDEN / "checkpoints" / "sentencepiece"
@@ -243,7 +243,7 @@ def test_truncations(tmp_path: Path) -> None:
 def test_a_file_that_is_too_large(tmp_path: Path) -> None:
     (tmp_path / "sentencepiece.bpe.model").touch()
     os.truncate(tmp_path / "sentencepiece.bpe.model", 2**40)  # sparse: it takes no space on the disk
-    with refused("has 1099511627776 bytes; the limit for a sentencepiece model is 8000000"):
+    with refused("has 1099511627776 bytes; the limit for a sentencepiece model is 32000000"):
         Tokenizer.load(tmp_path, Config())
 
 
@@ -315,7 +315,7 @@ def binary(longest: int) -> list[str]:
 SIGNS = [f"{chr(0x4E00 + i // 1000)}{chr(0x4E00 + i % 1000)}" for i in range(300_000)]
 
 LARGE = {
-    "prefixes": (1, distinct(30_000, 250), "its pieces have 74.* distinct prefixes; the limit is 1200000"),
+    "prefixes": (1, distinct(30_000, 250), "its pieces have 74.* distinct prefixes; the limit for its size is 256"),
     "nearly as many": (1, distinct(200_000, 8), "^200005$"),
     "merges": (2, binary(15), "its pieces have more than 700000 merges"),
     "nearly as many merges": (2, binary(14), "^32771$"),
@@ -331,6 +331,21 @@ LARGE = {
 def test_large_models(algorithm: int, words: list[bytes | str], telling: str, tmp_path: Path) -> None:
     pieces = SPECIAL + b"".join(field(1, field(1, word)) for word in words)
     assert re.search(telling, read_alone(tmp_path, model(algorithm, pieces=pieces)))
+
+
+def test_albert_splits_a_comma_from_a_number(tmp_path: Path) -> None:
+    pieces = piece("<unk>") + piece("[CLS]", 0.0, 4) + piece("[SEP]", 0.0, 4)
+    pieces += b"".join(piece(text, -1.0) for text in ("▁1", ",", "▁1,", "▁a,"))
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "AlbertTokenizer"}')
+    assert ids(read(tmp_path, model(pieces=pieces)), ["1, a,"]) == [[1, 3, 4, 6, 2]]
+
+
+def test_limits_follow_the_size_of_the_file() -> None:
+    """XLM-V's files have 901,629 pieces, in 17 MB as a sentencepiece model and in 26 MB as a `tokenizer.json`."""
+    for size in (17_371_743, 25_633_290):
+        assert Limits.of(size).pieces > 901_629
+        assert Limits.of(size).prefixes * 300 <= 100 * size
+    assert Limits.of(1000) == (MOST_PIECES, MOST_PREFIXES, MOST_MERGES)
 
 
 # --- hostile tables of characters -------------------------------------------------------------------------------------

@@ -145,7 +145,7 @@ def embeddings(data: Path) -> dict[str, float]:
     states = [model(**model.tokenize(text), output_hidden_states=True).hidden_states for text in texts]
     vectors = {"tf-idf": TfidfVectorizer(sublinear_tf=True).fit_transform(texts).toarray()}
     for pooling in ("mean", "max", "cls"):
-        vectors[f"last layer, {pooling}"] = model.encode(texts, pooling=pooling)
+        vectors[f"last layer, {pooling}"] = model.encode(texts, pooling=pooling, normalize=True)
     for layer in range(model.config.num_hidden_layers):
         vectors[f"layer {layer}, mean"] = normalize([state[layer][0].mean(0) for state in states])
     found = {}

@@ -1,0 +1,390 @@
+"""`Embedding`: how a text becomes a vector, as a sentence-transformers repository describes it.
+
+The description is in several files: `modules.json`, the settings of each module, and
+`config_sentence_transformers.json` with the prompts. Without `modules.json`, it is the one that sentence-transformers
+assumes: the mean of the last hidden states, not normalised.
+"""
+
+import reprlib
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy
+
+from .. import activations, ops
+from ..backend.arrays import Array, cast, is_float, namespace
+from ..checkpoints import modules, read
+from ..checkpoints.files import folder_inside, inside, read_json, write_json
+from ..checkpoints.formats import safetensors
+from ..config import Config
+from ..errors import ConfigError, Error, InputError, NameUnknownError, WeightsError, check_integer
+
+POOLINGS = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
+"""The names of sentence-transformers' poolings, in the order in which several are concatenated."""
+
+SWITCHES = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+"""The older spelling of the poolings in a `1_Pooling/config.json`: a boolean for each."""
+
+Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
+SIMILARITIES: tuple[Similarity, ...] = get_args(Similarity)
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "Identity": activations.identity,
+    "Tanh": activations.tanh,
+    "Sigmoid": activations.sigmoid,
+    "ReLU": activations.relu,
+    "GELU": activations.gelu,
+    "SiLU": activations.silu,
+    "Mish": activations.mish,
+}
+"""The formulas of torch's activation classes, by the last part of the class's name."""
+
+
+def activation(name: Any, of: str) -> Callable[[Array], Array]:
+    """The formula of a class such as `torch.nn.modules.activation.Tanh`. of: the name of the setting, for the message.
+
+    Raises ConfigError for an unknown class.
+    """
+    short = name.rpartition(".")[2] if isinstance(name, str) and name.startswith("torch.nn.") else ""
+    if short not in ACTIVATIONS:
+        raise ConfigError(
+            f"unknown {of} {reprlib.repr(name)}: give a class of torch.nn, one of {', '.join(ACTIVATIONS)}"
+        )
+    return ACTIVATIONS[short]
+
+
+# --- the modules after pooling --------------------------------------------------------------------------------------
+
+
+class Dense(NamedTuple):
+    """activation(x Wᵀ + b). weight: (O, I), bias: (O,) or None; activation_function: the name of torch's class."""
+
+    weight: numpy.ndarray
+    bias: numpy.ndarray | None
+    activation_function: str
+
+    def __call__(self, x: numpy.ndarray) -> numpy.ndarray:
+        """(N, I) -> (N, O)."""
+        bias = 0 if self.bias is None else cast(self.bias, x.dtype)
+        return activation(self.activation_function, "activation_function")(
+            ops.linear(x, cast(self.weight, x.dtype), bias)  # (N, I) -> (N, O)
+        )
+
+    def width(self, of: int) -> int | None:
+        """The size of the result for vectors of size `of`; None if it takes vectors of another size."""
+        return self.weight.shape[0] if self.weight.shape[1] == of else None
+
+
+class LayerNorm(NamedTuple):
+    """The layer norm of a vector. weight, bias: (W,)."""
+
+    weight: numpy.ndarray
+    bias: numpy.ndarray
+
+    def __call__(self, x: numpy.ndarray) -> numpy.ndarray:
+        """(N, W) -> (N, W)."""
+        weight, bias = cast(self.weight, x.dtype), cast(self.bias, x.dtype)
+        return ops.layer_norm(x, weight=weight, bias=bias, eps=1e-5)  # torch's default: no file has another
+
+    def width(self, of: int) -> int | None:
+        """The size of the result for vectors of size `of`; None if it takes vectors of another size."""
+        return of if self.weight.shape == (of,) else None
+
+
+class Normalize(NamedTuple):
+    """x / |x|."""
+
+    def __call__(self, x: numpy.ndarray) -> numpy.ndarray:
+        """(N, W) -> (N, W)."""
+        return unit(x)
+
+    def width(self, of: int) -> int | None:
+        """The size of the result: the same."""
+        return of
+
+
+Step = Dense | LayerNorm | Normalize
+"""A module that is computed after pooling."""
+
+
+def unit(x: Array) -> Array:
+    """x / |x| over the last axis, or 0 if x is 0."""
+    xp = namespace(x)
+    return x / xp.maximum(xp.sqrt((x * x).sum(-1, keepdims=True)), 1e-12)
+
+
+# --- the description ------------------------------------------------------------------------------------------------
+
+
+class Embedding(NamedTuple):
+    """How `encode` turns a text into a vector, unless its arguments say otherwise.
+
+    declared: True if there is a `modules.json`. poolings: the names of poolings, whose results are concatenated.
+    steps: the modules that follow. max_seq_length: number of tokens after which a text is cut, if smaller than the
+    model's own limit. do_lower_case: True if texts are converted to lower case. include_prompt: False if pooling leaves
+    out the prompt's tokens. prompts: the prompts by name; default_prompt_name: the name of the prompt that is used if
+    no other is given. similarity_fn_name: the function by which vectors are compared.
+    """
+
+    declared: bool = False
+    poolings: tuple[str, ...] = ("mean",)
+    steps: tuple[Step, ...] = ()
+    max_seq_length: int | None = None
+    do_lower_case: bool = False
+    include_prompt: bool = True
+    prompts: Mapping[str, str] = {}
+    default_prompt_name: str | None = None
+    similarity_fn_name: Similarity = "cosine"
+
+    def prompt(self, prompt: str | None, prompt_name: str | None) -> str:
+        """The text that is put before each text. Raises InputError, NameUnknownError."""
+        if prompt is not None and prompt_name is not None:
+            raise InputError("give prompt or prompt_name, not both")
+        if prompt is not None:
+            if not isinstance(prompt, str):
+                raise InputError(f"prompt must be a str, not {reprlib.repr(prompt)}")
+            return prompt
+        name = self.default_prompt_name if prompt_name is None else prompt_name
+        if name is None:
+            return ""
+        if not isinstance(name, str) or name not in self.prompts:
+            known = f"give one of {_shortened(self.prompts)}" if self.prompts else "this model has none: give prompt="
+            raise NameUnknownError(f"unknown prompt_name {reprlib.repr(name)}: {known}")
+        return self.prompts[name]
+
+    def prepare(self, text: str) -> str:
+        """The text without spaces around it, in lower case if `do_lower_case` says so."""
+        return text.strip().lower() if self.do_lower_case else text.strip()
+
+    def width(self, poolings: tuple[str, ...], hidden_size: int, error: type[Error] = InputError) -> int:
+        """The size of the vectors. Raises `error` if a step does not take vectors of the size that it would get."""
+        size = len(poolings) * hidden_size
+        for step in self.steps:
+            found = step.width(size)
+            if found is None:
+                raise error(
+                    f"the module {type(step).__name__} takes vectors of another size than {size}, the size that "
+                    f"{' and '.join(poolings)} pooling gives: use the pooling that the model was trained with"
+                )
+            size = found
+        return size
+
+
+def is_declared(directory: Path) -> bool:
+    """Return whether a directory is a sentence-transformers repository that turns texts into vectors.
+
+    A cross-encoder of version 6 has a `modules.json` too, but no other module than the model, or it says what it is in
+    `config_sentence_transformers.json`. Raises ConfigError.
+    """
+    kind = _optional(directory, modules.SETTINGS).get("model_type")
+    return len(modules.read_list(directory)) > 1 and kind != "CrossEncoder"
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+def read_embedding(directory: Path, config: Config) -> Embedding:
+    """Read the description from the files of a directory. Raises ConfigError, NotFoundError, WeightsError."""
+    if not is_declared(directory):
+        return Embedding(max_seq_length=_limit(None, directory, config))
+    listed = modules.read_list(directory)
+    _check_order(listed)
+    model = modules.model_directory(directory)
+    settings = next((found for name in modules.MODEL_SETTINGS if (found := _optional(model, name))), {})
+    poolings, include_prompt = _read_pooling(directory, listed[1])
+    of_model = Embedding(
+        declared=True,
+        poolings=poolings,
+        steps=tuple(_READERS[module.kind](directory, module) for module in listed[2:] if module.kind != "Dropout"),
+        max_seq_length=_limit(settings.get("max_seq_length"), model, config),
+        do_lower_case=settings.get("do_lower_case") is True,
+        include_prompt=include_prompt,
+    )
+    of_model.width(poolings, config.hidden_size, ConfigError)
+    return of_model._replace(**_read_prompts(directory))
+
+
+def _check_order(listed: list[modules.Module]) -> None:
+    """Raise ConfigError unless the modules are the model, Pooling, and then modules that are served."""
+    first, *others = (module.kind for module in listed)
+    served = ("Pooling", *_READERS, "Dropout")
+    for kind in ([] if first in modules.MODELS else [first]) + [kind for kind in others if kind not in served]:
+        raise ConfigError(
+            f"unknown module {kind[:200]!r} in {modules.LIST}: those that are computed are Transformer, "
+            f"{', '.join(served)}; to use the model alone, copy its files into a directory without {modules.LIST}"
+        )
+    if others[:1] != ["Pooling"] or others.count("Pooling") > 1:
+        raise ConfigError(
+            f"{modules.LIST} lists {', '.join([first, *others])}: it must list Transformer, then Pooling, then others"
+        )
+
+
+def _limit(max_seq_length: Any, directory: Path, config: Config) -> int | None:
+    """The number of tokens after which texts are cut, from the settings or else from the tokenizer's settings.
+
+    None if that is not less than the model's own limit.
+    """
+    if max_seq_length is None:
+        given = _optional(directory, "tokenizer_config.json").get("model_max_length")
+        max_seq_length = given if isinstance(given, int) and given > 0 else config.longest
+    limit = check_integer("max_seq_length", max_seq_length, 1, error=ConfigError)
+    return limit if limit < config.longest else None
+
+
+def _read_pooling(directory: Path, module: modules.Module) -> tuple[tuple[str, ...], bool]:
+    """The names of the poolings, and `include_prompt`."""
+    settings = _settings(directory, module)
+    given = settings.get("pooling_mode")
+    if given is None:
+        given = [mode for switch, mode in SWITCHES.items() if settings.get(switch) is True] or ["mean"]
+    elif isinstance(given, str):
+        given = [given.lower()]
+    if not isinstance(given, list) or not given or len(given) > len(POOLINGS):
+        raise ConfigError(f"pooling_mode must be a name or a list of names, not {reprlib.repr(given)}")
+    for mode in given:
+        if mode not in POOLINGS:
+            raise ConfigError(f"unknown pooling_mode {reprlib.repr(mode)}: give one of {', '.join(POOLINGS)}")
+    return tuple(given), settings.get("include_prompt", True) is not False
+
+
+def _read_dense(directory: Path, module: modules.Module) -> Dense:
+    settings = _settings(directory, module)
+    unusual = settings.get("module_input_name", "sentence_embedding"), settings.get("module_output_name")
+    if unusual[0] != "sentence_embedding" or unusual[1] not in (None, "sentence_embedding"):
+        raise ConfigError(f"{module.path} has other inputs or outputs than sentence_embedding, which is not supported")
+    if settings.get("use_residual"):
+        raise ConfigError(f"{module.path} has use_residual, which is not supported")
+    name = settings.get("activation_function", "torch.nn.modules.activation.Tanh")
+    activation(name, f"activation_function of {module.path}")
+    names = ("linear.weight", "linear.bias") if settings.get("bias", True) else ("linear.weight",)
+    weight, *bias = _weights(directory, module, names)
+    if weight.ndim != 2 or any(x.shape != weight.shape[:1] for x in bias):
+        raise WeightsError(f"the weights of {module.path} must have the shapes (O, I) and (O,)")
+    return Dense(weight, bias[0] if bias else None, name)
+
+
+def _read_layer_norm(directory: Path, module: modules.Module) -> LayerNorm:
+    _settings(directory, module)
+    weight, bias = _weights(directory, module, ("norm.weight", "norm.bias"))
+    if weight.ndim != 1 or bias.shape != weight.shape:
+        raise WeightsError(f"the weights of {module.path} must have one axis each, of the same size")
+    return LayerNorm(weight, bias)
+
+
+_READERS: dict[str, Callable[[Path, modules.Module], Step]] = {
+    "Dense": _read_dense,
+    "LayerNorm": _read_layer_norm,
+    "Normalize": lambda directory, module: Normalize(),
+}
+"""The functions that read the modules after pooling."""
+
+
+def _read_prompts(directory: Path) -> dict[str, Any]:
+    """The prompts, the default one's name, and the similarity function's, from `config_sentence_transformers.json`."""
+    settings = _optional(directory, modules.SETTINGS)
+    prompts, default = settings.get("prompts") or {}, settings.get("default_prompt_name")
+    if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
+        raise ConfigError(f"prompts must be an object from names to texts, not {reprlib.repr(prompts)}")
+    if default is not None and default not in list(prompts):
+        raise ConfigError(
+            f"default_prompt_name is {reprlib.repr(default)}, but the prompts are {_shortened(prompts)}: "
+            "give the name of one of the prompts"
+        )
+    similarity = settings.get("similarity_fn_name") or "cosine"
+    if similarity not in SIMILARITIES:
+        raise ConfigError(
+            f"unknown similarity_fn_name {reprlib.repr(similarity)}: give one of {', '.join(SIMILARITIES)}"
+        )
+    texts = {name: text or "" for name, text in prompts.items()}
+    return {"prompts": texts, "default_prompt_name": default, "similarity_fn_name": similarity}
+
+
+def _shortened(names: Iterable[str]) -> str:
+    """The names in one line, or the first ones."""
+    return textwrap.shorten(", ".join(names) or "none", 200, placeholder=" …")
+
+
+def _settings(directory: Path, module: modules.Module) -> dict[str, Any]:
+    """The settings of a module, from the `config.json` in its folder."""
+    return read_json(folder_inside(directory, module.path, ConfigError) / "config.json", ConfigError)
+
+
+def _optional(directory: Path, name: str) -> dict[str, Any]:
+    """A file's JSON object, or an empty one if there is no such file."""
+    return read_json(directory / name, ConfigError) if (directory / name).is_file() else {}
+
+
+def _weights(directory: Path, module: modules.Module, names: tuple[str, ...]) -> list[numpy.ndarray]:
+    """Arrays of floats, by their names, from the weights file in a module's folder."""
+    folder = folder_inside(directory, module.path, ConfigError)
+    file = next((name for name in modules.WEIGHTS if (folder / name).is_file()), modules.WEIGHTS[0])
+    arrays = read.read(inside(folder, file, WeightsError))
+    for name in names:
+        if name not in arrays:
+            raise WeightsError(f"{folder / file} lacks {name}")
+        if not is_float(arrays[name].dtype):
+            raise WeightsError(f"{folder / file}: {name} must hold floats, not {arrays[name].dtype}")
+    return [arrays[name] for name in names]
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
+
+
+def write_embedding(directory: Path, embedding: Embedding | None, config: Config) -> None:
+    """Write the files that describe an embedding, so that sentence-transformers opens the directory.
+
+    Without a description, or if it is the one that sentence-transformers assumes, nothing is written, and a
+    `modules.json` of an earlier model is removed. Raises OSError.
+    """
+    if embedding is None or not (embedding.declared or embedding.max_seq_length):
+        (directory / modules.LIST).unlink(missing_ok=True)
+        return
+    kinds = ["Transformer", "Pooling", *(type(step).__name__ for step in embedding.steps)]
+    paths = ["", *(f"{index}_{kind}" for index, kind in enumerate(kinds) if index)]
+    listed = [
+        {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for index, (kind, path) in enumerate(zip(kinds, paths, strict=True))
+    ]
+    for path, step in zip(paths[1:], (None, *embedding.steps), strict=True):
+        (directory / path).mkdir(exist_ok=True)
+        if step is None:
+            write_json(directory / path / "config.json", _pooling_settings(embedding, config.hidden_size), indent=2)
+        else:
+            _write_step(directory / path, step)
+    limit = embedding.max_seq_length or config.longest
+    settings = {"max_seq_length": limit, "do_lower_case": embedding.do_lower_case}
+    write_json(directory / modules.MODEL_SETTINGS[0], settings, indent=2)
+    prompts = {name: getattr(embedding, name) for name in ("prompts", "default_prompt_name", "similarity_fn_name")}
+    write_json(directory / modules.SETTINGS, {"model_type": "SentenceTransformer", **prompts}, indent=2)
+    write_json(directory / modules.LIST, listed, indent=2)
+
+
+def _pooling_settings(embedding: Embedding, size: int) -> dict[str, Any]:
+    """The settings of Pooling: in the older spelling, which every version reads, if it can express the order."""
+    modes, last = embedding.poolings, {"include_prompt": embedding.include_prompt}
+    if list(modes) == [mode for mode in POOLINGS if mode in modes]:
+        switches = {switch: mode in modes for switch, mode in SWITCHES.items()}
+        return {"word_embedding_dimension": size, **switches, **last}
+    return {"embedding_dimension": size, "pooling_mode": list(modes), **last}
+
+
+def _write_step(folder: Path, step: Step) -> None:
+    if isinstance(step, Dense):
+        (size, of), bias = step.weight.shape, step.bias
+        settings = {"in_features": of, "out_features": size, "bias": bias is not None}
+        write_json(folder / "config.json", {**settings, "activation_function": step.activation_function}, indent=2)
+        arrays = {"linear.weight": step.weight} | ({} if bias is None else {"linear.bias": bias})
+        safetensors.write(folder / modules.WEIGHTS[0], arrays, {"format": "pt"})
+    if isinstance(step, LayerNorm):
+        write_json(folder / "config.json", {"dimension": len(step.weight)}, indent=2)
+        arrays = {"norm.weight": step.weight, "norm.bias": step.bias}
+        safetensors.write(folder / modules.WEIGHTS[0], arrays, {"format": "pt"})

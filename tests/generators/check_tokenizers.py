@@ -1,0 +1,56 @@
+"""Save every tokenizer of `golden/tokenizers`, and open what was saved with transformers 4.48.3.
+
+    PYTHONPATH=.. python -m generators.check_tokenizers
+
+needs what `make_tokenizers.py` needs, and minroberta. AutoTokenizer has to give the same ids, special tokens, number of
+tokens and maximum length.
+"""
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import transformers
+
+from generators import GOLDEN
+from generators.make_tokenizers import PAIRS, SLOW, TEXTS
+from minroberta import Config
+from minroberta.text.settings import ROLES
+from minroberta.text.tokenizer import Tokenizer
+
+
+def check(source: Path, saved: Path) -> str:
+    """Raise AssertionError if the saved tokenizer differs from its source; return its class."""
+    config = Config.from_dict({"max_position_embeddings": 514, **json.loads((source / "config.json").read_text())})
+    own = Tokenizer.load(source, config)
+    assert own is not None
+    own.save(saved)
+    shutil.copy(source / "config.json", saved)
+    wanted = json.loads((source / "expected.json").read_text(encoding="utf-8"))
+    fast = source.name not in SLOW
+    theirs = transformers.AutoTokenizer.from_pretrained(saved, use_fast=fast)
+    assert [theirs(text)["input_ids"] for text in TEXTS] == wanted["ids"]
+    assert theirs(PAIRS)["input_ids"] == wanted["pairs"]
+    assert theirs(PAIRS, return_token_type_ids=True)["token_type_ids"] == wanted["types"]
+    assert len(theirs) == (own.settings.lacking or own.library.get_vocab_size())
+    assert theirs.model_input_names == wanted["input_names"]
+    assert theirs.model_max_length == own.longest
+    before = transformers.AutoTokenizer.from_pretrained(source, use_fast=fast)
+    for role in ROLES:
+        assert own.roles.get(role) == getattr(theirs, role), role
+        assert getattr(before, role) in (None, getattr(theirs, role)), role
+    assert len(before) == len(theirs)
+    return type(theirs).__name__
+
+
+def main() -> None:
+    """Check every directory."""
+    transformers.logging.set_verbosity_error()
+    for source in sorted(path for path in (GOLDEN / "tokenizers").iterdir() if path.is_dir()):
+        with tempfile.TemporaryDirectory() as saved:
+            print(source.name, check(source, Path(saved)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,353 @@
+"""Vectors of sentence-transformers for the same repositories, and what becomes of odd ones."""
+
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from generators import GOLDEN
+from generators.embedding_cases import (
+    CASES,
+    MEAN,
+    OLD,
+    PLACE,
+    TANH,
+    TEXTS,
+    Case,
+    dense,
+    pooling,
+    write,
+)
+from generators.task_cases import STORY
+from support import raises, slow_but
+
+import minroberta
+from minroberta import ConfigError, Error, InputError, Model, NameUnknownError, NotFoundError, WeightsError
+from minroberta.checkpoints.formats import safetensors
+
+CASE = {case.name: case for case in CASES}
+EXPECTED = json.loads((GOLDEN / "embeddings.json").read_text(encoding="utf-8"))
+VECTORS = [case.name for case in CASES if case.labels is None]
+NEAR = 1e-5
+"""Float32 rounding of two small layers: values are up to 4."""
+
+
+def opened(case: Case, directory: Path, **options: Any) -> Model:
+    """The model of a case. Without `modules.json`, `architectures` decides: it names a head that the file lacks."""
+    write(case, directory)
+    plain = {"head": "encoder"} if case.modules is None and case.labels is None else {}
+    return minroberta.load(directory, **plain, **options)
+
+
+def texts_of(case: Case) -> list[str]:
+    """Version 6 leaves the spaces around a text, and was given texts without."""
+    return TEXTS if case.version == OLD else [text.strip() for text in TEXTS]
+
+
+def vectors(model: Model, case: Case) -> np.ndarray:
+    return encode(model, texts_of(case), **case.options)
+
+
+def encode(model: Model, texts: Any, **options: Any) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".* longer than the 8|.* longer than the 12")  # some are made to be cut
+        return model.encode(texts, **options)
+
+
+def assert_near(found: Any, expected: Any) -> None:
+    found, expected = np.asarray(found), np.asarray(expected)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=NEAR, atol=NEAR)
+
+
+# --- as sentence-transformers ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_vectors_are_those_of_sentence_transformers(name: str, tmp_path: Path) -> None:
+    case = CASE[name]
+    model = opened(case, tmp_path)
+    assert_near(vectors(model, case), EXPECTED[name])
+    assert_near(encode(model, texts_of(case)[1], **case.options), EXPECTED[name][1])
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_a_saved_model_gives_the_same(name: str, tmp_path: Path) -> None:
+    opened(CASE[name], tmp_path / "a").save(tmp_path / "b")
+    model = minroberta.load(tmp_path / "b")
+    assert_near(vectors(model, CASE[name]), EXPECTED[name])
+    assert model.encode([]).shape == (0, len(model.encode("")))
+
+
+def test_a_model_saved_over_another(tmp_path: Path) -> None:
+    """What an earlier model said of vectors is forgotten."""
+    plain = opened(CASE["plain"], tmp_path / "plain")
+    opened(CASE["pooling all"], tmp_path / "a").save(tmp_path / "b")
+    plain.save(tmp_path / "b")
+    assert_near(vectors(minroberta.load(tmp_path / "b"), CASE["plain"]), EXPECTED["plain"])
+
+
+@pytest.mark.parametrize("name", slow_but(VECTORS, "pooling all"))
+def test_vectors_on_jax(name: str, tmp_path: Path) -> None:
+    assert_near(vectors(opened(CASE[name], tmp_path, xp=jax.numpy), CASE[name]), EXPECTED[name])
+
+
+# --- the arguments of encode ----------------------------------------------------------------------------------------
+
+
+def test_arguments_win_over_the_repository(tmp_path: Path) -> None:
+    model = opened(CASE["mean, normalized"], tmp_path)
+    plain = EXPECTED["plain"]
+    assert_near(model.encode(TEXTS, normalize=False), plain)
+    for name in ("cls", "max", "lasttoken", "weightedmean", "mean_sqrt_len_tokens"):
+        assert_near(model.encode(TEXTS, pooling=name, normalize=False), EXPECTED[f"pooling {name}"])
+    assert_near(np.linalg.norm(model.encode(TEXTS, pooling="cls"), axis=-1), np.ones(len(TEXTS)))
+    short = model.encode(TEXTS, truncate_dim=8)
+    assert_near(short, EXPECTED["truncated"])
+    assert_near(model.encode(TEXTS, truncate_dim=8, normalize=True), EXPECTED["truncated and normalized"])
+
+
+def test_prompts(tmp_path: Path) -> None:
+    model = opened(CASE["default prompt"], tmp_path)
+    texts = ["Anna Berg", "Oslo"]
+    bare = minroberta.load(tmp_path).encode(texts, prompt="")
+    assert np.abs(bare - model.encode(texts)).max() > 0.01
+    for options, before in (({}, "query: "), ({"prompt_name": "passage"}, "passage: "), ({"prompt": "x "}, "x ")):
+        written = [before + text for text in texts]
+        assert_near(model.encode(texts, **options), model.encode(written, prompt=""))
+    with raises(NameUnknownError, KeyError, "unknown prompt_name 'title': give one of query, passage"):
+        model.encode(texts, prompt_name="title")
+    with raises(InputError, ValueError, "give prompt or prompt_name, not both"):
+        model.encode(texts, prompt="a", prompt_name="query")
+    with raises(InputError, ValueError, "prompt must be a str, not 3"):
+        model.encode(texts, prompt=3)
+    without = opened(CASE["plain"], tmp_path / "plain")
+    with raises(NameUnknownError, KeyError, "unknown prompt_name 'query': this model has none: give prompt="):
+        without.encode(texts, prompt_name="query")
+
+
+def test_the_pooler(tmp_path: Path) -> None:
+    model = opened(CASE["plain"], tmp_path)
+    expected = [model(**model.tokenize([text.strip()])).pooler_output[0] for text in TEXTS]
+    assert_near(model.encode(TEXTS, pooling="pooler"), expected)
+    params = {name: value for name, value in model.params.items() if name != "pooler"}
+    with raises(InputError, ValueError, "this model has no pooler: give another pooling, one of cls, max"):
+        Model(model.config, params, "encoder", model.tokenizer).encode("a", pooling="pooler")
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "builtin", "said"),
+    [
+        ({"pooling": "sum"}, NameUnknownError, KeyError, "unknown pooling 'sum': give one of cls, max, mean, "),
+        ({"normalize": "yes"}, InputError, ValueError, "normalize must be True, False or None, not 'yes'"),
+        ({"truncate_dim": 0}, InputError, ValueError, "truncate_dim must be an integer from 1 to 16, not 0"),
+        ({"truncate_dim": 17}, InputError, ValueError, "truncate_dim must be an integer from 1 to 16, not 17"),
+    ],
+)
+def test_invalid_arguments(
+    options: dict[str, Any], kind: type[Error], builtin: type[Exception], said: str, tmp_path: Path
+) -> None:
+    with raises(kind, builtin, said):
+        opened(CASE["dense"], tmp_path).encode("a", **options)
+
+
+def test_a_pooling_that_does_not_fit_the_modules_after_it(tmp_path: Path) -> None:
+    model = opened(CASE["dense, no bias"], tmp_path)
+    with raises(InputError, ValueError, "the module Dense takes vectors of another size than 32", "max pooling gives"):
+        model.encode("a", pooling="max")
+
+
+def test_a_prompt_that_fills_the_text(tmp_path: Path) -> None:
+    model = opened(CASE["prompt left out, mean"], tmp_path)
+    with (
+        raises(InputError, ValueError, "and this model reads 64: shorten the prompt"),
+        pytest.warns(UserWarning, match="longer than the 64"),
+    ):
+        encode(model, "a", prompt="a b " * 100)
+
+
+def test_a_cut_text_warns_with_the_limit_of_the_repository(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="text 2 is longer than the 8 tokens that this model reads") as caught:
+        opened(CASE["max_seq_length"], tmp_path).encode(["a", STORY])
+    assert caught[0].filename == __file__
+
+
+def test_a_limit_beyond_the_positions_is_theirs(tmp_path: Path) -> None:
+    model = opened(Case("long", (MEAN,), {"max_seq_length": 500}), tmp_path)
+    with pytest.warns(UserWarning, match="longer than the 64 tokens"):
+        model.encode(STORY)
+
+
+# --- the head -------------------------------------------------------------------------------------------------------
+
+
+def test_the_head_of_a_repository(tmp_path: Path) -> None:
+    assert opened(CASE["mean, normalized"], tmp_path).head == "encoder"
+    assert minroberta.load(tmp_path, head="masked_lm", missing="init").head == "masked_lm"
+    assert opened(CASE["reranker, file of version 6"], tmp_path / "ce").head == "sequence_classification"
+    old = opened(CASE["old layout"], tmp_path / "old")
+    assert old.head == "encoder"
+    assert minroberta.init(tmp_path / "old", head="encoder").config == old.config
+
+
+def test_new_sizes_keep_the_description(tmp_path: Path) -> None:
+    model = opened(CASE["pooling all"], tmp_path)
+    assert_near(model.resize_token_embeddings(500).encode(TEXTS), EXPECTED["pooling all"])
+
+
+# --- odd and hostile repositories -----------------------------------------------------------------------------------
+
+
+def module(path: str = "1_Pooling", type: Any = f"{PLACE}Pooling") -> dict[str, Any]:
+    return {"idx": 1, "name": "1", "path": path, "type": type}
+
+
+TRANSFORMER = module("", f"{PLACE}Transformer")
+
+
+@pytest.mark.parametrize(
+    ("listed", "said"),
+    [
+        ({}, "modules.json must hold a list of 1 to 20 modules"),
+        ([], "modules.json must hold a list of 1 to 20 modules"),
+        ([TRANSFORMER] * 21, "modules.json must hold a list of 1 to 20 modules"),
+        ([TRANSFORMER, 3], "a type and a path, both strings, for each module"),
+        ([TRANSFORMER, module(type=None)], "a type and a path, both strings, for each module"),
+        ([TRANSFORMER, module("../x")], "the path '../x': a path must be the name of a folder next to modules.json"),
+        ([TRANSFORMER, module("/etc")], "the path '/etc': a path must be"),
+        ([TRANSFORMER, module("..")], "the path '..': a path must be"),
+        ([TRANSFORMER, module("a*")], "the path 'a*': a path must be"),
+        ([TRANSFORMER, module("a\\b")], "a path must be"),
+        ([TRANSFORMER, module(), module("2", f"{PLACE}LSTM")], "unknown module 'LSTM' in modules.json"),
+        ([TRANSFORMER, module("1", f"{PLACE}WordWeights"), module()], "unknown module 'WordWeights'"),
+        ([TRANSFORMER, module("1", "custom_st.Pooling")], "unknown module 'custom_st.Pooling'"),
+        ([module("", f"{PLACE}BoW"), module()], "unknown module 'BoW'"),
+        ([TRANSFORMER, module("2", f"{PLACE}Normalize")], "it must list Transformer, then Pooling"),
+        ([TRANSFORMER, module(), module()], "it must list Transformer, then Pooling"),
+    ],
+)  # fmt: skip
+def test_lists_of_modules_that_are_refused(listed: Any, said: str, tmp_path: Path) -> None:
+    write(CASE["mean, normalized"], tmp_path)
+    (tmp_path / "modules.json").write_text(json.dumps(listed))
+    with raises(ConfigError, ValueError, said):
+        minroberta.load(tmp_path)
+
+
+def linear(**changes: Any) -> tuple[Any, ...]:
+    name, settings = dense(32, 16, True, TANH)
+    return (MEAN, (name, {**settings, **changes}))
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"modules": (("Pooling", {"pooling_mode": "sum"}),)}, "unknown pooling_mode 'sum': give one of cls, max"),
+        ({"modules": (("Pooling", {"pooling_mode": 3}),)}, "pooling_mode must be a name or a list of names, not 3"),
+        ({"modules": (("Pooling", {"pooling_mode": ["cls", {}]}),)}, "unknown pooling_mode {}"),
+        ({"modules": linear(activation_function="os.system")}, "unknown activation_function of 2_Dense 'os.system'"),
+        ({"modules": linear(activation_function="torch.nn.Softshrink")}, "one of Identity, Tanh, Sigmoid"),
+        ({"modules": linear(module_input_name="token_embeddings")}, "other inputs or outputs than sentence_embedding"),
+        ({"modules": linear(use_residual=True)}, "2_Dense has use_residual, which is not supported"),
+        ({"modules": (pooling("cls", "max"), linear()[1])}, "module Dense takes vectors of another size than 64"),
+        ({"modules": (MEAN, ("LayerNorm", {"dimension": 16}))}, "LayerNorm takes vectors of another size than 32"),
+        ({"settings": {"max_seq_length": "long"}}, "max_seq_length must be an integer of at least 1, not 'long'"),
+        ({"library": {"prompts": ["a"]}}, "prompts must be an object from names to texts, not ['a']"),
+        ({"library": {"prompts": {"a": 3}}}, "prompts must be an object from names to texts"),
+        ({"library": {"default_prompt_name": "a"}}, "default_prompt_name is 'a', but the prompts are none"),
+        ({"library": {"prompts": {f"p{i}": "" for i in range(999)}, "default_prompt_name": "a"}}, "p0, p1, p2"),
+        ({"library": {"default_prompt_name": []}}, "default_prompt_name is []"),
+        ({"library": {"similarity_fn_name": "angle"}}, "unknown similarity_fn_name 'angle': give one of cosine, dot"),
+        ({"library": {"similarity_fn_name": ["dot"]}}, "unknown similarity_fn_name ['dot']"),
+    ],
+)  # fmt: skip
+def test_settings_that_are_refused(fields: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with raises(ConfigError, ValueError, said):
+        opened(Case("odd", **{"modules": (MEAN,), **fields}), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"weight": np.zeros((16, 32), "f4")}, "lacks linear.weight"),
+        ({"linear.weight": np.zeros((16, 32), "f4")}, "lacks linear.bias"),
+        ({"linear.weight": np.zeros((16, 32), "i4"), "linear.bias": np.zeros(16, "f4")}, "must hold floats, not int32"),
+        ({"linear.weight": np.zeros((16, 32), "f4"), "linear.bias": np.zeros(3, "f4")}, "shapes (O, I) and (O,)"),
+        ({"linear.weight": np.zeros(32, "f4"), "linear.bias": np.zeros(32, "f4")}, "shapes (O, I) and (O,)"),
+    ],
+)
+def test_weights_that_are_refused(arrays: dict[str, np.ndarray], said: str, tmp_path: Path) -> None:
+    write(Case("dense", linear()), tmp_path)
+    safetensors.write(tmp_path / "2_Dense" / "model.safetensors", arrays, {})
+    with raises(WeightsError, ValueError, said):
+        minroberta.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["1_Pooling/config.json", "2_Dense/config.json", "2_Dense/model.safetensors"])
+def test_a_file_that_is_missing(name: str, tmp_path: Path) -> None:
+    write(Case("dense", linear()), tmp_path)
+    (tmp_path / name).unlink()
+    with raises(NotFoundError, FileNotFoundError, Path(name).name):
+        minroberta.load(tmp_path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows asks for a permission to make links")
+@pytest.mark.parametrize("name", ["1_Pooling", "2_Dense", "2_Dense/model.safetensors", "0_Transformer", "modules.json"])
+def test_a_link_out_of_the_repository(name: str, tmp_path: Path) -> None:
+    inner, outer = tmp_path / "inner", tmp_path / "outer"
+    write(Case("dense", linear(), folder="0_Transformer"), inner)
+    outer.mkdir()
+    (inner / name).rename(outer / "moved")
+    (inner / name).symlink_to(outer / "moved")
+    with pytest.raises((ConfigError, WeightsError), match="is a link that points outside its directory"):
+        minroberta.load(inner)
+
+
+# --- similarity -----------------------------------------------------------------------------------------------------
+
+
+def test_similarity() -> None:
+    a, b = np.random.default_rng(0).normal(size=(2, 3, 5)).astype(np.float32)
+    norms = np.linalg.norm(a, axis=1)[:, None] * np.linalg.norm(b, axis=1)
+    differences = a[:, None] - b
+    expected = {
+        "cosine": a @ b.T / norms,
+        "dot": a @ b.T,
+        "euclidean": -np.sqrt((differences**2).sum(-1)),
+        "manhattan": -np.abs(differences).sum(-1),
+    }
+    for name, values in expected.items():
+        assert_near(minroberta.similarity(a, b, name), values)
+        assert minroberta.similarity(a, b, name).dtype == np.float32
+    assert_near(minroberta.similarity(a, jax.numpy.asarray(b)), expected["cosine"])
+    assert_near(minroberta.similarity(a[0], b), expected["cosine"][:1])
+    assert minroberta.similarity([[1, 0]], [[0, 0], [2, 0]]).tolist() == [[0, 1]]
+    assert minroberta.similarity(a[:0], b, "manhattan").shape == (0, 3)
+
+
+def test_the_similarity_of_the_repository(tmp_path: Path) -> None:
+    model = opened(Case("dot", (MEAN,), library={"similarity_fn_name": "dot"}), tmp_path)
+    x = model.encode(TEXTS)
+    assert_near(model.similarity(x, x), x @ x.T)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "said"),
+    [
+        ([1.0], [1.0, 2.0], "vectors of 1 and 2 elements: give vectors of the same size"),
+        ("a", [1.0], "vectors must be floats of shape (W,) or (N, W)"),
+        ([[[1.0]]], [1.0], "not float64 of shape (1, 1, 1)"),
+        ([[1.0], [1.0, 2.0]], [1.0], "vectors must have the same size"),
+    ],
+)
+def test_vectors_that_cannot_be_compared(a: Any, b: Any, said: str) -> None:
+    with raises(InputError, ValueError, said):
+        minroberta.similarity(a, b)
+
+
+def test_an_unknown_similarity() -> None:
+    with raises(NameUnknownError, KeyError, "unknown similarity_fn_name 'angle': give one of cosine, dot, euclidean"):
+        minroberta.similarity([1.0], [1.0], "angle")  # type: ignore[arg-type]
