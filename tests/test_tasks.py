@@ -956,6 +956,19 @@ def test_an_unknown_pooling(pooling: Any) -> None:
         tiny("encoder").encode("a", pooling=pooling)
 
 
+@pytest.mark.parametrize("strategy", [None, "none", "simple", "first", "average", "max"])
+def test_labels_that_are_numbers(strategy: str | None) -> None:
+    """They are labels as others are."""
+    numbers, names = ({index: kind(index) for index in range(17)} for kind in (int, "N{}".format))
+    found, named = (
+        tiny("token_classification", id2label=labels).tag("The old man reads.", strategy) for labels in (numbers, names)
+    )
+    assert found and len(found) == len(named)
+    for tag, other in zip(found, named, strict=True):
+        key = "entity" if "entity" in tag else "entity_group"
+        assert f"N{tag[key]}" == other[key]
+
+
 @pytest.mark.parametrize("strategy", ["words", "", ["first"]])
 def test_an_unknown_strategy(strategy: Any) -> None:
     allowed = "give one of none, simple, first, average, max"

@@ -59,7 +59,7 @@ def zero_shot(
     Raises InputError, TokenizerError.
     """
     tokenizer = ready(model, "zero_shot", "sequence_classification")
-    entailment = _entailment(label_names(model.config))
+    entailment = _entailment([str(name) for name in label_names(model.config)])
     names = _labels(labels)
     hypotheses = _hypotheses(hypothesis_template, names)
     inputs = as_texts(texts)
