@@ -75,7 +75,7 @@ def test_vectors_are_those_of_sentence_transformers(name: str, tmp_path: Path) -
     assert_near(encode(model, texts_of(case)[1], **case.options), EXPECTED[name][1])
 
 
-@pytest.mark.parametrize("name", VECTORS)
+@pytest.mark.parametrize("name", slow_but(VECTORS, *list(VECTORS)[::5]))
 def test_a_saved_model_gives_the_same(name: str, tmp_path: Path) -> None:
     opened(CASE[name], tmp_path / "a").save(tmp_path / "b")
     model = minroberta.load(tmp_path / "b")
@@ -91,7 +91,7 @@ def test_a_model_saved_over_another(tmp_path: Path) -> None:
     assert_near(vectors(minroberta.load(tmp_path / "b"), CASE["plain"]), EXPECTED["plain"])
 
 
-@pytest.mark.parametrize("name", slow_but(VECTORS, "pooling all"))
+@pytest.mark.parametrize("name", slow_but(VECTORS))
 def test_vectors_on_jax(name: str, tmp_path: Path) -> None:
     assert_near(vectors(opened(CASE[name], tmp_path, xp=jax.numpy), CASE[name]), EXPECTED[name])
 
