@@ -247,6 +247,14 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
 }
 
 
+def test_options_of_sentencepiece_are_named(tmp_path: Path) -> None:
+    directory = shutil.copytree(FILES / "t5", tmp_path / "model")
+    path = directory / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "sp_model_kwargs": {"enable_sampling": True}}))
+    with pytest.warns(UserWarning, match="sp_model_kwargs are not used"):
+        assert Tokenizer.load(directory, minroberta.load().config)
+
+
 @pytest.mark.parametrize(("file", "content", "words"), [(file, *row) for file, rows in WRONG.items() for row in rows])
 def test_wrong_settings(file: str, content: Any, words: str, tmp_path: Path) -> None:
     shutil.copytree(FILES / "no-merges", tmp_path, dirs_exist_ok=True)

@@ -238,6 +238,11 @@ def _check_values(own: Mapping[str, Any], path: Path) -> None:
     names = own.get("model_input_names")
     if not (names is None or (isinstance(names, list) and all(isinstance(name, str) for name in names))):
         raise TokenizerError(f"{path}: model_input_names must be a list of names, not {names!r:.100}")
+    if own.get("sp_model_kwargs"):
+        warnings.warn(
+            f"{path}: sp_model_kwargs are not used: options of sentencepiece have no effect here",
+            stacklevel=2,
+        )
 
 
 def _roles(fields: Mapping[str, Any], path: Path, is_special: bool = False) -> dict[str, Named]:
