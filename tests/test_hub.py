@@ -299,6 +299,7 @@ def test_offline_from_the_cache(options: dict[str, bool], hub: Hub, tmp_path: Pa
     assert hub.log == []
 
 
+@pytest.mark.slow
 def test_shards(hub: Hub, tmp_path: Path) -> None:
     hub.repositories[NAME] = sharded()
     assert_loaded(load(hub, tmp_path))
@@ -409,7 +410,8 @@ def test_a_hub_that_fails(status: int, hub: Hub, tmp_path: Path) -> None:
     assert_error(load(hub, tmp_path), "DownloadError", NAME, str(status))
 
 
-@pytest.mark.parametrize("cut", [pytest.param("closed", marks=pytest.mark.slow), "short"])
+@pytest.mark.slow
+@pytest.mark.parametrize("cut", ["closed", "short"])
 def test_a_file_cut_off_half_way(cut: str, hub: Hub, tmp_path: Path) -> None:
     hub.cut = cut
     result = load(hub, tmp_path)

@@ -148,7 +148,7 @@ def test_golden_of_the_embedded_model(case: TaskCase, dtype: str) -> None:
 ON_JAX = ("fill_mask/several", "classify/pairs", "tag/groups", "answer/some", "encode/mean-True")
 
 
-@pytest.mark.parametrize("name", slow_but(ON_JAX, "encode/mean-True"))
+@pytest.mark.parametrize("name", slow_but(ON_JAX))
 def test_golden_on_jax(name: str) -> None:
     (case,) = (case for case in CASES if case.name == name)
     assert_golden(case, model_of(case, xp=jax.numpy), FOUND[case.name], allowed_in_float32(case.task))

@@ -70,6 +70,7 @@ def test_the_fixture_in_a_test(pytester: pytest.Pytester) -> None:
     run(pytester, GOOD).assert_outcomes(passed=1)
 
 
+@pytest.mark.slow
 def test_every_family_with_every_head(pytester: pytest.Pytester) -> None:
     source = """
         seen = set()
