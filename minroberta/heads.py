@@ -8,7 +8,7 @@ head's weights and labels. `ops` explains the letters in shapes, except C, the n
 from collections.abc import Callable
 from typing import Any
 
-from . import ops
+from . import activations, ops
 from .backend.arrays import Array, cast, namespace
 from .config import Config
 from .inputs import Inputs
@@ -22,7 +22,7 @@ Outputs = dict[str, Any]
 
 def pooler(x: Array, p: Node) -> Array:
     """tanh(x₀ Wᵀ + b), where x₀ is x at position 0, whatever the token (Devlin et al. 2019). (B, L, D) -> (B, D)."""
-    return tap(p.path, ops.tanh(dense(x[:, 0], p.dense)))
+    return tap(p.path, activations.tanh(dense(x[:, 0], p.dense)))
 
 
 def lm_head(x: Array, p: Node, config: Config) -> Array:
@@ -32,7 +32,7 @@ def lm_head(x: Array, p: Node, config: Config) -> Array:
     the same parameter, which is added only once.
     """
     head = p.lm_head
-    hidden = tap(f"{head.path}.gelu", ops.gelu(dense(x, head.dense)))
+    hidden = tap(f"{head.path}.gelu", activations.gelu(dense(x, head.dense)))
     hidden = norm(hidden, head.layer_norm, config)
     decoder = head.decoder if "decoder" in head else p.embeddings.word_embeddings
     return tap(head.path, ops.linear(hidden, decoder.weight, head.bias))
@@ -40,7 +40,7 @@ def lm_head(x: Array, p: Node, config: Config) -> Array:
 
 def classification_head(x: Array, p: Node) -> Array:
     """tanh(x₀ Wᵀ + b) Uᵀ + c at position 0. The weights are not those of the pooler. (B, L, D) -> (B, N)."""
-    hidden = tap(f"{p.path}.tanh", ops.tanh(dense(x[:, 0], p.dense)))  # (B, L, D) -> (B, D)
+    hidden = tap(f"{p.path}.tanh", activations.tanh(dense(x[:, 0], p.dense)))  # (B, L, D) -> (B, D)
     return tap(p.path, dense(hidden, p.out_proj))
 
 

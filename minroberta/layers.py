@@ -15,7 +15,7 @@ Letters: B batch, L queries, S keys, D hidden size, H heads, E head size (D = H�
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from . import ops
+from . import activations, ops
 from .attend import Attend, Masked
 from .backend.arrays import Array, namespace
 from .backend.schedule import placewise, sequencewise
@@ -118,7 +118,7 @@ def output(context: Array, p: Node) -> Array:
 
 def feed_forward(x: Array, p: Node, config: Config) -> Array:
     """act(x W₁ᵀ + b₁) W₂ᵀ + b₂ at each position (Vaswani et al. 2017, section 3.3). (B, L, D) -> (B, L, D)."""
-    hidden = ops.ACTIVATIONS[config.hidden_act](dense(x, p.intermediate.dense))  # (B, L, D) -> (B, L, F)
+    hidden = activations.ACTIVATIONS[config.hidden_act](dense(x, p.intermediate.dense))  # (B, L, D) -> (B, L, F)
     return dense(tap(p.intermediate.path, hidden), p.output.dense)  # (B, L, F) -> (B, L, D)
 
 

@@ -263,7 +263,7 @@ class Network:
     """
 
     embedding: Any = None
-    """How `encode` turns a text into a vector: a `text.embedding.Embedding`, or None for its defaults."""
+    """The description that `encode` follows: a `text.embedding.Embedding`, or None for its defaults."""
 
     def __init__(self, config: Config, params: Params, head: str = "encoder", tokenizer: Any = None) -> None:
         if not isinstance(config, Config):

@@ -14,13 +14,7 @@ rows, V vocabulary, N labels.
 import math
 from typing import Any
 
-from .activations import ACTIVATIONS as ACTIVATIONS
-from .activations import erf as erf
-from .activations import gelu as gelu
-from .activations import gelu_tanh as gelu_tanh
-from .activations import sigmoid as sigmoid
 from .activations import softplus
-from .activations import tanh as tanh
 from .backend.arrays import Array, Namespace, cast, computable, lowest, namespace, quietly, widen
 from .backend.schedule import blockwise, product, rowwise
 

@@ -29,7 +29,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import minroberta
-from minroberta import heads, layers, ops
+from minroberta import activations, heads, layers, ops
 
 np.set_printoptions(precision=2, suppress=True, linewidth=110)
 plt.rcParams.update({"font.size": 10, "axes.titlesize": 11, "axes.titlelocation": "left", "figure.dpi": 80})
@@ -390,7 +390,7 @@ assert same(after_attention, trace["encoder.layer.0.attention"])
 
 # %%
 wide = ops.linear(after_attention, **p.encoder.layer[0].intermediate.dense.tree)  # (B, L, D) -> (B, L, F)
-bent = ops.gelu(wide)
+bent = activations.gelu(wide)
 transformed = ops.linear(bent, **p.encoder.layer[0].output.dense.tree)  # (B, L, F) -> (B, L, D)
 
 assert same(bent, trace["encoder.layer.0.intermediate"])
@@ -403,7 +403,7 @@ print(f"{(wide < 0).mean():.1%} of the wide values were below 0, and are now bet
 figure, axes = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
 line = np.linspace(-4, 4, 201)
 axes[0].plot(line, line, ":", color="grey", label="x")
-axes[0].plot(line, ops.gelu(line), label="gelu(x)")
+axes[0].plot(line, activations.gelu(line), label="gelu(x)")
 axes[0].set_title("gelu: large numbers pass, negative ones hardly")
 axes[0].set_xlabel("x")
 axes[0].legend()
@@ -544,7 +544,9 @@ plt.show()
 
 # %%
 hidden = ops.layer_norm(
-    ops.gelu(ops.linear(states[-1], **p.lm_head.dense.tree)), **p.lm_head.layer_norm.tree, eps=config.layer_norm_eps
+    activations.gelu(ops.linear(states[-1], **p.lm_head.dense.tree)),
+    **p.lm_head.layer_norm.tree,
+    eps=config.layer_norm_eps,
 )
 logits = hidden @ p.embeddings.word_embeddings.weight.T + p.lm_head.bias  # (B, L, D) @ (D, V) -> (B, L, V)
 
@@ -651,9 +653,9 @@ if shuffled_ids is not None:
     print("right")
 
 # %% [markdown]
-# **2. A layer of your own.** Write the last layer as a function of x and its parameters, from `ops` alone, without
-# `layers`. (Hint: it takes ten lines, and all of them stand above: q, k and v; scores, softmax, context, linear; sum
-# and norm; linear, gelu, linear; sum and norm.)
+# **2. A layer of your own.** Write the last layer as a function of x and its parameters, from `ops` and
+# `activations`, without `layers`. (Hint: it takes ten lines, and all of them stand above: q, k and v; scores, softmax,
+# context, linear; sum and norm; linear, gelu, linear; sum and norm.)
 
 # %%
 # exercise 2

@@ -30,7 +30,7 @@ def my_layer(x, p_layer):
     context = ops.merge_heads(ops.softmax(ops.attention_scores(q, k)) @ v)
     for f, p_sum in (
         (lambda x: context, p_layer.attention.output),
-        (lambda x: ops.gelu(ops.linear(x, **p_layer.intermediate.dense.tree)), p_layer.output),
+        (lambda x: activations.gelu(ops.linear(x, **p_layer.intermediate.dense.tree)), p_layer.output),
     ):
         made = ops.linear(f(x), **p_sum.dense.tree)
         x = ops.layer_norm(x + made, **p_sum.LayerNorm.tree, eps=config.layer_norm_eps)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from support import FLOAT64, TINY, tiny
 
-from minroberta import InputError, NameUnknownError, layers, ops, trace
+from minroberta import InputError, NameUnknownError, activations, layers, ops, trace
 from minroberta.trace import Node, tap
 from minroberta.weights import flat
 
@@ -161,7 +161,7 @@ def test_values_without_a_module() -> None:
     np.testing.assert_array_equal(t[f"{layer}.output.sum"], total)
     np.testing.assert_array_equal(t[f"{layer}.output"], ops.layer_norm(total, **norm, eps=1e-5))
     np.testing.assert_array_equal(t[f"{layer}.attention.self.probs"], ops.softmax(t[f"{layer}.attention.self.scores"]))
-    np.testing.assert_array_equal(t["lm_head.gelu"], ops.gelu(t["lm_head.dense"]))
+    np.testing.assert_array_equal(t["lm_head.gelu"], activations.gelu(t["lm_head.dense"]))
     np.testing.assert_array_equal(t["embeddings.sum"], words + types + places)
     np.testing.assert_array_equal(t["embeddings.position_ids"], [[2, 3, 4, 5]])
     classified = trace(tiny("sequence_classification"), IDS)

@@ -17,10 +17,8 @@ from .arrays import Arrays
 
 OTHER_FILES = {
     "*.onnx": "an ONNX model: give the repository that it was exported from, or run it with onnxruntime",
-    "onnx/*.onnx": "an ONNX model: give the repository that it was exported from, or run it with onnxruntime",
     "*.gguf": "a GGUF model: give the repository that it was converted from, or run it with llama.cpp",
-    "openvino_model*.xml": "an OpenVINO model: give the repository that it was exported from, or run it with OpenVINO",
-    "openvino/*.xml": "an OpenVINO model: give the repository that it was exported from, or run it with OpenVINO",
+    "openvino*.xml": "an OpenVINO model: give the repository that it was exported from, or run it with OpenVINO",
     "rust_model.ot": "weights for rust-bert: give the repository that they were converted from",
     "pytorch_adapter.bin": "an adapter of the adapters library: load it there, since its modules are not supported",
     "*.ckpt.index": "a checkpoint of TensorFlow 1: convert it with transformers' script for it",
@@ -28,20 +26,17 @@ OTHER_FILES = {
     "*.tflite": "a TensorFlow Lite model: give the repository that it was converted from",
     "*.mlpackage": "a Core ML model: give the repository that it was converted from",
 }
-"""Patterns of files, and what they are. Hub names of such repositories get the same sentences."""
+"""Patterns of paths in a repository, and what the files are. `*` also stands for folders."""
 
 CTRANSLATE2 = "a CTranslate2 model: give the repository that it was converted from, or run it with ctranslate2"
 
 
 def description(directory: Path) -> str | None:
-    """What a directory without supported weights holds instead, with advice; None if it is not known."""
-    for pattern, text in OTHER_FILES.items():
-        found = sorted(directory.glob(pattern))
-        if found:
-            return f"{found[0].relative_to(directory).as_posix()} is {text}"
+    """Describe what a directory without supported weights holds instead, with advice, or return None if unknown."""
+    paths = sorted(path for pattern in ("*", "onnx/*", "openvino/*") for path in directory.glob(pattern))
     if is_ctranslate2(directory / "model.bin"):
         return f"model.bin is {CTRANSLATE2}"
-    return None
+    return described([path.relative_to(directory).as_posix() for path in paths])
 
 
 def described(names: list[str]) -> str | None:
@@ -144,7 +139,7 @@ PICKLED_BY: Mapping[str, str] = {
 
 
 def advice_on_pickle(name: Any) -> str:
-    """What wrote a pickle that uses a name, and what to do, after a full stop; "" if it is not known."""
+    """Say what wrote a pickle that uses a name, and what to do, after a full stop; "" if that is unknown."""
     for beginning, text in PICKLED_BY.items():
         if str(name) == beginning or str(name).startswith(f"{beginning}."):
             return f". {text[0].upper()}{text[1:]}"

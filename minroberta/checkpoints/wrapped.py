@@ -26,7 +26,8 @@ def unwrapped(arrays: Arrays) -> Arrays:
     """
     plain = {name: WRAPPERS.sub("", name) for name in arrays}
     prefix = _prefix(set(plain.values()))
-    outside = [name for name, inner in plain.items() if not inner.startswith(prefix)]
+    inside = {name: inner for name, inner in plain.items() if inner.startswith(prefix)}
+    outside = [name for name in plain if name not in inside]
     if outside:
         warnings.warn(
             f"ignored arrays whose names do not begin with {prefix}, as the model's do ({len(outside)}): "
@@ -34,19 +35,18 @@ def unwrapped(arrays: Arrays) -> Arrays:
             stacklevel=5,
         )
     entries: dict[str, str] = {}
-    for name, inner in plain.items():
+    for name, inner in inside.items():
         new = inner.removeprefix(prefix)
         if new in entries:
             raise WeightsError(f"{entries[new]} and {name} are two names for the same weight: remove one of them")
-        if inner.startswith(prefix):
-            entries[new] = name
+        entries[new] = name
     if all(new == name for new, name in entries.items()) and not outside:
         return arrays
     return Renamed(arrays, {new: (name, as_stored) for new, name in entries.items()})
 
 
 def _prefix(names: set[str]) -> str:
-    """What stands before all names of the only model among them; "" if there are several models, or none."""
+    """The text before all names of the only model among them; "" if there are several models, or none."""
     found = {_without_base(name.removesuffix(ANCHOR)) for name in names if name.endswith(ANCHOR)}
     return found.pop() if len(found) == 1 else ""
 

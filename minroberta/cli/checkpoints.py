@@ -82,7 +82,7 @@ def _counts(held: dict[str, tuple[int, ...]]) -> dict[str, int]:
 
 
 def _tokenizer(directory: Path, config: Config) -> str:
-    """The kind of the tokenizer in a directory, or the reason why there is none."""
+    """The kind of the tokenizer in a directory, or the reason why it cannot be built."""
     try:
         tokenizer = Tokenizer.load(directory, config)
     except TokenizerError as error:
@@ -194,8 +194,8 @@ def verify(one: str, other: str, head: str | None, as_json: bool) -> None:
     """Check that two checkpoints are the same model.
 
     The weights must be bit-identical in the wider of the two dtypes, and the outputs for a random input must agree up
-    to rounding; tokenizers are not compared. Prints the first difference. The exit status is 0 if there is none, 1 if
-    there is one, and 2 after an error.
+    to rounding; tokenizers are not compared. The first difference is printed. The exit status is 0 if the models are
+    the same, 1 if they differ, and 2 after an error.
     """
     paths = [hub.locate(name) for name in (one, other)]
     dtype = str(numpy.result_type(*(_stored_dtype(read_merged(path)) for path in paths)))

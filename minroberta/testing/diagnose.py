@@ -78,7 +78,7 @@ def explain(report: Report, reference: Any, candidate: Values, names: Names | No
 
 
 def _explained(port: "_Port", plain: "_Judged") -> list[Finding]:
-    """A single mistake and its alternatives; if there is none, two mistakes, or one that leaves errors unexplained."""
+    """A single mistake and its alternatives, or else two mistakes, or else one that leaves errors unexplained."""
     trials, touching = _tried(port, plain)
     if complete := _complete(trials):
         return [_finding(trial) for trial in complete]

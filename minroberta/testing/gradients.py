@@ -100,7 +100,7 @@ def _numbered(name: str, value: Array, steps: dict[str, int]) -> Array:
 
 
 def _step(name: str, steps: Mapping[str, int]) -> int:
-    """The step of a parameter's module, or of the innermost enclosing module that has a step; -1 if there is none."""
+    """The step of a parameter's module, or of the innermost enclosing module that has a step, or else -1."""
     while name and name not in steps:
         name = name.rpartition(".")[0]
     return steps.get(name, -1)

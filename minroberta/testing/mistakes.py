@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from .. import ops
+from .. import activations, ops
 from ..backend.arrays import Array, to_host
 from ..cache import number_tokens
 from ..config import Config
@@ -527,7 +527,7 @@ def _activation(hidden_act: str) -> tuple[Change, ...]:
     """Use a different activation: in the layers, in the language-model head, or in both."""
 
     def edit(value: Array, here: Here) -> Array:
-        return ops.ACTIVATIONS[hidden_act](here.before)
+        return activations.ACTIVATIONS[hidden_act](here.before)
 
     config, values = {"hidden_act": hidden_act}, {LM_GELU: edit}
     return Change(config=config), Change(values=values), Change(config=config, values=values)
@@ -535,13 +535,13 @@ def _activation(hidden_act: str) -> tuple[Change, ...]:
 
 def _in_float16(value: Array, here: Here) -> Array:
     """GELU whose input and output are rounded to float16."""
-    return ops.gelu(here.before.astype("float16").astype(float)).astype("float16").astype(float)
+    return activations.gelu(here.before.astype("float16").astype(float)).astype("float16").astype(float)
 
 
 def _stepwise_in_float16(value: Array, here: Here) -> Array:
     """GELU in float16 arithmetic, with an erf that is rounded to float16."""
     x = here.before.astype("float16")
-    erf = ops.erf(x.astype(float) / math.sqrt(2)).astype("float16")
+    erf = activations.erf(x.astype(float) / math.sqrt(2)).astype("float16")
     return (numpy.float16(0.5) * x * (1 + erf)).astype(float)
 
 

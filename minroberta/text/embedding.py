@@ -129,10 +129,11 @@ class Embedding(NamedTuple):
     """How `encode` turns a text into a vector, unless its arguments say otherwise.
 
     declared: True if there is a `modules.json`. poolings: the names of poolings, whose results are concatenated.
-    steps: the modules that follow. max_seq_length: number of tokens after which a text is cut, if smaller than the
-    model's own limit. do_lower_case: True if texts are converted to lower case. include_prompt: False if pooling leaves
-    out the prompt's tokens. prompts: the prompts by name; default_prompt_name: the name of the prompt that is used if
-    no other is given. similarity_fn_name: the function by which vectors are compared.
+    steps: the modules that follow. max_seq_length: number of tokens after which a text is cut, or None for the
+    tokenizer's limit; the model's own limit holds too. do_lower_case: True if texts are converted to lower case.
+    include_prompt: False if pooling leaves out the prompt's tokens. prompts: the prompts by name; default_prompt_name:
+    the name of the prompt that is used if no other is given. similarity_fn_name: the function by which vectors are
+    compared.
     """
 
     declared: bool = False
@@ -195,7 +196,7 @@ def is_declared(directory: Path) -> bool:
 def read_embedding(directory: Path, config: Config) -> Embedding:
     """Read the description from the files of a directory. Raises ConfigError, NotFoundError, WeightsError."""
     if not is_declared(directory):
-        return Embedding(max_seq_length=_limit(None, directory, config))
+        return Embedding()
     listed = modules.read_list(directory)
     _check_order(listed)
     model = modules.model_directory(directory)
@@ -205,7 +206,7 @@ def read_embedding(directory: Path, config: Config) -> Embedding:
         declared=True,
         poolings=poolings,
         steps=tuple(_READERS[module.kind](directory, module) for module in listed[2:] if module.kind != "Dropout"),
-        max_seq_length=_limit(settings.get("max_seq_length"), model, config),
+        max_seq_length=_limit(settings),
         do_lower_case=settings.get("do_lower_case") is True,
         include_prompt=include_prompt,
     )
@@ -228,16 +229,10 @@ def _check_order(listed: list[modules.Module]) -> None:
         )
 
 
-def _limit(max_seq_length: Any, directory: Path, config: Config) -> int | None:
-    """The number of tokens after which texts are cut, from the settings or else from the tokenizer's settings.
-
-    None if that is not less than the model's own limit.
-    """
-    if max_seq_length is None:
-        given = _optional(directory, "tokenizer_config.json").get("model_max_length")
-        max_seq_length = given if isinstance(given, int) and given > 0 else config.longest
-    limit = check_integer("max_seq_length", max_seq_length, 1, error=ConfigError)
-    return limit if limit < config.longest else None
+def _limit(settings: Mapping[str, Any]) -> int | None:
+    """The number of tokens after which texts are cut, if the settings say so."""
+    limit = settings.get("max_seq_length")
+    return None if limit is None else check_integer("max_seq_length", limit, 1, error=ConfigError)
 
 
 def _read_pooling(directory: Path, module: modules.Module) -> tuple[tuple[str, ...], bool]:
@@ -345,7 +340,7 @@ def write_embedding(directory: Path, embedding: Embedding | None, config: Config
     Without a description, or if it is the one that sentence-transformers assumes, nothing is written, and a
     `modules.json` of an earlier model is removed. Raises OSError.
     """
-    if embedding is None or not (embedding.declared or embedding.max_seq_length):
+    if embedding is None or not embedding.declared:
         (directory / modules.LIST).unlink(missing_ok=True)
         return
     kinds = ["Transformer", "Pooling", *(type(step).__name__ for step in embedding.steps)]
@@ -360,8 +355,7 @@ def write_embedding(directory: Path, embedding: Embedding | None, config: Config
             write_json(directory / path / "config.json", _pooling_settings(embedding, config.hidden_size), indent=2)
         else:
             _write_step(directory / path, step)
-    limit = embedding.max_seq_length or config.longest
-    settings = {"max_seq_length": limit, "do_lower_case": embedding.do_lower_case}
+    settings = {"max_seq_length": embedding.max_seq_length, "do_lower_case": embedding.do_lower_case}
     write_json(directory / modules.MODEL_SETTINGS[0], settings, indent=2)
     prompts = {name: getattr(embedding, name) for name in ("prompts", "default_prompt_name", "similarity_fn_name")}
     write_json(directory / modules.SETTINGS, {"model_type": "SentenceTransformer", **prompts}, indent=2)

@@ -58,7 +58,7 @@ def encode(
     if batch_size is not None:
         check_integer("batch_size", batch_size, 1)
     before = embedding.prompt(prompt, prompt_name)
-    limit = embedding.max_seq_length or model.config.longest
+    limit = min(embedding.max_seq_length or tokenizer.longest, model.config.longest)
     rows, cut_off = tokenizer.cut([embedding.prepare(before + text) for text in as_texts(texts)], limit)
     warn_of_cut(tokenizer, cut_off, limit)
     start = 0 if embedding.include_prompt or not before else _prompt_length(tokenizer, embedding.prepare(before), limit)

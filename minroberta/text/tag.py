@@ -87,9 +87,12 @@ def tag(
             f"unknown aggregation_strategy {aggregation_strategy!r}: give one of none, simple, first, average, max"
         )
     labels = label_names(model.config)
-    grouped = any(str(label).startswith(("B-", "I-")) for label in labels)  # a label may be a number
+    names = [str(label) for label in labels]  # a label may be a number
+    grouped = any(name.startswith(("B-", "I-")) for name in names)
     strategy = aggregation_strategy or ("first" if grouped else None)
     continued = _rule(tokenizer, split_punctuation)
+    if strategy not in (None, "none"):
+        labels = names  # groups look at prefixes
     results = [
         _entities(text, pieces, labels, strategy, continued)
         for text, pieces in read_pieces(model, tokenizer, texts, _read_probabilities)
@@ -158,7 +161,7 @@ def _groups(text: str, tags: list[Tag]) -> list[Entity]:
     found = []
     for group in _runs(tags, _of_one_group):
         word, start, end = _stripped(text, group[0].pieces[0].start, group[-1].pieces[-1].end)
-        kind = str(group[0].entity).split("-", 1)[-1]
+        kind = group[0].entity.split("-", 1)[-1]
         score = math.fsum(tag.score for tag in group) / len(group)
         if kind != "O" and word:
             found.append(Entity(entity_group=kind, score=score, word=word, start=start, end=end))
@@ -166,12 +169,12 @@ def _groups(text: str, tags: list[Tag]) -> list[Entity]:
 
 
 def _of_one_group(before: Tag, tag: Tag) -> bool:
-    return _kind(tag.entity) == _kind(before.entity) and not str(tag.entity).startswith("B-")
+    return _kind(tag.entity) == _kind(before.entity) and not tag.entity.startswith("B-")
 
 
 def _kind(entity: str) -> str:
     """A label without its B- or I-."""
-    return entity[2:] if str(entity).startswith(("B-", "I-")) else entity
+    return entity[2:] if entity.startswith(("B-", "I-")) else entity
 
 
 # --- words ----------------------------------------------------------------------------------------------------------

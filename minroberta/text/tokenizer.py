@@ -38,14 +38,14 @@ TRUNCATIONS = {True: "longest_first", False: "do_not_truncate"}
 
 
 class Row(Typed):
-    """The ids of a text or pair, with the token type of each, its offsets in the text, and the index of its word.
+    """The ids of a text or pair, with the token type of each. rest: ids that were cut off.
 
-    rest: ids that were cut off.
+    offsets, words: the place of each token in the text and the index of its word, if asked for.
     """
 
+    rest: list[int]
     offsets: list[tuple[int, int]]
     words: list[int | None]
-    rest: list[int]
 
 
 class Tokenizer:
@@ -124,7 +124,7 @@ class Tokenizer:
             self._check_prefix()
         limit = self.longest if max_length is None else int(max_length)
         most = None if cut == "do_not_truncate" else limit
-        rows = self.rows(inputs, most, add_special_tokens, cut, is_split_into_words)
+        rows = self.rows(inputs, most, add_special_tokens, cut, is_split_into_words, return_offsets or return_word_ids)
         lengths = {len(row) for row in rows}
         if pad == "do_not_pad" and len(lengths) > 1:
             raise TokenizerError(
@@ -159,8 +159,9 @@ class Tokenizer:
         add_special_tokens: bool = True,
         truncation: str = "longest_first",
         is_split_into_words: bool = False,
+        places: bool = False,
     ) -> list[Row]:
-        """Tokenize each text or pair, and cut it to at most `limit` tokens.
+        """Tokenize each text or pair, and cut it to at most `limit` tokens. places: with offsets and words.
 
         The library's truncation is not used, since it also builds windows of the rest: for a pair, each window of the
         first text is combined with each window of the second. Raises TokenizerError.
@@ -177,22 +178,20 @@ class Tokenizer:
                 )
         side = self.settings.values.get("truncation_side", "right")
         return [
-            self.row(encoding, _kept(encoding, limit, truncation, side, which(index, encodings)))
+            self.row(encoding, _kept(encoding, limit, truncation, side, which(index, encodings)), places)
             for index, encoding in enumerate(encodings)
         ]
 
-    def row(self, encoding: "tokenizers.Encoding", kept: Sequence[int] | None = None) -> Row:
+    def row(self, encoding: "tokenizers.Encoding", kept: Sequence[int] | None = None, places: bool = False) -> Row:
         """The tokens of a text, pair or window. kept: the positions to keep; by default all."""
-        ids = self._known(encoding.ids)
-        if kept is None or len(kept) == len(ids):
-            row = Row(ids)
-            row.types, row.offsets, row.words, row.rest = self._types(encoding), encoding.offsets, encoding.word_ids, []
-            return row
-        types, offsets, words = self._types(encoding), encoding.offsets, encoding.word_ids
-        row, dropped = Row(ids[i] for i in kept), set(range(len(ids))).difference(kept)
-        row.types = None if types is None else [types[i] for i in kept]
-        row.offsets, row.words = [offsets[i] for i in kept], [words[i] for i in kept]
-        row.rest = [ids[i] for i in sorted(dropped)]
+        ids, types = self._known(encoding.ids), encoding.type_ids if self.has_types else None
+        positions = range(len(ids)) if kept is None else kept
+        row = Row(ids[i] for i in positions)
+        row.types = None if types is None else [types[i] for i in positions]
+        row.rest = [ids[i] for i in sorted(set(range(len(ids))).difference(positions))] if len(row) < len(ids) else []
+        if places:
+            offsets, words = encoding.offsets, encoding.word_ids
+            row.offsets, row.words = [offsets[i] for i in positions], [words[i] for i in positions]
         return row
 
     def _known(self, ids: list[int]) -> list[int]:
@@ -201,9 +200,6 @@ class Tokenizer:
         if first is None or self.unk_token_id is None:
             return ids
         return [self.unk_token_id if token >= first else token for token in ids]
-
-    def _types(self, encoding: "tokenizers.Encoding") -> list[int] | None:
-        return encoding.type_ids if self.has_types else None
 
     def windows(
         self, text: str, pair: str | None = None, *, stride: int, max_length: int | None = None

@@ -2,7 +2,8 @@
 
     python tools/tiny/train.py DATA OUT
 
-The defaults are for a GPU. For a CPU, `--tokens 46_000_000 --batch 4096 --rate 3e-3 --causal 0.235` take a night.
+The defaults are for a GPU. On a CPU, the first embedded model was trained with `--tokens 46_000_000 --batch 4096
+--rate 3e-3 --causal 0.235 --head-steps 900 --head-rate 5e-4`.
 
 After an interruption the same command resumes; training of the heads starts again. With a larger `--tokens` it resumes
 from the step at which the rate began to fall.
