@@ -262,7 +262,7 @@ def test_the_second_load_fetches_no_file_again(hub: Hub, tmp_path: Path) -> None
     assert hub.served() == set()
 
 
-@pytest.mark.parametrize("name", ["roles-vocabulary", "added-json", "added-pieces", "t5", "vocab-txt"])
+@pytest.mark.parametrize("name", slow_but(["roles-vocabulary", "added-json", "added-pieces", "t5", "vocab-txt"], "t5"))
 def test_the_files_of_other_tokenizers(name: str, hub: Hub, tmp_path: Path) -> None:
     """Without tokenizer.json, the first other kind of files is fetched, with all the settings and nothing else."""
     files = {name: content for name, content in model_files().items() if name in ("config.json", "model.safetensors")}
@@ -452,7 +452,10 @@ def test_a_name_with_its_hub(hub: Hub, tmp_path: Path) -> None:
     assert not hub.log
 
 
-@pytest.mark.parametrize("name", ["dense, no bias", "old layout", "version 6", "reranker, file of version 6"])
+EMBEDDING = ["dense, no bias", "old layout", "version 6", "reranker, file of version 6"]
+
+
+@pytest.mark.parametrize("name", slow_but(EMBEDDING, "old layout"))
 def test_a_repository_of_sentence_transformers(name: str, hub: Hub, tmp_path: Path) -> None:
     """Files of its modules are fetched as well, but not those of modules that need none."""
     (case,) = (case for case in embedding_cases.CASES if case.name == name)

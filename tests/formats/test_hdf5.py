@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 from hypothesis import given
-from support import mutated, mutations, place, raises
+from support import mutated, mutations, place, raises, slow_but
 
 from minroberta import Error, WeightsError
 from minroberta.checkpoints.formats import hdf5
@@ -43,7 +43,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 DTYPES = ("f4", "f8", "f2", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1")
 
 
-@pytest.mark.parametrize("count", [1, 7, 40, 500, 4000])
+@pytest.mark.parametrize("count", slow_but([1, 7, 40, 500, 4000], 1, 7, 40, 500))
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_files_written_by_h5py(tmp_path: Path, layout: str, count: int) -> None:
     """With `count` arrays in a group, trees and heaps have several levels."""

@@ -326,7 +326,7 @@ LARGE = {
 
 @pytest.mark.parametrize(
     ("algorithm", "words", "telling"),
-    [pytest.param(*x, id=name, marks=[pytest.mark.slow] * name.startswith("nearly")) for name, x in LARGE.items()],
+    [pytest.param(*x, id=name, marks=[pytest.mark.slow] * (name != "prefixes")) for name, x in LARGE.items()],
 )
 def test_large_models(algorithm: int, words: list[bytes | str], telling: str, tmp_path: Path) -> None:
     pieces = SPECIAL + b"".join(field(1, field(1, word)) for word in words)
