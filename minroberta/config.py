@@ -294,6 +294,11 @@ class Config:
     other: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.model_type == "encoder-decoder":
+            raise ConfigError(
+                "an encoder-decoder has two configurations, in the fields encoder and decoder: open it with "
+                "minroberta.load(DIRECTORY), and write it with save"
+            )
         if not isinstance(self.model_type, str) or self.model_type not in FAMILIES:
             raise ConfigError(f"unknown model_type {reprlib.repr(self.model_type)}: give one of {', '.join(FAMILIES)}")
         family = FAMILIES[self.model_type]

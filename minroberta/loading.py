@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ import numpy
 
 from . import weights
 from .backend.arrays import Namespace
-from .checkpoints import adapters, hub, read, save, surgery, unsupported
+from .checkpoints import adapters, halves, hub, read, save, surgery, unsupported
+from .checkpoints.arrays import Arrays
 from .checkpoints.files import read_json
 from .config import PRESETS, Config, check_head, check_head_name, head_of, labels_of_task, merge
 from .errors import ConfigError, NameUnknownError, SaveError, TokenizerError, check_integer
@@ -23,6 +24,7 @@ from .text.embedding import Embedding, is_declared, read_embedding, write_embedd
 from .text.encode import encode, similarity
 from .text.fill_mask import fill_mask, predict_all
 from .text.generate import generate
+from .text.generation import Generation, read_generation
 from .text.tag import tag
 from .text.tokenizer import Tokenizer, of_model
 from .text.zero_shot import zero_shot
@@ -61,7 +63,12 @@ class Model(Network):
         model has equal outputs. Raises SaveError.
         """
         try:
-            save.write(Path(directory), self.params, self.config, self.head)
+            generation = self.generation or Generation()
+            if self.encoder is None:
+                save.write(Path(directory), self.params, self.config, self.head)
+            else:
+                halves.write(Path(directory), self.encoder, self, generation.decoder_start_token_id)
+            generation.write(Path(directory))
             if self.tokenizer is not None:
                 self.tokenizer.save(Path(directory))
             write_embedding(Path(directory), self.embedding if self.head == "encoder" else None, self.config)
@@ -127,18 +134,54 @@ def load(
     if head is None and is_declared(repository):
         head = "encoder"
     file = adapters.read_merged(path, adapter, local_files_only=local_files_only, token=token)
-    settings, head = _settled(read.fields_of(path, file), head, config or {})
-    arrays = weights.load_arrays(file, settings, head, missing=missing, seed=seed, check=check)
-    params = weights.tree(weights.move(arrays, dtype, xp))
+    fields = read.fields_of(path, file)
+
+    def model_of(arrays: Arrays, config: Config, head: str) -> Model:
+        loaded = weights.load_arrays(arrays, config, head, missing=missing, seed=seed, check=check)
+        return Model.of_checked(config, weights.tree(weights.move(loaded, dtype, xp)), head)
+
+    if fields.get("model_type") == halves.KIND:
+        model = _of_halves(file, fields, head, config or {}, model_of)
+    else:
+        model = model_of(file, *_settled(fields, head, config or {}))
     unsupported.warn_of_setfit(repository)
-    model = Model.of_checked(settings, params, head)
+    reader = model.encoder or model
     if tokenizer is None:
         directories = file.directories or (read.directory_of(path),)
-        model.tokenizer, model.tokenizer_error = _tokenizer_beside(directories, settings)
+        model.tokenizer, model.tokenizer_error = _tokenizer_beside(directories, reader.config)
     else:
-        model.tokenizer = _tokenizer_named(tokenizer, settings, local_files_only, token)
+        model.tokenizer = _tokenizer_named(tokenizer, reader.config, local_files_only, token)
+    reader.tokenizer = model.tokenizer
+    if model.head == "encoder":
+        model.embedding = read_embedding(repository, model.config)
+    if model.head == "causal_lm":
+        model.generation = read_generation(
+            repository, fields if model.encoder else model.config.to_dict(), model.config
+        )
+    return model
+
+
+def _of_halves(
+    file: Arrays,
+    fields: Mapping[str, Any],
+    head: str | None,
+    changes: Mapping[str, Any],
+    model_of: Callable[[Arrays, Config, str], Model],
+) -> Model:
+    """The decoder of an encoder-decoder, with its encoder; or for head `encoder`, the encoder alone."""
+    halves.check_head(head)
+    if changes or file.changes:
+        raise ConfigError(
+            "config= and adapter= are not for encoder-decoders, which have two configurations: change config.json, "
+            "or merge the adapter with peft"
+        )
+    encoder, decoder = halves.configs(fields)
+    own = halves.split(file, encoder, decoder, fields.get("tie_encoder_decoder") is True)
+    first = model_of(own[0], encoder, "encoder")
     if head == "encoder":
-        model.embedding = read_embedding(repository, settings)
+        return first
+    model = model_of(own[1], decoder, "causal_lm")
+    model.encoder = first
     return model
 
 

@@ -264,6 +264,10 @@ class Network:
 
     embedding: Any = None
     """The description that `encode` follows: a `text.embedding.Embedding`, or None for its defaults."""
+    generation: Any = None
+    """The settings that `generate` follows: a `text.generation.Generation`, or None for its defaults."""
+    encoder: Any = None
+    """The encoder of an encoder-decoder, a `Network`, if this is its decoder; or None."""
 
     def __init__(self, config: Config, params: Params, head: str = "encoder", tokenizer: Any = None) -> None:
         if not isinstance(config, Config):

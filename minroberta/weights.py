@@ -130,7 +130,7 @@ def untangle_lm_bias(names: dict[str, str], arrays: Arrays) -> None:
     first = names.get("lm_head.bias")
     if first is not None and not numpy.array_equal(arrays[first], arrays[second]):
         warnings.warn(
-            f"{first} and {second} are the same parameter, but differ in this file: {second} is used", stacklevel=4
+            f"{first} and {second} are the same parameter, but differ in this file: {second} is used", stacklevel=5
         )
     names["lm_head.bias"] = second
 
@@ -236,7 +236,7 @@ def _warn_of_unknown(names: Mapping[str, str], wanted: Collection[str], config: 
     unknown = [stored for name, stored in names.items() if name not in known and not BUFFERS.search(name)]
     if unknown:
         text = f"ignored arrays that this model does not use ({len(unknown)}): {first_ten(unknown)}"
-        warnings.warn(text, stacklevel=4)
+        warnings.warn(text, stacklevel=5)
 
 
 def first_ten(names: list[str]) -> str:

@@ -320,7 +320,8 @@ def test_a_line_keeps_its_spaces(model: str) -> None:
 
 def test_generate(models: dict[str, str]) -> None:
     loaded = minroberta.load(models["decoder"])
-    options = {"max_new_tokens": 7, "temperature": 0.9, "top_k": 9, "seed": 3}
+    options = {"max_new_tokens": 7, "temperature": 0.9, "top_k": 9, "seed": 3, "top_p": 0.8, "min_new_tokens": 2,
+               "num_beams": 2, "length_penalty": 0.5, "no_repeat_ngram_size": 2, "repetition_penalty": 1.2}  # fmt: skip
     given = [word for name, value in options.items() for word in ("--" + name.replace("_", "-"), str(value))]
     expected = [loaded.generate(text, **options) for text in SENTENCES]
     assert lines("generate", *SENTENCES, *given, "--model", models["decoder"]) == expected

@@ -871,7 +871,7 @@ def test_invalid_texts(task: str, text: Any) -> None:
         (lambda: tiny("multiple_choice").choose(["a"], ["b"]), "choose takes one prompt (a str) and several choices"),
         (lambda: tiny("encoder").encode("a", batch_size=0), "batch_size must be an integer of at least 1, not 0"),
         (lambda: tiny("causal_lm", **DECODER).generate("a", 0), "max_new_tokens must be an integer of at least 1"),
-        (lambda: tiny("causal_lm", **DECODER).generate("a", top_k=-1), "top_k must be an integer of at least 1"),
+        (lambda: tiny("causal_lm", **DECODER).generate("a", top_k=-1), "top_k must be an integer of at least 0"),
         (lambda: tiny("causal_lm", **DECODER).generate("a", seed=-1), "seed must be an integer of at least 0, not -1"),
         (lambda: tiny("causal_lm", **DECODER).generate("a", temperature=-0.5), "invalid temperature -0.5"),
         (lambda: tiny("causal_lm", **DECODER).generate("a", temperature=float("nan")), "invalid temperature nan"),

@@ -14,6 +14,7 @@ nothing here imports `text` or `loading`. The modules, in import order:
     hub          find the path of a model by name, and download the model with huggingface_hub if necessary
     adapters     LoRA adapters of peft, merged into the weights of their base
     save         write a model in Hugging Face's format, for transformers
+    halves       split and write the two models of an encoder-decoder
     save_keras   write a model as a KerasHub preset
     surgery      resize the vocabulary, prune heads
     verify       compare two models

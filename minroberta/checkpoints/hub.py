@@ -15,8 +15,8 @@ from .read import variants_in
 from .unsupported import described
 
 SETTINGS = (
-    "config.json", "metadata.json", "task.json", "config_setfit.json", "adapter_config.json",
-    modules.LIST, modules.SETTINGS,
+    "config.json", "generation_config.json", "metadata.json", "task.json", "config_setfit.json",
+    "adapter_config.json", modules.LIST, modules.SETTINGS,
 )  # fmt: skip
 WEIGHTS = (
     ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"),

@@ -17,6 +17,10 @@ ANCHOR = "embeddings.word_embeddings.weight"
 """A weight that every model has. What stands before it, without the base model's prefix, stands before all names."""
 
 
+HALF = re.compile(r"(^|\.)decoder\.([a-z0-9_]+\.)?encoder\.layer\.\d+\.crossattention\.")
+"""A name in the decoder of an encoder-decoder."""
+
+
 def unwrapped(arrays: Arrays) -> Arrays:
     """The arrays under the names that they have without wrappers.
 
@@ -46,8 +50,13 @@ def unwrapped(arrays: Arrays) -> Arrays:
 
 
 def _prefix(names: set[str]) -> str:
-    """The text before all names of the only model among them; "" if there are several models, or none."""
+    """The text before all names of the only model among them; "" if there are several models, or none.
+
+    The halves of an encoder-decoder, which has cross-attention in its half `decoder.`, are one model.
+    """
     found = {_without_base(name.removesuffix(ANCHOR)) for name in names if name.endswith(ANCHOR)}
+    if any(HALF.search(name) for name in names):
+        found = {re.sub(r"(^|(?<=\.))(encoder|decoder)\.$", "", stem) for stem in found}
     return found.pop() if len(found) == 1 else ""
 
 

@@ -252,10 +252,16 @@ def _open_new(name: str) -> Iterator[Any]:
 
 @click.command()
 @takes_texts
-@click.option("--max-new-tokens", default=20, show_default=True, help="Maximum number of tokens to add.")
-@click.option("--temperature", default=0.0, show_default=True, help="0: the likeliest token; above 0: sampling.")
+@click.option("--max-new-tokens", type=int, help="Maximum number of tokens to add; by default 20.")
+@click.option("--min-new-tokens", type=int, help="Minimum number of tokens to add.")
+@click.option("--temperature", type=float, help="0: the likeliest token; above 0: sampling.")
 @click.option("--top-k", type=int, help="Number of likeliest tokens to sample from.")
+@click.option("--top-p", type=float, help="Probability of the likeliest tokens to sample from, together.")
 @click.option("--seed", default=0, show_default=True, help="Seed for sampling.")
+@click.option("--num-beams", type=int, help="Number of sequences that beam search keeps.")
+@click.option("--length-penalty", type=float, help="Beam search: above 0 favours long texts, below 0 short ones.")
+@click.option("--no-repeat-ngram-size", type=int, help="No sequence of this many tokens occurs twice.")
+@click.option("--repetition-penalty", type=float, help="Above 1: tokens that occurred are less likely.")
 @takes_model(default=None)
 def generate(
     texts: Sequence[str],
@@ -263,19 +269,19 @@ def generate(
     model: str,
     dtype: str,
     as_json: bool,
-    max_new_tokens: int,
-    temperature: float,
-    top_k: int | None,
-    seed: int,
+    **options: Any,
 ) -> None:
-    """Continue each text with a decoder model."""
+    """Continue each text with a decoder, or write a text about it with an encoder-decoder.
+
+    What is not given is as in the model's files.
+    """
     given = read_texts(texts, file)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "head 'causal_lm'")  # if the model is not a decoder, the task refuses it
         loaded = load(model, "causal_lm", dtype)
 
     def task(some: list[str]) -> Any:
-        return loaded.generate(some, max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, seed=seed)
+        return loaded.generate(some, **options)
 
     for _, result in answers(given, task, at_once=1):
         if as_json:

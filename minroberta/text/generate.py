@@ -1,80 +1,118 @@
-"""`generate`: a decoder's continuation of a text, token by token."""
+"""`generate`: a decoder's continuation of a text, or what an encoder-decoder writes about it."""
 
-import itertools
 import math
 import numbers
 import reprlib
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypedDict, overload
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, TypedDict, Unpack, overload
 
 import numpy
 
-from .. import ops
-from ..backend.arrays import quietly, to_host, widen
+from ..backend.arrays import to_host, widen
+from ..cache import Cache, KeysValues
 from ..errors import InputError, check_integer
 from ..model import Network
-from .running import best, progress, ready
+from .generation import EarlyStopping, Generation
+from .running import progress, ready, warn_of_cut
+from .search import Ids, Task, search
 from .texts import as_given, as_texts, which
 from .tokenizer import Tokenizer
 
 
 class Generated(TypedDict):
-    """A prompt and its continuation."""
+    """A prompt and its continuation, or an encoder-decoder's text."""
 
     generated_text: str
 
 
+class Options(TypedDict, total=False):
+    """The arguments of `generate` other than the text and the number of tokens."""
+
+    temperature: float | None
+    top_k: int | None
+    seed: int
+    top_p: float | None
+    num_beams: int | None
+    length_penalty: float | None
+    early_stopping: EarlyStopping | None
+    min_new_tokens: int | None
+    no_repeat_ngram_size: int | None
+    repetition_penalty: float | None
+
+
 @overload
 def generate(  # type: ignore[overload-overlap]  # a str is an iterable of str as well
-    model: Network,
-    prompt: str,
-    max_new_tokens: int = 20,
-    temperature: float = 0.0,
-    top_k: int | None = None,
-    seed: int = 0,
+    model: Network, prompt: str, max_new_tokens: int | None = None, **options: Unpack[Options]
 ) -> list[Generated]: ...
 @overload
 def generate(
-    model: Network,
-    prompt: Iterable[str],
-    max_new_tokens: int = 20,
-    temperature: float = 0.0,
-    top_k: int | None = None,
-    seed: int = 0,
+    model: Network, prompt: Iterable[str], max_new_tokens: int | None = None, **options: Unpack[Options]
 ) -> list[list[Generated]]: ...
 def generate(
     model: Network,
     prompt: str | Iterable[str],
-    max_new_tokens: int = 20,
-    temperature: float = 0.0,
+    max_new_tokens: int | None = None,
+    temperature: float | None = None,
     top_k: int | None = None,
     seed: int = 0,
+    top_p: float | None = None,
+    num_beams: int | None = None,
+    length_penalty: float | None = None,
+    early_stopping: EarlyStopping | None = None,
+    min_new_tokens: int | None = None,
+    no_repeat_ngram_size: int | None = None,
+    repetition_penalty: float | None = None,
 ) -> list[Generated] | list[list[Generated]]:
-    """Continue a prompt with a decoder, token by token. Returns a list of one dict, {generated_text}.
+    """Continue a prompt with a decoder, token by token; or, with an encoder-decoder, write a text about it.
 
-    `generated_text` includes the prompt. temperature: if 0, the likeliest token is taken; otherwise, a token is sampled
-    from softmax(logits / temperature). top_k: if given, only the `top_k` likeliest tokens are sampled from. The same
-    seed gives the same tokens. Generation stops at the end-of-sequence token, which is not included.
+    Returns a list of one dict, {generated_text}, or such a list for each of several prompts. `generated_text` begins
+    with the prompt, except for an encoder-decoder. Generation stops at the end-of-sequence token, which is not
+    included, or after `max_new_tokens`.
 
-    The model reads `<s>` and the prompt, without the `</s>` that transformers' pipeline appends. Positions are counted
-    as in any other call, whereas transformers' `generate` counts them from 0. Raises InputError, TokenizerError.
+    temperature: if 0, the likeliest token is taken; otherwise, a token is sampled from softmax(logits / temperature),
+    among the `top_k` likeliest, and among the likeliest that have the probability `top_p` together. The same seed gives
+    the same tokens. num_beams: if more than 1, beam search; `text.generation.Generation` explains its arguments
+    length_penalty and early_stopping, and min_new_tokens, no_repeat_ngram_size and repetition_penalty.
+
+    An argument that is None is what the repository's `generation_config.json` or `config.json` says; otherwise the
+    likeliest token is taken, up to 20 times.
+
+    A decoder reads `<s>` and the prompt, without the `</s>` that transformers' pipeline appends. Positions are counted
+    as in any other call, whereas transformers' `generate` counts them from 0. An encoder-decoder gives the tokens of
+    transformers' `generate`, text by text. Raises InputError, TokenizerError.
     """
     tokenizer = ready(model, "generate", "causal_lm")
     _check_decoder(model)
-    check_integer("max_new_tokens", max_new_tokens, 1)
-    sampling = _checked_sampling(temperature, top_k, seed)
-    prompts = as_texts(prompt)
-    rows = _rows(model, tokenizer, prompts, max_new_tokens)
+    check_integer("seed", seed, 0)
+    settings = _settings(
+        model.generation or Generation(), temperature, top_k=top_k, top_p=top_p, max_new_tokens=max_new_tokens,
+        num_beams=num_beams, length_penalty=length_penalty, early_stopping=early_stopping,
+        min_new_tokens=min_new_tokens, no_repeat_ngram_size=no_repeat_ngram_size, repetition_penalty=repetition_penalty,
+    )  # fmt: skip
+    texts = as_texts(prompt)
+    if model.encoder is None:
+        sources: Sequence[Ids] = [[]] * len(texts)
+        prompts = _prompts(model, tokenizer, texts)
+    else:
+        sources, cut_off = tokenizer.cut(texts, tokenizer.longest)
+        warn_of_cut(tokenizer, cut_off)
+        prompts = [[_start(model, settings)]] * len(texts)
+    ends = _ends(model, settings)
+    longest = [_longest(model, settings, ids, which(index, texts)) for index, ids in enumerate(prompts)]
     results = []
-    with progress(len(rows), "texts") as advance:
-        for text, row in zip(prompts, rows, strict=True):
-            new = list(itertools.islice(_continue(model, row, _chooser(*sampling)), max_new_tokens))
-            results.append([_generated(tokenizer, text, row, new)])
+    with progress(len(texts), "texts") as advance:
+        for text, source, ids, most in zip(texts, sources, prompts, longest, strict=True):
+            task = Task(settings, ids, most, ends, numpy.random.default_rng(seed))
+            found = search(Continued(model, source, task.beams), task)
+            results.append(
+                [_generated(tokenizer, "", [], found) if source else _generated(tokenizer, text, ids, found)]
+            )
             advance(1)
     return as_given(prompt, results)
 
 
-# --- checks ---------------------------------------------------------------------------------------------------------
+# --- settings -------------------------------------------------------------------------------------------------------
 
 
 def _check_decoder(model: Network) -> None:
@@ -85,14 +123,17 @@ def _check_decoder(model: Network) -> None:
         )
 
 
-def _checked_sampling(temperature: Any, top_k: int | None, seed: int) -> tuple[float, int | None, int]:
-    if top_k is not None:
-        check_integer("top_k", top_k, 1)
-    check_integer("seed", seed, 0)
-    temperature = _as_temperature(temperature)
-    if top_k is not None and temperature == 0:
-        raise InputError("top_k is for sampling: give a temperature above 0 as well")
-    return temperature, top_k, seed
+def _settings(base: Generation, temperature: float | None, **given: Any) -> Generation:
+    """The settings of a repository, changed by the arguments that are not None. Raises InputError."""
+    if temperature is not None:
+        temperature = _as_temperature(temperature)
+        top_k = base.top_k if base.do_sample else None
+        base = replace(base, do_sample=temperature > 0, temperature=temperature or None, top_k=top_k)
+    settings = base.changed(given, InputError)
+    for name in ("top_k", "top_p"):
+        if given[name] is not None and not settings.do_sample:
+            raise InputError(f"{name} is for sampling: give a temperature above 0 as well")
+    return settings
 
 
 def _as_temperature(value: Any) -> float:
@@ -105,51 +146,105 @@ def _as_temperature(value: Any) -> float:
     return temperature
 
 
-def _rows(model: Network, tokenizer: Tokenizer, prompts: list[str], max_new_tokens: int) -> list[list[int]]:
-    begin = [] if model.config.bos_token_id is None else [model.config.bos_token_id]
-    rows = [begin + ids for ids in tokenizer.cut(prompts, add_special_tokens=False)[0]]
-    for index, row in enumerate(rows):
-        if not row:
-            raise InputError(f"{which(index, rows)} has no tokens, and this model has no bos_token_id: give some text")
-        if len(row) + max_new_tokens > model.config.longest:
+def _ends(model: Network, settings: Generation) -> Ids:
+    """The ids of end-of-sequence tokens. Raises InputError for a token id that the decoder does not have."""
+    V = model.config.vocab_size
+    for name in ("forced_bos_token_id", "forced_eos_token_id"):
+        if (getattr(settings, name) or 0) >= V:
             raise InputError(
-                f"{which(index, rows)} has {len(row)} tokens and {max_new_tokens} new ones are requested, but this "
-                f"model takes {model.config.longest} in all: shorten the text, or request fewer new tokens"
+                f"{name} is {getattr(settings, name)}, but this model has {V} tokens: correct its settings"
             )
-    return rows
+    ends = settings.eos_token_id
+    if ends is None:
+        ends = () if model.config.eos_token_id is None else (model.config.eos_token_id,)
+    return [token for token in ends if token < V]
+
+
+def _start(model: Network, settings: Generation) -> int:
+    """The token that an encoder-decoder's text begins with. Raises InputError."""
+    tokens = (settings.decoder_start_token_id, settings.bos_token_id, model.config.bos_token_id)
+    start = next((token for token in tokens if token is not None), None)
+    if start is None or start >= model.config.vocab_size:
+        raise InputError(
+            f"the decoder's first token is {start}, but it must be one of its {model.config.vocab_size} tokens: "
+            "set decoder_start_token_id in generation_config.json"
+        )
+    return start
+
+
+def _longest(model: Network, settings: Generation, prompt: Ids, name: str) -> int:
+    """The largest number of tokens, with the prompt. As in transformers, a `max_length` of 20 means 20 new ones.
+
+    Raises InputError.
+    """
+    known, limit = len(prompt), model.config.longest
+    if settings.max_new_tokens is not None:
+        most = known + settings.max_new_tokens
+    else:
+        most = known + 20 if settings.max_length in (None, 20) else settings.max_length
+    if most <= known:
+        raise InputError(
+            f"{name} has {known} tokens, but max_length of this model's settings is {most}: give max_new_tokens"
+        )
+    if most > limit:
+        raise InputError(
+            f"{name} has {known} tokens and {most - known} new ones are requested, but this model takes {limit} in "
+            "all: shorten the text, or request fewer new tokens"
+            if model.encoder is None
+            else f"{most - known} new tokens are requested, but the decoder takes {limit} with the first one: "
+            f"give max_new_tokens={limit - 1} or less"
+        )
+    return most
+
+
+def _prompts(model: Network, tokenizer: Tokenizer, texts: list[str]) -> list[Ids]:
+    begin = [] if model.config.bos_token_id is None else [model.config.bos_token_id]
+    prompts = [begin + list(ids) for ids in tokenizer.cut(texts, add_special_tokens=False)[0]]
+    for index, ids in enumerate(prompts):
+        if not ids:
+            raise InputError(f"{which(index, texts)} has no tokens, and this model has no bos_token_id: give some text")
+    return prompts
 
 
 # --- token by token -------------------------------------------------------------------------------------------------
 
-Choose = Callable[[numpy.ndarray], int]
-"""A function that chooses a token from the logits, (V,)."""
+
+class Continued:
+    """The logits that follow some sequences. Keys and values are cached, so that each token is read once.
+
+    source: the ids that an encoder-decoder's encoder reads, or none. count: the number of sequences.
+    """
+
+    def __init__(self, model: Network, source: Sequence[int], count: int) -> None:
+        self.model = model
+        self.cache: Cache | None = None
+        self.inputs: dict[str, Any] = {"use_cache": True}
+        if source:
+            states = model.encoder([source]).last_hidden_state  # (1, S, D)
+            self.inputs["encoder_hidden_states"] = model.xp.repeat(states, count, axis=0)  # (N, S, D)
+
+    def __call__(self, rows: Sequence[Ids], parents: Sequence[int]) -> numpy.ndarray:
+        """The logits after each row, (N, V) in float32; row i has a token more than the earlier row `parents[i]`."""
+        if self.cache is None:
+            output = self.model(rows, **self.inputs)
+        else:
+            past = self._of_parents(self.cache, parents)
+            output = self.model([row[-1:] for row in rows], past_key_values=past, **self.inputs)
+        self.cache = output.past_key_values
+        return to_host(widen(output.logits[:, -1]))
+
+    def _of_parents(self, cache: Cache, parents: Sequence[int]) -> Sequence[KeysValues]:
+        """The cache in another order of rows, with positions as transformers counts them in an encoder-decoder.
+
+        Cross-attention's keys and values are equal in all rows.
+        """
+        layers: Sequence[KeysValues] = cache
+        if list(parents) != list(range(len(parents))):
+            some = self.model.xp.asarray(parents)
+            layers = [(layer[0][some], layer[1][some], *layer[2:]) for layer in cache]
+        return tuple(layers) if len(cache[0]) > 2 else Cache(layers, cache.tokens)
 
 
-def _continue(model: Network, ids: list[int], choose: Choose) -> Iterator[int]:
-    """The new tokens, without the end-of-sequence token. Keys and values are cached, so each token is read once."""
-    cache = None
-    while True:
-        output = model([ids], past_key_values=cache, use_cache=True)
-        token = choose(to_host(widen(output.logits[0, -1])))
-        if token == model.config.eos_token_id:
-            return
-        yield token
-        ids, cache = [token], output.past_key_values
-
-
-def _chooser(temperature: float, top_k: int | None, seed: int) -> Choose:
-    random = numpy.random.default_rng(seed)
-
-    @quietly
-    def sample(logits: numpy.ndarray) -> int:
-        candidates = best(logits, top_k)
-        scores = logits[candidates].astype(float)
-        p = ops.softmax((scores - scores[0]) / temperature)  # a small temperature gives -inf, and so p = 0
-        return int(random.choice(candidates, p=p))
-
-    return sample if temperature else lambda logits: int(logits.argmax())
-
-
-def _generated(tokenizer: Tokenizer, prompt: str, row: list[int], new: list[int]) -> Generated:
-    known, whole = (tokenizer.library.decode(ids, skip_special_tokens=True) for ids in (row, row + new))
-    return {"generated_text": prompt + whole[len(known) :]}
+def _generated(tokenizer: Tokenizer, prompt: str, known: Ids, found: Ids) -> Generated:
+    before, whole = (tokenizer.library.decode(ids, skip_special_tokens=True) for ids in (known, found))
+    return {"generated_text": prompt + whole[len(before) :]}
