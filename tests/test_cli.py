@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from generators import embedding_cases
-from support import CASES, CHECKPOINTS, config_of, weights_of
+from support import CASES, CHECKPOINTS, GOLDEN, config_of, weights_of
 
 import minroberta
 from minroberta import weights
@@ -476,6 +476,64 @@ def test_a_bar_on_a_terminal(model: str, tmp_path: Path) -> None:
     assert b"/120" not in os.read(ours, 10_000)
     os.close(ours)
     os.close(theirs)
+
+
+# --- what every command that runs a model takes ---------------------------------------------------------------------
+
+ARGUMENTS = {
+    "fill-mask": ("The cup is <mask>.",),
+    "classify": SENTENCES[:1],
+    "zero-shot": (SENTENCES[1], "--label", "wet"),
+    "tag": SENTENCES[:1],
+    "answer": ("Is it wet?", "--context", SENTENCES[1]),
+    "choose": ("It rained.", "It is wet.", "The cup."),
+    "encode": SENTENCES[:1],
+    "generate": SENTENCES[:1],
+    "predict-all": SENTENCES[:1],
+    "trace": SENTENCES[:1],
+}
+
+
+def test_every_command_that_runs_a_model_takes_them() -> None:
+    with_model = {name for name in main.commands if "--model " in printed(name, "--help")}
+    assert with_model == set(ARGUMENTS)
+
+
+@pytest.mark.parametrize("command", ARGUMENTS)
+def test_the_tokenizer_of_another_model(command: str, models: dict[str, str], tmp_path: Path) -> None:
+    kind = {"zero-shot": "inference", "choose": "choice", "generate": "decoder"}.get(command, "all")
+    expected = lines(command, *ARGUMENTS[command], "--model", models[kind])
+    bare = shutil.copytree(models[kind], tmp_path / "bare", ignore=shutil.ignore_patterns("tokenizer.json"))
+    assert "no tokenizer" in refused(command, *ARGUMENTS[command], "--model", str(bare))
+    given = ("--model", str(bare), "--tokenizer", models["all"])
+    assert lines(command, *ARGUMENTS[command], *given) == expected
+    nowhere = str(tmp_path / "nowhere")
+    said = refused(command, *ARGUMENTS[command], "--model", str(bare), "--tokenizer", nowhere)
+    assert "no directory or file" in said and "nowhere" in said
+
+
+def words(directory: Path) -> str:
+    """A directory with a tokenizer of a few words, for the models of `golden/adapters`."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    vocabulary = ["<s>", "<pad>", "</s>", "<unk>", "the", "cup", "is", "wet", "<mask>"]
+    library = Tokenizer(models.WordLevel({word: index for index, word in enumerate(vocabulary)}, "<unk>"))
+    library.pre_tokenizer = pre_tokenizers.Whitespace()
+    library.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    directory.mkdir()
+    library.save(str(directory / "tokenizer.json"))
+    return str(directory)
+
+
+def test_an_adapter(tmp_path: Path) -> None:
+    base, adapter, tokenizer = GOLDEN / "adapters" / "base", GOLDEN / "adapters" / "seq_cls", words(tmp_path / "words")
+    expected = minroberta.load(base, adapter=adapter, tokenizer=tokenizer).classify("the cup is wet", top_k=None)
+    given = ("--model", str(base), "--adapter", str(adapter), "--tokenizer", tokenizer)
+    assert len(expected) == 3
+    assert lines("classify", "the cup is wet", "--all", *given) == [expected]
+    assert "has no head 'token_classification'" in refused("tag", "the cup is wet", *given)
+    without = refused("classify", "the cup is wet", "--model", str(base), "--tokenizer", tokenizer)
+    assert "has no head 'sequence_classification'" in without
 
 
 # --- bad input ------------------------------------------------------------------------------------------------------

@@ -84,7 +84,8 @@ def main(context: click.Context) -> None:
     reject it.
 
     The default model is the small English model that comes with the package; it has a head for every command except
-    zero-shot, choose and generate. NAME is a directory, a weights file, or a name on the Hugging Face hub.
+    zero-shot, choose and generate. NAME is a directory, a weights file, or a name on the Hugging Face hub. --adapter
+    merges a LoRA adapter into the model, and --tokenizer replaces its tokenizer.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

@@ -20,7 +20,7 @@ from ..config import Config
 from ..errors import TokenizerError
 from ..text.tokenizer import Tokenizer
 from .console import print_facts, print_json, printable
-from .options import load, takes_head
+from .options import Source, takes_head
 
 # --- info -----------------------------------------------------------------------------------------------------------
 
@@ -147,7 +147,7 @@ def convert(source: str, directory: Path, kind: str, head: str | None, dtype: st
         raise click.ClickException(f"{directory} exists, but is not an empty directory: give a new or empty directory")
     path = hub.locate(source)
     arrays = read_merged(path)
-    model = load(path, head, dtype or _stored_dtype(arrays))
+    model = Source(path, dtype or _stored_dtype(arrays)).load(head)
     _warn_of_other_heads(arrays, model.config, model.head)
     if kind == "hf":
         model.save(directory)
@@ -199,8 +199,8 @@ def verify(one: str, other: str, head: str | None, as_json: bool) -> None:
     """
     paths = [hub.locate(name) for name in (one, other)]
     dtype = str(numpy.result_type(*(_stored_dtype(read_merged(path)) for path in paths)))
-    first = load(paths[0], head, dtype)
-    verdict = compare(first, load(paths[1], first.head, dtype))
+    first = Source(paths[0], dtype).load(head)
+    verdict = compare(first, Source(paths[1], dtype).load(first.head))
     if as_json:
         found = [difference._asdict() for difference in verdict.differences]
         print_json({"equal": verdict.equal, "differences": found, "outputs": verdict.outputs})

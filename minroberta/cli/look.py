@@ -9,7 +9,7 @@ import numpy
 from ..checkpoints import hub
 from ..trace import trace as traced
 from .console import Output, print_facts, print_json, printable
-from .options import load, takes_head, takes_model
+from .options import Source, takes_head, takes_model
 
 
 @click.command()
@@ -25,7 +25,7 @@ def bench(name: str, rounds: int, as_json: bool) -> None:
     """
     from . import bench as measures
 
-    model, facts = load(name, "encoder"), measures.machine()
+    model, facts = Source(name).load("encoder"), measures.machine()
     hindrances = list(measures.hindrances(facts))
     if as_json:
         print_json({**facts, "hindrances": hindrances})
@@ -49,12 +49,12 @@ def bench(name: str, rounds: int, as_json: bool) -> None:
 )
 @takes_head
 @takes_model()
-def trace(text: str, pattern: str, head: str | None, model: str, dtype: str, as_json: bool) -> None:
+def trace(text: str, pattern: str, head: str | None, model: Source, as_json: bool) -> None:
     """Show every intermediate value, with its shape, mean and std.
 
     With --json, prints one line for each value.
     """
-    loaded = load(model, head, dtype)
+    loaded = model.load(head)
     values = traced(loaded, **loaded.tokenize(text, truncation=False))  # type: ignore[arg-type]  # no key is `edit`
     names = fnmatch.filter(values, pattern)
     if not names:

@@ -1,8 +1,9 @@
 """Options that several commands share, and loading the model that they name."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import click
 
@@ -23,28 +24,81 @@ takes_head = click.option(
 )
 
 
+class Source(NamedTuple):
+    """The files of a model, as the options of a command name them."""
+
+    name: str | Path
+    dtype: str = "float32"
+    adapter: str | None = None
+    tokenizer: str | None = None
+
+    def load(self, head: str | None) -> Model:
+        """Load the model. Messages do not mention the argument `missing` of `minroberta.load`: commands lack it."""
+        try:
+            return loading.load(self.name, head=head, dtype=self.dtype, adapter=self.adapter, tokenizer=self.tokenizer)
+        except WeightsError as error:
+            text = str(error).partition(": give missing=")[0]
+            raise click.ClickException(_missing_head(self, head) or text) from error
+
+
+def _missing_head(source: Source, head: str | None) -> str | None:
+    """The message if only weights of the head are missing, otherwise None."""
+    path = hub.locate(source.name)
+    file = read_merged(path, source.adapter)
+    config = read.config_of(path, file)
+    head = head or config.head
+    held = read.inventory(file, config)[0]
+    missing = [weight for weight in weights.shapes(config, head) if weight not in held]
+    wanted = weights.head_shapes(config, head)
+    if head == "encoder" or not missing or not set(missing) <= wanted.keys():
+        return None
+    heads = ", ".join(weights.heads_in(held, config)) or "none"
+    return (
+        f"{source.name} has no head {head!r}: it lacks {', '.join(missing)}. Its heads: {heads}. "
+        f"Give a model that has the head {head!r}"
+    )
+
+
 def takes_model(default: str | None = hub.EMBEDDED) -> Callable[[Command], Command]:
-    """Add --model (required if there is no default), --dtype and --json."""
+    """Add the options of a `Source`, which the command gets as `model`, and --json.
+
+    --model is required if there is no default.
+    """
 
     def decorate(command: Command) -> Command:
-        command = click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")(command)
-        command = click.option(
-            "--dtype",
-            type=click.Choice(["float64", "float32", "float16"]),
-            default="float32",
-            show_default=True,
-            help="Dtype of the weights; float16 computes in float32.",
-        )(command)
-        return click.option(
+        @functools.wraps(command)
+        def run(model: str, dtype: str, adapter: str | None, tokenizer: str | None, **others: Any) -> Any:
+            return command(model=Source(model, dtype, adapter, tokenizer), **others)
+
+        for option in reversed(_options(default)):
+            run = option(run)
+        return run  # type: ignore[return-value]
+
+    return decorate
+
+
+def _options(default: str | None) -> list[Callable[[Callable], Callable]]:
+    """The options of `takes_model`, in the order of the help."""
+    return [
+        click.option(
             "--model",
             metavar="NAME",
             default=default,
             show_default=default is not None,
             callback=_check_given,
             help="A directory, a weights file or a hub name." + ("" if default else "  [required]"),
-        )(command)
-
-    return decorate
+        ),
+        click.option("--adapter", metavar="NAME", help="Merge a LoRA adapter: a directory or a hub name."),
+        click.option("--tokenizer", metavar="NAME", help="Use the tokenizer of another directory or hub name."),
+        click.option(
+            "--dtype",
+            type=click.Choice(["float64", "float32", "float16"]),
+            default="float32",
+            show_default=True,
+            help="Dtype of the weights; float16 computes in float32.",
+        ),
+        click.option("--json", "as_json", is_flag=True, help="Print JSON lines."),
+    ]
 
 
 def _check_given(context: click.Context, option: click.Parameter, name: str | None) -> str | None:
@@ -61,30 +115,3 @@ def takes_texts(command: Command) -> Command:
     help = "Read texts from a UTF-8 file, one per line; - is standard input."
     command = click.option("--file", type=click.File("rb"), metavar="FILE", help=help)(command)
     return click.argument("texts", nargs=-1, metavar="[TEXT]...")(command)
-
-
-def load(name: str | Path, head: str | None = None, dtype: str = "float32") -> Model:
-    """Load a model. Errors about missing weights do not mention the option `missing`, which commands do not have."""
-    try:
-        return loading.load(name, head=head, dtype=dtype)
-    except WeightsError as error:
-        text = str(error).partition(": give missing=")[0]
-        raise click.ClickException(_missing_head(name, head) or text) from error
-
-
-def _missing_head(name: str | Path, head: str | None) -> str | None:
-    """The message if only weights of the head are missing, otherwise None."""
-    path = hub.locate(name)
-    file = read_merged(path)
-    config = read.config_of(path, file)
-    head = head or config.head
-    held = read.inventory(file, config)[0]
-    missing = [weight for weight in weights.shapes(config, head) if weight not in held]
-    wanted = weights.head_shapes(config, head)
-    if head == "encoder" or not missing or not set(missing) <= wanted.keys():
-        return None
-    heads = ", ".join(weights.heads_in(held, config)) or "none"
-    return (
-        f"{name} has no head {head!r}: it lacks {', '.join(missing)}. Its heads: {heads}. "
-        f"Give a model that has the head {head!r}"
-    )

@@ -13,7 +13,7 @@ import numpy
 from ..checkpoints.files import replacing
 from ..text.embedding import POOLINGS
 from .console import Output, print_json, printable
-from .options import load, takes_model, takes_texts
+from .options import Source, takes_model, takes_texts
 from .texts import Texts, answers, read_context, read_pairs, read_texts
 
 
@@ -30,15 +30,14 @@ def _print_answers(output: Output, texts: Texts, task: Callable[[Any], Any]) -> 
 def fill_mask(
     texts: Sequence[str],
     file: BinaryIO,
-    model: str,
-    dtype: str,
+    model: Source,
     as_json: bool,
     top_k: int,
     targets: Sequence[str],
 ) -> None:
     """Predict the likeliest tokens for each <mask> in a text."""
     given = read_texts(texts, file)
-    loaded, among = load(model, "masked_lm", dtype), targets or None
+    loaded, among = model.load("masked_lm"), targets or None
     loaded.fill_mask([], targets=among)  # warns of unknown targets; afterwards, no text does
 
     def task(some: Any) -> Any:
@@ -67,17 +66,22 @@ def fill_mask(
 def classify(
     texts: Sequence[str],
     file: BinaryIO,
-    model: str,
-    dtype: str,
+    model: Source,
     as_json: bool,
     pairs: bool,
     top_k: int,
     every: bool,
     function_to_apply: Any,
 ) -> None:
-    """Label each text, or each pair of texts."""
+    """Label each text, or each pair of texts.
+
+    With a LoRA adapter, and the tokenizer of another model:
+
+    \b
+      minroberta classify --model NAME --adapter NAME --tokenizer NAME "Wet."
+    """
     given = (read_pairs if pairs else read_texts)(texts, file)
-    loaded = load(model, "sequence_classification", dtype)
+    loaded = model.load("sequence_classification")
     task = functools.partial(loaded.classify, top_k=None if every else top_k, function_to_apply=function_to_apply)
     output = Output(as_json, "score", "label", "text", "pair")
     for text, result in answers(given, task):
@@ -99,14 +103,13 @@ def classify(
 def zero_shot(
     texts: Sequence[str],
     file: BinaryIO,
-    model: str,
-    dtype: str,
+    model: Source,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Rank labels that you give, with a model of natural language inference."""
     given = read_texts(texts, file)
-    task = functools.partial(load(model, "sequence_classification", dtype).zero_shot, **options)
+    task = functools.partial(model.load("sequence_classification").zero_shot, **options)
     output = Output(as_json, "score", "label", "text", spaced=True)
     for text, result in answers(given, task):
         if as_json:
@@ -130,15 +133,14 @@ def zero_shot(
 def tag(
     texts: Sequence[str],
     file: BinaryIO,
-    model: str,
-    dtype: str,
+    model: Source,
     as_json: bool,
     aggregation_strategy: Any,
     split_punctuation: bool,
 ) -> None:
     """Label each word, for example with its part of speech."""
     given = read_texts(texts, file)
-    loaded = load(model, "token_classification", dtype)
+    loaded = model.load("token_classification")
     task = functools.partial(loaded.tag, aggregation_strategy=aggregation_strategy, split_punctuation=split_punctuation)
     _print_answers(Output(as_json, "score", "entity", "entity_group", "word", spaced=True), given, task)
 
@@ -158,8 +160,7 @@ def answer(
     question: str,
     context: str | None,
     context_file: BinaryIO | None,
-    model: str,
-    dtype: str,
+    model: Source,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -169,7 +170,7 @@ def answer(
     twice: from two windows of a long text, or from two spans within the same words.
     """
     text = read_context(context, context_file)
-    loaded = load(model, "question_answering", dtype)
+    loaded = model.load("question_answering")
     result = loaded.answer(question, text, **options)
     Output(as_json, "score", "start", "end", "answer").write(result)
 
@@ -178,9 +179,9 @@ def answer(
 @click.argument("prompt")
 @click.argument("choices", nargs=-1, required=True, metavar="CHOICE...")
 @takes_model(default=None)
-def choose(prompt: str, choices: Sequence[str], model: str, dtype: str, as_json: bool) -> None:
+def choose(prompt: str, choices: Sequence[str], model: Source, as_json: bool) -> None:
     """Rank texts by how well they follow a prompt."""
-    loaded = load(model, "multiple_choice", dtype)
+    loaded = model.load("multiple_choice")
     Output(as_json, "score", "label").write(loaded.choose(prompt, choices))
 
 
@@ -205,8 +206,7 @@ def choose(prompt: str, choices: Sequence[str], model: str, dtype: str, as_json:
 def encode(
     texts: Sequence[str],
     file: BinaryIO,
-    model: str,
-    dtype: str,
+    model: Source,
     as_json: bool,
     prompt: str | None,
     prompt_name: str | None,
@@ -220,7 +220,7 @@ def encode(
     if output and as_json:
         raise click.UsageError("give --output or --json, not both")
     given = [text for _, text in read_texts(texts, file).items]
-    loaded = load(model, "encoder", dtype)
+    loaded = model.load("encoder")
     opening = _open_new(output) if output else contextlib.nullcontext()
     with opening as opened:  # opened first, since the work may take long
         vectors = loaded.encode(given, prompt, prompt_name, pooling, normalize, truncate_dim, batch_size)
@@ -266,8 +266,7 @@ def _open_new(name: str) -> Iterator[Any]:
 def generate(
     texts: Sequence[str],
     file: BinaryIO,
-    model: str,
-    dtype: str,
+    model: Source,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -278,7 +277,7 @@ def generate(
     given = read_texts(texts, file)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "head 'causal_lm'")  # if the model is not a decoder, the task refuses it
-        loaded = load(model, "causal_lm", dtype)
+        loaded = model.load("causal_lm")
 
     def task(some: list[str]) -> Any:
         return loaded.generate(some, **options)
@@ -293,8 +292,8 @@ def generate(
 @click.command()
 @takes_texts
 @takes_model()
-def predict_all(texts: Sequence[str], file: BinaryIO, model: str, dtype: str, as_json: bool) -> None:
+def predict_all(texts: Sequence[str], file: BinaryIO, model: Source, as_json: bool) -> None:
     """Show the model's prediction at each token of a text."""
     given = read_texts(texts, file)
-    task = load(model, "masked_lm", dtype).predict_all
+    task = model.load("masked_lm").predict_all
     _print_answers(Output(as_json, "index", "word_score", "word", "score", "token_str", spaced=True), given, task)
