@@ -21,12 +21,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from generators import embedding_cases
+from pyarrow import parquet
 from support import CASES, CHECKPOINTS, GOLDEN, config_of, weights_of
 
 import minroberta
 from minroberta import weights
 from minroberta.checkpoints.formats import safetensors
-from minroberta.cli import console, main, texts
+from minroberta.cli import console, main, texts, vectors
 
 ROOT = Path(__file__).parents[1]
 SENTENCES = ["The cup is on the table.", "It rained all day, and the street is wet.", "Is the cup wet?"]
@@ -313,6 +314,64 @@ def test_vectors_that_fail_leave_the_file(tmp_path: Path, model: str) -> None:
     assert file.read_bytes() == b"kept" and list(tmp_path.iterdir()) == [file]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_vectors_as_a_table_of_parquet(dtype: str, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows are written in groups, so that memory is bounded; two groups here."""
+    monkeypatch.setattr(vectors, "ROWS", 64)
+    given = [f"{text} {number}" for text in SENTENCES for number in range(30)]
+    loaded = minroberta.load(model, head="encoder", dtype=dtype)
+    file = tmp_path / "vectors.parquet"
+    options = ("--model", model, "--normalize", "--dtype", dtype, "--output", str(file))
+    assert printed("encode", *options, input="\n".join(given)) == ""
+    written = parquet.ParquetFile(file)
+    assert [written.metadata.row_group(group).num_rows for group in range(written.num_row_groups)] == [64, 26]
+    table = written.read()
+    assert (
+        str(table.schema.field("vector").type)
+        == f"fixed_size_list<element: {'float' if dtype == 'float32' else 'double'}>[32]"
+    )
+    assert table["text"].to_pylist() == given
+    parts = [loaded.encode(part, normalize=True) for part in (given[:64], given[64:])]
+    np.testing.assert_array_equal(np.array(table["vector"].to_pylist(), dtype), np.concatenate(parts))
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+    written.close()
+    assert printed("encode", *options, input="") == ""
+    assert parquet.read_table(file).schema == table.schema and parquet.read_table(file).num_rows == 0
+
+
+def test_a_batch_size_of_parquet(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    monkeypatch.setattr(
+        minroberta.Model, "encode", lambda self, texts, **_: sizes.append(len(texts)) or np.zeros((len(texts), 2))
+    )
+    for batch_size in ("100", "8"):
+        printed(
+            "encode",
+            *["a"] * 120,
+            "--batch-size",
+            batch_size,
+            "--output",
+            str(tmp_path / "a.parquet"),
+            "--model",
+            model,
+        )
+    assert sizes == [0, 100, 20, 0, 64, 56]
+
+
+def test_a_line_that_fails_leaves_the_table(model: str, tmp_path: Path) -> None:
+    file = tmp_path / "vectors.parquet"
+    file.write_bytes(b"kept")
+    said = refused("encode", "--output", str(file), "--model", model, input=b"one\ntw\xfco\n")
+    assert "line 2: the text is not in UTF-8" in said
+    assert file.read_bytes() == b"kept" and list(tmp_path.iterdir()) == [file]
+
+
+def test_a_table_needs_pyarrow(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    said = refused("encode", "a", "--output", str(tmp_path / "a.parquet"), "--model", str(tmp_path / "not looked at"))
+    assert said == 'error: writing .parquet needs pyarrow: pip install "minroberta[parquet]"\n'
+
+
 def test_a_line_keeps_its_spaces(model: str) -> None:
     (words,) = lines("predict-all", "--model", model, input="a  \r\n")
     assert words == minroberta.load(model, head="masked_lm").predict_all("a  ")
@@ -560,6 +619,8 @@ def test_an_adapter(tmp_path: Path) -> None:
         (["choose", "A prompt", "a", "b"], "head 'multiple_choice'"),
         (["encode", "a", "--json", "--output", "a.npy"], "not both"),
         (["encode", "a", "--output", "nowhere/a.npy"], "nowhere/a.npy: No such file"),
+        (["encode", "a", "--output", "nowhere/a.parquet"], "nowhere/a.parquet: No such file"),
+        (["encode", "a", "--output", "a.csv"], "unknown ending of --output a.csv: give a name that ends in .npy or"),
         (["generate", "Once"], "generate needs a decoder"),
         (["classify", "a\udcff"], "half a surrogate pair"),
         (["trace", "a", "--name", "nonsense"], "no value of this run matches 'nonsense'"),

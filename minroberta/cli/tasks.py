@@ -1,20 +1,17 @@
 """The commands that run a task: fill-mask, classify, zero-shot, tag, answer, choose, encode, generate, predict-all."""
 
-import contextlib
 import functools
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
 import click
-import numpy
 
-from ..checkpoints.files import replacing
 from ..text.embedding import POOLINGS
 from .console import Output, print_json, printable
 from .options import Source, takes_model, takes_texts
 from .texts import Texts, answers, read_context, read_pairs, read_texts
+from .vectors import writer
 
 
 def _print_answers(output: Output, texts: Texts, task: Callable[[Any], Any]) -> None:
@@ -200,7 +197,10 @@ def choose(prompt: str, choices: Sequence[str], model: Source, as_json: bool) ->
 @click.option("--truncate-dim", type=int, help="Number of elements to keep of each vector.")
 @click.option("--batch-size", type=int, help="Number of texts in a batch.")
 @click.option(
-    "--output", metavar="FILE", help="Write the vectors to an .npy file, as one array (N, D); - is standard output."
+    "--output",
+    metavar="FILE",
+    help="Write the vectors to an .npy file, as one array (N, D), or to a .parquet file, a row for each text; - is "
+    "standard output, in .npy.",
 )
 @takes_model()
 def encode(
@@ -208,46 +208,24 @@ def encode(
     file: BinaryIO,
     model: Source,
     as_json: bool,
-    prompt: str | None,
-    prompt_name: str | None,
-    pooling: Any,
-    normalize: bool | None,
-    truncate_dim: int | None,
-    batch_size: int | None,
     output: str | None,
+    **options: Any,
 ) -> None:
     """Compute an embedding vector for each text, for comparing texts."""
     if output and as_json:
         raise click.UsageError("give --output or --json, not both")
-    given = [text for _, text in read_texts(texts, file).items]
-    loaded = model.load("encoder")
-    opening = _open_new(output) if output else contextlib.nullcontext()
-    with opening as opened:  # opened first, since the work may take long
-        vectors = loaded.encode(given, prompt, prompt_name, pooling, normalize, truncate_dim, batch_size)
-        if opened:
-            numpy.save(opened, vectors)
-            return
-    table = Output(False, "text", "vector")
-    for text, vector in zip(given, vectors, strict=True):
+    write = writer(output, options["batch_size"]) if output else None
+    given = read_texts(texts, file)
+    task: Any = functools.partial(model.load("encoder").encode, **options)
+    if write:
+        write(given, task)
+        return
+    table, listed = Output(False, "text", "vector"), [text for _, text in given.items]
+    for text, vector in zip(listed, task(listed), strict=True):
         if as_json:
             print_json([float(str(x)) for x in vector])  # the fewest digits that identify a float32
         else:
             table.write([{"text": text, "vector": " ".join(f"{x:7.4f}" for x in vector)}])
-
-
-@contextlib.contextmanager
-def _open_new(name: str) -> Iterator[Any]:
-    """Open a file for writing. An existing file is replaced once everything is written, and kept after an error."""
-    path = Path(name)
-    if name == "-" or (path.exists() and not path.is_file()):  # a pipe or a device
-        with click.open_file(name, "wb") as file:
-            yield file
-        return
-    try:
-        with replacing(path) as partial, partial.open("wb") as file:
-            yield file
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, name) from error
 
 
 @click.command()

@@ -118,8 +118,8 @@ def answers(texts: Texts, task: Callable[[Any], Any], at_once: int = AT_ONCE) ->
     """
     several = at_once if texts.total is not None else 1
     with _progress(texts.total) as advance:
-        for batch in _batches(texts.items, several):
-            for answer in zip((text for _, text in batch), _ask(batch, task), strict=True):
+        for batch in batches(texts.items, several):
+            for answer in zip((text for _, text in batch), ask(batch, task), strict=True):
                 advance(1)
                 yield answer
 
@@ -129,7 +129,7 @@ def _progress(total: int | None) -> contextlib.AbstractContextManager[Callable[[
     return contextlib.nullcontext(lambda count: None) if on_terminal else progress(total, "texts")
 
 
-def _batches(items: Iterator[tuple[str, Any]], at_once: int) -> Iterator[list[tuple[str, Any]]]:
+def batches(items: Iterator[tuple[str, Any]], at_once: int) -> Iterator[list[tuple[str, Any]]]:
     """The texts in batches. Texts before an unreadable one are yielded before its error is raised."""
     batch: list[tuple[str, Any]] = []
     try:
@@ -144,7 +144,7 @@ def _batches(items: Iterator[tuple[str, Any]], at_once: int) -> Iterator[list[tu
     yield batch
 
 
-def _ask(batch: list[tuple[str, Any]], task: Callable[[Any], Any]) -> Iterator[Any]:
+def ask(batch: list[tuple[str, Any]], task: Callable[[Any], Any]) -> Iterator[Any]:
     """The answers for a batch. After an error or a warning, texts are processed one by one, to name the culprit."""
     if not batch:
         return iter(())
