@@ -504,6 +504,19 @@ def test_a_variant(hub: Hub, tmp_path: Path) -> None:
         assert hub.served() == files.keys()
 
 
+def test_a_variant_in_shards(hub: Hub, tmp_path: Path) -> None:
+    """The index and the shards are fetched, but not the same variant in another format."""
+    index, shard = "model.safetensors.index", "model-{}-of-00002.safetensors"
+    names = {f"{index}.json": f"{index}.fp16.json"}
+    names |= {shard.format(number): shard.format(number).replace("-", ".fp16-", 1) for number in ("00001", "00002")}
+    files = {names.get(name, name): x for name, x in sharded().items() if name in {*WANTED, *names}}
+    files[f"{index}.fp16.json"] = files[f"{index}.fp16.json"].replace(b"model-", b"model.fp16-")
+    hub.repositories[NAME] = {**files, "README.md": b"not wanted", "pytorch_model.fp16.bin": b"not wanted"}
+    for _ in range(2):
+        assert_loaded(load(hub, tmp_path))
+        assert hub.served() == files.keys()
+
+
 def adapter_files() -> dict[str, bytes]:
     """A LoRA adapter for the model of `model_files`, which adds 0."""
     with tempfile.TemporaryDirectory() as name:

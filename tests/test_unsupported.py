@@ -65,6 +65,45 @@ def test_a_variant_that_is_alone(directory: Path) -> None:
     assert np.array_equal(model(IDS).logits, expected)
 
 
+def shards(directory: Path, ending: str = "safetensors", variant: str = "fp16") -> list[Path]:
+    """Divide the weights as transformers' `save_pretrained(variant=, max_shard_size=)` does. The index comes first."""
+    arrays = load_file(directory / WEIGHTS)
+    stem = {"safetensors": "model", "bin": "pytorch_model"}[ending]
+    files = [f"{stem}.{variant}-0000{number}-of-00002.{ending}" for number in (1, 2)]
+    index = directory / f"{stem}.{ending}.index.{variant}.json"
+    weight_map = {name: files[number % 2] for number, name in enumerate(arrays)}
+    index.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    for file in files:  # a format is recognised by a file's content, not by its ending
+        save_file({name: arrays[name] for name in arrays if weight_map[name] == file}, directory / file)
+    return [index, *(directory / file for file in files)]
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "bin"])
+def test_a_variant_in_shards(ending: str, directory: Path) -> None:
+    expected = minroberta.load(directory)(IDS).logits
+    index, *_ = shards(directory, ending)
+    assert np.array_equal(minroberta.load(index)(IDS).logits, expected)
+    (directory / WEIGHTS).unlink()
+    with pytest.warns(UserWarning, match=f"no other weights than the variant {index.name}, which is read"):
+        model = minroberta.load(directory)
+    assert np.array_equal(model(IDS).logits, expected)
+
+
+def test_a_variant_in_both_formats(directory: Path) -> None:
+    shards(directory)
+    (directory / WEIGHTS).unlink()
+    (directory / "pytorch_model.fp16.bin").write_bytes(b"not read")
+    with pytest.warns(UserWarning, match="the variant model.safetensors.index.fp16.json, which is read"):
+        assert minroberta.load(directory)
+
+
+def test_a_shard_of_a_variant_that_is_missing(directory: Path) -> None:
+    index, first, _ = shards(directory)
+    first.unlink()
+    with raises(NotFoundError, FileNotFoundError, f"{index.name} names '{first.name}', which is missing"):
+        minroberta.load(index)
+
+
 def test_a_variant_beside_the_weights(directory: Path) -> None:
     (directory / "model.fp16.safetensors").write_bytes(b"not read")
     assert minroberta.load(directory)
@@ -73,7 +112,11 @@ def test_a_variant_beside_the_weights(directory: Path) -> None:
 def test_several_variants(directory: Path) -> None:
     (directory / WEIGHTS).rename(directory / "model.fp16.safetensors")
     (directory / "model.bf16.safetensors").write_bytes(b"")
-    sentence = "It has model.bf16.safetensors, model.fp16.safetensors: give the path of one of these files"
+    (directory / "model.safetensors.index.fp8.json").write_bytes(b"")
+    sentence = (
+        "It has model.bf16.safetensors, model.fp16.safetensors, model.safetensors.index.fp8.json: "
+        "give the path of one of these files"
+    )
     with raises(NotFoundError, FileNotFoundError, sentence):
         minroberta.load(directory)
     assert minroberta.load(directory / "model.fp16.safetensors")

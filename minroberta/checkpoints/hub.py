@@ -11,7 +11,7 @@ from pathlib import Path
 from ..config import HUB_NAMES
 from ..errors import DownloadError, NotFoundError
 from . import modules
-from .read import variants_in
+from .read import only_variant, shards_of, variants_in
 from .unsupported import described
 
 SETTINGS = (
@@ -157,8 +157,8 @@ def _from_hub(
             directory = fetch_model(*SETTINGS, *files)
     if weights and not _has_weights(directory):
         names = [] if local_files_only else _names(repository, revision, token)
-        if len(variants_in(names)) == 1:
-            return fetch(*SETTINGS, *variants_in(names))
+        if variant := only_variant(names):
+            return fetch(*SETTINGS, variant, shards_of(variant))
         raise NotFoundError(
             f"no weights were found for {repository}: {directory} has none of "
             f"{', '.join(files[0] for files in WEIGHTS)}. {_why_none(names)}"
@@ -177,8 +177,8 @@ def _fetch_modules(listed: list[modules.Module], fetch: Callable[..., Path]) -> 
 
 
 def _has_weights(directory: Path) -> bool:
-    variants = variants_in(path.name for path in directory.iterdir())
-    return len(variants) == 1 or any((directory / file).is_file() for files in WEIGHTS for file in files[:2])
+    usual = any((directory / file).is_file() for files in WEIGHTS for file in files[:2])
+    return usual or only_variant(path.name for path in directory.iterdir()) is not None
 
 
 def _names(repository: str, revision: str | None, token: str | bool | None) -> list[str]:

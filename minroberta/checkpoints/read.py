@@ -39,8 +39,11 @@ FILES = (
 INDEX = ".index.json"
 """The ending of an index of shards, as in `model.safetensors.index.json`."""
 
-VARIANT = re.compile(r"(model|pytorch_model)\.[A-Za-z]\w*\.(safetensors|bin)")
-"""A weights file that transformers saved with `variant=`, such as `model.fp16.safetensors`."""
+VARIANT = re.compile(
+    r"(model|pytorch_model)\.(?P<of_file>[A-Za-z]\w*)\.(safetensors|bin)"
+    r"|(model\.safetensors|pytorch_model\.bin)\.index\.(?P<of_index>[A-Za-z]\w*)\.json"
+)
+"""A weights file, or an index of shards, that transformers saved with `variant=`, such as `model.fp16.safetensors`."""
 
 
 def read(path: Path) -> Arrays:
@@ -65,6 +68,8 @@ def has_weights(directory: Path) -> bool:
 
 
 def _read_path(path: Path) -> Arrays:
+    if path.is_file() and path.name.endswith(".json") and ".index." in path.name:
+        return _read_shards(path)
     if path.suffix == ".json":
         raise WeightsError(f"{path} holds no weights: give its directory, or a weights file next to it")
     if path.is_file():
@@ -81,14 +86,13 @@ def _read_path(path: Path) -> Arrays:
 
 
 def _read_another(path: Path) -> Arrays:
-    """Read a directory's only variant, if none of `FILES` is there. Raises NotFoundError."""
+    """Read a directory's variant, if none of `FILES` is there. Raises NotFoundError."""
     names = sorted(child.name for child in path.iterdir() if child.is_file())
-    variants = variants_in(names)
-    if len(variants) == 1:
-        warnings.warn(f"{path} has no other weights than the variant {variants[0]}, which is read", stacklevel=4)
-        return read_file(inside(path, variants[0], WeightsError))
+    if variant := only_variant(names):
+        warnings.warn(f"{path} has no other weights than the variant {variant}, which is read", stacklevel=4)
+        return _read_path(inside(path, variant, WeightsError))
     start = f"{path} holds no weights: it has none of {', '.join(FILES)}"
-    others = ", ".join(variants or [name for name in names if _is_readable(path / name)])
+    others = ", ".join(variants_in(names) or [name for name in names if _is_readable(path / name)])
     if others:
         raise NotFoundError(f"{start}. It has {others}: give the path of one of these files")
     other = unsupported.description(path)
@@ -96,8 +100,24 @@ def _read_another(path: Path) -> Arrays:
 
 
 def variants_in(names: Iterable[str]) -> list[str]:
-    """The names of variants among the names of a directory's files."""
-    return [name for name in names if VARIANT.fullmatch(name)]
+    """The names of variants among the names of a directory's files. An index stands for its shards."""
+    return sorted(name for name in names if VARIANT.fullmatch(name))
+
+
+def only_variant(names: Iterable[str]) -> str | None:
+    """The name of the variant among the names of a directory's files, or None if there is none, or more than one.
+
+    Of a variant that is in both formats, it is the safetensors file.
+    """
+    found = variants_in(names)
+    kinds = {match["of_file"] or match["of_index"] for match in map(VARIANT.fullmatch, found) if match}
+    return found[0] if len(kinds) == 1 else None
+
+
+def shards_of(variant: str) -> str:
+    """The pattern of the shards of a variant, such as `model.fp16-*-of-*.safetensors`; its name if it is one file."""
+    name, is_index, kind = variant.removesuffix(".json").partition(".index.")
+    return f"{Path(name).stem}.{kind}-*-of-*{Path(name).suffix}" if is_index else variant
 
 
 def _is_readable(path: Path) -> bool:
@@ -216,7 +236,7 @@ def _read_shards(index: Path) -> Gathered:
         raise WeightsError(f"{index} must have a weight_map from weight names to file names")
     if len(set(weight_map.values())) > MOST_SHARDS:
         raise WeightsError(f"{index} names more than {MOST_SHARDS} shards, which is the limit")
-    ending = Path(index.name.removesuffix(INDEX)).suffix
+    ending = Path(index.name.partition(".index.")[0]).suffix
     files: dict[str, Arrays] = {}
     present = {path.name for path in index.parent.iterdir()}
     for file in sorted(set(weight_map.values())):
