@@ -14,13 +14,14 @@ from .backend.arrays import Namespace
 from .checkpoints import adapters, halves, hub, read, save, surgery, unsupported
 from .checkpoints.arrays import Arrays
 from .checkpoints.files import read_json
+from .checkpoints.modules import describe
 from .config import PRESETS, Config, check_head, check_head_name, head_of, labels_of_task, merge
 from .errors import ConfigError, NameUnknownError, SaveError, TokenizerError, check_integer
 from .model import Network
 from .text.answer import answer
 from .text.choose import choose
 from .text.classify import classify
-from .text.embedding import Embedding, is_declared, read_embedding, write_embedding
+from .text.embedding import Embedding, read_embedding, write_embedding
 from .text.encode import encode, similarity
 from .text.fill_mask import fill_mask, predict_all
 from .text.generate import generate
@@ -129,12 +130,11 @@ def load(
     _check_choices(head, seed)
     if not (config is None or (isinstance(config, Mapping) and all(isinstance(name, str) for name in config))):
         raise ConfigError(f"config must be a dict from field names to values, not {config!r}")
-    path = hub.locate(name, revision=revision, local_files_only=local_files_only, token=token)
-    repository = path.parent if path.is_file() else path
-    if head is None and is_declared(repository):
+    repository = describe(hub.locate(name, revision=revision, local_files_only=local_files_only, token=token))
+    if head is None and repository.is_embedding:
         head = "encoder"
-    file = adapters.read_merged(path, adapter, local_files_only=local_files_only, token=token)
-    fields = read.fields_of(path, file)
+    file = adapters.read_merged(repository.model, adapter, local_files_only=local_files_only, token=token)
+    fields = read.fields_of(repository.model, file) | repository.fields
 
     def model_of(arrays: Arrays, config: Config, head: str) -> Model:
         loaded = weights.load_arrays(arrays, config, head, missing=missing, seed=seed, check=check)
@@ -144,10 +144,10 @@ def load(
         model = _of_halves(file, fields, head, config or {}, model_of)
     else:
         model = model_of(file, *_settled(fields, head, config or {}))
-    unsupported.warn_of_setfit(repository)
+    unsupported.warn_of_setfit(repository.directory)
     reader = model.encoder or model
     if tokenizer is None:
-        directories = file.directories or (read.directory_of(path),)
+        directories = file.directories or (read.directory_of(repository.model),)
         model.tokenizer, model.tokenizer_error = _tokenizer_beside(directories, reader.config)
     else:
         model.tokenizer = _tokenizer_named(tokenizer, reader.config, local_files_only, token)
@@ -156,7 +156,7 @@ def load(
         model.embedding = read_embedding(repository, model.config)
     if model.head == "causal_lm":
         model.generation = read_generation(
-            repository, fields if model.encoder else model.config.to_dict(), model.config
+            repository.directory, fields if model.encoder else model.config.to_dict(), model.config
         )
     return model
 
@@ -207,9 +207,8 @@ def _tokenizer_named(
             f"tokenizer must be a directory, a hub name or a Tokenizer, not {type(name).__name__}: give "
             "tokenizer=None for the checkpoint's own"
         )
-    directory = hub.locate(name, weights=False, local_files_only=local_files_only, token=token)
-    directory = directory.parent if directory.is_file() else directory
-    found = Tokenizer.load(directory, config)
+    path = describe(hub.locate(name, weights=False, local_files_only=local_files_only, token=token)).model
+    found = Tokenizer.load(read.directory_of(path), config)
     if found is None:
         raise TokenizerError(f"{name} has no tokenizer: name a directory or a model that has one")
     return found
@@ -299,7 +298,8 @@ def _fields(config: Config | Mapping[str, Any] | str | Path) -> dict[str, Any]:
         raise ConfigError(f"a configuration must be a Config, a dict, a path or a name, not {type(config).__name__}")
     if config in PRESETS:
         return dict(PRESETS[str(config)])
-    return read_json(read.directory_of(hub.locate(config, weights=False)) / "config.json", ConfigError)
+    path = describe(hub.locate(config, weights=False)).model
+    return read_json(read.directory_of(path) / "config.json", ConfigError)
 
 
 def _refuse_misspelt(values: Mapping[str, Any]) -> None:

@@ -27,6 +27,7 @@ from support import raises, slow_but
 
 import minroberta
 from minroberta import ConfigError, Error, InputError, Model, NameUnknownError, NotFoundError, WeightsError
+from minroberta.checkpoints import files, modules
 from minroberta.checkpoints.formats import safetensors
 
 CASE = {case.name: case for case in CASES}
@@ -192,6 +193,36 @@ def test_the_head_of_a_repository(tmp_path: Path) -> None:
     old = opened(CASE["old layout"], tmp_path / "old")
     assert old.head == "encoder"
     assert minroberta.init(tmp_path / "old", head="encoder").config == old.config
+
+
+@pytest.mark.parametrize("name", ["max_seq_length", "old layout", "plain"])
+def test_each_file_is_read_once(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    original = files.read_any_json
+
+    def recording(path: Path, *arguments: Any) -> Any:
+        read.append(path.name)
+        return original(path, *arguments)
+
+    for module in (files, modules):
+        monkeypatch.setattr(module, "read_any_json", recording)
+    opened(CASE[name], tmp_path)
+    settings = [file for file in read if file.startswith(("modules", "sentence_", "config_"))]
+    assert len(settings) == len(set(settings)), settings
+    assert ("modules.json" in settings) == (name != "plain")
+
+
+def test_the_path_of_the_weights(tmp_path: Path) -> None:
+    """It opens with the settings beside it, as its directory does."""
+    case = CASE["max_seq_length"]
+    write(case, tmp_path)
+    assert_near(vectors(minroberta.load(tmp_path / "model.safetensors"), case), EXPECTED[case.name])
+
+
+def test_the_tokenizer_of_an_old_layout(tmp_path: Path) -> None:
+    old = opened(CASE["old layout"], tmp_path / "old")
+    plain = opened(CASE["plain"], tmp_path / "plain", tokenizer=tmp_path / "old")
+    assert plain.tokenize("Anna Berg")["input_ids"].tolist() == old.tokenize("Anna Berg")["input_ids"].tolist()
 
 
 def test_new_sizes_keep_the_description(tmp_path: Path) -> None:

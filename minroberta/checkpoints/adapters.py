@@ -22,6 +22,7 @@ from ..weights import DECODER, plain_name
 from . import hub, read
 from .arrays import Arrays, Renamed, as_stored
 from .files import inside, read_json
+from .modules import describe
 from .wrapped import ANCHOR as WORDS
 from .wrapped import WRAPPERS, unwrapped
 
@@ -361,7 +362,7 @@ def _base(directory: Path, local_files_only: bool, token: str | bool | None) -> 
     name, revision = settings.base, settings.fields.get("revision")
     revision = revision if isinstance(revision, str) and not Path(name).exists() else None
     try:
-        return hub.locate(name, revision=revision, local_files_only=local_files_only, token=token)
+        return describe(hub.locate(name, revision=revision, local_files_only=local_files_only, token=token)).model
     except (NotFoundError, DownloadError) as error:
         advice = f"{settings.path} names it as its base: give both with load(BASE, adapter=...)"
         raise type(error)(f"{error}. {advice}") from error

@@ -1,15 +1,17 @@
-"""The modules of a sentence-transformers repository: which there are, and in which folders their files are.
+"""What a repository says of itself beside a model's own files, as sentence-transformers writes it.
 
 `modules.json` lists the modules in the order in which they are computed. The first is the model itself, whose files are
 in the repository's directory, or in older repositories in a folder such as `0_Transformer`.
+`config_sentence_transformers.json` has the settings of all modules together.
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import ConfigError
-from .files import folder_inside, read_any_json
+from .files import folder_inside, read_any_json, read_json
 
 LIST = "modules.json"
 SETTINGS = "config_sentence_transformers.json"
@@ -67,7 +69,50 @@ def model_folder(modules: list[Module]) -> str:
     return modules[0].path if modules and modules[0].kind in MODELS else ""
 
 
-def model_directory(directory: Path) -> Path:
-    """The directory that holds the model's configuration, weights and tokenizer. Raises ConfigError, NotFoundError."""
-    folder = model_folder(read_list(directory))
-    return folder_inside(directory, folder, ConfigError) if folder else directory
+class Repository(NamedTuple):
+    """A model's files, and what is said beside them.
+
+    directory: the repository. model: the directory that holds the model's configuration, weights and tokenizer, or its
+    weights file. modules: the list of `modules.json`, empty if there is none. settings: the fields of
+    `config_sentence_transformers.json`.
+    """
+
+    directory: Path
+    model: Path
+    modules: list[Module]
+    settings: Mapping[str, Any]
+
+    @property
+    def is_embedding(self) -> bool:
+        """True if its modules turn texts into vectors.
+
+        A cross-encoder of version 6 has a `modules.json` too, but no other module than the model, or it says what it is
+        in `config_sentence_transformers.json`.
+        """
+        return len(self.modules) > 1 and self.settings.get("model_type") != "CrossEncoder"
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of a configuration that version 6 stores here: the activation of a cross-encoder.
+
+        It becomes `activation_fn` in the field `sentence_transformers`, as in versions 4 and 5.
+        """
+        activation = self.settings.get("activation_fn")
+        return {} if activation is None else {"sentence_transformers": {"activation_fn": activation}}
+
+
+def describe(path: Path) -> Repository:
+    """Read what a repository says of itself. path: its directory, or a weights file in it.
+
+    Raises ConfigError, NotFoundError.
+    """
+    directory = path.parent if path.is_file() else path
+    modules = read_list(directory)
+    folder = model_folder(modules) if path.is_dir() else ""
+    model = folder_inside(directory, folder, ConfigError) if folder else path
+    return Repository(directory, model, modules, read_optional(directory / SETTINGS))
+
+
+def read_optional(path: Path) -> dict[str, Any]:
+    """A file's JSON object, or an empty one if there is no such file. Raises ConfigError."""
+    return read_json(path, ConfigError) if path.is_file() else {}

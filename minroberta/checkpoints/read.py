@@ -15,7 +15,7 @@ from typing import Any
 from ..config import FAMILIES, HEADS, Config, family_of, merge
 from ..errors import ConfigError, NotFoundError, WeightsError
 from ..weights import BUFFERS, Shape, canonical_names, shapes, untangle_lm_bias, without_prefix
-from . import modules, unsupported
+from . import unsupported
 from .arrays import Arrays, Gathered
 from .files import inside, read_json
 from .formats import safetensors
@@ -76,7 +76,6 @@ def _read_path(path: Path) -> Arrays:
         return read_file(path)
     if not path.is_dir():
         raise NotFoundError(f"{path} is neither a directory nor a weights file: check the path")
-    path = modules.model_directory(path)
     for name in FILES:
         if (path / name).is_file():
             return read_file(inside(path, name, WeightsError))
@@ -270,12 +269,12 @@ def fields_of(path: Path, arrays: Arrays) -> dict[str, Any]:
         return _with_changes(dict(arrays.config), arrays.changes)
     directory = arrays.directories[-1] if arrays.directories else directory_of(path)
     fields = _with_family(read_json(directory / "config.json", ConfigError), arrays)
-    return _with_changes(_with_activation(fields, path.parent if path.is_file() else path), arrays.changes)
+    return _with_changes(fields, arrays.changes)
 
 
 def directory_of(path: Path) -> Path:
-    """The directory that holds a checkpoint's `config.json` and tokenizer. Raises ConfigError, NotFoundError."""
-    return path.parent if path.is_file() else modules.model_directory(path)
+    """The directory that holds a checkpoint's `config.json` and tokenizer."""
+    return path.parent if path.is_file() else path
 
 
 def _with_changes(fields: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -287,16 +286,6 @@ def _with_changes(fields: dict[str, Any], changes: Mapping[str, Any]) -> dict[st
     if family and "architectures" in changes:
         result["architectures"] = [family.architecture + ending for ending in changes["architectures"]]
     return result
-
-
-def _with_activation(fields: dict[str, Any], directory: Path) -> dict[str, Any]:
-    """The fields, with the activation of a cross-encoder that version 6 of sentence-transformers stores elsewhere.
-
-    It becomes `activation_fn` in the field `sentence_transformers`, as in versions 4 and 5. Raises ConfigError.
-    """
-    path = directory / modules.SETTINGS
-    activation = read_json(path, ConfigError).get("activation_fn") if path.is_file() else None
-    return fields if activation is None else {**fields, "sentence_transformers": {"activation_fn": activation}}
 
 
 def _with_family(fields: dict[str, Any], names: Arrays) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from .. import weights
 from ..checkpoints import hub, read
 from ..checkpoints.adapters import read_merged
 from ..checkpoints.arrays import Arrays
+from ..checkpoints.modules import describe
 from ..checkpoints.verify import ROUNDING, Verdict
 from ..checkpoints.verify import verify as compare
 from ..config import Config
@@ -33,7 +34,7 @@ def info(name: str, as_json: bool) -> None:
 
     Parameters are named as in `model.params`, whatever the file calls them.
     """
-    path = hub.locate(name)
+    path = describe(hub.locate(name)).model
     file = read_merged(path)
     config = read.config_of(path, file)
     held, unused = read.inventory(file, config)
@@ -146,7 +147,7 @@ def convert(source: str, directory: Path, kind: str, head: str | None, dtype: st
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise click.ClickException(f"{directory} exists, but is not an empty directory: give a new or empty directory")
     path = hub.locate(source)
-    arrays = read_merged(path)
+    arrays = read_merged(describe(path).model)
     model = Source(path, dtype or _stored_dtype(arrays)).load(head)
     _warn_of_other_heads(arrays, model.config, model.head)
     if kind == "hf":
@@ -198,7 +199,7 @@ def verify(one: str, other: str, head: str | None, as_json: bool) -> None:
     the same, 1 if they differ, and 2 after an error.
     """
     paths = [hub.locate(name) for name in (one, other)]
-    dtype = str(numpy.result_type(*(_stored_dtype(read_merged(path)) for path in paths)))
+    dtype = str(numpy.result_type(*(_stored_dtype(read_merged(describe(path).model)) for path in paths)))
     first = Source(paths[0], dtype).load(head)
     verdict = compare(first, Source(paths[1], dtype).load(first.head))
     if as_json:

@@ -10,6 +10,7 @@ import click
 from .. import loading, weights
 from ..checkpoints import hub, read
 from ..checkpoints.adapters import read_merged
+from ..checkpoints.modules import describe
 from ..config import HEADS
 from ..errors import WeightsError
 from ..loading import Model
@@ -43,7 +44,7 @@ class Source(NamedTuple):
 
 def _missing_head(source: Source, head: str | None) -> str | None:
     """The message if only weights of the head are missing, otherwise None."""
-    path = hub.locate(source.name)
+    path = describe(hub.locate(source.name)).model
     file = read_merged(path, source.adapter)
     config = read.config_of(path, file)
     head = head or config.head

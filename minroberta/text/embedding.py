@@ -18,6 +18,7 @@ from ..backend.arrays import Array, cast, is_float, namespace
 from ..checkpoints import modules, read
 from ..checkpoints.files import folder_inside, inside, read_json, write_json
 from ..checkpoints.formats import safetensors
+from ..checkpoints.modules import Repository, read_optional
 from ..config import Config
 from ..errors import ConfigError, Error, InputError, NameUnknownError, WeightsError, check_integer
 
@@ -180,27 +181,17 @@ class Embedding(NamedTuple):
         return size
 
 
-def is_declared(directory: Path) -> bool:
-    """Return whether a directory is a sentence-transformers repository that turns texts into vectors.
-
-    A cross-encoder of version 6 has a `modules.json` too, but no other module than the model, or it says what it is in
-    `config_sentence_transformers.json`. Raises ConfigError.
-    """
-    kind = _optional(directory, modules.SETTINGS).get("model_type")
-    return len(modules.read_list(directory)) > 1 and kind != "CrossEncoder"
-
-
 # --- reading --------------------------------------------------------------------------------------------------------
 
 
-def read_embedding(directory: Path, config: Config) -> Embedding:
-    """Read the description from the files of a directory. Raises ConfigError, NotFoundError, WeightsError."""
-    if not is_declared(directory):
+def read_embedding(repository: Repository, config: Config) -> Embedding:
+    """Read the description from the files of a repository. Raises ConfigError, NotFoundError, WeightsError."""
+    if not repository.is_embedding:
         return Embedding()
-    listed = modules.read_list(directory)
+    directory, listed = repository.directory, repository.modules
     _check_order(listed)
-    model = modules.model_directory(directory)
-    settings = next((found for name in modules.MODEL_SETTINGS if (found := _optional(model, name))), {})
+    model = read.directory_of(repository.model)
+    settings = next((found for name in modules.MODEL_SETTINGS if (found := read_optional(model / name))), {})
     poolings, include_prompt = _read_pooling(directory, listed[1])
     of_model = Embedding(
         declared=True,
@@ -211,7 +202,7 @@ def read_embedding(directory: Path, config: Config) -> Embedding:
         include_prompt=include_prompt,
     )
     of_model.width(poolings, config.hidden_size, ConfigError)
-    return of_model._replace(**_read_prompts(directory))
+    return of_model._replace(**_prompts(repository.settings))
 
 
 def _check_order(listed: list[modules.Module]) -> None:
@@ -283,9 +274,8 @@ _READERS: dict[str, Callable[[Path, modules.Module], Step]] = {
 """The functions that read the modules after pooling."""
 
 
-def _read_prompts(directory: Path) -> dict[str, Any]:
+def _prompts(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The prompts, the default one's name, and the similarity function's, from `config_sentence_transformers.json`."""
-    settings = _optional(directory, modules.SETTINGS)
     prompts, default = settings.get("prompts") or {}, settings.get("default_prompt_name")
     if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
         raise ConfigError(f"prompts must be an object from names to texts, not {reprlib.repr(prompts)}")
@@ -311,11 +301,6 @@ def _shortened(names: Iterable[str]) -> str:
 def _settings(directory: Path, module: modules.Module) -> dict[str, Any]:
     """The settings of a module, from the `config.json` in its folder."""
     return read_json(folder_inside(directory, module.path, ConfigError) / "config.json", ConfigError)
-
-
-def _optional(directory: Path, name: str) -> dict[str, Any]:
-    """A file's JSON object, or an empty one if there is no such file."""
-    return read_json(directory / name, ConfigError) if (directory / name).is_file() else {}
 
 
 def _weights(directory: Path, module: modules.Module, names: tuple[str, ...]) -> list[numpy.ndarray]:
