@@ -21,7 +21,7 @@ from .model import Network
 from .text.answer import answer
 from .text.choose import choose
 from .text.classify import classify
-from .text.embedding import Embedding, read_embedding, write_embedding
+from .text.embedding import Embedding, check_modules, read_embedding, write_embedding
 from .text.encode import encode, similarity
 from .text.fill_mask import fill_mask, predict_all
 from .text.generate import generate
@@ -133,6 +133,7 @@ def load(
     repository = describe(hub.locate(name, revision=revision, local_files_only=local_files_only, token=token))
     if head is None and repository.is_embedding:
         head = "encoder"
+    check_modules(repository, head)
     file = adapters.read_merged(repository.model, adapter, local_files_only=local_files_only, token=token)
     fields = read.fields_of(repository.model, file) | repository.fields
 

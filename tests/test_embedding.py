@@ -55,7 +55,7 @@ def vectors(model: Model, case: Case) -> np.ndarray:
 
 def encode(model: Model, texts: Any, **options: Any) -> np.ndarray:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".* longer than the 8|.* longer than the 12")  # some are made to be cut
+        warnings.filterwarnings("ignore", ".* longer than the (8|12|16) ")  # some are made to be cut
         return model.encode(texts, **options)
 
 
@@ -237,6 +237,7 @@ def module(path: str = "1_Pooling", type: Any = f"{PLACE}Pooling") -> dict[str, 
     return {"idx": 1, "name": "1", "path": path, "type": type}
 
 
+SPARSE = "sentence_transformers.sparse_encoder.models."
 TRANSFORMER = module("", f"{PLACE}Transformer")
 
 
@@ -253,10 +254,16 @@ TRANSFORMER = module("", f"{PLACE}Transformer")
         ([TRANSFORMER, module("..")], "the path '..': a path must be"),
         ([TRANSFORMER, module("a*")], "the path 'a*': a path must be"),
         ([TRANSFORMER, module("a\\b")], "a path must be"),
-        ([TRANSFORMER, module(), module("2", f"{PLACE}LSTM")], "unknown module 'LSTM' in modules.json"),
-        ([TRANSFORMER, module("1", f"{PLACE}WordWeights"), module()], "unknown module 'WordWeights'"),
+        ([TRANSFORMER, module(), module("2", f"{PLACE}LSTM")], "unsupported module 'LSTM' in modules.json: it"),
+        ([TRANSFORMER, module("1", f"{PLACE}WordWeights"), module()], "unsupported module 'WordWeights' in"),
         ([TRANSFORMER, module("1", "custom_st.Pooling")], "unknown module 'custom_st.Pooling'"),
-        ([module("", f"{PLACE}BoW"), module()], "unknown module 'BoW'"),
+        ([module("", f"{PLACE}BoW"), module()], "unsupported module 'BoW' in modules.json: it is not a"),
+        ([TRANSFORMER, module(), module("2", f"{PLACE}SparseAutoEncoder")], "'SparseAutoEncoder' in modules.json: it"),
+        ([TRANSFORMER, module("1", f"{SPARSE}SpladePooling")], "'SpladePooling' in modules.json: it is of a sparse"),
+        ([module("", f"{SPARSE}MLMTransformer"), module()], "with head='masked_lm' the model gives the logits"),
+        ([module("", "sentence_transformers.base.modules.router.Router")], "it sends queries and documents through"),
+        ([module("", f"{PLACE}Asym"), module()], "unsupported module 'Asym' in modules.json: it sends queries and doc"),
+        ([TRANSFORMER, module("1", "sentence_transformers.x.MultiVectorMask")], "a vector for each token (ColBERT)"),
         ([TRANSFORMER, module("2", f"{PLACE}Normalize")], "it must list Transformer, then Pooling"),
         ([TRANSFORMER, module(), module()], "it must list Transformer, then Pooling"),
     ],
@@ -266,6 +273,9 @@ def test_lists_of_modules_that_are_refused(listed: Any, said: str, tmp_path: Pat
     (tmp_path / "modules.json").write_text(json.dumps(listed))
     with raises(ConfigError, ValueError, said):
         minroberta.load(tmp_path)
+
+
+POOLED = {"method": "forward", "method_output_name": "pooler_output"}
 
 
 def linear(**changes: Any) -> tuple[Any, ...]:
@@ -281,8 +291,22 @@ def linear(**changes: Any) -> tuple[Any, ...]:
         ({"modules": (("Pooling", {"pooling_mode": ["cls", {}]}),)}, "unknown pooling_mode {}"),
         ({"modules": linear(activation_function="os.system")}, "unknown activation_function of 2_Dense 'os.system'"),
         ({"modules": linear(activation_function="torch.nn.Softshrink")}, "one of Identity, Tanh, Sigmoid"),
-        ({"modules": linear(module_input_name="token_embeddings")}, "other inputs or outputs than sentence_embedding"),
-        ({"modules": linear(use_residual=True)}, "2_Dense has use_residual, which is not supported"),
+        ({"modules": linear(module_input_name="token_embeddings")}, "module_input_name 'token_embeddings', which is"),
+        ({"modules": linear(module_output_name="scores")}, "2_Dense has module_output_name 'scores', which"),
+        ({"modules": (MEAN, ("Normalize", {"module_input_name": "x"}))}, "2_Normalize has module_input_name 'x'"),
+        ({"settings": {"transformer_task": "fill-mask"}}, "only 'feature-extraction' is"),
+        ({"settings": {"module_output_name": "sentence_embedding"}}, "has module_output_name 'sentence_embedding'"),
+        ({"settings": {"modality_config": {"text": POOLED}}}, "has modality_config {'text': {'method': "),
+        ({"settings": {"modality_config": {"message": {}}}}, "has modality_config {'message': {}}, which is"),
+        ({"settings": {"processing_kwargs": {"text": {"max_length": 9}}}}, "has processing_kwargs {'text': {"),
+        ({"settings": {"tokenizer_name_or_path": "other"}}, "has tokenizer_name_or_path 'other', which is"),
+        ({"settings": {"query_length": 9}}, "has query_length 9, which is not supported"),
+        ({"settings": {"document_length": 9}}, "has document_length 9, which is not supported"),
+        ({"settings": {"query_expansion": {"length": 9}}}, "has query_expansion {'length': 9}, which is"),
+        ({"settings": {"config_args": {"num_hidden_layers": 1}}}, "has config_args {'num_hidden_layers': 1}"),
+        ({"settings": {"model_kwargs": {"dtype": "x", "variant": "a"}}}, "has model_kwargs {'variant': 'a'}, which"),
+        ({"settings": {"tokenizer_args": ["x"]}}, "has tokenizer_args ['x'], which is not supported"),
+        ({"library": {"truncate_dim": 0}}, "truncate_dim must be an integer of at least 1, not 0"),
         ({"modules": (pooling("cls", "max"), linear()[1])}, "module Dense takes vectors of another size than 64"),
         ({"modules": (MEAN, ("LayerNorm", {"dimension": 16}))}, "LayerNorm takes vectors of another size than 32"),
         ({"settings": {"max_seq_length": "long"}}, "max_seq_length must be an integer of at least 1, not 'long'"),
@@ -315,6 +339,44 @@ def test_weights_that_are_refused(arrays: dict[str, np.ndarray], said: str, tmp_
     safetensors.write(tmp_path / "2_Dense" / "model.safetensors", arrays, {})
     with raises(WeightsError, ValueError, said):
         minroberta.load(tmp_path)
+
+
+def test_settings_without_an_effect(tmp_path: Path) -> None:
+    """Version 6 writes the first ones; arguments for transformers may change the dtype, and nothing else."""
+    settings = {
+        "transformer_task": "feature-extraction",
+        "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+        "module_output_name": "token_embeddings",
+        "unpad_inputs": True,
+        "model_args": {"torch_dtype": "float16", "attn_implementation": "sdpa", "trust_remote_code": True},
+        "config_args": {},
+    }
+    normalize = ("Normalize", {"module_input_name": "sentence_embedding", "module_output_name": "sentence_embedding"})
+    model = opened(Case("a", (MEAN, normalize), settings), tmp_path)
+    assert_near(model.encode(TEXTS), EXPECTED["mean, normalized"])
+
+
+def test_a_residual_of_another_shape(tmp_path: Path) -> None:
+    write(Case("dense", linear(use_residual=True)), tmp_path)
+    file = tmp_path / "2_Dense" / "model.safetensors"
+    arrays = {name: np.array(x) for name, x in safetensors.File(file).items()}
+    safetensors.write(file, {**arrays, "residual.weight": np.zeros((32, 16), "f4")}, {})
+    with raises(WeightsError, ValueError, "the weights of 2_Dense must have the same shape"):
+        minroberta.load(tmp_path)
+
+
+def test_the_size_that_the_repository_says(tmp_path: Path) -> None:
+    model = opened(CASE["truncated by the repository"], tmp_path)
+    assert model.encode(TEXTS, truncate_dim=4).shape == (len(TEXTS), 4)
+    assert_near(model.encode(TEXTS, truncate_dim=32), EXPECTED["mean, normalized"])
+
+
+def test_another_head_of_an_unsupported_repository(tmp_path: Path) -> None:
+    """Modules that are not computed matter only to `encode`."""
+    write(CASE["mean, normalized"], tmp_path)
+    splade = module("1_SpladePooling", f"{SPARSE}SpladePooling")
+    (tmp_path / "modules.json").write_text(json.dumps([TRANSFORMER, splade]))
+    assert minroberta.load(tmp_path, head="masked_lm", missing="init").head == "masked_lm"
 
 
 @pytest.mark.parametrize("name", ["1_Pooling/config.json", "2_Dense/config.json", "2_Dense/model.safetensors"])

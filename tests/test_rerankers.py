@@ -1,5 +1,6 @@
 """Scores of sentence-transformers' cross-encoders for the same repositories, and pairs in every form."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from generators import GOLDEN
-from generators.embedding_cases import CASES, IDENTITY, PAIRS, TANH, Case, write
+from generators.embedding_cases import CASES, IDENTITY, MEAN, OLD, PAIRS, TANH, Case, write
 from support import raises
 
 import minroberta
@@ -51,6 +52,32 @@ def test_the_newest_activation_counts(tmp_path: Path) -> None:
     assert_near(scores_of(opened(Case("b", labels=1, config=fields), tmp_path / "b")), raw)
     fields["sentence_transformers"] = {"activation_fn": TANH}
     assert_near(scores_of(opened(Case("c", labels=1, config=fields, library=identity), tmp_path / "c")), raw)
+
+
+SAVED = CASE["reranker, file of version 6"]
+SETTINGS = SAVED.settings or {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"settings": SETTINGS | {"max_seq_length": 8}}, "has max_seq_length 8, which is not supported"),
+        ({"settings": SETTINGS | {"do_lower_case": True}}, "has do_lower_case True, which is not supported"),
+        ({"settings": SETTINGS | {"transformer_task": "text-generation"}}, "only 'sequence-classification' is"),
+        ({"modules": (("LogitScore", {}),)}, "unsupported module 'LogitScore' in modules.json: it is of"),
+        ({"modules": (MEAN,)}, "unknown module 'Pooling' in modules.json: those that are computed here"),
+    ],
+)  # fmt: skip
+def test_cross_encoders_that_are_refused(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with raises(ConfigError, ValueError, said):
+        opened(dataclasses.replace(SAVED, version=OLD, **changes), tmp_path)
+    assert minroberta.load(tmp_path, head="encoder")
+
+
+def test_the_prompt_of_a_cross_encoder(tmp_path: Path) -> None:
+    library = {**(SAVED.library or {}), "prompts": {"query": "find: "}, "default_prompt_name": "query"}
+    with pytest.warns(UserWarning, match=r"trained with the prompt 'find: ' before the first text of a pair, which"):
+        opened(dataclasses.replace(SAVED, library=library), tmp_path)
 
 
 def test_function_to_apply(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def _from_hub(
 
     if folder:
         fetch_model(*SETTINGS[:1], *TOKENIZER, *preferred)
-    if weights and len(listed) > 1:
+    if weights and listed:
         fetch_model(*modules.MODEL_SETTINGS)
         _fetch_modules(listed, fetch)
     directory = repository_directory / folder

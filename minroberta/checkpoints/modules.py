@@ -6,6 +6,7 @@ in the repository's directory, or in older repositories in a folder such as `0_T
 """
 
 import re
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,10 +22,25 @@ MODEL_SETTINGS = tuple(
 )
 """The names of the model's settings in the versions of sentence-transformers. The first that exists is read."""
 
+OUTPUTS = {
+    "feature-extraction": ("last_hidden_state", "token_embeddings"),
+    "sequence-classification": ("logits", "scores"),
+}
+"""The tasks of a model: which of its outputs is taken, and how that is called."""
+
+ARGUMENTS = ("model_args", "model_kwargs", "config_args", "config_kwargs", "tokenizer_args", "processor_kwargs")
+"""Settings with arguments for transformers' `from_pretrained`."""
+
+HARMLESS = (
+    "add_pooling_layer", "attn_implementation", "device_map", "dtype", "low_cpu_mem_usage", "padding_side",
+    "torch_dtype", "trust_remote_code", "use_fast", "use_safetensors",
+)  # fmt: skip
+"""Such arguments that do not change the result by more than rounding."""
+
 MODELS = ("Transformer", "RoBERTa", "XLMRoBERTa", "CamemBERT")
 """The classes of the first module: the model itself."""
 
-WITH_CONFIG = ("Pooling", "Dense", "LayerNorm")
+WITH_CONFIG = ("Pooling", "Dense", "LayerNorm", "Normalize")
 WITH_WEIGHTS = ("Dense", "LayerNorm")
 """The classes of modules whose folders have a `config.json` and weights that are read."""
 
@@ -89,7 +105,18 @@ class Repository(NamedTuple):
         A cross-encoder of version 6 has a `modules.json` too, but no other module than the model, or it says what it is
         in `config_sentence_transformers.json`.
         """
-        return len(self.modules) > 1 and self.settings.get("model_type") != "CrossEncoder"
+        alone = len(self.modules) < 2 and all(module.kind in MODELS for module in self.modules)
+        return not alone and not self.is_cross_encoder
+
+    @property
+    def is_cross_encoder(self) -> bool:
+        """True if it was saved as a cross-encoder by version 6."""
+        return self.settings.get("model_type") == "CrossEncoder"
+
+    @property
+    def model_directory(self) -> Path:
+        """The directory of the model's own files."""
+        return self.model.parent if self.model.is_file() else self.model
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -111,6 +138,39 @@ def describe(path: Path) -> Repository:
     folder = model_folder(modules) if path.is_dir() else ""
     model = folder_inside(directory, folder, ConfigError) if folder else path
     return Repository(directory, model, modules, read_optional(directory / SETTINGS))
+
+
+def model_settings(repository: Repository, task: str) -> dict[str, Any]:
+    """Read the settings of the model from the first of `MODEL_SETTINGS` that exists.
+
+    task: one of `OUTPUTS`. Raises ConfigError for a setting that changes the result and is not supported.
+    """
+    output, name = OUTPUTS[task]
+    only: dict[str, Any] = {
+        "transformer_task": task,
+        "modality_config": {"text": {"method": "forward", "method_output_name": output}},
+        "module_output_name": name,
+        **dict.fromkeys(("tokenizer_name_or_path", "query_length", "document_length", "query_expansion")),
+        **{key: {} for key in ("processing_kwargs", *ARGUMENTS)},
+    }
+    if task == "sequence-classification":
+        only |= {"max_seq_length": None, "do_lower_case": False}
+    for file in MODEL_SETTINGS:
+        path = repository.model_directory / file
+        if settings := read_optional(path):
+            for key, value in only.items():
+                _check_setting(path, key, settings.get(key), value)
+            return settings
+    return {}
+
+
+def _check_setting(path: Path, key: str, given: Any, only: Any) -> None:
+    if key in ARGUMENTS and isinstance(given, dict):
+        given = {name: value for name, value in given.items() if name not in HARMLESS}
+    if given and given != only:
+        raise ConfigError(
+            f"{path} has {key} {reprlib.repr(given)}, which is not supported" + (f": only {only!r} is" if only else "")
+        )
 
 
 def read_optional(path: Path) -> dict[str, Any]:

@@ -89,6 +89,32 @@ def warn_of_setfit(directory: Path) -> None:
         )
 
 
+# --- modules of sentence-transformers -------------------------------------------------------------------------------
+
+OTHER_MODULES = {
+    ("Router", "Asym"): "sends queries and documents through different modules: load the folder of one, such as "
+    "query_0_Transformer",
+    ("SpladePooling", "MLMTransformer"): "is of a sparse encoder (SPLADE), whose vectors are over the vocabulary: with "
+    "head='masked_lm' the model gives the logits, from which they are made",
+    (
+        "SparseAutoEncoder",
+        "SparseStaticEmbedding",
+    ): "is of a sparse encoder: load it with SparseEncoder of that library",
+    ("MultiVectorMask", "TokenPooling"): "is of a model with a vector for each token (ColBERT): the last_hidden_state "
+    "of the model, with head='encoder' and without modules.json, is what these modules take",
+    ("LogitScore",): "is of a reranker that generates text: load it with CrossEncoder of that library",
+    ("BoW", "WordEmbeddings", "StaticEmbedding", "CLIPModel"): "is not a RoBERTa: load it with that library",
+    ("WordWeights", "CNN", "LSTM", "WeightedLayerPooling"): "changes the tokens' states before pooling: load it with "
+    "that library",
+}
+"""Classes of modules that are not computed, and what to do instead."""
+
+
+def advice_on_module(kind: str) -> str | None:
+    """Say what a module of sentence-transformers does and what to do instead, or return None for an unknown class."""
+    return next((f"it {text}" for kinds, text in OTHER_MODULES.items() if kind in kinds), None)
+
+
 # --- arrays ---------------------------------------------------------------------------------------------------------
 
 QUANTISED = {

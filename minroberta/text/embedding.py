@@ -7,7 +7,8 @@ assumes: the mean of the last hidden states, not normalised.
 
 import reprlib
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -19,6 +20,7 @@ from ..checkpoints import modules, read
 from ..checkpoints.files import folder_inside, inside, read_json, write_json
 from ..checkpoints.formats import safetensors
 from ..checkpoints.modules import Repository, read_optional
+from ..checkpoints.unsupported import advice_on_module
 from ..config import Config
 from ..errors import ConfigError, Error, InputError, NameUnknownError, WeightsError, check_integer
 
@@ -67,18 +69,25 @@ def activation(name: Any, of: str) -> Callable[[Array], Array]:
 
 
 class Dense(NamedTuple):
-    """activation(x Wᵀ + b). weight: (O, I), bias: (O,) or None; activation_function: the name of torch's class."""
+    """activation(x Wᵀ + b), and the residual x or x Rᵀ added to it if there is one.
+
+    weight: (O, I), bias: (O,) or None; activation_function: the name of torch's class. residual: R, (O, I); or True for
+    x itself, where O = I.
+    """
 
     weight: numpy.ndarray
     bias: numpy.ndarray | None
     activation_function: str
+    residual: numpy.ndarray | bool = False
 
     def __call__(self, x: numpy.ndarray) -> numpy.ndarray:
         """(N, I) -> (N, O)."""
         bias = 0 if self.bias is None else cast(self.bias, x.dtype)
-        return activation(self.activation_function, "activation_function")(
-            ops.linear(x, cast(self.weight, x.dtype), bias)  # (N, I) -> (N, O)
-        )
+        function = activation(self.activation_function, "activation_function")
+        y = function(ops.linear(x, cast(self.weight, x.dtype), bias))  # (N, I) -> (N, O)
+        if isinstance(self.residual, bool):
+            return y + x if self.residual else y
+        return y + ops.linear(x, cast(self.residual, x.dtype), 0)  # (N, I) -> (N, O)
 
     def width(self, of: int) -> int | None:
         """The size of the result for vectors of size `of`; None if it takes vectors of another size."""
@@ -134,7 +143,7 @@ class Embedding(NamedTuple):
     tokenizer's limit; the model's own limit holds too. do_lower_case: True if texts are converted to lower case.
     include_prompt: False if pooling leaves out the prompt's tokens. prompts: the prompts by name; default_prompt_name:
     the name of the prompt that is used if no other is given. similarity_fn_name: the function by which vectors are
-    compared.
+    compared. truncate_dim: number of elements that are kept of each vector, or None for all.
     """
 
     declared: bool = False
@@ -146,6 +155,7 @@ class Embedding(NamedTuple):
     prompts: Mapping[str, str] = {}
     default_prompt_name: str | None = None
     similarity_fn_name: Similarity = "cosine"
+    truncate_dim: int | None = None
 
     def prompt(self, prompt: str | None, prompt_name: str | None) -> str:
         """The text that is put before each text. Raises InputError, NameUnknownError."""
@@ -189,9 +199,7 @@ def read_embedding(repository: Repository, config: Config) -> Embedding:
     if not repository.is_embedding:
         return Embedding()
     directory, listed = repository.directory, repository.modules
-    _check_order(listed)
-    model = read.directory_of(repository.model)
-    settings = next((found for name in modules.MODEL_SETTINGS if (found := read_optional(model / name))), {})
+    settings = modules.model_settings(repository, "feature-extraction")
     poolings, include_prompt = _read_pooling(directory, listed[1])
     of_model = Embedding(
         declared=True,
@@ -205,15 +213,44 @@ def read_embedding(repository: Repository, config: Config) -> Embedding:
     return of_model._replace(**_prompts(repository.settings))
 
 
+def check_modules(repository: Repository, head: str | None) -> None:
+    """Raise ConfigError if a model with this head would leave out modules or settings of its repository."""
+    if repository.is_embedding and head == "encoder":
+        _check_order(repository.modules)
+    if repository.is_cross_encoder and head in (None, "sequence_classification"):
+        _check_cross_encoder(repository)
+
+
+def _check_cross_encoder(repository: Repository) -> None:
+    """Raise ConfigError unless the model is the only module, with supported settings. Warn of a default prompt."""
+    _check_served(repository.modules, ())
+    modules.model_settings(repository, "sequence-classification")
+    of_library = _prompts({**repository.settings, "similarity_fn_name": None})
+    if prompt := of_library["prompts"].get(of_library["default_prompt_name"]):
+        warnings.warn(
+            f"this cross-encoder was trained with the prompt {reprlib.repr(prompt)} before the first text of a pair, "
+            "which classify does not add: put it there",
+            stacklevel=4,
+        )
+
+
+def _check_served(listed: Sequence[modules.Module], served: Sequence[str]) -> None:
+    """Raise ConfigError for a module that is not computed. served: the classes of modules after the model."""
+    for index, (kind, _) in enumerate(listed):
+        if kind not in (served if index else modules.MODELS):
+            if advice := advice_on_module(kind):
+                raise ConfigError(f"unsupported module {kind!r} in {modules.LIST}: {advice}")
+            raise ConfigError(
+                f"unknown module {kind[:200]!r} in {modules.LIST}: those that are computed here are "
+                f"{', '.join(('Transformer', *served))}; to use the model alone, copy its files into a directory "
+                f"without {modules.LIST}"
+            )
+
+
 def _check_order(listed: list[modules.Module]) -> None:
     """Raise ConfigError unless the modules are the model, Pooling, and then modules that are served."""
+    _check_served(listed, ("Pooling", *_READERS, "Dropout"))
     first, *others = (module.kind for module in listed)
-    served = ("Pooling", *_READERS, "Dropout")
-    for kind in ([] if first in modules.MODELS else [first]) + [kind for kind in others if kind not in served]:
-        raise ConfigError(
-            f"unknown module {kind[:200]!r} in {modules.LIST}: those that are computed are Transformer, "
-            f"{', '.join(served)}; to use the model alone, copy its files into a directory without {modules.LIST}"
-        )
     if others[:1] != ["Pooling"] or others.count("Pooling") > 1:
         raise ConfigError(
             f"{modules.LIST} lists {', '.join([first, *others])}: it must list Transformer, then Pooling, then others"
@@ -244,18 +281,35 @@ def _read_pooling(directory: Path, module: modules.Module) -> tuple[tuple[str, .
 
 def _read_dense(directory: Path, module: modules.Module) -> Dense:
     settings = _settings(directory, module)
-    unusual = settings.get("module_input_name", "sentence_embedding"), settings.get("module_output_name")
-    if unusual[0] != "sentence_embedding" or unusual[1] not in (None, "sentence_embedding"):
-        raise ConfigError(f"{module.path} has other inputs or outputs than sentence_embedding, which is not supported")
-    if settings.get("use_residual"):
-        raise ConfigError(f"{module.path} has use_residual, which is not supported")
+    _check_names(settings, module)
     name = settings.get("activation_function", "torch.nn.modules.activation.Tanh")
     activation(name, f"activation_function of {module.path}")
     names = ("linear.weight", "linear.bias") if settings.get("bias", True) else ("linear.weight",)
     weight, *bias = _weights(directory, module, names)
     if weight.ndim != 2 or any(x.shape != weight.shape[:1] for x in bias):
         raise WeightsError(f"the weights of {module.path} must have the shapes (O, I) and (O,)")
-    return Dense(weight, bias[0] if bias else None, name)
+    dense = Dense(weight, bias[0] if bias else None, name)
+    return _with_residual(dense, directory, module) if settings.get("use_residual") else dense
+
+
+def _with_residual(dense: Dense, directory: Path, module: modules.Module) -> Dense:
+    """The same with what is added to its result: its input, or another matrix times it if the sizes differ."""
+    if dense.weight.shape[0] == dense.weight.shape[1]:
+        return dense._replace(residual=True)
+    (residual,) = _weights(directory, module, ("residual.weight",))
+    if residual.shape != dense.weight.shape:
+        raise WeightsError(f"the weights of {module.path} must have the same shape, but residual.weight has another")
+    return dense._replace(residual=residual)
+
+
+def _check_names(settings: Mapping[str, Any], module: modules.Module) -> None:
+    """Raise ConfigError if a module has other inputs or outputs than the pooled vector."""
+    for setting in ("module_input_name", "module_output_name"):
+        if settings.get(setting) not in (None, "sentence_embedding"):
+            raise ConfigError(
+                f"{module.path} has {setting} {reprlib.repr(settings[setting])}, which is not supported: "
+                "only sentence_embedding is"
+            )
 
 
 def _read_layer_norm(directory: Path, module: modules.Module) -> LayerNorm:
@@ -266,16 +320,23 @@ def _read_layer_norm(directory: Path, module: modules.Module) -> LayerNorm:
     return LayerNorm(weight, bias)
 
 
+def _read_normalize(directory: Path, module: modules.Module) -> Normalize:
+    if module.path and (directory / module.path).is_dir():  # earlier versions have no folder, or an empty one
+        folder = folder_inside(directory, module.path, ConfigError)
+        _check_names(read_optional(folder / "config.json"), module)
+    return Normalize()
+
+
 _READERS: dict[str, Callable[[Path, modules.Module], Step]] = {
     "Dense": _read_dense,
     "LayerNorm": _read_layer_norm,
-    "Normalize": lambda directory, module: Normalize(),
+    "Normalize": _read_normalize,
 }
 """The functions that read the modules after pooling."""
 
 
 def _prompts(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The prompts, the default one's name, and the similarity function's, from `config_sentence_transformers.json`."""
+    """The fields of an Embedding that `config_sentence_transformers.json` has."""
     prompts, default = settings.get("prompts") or {}, settings.get("default_prompt_name")
     if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
         raise ConfigError(f"prompts must be an object from names to texts, not {reprlib.repr(prompts)}")
@@ -290,7 +351,9 @@ def _prompts(settings: Mapping[str, Any]) -> dict[str, Any]:
             f"unknown similarity_fn_name {reprlib.repr(similarity)}: give one of {', '.join(SIMILARITIES)}"
         )
     texts = {name: text or "" for name, text in prompts.items()}
-    return {"prompts": texts, "default_prompt_name": default, "similarity_fn_name": similarity}
+    size = settings.get("truncate_dim")
+    size = None if size is None else check_integer("truncate_dim", size, 1, error=ConfigError)
+    return {"prompts": texts, "default_prompt_name": default, "similarity_fn_name": similarity, "truncate_dim": size}
 
 
 def _shortened(names: Iterable[str]) -> str:
@@ -342,8 +405,14 @@ def write_embedding(directory: Path, embedding: Embedding | None, config: Config
             _write_step(directory / path, step)
     settings = {"max_seq_length": embedding.max_seq_length, "do_lower_case": embedding.do_lower_case}
     write_json(directory / modules.MODEL_SETTINGS[0], settings, indent=2)
-    prompts = {name: getattr(embedding, name) for name in ("prompts", "default_prompt_name", "similarity_fn_name")}
-    write_json(directory / modules.SETTINGS, {"model_type": "SentenceTransformer", **prompts}, indent=2)
+    names = (
+        "prompts",
+        "default_prompt_name",
+        "similarity_fn_name",
+        *(["truncate_dim"] if embedding.truncate_dim else []),
+    )
+    fields = {name: getattr(embedding, name) for name in names}
+    write_json(directory / modules.SETTINGS, {"model_type": "SentenceTransformer", **fields}, indent=2)
     write_json(directory / modules.LIST, listed, indent=2)
 
 
@@ -360,8 +429,11 @@ def _write_step(folder: Path, step: Step) -> None:
     if isinstance(step, Dense):
         (size, of), bias = step.weight.shape, step.bias
         settings = {"in_features": of, "out_features": size, "bias": bias is not None}
-        write_json(folder / "config.json", {**settings, "activation_function": step.activation_function}, indent=2)
-        arrays = {"linear.weight": step.weight} | ({} if bias is None else {"linear.bias": bias})
+        residual = {} if step.residual is False else {"use_residual": True}  # earlier versions refuse the key
+        last = {"activation_function": step.activation_function, **residual}
+        write_json(folder / "config.json", {**settings, **last}, indent=2)
+        optional = {"linear.bias": bias, "residual.weight": None if isinstance(step.residual, bool) else step.residual}
+        arrays = {"linear.weight": step.weight} | {name: x for name, x in optional.items() if x is not None}
         safetensors.write(folder / modules.WEIGHTS[0], arrays, {"format": "pt"})
     if isinstance(step, LayerNorm):
         write_json(folder / "config.json", {"dimension": len(step.weight)}, indent=2)

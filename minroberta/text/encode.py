@@ -53,7 +53,9 @@ def encode(
     if normalize is not None and not isinstance(normalize, bool):
         raise InputError(f"normalize must be True, False or None, not {reprlib.repr(normalize)}")
     size = embedding.width(poolings, model.config.hidden_size)
-    if truncate_dim is not None:
+    if truncate_dim is None:
+        truncate_dim = embedding.truncate_dim
+    else:
         check_integer("truncate_dim", truncate_dim, 1, size)
     if batch_size is not None:
         check_integer("batch_size", batch_size, 1)

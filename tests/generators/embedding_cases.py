@@ -5,6 +5,7 @@ neither.
 """
 
 import json
+import lzma
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,6 +31,13 @@ TEXTS = [
 ]
 PAIRS = [("Who moved?", "Anna Berg moved to Glasgow."), ("When?", "In 1922, a machine took her place.")]
 
+FAMILIES = {
+    "roberta": ("Roberta", {}),
+    "xlm-roberta": ("XLMRoberta", {"bos_token_id": 0, "eos_token_id": 2}),
+    "camembert": ("Camembert", {"bos_token_id": 5, "eos_token_id": 6}),
+}
+"""The beginning of each family's classes, and its ids of special tokens."""
+
 D = MODEL["hidden_size"]
 PLACE = "sentence_transformers.models."
 NEW_PLACES = {
@@ -54,6 +62,7 @@ class Case:
     settings: those of the model, in the file `settings_name`. tokenizer: fields of `tokenizer_config.json`.
     library: `config_sentence_transformers.json`. config: further fields of `config.json`. options: arguments of
     `encode`, some under other names than in the library. labels: number of labels of a cross-encoder, or None.
+    family: the model's type. Those other than roberta have a sentencepiece model and no `tokenizer.json`.
     """
 
     name: str
@@ -68,6 +77,7 @@ class Case:
     dense_file: str = "model.safetensors"
     labels: int | None = None
     version: str = OLD
+    family: str = "roberta"
 
 
 def pooling(*modes: str, **others: Any) -> tuple[str, dict[str, Any]]:
@@ -132,8 +142,21 @@ CASES = [
         tokenizer={"model_max_length": 12}, version=NEW,
         library={"model_type": "SentenceTransformer", "prompts": {"query": "About:"}, "default_prompt_name": "query"},
     ),
+    Case("xlm-roberta", (MEAN, NORMALIZE), {"max_seq_length": 16, "do_lower_case": False}, family="xlm-roberta"),
+    Case("camembert", (pooling("cls"),), {"max_seq_length": 16}, library=PROMPTS, family="camembert"),
+    Case(
+        "dense, residual", (MEAN, ("Dense", {**dense(D, D, True, TANH)[1], "use_residual": True}), NORMALIZE),
+        version=NEW,
+    ),
+    Case("dense, residual of another size", (MEAN, ("Dense", {**dense(D, 8, False, TANH)[1], "use_residual": True}),),
+         version=NEW),
+    Case("truncated by the repository", (MEAN, NORMALIZE), library={"truncate_dim": 8}, version=NEW),
     Case("version 6, by name", (("Pooling", {"embedding_dimension": D, "pooling_mode": "weightedmean"}),), version=NEW),
     Case("reranker", labels=1),
+    Case("reranker, xlm-roberta", labels=1, family="xlm-roberta"),
+    Case(
+        "reranker, camembert", labels=1, config={"sbert_ce_default_activation_function": IDENTITY}, family="camembert"
+    ),
     Case("reranker, field of old versions", labels=1, config={"sbert_ce_default_activation_function": IDENTITY}),
     Case("reranker, tanh", labels=1, config={"sbert_ce_default_activation_function": TANH}),
     Case("reranker, version 6 without an activation", labels=1, version=NEW),
@@ -192,7 +215,9 @@ def of_module(index: int, kind: str, settings: Mapping[str, Any]) -> dict[str, n
             "linear.weight": parameter(f"{index}.weight", size),
             "linear.bias": parameter(f"{index}.bias", size[:1]),
         }
-        return {name: x for name, x in found.items() if settings["bias"] or name == "linear.weight"}
+        if settings.get("use_residual") and size[0] != size[1]:
+            found["residual.weight"] = parameter(f"{index}.residual", size)
+        return {name: x for name, x in found.items() if settings["bias"] or name != "linear.bias"}
     if kind == "LayerNorm":
         size = (settings["dimension"],)
         return {"norm.weight": 1 + parameter(f"{index}.norm", size), "norm.bias": parameter(f"{index}.bias", size)}
@@ -203,7 +228,7 @@ def write(case: Case, directory: Path) -> None:
     """Write the repository."""
     model = directory / case.folder
     model.mkdir(parents=True, exist_ok=True)
-    base = "" if case.labels is None else "roberta."
+    base = "" if case.labels is None else "roberta."  # the prefix of all three families
     arrays = {name: random_weight(name, shape) for name, shape in shapes(case.labels).items()}
     of_head = ("classifier",)
     save(
@@ -211,11 +236,17 @@ def write(case: Case, directory: Path) -> None:
         {("" if name.startswith(of_head) else base) + name: x for name, x in arrays.items()},
     )
     labels = {} if case.labels is None else {"id2label": {str(i): f"LABEL_{i}" for i in range(case.labels)}}
-    architecture = "RobertaForMaskedLM" if case.labels is None else "RobertaForSequenceClassification"
-    write_json(model / "config.json", {**MODEL, **labels, "architectures": [architecture], **case.config})
-    shutil.copy(GOLDEN / "tasks_tokenizer.json", model / "tokenizer.json")
+    name, ids = FAMILIES[case.family]
+    architecture = name + ("ForMaskedLM" if case.labels is None else "ForSequenceClassification")
+    fields = {"model_type": case.family, **ids, **labels, "architectures": [architecture], **case.config}
+    write_json(model / "config.json", {**MODEL, **fields})
+    if case.family == "roberta":
+        shutil.copy(GOLDEN / "tasks_tokenizer.json", model / "tokenizer.json")
+    else:
+        pieces = lzma.decompress((GOLDEN / "checkpoints" / "sentencepiece" / "unigram.model.xz").read_bytes())
+        (model / "sentencepiece.bpe.model").write_bytes(pieces)
     limit = MODEL["max_position_embeddings"] - 2
-    settings = {"tokenizer_class": "RobertaTokenizer", "model_max_length": limit, **case.tokenizer}
+    settings = {"tokenizer_class": f"{name}Tokenizer", "model_max_length": limit, **case.tokenizer}
     write_json(model / "tokenizer_config.json", settings)
     if case.settings is not None:
         write_json(model / case.settings_name, case.settings)

@@ -2,10 +2,10 @@
 
     python -m generators.make_sentence_transformers
 
-is run twice, in two environments with torch 2.13.0: one has sentence-transformers 3.4.1 and transformers 4.48.3, the
-other sentence-transformers 6.2.0 and transformers 5.24.0. Each run writes the cases of its version into
-`embeddings.json`, and leaves the others. The older version also writes `embeddings_dense.bin`, the weights of a Dense
-in PyTorch's format.
+is run twice, in two environments with torch 2.13.0: one has sentence-transformers 3.4.1, transformers 4.48.3,
+sentencepiece 0.2.3 and protobuf, the other sentence-transformers 6.2.0 and transformers 5.24.0. Each run writes the
+cases of its version into `embeddings.json`, and leaves the others. The older version also writes
+`embeddings_dense.bin`, the weights of a Dense in PyTorch's format.
 """
 
 import json
