@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from generators.embedding_cases import (
     TANH,
     TEXTS,
     Case,
+    D,
     dense,
     pooling,
     write,
@@ -354,6 +356,26 @@ def test_settings_without_an_effect(tmp_path: Path) -> None:
     normalize = ("Normalize", {"module_input_name": "sentence_embedding", "module_output_name": "sentence_embedding"})
     model = opened(Case("a", (MEAN, normalize), settings), tmp_path)
     assert_near(model.encode(TEXTS), EXPECTED["mean, normalized"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"modules": linear(gate=True, scale=2)}, "2_Dense/config.json has settings that .*: gate, scale"),
+        ({"modules": (pooling("cls", temperature=2),)}, "1_Pooling/config.json has settings .*: temperature"),
+        (
+            {"modules": (MEAN, ("LayerNorm", {"dimension": D, "eps": 1}))},
+            "2_LayerNorm/config.json has .*: eps",
+        ),
+        ({"modules": (MEAN, ("Normalize", {"p": 1}))}, "2_Normalize/config.json has settings .*: p"),
+        ({"settings": {"later": 1}}, "sentence_bert_config.json has settings .*: later"),
+    ],
+)
+def test_a_setting_that_is_unknown(fields: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match=said.replace("/", re.escape(os.sep))):
+        opened(Case("later", **{"modules": (MEAN,), **fields}), tmp_path)
+    sizes = {"off": False, "none": None}
+    opened(Case("off", (pooling("cls", **sizes),), {"max_seq_length": 9, **sizes}), tmp_path / "off")
 
 
 def test_a_residual_of_another_shape(tmp_path: Path) -> None:

@@ -468,6 +468,15 @@ def test_a_repository_of_sentence_transformers(name: str, hub: Hub, tmp_path: Pa
 
 
 @pytest.mark.slow
+def test_a_repository_of_a_module_that_is_not_supported(hub: Hub, tmp_path: Path) -> None:
+    router = {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.base.modules.router.Router"}
+    names = ["query_0_Transformer/model.safetensors", "router_config.json"]
+    hub.repositories[NAME] = {**dict.fromkeys(names, b"not wanted"), "modules.json": json.dumps([router]).encode()}
+    assert_error(load(hub, tmp_path), "NotFoundError", "Its module Router is not supported: it sends queries and doc")
+    assert hub.served() == {"modules.json"}
+
+
+@pytest.mark.slow
 def test_a_preset_of_kerashub(hub: Hub, tmp_path: Path) -> None:
     """A preset is fetched by its name, with the weights of its head and its tokenizer's assets."""
     source = CHECKPOINTS / "keras_masked_lm"

@@ -12,7 +12,7 @@ from ..config import HUB_NAMES
 from ..errors import DownloadError, NotFoundError
 from . import modules
 from .read import only_variant, shards_of, variants_in
-from .unsupported import described
+from .unsupported import advice_on_module, described
 
 SETTINGS = (
     "config.json", "generation_config.json", "metadata.json", "task.json", "config_setfit.json",
@@ -161,7 +161,7 @@ def _from_hub(
             return fetch(*SETTINGS, variant, shards_of(variant))
         raise NotFoundError(
             f"no weights were found for {repository}: {directory} has none of "
-            f"{', '.join(files[0] for files in WEIGHTS)}. {_why_none(names)}"
+            f"{', '.join(files[0] for files in WEIGHTS)}. {_why_none(names, listed)}"
         )
     return repository_directory
 
@@ -191,7 +191,9 @@ def _names(repository: str, revision: str | None, token: str | bool | None) -> l
         return []
 
 
-def _why_none(names: list[str]) -> str:
+def _why_none(names: list[str], listed: list[modules.Module]) -> str:
+    if listed and (advice := advice_on_module(listed[0].kind)):
+        return f"Its module {listed[0].kind} is not supported: {advice}"
     variants = variants_in(names)
     if variants:
         return f"It has the variants {', '.join(variants)}: download one of them, and give its path"

@@ -7,7 +7,9 @@ in the repository's directory, or in older repositories in a folder such as `0_T
 
 import re
 import reprlib
-from collections.abc import Mapping
+import textwrap
+import warnings
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,9 +42,19 @@ HARMLESS = (
 MODELS = ("Transformer", "RoBERTa", "XLMRoBERTa", "CamemBERT")
 """The classes of the first module: the model itself."""
 
-WITH_CONFIG = ("Pooling", "Dense", "LayerNorm", "Normalize")
+NAMES = ("module_input_name", "module_output_name")
+WITH_CONFIG = {
+    "Pooling": (
+        "embedding_dimension", "word_embedding_dimension", "pooling_mode", "pooling_mode_cls_token",
+        "pooling_mode_max_tokens", "pooling_mode_mean_tokens", "pooling_mode_mean_sqrt_len_tokens",
+        "pooling_mode_weightedmean_tokens", "pooling_mode_lasttoken", "include_prompt",
+    ),
+    "Dense": ("in_features", "out_features", "bias", "activation_function", "use_residual", *NAMES),
+    "LayerNorm": ("dimension",),
+    "Normalize": NAMES,
+}  # fmt: skip
 WITH_WEIGHTS = ("Dense", "LayerNorm")
-"""The classes of modules whose folders have a `config.json` and weights that are read."""
+"""The classes of modules whose folders have a `config.json` that is read, with its settings; and weights."""
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
@@ -160,8 +172,20 @@ def model_settings(repository: Repository, task: str) -> dict[str, Any]:
         if settings := read_optional(path):
             for key, value in only.items():
                 _check_setting(path, key, settings.get(key), value)
+            warn_of_unknown(path, settings, (*only, "max_seq_length", "do_lower_case", "unpad_inputs"))
             return settings
     return {}
+
+
+def warn_of_unknown(path: Path, settings: Mapping[str, Any], known: Collection[str]) -> None:
+    """Warn of settings in a file that later versions of the library may have added, unless they are off."""
+    unknown = sorted(name for name, value in settings.items() if name not in known and value)
+    if unknown:
+        warnings.warn(
+            f"{path} has settings that are not known here, and have no effect: "
+            f"{textwrap.shorten(', '.join(unknown), 200, placeholder=' …')}",
+            stacklevel=5,
+        )
 
 
 def _check_setting(path: Path, key: str, given: Any, only: Any) -> None:

@@ -19,7 +19,7 @@ from ..backend.arrays import Array, cast, is_float, namespace
 from ..checkpoints import modules, read
 from ..checkpoints.files import folder_inside, inside, read_json, write_json
 from ..checkpoints.formats import safetensors
-from ..checkpoints.modules import Repository, read_optional
+from ..checkpoints.modules import Repository
 from ..checkpoints.unsupported import advice_on_module
 from ..config import Config
 from ..errors import ConfigError, Error, InputError, NameUnknownError, WeightsError, check_integer
@@ -304,7 +304,7 @@ def _with_residual(dense: Dense, directory: Path, module: modules.Module) -> Den
 
 def _check_names(settings: Mapping[str, Any], module: modules.Module) -> None:
     """Raise ConfigError if a module has other inputs or outputs than the pooled vector."""
-    for setting in ("module_input_name", "module_output_name"):
+    for setting in modules.NAMES:
         if settings.get(setting) not in (None, "sentence_embedding"):
             raise ConfigError(
                 f"{module.path} has {setting} {reprlib.repr(settings[setting])}, which is not supported: "
@@ -321,9 +321,8 @@ def _read_layer_norm(directory: Path, module: modules.Module) -> LayerNorm:
 
 
 def _read_normalize(directory: Path, module: modules.Module) -> Normalize:
-    if module.path and (directory / module.path).is_dir():  # earlier versions have no folder, or an empty one
-        folder = folder_inside(directory, module.path, ConfigError)
-        _check_names(read_optional(folder / "config.json"), module)
+    if (directory / module.path / "config.json").is_file():  # earlier versions write none
+        _check_names(_settings(directory, module), module)
     return Normalize()
 
 
@@ -363,7 +362,10 @@ def _shortened(names: Iterable[str]) -> str:
 
 def _settings(directory: Path, module: modules.Module) -> dict[str, Any]:
     """The settings of a module, from the `config.json` in its folder."""
-    return read_json(folder_inside(directory, module.path, ConfigError) / "config.json", ConfigError)
+    path = folder_inside(directory, module.path, ConfigError) / "config.json"
+    settings = read_json(path, ConfigError)
+    modules.warn_of_unknown(path, settings, modules.WITH_CONFIG[module.kind])
+    return settings
 
 
 def _weights(directory: Path, module: modules.Module, names: tuple[str, ...]) -> list[numpy.ndarray]:

@@ -150,6 +150,10 @@ CASES = [
     ),
     Case("dense, residual of another size", (MEAN, ("Dense", {**dense(D, 8, False, TANH)[1], "use_residual": True}),),
          version=NEW),
+    Case(
+        "empty prompt left out", (pooling("mean", include_prompt=False),), library=PROMPTS, options={"prompt": ""},
+        version=NEW,
+    ),
     Case("truncated by the repository", (MEAN, NORMALIZE), library={"truncate_dim": 8}, version=NEW),
     Case("version 6, by name", (("Pooling", {"embedding_dimension": D, "pooling_mode": "weightedmean"}),), version=NEW),
     Case("reranker", labels=1),
