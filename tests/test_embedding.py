@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from generators.embedding_cases import (
     dense,
     pooling,
     write,
+    write_json,
 )
 from generators.task_cases import STORY
 from support import raises, slow_but
@@ -225,6 +227,17 @@ def test_the_tokenizer_of_an_old_layout(tmp_path: Path) -> None:
     old = opened(CASE["old layout"], tmp_path / "old")
     plain = opened(CASE["plain"], tmp_path / "plain", tokenizer=tmp_path / "old")
     assert plain.tokenize("Anna Berg")["input_ids"].tolist() == old.tokenize("Anna Berg")["input_ids"].tolist()
+
+
+def test_an_adapter_of_an_old_layout(tmp_path: Path) -> None:
+    """The model's folder has the base's configuration and weights."""
+    base, adapter = GOLDEN / "adapters" / "base", GOLDEN / "adapters" / "features"
+    shutil.copytree(base, tmp_path / "0_Transformer")
+    write_json(tmp_path / "1_Pooling" / "config.json", pooling("cls")[1])
+    write_json(tmp_path / "modules.json", [module("0_Transformer", f"{PLACE}Transformer"), module()])
+    model, ids = minroberta.load(tmp_path, adapter=adapter), [[0, 5, 2]]
+    assert model.embedding is not None and model.embedding.poolings == ("cls",)
+    np.testing.assert_array_equal(model(ids)[0], minroberta.load(base, adapter=adapter)(ids)[0])
 
 
 def test_new_sizes_keep_the_description(tmp_path: Path) -> None:
