@@ -148,7 +148,7 @@ def load(
     unsupported.warn_of_setfit(repository.directory)
     reader = model.encoder or model
     if tokenizer is None:
-        directories = file.directories or (read.directory_of(repository.model),)
+        directories = file.directories or (repository.model_directory,)
         model.tokenizer, model.tokenizer_error = _tokenizer_beside(directories, reader.config)
     else:
         model.tokenizer = _tokenizer_named(tokenizer, reader.config, local_files_only, token)
@@ -208,8 +208,8 @@ def _tokenizer_named(
             f"tokenizer must be a directory, a hub name or a Tokenizer, not {type(name).__name__}: give "
             "tokenizer=None for the checkpoint's own"
         )
-    path = describe(hub.locate(name, weights=False, local_files_only=local_files_only, token=token)).model
-    found = Tokenizer.load(read.directory_of(path), config)
+    repository = describe(hub.locate(name, weights=False, local_files_only=local_files_only, token=token))
+    found = Tokenizer.load(repository.model_directory, config)
     if found is None:
         raise TokenizerError(f"{name} has no tokenizer: name a directory or a model that has one")
     return found
@@ -299,8 +299,8 @@ def _fields(config: Config | Mapping[str, Any] | str | Path) -> dict[str, Any]:
         raise ConfigError(f"a configuration must be a Config, a dict, a path or a name, not {type(config).__name__}")
     if config in PRESETS:
         return dict(PRESETS[str(config)])
-    path = describe(hub.locate(config, weights=False)).model
-    return read_json(read.directory_of(path) / "config.json", ConfigError)
+    directory = describe(hub.locate(config, weights=False)).model_directory
+    return read_json(directory / "config.json", ConfigError)
 
 
 def _refuse_misspelt(values: Mapping[str, Any]) -> None:

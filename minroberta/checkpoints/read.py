@@ -267,14 +267,9 @@ def fields_of(path: Path, arrays: Arrays) -> dict[str, Any]:
     """
     if arrays.config is not None:
         return _with_changes(dict(arrays.config), arrays.changes)
-    directory = arrays.directories[-1] if arrays.directories else directory_of(path)
+    directory = arrays.directories[-1] if arrays.directories else path.parent if path.is_file() else path
     fields = _with_family(read_json(directory / "config.json", ConfigError), arrays)
     return _with_changes(fields, arrays.changes)
-
-
-def directory_of(path: Path) -> Path:
-    """The directory that holds a checkpoint's `config.json` and tokenizer."""
-    return path.parent if path.is_file() else path
 
 
 def _with_changes(fields: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

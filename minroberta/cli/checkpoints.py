@@ -34,11 +34,11 @@ def info(name: str, as_json: bool) -> None:
 
     Parameters are named as in `model.params`, whatever the file calls them.
     """
-    path = describe(hub.locate(name)).model
-    file = read_merged(path)
-    config = read.config_of(path, file)
+    repository = describe(hub.locate(name))
+    file = read_merged(repository.model)
+    config = read.config_of(repository.model, file)
     held, unused = read.inventory(file, config)
-    tokenizer = _tokenizer(read.directory_of(path), config)
+    tokenizer = _tokenizer(repository.model_directory, config)
     facts = {
         "name": name,
         "file": str(file.path),

@@ -407,12 +407,7 @@ def write_embedding(directory: Path, embedding: Embedding | None, config: Config
             _write_step(directory / path, step)
     settings = {"max_seq_length": embedding.max_seq_length, "do_lower_case": embedding.do_lower_case}
     write_json(directory / modules.MODEL_SETTINGS[0], settings, indent=2)
-    names = (
-        "prompts",
-        "default_prompt_name",
-        "similarity_fn_name",
-        *(["truncate_dim"] if embedding.truncate_dim else []),
-    )
+    names = ("prompts", "default_prompt_name", "similarity_fn_name", "truncate_dim")
     fields = {name: getattr(embedding, name) for name in names}
     write_json(directory / modules.SETTINGS, {"model_type": "SentenceTransformer", **fields}, indent=2)
     write_json(directory / modules.LIST, listed, indent=2)
