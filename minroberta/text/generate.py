@@ -72,8 +72,10 @@ def generate(
 
     temperature: if 0, the likeliest token is taken; otherwise, a token is sampled from softmax(logits / temperature),
     among the `top_k` likeliest, and among the likeliest that have the probability `top_p` together. The same seed gives
-    the same tokens. num_beams: if more than 1, beam search; `text.generation.Generation` explains its arguments
-    length_penalty and early_stopping, and min_new_tokens, no_repeat_ngram_size and repetition_penalty.
+    the same tokens. num_beams: if more than 1, beam search, which returns the finished sequence with the largest
+    log p / length^`length_penalty`. early_stopping: True ends it once `num_beams` are finished, and "never" when no
+    better one can follow. no_repeat_ngram_size: no sequence of this many tokens occurs twice.
+    repetition_penalty: above 1 makes tokens less likely that occurred before.
 
     An argument that is None is what the repository's `generation_config.json` or `config.json` says; otherwise the
     likeliest token is taken, up to 20 times.
@@ -91,23 +93,21 @@ def generate(
         min_new_tokens=min_new_tokens, no_repeat_ngram_size=no_repeat_ngram_size, repetition_penalty=repetition_penalty,
     )  # fmt: skip
     texts = as_texts(prompt)
+    sources: Sequence[Ids]
     if model.encoder is None:
-        sources: Sequence[Ids] = [[]] * len(texts)
-        prompts = _prompts(model, tokenizer, texts)
+        shown, sources, prompts = texts, [[]] * len(texts), _prompts(model, tokenizer, texts)
     else:
         sources, cut_off = tokenizer.cut(texts, tokenizer.longest)
         warn_of_cut(tokenizer, cut_off)
-        prompts = [[_start(model, settings)]] * len(texts)
+        shown, prompts = [""] * len(texts), [[_start(model, settings)]] * len(texts)
     ends = _ends(model, settings)
     longest = [_longest(model, settings, ids, which(index, texts)) for index, ids in enumerate(prompts)]
     results = []
     with progress(len(texts), "texts") as advance:
-        for text, source, ids, most in zip(texts, sources, prompts, longest, strict=True):
+        for before, source, ids, most in zip(shown, sources, prompts, longest, strict=True):
             task = Task(settings, ids, most, ends, numpy.random.default_rng(seed))
             found = search(Continued(model, source, task.beams), task)
-            results.append(
-                [_generated(tokenizer, "", [], found) if source else _generated(tokenizer, text, ids, found)]
-            )
+            results.append([_generated(tokenizer, before, ids, found)])
             advance(1)
     return as_given(prompt, results)
 
@@ -212,14 +212,14 @@ def _prompts(model: Network, tokenizer: Tokenizer, texts: list[str]) -> list[Ids
 class Continued:
     """The logits that follow some sequences. Keys and values are cached, so that each token is read once.
 
-    source: the ids that an encoder-decoder's encoder reads, or none. count: the number of sequences.
+    source: the ids that the encoder of an encoder-decoder reads. count: the number of sequences.
     """
 
     def __init__(self, model: Network, source: Sequence[int], count: int) -> None:
         self.model = model
         self.cache: Cache | None = None
         self.inputs: dict[str, Any] = {"use_cache": True}
-        if source:
+        if model.encoder is not None:
             states = model.encoder([source]).last_hidden_state  # (1, S, D)
             self.inputs["encoder_hidden_states"] = model.xp.repeat(states, count, axis=0)  # (N, S, D)
 
