@@ -276,11 +276,7 @@ def test_a_listed_id_that_the_vocabulary_does_not_give(tmp_path: Path) -> None:
     [
         ("vocab.txt", "Hello 5\nworld\n", "vocab.txt has the line 'world': a line must hold a token and a count"),
         ("bpe.codes", "a b\n", "a line must hold two tokens to merge, separated by a space, and a count"),
-        (
-            "tokenizer_config.json",
-            '{"normalization": true}',
-            "BERTweet's normalization of tweets, which is not supported",
-        ),
+        ("tokenizer_config.json", '{"normalization": 1}', "normalization must be true or false, not 1"),
         (
             "tokenizer_config.json",
             '{"tokenizer_class": "BertJapaneseTokenizer"}',

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple, TypedDict, overload
+from typing import NamedTuple, TypedDict, overload
 
 import numpy
 
@@ -12,11 +12,8 @@ from ..errors import InputError, TokenizerError, check_integer
 from ..model import Network
 from .running import Output, Row, best, ready, run
 from .texts import as_given, as_texts, which
-from .tokenizer import Tokenizer
+from .tokenizer import Encoding, Tokenizer
 from .windows import positions_of
-
-if TYPE_CHECKING:
-    import tokenizers
 
 LONGEST = 384
 """Default for the maximum number of tokens in a window, as in transformers' pipeline."""
@@ -162,7 +159,7 @@ def _given(question: str | Iterable[str], context: str | Iterable[str]) -> tuple
 
 def _windows(
     tokenizer: Tokenizer, questions: list[str], contexts: list[str], longest: int, stride: int
-) -> list[list["tokenizers.Encoding"]]:
+) -> list[list[Encoding]]:
     windows = []
     for index, (question, context) in enumerate(zip(questions, contexts, strict=True)):
         try:
@@ -183,14 +180,14 @@ def _read_ends(output: Output, _: Row) -> list[numpy.ndarray]:
 class Window(NamedTuple):
     """A window with its probabilities."""
 
-    encoding: "tokenizers.Encoding"
+    encoding: Encoding
     context: list[int]  # positions of the context
     starts: numpy.ndarray  # of each of these positions
     ends: numpy.ndarray
     impossible: float  # probability that the first token is both start and end
 
 
-def _read_window(encoding: "tokenizers.Encoding", logits: list[numpy.ndarray]) -> Window:
+def _read_window(encoding: Encoding, logits: list[numpy.ndarray]) -> Window:
     """logits: start and end logits, each (L,)."""
     context = positions_of(encoding, 1)
     starts, ends = (ops.softmax(row[[0, *context]]) for row in logits)  # (L,) -> (1 + positions,)
@@ -200,7 +197,7 @@ def _read_window(encoding: "tokenizers.Encoding", logits: list[numpy.ndarray]) -
 class Span(NamedTuple):
     """A span of a window's tokens, from `first` to `last` inclusive."""
 
-    window: "tokenizers.Encoding"
+    window: Encoding
     first: int
     last: int
     score: float

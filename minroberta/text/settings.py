@@ -164,6 +164,11 @@ class Settings(NamedTuple):
         names = self.values.get("model_input_names")
         return self.kind.types if names is None else "token_type_ids" in names
 
+    @property
+    def normalizes_tweets(self) -> bool:
+        """True if texts are normalised as BERTweet's tweets are."""
+        return self.name == "BertweetTokenizer" and self.flag("normalization", False)
+
     def flag(self, name: str, default: bool) -> bool:
         """A field that is true or false."""
         value = self.values.get(name)
@@ -179,6 +184,7 @@ FLAGS = (
     "split_special_tokens",
     "trim_offsets",
     "legacy",
+    "normalization",
 )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..checkpoints.files import inside, read_json
 from ..config import Config
 from ..errors import TokenizerError
-from . import sentencepiece, settings
+from . import sentencepiece, settings, tweets
 from .settings import BYTE_LEVEL, WORDPIECE, Settings
 from .vocabularies import VOCABULARY, fairseq_vocabulary, read_merges, read_tokens, words_with_counts
 
@@ -165,7 +165,7 @@ def _from_pieces(directory: Path, given: Settings) -> Built:
 
 
 def _from_codes(directory: Path, given: Settings) -> Built:
-    """PhoBERT's BPE, which marks the end of a word, and BERTweet's without its normalization of tweets."""
+    """PhoBERT's and BERTweet's BPE, which marks the end of a word."""
     import tokenizers
     from tokenizers import Regex, decoders, models, pre_tokenizers, processors
 
@@ -174,16 +174,14 @@ def _from_codes(directory: Path, given: Settings) -> Built:
             f"{directory} has vocab.txt and bpe.codes, which are read for {' and '.join(WITH_CODES)}, but its class is "
             f"{given.name}: name the right class as tokenizer_class in tokenizer_config.json"
         )
-    if given.values.get("normalization") not in (None, False):
-        raise TokenizerError(
-            f"{directory} asks for BERTweet's normalization of tweets, which is not supported: normalize the texts "
-            "yourself, and set normalization to false in tokenizer_config.json"
-        )
+    by_field = "BertweetTokenizer" if "normalization" in given.values else "PhobertTokenizer"
     given = given._replace(
-        name=given.name if given.is_named else WITH_CODES[0],
+        name=given.name if given.is_named else by_field,
         roles={"mask_token": "<mask>", **given.roles},
         files={name: (directory / name).read_bytes() for name in ("vocab.txt", "bpe.codes")},
     )
+    if given.normalizes_tweets:
+        tweets.warn_of_emoji()
     own, merges = words_with_counts(directory / "vocab.txt"), read_merges(directory / "bpe.codes", counts=True)
     ids, given = _with_lacking(settings.with_named_tokens(own, given), merges, given, "<unk>")
     with library_errors(f"{directory / 'bpe.codes'} and vocab.txt are not a valid tokenizer"):

@@ -9,7 +9,7 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, Union
 
 import numpy
 
@@ -18,7 +18,7 @@ from ..config import Config
 from ..errors import TokenizerError
 from ..model import Network
 from ..packed import Typed
-from . import sources
+from . import sources, tweets
 from .settings import ADDED, BYTE_LEVEL, FLAGS, KINDS, SETTINGS, SPECIAL, Settings, Token, roles_of
 from .texts import Text, as_texts, as_words, which
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
+
+Encoding = Union["tokenizers.Encoding", tweets.Encoding]
 
 Padding = bool | Literal["longest", "max_length", "do_not_pad"]
 Truncation = bool | Literal["longest_first", "only_first", "only_second", "do_not_truncate"]
@@ -173,16 +175,23 @@ class Tokenizer:
         with self._lock:
             self.library.no_truncation()
             with sources.library_errors("the tokenizer failed on a text"):
-                encodings = self.library.encode_batch(
-                    list(inputs), is_pretokenized=is_split_into_words, add_special_tokens=add_special_tokens
-                )
+                encodings = self._encode(inputs, is_split_into_words, add_special_tokens)
         side = self.settings.values.get("truncation_side", "right")
         return [
             self.row(encoding, _kept(encoding, limit, truncation, side, which(index, encodings)), places)
             for index, encoding in enumerate(encodings)
         ]
 
-    def row(self, encoding: "tokenizers.Encoding", kept: Sequence[int] | None = None, places: bool = False) -> Row:
+    def _encode(
+        self, inputs: Sequence[Any], is_split_into_words: bool = False, add_special_tokens: bool = True
+    ) -> Sequence[Encoding]:
+        if self.settings.normalizes_tweets:
+            return tweets.encode(self.library, inputs, add_special_tokens=add_special_tokens)
+        return self.library.encode_batch(
+            list(inputs), is_pretokenized=is_split_into_words, add_special_tokens=add_special_tokens
+        )
+
+    def row(self, encoding: Encoding, kept: Sequence[int] | None = None, places: bool = False) -> Row:
         """The tokens of a text, pair or window. kept: the positions to keep; by default all."""
         ids, types = self._known(encoding.ids), encoding.type_ids if self.has_types else None
         positions = range(len(ids)) if kept is None else kept
@@ -203,7 +212,7 @@ class Tokenizer:
 
     def windows(
         self, text: str, pair: str | None = None, *, stride: int, max_length: int | None = None
-    ) -> list["tokenizers.Encoding"]:
+    ) -> list[Encoding]:
         """Split a long text into windows of at most `max_length` tokens that overlap by `stride` tokens.
 
         With a pair, each window holds all of the first text and a part of the second. If there is room for
@@ -216,7 +225,7 @@ class Tokenizer:
         with self._lock:
             self.library.no_truncation()
             with sources.library_errors("the tokenizer failed on a text"):
-                first = 0 if pair is None else len(self.library.encode(text, add_special_tokens=False))
+                first = 0 if pair is None else len(self._encode([text], add_special_tokens=False)[0])
             room = limit - first - self.library.num_special_tokens_to_add(pair is not None)
             if room < 1:
                 also = f" and a first text (or question) of {first} tokens: shorten that text" if first else ""
@@ -224,7 +233,7 @@ class Tokenizer:
             cut = "only_first" if pair is None else "only_second"
             self.library.enable_truncation(limit, stride=stride if stride < room else room // 2, strategy=cut)
             with sources.library_errors("the tokenizer failed on a text"):
-                (encoding,) = self.library.encode_batch(inputs)
+                (encoding,) = self._encode(inputs)
             self.library.no_truncation()
         return [encoding, *encoding.overflowing]
 
@@ -349,9 +358,7 @@ def _choice(name: str, value: Any, of_bool: Mapping[bool, str], choices: Sequenc
     return value
 
 
-def _kept(
-    encoding: "tokenizers.Encoding", limit: int | None, strategy: str, side: str, name: str
-) -> Sequence[int] | None:
+def _kept(encoding: Encoding, limit: int | None, strategy: str, side: str, name: str) -> Sequence[int] | None:
     """The positions of at most `limit` tokens of a text or pair, special tokens included; None for all."""
     if limit is None or len(encoding) <= limit:
         return None

@@ -5,15 +5,12 @@ Each token of a text is returned once, together with the value that the task ext
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from ..model import Network
 from .running import Read, run
 from .texts import as_texts
-from .tokenizer import Tokenizer
-
-if TYPE_CHECKING:
-    import tokenizers
+from .tokenizer import Encoding, Tokenizer
 
 Value = TypeVar("Value")
 
@@ -45,7 +42,7 @@ def read_pieces(
 
 
 def _pieces(
-    tokenizer: Tokenizer, windows: Sequence["tokenizers.Encoding"], results: Iterator[Sequence[Value]], stride: int
+    tokenizer: Tokenizer, windows: Sequence[Encoding], results: Iterator[Sequence[Value]], stride: int
 ) -> Iterator[Piece[Value]]:
     """The tokens of a text, in order. A token in two windows is taken from the one with more context around it."""
     count = itertools.count(1)
@@ -60,6 +57,6 @@ def _pieces(
             yield Piece(next(count), token, unknown, words[i], *offsets[i], values[i])
 
 
-def positions_of(window: "tokenizers.Encoding", sequence: int) -> list[int]:
+def positions_of(window: Encoding, sequence: int) -> list[int]:
     """Positions of the tokens of a window's first text (sequence 0) or of its second text (sequence 1)."""
     return [position for position, number in enumerate(window.sequence_ids) if number == sequence]

@@ -2,8 +2,8 @@
 
     PYTHONPATH=.. python -m generators.check_tokenizers
 
-needs what `make_tokenizers.py` needs, and minroberta. AutoTokenizer has to give the same ids, special tokens, number of
-tokens and maximum length.
+needs what `make_tokenizers.py` and `make_tweets.py` need, and minroberta. AutoTokenizer has to give the same ids,
+special tokens, number of tokens and maximum length.
 """
 
 import json
@@ -44,9 +44,23 @@ def check(source: Path, saved: Path) -> str:
     return type(theirs).__name__
 
 
+def check_tweets(saved: Path) -> None:
+    """Raise AssertionError if the saved tokenizer of `golden/tweets` gives other ids than before."""
+    source = GOLDEN / "tweets"
+    own = Tokenizer.load(source, Config.from_dict({"model_type": "roberta", "max_position_embeddings": 130}))
+    assert own is not None
+    own.save(saved)
+    shutil.copy(source / "config.json", saved)
+    theirs = transformers.AutoTokenizer.from_pretrained(saved)
+    for text, ids, _ in json.loads((source / "expected.json").read_text(encoding="utf-8"))["tweets"]:
+        assert theirs(text)["input_ids"] == ids, text
+
+
 def main() -> None:
     """Check every directory."""
     transformers.logging.set_verbosity_error()
+    with tempfile.TemporaryDirectory() as saved:
+        check_tweets(Path(saved))
     for source in sorted(path for path in (GOLDEN / "tokenizers").iterdir() if path.is_dir()):
         with tempfile.TemporaryDirectory() as saved:
             print(source.name, check(source, Path(saved)))
