@@ -23,6 +23,7 @@ from generators.task_cases import (
     EMBEDDED,
     GROUPED,
     INFERENCE,
+    MERGED,
     MODEL,
     ODD,
     PAIR,
@@ -53,8 +54,9 @@ LIBRARY, WORDPIECE, SENTENCEPIECE = (
     for name in ("tokenizer", "wordpiece", "sentencepiece")
 )
 LIBRARIES = {"tasks_tokenizer": LIBRARY, "tasks_wordpiece": WORDPIECE, "tasks_sentencepiece": SENTENCEPIECE}
-FOUND, FOUND_OF_EMBEDDED = (
-    json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8")) for name in ("tasks", "tiny_tasks")
+FOUND, FOUND_OF_EMBEDDED, FOUND_MERGED = (
+    json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
+    for name in ("tasks", "tiny_tasks", "merged_answers")
 )
 DECODER = {"is_decoder": True}
 TOKENIZER = Tokenizer(LIBRARY, Config.from_dict(MODEL))
@@ -143,6 +145,13 @@ def test_golden_of_the_embedded_model(case: TaskCase, dtype: str) -> None:
     exact = 4 * float(np.finfo(np.float32).eps) if case.task == "classify" else FLOAT64
     allowed = FLOAT32 * own if dtype == "float32" else exact
     assert_golden(case, minroberta.load(head=case.head, dtype=dtype), FOUND_OF_EMBEDDED[case.name], allowed)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", MERGED, ids=lambda case: case.name)
+def test_merged_answers_are_those_of_later_pipelines(case: TaskCase, dtype: str) -> None:
+    allowed = allowed_in_float32("answer") if dtype == "float32" else FLOAT64
+    assert_golden(case, model_of(case, dtype), FOUND_MERGED[case.name], allowed)
 
 
 ON_JAX = ("fill_mask/several", "classify/pairs", "tag/groups", "answer/some", "encode/mean-True")

@@ -152,6 +152,7 @@ def tag(
 @click.option("--max-seq-len", type=int, help="Maximum number of tokens in a window.  [default: 384]")
 @click.option("--doc-stride", type=int, help="Number of tokens that windows share.  [default: 128]")
 @click.option("--max-question-len", type=int, help="Number of tokens after which a question is cut.")
+@click.option("--merge-equal", is_flag=True, help="List equal answers once, with the sum of their scores.")
 @takes_model()
 def answer(
     question: str,
@@ -164,7 +165,7 @@ def answer(
     """Find the words of a text that answer a question.
 
     The text is --context, the contents of --context-file, or all of standard input. The same answer may be listed
-    twice: from two windows of a long text, or from two spans within the same words.
+    several times, from windows of a long text or spans within the same words; --merge-equal lists it once.
     """
     text = read_context(context, context_file)
     loaded = model.load("question_answering")

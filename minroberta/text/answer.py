@@ -43,6 +43,7 @@ def answer(  # type: ignore[overload-overlap]  # a str is an iterable of str as 
     max_seq_len: int | None = None,
     doc_stride: int | None = None,
     max_question_len: int | None = None,
+    merge_equal: bool = False,
 ) -> list[Answer]: ...
 @overload
 def answer(
@@ -56,6 +57,7 @@ def answer(
     max_seq_len: int | None = None,
     doc_stride: int | None = None,
     max_question_len: int | None = None,
+    merge_equal: bool = False,
 ) -> list[list[Answer]]: ...
 def answer(
     model: Network,
@@ -68,6 +70,7 @@ def answer(
     max_seq_len: int | None = None,
     doc_stride: int | None = None,
     max_question_len: int | None = None,
+    merge_equal: bool = False,
 ) -> list[Answer] | list[list[Answer]]:
     """The spans of a context that answer a question: a list of {score, start, end, answer}, best first.
 
@@ -82,8 +85,11 @@ def answer(
     A long context is read in windows of at most `max_seq_len` tokens, question included; by default 384, or the model's
     maximum length if that is smaller. Neighbouring windows share `doc_stride` tokens of the context; by default 128, or
     half a window's length if that is less. If the room that the question leaves for the context is no larger than this
-    overlap, the overlap is half of that room. The softmax is taken in each window separately. As in transformers'
-    pipeline, the same answer may be listed twice: from two windows, or from two spans within the same words.
+    overlap, the overlap is half of that room. The softmax is taken in each window separately.
+
+    merge_equal: list answers with the same text once, with the sum of their scores and the span that was found first,
+    as later versions of transformers' pipeline do. Upper and lower case count as the same. By default the same answer
+    may be listed several times: from two windows, from two spans within the same words, or from two places.
 
     max_question_len: a longer question is cut after so many tokens, with a warning. By default it is not: transformers'
     pipeline reads all of a question as well, unless its tokenizer is a slow one.
@@ -100,16 +106,17 @@ def answer(
     windows = _windows(tokenizer, questions, contexts, longest, stride)
     rows = [tokenizer.row(window) for group in windows for window in group]
     ends = iter(run(model, rows, _read_ends, unit="windows"))
+    count = 2 * top_k + 10 if merge_equal and align_to_words else top_k  # in each window, as in the pipeline
     results = []
     for text, group in zip(contexts, windows, strict=True):
         read = [_read_window(window, next(ends)) for window in group]
-        spans = [span for each in read for span in _spans(each, top_k, max_answer_len)]
-        spans.sort(key=lambda span: span.score, reverse=True)
-        found = [_as_answer(text, span, align_to_words) for span in spans[:top_k]]
+        spans = [span for each in read for span in _spans(each, count, max_answer_len)]
+        found = [_as_answer(text, span, align_to_words) for span in spans]
+        if merge_equal:
+            found = _merged(found)
         if handle_impossible_answer:
             found.append({"score": min(each.impossible for each in read), "start": 0, "end": 0, "answer": ""})
-            found.sort(key=lambda one: one["score"], reverse=True)
-        results.append(found[:top_k])
+        results.append(sorted(found, key=lambda one: one["score"], reverse=True)[:top_k])
     return as_given(question, results)
 
 
@@ -224,3 +231,12 @@ def _as_answer(context: str, span: Span, align_to_words: bool) -> Answer:
         last = next(i for i in reversed(positions) if words[i] == words[last])
     start, end = window.offsets[first][0], window.offsets[last][1]
     return {"score": span.score, "start": start, "end": end, "answer": context[start:end]}
+
+
+def _merged(answers: list[Answer]) -> list[Answer]:
+    """The answers without later ones of the same text, whose scores are added."""
+    found: dict[str, Answer] = {}
+    for one in answers:
+        first = found.setdefault(one["answer"].lower(), {**one, "score": 0.0})
+        first["score"] += one["score"]
+    return list(found.values())

@@ -194,6 +194,22 @@ CASES = [
     TaskCase("predict_all/texts", "masked_lm", (TEXTS,)),
 ]  # fmt: skip
 
+TWICE = "Anna Berg met Mr. Steel. ANNA kept a diary, and Steel kept the lamp; anna berg moved to Glasgow, Anna said."
+
+MERGED = [
+    TaskCase(f"answer/merged-{name}", "question_answering", (PAIR[0], context), {"merge_equal": True, **options})
+    for name, context, options in (
+        ("one", TWICE, {}),
+        ("some", TWICE, {"top_k": 5}),
+        ("pieces", TWICE, {"top_k": 9, "align_to_words": False}),
+        ("near", TWICE, {"top_k": 12, "max_answer_len": 2}),
+        ("windows", STORY, {"top_k": 9, "max_seq_len": 40, "doc_stride": 20}),
+        ("windows-pieces", STORY, {"top_k": 20, "max_seq_len": 40, "doc_stride": 20, "align_to_words": False}),
+        ("impossible", TWICE, {"top_k": 9, "max_answer_len": 1, "handle_impossible_answer": True}),
+    )
+]
+"""Answers of a later version of the pipeline, which lists equal answers once."""
+
 PEOPLE = "Marie Curie was born in Warsaw in 1867; she moved to Paris, where she discovered radium and polonium."
 FILMS = ["A warm, funny and moving film.", "The plot is dull, and so are the jokes.", "It runs for two hours."]
 
