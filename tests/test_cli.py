@@ -209,8 +209,10 @@ def test_targets(model: str) -> None:
 
 def test_options_of_answer(model: str) -> None:
     names = {"handle_impossible_answer": True, "max_seq_len": 30, "doc_stride": 5, "max_question_len": 12}
+    names["merge_equal"] = True
     expected = minroberta.load(model, head="question_answering").answer("Is it wet?", "It is. " * 9, top_k=9, **names)
     options = ("--handle-impossible-answer", "--max-seq-len", "30", "--doc-stride", "5", "--max-question-len", "12")
+    options += ("--merge-equal",)
     context = ("--context", "It is. " * 9, "--top-k", "9")
     assert lines("answer", "Is it wet?", *context, *options, "--model", model) == [expected]
 
