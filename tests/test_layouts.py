@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from support import GOLDEN, raises
 
 import minroberta
@@ -83,6 +85,40 @@ def test_offsets_and_words_are_transformers(name: str) -> None:
     for words, row in zip(INPUTS["split"], wanted.get("split", [None] * 2), strict=True):
         if row is not None:
             assert ids(tokenizer, words, is_split_into_words=True) == row
+
+
+BYTE_LEVEL = [name for name in NAMES if (FILES / name / "merges.txt").exists() or name in ("prefix", "roles-json")]
+words = st.sampled_from(["born", " born", "you", " you are", "<mask>", " <mask>", "</s>", "[E1]", "[E1] ", "\n", "  a"])
+
+
+@pytest.mark.parametrize("name", BYTE_LEVEL)
+@given(st.lists(words, min_size=1, max_size=6).map("".join))
+@example("<mask>born")
+def test_no_letter_is_lost_after_an_added_token(name: str, text: str) -> None:
+    """The library takes the first letter off `Ġborn` if it put the space there itself, after an added token."""
+    tokenizer = read(FILES / name)
+    options = {"truncation": False, "add_special_tokens": False, "return_offsets": True}
+    results = [tokenizer(text, **options)]
+    if getattr(tokenizer.library.pre_tokenizer, "add_prefix_space", False):
+        results.append(tokenizer([[text]], is_split_into_words=True, **options))
+    for result in results:
+        for token, (start, end) in zip(result["input_ids"][0], result["offset_mapping"][0], strict=True):
+            assert text[start:end].strip(" ") == tokenizer.library.decode([token], False).strip(" ")
+
+
+def test_no_letter_is_lost_in_windows_and_pairs() -> None:
+    tokenizer = read(FILES / "prefix")
+    windows = tokenizer.windows("<mask>born" * 9, stride=2, max_length=8)
+    assert len(windows) == 4
+    assert {("<mask>born" * 9)[slice(*place)] for window in windows for place in window.offsets} == {
+        "",
+        "<mask>",
+        "born",
+    }
+    found = tokenizer("a", "<mask>born", return_offsets=True)["offset_mapping"][0].tolist()
+    assert found[4:] == [[0, 6], [6, 10], [0, 0]]
+    tagger = model_of("prefix", "token_classification")
+    assert {word["word"] for word in tagger.tag("</s>born")} == {"</s>", "born"}
 
 
 @layouts

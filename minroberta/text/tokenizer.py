@@ -18,7 +18,7 @@ from ..config import Config
 from ..errors import TokenizerError
 from ..model import Network
 from ..packed import Typed
-from . import sources, tweets
+from . import encodings, sources, tweets
 from .settings import ADDED, BYTE_LEVEL, FLAGS, KINDS, SETTINGS, SPECIAL, Settings, Token, roles_of
 from .texts import Text, as_texts, as_words, which
 
@@ -29,7 +29,7 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
-Encoding = Union["tokenizers.Encoding", tweets.Encoding]
+Encoding = Union["tokenizers.Encoding", encodings.Encoding]
 
 Padding = bool | Literal["longest", "max_length", "do_not_pad"]
 Truncation = bool | Literal["longest_first", "only_first", "only_second", "do_not_truncate"]
@@ -175,11 +175,11 @@ class Tokenizer:
         with self._lock:
             self.library.no_truncation()
             with sources.library_errors("the tokenizer failed on a text"):
-                encodings = self._encode(inputs, is_split_into_words, add_special_tokens)
+                found = self._encode(inputs, is_split_into_words, add_special_tokens)
         side = self.settings.values.get("truncation_side", "right")
         return [
-            self.row(encoding, _kept(encoding, limit, truncation, side, which(index, encodings)), places)
-            for index, encoding in enumerate(encodings)
+            self.row(encoding, _kept(encoding, limit, truncation, side, which(index, found)), places)
+            for index, encoding in enumerate(found)
         ]
 
     def _encode(
@@ -187,9 +187,12 @@ class Tokenizer:
     ) -> Sequence[Encoding]:
         if self.settings.normalizes_tweets:
             return tweets.encode(self.library, inputs, add_special_tokens=add_special_tokens)
-        return self.library.encode_batch(
+        found = self.library.encode_batch(
             list(inputs), is_pretokenized=is_split_into_words, add_special_tokens=add_special_tokens
         )
+        if encodings.loses_letters(self.library):
+            return [encodings.with_letters(each, text) for each, text in zip(found, inputs, strict=True)]
+        return found
 
     def row(self, encoding: Encoding, kept: Sequence[int] | None = None, places: bool = False) -> Row:
         """The tokens of a text, pair or window. kept: the positions to keep; by default all."""

@@ -5,6 +5,7 @@ emoji its name, as in transformers' BertweetTokenizer with `normalization`. Thos
 has marks and circled letters; here, each character is replaced by one that Python's re takes for the same.
 """
 
+import functools
 import html.entities
 import re
 import unicodedata
@@ -12,6 +13,8 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .encodings import Encoding, Places
 
 if TYPE_CHECKING:
     import tokenizers
@@ -180,23 +183,6 @@ Words = list[tuple[int, Aligned]]
 """The normalised words of a text, each with the index of its word."""
 
 
-class Encoding:
-    """An encoding of the tokenizers library, of normalised words, with offsets in the text that they were made from."""
-
-    def __init__(self, encoding: "tokenizers.Encoding", texts: Sequence[Words]) -> None:
-        self.ids, self.type_ids, self.sequence_ids = encoding.ids, encoding.type_ids, encoding.sequence_ids
-        self.word_ids: list[int | None] = []
-        self.offsets: list[tuple[int, int]] = []
-        for number, index, offsets in zip(encoding.sequence_ids, encoding.word_ids, encoding.offsets, strict=True):
-            word, text = (None, None) if number is None or index is None else texts[number][index]
-            self.word_ids.append(word)
-            self.offsets.append(text.part(*offsets).span if text else (0, 0))
-        self.overflowing = [Encoding(window, texts) for window in encoding.overflowing]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-
 def encode(library: "tokenizers.Tokenizer", inputs: Iterable[Any], **options: Any) -> list[Encoding]:
     """Encode tweets or pairs of tweets, each a str or a list of words, as `encode_batch` does."""
     added = _pattern_of_added(library)
@@ -205,7 +191,17 @@ def encode(library: "tokenizers.Tokenizer", inputs: Iterable[Any], **options: An
     found = library.encode_batch(
         [texts if len(texts) > 1 else texts[0] for texts in given], is_pretokenized=True, **options
     )
-    return [Encoding(*both) for both in zip(found, read, strict=True)]
+    return [Encoding(each, functools.partial(_places, texts)) for each, texts in zip(found, read, strict=True)]
+
+
+def _places(texts: Sequence[Words], encoding: "tokenizers.Encoding") -> Places:
+    words: list[int | None] = []
+    offsets: list[tuple[int, int]] = []
+    for number, index, span in zip(encoding.sequence_ids, encoding.word_ids, encoding.offsets, strict=True):
+        word, text = (None, None) if number is None or index is None else texts[number][index]
+        words.append(word)
+        offsets.append(text.part(*span).span if text else (0, 0))
+    return words, offsets
 
 
 def _read(text: str | Sequence[str], added: re.Pattern[str]) -> Words:

@@ -1,0 +1,62 @@
+"""Encodings of the tokenizers library with other offsets than its own."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import tokenizers
+
+Places = tuple[Sequence[int | None], Sequence[tuple[int, int]]]
+"""For each token: the index of its word, and its offsets."""
+
+
+class Encoding:
+    """An encoding of the tokenizers library whose words and offsets are changed by a function."""
+
+    def __init__(self, encoding: "tokenizers.Encoding", change: Callable[["tokenizers.Encoding"], Places]) -> None:
+        self.ids, self.type_ids, self.sequence_ids = encoding.ids, encoding.type_ids, encoding.sequence_ids
+        self.overflowing = [Encoding(window, change) for window in encoding.overflowing]
+        self._encoding, self._change = encoding, change
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def word_ids(self) -> Sequence[int | None]:
+        """The index of each token's word."""
+        return self._places[0]
+
+    @property
+    def offsets(self) -> Sequence[tuple[int, int]]:
+        """Start and end of each token in its text."""
+        return self._places[1]
+
+    @functools.cached_property
+    def _places(self) -> Places:  # few calls need them
+        return self._change(self._encoding)
+
+
+def loses_letters(library: "tokenizers.Tokenizer") -> bool:
+    """True if a tokenizer's offsets may lack the first letter of a word, which `with_letters` adds.
+
+    If byte-level BPE puts a space before each text (`add_prefix_space`), it also does so after an added token. The
+    space belongs to the following token, and is taken off its offsets (`trim_offsets`), although the text lacks it.
+    """
+    prefix = getattr(library.pre_tokenizer, "add_prefix_space", False)
+    return bool(prefix and getattr(library.post_processor, "trim_offsets", False))
+
+
+def with_letters(encoding: "tokenizers.Encoding", texts: Any) -> Encoding:
+    """The encoding of a text or pair, each a str or a list of words, with the letters that `loses_letters` is about."""
+    return Encoding(encoding, functools.partial(_with_letters, texts if isinstance(texts, tuple) else (texts,)))
+
+
+def _with_letters(texts: Sequence[Any], encoding: "tokenizers.Encoding") -> Places:
+    words, offsets = encoding.word_ids, encoding.offsets
+    for position, (token, number) in enumerate(zip(encoding.tokens, encoding.sequence_ids, strict=True)):
+        start, end = offsets[position]
+        if number is not None and start and token[0] == "Ġ" and len(token) > 1:
+            text = texts[number] if isinstance(texts[number], str) else texts[number][words[position]]
+            offsets[position] = (start - (text[start - 1] != " "), end)
+    return words, offsets
