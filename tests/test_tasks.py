@@ -723,12 +723,35 @@ def test_a_lone_space_does_not_hide_an_entity(strategy: Any) -> None:
     assert [word["word"] for word in model.tag("Hamburg")] == ["Hamburg"]
 
 
-def test_punctuation_is_split_only_if_asked() -> None:
-    """The pipeline's words include the punctuation after them, and do not end at a line's end."""
-    model = tagger(LIBRARY, {".": "O", "\u010a": "O"}, ("LOC", "O"))
-    text = "Hamburg.\nOslo"
-    assert [group["word"] for group in model.tag(text, "first")] == [text]
-    split = [group["word"] for group in model.tag(text, "first", split_punctuation=True)]
+BETWEEN = [
+    ".",
+    "!",
+    ",",
+    "; ",
+    "\n",
+    "\r\n",
+    ".\n",
+    "\t",
+    "\u00a0",
+    "\u2028",
+    "\u2014",
+    "\u2026",
+    " (",
+    "\u20ac",
+    "\u3002",
+    "'",
+]
+
+
+@pytest.mark.parametrize("strategy", ["first", "average", "max"])
+@pytest.mark.parametrize("between", BETWEEN)
+def test_punctuation_and_lines_are_split_only_if_asked(between: str, strategy: Any) -> None:
+    """The pipeline's words include the punctuation next to them, and end only at a space."""
+    text = f"Hamburg{between}Oslo"
+    model = tagger(LIBRARY, dict.fromkeys(LIBRARY.encode(between, add_special_tokens=False).tokens, "O"), ("LOC", "O"))
+    if strategy == "first" and " " not in between:  # in the other strategies, the tokens between have a say
+        assert [group["word"] for group in model.tag(text, strategy)] == [text]
+    split = [group["word"] for group in model.tag(text, strategy, split_punctuation=True)]
     assert split == ["Hamburg", "Oslo"]
 
 
