@@ -46,9 +46,20 @@ def assert_same(tokenizer: Tokenizer, wanted: dict[str, Any]) -> None:
 
 @layouts
 def test_ids_are_transformers(name: str) -> None:
-    wanted, tokenizer = expected(name), read(FILES / name)
-    assert_same(tokenizer, wanted)
-    assert [tokenizer.decode(row) for row in wanted["ids"][:4]] == wanted["decoded"]
+    assert_same(read(FILES / name), expected(name))
+
+
+def assert_decoded(tokenizer: Tokenizer, wanted: dict[str, Any]) -> None:
+    for text, *decoded in wanted["decoded"]:
+        row = ids(tokenizer, text, truncation=False)
+        found = [tokenizer.decode(row, clean_up_tokenization_spaces=clean) for clean in (None, False, True)]
+        assert found == decoded
+        assert tokenizer.decode([row], clean_up_tokenization_spaces=True) == decoded[-1:]
+
+
+@layouts
+def test_decoded_texts_are_transformers(name: str) -> None:
+    assert_decoded(read(FILES / name), expected(name))
 
 
 @layouts
@@ -128,6 +139,7 @@ def test_saved_and_read_again(name: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes((FILES / name / "config.json").read_bytes())
     again = read(tmp_path)
     assert_same(again, expected(name))
+    assert_decoded(again, expected(name))
     assert again.roles == tokenizer.roles
     assert again.library.get_vocab() == tokenizer.library.get_vocab()
     assert (again.settings.types, again.longest) == (tokenizer.settings.types, tokenizer.longest)
@@ -171,6 +183,19 @@ def test_pairs_have_token_types_in_every_task() -> None:
     other = minroberta.init(relative, "sequence_classification")  # its rows are computed in a padded batch
     (output,) = other.on_rows(critic.tokenizer.rows([pair]))
     assert np.allclose(output["logits"], other(**inputs).logits, atol=1e-6)
+
+
+def test_tasks_decode_as_the_settings_say() -> None:
+    """Offsets stay those of the text as it was given."""
+    filler, decoder = model_of("roles-json", "masked_lm"), model_of("roles-json", "causal_lm", is_decoder=True)
+    text = "He was [MASK] , and n't born ."
+    for found in filler.fill_mask(text):
+        assert found["sequence"].startswith("He was") and found["sequence"].endswith(", andn't born.")
+    (comma,) = (piece for piece in filler.predict_all(text) if piece["word"] == ",")
+    assert (comma["start"], text[comma["start"]]) == (14, ",")
+    assert decoder.generate("born .", max_new_tokens=1)[0]["generated_text"].startswith("born .")
+    filler.tokenizer.settings = filler.tokenizer.settings._replace(values={})
+    assert filler.fill_mask(text)[0]["sequence"].endswith(" , and n't born .")
 
 
 def test_answers_have_token_types() -> None:

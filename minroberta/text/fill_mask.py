@@ -119,8 +119,8 @@ def _fillings(
         return {
             "score": score,
             "token": token,
-            "token_str": tokenizer.library.decode([token], skip_special_tokens=False),
-            "sequence": tokenizer.library.decode(filled, skip_special_tokens=len(masks) == 1),
+            "token_str": tokenizer.text_of([token]),
+            "sequence": tokenizer.text_of(filled, skip_special_tokens=len(masks) == 1),
         }
 
     of_masks = [[filling(mask, *each) for each in found] for mask, found in zip(masks, likeliest, strict=True)]
@@ -178,7 +178,7 @@ def _prediction(tokenizer: Tokenizer, text: str, piece: Piece[tuple[int, float, 
         "start": piece.start,
         "end": piece.end,
         "token": token,
-        "token_str": tokenizer.library.decode([token], skip_special_tokens=False),
+        "token_str": tokenizer.text_of([token]),
         "score": score,
         "word_score": word_score,
     }

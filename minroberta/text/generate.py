@@ -246,5 +246,5 @@ class Continued:
 
 
 def _generated(tokenizer: Tokenizer, prompt: str, known: Ids, found: Ids) -> Generated:
-    before, whole = (tokenizer.library.decode(ids, skip_special_tokens=True) for ids in (known, found))
+    before, whole = (tokenizer.text_of(ids, skip_special_tokens=True) for ids in (known, found))
     return {"generated_text": prompt + whole[len(before) :]}

@@ -169,6 +169,11 @@ class Settings(NamedTuple):
         """True if texts are normalised as BERTweet's tweets are."""
         return self.name == "BertweetTokenizer" and self.flag("normalization", False)
 
+    @property
+    def cleans(self) -> bool:
+        """True if spaces before punctuation are removed from a decoded text."""
+        return self.flag("clean_up_tokenization_spaces", False)
+
     def flag(self, name: str, default: bool) -> bool:
         """A field that is true or false."""
         value = self.values.get(name)
@@ -185,6 +190,7 @@ FLAGS = (
     "trim_offsets",
     "legacy",
     "normalization",
+    "clean_up_tokenization_spaces",
 )
 
 

@@ -207,6 +207,7 @@ def _from_words(directory: Path, given: Settings) -> Built:
             f"{path} is read for {', '.join(WORDPIECE)}, but the tokenizer's class is {given.name}: name the right "
             "class as tokenizer_class in tokenizer_config.json"
         )
+    given = given._replace(values={"clean_up_tokenization_spaces": True, **given.values})  # only without tokenizer.json
     ids = {token: index for index, token in enumerate(read_tokens(path))}
     with library_errors(f"{path} is not a valid vocabulary"):
         unknown = settings.content_of(given.roles.get("unk_token", "[UNK]"))

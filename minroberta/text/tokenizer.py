@@ -265,15 +265,26 @@ class Tokenizer:
             result["word_ids"] = padded(known, -1)
         return result
 
-    def decode(self, ids: Any, skip_special_tokens: bool = False) -> str | list[str]:
+    def decode(
+        self, ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
+    ) -> str | list[str]:
         """Turn ids into text: a str for one sequence, (L,), or a list of str for several, (B, L).
 
-        Raises TokenizerError.
+        clean_up_tokenization_spaces: remove spaces before punctuation and English contractions; by default as
+        `tokenizer_config.json` says. Raises TokenizerError.
         """
-        array = self._checked_ids(ids)
+        array, options = self._checked_ids(ids), (skip_special_tokens, clean_up_tokenization_spaces)
         if array.ndim == 1:
-            return self.library.decode(array.tolist(), skip_special_tokens)
-        return self.library.decode_batch(array.tolist(), skip_special_tokens)
+            return self.text_of(array.tolist(), *options)
+        return [self.text_of(row, *options) for row in array.tolist()]
+
+    def text_of(self, ids: Sequence[int], skip_special_tokens: bool = False, clean: bool | None = None) -> str:
+        """`decode` for ids that need no checks."""
+        text = self.library.decode(ids, skip_special_tokens)
+        if self.settings.cleans if clean is None else clean:
+            for spaced in SPACED:
+                text = text.replace(spaced, spaced.strip(" "))
+        return text
 
     def _checked_ids(self, ids: Any) -> numpy.ndarray:
         try:
@@ -327,6 +338,7 @@ class Tokenizer:
             **kept,
             "added_tokens_decoder": decoder,
             **self.roles,
+            "clean_up_tokenization_spaces": self.settings.cleans,
             "additional_special_tokens": sorted(special, key=lambda token: self.library.token_to_id(token) or 0),
             "model_max_length": self.longest,
             "model_input_names": names,
@@ -348,6 +360,9 @@ class Tokenizer:
 
 SAVED = (*(name for name in FLAGS if name != "add_prefix_space"), "truncation_side", "padding_side", "extra_ids")
 """The fields of `tokenizer_config.json` that are saved as they were read."""
+
+SPACED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
+"""What `clean_up_tokenization_spaces` removes the spaces of, in order."""
 
 STRATEGIES = ("longest_first", "only_first", "only_second")
 

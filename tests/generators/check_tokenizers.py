@@ -31,6 +31,9 @@ def check(source: Path, saved: Path) -> str:
     fast = source.name not in SLOW
     theirs = transformers.AutoTokenizer.from_pretrained(saved, use_fast=fast)
     assert [theirs(text)["input_ids"] for text in TEXTS] == wanted["ids"]
+    assert [theirs.decode(theirs(text)["input_ids"]) for text, *_ in wanted["decoded"]] == [
+        decoded for _, decoded, *_ in wanted["decoded"]
+    ]
     assert theirs(PAIRS)["input_ids"] == wanted["pairs"]
     assert theirs(PAIRS, return_token_type_ids=True)["token_type_ids"] == wanted["types"]
     assert len(theirs) == (own.settings.lacking or own.library.get_vocab_size())

@@ -53,6 +53,8 @@ TEXTS = [
     "the quick_brown fox@@ over",
 ]
 
+DECODED = [*TEXTS[:4], "He was n't born , they 've said ; she 's ' fine ' . I 'm not ! we 're you ? \" 's"]
+
 PAIRS = [("Hello world!", "How are you?"), ("", "dog"), ("The lazy dog", ""), ("A [MASK]", "<mask> b")]
 
 WORDS = [["Hello", "world", "today"], ["fine,", "thank", "you"]]
@@ -213,7 +215,11 @@ LAYOUTS: dict[str, Callable[[], dict[str, Any]]] = {
     "roles-json": lambda: {
         **json_file(byte_level(BERT, []), BERT, "[MASK]"),
         "special_tokens_map__json": ROLES_OF_BERT,
-        "tokenizer_config__json": {"tokenizer_class": "RobertaTokenizer", **ROLES_OF_BERT},
+        "tokenizer_config__json": {
+            "tokenizer_class": "RobertaTokenizer",
+            "clean_up_tokenization_spaces": True,
+            **ROLES_OF_BERT,
+        },
         "config__json": MODEL,
     },
     # microsoft/unixcoder-base
@@ -306,6 +312,7 @@ LAYOUTS: dict[str, Callable[[], dict[str, Any]]] = {
         "vocab__txt": words_of(word_piece()),
         "tokenizer_config__json": {
             "tokenizer_class": "BertTokenizer",
+            "clean_up_tokenization_spaces": False,
             "do_lower_case": False,
             "strip_accents": True,
             "tokenize_chinese_chars": False,
@@ -339,7 +346,7 @@ LAYOUTS: dict[str, Callable[[], dict[str, Any]]] = {
     },
     "albert-lower": lambda: {
         "spiece__model": pieces(user_defined_symbols=["[CLS]", "[SEP]", "[MASK]"], pad_id=3, pad_piece="<pad>"),
-        "tokenizer_config__json": {"tokenizer_class": "AlbertTokenizer"},
+        "tokenizer_config__json": {"tokenizer_class": "AlbertTokenizer", "clean_up_tokenization_spaces": True},
         "config__json": MODEL,
     },
 }
@@ -409,7 +416,8 @@ def expected(directory: Path, fast: bool) -> dict[str, Any]:
         "types": tokenizer(PAIRS, return_token_type_ids=True)["token_type_ids"],
         "input_names": tokenizer.model_input_names,
         "decoded": [
-            tokenizer.decode(tokenizer(text)["input_ids"], clean_up_tokenization_spaces=False) for text in TEXTS[:4]
+            [text, *(tokenizer.decode(ids, clean_up_tokenization_spaces=clean) for clean in (None, False, True))]
+            for text, ids in zip(DECODED, tokenizer(DECODED)["input_ids"], strict=True)
         ],
         "calls": {},
     }
