@@ -385,6 +385,9 @@ def test_a_tokenizer_never_blocks_the_weights(saved: Path, tmp_path: Path) -> No
     for call in (model.fill_mask, model.tokenize):
         with pytest.raises(TokenizerError, match=r"because its files cannot be used: .*tokenizer\.json is not a valid"):
             call("[MASK]")
+    changed = model.resize_token_embeddings(400).prune_heads({0: [1]})
+    with pytest.raises(TokenizerError, match=r"because its files cannot be used: .*tokenizer\.json is not a valid"):
+        changed.tokenize("[MASK]")
     model.save(tmp_path / "again")
     assert not (tmp_path / "again" / "tokenizer.json").exists()
 

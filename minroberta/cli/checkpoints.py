@@ -156,7 +156,8 @@ def convert(source: str, directory: Path, kind: str, head: str | None, dtype: st
         from ..checkpoints import save_keras
         from ..text.vocabularies import byte_pairs
 
-        bpe = None if model.tokenizer is None else byte_pairs(model.tokenizer.library, model.config)
+        own = model.tokenizer
+        bpe = None if own is None else byte_pairs(own.library, model.config, own.settings)
         save_keras.write(directory, model.params, model.config, model.head, bpe)
     size = sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
     facts = {"family": model.config.model_type, "head": model.head, "dtype": str(model.dtype), "bytes": size}

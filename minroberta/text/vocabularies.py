@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..config import Config
 from ..errors import TokenizerError
 from .sentencepiece import MOST_MERGES
+from .settings import Settings
 
 if TYPE_CHECKING:
     import tokenizers
@@ -131,7 +132,7 @@ def _text(path: Path) -> str:
 # --- KerasHub's -----------------------------------------------------------------------------------------------------
 
 
-def byte_pairs(library: "tokenizers.Tokenizer", config: Config) -> "BytePairs | None":
+def byte_pairs(library: "tokenizers.Tokenizer", config: Config, settings: Settings) -> "BytePairs | None":
     """The tokenizer in the form that `save_keras.write` takes.
 
     If a KerasHub preset cannot hold the tokenizer, the result is None, with a warning.
@@ -143,12 +144,13 @@ def byte_pairs(library: "tokenizers.Tokenizer", config: Config) -> "BytePairs | 
     vocabulary = dict(sorted(library.get_vocab().items(), key=lambda item: item[1]))
     kinds = state["model"].get("type"), splits.get("type"), state["normalizer"]
     is_complete = vocabulary.keys() >= set(SPECIAL_TOKENS)
+    problem = None
     if config.model_type == "xlm-roberta" or kinds != ("BPE", "ByteLevel", None) or not is_complete:
-        warnings.warn(
-            "this model's tokenizer is not written: a KerasHub preset can hold only RoBERTa's byte-level BPE, with all "
-            "its special tokens",
-            stacklevel=3,
-        )
+        problem = "a KerasHub preset can hold only RoBERTa's byte-level BPE, with all its special tokens"
+    elif settings.lacking is not None:
+        problem = "some of its merges give tokens that its vocabulary lacks, which a KerasHub preset cannot hold"
+    if problem:
+        warnings.warn(f"this model's tokenizer is not written: {problem}", stacklevel=3)
         return None
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in state["model"]["merges"]]
     return BytePairs(vocabulary, merges, splits["add_prefix_space"])

@@ -502,7 +502,8 @@ SMALL = {"layer_norm_eps": 1e-5, "type_vocab_size": 1}
 
 def write(directory: Path, model: Model) -> None:
     """Write a preset as the command does."""
-    bpe = None if model.tokenizer is None else byte_pairs(model.tokenizer.library, model.config)
+    own = model.tokenizer
+    bpe = None if own is None else byte_pairs(own.library, model.config, own.settings)
     save_keras.write(directory, model.params, model.config, model.head, bpe)
 
 
@@ -688,6 +689,19 @@ def test_a_tokenizer_that_kerashub_cannot_express(h5py: Any, tmp_path: Path, lib
         write(tmp_path, model)
     assert not (tmp_path / "assets").exists()
     assert json.loads((tmp_path / "task.json").read_text())["config"]["preprocessor"] is None
+
+
+def test_merges_whose_result_the_vocabulary_lacks(h5py: Any, tmp_path: Path) -> None:
+    """Their tokens have ids beyond the vocabulary, and are unknown tokens, which KerasHub's tokenizer does not know."""
+    model = tiny("masked_lm", pad_token_id=1, **SMALL)
+    model = Model(
+        model.config, model.params, "masked_lm", Tokenizer.load(GOLDEN / "tokenizers" / "lacking", model.config)
+    )
+    with pytest.warns(
+        UserWarning, match="tokenizer is not written: some of its merges give tokens that its vocabulary"
+    ):
+        write(tmp_path, model)
+    assert not (tmp_path / "assets").exists()
 
 
 def test_without_h5py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
