@@ -227,10 +227,9 @@ def test_threads_do_not_mix_up_their_lengths(tokenizers: dict[str, Tokenizer]) -
 def test_cut_as_the_library_cuts(tokenizers: dict[str, Tokenizer], texts: list, limit: int) -> None:
     """Kept and cut ids together are all ids."""
     tokenizer = tokenizers["json"]
-    kept, rest = tokenizer.cut(texts, limit)
-    whole, nothing = tokenizer.cut(texts)
-    assert not any(nothing)
-    assert [sorted(a + b) for a, b in zip(kept, rest, strict=True)] == [sorted(row) for row in whole]
+    kept, whole = tokenizer.rows(texts, limit), tokenizer.rows(texts)
+    assert not any(row.rest for row in whole)
+    assert [sorted(row + row.rest) for row in kept] == [sorted(row) for row in whole]
     tokenizer.library.enable_truncation(limit)
     expected = [encoding.ids for encoding in tokenizer.library.encode_batch(texts)]
     tokenizer.library.no_truncation()

@@ -24,8 +24,8 @@ def choose(model: Network, prompt: str, choices: Iterable[str]) -> list[Label]:
     if not texts:
         raise InputError("no choices: give at least one")
     pairs: list[Text] = [(prompt, text) for text in texts]
-    rows, cut_off = tokenizer.cut(pairs, tokenizer.longest)
-    warn_of_cut(tokenizer, cut_off)
+    rows = tokenizer.rows(pairs, tokenizer.longest)
+    warn_of_cut(rows, tokenizer.longest)
     logits = run(model, rows, _read_logit, [[0]] * len(rows))
     return ranked(texts, ops.softmax(numpy.array(logits)))
 

@@ -48,8 +48,8 @@ def classify(
     if top_k is not None:
         check_integer("top_k", top_k, 1)
     function = _function(function_to_apply, model.config)
-    rows, cut_off = tokenizer.cut(as_texts_or_pairs(texts), tokenizer.longest)
-    warn_of_cut(tokenizer, cut_off)
+    rows = tokenizer.rows(as_texts_or_pairs(texts), tokenizer.longest)
+    warn_of_cut(rows, tokenizer.longest)
     scores = run(model, rows, functools.partial(_read_scores, function=function), [[0]] * len(rows))
     names = label_names(model.config)
     results = [ranked(names, row)[:top_k] for row in scores]

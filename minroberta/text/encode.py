@@ -61,8 +61,8 @@ def encode(
         check_integer("batch_size", batch_size, 1)
     before = embedding.prompt(prompt, prompt_name)
     limit = min(embedding.max_seq_length or tokenizer.longest, model.config.longest)
-    rows, cut_off = tokenizer.cut([embedding.prepare(before + text) for text in as_texts(texts)], limit)
-    warn_of_cut(tokenizer, cut_off, limit)
+    rows = tokenizer.rows([embedding.prepare(before + text) for text in as_texts(texts)], limit)
+    warn_of_cut(rows, limit)
     start = 0 if embedding.include_prompt or not before else _prompt_length(tokenizer, embedding.prepare(before), limit)
     pool = functools.partial(read_vector, poolings=poolings, start=start, p=model.p)
     vectors = run(model, rows, pool, _wanted(rows, poolings), batch_size)
@@ -82,7 +82,7 @@ def _check_pooling(pooling: Any, model: Network) -> Pooling:
 
 def _prompt_length(tokenizer: Tokenizer, prompt: str, limit: int) -> int:
     """Number of tokens that pooling leaves out: the prompt's, with the special token before them. Raises InputError."""
-    ((ids,), _) = tokenizer.cut([prompt])
+    (ids,) = tokenizer.rows([prompt])
     if len(ids) >= limit:
         raise InputError(
             f"the prompt has {len(ids)} tokens, and this model reads {limit}: shorten the prompt, which pooling leaves "

@@ -11,6 +11,7 @@ from ..errors import InputError, check_integer
 from ..model import Network
 from .running import Output, Row, best, probabilities, ready, run, warn_of_cut
 from .texts import as_given, as_texts, which
+from .tokenizer import Row as Tokenized
 from .tokenizer import Tokenizer
 from .windows import Piece, read_pieces
 
@@ -58,9 +59,9 @@ def fill_mask(
     check_integer("top_k", top_k, 1)
     among = None if targets is None else _target_ids(tokenizer, as_texts(targets, "target"))
     texts = as_texts(text)
-    rows, cut_off = tokenizer.cut(texts, tokenizer.longest)
-    _check_masks(tokenizer, rows, cut_off)
-    warn_of_cut(tokenizer, cut_off)
+    rows = tokenizer.rows(texts, tokenizer.longest)
+    _check_masks(tokenizer, rows)
+    warn_of_cut(rows, tokenizer.longest)
     masks = [_masks(tokenizer, row) for row in rows]
     found = run(model, rows, functools.partial(_read_likeliest, top_k=top_k, among=among), masks)
     results = [_fillings(tokenizer, *each) for each in zip(rows, masks, found, strict=True)]
@@ -73,7 +74,7 @@ def _target_ids(tokenizer: Tokenizer, targets: list[str]) -> list[int]:
     for target in targets:
         token = tokenizer.library.token_to_id(target)
         if token is None:
-            (row,), _ = tokenizer.cut([target], add_special_tokens=False)
+            (row,) = tokenizer.rows([target], add_special_tokens=False)
             token = row[0] if row else None
             instead = "it is left out" if token is None else f"{tokenizer.library.id_to_token(token)!r} stands for it"
             warnings.warn(f"target {target!r} is not in the vocabulary: {instead}", stacklevel=3)
@@ -84,13 +85,13 @@ def _target_ids(tokenizer: Tokenizer, targets: list[str]) -> list[int]:
     return sorted(ids)
 
 
-def _check_masks(tokenizer: Tokenizer, rows: Sequence[Row], cut_off: Sequence[Row]) -> None:
+def _check_masks(tokenizer: Tokenizer, rows: Sequence[Tokenized]) -> None:
     if tokenizer.mask_token_id is None:
         raise InputError("this model's tokenizer has no mask token: load a model that was trained with one")
     mask = tokenizer.mask_token
-    for index, (row, rest) in enumerate(zip(rows, cut_off, strict=True)):
+    for index, row in enumerate(rows):
         name = which(index, rows)
-        if tokenizer.mask_token_id in rest:
+        if tokenizer.mask_token_id in row.rest:
             raise InputError(
                 f"{name} has a {mask} after the first {tokenizer.longest} tokens, but this model reads only those: "
                 "shorten the text"

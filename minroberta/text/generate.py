@@ -97,9 +97,9 @@ def generate(
     if model.encoder is None:
         shown, sources, prompts = texts, [[]] * len(texts), _prompts(model, tokenizer, texts)
     else:
-        sources, cut_off = tokenizer.cut(texts, tokenizer.longest)
-        warn_of_cut(tokenizer, cut_off)
-        shown, prompts = [""] * len(texts), [[_start(model, settings)]] * len(texts)
+        rows = tokenizer.rows(texts, tokenizer.longest)
+        warn_of_cut(rows, tokenizer.longest)
+        shown, sources, prompts = [""] * len(texts), rows, [[_start(model, settings)]] * len(texts)
     ends = _ends(model, settings)
     longest = [_longest(model, settings, ids, which(index, texts)) for index, ids in enumerate(prompts)]
     results = []
@@ -199,7 +199,7 @@ def _longest(model: Network, settings: Generation, prompt: Ids, name: str) -> in
 
 def _prompts(model: Network, tokenizer: Tokenizer, texts: list[str]) -> list[Ids]:
     begin = [] if model.config.bos_token_id is None else [model.config.bos_token_id]
-    prompts = [begin + list(ids) for ids in tokenizer.cut(texts, add_special_tokens=False)[0]]
+    prompts = [begin + list(ids) for ids in tokenizer.rows(texts, add_special_tokens=False)]
     for index, ids in enumerate(prompts):
         if not ids:
             raise InputError(f"{which(index, texts)} has no tokens, and this model has no bos_token_id: give some text")

@@ -14,6 +14,7 @@ from ..config import HEADS, Config
 from ..errors import InputError
 from ..model import Network
 from .texts import which
+from .tokenizer import Row as Tokenized
 from .tokenizer import Tokenizer, tokenizer_of
 
 Value = TypeVar("Value")
@@ -52,18 +53,13 @@ def ready(model: Network, task: str, head: str) -> Tokenizer:
     return tokenizer_of(model)
 
 
-def warn_of_cut(tokenizer: Tokenizer, cut_off: Sequence[list[int]], limit: int | None = None) -> None:
-    """Warn the task's caller of truncated texts.
-
-    cut_off: for each text, the ids that were cut off. limit: the maximum number of tokens, if not the tokenizer's.
-    """
-    longer = [which(index, cut_off) for index, rest in enumerate(cut_off) if rest]
+def warn_of_cut(rows: Sequence[Tokenized], limit: int) -> None:
+    """Warn the task's caller of texts that were cut to `limit` tokens."""
+    longer = [which(index, rows) for index, row in enumerate(rows) if row.rest]
     if longer:
-        subject = f"{longer[0]} is" if len(longer) == 1 else f"{len(longer)} of {len(cut_off)} texts are"
+        subject = f"{longer[0]} is" if len(longer) == 1 else f"{len(longer)} of {len(rows)} texts are"
         warnings.warn(
-            f"{subject} longer than the {limit or tokenizer.longest} tokens that this model reads: "
-            "the rest is left out",
-            stacklevel=3,
+            f"{subject} longer than the {limit} tokens that this model reads: the rest is left out", stacklevel=3
         )
 
 

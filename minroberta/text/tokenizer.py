@@ -20,7 +20,7 @@ from ..model import Network
 from ..packed import Typed
 from . import encodings, sources, tweets
 from .settings import ADDED, BYTE_LEVEL, FLAGS, KINDS, SETTINGS, SPECIAL, Settings, Token, roles_of
-from .texts import Text, as_texts, as_words, which
+from .texts import as_texts, as_words, which
 
 if TYPE_CHECKING:
     import tokenizers
@@ -143,16 +143,6 @@ class Tokenizer:
                 "is_split_into_words needs a tokenizer that puts a space before each word: set add_prefix_space to "
                 "true in tokenizer_config.json"
             )
-
-    def cut(
-        self, inputs: Sequence[Text], limit: int | None = None, add_special_tokens: bool = True
-    ) -> tuple[list[Row], list[list[int]]]:
-        """Tokenize each text or pair. Returns at most `limit` ids for each, and the ids that were cut off.
-
-        The longer text of a pair is cut first. Raises TokenizerError.
-        """
-        rows = self.rows(inputs, limit, add_special_tokens)
-        return rows, [row.rest for row in rows]
 
     def rows(
         self,

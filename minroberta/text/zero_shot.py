@@ -1,6 +1,6 @@
 """`zero_shot`: labels that a model was not trained on, ranked by a model of natural language inference."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TypedDict, overload
 
 import numpy
@@ -11,6 +11,7 @@ from ..errors import InputError
 from ..model import Network
 from .running import Output, Row, best, label_names, ready, run, warn_of_cut
 from .texts import as_given, as_texts, which
+from .tokenizer import Row as Tokenized
 from .tokenizer import Tokenizer
 
 
@@ -63,12 +64,15 @@ def zero_shot(
     names = _labels(labels)
     hypotheses = _hypotheses(hypothesis_template, names)
     inputs = as_texts(texts)
-    rows, cut_off = _rows(tokenizer, inputs, hypotheses)
-    warn_of_cut(tokenizer, cut_off)
+    rows = _rows(tokenizer, inputs, hypotheses)
+    each = len(names)
+    warn_of_cut(
+        [max(rows[i : i + each], key=lambda row: len(row.rest)) for i in range(0, len(rows), each)], tokenizer.longest
+    )
     logits = run(model, rows, _read_logits, [[0]] * len(rows), unit="pairs")
     results = []
     for index, text in enumerate(inputs):
-        of_text = numpy.stack(logits[index * len(names) : (index + 1) * len(names)])  # (labels, N)
+        of_text = numpy.stack(logits[index * each : (index + 1) * each])  # (labels, N)
         scores = _scores(of_text, entailment, multi_label or len(names) == 1)
         order = best(scores, None)
         ranking = Ranking(sequence=text, labels=[names[i] for i in order], scores=[float(scores[i]) for i in order])
@@ -117,8 +121,8 @@ def _hypotheses(template: str, names: list[str]) -> list[str]:
 # --- computation ----------------------------------------------------------------------------------------------------
 
 
-def _rows(tokenizer: Tokenizer, texts: list[str], hypotheses: list[str]) -> tuple[Sequence[Row], list[list[int]]]:
-    """Ids of each text with each hypothesis, and for each text the ids that were cut off. Raises InputError."""
+def _rows(tokenizer: Tokenizer, texts: list[str], hypotheses: list[str]) -> list[Tokenized]:
+    """Ids of each text with each hypothesis. Raises InputError."""
     for index, row in enumerate(tokenizer.rows([("", hypothesis) for hypothesis in hypotheses])):
         if len(row) >= tokenizer.longest:
             raise InputError(
@@ -126,9 +130,7 @@ def _rows(tokenizer: Tokenizer, texts: list[str], hypotheses: list[str]) -> tupl
                 "that this model reads: shorten the label or the hypothesis_template"
             )
     pairs = [(text, hypothesis) for text in texts for hypothesis in hypotheses]
-    rows = tokenizer.rows(pairs, tokenizer.longest, truncation="only_first")
-    each = len(hypotheses)
-    return rows, [max((row.rest for row in rows[i : i + each]), key=len) for i in range(0, len(rows), each)]
+    return tokenizer.rows(pairs, tokenizer.longest, truncation="only_first")
 
 
 def _read_logits(output: Output, _: Row) -> numpy.ndarray:

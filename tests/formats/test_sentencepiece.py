@@ -41,7 +41,7 @@ def read(directory: Path, data: bytes, model_type: str = "xlm-roberta") -> Token
 
 
 def ids(tokenizer: Tokenizer, inputs: Iterable[Any] = INPUTS) -> list[list[int]]:
-    return tokenizer.cut(list(inputs))[0]
+    return tokenizer.rows(list(inputs))
 
 
 # --- ids of other libraries -------------------------------------------------------------------------------------------
@@ -123,9 +123,9 @@ def test_saved_and_read_again(name: str, model_type: str, tmp_path: Path) -> Non
 @kinds
 def test_methods_of_a_tokenizer(name: str, model_type: str, tmp_path: Path) -> None:
     tokenizer = read(tmp_path, REAL[name], model_type)
-    (long,), (rest,) = tokenizer.cut([("Hello world! " * 9, "Hello")], 20)
+    (long,) = tokenizer.rows([("Hello world! " * 9, "Hello")], 20)
     assert len(long) == 20
-    assert rest
+    assert long.rest
     windows = tokenizer.windows("Hello world! " * 9, stride=3, max_length=12)
     assert all(len(window.ids) <= 12 for window in windows)
     assert tokenizer(["Hello", ""])["input_ids"][1, 2:].tolist() == [1] * (len(ids(tokenizer, ["Hello"])[0]) - 2)
