@@ -114,7 +114,7 @@ def test_no_letter_is_lost_after_an_added_token(name: str, text: str) -> None:
         results.append(tokenizer([[text]], is_split_into_words=True, **options))
     for result in results:
         for token, (start, end) in zip(result["input_ids"][0], result["offset_mapping"][0], strict=True):
-            assert text[start:end].strip(" ") == tokenizer.library.decode([token], False).strip(" ")
+            assert text[start:end].strip() == tokenizer.library.decode([token], False).strip()
 
 
 def test_no_letter_is_lost_in_windows_and_pairs() -> None:
@@ -130,6 +130,46 @@ def test_no_letter_is_lost_in_windows_and_pairs() -> None:
     assert found[4:] == [[0, 6], [6, 10], [0, 0]]
     tagger = model_of("prefix", "token_classification")
     assert {word["word"] for word in tagger.tag("</s>born")} == {"</s>", "born"}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "more" in expected(name)])
+def test_added_tokens_are_transformers(name: str, tmp_path: Path) -> None:
+    (added, text), (counts, size, wanted) = INPUTS["added"], expected(name)["more"]
+    tokenizer = read(FILES / name)
+    assert [tokenizer.add_tokens(tokens, special=bool(special)) for special, tokens in enumerate(added)] == counts
+    assert (len(tokenizer), ids(tokenizer, text, truncation=False)) == (size, wanted)
+    tokenizer.save(tmp_path)
+    (tmp_path / "config.json").write_bytes((FILES / name / "config.json").read_bytes())
+    assert (len(read(tmp_path)), ids(read(tmp_path), text, truncation=False)) == (size, wanted)
+
+
+def test_a_model_with_added_tokens(tmp_path: Path) -> None:
+    model = model_of("added-json", "masked_lm")
+    assert model.tokenizer.add_tokens("[NEW]") == 1
+    model = model.resize_token_embeddings(len(model.tokenizer))
+    model.save(tmp_path)
+    again = minroberta.load(tmp_path)
+    tokens = again.tokenize("A [NEW]")
+    assert tokens["input_ids"][0, -2] == again.config.vocab_size - 1
+    assert np.array_equal(again(**tokens).logits, model(**tokens).logits)
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens", "words"),
+    [
+        ("prefix", ["a", ""], "token 2 has 0 characters: give 1 to 1000"),
+        ("prefix", "a" * 1001, "the token has 1001 characters"),
+        ("prefix", [5], "the token is of type int: give a str"),
+        ("prefix", map(str, range(MOST_ADDED)), f"too many added tokens: a tokenizer may have {MOST_ADDED}"),
+        ("phobert", ["a"], "cannot be added to this PhobertTokenizer, which a tokenizer.json cannot hold: add them"),
+        ("lacking", ["a"], "tokens cannot be added to this RobertaTokenizer"),
+    ],
+)  # fmt: skip
+def test_tokens_that_cannot_be_added(name: str, tokens: Any, words: str) -> None:
+    tokenizer = read(FILES / name)
+    with raises(TokenizerError, ValueError, words):
+        tokenizer.add_tokens(tokens)
+    assert len(tokenizer) == len(read(FILES / name))
 
 
 @layouts

@@ -19,7 +19,19 @@ from ..errors import TokenizerError
 from ..model import Network
 from ..packed import Typed
 from . import encodings, sources, tweets
-from .settings import ADDED, BYTE_LEVEL, FLAGS, KINDS, SETTINGS, SPECIAL, Settings, Token, roles_of
+from .settings import (
+    ADDED,
+    BYTE_LEVEL,
+    FLAGS,
+    KINDS,
+    LONGEST_TOKEN,
+    MOST_ADDED,
+    SETTINGS,
+    SPECIAL,
+    Settings,
+    Token,
+    roles_of,
+)
 from .texts import as_texts, as_words, which
 
 if TYPE_CHECKING:
@@ -86,6 +98,33 @@ class Tokenizer:
     def of_model(self, config: Config) -> "Tokenizer":
         """The same tokenizer for another model, with its padding id and maximum length."""
         return Tokenizer(self.library, config, self.settings)
+
+    def __len__(self) -> int:
+        """Number of tokens, added ones included."""
+        return self.settings.lacking or self.library.get_vocab_size()
+
+    def add_tokens(self, tokens: str | Iterable[str], special: bool = False) -> int:
+        """Add tokens that are never split. Returns the number of those that were new.
+
+        New tokens get the ids after the vocabulary's: `model = model.resize_token_embeddings(len(model.tokenizer))`
+        makes room for them. The tokenizer itself is changed, and models that share it have them too. special: add
+        special tokens, which `skip_special_tokens` leaves out of a decoded text. Raises TokenizerError.
+        """
+        given = as_texts(tokens, "token")
+        if self.settings.files:
+            raise TokenizerError(
+                f"tokens cannot be added to this {self.settings.name}, which a tokenizer.json cannot hold: add them "
+                "with transformers, and load the saved tokenizer"
+            )
+        for index, token in enumerate(given):
+            if not 0 < len(token) <= LONGEST_TOKEN:
+                raise TokenizerError(
+                    f"{which(index, given, 'token')} has {len(token)} characters: give 1 to {LONGEST_TOKEN}"
+                )
+        if len(self.library.get_added_tokens_decoder()) + len(given) > MOST_ADDED:
+            raise TokenizerError(f"too many added tokens: a tokenizer may have {MOST_ADDED}")
+        with self._lock:
+            return self.library.add_special_tokens(given) if special else self.library.add_tokens(given)
 
     def tokenize(
         self,

@@ -10,11 +10,12 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import transformers
 
 from generators import GOLDEN
-from generators.make_tokenizers import PAIRS, SLOW, TEXTS
+from generators.make_tokenizers import ADDED, PAIRS, SLOW, TEXTS, WITH_ADDED
 from minroberta import Config
 from minroberta.text.settings import ROLES
 from minroberta.text.tokenizer import Tokenizer
@@ -44,7 +45,18 @@ def check(source: Path, saved: Path) -> str:
         assert own.roles.get(role) == getattr(theirs, role), role
         assert getattr(before, role) in (None, getattr(theirs, role)), role
     assert len(before) == len(theirs)
+    if fast:
+        check_added(own, saved, wanted["more"])
     return type(theirs).__name__
+
+
+def check_added(own: Tokenizer, saved: Path, wanted: list[Any]) -> None:
+    """Raise AssertionError if tokens that were added are not saved."""
+    for special, tokens in enumerate(ADDED):
+        own.add_tokens(tokens, bool(special))
+    own.save(saved)
+    theirs = transformers.AutoTokenizer.from_pretrained(saved)
+    assert [len(theirs), theirs(WITH_ADDED)["input_ids"]] == wanted[1:]
 
 
 def check_tweets(saved: Path) -> None:

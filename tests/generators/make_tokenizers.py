@@ -59,6 +59,11 @@ PAIRS = [("Hello world!", "How are you?"), ("", "dog"), ("The lazy dog", ""), ("
 
 WORDS = [["Hello", "world", "today"], ["fine,", "thank", "you"]]
 
+ADDED = [["[NEW]", "born", "two words", "<mask>"], ["[SPECIAL]", "[NEW]"]]
+"""Tokens that are added, and special ones."""
+
+WITH_ADDED = "He was[NEW]born [SPECIAL] two wordsborn<mask>Born"
+
 LONG = ["He was born in 1950, and she was born in 1984.", "Hello world! How are you today?"]
 SHORT = ["a", "dog"]
 
@@ -431,6 +436,8 @@ def expected(directory: Path, fast: bool) -> dict[str, Any]:
         result["words"] = [encoded.word_ids(index) for index in range(8)]
         if getattr(tokenizer, "add_prefix_space", True) or "Roberta" not in type(tokenizer).__name__:
             result["split"] = tokenizer(WORDS, is_split_into_words=True)["input_ids"]
+        more = [tokenizer.add_tokens(tokens, special_tokens=special) for special, tokens in enumerate(ADDED)]
+        result["more"] = [more, len(tokenizer), tokenizer(WITH_ADDED)["input_ids"]]
     return result
 
 
@@ -452,7 +459,7 @@ def main() -> None:
         lines = [f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in results.items()]
         text = ",\n".join(lines)
         (directory / "expected.json").write_text(f"{{\n{text}\n}}\n", encoding="utf-8")
-    inputs = {"texts": TEXTS, "pairs": PAIRS, "split": WORDS, "calls": CALLS}
+    inputs = {"texts": TEXTS, "pairs": PAIRS, "split": WORDS, "calls": CALLS, "added": [ADDED, WITH_ADDED]}
     write(root, inputs__json=inputs)
 
 
