@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..checkpoints.files import inside, read_json
 from ..config import Config
 from ..errors import TokenizerError
-from . import sentencepiece, settings, tweets
+from . import sentencepiece, settings
 from .settings import BYTE_LEVEL, WORDPIECE, Settings
 from .vocabularies import VOCABULARY, fairseq_vocabulary, read_merges, read_tokens, words_with_counts
 
@@ -181,6 +181,8 @@ def _from_codes(directory: Path, given: Settings) -> Built:
         files={name: (directory / name).read_bytes() for name in ("vocab.txt", "bpe.codes")},
     )
     if given.normalizes_tweets:
+        from . import tweets
+
         tweets.warn_of_emoji()
     own, merges = words_with_counts(directory / "vocab.txt"), read_merges(directory / "bpe.codes", counts=True)
     ids, given = _with_lacking(settings.with_named_tokens(own, given), merges, given, "<unk>")

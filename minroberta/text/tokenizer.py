@@ -18,7 +18,7 @@ from ..config import Config
 from ..errors import TokenizerError
 from ..model import Network
 from ..packed import Typed
-from . import encodings, sources, tweets
+from . import encodings, sources
 from .settings import (
     ADDED,
     BYTE_LEVEL,
@@ -215,6 +215,8 @@ class Tokenizer:
         self, inputs: Sequence[Any], is_split_into_words: bool = False, add_special_tokens: bool = True
     ) -> Sequence[Encoding]:
         if self.settings.normalizes_tweets:
+            from . import tweets  # few models need it, and what it imports takes a while
+
             return tweets.encode(self.library, inputs, add_special_tokens=add_special_tokens)
         found = self.library.encode_batch(
             list(inputs), is_pretokenized=is_split_into_words, add_special_tokens=add_special_tokens
