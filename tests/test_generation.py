@@ -222,6 +222,20 @@ def test_a_decoder_s_settings_are_saved(tmp_path: Path) -> None:
         again.generate(TEXT)
 
 
+def test_settings_of_an_earlier_model_are_removed(tmp_path: Path) -> None:
+    opened("tied").save(tmp_path)
+    assert (tmp_path / "generation_config.json").is_file()
+    opened("tied", head="encoder").save(tmp_path)
+    assert not (tmp_path / "generation_config.json").exists()
+
+
+def test_a_larger_vocabulary_keeps_the_encoder_and_the_settings() -> None:
+    model = opened("tied")
+    larger = model.resize_token_embeddings(490)
+    assert larger.encoder is model.encoder and larger.generation is model.generation
+    assert written(larger, max_new_tokens=5)
+
+
 def test_the_encoder_alone() -> None:
     model = opened("tied", head="encoder")
     assert model.head == "encoder" and model.encoder is None

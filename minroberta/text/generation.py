@@ -67,11 +67,13 @@ class Generation:
         return replace(self, **{name: getattr(new, name) for name, value in values.items() if value is not None})
 
     def write(self, directory: Path) -> None:
-        """Write `generation_config.json`, if any field differs from its default. Raises OSError."""
+        """Write `generation_config.json`; or remove an earlier model's, if no field is given. Raises OSError."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         given = {name: value for name, value in values.items() if value is not None}
         if given:
             write_json(directory / FILE, given, indent=2)
+        else:
+            (directory / FILE).unlink(missing_ok=True)
 
 
 Check = Callable[[str, Any, type[Error]], Any]
