@@ -29,6 +29,8 @@ HEADS = {
     "lora_bias": "masked_lm",
     "lm_head": "masked_lm",
     "features": "encoder",
+    "saved_dense": "sequence_classification",
+    "decoder": "masked_lm",
 }
 ROUNDING = 1e-5
 """A part of the largest output. peft adds the product to the output in each call; here it is added to the weights."""
@@ -46,7 +48,7 @@ def assert_equal(model: Model, name: str) -> None:
 def test_an_adapter_gives_what_peft_gives(name: str) -> None:
     model = minroberta.load(BASE, adapter=ADAPTERS / name)
     assert model.head == HEADS[name]
-    assert model.config.num_labels == (3 if name in ("seq_cls", "token_cls") else 2)
+    assert model.config.num_labels == (3 if name in ("seq_cls", "token_cls", "saved_dense") else 2)
     assert_equal(model, name)
 
 
@@ -70,8 +72,9 @@ def test_a_base_that_is_not_there(tmp_path: Path) -> None:
         minroberta.load(tmp_path)
 
 
-def test_a_peft_model_saved_whole() -> None:
-    assert_equal(minroberta.load(ADAPTERS / "whole"), "whole")
+@pytest.mark.parametrize("name", ["whole", "whole_dense"])
+def test_a_peft_model_saved_whole(name: str) -> None:
+    assert_equal(minroberta.load(ADAPTERS / name), name)
 
 
 def test_a_peft_model_saved_whole_without_its_settings(tmp_path: Path) -> None:
@@ -124,6 +127,7 @@ def adapter(directory: Path, change: Callable[[dict[str, Any]], Any] | None = No
         ({"peft_type": None}, "is not the configuration of an adapter of peft, as it has no peft_type"),
         ({"use_dora": True}, "has use_dora, which is not supported: load it with peft, merge it there"),
         ({"layer_replication": [[0, 1]]}, "has layer_replication, which is not supported"),
+        ({"trainable_token_indices": [5, 6]}, "has trainable_token_indices, which is not supported: load it with peft"),
         ({"init_lora_weights": "pissa_niter_4"}, "was trained on a changed base (init_lora_weights 'pissa_niter_4')"),
         ({"r": 0}, "the rank r must be an integer of at least 1, not 0"),
         ({"r": "2"}, "the rank r must be an integer of at least 1, not '2'"),
@@ -147,6 +151,7 @@ def test_settings_that_are_refused(fields: dict[str, Any], sentence: str, tmp_pa
 
 
 QUERY = "base_model.model.roberta.encoder.layer.0.attention.self.query"
+WORDS = "base_model.model.roberta.embeddings.word_embeddings"
 
 
 @pytest.mark.parametrize(
@@ -155,6 +160,10 @@ QUERY = "base_model.model.roberta.encoder.layer.0.attention.self.query"
         (lambda x: x.pop(f"{QUERY}.lora_A.weight"), "has only one of lora_A and lora_B for roberta.encoder.layer.0"),
         (lambda x: x.update({f"{QUERY}.lora_B.weight": np.ones((9, 2), "f4")}), "has shape (9, 2), but the base and"),
         (lambda x: x.update({f"{QUERY}.lora_B.weight": np.ones((32, 2), "i4")}), "has dtype int32, but must have a"),
+        (
+            lambda x: x.update({f"{WORDS}.token_adapter.trainable_tokens_delta": np.ones((2, 32), "f4")}),
+            "which is not a part of LoRA",
+        ),
         (lambda x: x.update({f"{QUERY}.lora_magnitude_vector": np.ones(32, "f4")}), "which is not a part of LoRA"),
         (
             lambda x: x.update({f"base_model.model.other.lora_{i}.weight": np.ones((2, 2), "f4") for i in "AB"}),

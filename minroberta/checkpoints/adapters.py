@@ -43,6 +43,12 @@ ENDINGS = {
 OTHER_BASES = ("pissa", "olora", "loftq", "corda")
 """Values of `init_lora_weights` with which peft changes the base's weights, so that an adapter does not fit them."""
 
+UNSUPPORTED = (
+    "use_dora", "layer_replication", "megatron_config", "use_qalora", "alora_invocation_tokens",
+    "trainable_token_indices",
+)  # fmt: skip
+"""Fields with which an adapter is more than the products that are merged here."""
+
 ADVICE = "load it with peft, merge it there (merge_and_unload), and save the result with save_pretrained"
 
 
@@ -63,7 +69,7 @@ class Settings:
             )
         if kind != "LORA":
             self._refuse(f"is an adapter of the type {reprlib.repr(kind)}, but only LORA is supported")
-        for name in ("use_dora", "layer_replication", "megatron_config", "use_qalora", "alora_invocation_tokens"):
+        for name in UNSUPPORTED:
             if self.fields.get(name):
                 self._refuse(f"has {name}, which is not supported")
         if str(self.fields.get("init_lora_weights")).lower().startswith(OTHER_BASES):
@@ -174,26 +180,35 @@ def parts_of(arrays: Arrays, whole: bool) -> Parts:
     """Sort the arrays of an adapter. whole: they are a PeftModel's, with those of the base. Raises WeightsError."""
     parts, adapters = Parts(), set()
     for stored in arrays:
-        name = WRAPPERS.sub("", stored).removeprefix("base_model.model.")
-        if part := PART.fullmatch(name):
-            adapters.add(part["name"])
-            what = f"{part['which']}{'.bias' if part['of'] == 'bias' else ''}"
-            parts.updates.setdefault(part["module"], {})[what] = stored
-        elif re.search(r"\.lora_|(^|\.)prompt_|\.ia3_", name):
-            raise WeightsError(f"{arrays.path} holds {stored[:200]}, which is not a part of LoRA: {ADVICE}")
-        elif saved := SAVED.fullmatch(name):
+        name = WRAPPERS.sub("", stored).removeprefix("base_model.model.").replace(".base_layer.", ".")
+        if ".original_module." in name:
+            continue
+        saved = SAVED.fullmatch(name)
+        if saved:
             within = saved[2]
             if whole:  # in an adapter's own file, its name is left out
                 adapter, _, within = within.partition(".")
                 adapters.add(adapter)
-            parts.replaced.setdefault(f"{saved[1]}.{within}", stored)
-        elif ".original_module." not in name:
-            (parts.kept if whole else parts.replaced)[name.replace(".base_layer.", ".")] = stored
+            name = f"{saved[1]}.{within}"
+        if part := PART.fullmatch(name):  # maybe within a saved module
+            adapters.add(part["name"])
+            what = f"{part['which']}{'.bias' if part['of'] == 'bias' else ''}"
+            _put(parts.updates.setdefault(part["module"], {}), what, stored, bool(saved))
+        elif re.search(r"\.lora_|(^|\.)prompt_|\.ia3_|\.trainable_tokens_", name):
+            raise WeightsError(f"{arrays.path} holds {stored[:200]}, which is not a part of LoRA: {ADVICE}")
+        else:
+            _put(parts.kept if whole and not saved else parts.replaced, name, stored, bool(saved))
     if len(adapters) > 1:
         raise WeightsError(
             f"{arrays.path} holds several adapters ({', '.join(sorted(map(str, adapters)))[:200]}): save one of them"
         )
     return parts
+
+
+def _put(names: dict[str, str], key: str, stored: str, is_saved: bool) -> None:
+    """Set an entry. A file may hold a saved module twice, also under the names without `modules_to_save`: they win."""
+    if not (is_saved and key in names):
+        names[key] = stored
 
 
 class Merged(Arrays):
@@ -288,7 +303,8 @@ class Merged(Arrays):
         """True if the adapter changes only the input's word embeddings or only the decoder, which were tied."""
         saved = self._settings.fields.get("modules_to_save") or []
         copied = isinstance(saved, list) and bool({"embeddings", "word_embeddings"} & set(map(str, saved)))
-        return WORDS in self._updates or DECODER in self._replaced or (copied and WORDS in self._replaced)
+        changed = {*self._updates, *self._replaced}
+        return WORDS in self._updates or DECODER in changed or (copied and WORDS in self._replaced)
 
     def _changes(self) -> dict[str, Any]:
         changes: dict[str, Any] = {}

@@ -2,7 +2,11 @@
 
 Made with torch 2.13.0, transformers 4.48.3, peft 0.14.0 and safetensors 0.8.0. Set HF_HUB_OFFLINE=1: peft asks the
 hub for `base`, a masked language model. Beside each adapter stand the outputs of the model that peft loads from it,
-with the adapter applied in each call and not merged. `whole` is the state dict of a PeftModel, with its modules' names.
+with the adapter applied in each call and not merged. `whole` and `whole_dense` are state dicts of PeftModels, with
+their modules' names.
+
+In `saved_dense`, the classifier is saved whole and also has LoRA within, so that the file holds it under several names.
+Its outputs are those of the model that was saved: this version of peft leaves the loaded classifier at random.
 """
 
 import json
@@ -43,6 +47,8 @@ CASES = {
         None,
         {"task_type": TaskType.FEATURE_EXTRACTION, "target_modules": r"encoder.*\.dense", "bias": "lora_only"},
     ),
+    "saved_dense": ("SequenceClassification", {"task_type": TaskType.SEQ_CLS, "target_modules": ["query", "dense"]}),
+    "decoder": ("MaskedLM", {"target_modules": ["decoder"]}),
 }
 """For each adapter, the ending of the base's class for it, and what differs from `RANKS`."""
 
@@ -82,9 +88,10 @@ def main(out):
         model.save_pretrained(out / name, safe_serialization=name != "token_cls")
         (out / name / "README.md").unlink()
         loaded = PeftModel.from_pretrained(made.from_pretrained(out / "base", **labels), out / name)
-        save_file(outputs(loaded), out / name / "expected.safetensors")
-        if name == "seq_cls":
-            write_whole(out / "whole", out / name, model)
+        expected = outputs(model if name == "saved_dense" else loaded)
+        save_file(expected, out / name / "expected.safetensors")
+        if name in ("seq_cls", "saved_dense"):
+            write_whole(out / name.replace("seq_cls", "whole").replace("saved_", "whole_"), out / name, model)
     for file in out.rglob("*"):
         file.chmod(0o755 if file.is_dir() else 0o644)
 
