@@ -97,6 +97,18 @@ def test_the_base_in_another_dtype_and_under_wrapped_names(tmp_path: Path) -> No
     assert_equal(minroberta.load(tmp_path, adapter=ADAPTERS / "patterns"), "patterns")
 
 
+def test_a_base_in_a_folder_of_a_sentence_transformers_repository(tmp_path: Path) -> None:
+    shutil.copytree(BASE, tmp_path / "0_Transformer")
+    (tmp_path / "1_Pooling").mkdir()
+    (tmp_path / "1_Pooling" / "config.json").write_text('{"pooling_mode": "cls"}')
+    kinds = {"0_Transformer": "Transformer", "1_Pooling": "Pooling"}
+    listed = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in kinds.items()]
+    (tmp_path / "modules.json").write_text(json.dumps(listed))
+    model = minroberta.load(tmp_path, adapter=ADAPTERS / "features")
+    assert model.embedding and model.embedding.poolings == ("cls",)
+    assert_equal(model, "features")
+
+
 def test_an_adapter_beside_a_whole_model(tmp_path: Path) -> None:
     shutil.copytree(BASE, tmp_path, dirs_exist_ok=True)
     shutil.copytree(ADAPTERS / "fan_in", tmp_path, dirs_exist_ok=True)

@@ -395,8 +395,8 @@ def _merge(base: Path, arrays: Arrays, adapter: Path) -> Merged:
     if file is None:
         raise NotFoundError(f"{adapter} holds no adapter: it has none of {', '.join(FILES)}")
     given = read.read_raw(inside(directory, file.name, WeightsError))
-    base_directory = base.parent if base.is_file() else base
-    return Merged(arrays, given, parts_of(given, whole=False), settings, (directory, base_directory))
+    places = directory, read.directory_of(base)
+    return Merged(arrays, given, parts_of(given, whole=False), settings, places)
 
 
 def _within(directory: Path, arrays: Arrays) -> Merged:
