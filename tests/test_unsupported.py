@@ -122,6 +122,31 @@ def test_several_variants(directory: Path) -> None:
     assert minroberta.load(directory / "model.fp16.safetensors")
 
 
+@pytest.mark.parametrize("name", ["model-0000{}-of-00002.safetensors", "model.fp16-0000{}-of-00002.safetensors"])
+def test_shards_without_an_index(name: str, directory: Path) -> None:
+    """Not the advice to give the path of one, which holds a part of the model only."""
+    for number in "12":
+        (directory / name.format(number)).write_bytes((directory / WEIGHTS).read_bytes())
+    (directory / WEIGHTS).unlink()
+    sentence = f"It has shards, such as {name.format(1)}, but no index with a usual name: download model.safetensors.in"
+    with raises(NotFoundError, FileNotFoundError, sentence):
+        minroberta.load(directory)
+
+
+@pytest.mark.parametrize("folders", [["checkpoint-20", "checkpoint-9"], ["snapshots/1a2b"]])
+def test_weights_in_folders(folders: list[str], directory: Path) -> None:
+    """As in the output of a training run, and in a repository's directory in the hub's cache."""
+    for folder in folders:
+        (directory / folder).mkdir(parents=True)
+        (directory / folder / WEIGHTS).write_bytes((directory / WEIGHTS).read_bytes())
+        (directory / folder / "config.json").write_bytes((directory / "config.json").read_bytes())
+    (directory / WEIGHTS).unlink()
+    sentence = f"There are weights in its folders {', '.join(folders)}: give the path of one of these folders"
+    with raises(NotFoundError, FileNotFoundError, sentence):
+        minroberta.load(directory)
+    assert minroberta.load(directory / folders[0])
+
+
 # --- weights --------------------------------------------------------------------------------------------------------
 
 QUERY = "roberta.encoder.layer.0.attention.self.query"

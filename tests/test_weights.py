@@ -981,6 +981,11 @@ def test_saving_to_a_path_of_a_file(tmp_path: Path) -> None:
     [
         (b"PK\x03\x04 and more", ["is not a readable PyTorch file", "or is incomplete"]),
         (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 and more", ["is not a readable PyTorch file"]),
+        (b"", ["file.bin is empty: download or save it again"]),
+        (
+            b"<!DOCTYPE html>\n",
+            ["file.bin is not in a supported format", "as a web page does: download the file itself"],
+        ),
         (b"version https://git-lfs.github.com/spec/v1\n", ["is not a readable safetensors file", "a Git LFS pointer"]),
     ],
 )

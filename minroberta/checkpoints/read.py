@@ -7,6 +7,7 @@ also imply a configuration, which is the `config` attribute of the `Arrays` obje
 import math
 import re
 import reprlib
+import textwrap
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -44,6 +45,9 @@ VARIANT = re.compile(
     r"|(model\.safetensors|pytorch_model\.bin)\.index\.(?P<of_index>[A-Za-z]\w*)\.json"
 )
 """A weights file, or an index of shards, that transformers saved with `variant=`, such as `model.fp16.safetensors`."""
+
+SHARD = re.compile(r".+-\d{5}-of-\d{5}\.(safetensors|bin|h5|msgpack)")
+"""A part of a checkpoint, which cannot be loaded alone."""
 
 
 def read(path: Path) -> Arrays:
@@ -91,11 +95,32 @@ def _read_another(path: Path) -> Arrays:
         warnings.warn(f"{path} has no other weights than the variant {variant}, which is read", stacklevel=4)
         return _read_path(inside(path, variant, WeightsError))
     start = f"{path} holds no weights: it has none of {', '.join(FILES)}"
-    others = ", ".join(variants_in(names) or [name for name in names if _is_readable(path / name)])
+    advice = _advice(path, names)
+    raise NotFoundError(f"{start}. {advice}" if advice else start)
+
+
+def _advice(path: Path, names: list[str]) -> str | None:
+    """What a directory holds instead of weights with a usual name, and what to do; None if nothing is found."""
+    variants, shards = variants_in(names), [name for name in names if SHARD.fullmatch(name)]
+    if shards and not variants:
+        return (
+            f"It has shards, such as {shards[0]}, but no index with a usual name: download {FILES[0]}{INDEX} as well, "
+            "or save the model in one file"
+        )
+    others = variants or [name for name in names if _is_readable(path / name)]
     if others:
-        raise NotFoundError(f"{start}. It has {others}: give the path of one of these files")
-    other = unsupported.description(path)
-    raise NotFoundError(f"{start}. {other}" if other else start)
+        return f"It has {', '.join(others)}: give the path of one of these files"
+    return unsupported.description(path) or _advice_on_folders(path)
+
+
+def _advice_on_folders(path: Path) -> str | None:
+    """The folders that hold weights, such as the checkpoints of a training run or the snapshots in the hub's cache."""
+    children = (child for pattern in ("*", "snapshots/*") for child in path.glob(pattern))
+    folders = sorted(child.relative_to(path).as_posix() for child in children if child.is_dir() and has_weights(child))
+    if not folders:
+        return None
+    listed = textwrap.shorten(", ".join(folders), 200, placeholder=" …")
+    return f"There are weights in its folders {listed}: give the path of one of these folders"
 
 
 def variants_in(names: Iterable[str]) -> list[str]:
@@ -152,6 +177,8 @@ def _check_size(arrays: Arrays) -> None:
 def read_file(path: Path) -> Arrays:
     """Read the arrays of one file, in the format that its first bytes indicate. Raises WeightsError."""
     start = _start(path)
+    if not start:
+        raise WeightsError(f"{path} is empty: download or save it again")
     if start[:4] == b"PK\x03\x04":
         return _read_pytorch(path)
     if start[:8] == b"\x89HDF\r\n\x1a\n":
@@ -168,7 +195,8 @@ def read_file(path: Path) -> Arrays:
     if start == b"version ":  # a Git LFS pointer, which the message of safetensors explains
         return _read_safetensors(path)
     formats = "safetensors, PyTorch, HDF5, Flax"
-    raise WeightsError(f"{path} is not in a supported format ({formats}): it begins with {start!r}")
+    advice = ", as a web page does: download the file itself" if start[:1] == b"<" else ""
+    raise WeightsError(f"{path} is not in a supported format ({formats}): it begins with {start!r}{advice}")
 
 
 PROTOCOLS = range(2, 6)
