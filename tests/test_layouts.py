@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -390,6 +391,26 @@ def test_invalid_codes(file: str, content: str, words: str, tmp_path: Path) -> N
     (tmp_path / file).write_text(content)
     with raises(TokenizerError, ValueError, words):
         Tokenizer.load(tmp_path, Config())
+
+
+def test_entries_are_spelt_as_in_the_file() -> None:
+    """With PhoBERT's codes, `la@@` is a part of a word, and `lazy` the end of one."""
+    lines = (FILES / "phobert" / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    tokenizer = read(FILES / "phobert")
+    for token, entry in enumerate(["<s>", "<pad>", "</s>", "<unk>", *(line.split(" ")[0] for line in lines), "<mask>"]):
+        assert tokenizer.entry(token) == entry
+        assert tokenizer.id_of(entry) == token
+    assert tokenizer.id_of("la") is None
+
+
+def test_tasks_name_tokens_as_the_file_does() -> None:
+    with warnings.catch_warnings(action="error"):  # of targets that are not in the vocabulary
+        found = model_of("phobert", "masked_lm").fill_mask("a <mask>", targets=["la@@", "lazy"])
+    assert {filling["token"] for filling in found} == {6, 7}
+    with pytest.warns(UserWarning, match="target 'la' is not in the vocabulary: 'l@@' stands for it"):
+        model_of("phobert", "masked_lm").fill_mask("<mask>", targets=["la"])
+    words = [entity["word"] for entity in model_of("phobert", "token_classification").tag("lazy hello d", "none")]
+    assert words == ["lazy", "he@@", "llo", "d"]
 
 
 @pytest.mark.parametrize(

@@ -72,11 +72,11 @@ def _target_ids(tokenizer: Tokenizer, targets: list[str]) -> list[int]:
     """Ids of the targets, each once, in order. Warns of those that are not in the vocabulary. Raises InputError."""
     ids = set()
     for target in targets:
-        token = tokenizer.library.token_to_id(target)
+        token = tokenizer.id_of(target)
         if token is None:
             (row,) = tokenizer.rows([target], add_special_tokens=False)
             token = row[0] if row else None
-            instead = "it is left out" if token is None else f"{tokenizer.library.id_to_token(token)!r} stands for it"
+            instead = "it is left out" if token is None else f"{tokenizer.entry(token)!r} stands for it"
             warnings.warn(f"target {target!r} is not in the vocabulary: {instead}", stacklevel=3)
         if token is not None:
             ids.add(token)

@@ -33,6 +33,7 @@ from .settings import (
     roles_of,
 )
 from .texts import as_texts, as_words, which
+from .vocabularies import with_end, without_end
 
 if TYPE_CHECKING:
     import tokenizers
@@ -295,6 +296,24 @@ class Tokenizer:
             known = ([-1 if word is None else word for word in row.words] for row in rows)
             result["word_ids"] = padded(known, -1)
         return result
+
+    def entry(self, token: int) -> str:
+        """The entry of the vocabulary that has this id, as the tokenizer's files spell it."""
+        name = self.library.id_to_token(token) or ""
+        return without_end(name) if self._has_ends and token not in self._added else name
+
+    def id_of(self, entry: str) -> int | None:
+        """The id of an entry of the vocabulary, as the tokenizer's files spell it; None if there is no such entry."""
+        token = self.library.token_to_id(entry)
+        return self.library.token_to_id(with_end(entry)) if self._has_ends and token not in self._added else token
+
+    @property
+    def _has_ends(self) -> bool:
+        return "bpe.codes" in self.settings.files
+
+    @functools.cached_property
+    def _added(self) -> frozenset[int]:
+        return frozenset(self.library.get_added_tokens_decoder())
 
     def decode(
         self, ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None

@@ -105,16 +105,29 @@ def read_tokens(path: Path) -> list[str]:
 def words_with_counts(path: Path) -> dict[str, int]:
     """The ids of PhoBERT's `vocab.txt`, whose lines each hold a token and a count, after four special tokens.
 
-    In the file, `@@` marks a token that does not end a word; here, `</w>` marks one that does. Raises TokenizerError.
+    Raises TokenizerError.
     """
     ids = {token: index for index, token in enumerate(("<s>", "<pad>", "</s>", "<unk>"))}
     for line in read_tokens(path):
         token, space, _ = line.strip().rpartition(" ")
         if not space:
             raise TokenizerError(f"{path} has the line {line[:100]!r}: a line must hold a token and a count")
-        inner = token.endswith("@@") and token != "@@"
-        ids[token[:-2] if inner else token + "</w>"] = len(ids)
+        ids[with_end(token)] = len(ids)
     return ids
+
+
+def with_end(token: str) -> str:
+    """A token of PhoBERT's `vocab.txt` as the tokenizers library has it.
+
+    In the file, `@@` marks a token that does not end a word; in the library, `</w>` marks one that does.
+    """
+    inner = token.endswith("@@") and token != "@@"
+    return token[:-2] if inner else token + "</w>"
+
+
+def without_end(token: str) -> str:
+    """The inverse of `with_end`."""
+    return token.removesuffix("</w>") if token.endswith("</w>") else f"{token}@@"
 
 
 def _text(path: Path) -> str:

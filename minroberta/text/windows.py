@@ -52,9 +52,8 @@ def _pieces(
         last = 0 if window is windows[-1] else stride - stride // 2
         positions = positions_of(window, 0)
         for i in positions[first : len(positions) - last]:
-            token = tokenizer.library.id_to_token(ids[i]) or ""
             unknown = ids[i] == tokenizer.unk_token_id
-            yield Piece(next(count), token, unknown, words[i], *offsets[i], values[i])
+            yield Piece(next(count), tokenizer.entry(ids[i]), unknown, words[i], *offsets[i], values[i])
 
 
 def positions_of(window: Encoding, sequence: int) -> list[int]:
