@@ -403,6 +403,22 @@ def test_entries_are_spelt_as_in_the_file() -> None:
     assert tokenizer.id_of("la") is None
 
 
+@layouts
+def test_no_tokens_are_the_empty_text(name: str) -> None:
+    tokenizer = read(FILES / name)
+    special = [tokenizer.id_of(tokenizer.roles[role]) for role in ("pad_token", "unk_token")]
+    assert tokenizer.decode([]) == tokenizer.decode(special, skip_special_tokens=True) == ""
+
+
+@pytest.mark.parametrize(
+    ("ids", "text"),
+    [([5], "he@@"), ([5, 14], "hello"), ([14, 5], "llo he@@"), ([0, 13, 20, 7, 2], "<s> l<mask> la</s>"), ([], "")],
+)
+def test_a_part_of_a_word_is_marked_at_the_end(ids: list[int], text: str) -> None:
+    """As the slow tokenizer does: tokens joined by spaces, without `@@ `."""
+    assert read(FILES / "phobert").decode(ids) == text
+
+
 def test_tasks_name_tokens_as_the_file_does() -> None:
     with warnings.catch_warnings(action="error"):  # of targets that are not in the vocabulary
         found = model_of("phobert", "masked_lm").fill_mask("a <mask>", targets=["la@@", "lazy"])

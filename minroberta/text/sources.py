@@ -191,9 +191,11 @@ def _from_codes(directory: Path, given: Settings) -> Built:
         library.pre_tokenizer = pre_tokenizers.Split(Regex(r"\S+\n?"), "removed", invert=True)
         settings.add_tokens(library, given)
         names = [token.content for token in library.get_added_tokens_decoder().values()]
-        spaces = [decoders.Replace(Regex(f"^{re.escape(name)}$"), f"{name} ") for name in names]
-        last = decoders.Fuse(), decoders.Strip(" ", 0, 1)
-        library.decoder = decoders.Sequence([decoders.Replace("</w>", " "), *spaces, *last])
+        marked = decoders.Replace(Regex(r"(?<!</w>)\z"), "@@ "), decoders.Replace("</w>", " ")
+        spaces = [decoders.Replace(Regex(f"^{re.escape(name)}@@ $"), f"{name} ") for name in names]
+        # Not Strip, which panics if there are no tokens.
+        last = decoders.Fuse(), decoders.Replace(Regex(r" \z"), ""), decoders.Replace("@@ ", "")
+        library.decoder = decoders.Sequence([*marked, *spaces, *last])
         library.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), False, False)
     return library, given
 
