@@ -280,7 +280,7 @@ def _additional(values: Any, path: Path) -> tuple[Named, ...] | None:
     if not isinstance(values, list):
         raise TokenizerError(f"{path}: additional_special_tokens must be a list of tokens, not {values!r:.100}")
     tokens = [_token(value, "additional_special_tokens", path, True) for value in values]
-    return tuple(_once(tokens))
+    return tuple({content_of(token): token for token in tokens}.values())  # the flags of the last one hold
 
 
 def _listed(values: Any, path: Path) -> Iterator[tuple[int, Token]]:
@@ -334,13 +334,17 @@ def _check_content(content: Any, name: str, path: Path) -> None:
 def with_tokens_of(library: "tokenizers.Tokenizer", settings: Settings) -> Settings:
     """The settings of a `tokenizer.json`: its own added tokens give the flags of tokens named by content alone.
 
-    That holds unless `tokenizer_config.json` lists the added tokens.
+    That holds unless `tokenizer_config.json` lists the added tokens. A mask token that neither file has gets the flags
+    of the class's.
     """
-    if "added_tokens_decoder" in settings.values:
-        return settings
-    own = {index: _of_added(token) for index, token in library.get_added_tokens_decoder().items()}
-    roles = {role: _known(named, own) for role, named in settings.roles.items()}
-    return settings._replace(roles=roles, listed={**settings.listed, **own})
+    listed, roles = settings.listed, dict(settings.roles)
+    if "added_tokens_decoder" not in settings.values:
+        own = {index: _of_added(token) for index, token in library.get_added_tokens_decoder().items()}
+        listed, roles = {**listed, **own}, {role: _known(named, own) for role, named in roles.items()}
+    mask, default = roles.get("mask_token"), settings.kind.roles.get("mask_token")
+    if isinstance(mask, str) and isinstance(default, Token):
+        roles["mask_token"] = default._replace(content=mask)
+    return settings._replace(roles=roles, listed=listed)
 
 
 def _of_added(token: Any) -> Token:

@@ -237,6 +237,15 @@ LAYOUTS: dict[str, Callable[[], dict[str, Any]]] = {
         "tokenizer_config__json": {"tokenizer_class": "RobertaTokenizer", "additional_special_tokens": ["[E1]"]},
         "config__json": MODEL,
     },
+    # with flags in one file, and without them in the other
+    "additional-twice": lambda: {
+        **vocabulary_files(IN_ROBERTA),
+        "special_tokens_map__json": {"additional_special_tokens": ["[E1]", flags("@USER", lstrip=True)]},
+        "tokenizer_config__json": {
+            "additional_special_tokens": [{**flags("[E1]", lstrip=True, rstrip=True), "__type": "AddedToken"}, "@USER"]
+        },
+        "config__json": MODEL,
+    },
     # saved by a slow tokenizer, before and after transformers 4.34
     "added-json": lambda: {
         **vocabulary_files(IN_ROBERTA),
@@ -290,6 +299,16 @@ LAYOUTS: dict[str, Callable[[], dict[str, Any]]] = {
     },
     "mask-of-an-old-json": lambda: {
         **json_file(byte_level(ROBERTA, ["<mask>"]), [*ROBERTA, "<mask>"]),
+        "config__json": MODEL,
+    },
+    # a mask token that was renamed after loading
+    "mask-renamed": lambda: {
+        **json_file(byte_level(ROBERTA, ["<mask>"]), [*ROBERTA, "<mask>"], "<mask>"),
+        "tokenizer_config__json": {
+            "tokenizer_class": "RobertaTokenizer",
+            "added_tokens_decoder": {"300": flags("<mask>", lstrip=True, special=True)},
+            "mask_token": "[MASK]",
+        },
         "config__json": MODEL,
     },
     "prefix": lambda: {
