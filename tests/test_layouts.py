@@ -443,6 +443,16 @@ def test_files_without_their_class(name: str, removed: str, words: str, tmp_path
         Tokenizer.load(tmp_path, Config())
 
 
+@pytest.mark.parametrize("name", ["additional", "vocab-txt", "phobert", "t5"])
+def test_a_class_that_is_not_supported(name: str, tmp_path: Path) -> None:
+    """Not the advice to name another class, with which the ids would be others."""
+    shutil.copytree(FILES / name, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "BertJapaneseTokenizer"}')
+    advice = "tokenize with transformers, and call the model with the ids"
+    with raises(TokenizerError, ValueError, "BertJapaneseTokenizer, which is not supported", advice):
+        Tokenizer.load(tmp_path, Config())
+
+
 # --- load -----------------------------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy
 
 from ..errors import TokenizerError
-from .settings import Settings, add_tokens, content_of, roles_of
+from .settings import ADVICE_ON_CLASS, Settings, add_tokens, content_of, roles_of
 
 if TYPE_CHECKING:
     import tokenizers
@@ -266,7 +266,9 @@ def _layout(path: Path, settings: Settings) -> Layout:
     """The layout of the settings' class; by default, that of XLM-Roberta."""
     if settings.name in LAYOUTS:
         return LAYOUTS[settings.name]
-    if settings.is_named or path.name != "sentencepiece.bpe.model":
+    if settings.is_named:
+        raise TokenizerError(f"{path} is a sentencepiece model of {settings.name}, {ADVICE_ON_CLASS}")
+    if path.name != "sentencepiece.bpe.model":
         raise TokenizerError(
             f"{path} is a sentencepiece model, which {settings.name} does not read: name the class that it was made "
             f"for as tokenizer_class in tokenizer_config.json, one of {', '.join(LAYOUTS)}"

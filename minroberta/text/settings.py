@@ -123,6 +123,12 @@ WORDPIECE = ("BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer")
 
 BYTE_LEVEL = ("RobertaTokenizer", "BartTokenizer", "LongformerTokenizer")
 
+ADVICE_ON_CLASS = (
+    "which is not supported: if transformers has a fast tokenizer of this class, save it there, which writes a "
+    "tokenizer.json; otherwise tokenize with transformers, and call the model with the ids"
+)
+"""What to do if a file names another class. Under the name of a supported one, the ids might be others."""
+
 BY_MODEL_TYPE = {
     "camembert": "CamembertTokenizer",
     "xlm-roberta": "XLMRobertaTokenizer",

@@ -129,7 +129,7 @@ def _from_vocabulary(directory: Path, given: Settings) -> Built:
     if given.is_named and given.name not in BYTE_LEVEL:
         raise TokenizerError(
             f"{directory} has vocab.json and merges.txt, which are read for {', '.join(BYTE_LEVEL)}, but its class is "
-            f"{given.name}: save the tokenizer with transformers, which writes a tokenizer.json"
+            f"{given.name}, {settings.ADVICE_ON_CLASS}"
         )
     given = given._replace(name=given.name if given.is_named else "RobertaTokenizer")
     files = directory / "vocab.json", directory / "merges.txt"
@@ -172,7 +172,7 @@ def _from_codes(directory: Path, given: Settings) -> Built:
     if given.is_named and given.name not in WITH_CODES:
         raise TokenizerError(
             f"{directory} has vocab.txt and bpe.codes, which are read for {' and '.join(WITH_CODES)}, but its class is "
-            f"{given.name}: name the right class as tokenizer_class in tokenizer_config.json"
+            f"{given.name}, {settings.ADVICE_ON_CLASS}"
         )
     by_field = "BertweetTokenizer" if "normalization" in given.values else "PhobertTokenizer"
     given = given._replace(
@@ -207,9 +207,11 @@ def _from_words(directory: Path, given: Settings) -> Built:
 
     path = directory / "vocab.txt"
     if given.name not in WORDPIECE:
+        named = f", {settings.ADVICE_ON_CLASS}"
+        unnamed = ": name the right class as tokenizer_class in tokenizer_config.json"
         raise TokenizerError(
-            f"{path} is read for {', '.join(WORDPIECE)}, but the tokenizer's class is {given.name}: name the right "
-            "class as tokenizer_class in tokenizer_config.json"
+            f"{path} is read for {', '.join(WORDPIECE)}, but the tokenizer's class is {given.name}"
+            + (named if given.is_named else unnamed)
         )
     given = given._replace(values={"clean_up_tokenization_spaces": True, **given.values})  # only without tokenizer.json
     ids = {token: index for index, token in enumerate(read_tokens(path))}
