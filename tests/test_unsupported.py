@@ -125,12 +125,17 @@ def test_several_variants(directory: Path) -> None:
 @pytest.mark.parametrize("name", ["model-0000{}-of-00002.safetensors", "model.fp16-0000{}-of-00002.safetensors"])
 def test_shards_without_an_index(name: str, directory: Path) -> None:
     """Not the advice to give the path of one, which holds a part of the model only."""
-    for number in "12":
-        (directory / name.format(number)).write_bytes((directory / WEIGHTS).read_bytes())
+    arrays, expected = load_file(directory / WEIGHTS), minroberta.load(directory)(IDS).logits
     (directory / WEIGHTS).unlink()
-    sentence = f"It has shards, such as {name.format(1)}, but no index with a usual name: download model.safetensors.in"
+    files = {array: name.format(1 + index % 2) for index, array in enumerate(arrays)}
+    for file in set(files.values()):
+        save_file({array: arrays[array] for array in arrays if files[array] == file}, directory / file)
+    index = "model.safetensors.index.json"
+    sentence = f"It has shards, such as {name.format(1)}, but no index that lists them, such as {index}: download that"
     with raises(NotFoundError, FileNotFoundError, sentence):
         minroberta.load(directory)
+    (directory / index).write_text(json.dumps({"weight_map": files}))
+    assert np.array_equal(minroberta.load(directory)(IDS).logits, expected)
 
 
 @pytest.mark.parametrize("folders", [["checkpoint-20", "checkpoint-9"], ["snapshots/1a2b"]])

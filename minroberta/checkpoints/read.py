@@ -103,9 +103,9 @@ def _advice(path: Path, names: list[str]) -> str | None:
     """What a directory holds instead of weights with a usual name, and what to do; None if nothing is found."""
     variants, shards = variants_in(names), [name for name in names if SHARD.fullmatch(name)]
     if shards and not variants:
+        index = next(file for file in FILES if file.endswith(Path(shards[0]).suffix)) + INDEX
         return (
-            f"It has shards, such as {shards[0]}, but no index with a usual name: download {FILES[0]}{INDEX} as well, "
-            "or save the model in one file"
+            f"It has shards, such as {shards[0]}, but no index that lists them, such as {index}: download that as well"
         )
     others = variants or [name for name in names if _is_readable(path / name)]
     if others:
