@@ -429,6 +429,17 @@ def test_tasks_name_tokens_as_the_file_does() -> None:
     assert words == ["lazy", "he@@", "llo", "d"]
 
 
+@pytest.mark.parametrize("name", ["phobert", "lacking"])
+def test_merges_that_the_vocabulary_lacks_are_unknown_tokens(name: str) -> None:
+    """Their words are those of the text, as for any unknown token."""
+    model, text = model_of(name, "token_classification"), "out of a lazy world"
+    (row,) = model.tokenize(text)["input_ids"]
+    entities = model.tag(text, "none")
+    unknown = [entity for entity, token in zip(entities, row[1:-1], strict=True) if token == 3]
+    assert unknown
+    assert all(entity["word"] == text[entity["start"] : entity["end"]] for entity in unknown)
+
+
 @pytest.mark.parametrize(
     ("name", "removed", "words"),
     [

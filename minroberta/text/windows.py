@@ -47,7 +47,7 @@ def _pieces(
     """The tokens of a text, in order. A token in two windows is taken from the one with more context around it."""
     count = itertools.count(1)
     for window in windows:
-        ids, words, offsets, values = window.ids, window.word_ids, window.offsets, next(results)
+        ids, words, offsets, values = tokenizer.row(window), window.word_ids, window.offsets, next(results)
         first = 0 if window is windows[0] else stride // 2
         last = 0 if window is windows[-1] else stride - stride // 2
         positions = positions_of(window, 0)
