@@ -395,7 +395,7 @@ def _merge(base: Path, arrays: Arrays, adapter: Path) -> Merged:
     if file is None:
         raise NotFoundError(f"{adapter} holds no adapter: it has none of {', '.join(FILES)}")
     given = read.read_raw(inside(directory, file.name, WeightsError))
-    places = directory, read.directory_of(base)
+    places = directory, base.parent if base.is_file() else base
     return Merged(arrays, given, parts_of(given, whole=False), settings, places)
 
 
