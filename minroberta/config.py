@@ -300,7 +300,10 @@ class Config:
                 "minroberta.load(DIRECTORY), and write it with save"
             )
         if not isinstance(self.model_type, str) or self.model_type not in FAMILIES:
-            raise ConfigError(f"unknown model_type {reprlib.repr(self.model_type)}: give one of {', '.join(FAMILIES)}")
+            raise ConfigError(
+                f"unknown model_type {reprlib.repr(self.model_type)}: give a model of one of the types "
+                f"{', '.join(FAMILIES)}"
+            )
         family = FAMILIES[self.model_type]
         defaults = {**ROBERTA_DEFAULTS, **family.defaults}
         defaults.update(norm_first=family.norm_first, embedding_norm=family.embedding_norm)

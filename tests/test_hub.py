@@ -447,6 +447,8 @@ def test_a_name_with_its_hub(hub: Hub, tmp_path: Path) -> None:
     assert_loaded(load(hub, tmp_path, f"hf://{NAME}"))
     assert hub.served() == WANTED
     hub.log.clear()
+    page = load(hub, tmp_path, "https://huggingface.co/FacebookAI/roberta-base/tree/main")
+    assert_error(page, "NotFoundError", "is a web address: give the name on the hub, such as 'FacebookAI/roberta-base'")
     kaggle = load(hub, tmp_path, "kaggle://keras/roberta/keras/roberta_base_en")
     assert_error(kaggle, "NotFoundError", "Kaggle is not supported", "hf://keras/roberta_base_en")
     assert not hub.log

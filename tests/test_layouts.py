@@ -511,3 +511,16 @@ def test_the_tokenizer_of_another_directory(kind: str, saved: Path) -> None:
 def test_a_tokenizer_that_is_none(given: Any, words: str, saved: Path) -> None:
     with raises(TokenizerError, ValueError, words):
         minroberta.load(saved, tokenizer=given)
+
+
+@pytest.mark.parametrize("extra", [{"image_token": "<image>"}, ["<image>"]])
+def test_extra_special_tokens(extra: Any, tmp_path: Path) -> None:
+    """A dict in transformers 4.48.3, whose ids these are, and a list in version 5."""
+    directory = tmp_path / "extra"
+    shutil.copytree(FILES / "additional", directory)
+    path = directory / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "extra_special_tokens": extra}))
+    assert ids(read(directory), "a <image> b") == [0, 68, 224, 304, 266, 2]
+    path.write_text(json.dumps({"extra_special_tokens": "<image>"}))
+    with pytest.raises(TokenizerError, match="extra_special_tokens must be a dict or a list of tokens, not '<image>'"):
+        read(directory)

@@ -455,7 +455,7 @@ def test_questions_take_one_context_or_one_each() -> None:
     each = call([question, "Who?"], [context, STORY])
     assert_same(each[1], call("Who?", STORY))
     assert call([], context) == call([], []) == []
-    with raises(InputError, ValueError, "2 questions, but 1 contexts: give one context for each question"):
+    with raises(InputError, ValueError, "equally many, not 2 and 1: give one context for each question"):
         call([question, question], [context])
 
 

@@ -1,6 +1,7 @@
 """What is not supported gets a sentence: what was found, and what to do. Nothing is loaded as if it were one."""
 
 import json
+import shutil
 import struct
 import zipfile
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from support import TINY, raises
+from support import CHECKPOINTS, TINY, raises
 
 import minroberta
 from minroberta import ConfigError, InputError, NotFoundError, WeightsError
@@ -136,6 +137,14 @@ def test_shards_without_an_index(name: str, directory: Path) -> None:
         minroberta.load(directory)
     (directory / index).write_text(json.dumps({"weight_map": files}))
     assert np.array_equal(minroberta.load(directory)(IDS).logits, expected)
+
+
+def test_a_file_of_another_name(directory: Path) -> None:
+    """Such as the last checkpoint of Lightning, which is a pickle of PyTorch."""
+    (directory / WEIGHTS).unlink()
+    shutil.copy(CHECKPOINTS / "pytorch-zip" / "pytorch_model.bin", directory / "last.ckpt")
+    with raises(NotFoundError, FileNotFoundError, "It has last.ckpt: give the path of one of these files"):
+        minroberta.load(directory)
 
 
 @pytest.mark.parametrize("folders", [["checkpoint-20", "checkpoint-9"], ["snapshots/1a2b"]])

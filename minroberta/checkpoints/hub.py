@@ -83,6 +83,9 @@ def locate(
             f"{name} cannot be loaded: Kaggle is not supported. KerasHub's presets are also on Hugging Face's hub: "
             "give a name such as hf://keras/roberta_base_en"
         )
+    if name.startswith(("https://", "http://")):
+        example = "/".join(name.split("?")[0].split("/")[3:5]) or "FacebookAI/roberta-base"
+        raise NotFoundError(f"{name[:200]} is a web address: give the name on the hub, such as {example!r}")
     if name.startswith("hf://"):
         return _from_hub(name.removeprefix("hf://"), weights, revision, local_files_only, token)
     if name == EMBEDDED:

@@ -146,11 +146,13 @@ def shards_of(variant: str) -> str:
 
 def _is_readable(path: Path) -> bool:
     """True if a file's name is that of weights, and its first bytes are those of a supported format."""
-    if path.suffix not in (".safetensors", ".bin", ".h5", ".msgpack", ".pt") or unsupported.is_not_a_model(path):
+    if path.suffix not in (".safetensors", ".bin", ".h5", ".msgpack", ".pt", ".ckpt") or unsupported.is_not_a_model(
+        path
+    ):
         return False
     start = _start(path)
     is_safetensors = int.from_bytes(start, "little") <= safetensors.LARGEST_HEADER
-    others = {".msgpack": bytes(MAPS), ".h5": b"\x89", ".bin": b"P\x80", ".pt": b"P\x80"}
+    others = {".msgpack": bytes(MAPS), ".h5": b"\x89", ".bin": b"P\x80", ".pt": b"P\x80", ".ckpt": b"P\x80"}
     return is_safetensors if path.suffix == ".safetensors" else len(start) > 0 and start[0] in others[path.suffix]
 
 

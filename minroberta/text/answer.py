@@ -158,8 +158,8 @@ def _given(question: str | Iterable[str], context: str | Iterable[str]) -> tuple
         contexts *= len(questions)
     if len(questions) != len(contexts):
         raise InputError(
-            f"{len(questions)} questions, but {len(contexts)} contexts: give one context for each question, or a "
-            "single str for all questions"
+            f"questions and contexts must be equally many, not {len(questions)} and {len(contexts)}: give one context "
+            "for each question, or a single str for all questions"
         )
     return questions, contexts
 

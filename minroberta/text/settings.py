@@ -146,7 +146,7 @@ class Settings(NamedTuple):
     name: the class, without `Fast`; is_named: a file names it. roles and additional: special tokens named by the files.
     listed: added tokens by id. values: other fields of `tokenizer_config.json`. max_length: maximum number of tokens.
     lacking: the first of the ids that stand for merges whose result the vocabulary lacks; they are unknown tokens.
-    files: the tokenizer's files, if no `tokenizer.json` can hold it.
+    files: the tokenizer's files, if no `tokenizer.json` can hold it. extra: further special tokens named by the files.
     """
 
     name: str = "RobertaTokenizer"
@@ -158,6 +158,7 @@ class Settings(NamedTuple):
     max_length: int | None = None
     lacking: int | None = None
     files: Mapping[str, bytes] = {}
+    extra: tuple[Named, ...] = ()
 
     @property
     def kind(self) -> Kind:
@@ -217,14 +218,16 @@ def read(directory: Path, config: Config) -> Settings:
         roles = {**_roles(own, directory / SETTINGS), **_roles(others, directory / SPECIAL, True)}
         listed = {}
     additional = _additional(fields.get("additional_special_tokens"), directory / SETTINGS)
+    extra = _extra(own.get("extra_special_tokens"), directory / SETTINGS)
     if "added_tokens_decoder" not in own:
         known = {content_of(token) for token in (*roles.values(), *(additional or ()))}
         listed = dict(_added(_object(directory, ADDED), known, directory / ADDED))
-    if len(listed) + len(additional or ()) > MOST_ADDED:
-        raise TokenizerError(f"{directory} has {len(listed)} added tokens; the limit is {MOST_ADDED}")
+    if (count := len(listed) + len(additional or ()) + len(extra)) > MOST_ADDED:
+        raise TokenizerError(f"{directory} has {count} added tokens; the limit is {MOST_ADDED}")
     most = own.get("model_max_length")
     limit = None if most is None or most >= UNLIMITED else int(most)
-    return Settings((name or by_type).removesuffix("Fast"), name is not None, roles, additional, listed, own, limit)
+    kind = (name or by_type).removesuffix("Fast")
+    return Settings(kind, name is not None, roles, additional, listed, own, limit, extra=extra)
 
 
 def _object(directory: Path, name: str) -> dict[str, Any]:
@@ -287,6 +290,14 @@ def _additional(values: Any, path: Path) -> tuple[Named, ...] | None:
         raise TokenizerError(f"{path}: additional_special_tokens must be a list of tokens, not {values!r:.100}")
     tokens = [_token(value, "additional_special_tokens", path, True) for value in values]
     return tuple({content_of(token): token for token in tokens}.values())  # the flags of the last one hold
+
+
+def _extra(values: Any, path: Path) -> tuple[Named, ...]:
+    """The tokens of `extra_special_tokens`: a dict from names of roles to tokens, or a list in later versions."""
+    if not isinstance(values, dict | list | None):
+        raise TokenizerError(f"{path}: extra_special_tokens must be a dict or a list of tokens, not {values!r:.100}")
+    tokens = values.values() if isinstance(values, dict) else values or ()
+    return tuple(_token(value, "extra_special_tokens", path, True) for value in tokens)
 
 
 def _listed(values: Any, path: Path) -> Iterator[tuple[int, Token]]:
@@ -400,7 +411,7 @@ def _special_tokens(library: "tokenizers.Tokenizer", settings: Settings) -> list
     more: Iterable[Named] = (
         filter(has, settings.kind.additional) if settings.additional is None else settings.additional
     )
-    tokens = [*(roles[role] for role in ROLES if role in roles), *more]
+    tokens = [*(roles[role] for role in ROLES if role in roles), *more, *settings.extra]
     return _once(tokens)
 
 
