@@ -125,7 +125,7 @@ def check_head(head: str, config: "Config") -> None:
     if head == "question_answering" and config.num_labels != 2:
         raise ConfigError(
             f"head 'question_answering' needs 2 labels, for the start and the end, but this configuration has "
-            f"{config.num_labels}: set num_labels to 2"
+            f"{config.num_labels}: give a model that has this head, or set num_labels to 2"
         )
 
 

@@ -51,6 +51,13 @@ class NameUnknownError(Error, KeyError):
     __str__ = Exception.__str__  # KeyError would show the message in quotes, as if it were the key
 
 
+def check_flag(name: str, value: Any) -> bool:
+    """Return True or False. Raises InputError for any other value, such as the str "no", which counts as true."""
+    if not isinstance(value, bool):
+        raise InputError(f"{name} must be True or False, not {reprlib.repr(value)}")
+    return value
+
+
 def check_integer(name: str, value: Any, least: int, most: int | None = None, error: type[Error] = InputError) -> int:
     """Return a Python or NumPy integer as an int.
 

@@ -16,7 +16,15 @@ from .checkpoints.arrays import Arrays
 from .checkpoints.files import read_json
 from .checkpoints.modules import describe
 from .config import PRESETS, Config, check_head, check_head_name, head_of, labels_of_task, merge
-from .errors import ConfigError, NameUnknownError, SaveError, TokenizerError, check_integer
+from .errors import (
+    ConfigError,
+    DownloadError,
+    NameUnknownError,
+    NotFoundError,
+    SaveError,
+    TokenizerError,
+    check_integer,
+)
 from .model import Network
 from .text.answer import answer
 from .text.choose import choose
@@ -61,7 +69,7 @@ class Model(Network):
         """Save the configuration, weights and tokenizer to a directory, so that transformers can load the model.
 
         If `encode` follows the description of a sentence-transformers repository, its files are written too. The loaded
-        model has equal outputs. Raises SaveError.
+        model has equal outputs. If the model has no tokenizer, one that is in the directory stays. Raises SaveError.
         """
         try:
             generation = self.generation or Generation()
@@ -69,7 +77,7 @@ class Model(Network):
                 save.write(Path(directory), self.params, self.config, self.head)
             else:
                 halves.write(Path(directory), self.encoder, self, generation.decoder_start_token_id)
-            generation.write(Path(directory))
+            generation.write(Path(directory), self.config)
             if self.tokenizer is not None:
                 self.tokenizer.save(Path(directory))
             write_embedding(Path(directory), self.embedding if self.head == "encoder" else None, self.config)
@@ -131,10 +139,10 @@ def load(
     if not (config is None or (isinstance(config, Mapping) and all(isinstance(name, str) for name in config))):
         raise ConfigError(f"config must be a dict from field names to values, not {config!r}")
     repository = describe(hub.locate(name, revision=revision, local_files_only=local_files_only, token=token))
-    if head is None and repository.is_embedding:
+    file = adapters.read_merged(repository.model, adapter, local_files_only=local_files_only, token=token)
+    if head is None and repository.is_embedding and "architectures" not in file.changes:
         head = "encoder"
     check_modules(repository, head)
-    file = adapters.read_merged(repository.model, adapter, local_files_only=local_files_only, token=token)
     fields = read.fields_of(repository.model, file) | repository.fields
 
     def model_of(arrays: Arrays, config: Config, head: str) -> Model:
@@ -147,8 +155,8 @@ def load(
         model = model_of(file, *_settled(fields, head, config or {}))
     unsupported.warn_of_setfit(repository.directory)
     reader = model.encoder or model
+    directories = file.directories or (repository.model_directory,)
     if tokenizer is None:
-        directories = file.directories or (repository.model_directory,)
         model.tokenizer, model.tokenizer_error = _tokenizer_beside(directories, reader.config)
     else:
         model.tokenizer = _tokenizer_named(tokenizer, reader.config, local_files_only, token)
@@ -156,9 +164,8 @@ def load(
     if model.head == "encoder":
         model.embedding = read_embedding(repository, model.config)
     if model.head == "causal_lm":
-        model.generation = read_generation(
-            repository.directory, fields if model.encoder else model.config.to_dict(), model.config
-        )
+        fields = fields if model.encoder else model.config.to_dict()
+        model.generation = read_generation(directories[-1], fields, model.config)
     return model
 
 
@@ -208,7 +215,10 @@ def _tokenizer_named(
             f"tokenizer must be a directory, a hub name or a Tokenizer, not {type(name).__name__}: give "
             "tokenizer=None for the checkpoint's own"
         )
-    repository = describe(hub.locate(name, weights=False, local_files_only=local_files_only, token=token))
+    try:
+        repository = describe(hub.locate(name, weights=False, local_files_only=local_files_only, token=token))
+    except (NotFoundError, DownloadError) as error:
+        raise type(error)(f"{error}. It is the name that tokenizer= gives") from None
     found = Tokenizer.load(repository.model_directory, config)
     if found is None:
         raise TokenizerError(f"{name} has no tokenizer: name a directory or a model that has one")

@@ -353,6 +353,11 @@ class Network:
             input_ids, attention_mask, token_type_ids, position_ids, head_mask, inputs_embeds, encoder_hidden_states,
             encoder_attention_mask, past_key_values, labels, start_positions, end_positions,
         )  # fmt: skip
+        if self.encoder is not None and encoder_hidden_states is None:
+            raise InputError(
+                "the decoder of an encoder-decoder needs encoder_hidden_states: give "
+                "model.encoder(input_ids, attention_mask).last_hidden_state"
+            )
         arrays = {name: x if name == "past_key_values" else as_array(name, x) for name, x in inputs.given.items()}
         check_shapes(self.config, self.head, arrays)
         check_values(self.config, self.head, arrays)

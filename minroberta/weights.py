@@ -168,7 +168,8 @@ def load_arrays(arrays: Arrays, config: Config, head: str, *, missing: str, seed
 def _checked(name: str, array: Any, shape: Shape, is_of_head: bool) -> Any:
     """Return the array. Raises WeightsError if its shape is wrong, or its dtype is not a floating-point dtype."""
     if array.shape != shape:
-        hint = ': give missing="init" to initialise it at random' if is_of_head else ""
+        of_labels = " for its num_labels or id2label" if array.shape[1:] == shape[1:] else ""
+        hint = f'{of_labels}: give missing="init" to initialise it at random' if is_of_head else ""
         raise WeightsError(f"{name} has shape {array.shape}, but the configuration requires {shape}{hint}")
     if array.dtype.kind != "f":
         raise WeightsError(f"{name} has dtype {array.dtype}, but a weight must have a floating-point dtype")

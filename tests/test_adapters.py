@@ -109,6 +109,18 @@ def test_a_base_in_a_folder_of_a_sentence_transformers_repository(tmp_path: Path
     assert_equal(model, "features")
 
 
+def test_a_classifier_on_a_sentence_transformers_repository(tmp_path: Path) -> None:
+    """The head of the adapter comes before that of `modules.json`."""
+    shutil.copytree(BASE, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "1_Pooling").mkdir()
+    (tmp_path / "1_Pooling" / "config.json").write_text('{"pooling_mode": "cls"}')
+    kinds = {"": "Transformer", "1_Pooling": "Pooling"}
+    listed = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in kinds.items()]
+    (tmp_path / "modules.json").write_text(json.dumps(listed))
+    assert minroberta.load(tmp_path).head == "encoder"
+    assert_equal(minroberta.load(tmp_path, adapter=ADAPTERS / "seq_cls"), "seq_cls")
+
+
 def test_an_adapter_beside_a_whole_model(tmp_path: Path) -> None:
     shutil.copytree(BASE, tmp_path, dirs_exist_ok=True)
     shutil.copytree(ADAPTERS / "fan_in", tmp_path, dirs_exist_ok=True)

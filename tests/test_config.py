@@ -547,7 +547,7 @@ JSON = st.recursive(SCALARS, lambda x: st.lists(x, max_size=4) | st.dictionaries
 FIELDS = st.dictionaries(st.sampled_from([f.name for f in fields(Config)]), JSON, max_size=4)
 
 
-@pytest.mark.filterwarnings("ignore:num_labels .* is ignored")
+@pytest.mark.filterwarnings("ignore:num_labels .* is ignored", "ignore:the configuration has no model_type")
 @settings(deadline=3000)  # a million labels take a while
 @given(FIELDS, st.booleans())
 def test_any_fields_give_a_config_or_an_error(changes: dict[str, Any], known: bool) -> None:

@@ -89,10 +89,12 @@ def test_a_saved_model_gives_the_same(name: str, tmp_path: Path) -> None:
 
 
 def test_a_model_saved_over_another(tmp_path: Path) -> None:
-    """What an earlier model said of vectors is forgotten."""
+    """What an earlier model said of vectors is forgotten, and the activation of a cross-encoder of version 6."""
     plain = opened(CASE["plain"], tmp_path / "plain")
     opened(CASE["pooling all"], tmp_path / "a").save(tmp_path / "b")
+    (tmp_path / "b" / "config_sentence_transformers.json").write_text('{"activation_fn": "torch.nn.Identity"}')
     plain.save(tmp_path / "b")
+    assert not (tmp_path / "b" / "config_sentence_transformers.json").exists()
     assert_near(vectors(minroberta.load(tmp_path / "b"), CASE["plain"]), EXPECTED["plain"])
 
 
@@ -114,6 +116,13 @@ def test_arguments_win_over_the_repository(tmp_path: Path) -> None:
     short = model.encode(TEXTS, truncate_dim=8)
     assert_near(short, EXPECTED["truncated"])
     assert_near(model.encode(TEXTS, truncate_dim=8, normalize=True), EXPECTED["truncated and normalized"])
+
+
+def test_another_length(tmp_path: Path) -> None:
+    model = opened(CASE["mean, normalized"], tmp_path)
+    assert_near(encode(model, TEXTS, max_seq_length=8), EXPECTED["max_seq_length"])
+    with raises(InputError, ValueError, "max_seq_length must be an integer from 1 to"):
+        model.encode("a", max_seq_length=10**6)
 
 
 def test_prompts(tmp_path: Path) -> None:
@@ -148,7 +157,7 @@ def test_the_pooler(tmp_path: Path) -> None:
     ("options", "kind", "builtin", "said"),
     [
         ({"pooling": "sum"}, NameUnknownError, KeyError, "unknown pooling 'sum': give one of cls, max, mean, "),
-        ({"normalize": "yes"}, InputError, ValueError, "normalize must be True, False or None, not 'yes'"),
+        ({"normalize": "yes"}, InputError, ValueError, "normalize must be True or False, not 'yes'"),
         ({"truncate_dim": 0}, InputError, ValueError, "truncate_dim must be an integer from 1 to 16, not 0"),
         ({"truncate_dim": 17}, InputError, ValueError, "truncate_dim must be an integer from 1 to 16, not 17"),
     ],
@@ -302,6 +311,7 @@ def linear(**changes: Any) -> tuple[Any, ...]:
     ("fields", "said"),
     [
         ({"modules": (("Pooling", {"pooling_mode": "sum"}),)}, "unknown pooling_mode 'sum': give one of cls, max"),
+        ({"modules": (("Pooling", {"pooling_mode_mean_tokens": False}),)}, "must be a name or a list of names, not []"),
         ({"modules": (("Pooling", {"pooling_mode": 3}),)}, "pooling_mode must be a name or a list of names, not 3"),
         ({"modules": (("Pooling", {"pooling_mode": ["cls", {}]}),)}, "unknown pooling_mode {}"),
         ({"modules": linear(activation_function="os.system")}, "unknown activation_function of 2_Dense 'os.system'"),

@@ -54,17 +54,25 @@ def written(model: Model, text: str = TEXT, **options: Any) -> str:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_tokens_are_those_of_transformers(name: str) -> None:
+def test_tokens_are_those_of_transformers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[list[int]] = []
+
+    def recorded(*arguments: Any) -> list[int]:
+        found.append(search(*arguments))
+        return found[-1]
+
+    monkeypatch.setattr("minroberta.text.generate.search", recorded)
     model, wanted = opened(name), expected(name)
     own = model.generation
     for run in wanted["runs"]:
         options = dict(run["options"])
-        forced = {key: options.pop(key) for key in list(options) if key.startswith("forced_")}
+        forced = {key: (options.pop(key),) for key in list(options) if key.startswith("forced_")}
         model.generation = dataclasses.replace(own, **forced)
-        found = model.generate(wanted["texts"], **options)
-        for text, ids in zip(found, run["tokens"], strict=True):
-            ids = ids[:-1] if ids[-1] in own.eos_token_id else ids
-            assert text == [{"generated_text": model.decode(ids, skip_special_tokens=True)}], run["options"]
+        found.clear()
+        texts = model.generate(wanted["texts"], **options)
+        tokens = [ids[:-1] if ids[-1] in own.eos_token_id else ids for ids in run["tokens"]]
+        assert found == tokens, run["options"]
+        assert texts == [[{"generated_text": model.decode(ids, skip_special_tokens=True)}] for ids in tokens]
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -97,7 +105,7 @@ def test_settings_of_generation_config_come_before_those_of_config(tmp_path: Pat
     assert opened("tied", tmp_path).generation == opened("tied").generation
     (directory / "generation_config.json").write_text('{"max_length": 9, "decoder_start_token_id": 0}')
     model = opened("tied", tmp_path)
-    assert (model.generation.max_length, model.generation.num_beams, model.generation.eos_token_id) == (9, None, ())
+    assert (model.generation.max_length, model.generation.num_beams, model.generation.eos_token_id) == (9, 1, ())
     assert written(model) == written(opened("tied"), max_new_tokens=8, num_beams=1, no_repeat_ngram_size=0)
 
 
@@ -126,11 +134,11 @@ def test_settings_that_are_not_supported_are_named(tmp_path: Path) -> None:
         ("early_stopping", "always", "early_stopping must be True or False or 'never', not 'always'"),
         ("do_sample", "yes", "do_sample must be True or False, not 'yes'"),
         ("repetition_penalty", 0, "repetition_penalty must be a finite number above 0, not 0"),
-        ("eos_token_id", [2, -1], "eos_token_id must be an integer of at least 0, not -1"),
+        ("eos_token_id", [2, "3"], "eos_token_id must be an integer of at least 0, not '3'"),
     ],
 )
 def test_settings_that_are_refused(tmp_path: Path, name: str, value: Any, message: str) -> None:
-    (tmp_path / "generation_config.json").write_text(json.dumps({name: value}))
+    (tmp_path / "generation_config.json").write_text(json.dumps({"do_sample": True, name: value}))
     with pytest.raises(ConfigError, match=re.escape(message)):
         read_generation(tmp_path, {}, opened("tied").config)
     if name in ("num_beams", "top_p", "length_penalty", "early_stopping", "repetition_penalty"):
@@ -149,7 +157,7 @@ def test_settings_that_are_refused(tmp_path: Path, name: str, value: Any, messag
             "the text has 1 tokens, but max_length of this model's settings is 1: give max_new_tok",
         ),
         ({"decoder_start_token_id": 479}, {}, "the decoder's first token is 479, but it must be one of its 479 tokens"),
-        ({"forced_bos_token_id": 479}, {}, "forced_bos_token_id is 479, but this model has 479 tokens"),
+        ({"forced_bos_token_id": (9, 479)}, {}, "forced_bos_token_id is (9, 479), but this model has 479 tokens"),
         ({}, {"top_p": 0.5}, "top_p is for sampling: give a temperature above 0 as well"),
     ],
 )
@@ -158,6 +166,51 @@ def test_what_cannot_be_generated(settings: dict[str, Any], options: dict[str, A
     model.generation = dataclasses.replace(model.generation, **settings)
     with pytest.raises(InputError, match=re.escape(message)):
         model.generate("a", **options)
+
+
+def test_settings_without_an_effect(tmp_path: Path) -> None:
+    """Some repositories have values that sampling does not allow, and do not sample."""
+    config = opened("tied").config
+    for text, wanted in (
+        ('{"temperature": 0.0, "top_k": -1, "eos_token_id": [-1, 7]}', Generation(eos_token_id=(7,))),
+        ('{"do_sample": true, "top_k": null}', Generation(do_sample=True, eos_token_id=())),
+        ('{"do_sample": true}', Generation(do_sample=True, top_k=50, eos_token_id=())),
+    ):
+        (tmp_path / "generation_config.json").write_text(text)
+        assert read_generation(tmp_path, {}, config) == wanted
+
+
+def test_settings_of_our_own_are_saved(tmp_path: Path) -> None:
+    """With the tokens of the configuration, which transformers does not take from there."""
+    model = opened("untied")
+    model.generation = Generation(num_beams=2, decoder_start_token_id=0, do_sample=True)
+    model.save(tmp_path)
+    again = minroberta.load(tmp_path).generation
+    assert (again.num_beams, again.top_k) == (2, 0)
+    assert (again.bos_token_id, again.eos_token_id) == (model.config.bos_token_id, (model.config.eos_token_id,))
+
+
+def test_settings_of_the_base_of_an_adapter(tmp_path: Path) -> None:
+    """As in peft, whose model has the base's settings."""
+    fields = {"model_type": "roberta", "vocab_size": 479, "hidden_size": 8, "num_hidden_layers": 1,
+              "num_attention_heads": 1, "intermediate_size": 8, "is_decoder": True}  # fmt: skip
+    base = minroberta.init(fields, head="causal_lm")
+    base.generation = Generation(num_beams=4)
+    base.save(tmp_path / "base")
+    (tmp_path / "adapter").mkdir()
+    query = "base_model.model.roberta.encoder.layer.0.attention.self.query"
+    arrays = {f"{query}.lora_{x}.weight": np.ones(shape, np.float32) for x, shape in (("A", (2, 8)), ("B", (8, 2)))}
+    safetensors.write(tmp_path / "adapter" / "adapter_model.safetensors", arrays, {"format": "pt"})
+    settings = {"peft_type": "LORA", "r": 2, "lora_alpha": 2, "base_model_name_or_path": str(tmp_path / "base")}
+    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(settings))
+    model = minroberta.load(tmp_path / "adapter")
+    assert model.generation.num_beams == 4
+    assert minroberta.load(tmp_path / "base", adapter=tmp_path / "adapter").generation == model.generation
+
+
+def test_a_decoder_needs_its_encoder() -> None:
+    with pytest.raises(InputError, match="the decoder of an encoder-decoder needs encoder_hidden_states"):
+        opened("tied")([[0, 5]])
 
 
 def test_a_repository_that_samples() -> None:
@@ -229,11 +282,13 @@ def test_settings_of_an_earlier_model_are_removed(tmp_path: Path) -> None:
     assert not (tmp_path / "generation_config.json").exists()
 
 
-def test_a_larger_vocabulary_keeps_the_encoder_and_the_settings() -> None:
+def test_both_halves_get_new_tokens() -> None:
     model = opened("tied")
-    larger = model.resize_token_embeddings(490)
-    assert larger.encoder is model.encoder and larger.generation is model.generation
-    assert written(larger, max_new_tokens=5)
+    assert model.tokenizer.add_tokens(["fox"]) == 1
+    larger = model.resize_token_embeddings(len(model.tokenizer))
+    assert larger.encoder.config.vocab_size == larger.config.vocab_size == len(model.tokenizer)
+    assert larger.generation is model.generation
+    assert written(larger, "Anna is a fox.", max_new_tokens=5)
 
 
 def test_the_encoder_alone() -> None:

@@ -115,5 +115,5 @@ def test_pairs_in_any_form(tmp_path: Path) -> None:
     assert model.classify({"text": "a"}) == model.classify({"text": "a", "text_pair": None}) == model.classify("a")
     with raises(InputError, ValueError, "text 2 has the keys 'a': give 'text', and 'text_pair' for a pair"):
         model.classify([PAIRS[0], {"a": "b"}])
-    with raises(InputError, ValueError, "pair 1 has 3 elements: give two texts in a tuple"):
+    with raises(InputError, ValueError, "pair 1 must have two texts, not 3: give two in a tuple"):
         model.classify([["a", "b", "c"], "d"])

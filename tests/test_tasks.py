@@ -366,7 +366,11 @@ def test_a_question_as_long_as_the_window() -> None:
     """If the question leaves little room, the windows share half of it."""
     (found,) = tiny("question_answering").answer("who " * 20, STORY)
     assert STORY[found["start"] : found["end"]] == found["answer"]
-    with raises(TokenizerError, ValueError, "special tokens and a first text (or question) of 294 tokens: shorten"):
+    with raises(
+        TokenizerError,
+        ValueError,
+        "special tokens and a first text of 294 tokens: shorten it; a question with max_question_len",
+    ):
         tiny("question_answering").answer(STORY, "a")
 
 
@@ -761,6 +765,21 @@ def test_the_word_of_an_unknown_token() -> None:
     assert [word["word"] for word in model.tag(text, "none")][1:2] == ["\u6771"]
 
 
+@pytest.mark.parametrize("name", ["align_to_words", "handle_impossible_answer", "merge_equal"])
+def test_options_are_true_or_false(name: str) -> None:
+    """The str "no" is true for Python."""
+    with raises(InputError, ValueError, f"{name} must be True or False, not 'no'"):
+        tiny("question_answering").answer("a", "b", **{name: "no"})
+
+
+def test_a_target_that_the_model_lacks() -> None:
+    model = tiny("masked_lm", vocab_size=400)
+    with raises(
+        InputError, ValueError, "target '<mask>' has the id", "but the model has 400 tokens: give it more with"
+    ):
+        model.fill_mask([], targets=["<mask>"])
+
+
 def test_choices_sum_to_one() -> None:
     found = tiny("multiple_choice").choose("A", ["b", "", "b"])
     assert abs(sum(row["score"] for row in found) - 1) < 1e-6
@@ -844,7 +863,7 @@ def test_as_many_tokens_as_the_model_has_positions() -> None:
 def test_another_head(task: str, head: str) -> None:
     _, arguments, _ = CALLS[task]
     wanted = CALLS[task][0]
-    with raises(InputError, ValueError, f"{task} needs head '{wanted}'", f"'{head}': call load(name, head='{wanted}')"):
+    with raises(InputError, ValueError, f"{task} needs head '{wanted}'", f"'{head}': load one that has it"):
         getattr(tiny(head, **DECODER), task)(*arguments)
 
 
@@ -883,8 +902,8 @@ def test_invalid_texts(task: str, text: Any) -> None:
         (lambda: tiny("masked_lm").fill_mask("<mask>", top_k=0), "top_k must be an integer of at least 1, not 0"),
         (lambda: tiny("masked_lm").fill_mask("<mask>", top_k=True), "top_k must be an integer of at least 1, not True"),
         (lambda: tiny("sequence_classification").classify("a", top_k=1.5), "top_k must be an integer of at least 1"),
-        (lambda: tiny("sequence_classification").classify(("a", "b", "c")), "the pair has 3 elements: give two"),
-        (lambda: tiny("sequence_classification").classify([("a",)]), "the pair has 1 elements: give two"),
+        (lambda: tiny("sequence_classification").classify(("a", "b", "c")), "must have two texts, not 3: give two"),
+        (lambda: tiny("sequence_classification").classify([("a",)]), "must have two texts, not 1: give two"),
         (lambda: tiny("causal_lm", **DECODER).generate("a", temperature=10**400), "invalid temperature 1000"),
         (lambda: tiny("causal_lm", **DECODER).generate("a", temperature=True), "invalid temperature True"),
         (lambda: tiny("sequence_classification").zero_shot("a", "b"), "zero_shot needs a label whose name begins"),

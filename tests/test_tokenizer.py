@@ -1,5 +1,6 @@
 """Text to ids and back, with the real files of roberta-base: tokenizer.json, and vocab.json with merges.txt alone."""
 
+import copy
 import json
 import lzma
 from collections.abc import Callable
@@ -266,9 +267,7 @@ def test_windows_of_a_pair(tokenizer: Tokenizer) -> None:
 def test_windows_share_half_where_there_is_little_room(tokenizer: Tokenizer) -> None:
     windows = tokenizer.windows(" b" * 4, " a" * 6, stride=8, max_length=12)
     assert [window.offsets[7] for window in windows] == [(1, 2), (5, 6)]
-    with pytest.raises(
-        TokenizerError, match=r"besides the special tokens and a first text \(or question\) of 8 tokens"
-    ):
+    with pytest.raises(TokenizerError, match=r"besides the special tokens and a first text of 8 tokens"):
         tokenizer.windows(" b" * 8, "a", stride=1, max_length=12)
     with pytest.raises(TokenizerError, match="2 tokens leave no room"):
         tokenizer.windows("a", stride=0, max_length=2)
@@ -281,6 +280,22 @@ def test_threads_do_not_mix_up_their_windows(tokenizers: dict[str, Tokenizer]) -
     wanted = {5: 300, 9: 100, 50: 13, 400: 2}
     with ThreadPoolExecutor(len(wanted)) as pool:
         assert list(pool.map(counts, wanted)) == [{count} for count in wanted.values()]
+
+
+def test_models_that_share_a_tokenizer_do_not_cut_each_other_s_texts(tokenizers: dict[str, Tokenizer]) -> None:
+    first = tokenizers["json"]
+    others = [first.of_model(Config(max_position_embeddings=40)), copy.copy(first)]
+    length = len(first.rows([LONG])[0])
+
+    def cut(tokenizer: Tokenizer) -> set[int]:
+        return {len(tokenizer.windows(LONG, stride=1, max_length=5)) for _ in range(100)}
+
+    def whole(_: int) -> set[int]:
+        return {len(first.rows([LONG])[0]) for _ in range(100)}
+
+    with ThreadPoolExecutor(4) as pool:
+        windows, rows = pool.map(cut, others), pool.map(whole, range(2))
+        assert [*windows, *rows] == [{300}, {300}, {length}, {length}]
 
 
 # --- decoding -------------------------------------------------------------------------------------------------------

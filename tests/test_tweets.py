@@ -4,6 +4,7 @@ import builtins
 import json
 import pickle
 import shutil
+import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -189,3 +190,11 @@ def test_answers_are_of_the_tweet(tokenizer: Tokenizer) -> None:
     for found in reader.answer("who?", tweet, top_k=20):
         assert found["answer"] == tweet[found["start"] : found["end"]]
         assert found["answer"].replace(",", "").split()[0] in ("@you", "cannot", "see", "http://t.co/x", "&amp;")
+
+
+@pytest.mark.parametrize("part", ["a.", "-.", "1-", "a+", "<a", "a@", "http:/", "((", "1 "])
+def test_no_tweet_takes_long(part: str) -> None:
+    """A text of 20,000 characters took up to 17 s, and time grew with its square."""
+    start = time.perf_counter()
+    assert words(Aligned.of(part * (20_000 // len(part))))
+    assert time.perf_counter() - start < 5

@@ -4,6 +4,7 @@ The decoder attends to the encoder's last hidden state (Rothe et al. 2020). In `
 `decoder` are the configurations of both; in the weights, the names begin with `encoder.` and `decoder.`.
 """
 
+import reprlib
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,10 +44,10 @@ def _config(fields: Any, part: str) -> Config:
         raise ConfigError(
             f"config.json of an encoder-decoder must have an object {part}: the configuration of its half"
         )
-    if fields.get("model_type") not in FAMILIES:
+    if fields.get("model_type") not in list(FAMILIES):
         raise ConfigError(
-            f"the {part} of this encoder-decoder is a {fields.get('model_type')!r}, but both halves must be RoBERTas, "
-            f"with one of the model_types {', '.join(FAMILIES)}: load it with transformers"
+            f"the {part} of this encoder-decoder is a {reprlib.repr(fields.get('model_type'))}, but both halves must "
+            f"be RoBERTas, with one of the model_types {', '.join(FAMILIES)}: load it with transformers"
         )
     return Config.from_dict(fields)
 

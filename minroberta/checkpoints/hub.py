@@ -212,6 +212,7 @@ def _fetch(
     import huggingface_hub
     from huggingface_hub import errors
 
+    # Where the sentence says it all, the client's own tracebacks, which are long, are left out.
     try:
         directory = huggingface_hub.snapshot_download(
             repository, revision=revision, allow_patterns=patterns, local_files_only=local_files_only, token=token
@@ -219,37 +220,37 @@ def _fetch(
     except errors.HFValidationError as error:
         raise NotFoundError(
             f"{repository!r} is neither an existing path nor a valid hub name: {_line(error)}"
-        ) from error
-    except errors.RevisionNotFoundError as error:
+        ) from None
+    except errors.RevisionNotFoundError:
         raise NotFoundError(
             f"{repository} has no revision {revision!r} on the hub: give a branch, tag or commit"
-        ) from error
-    except errors.GatedRepoError as error:
+        ) from None
+    except errors.GatedRepoError:
         raise DownloadError(
             f"{repository} is a gated model: request access on its page on the hub, then give token="
-        ) from error
-    except errors.LocalTokenNotFoundError as error:
+        ) from None
+    except errors.LocalTokenNotFoundError:
         raise DownloadError(
             "token=True, but no token is stored on this machine: log in with `hf auth login`, or give the token itself"
-        ) from error
+        ) from None
     except errors.LocalEntryNotFoundError as error:
         why = f" ({_line(error.__cause__)})" if error.__cause__ else ""
         short = "" if "/" in repository else f". The short names are {', '.join(HUB_NAMES)}"
         raise DownloadError(
             f"{repository} is not an existing path, its files are not all in the hub's cache on this machine, and the "
             f"hub could not be reached{why}: go online, or give the path of a directory{short}"
-        ) from error
+        ) from None
     except Exception as error:  # its class depends on the HTTP library that the client uses
         status = getattr(getattr(error, "response", None), "status_code", None)
         if "Invalid credentials" in str(error):
             raise DownloadError(
                 f"the hub rejected the token for {repository}: give a valid token, or token=False for a public model"
-            ) from error
+            ) from None
         if isinstance(error, errors.RepositoryNotFoundError) or status == 401:
             raise NotFoundError(
                 f"{repository} is not an existing path, and the hub has no model of that name that you may access: "
                 "check the name, or give token= for a private model"
-            ) from error
+            ) from None
         raise DownloadError(
             f"{repository} could not be downloaded: {_line(error)}. Try again: files that are complete are kept"
         ) from error

@@ -27,7 +27,7 @@ def resize_token_embeddings(model: M, n: int) -> M:
     rows. New rows are the mean of the old ones, so that a new token is about as likely as an old one (Hewitt 2021,
     "Initializing new word embeddings for pretrained language models"). New elements of a tied decoder's bias are 0.
     transformers 4.48.3 does the same, but adds noise whose standard deviation is 3e-5 times that of the old rows.
-    The tokenizer is not changed.
+    The tokenizer is not changed. The encoder of an encoder-decoder, which has the same tokenizer, gets the same size.
 
     Raises InputError if n is not an integer of at least 1, or if `pad_token_id` would be removed.
     """
@@ -44,7 +44,10 @@ def resize_token_embeddings(model: M, n: int) -> M:
     tied = "lm_head.decoder.weight" not in params
     for name, rows in changed.items():
         changed[name] = _resized(rows, n, fill=0 if name == "lm_head.bias" and tied else None)
-    return _with(model, config.replace(vocab_size=n), changed)
+    new = _with(model, config.replace(vocab_size=n), changed)
+    if model.encoder is not None:
+        new.encoder = resize_token_embeddings(model.encoder, n)
+    return new
 
 
 def _resized(rows: Array, n: int, fill: int | None) -> Array:

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple, TypeVar
 import click
 
 from .. import loading, weights
-from ..checkpoints import hub, read
+from ..checkpoints import halves, hub, read
 from ..checkpoints.adapters import read_merged
 from ..checkpoints.modules import describe
-from ..config import HEADS
+from ..config import HEADS, Config
 from ..errors import WeightsError
 from ..loading import Model
 
@@ -46,7 +46,10 @@ def _missing_head(source: Source, head: str | None) -> str | None:
     """The message if only weights of the head are missing, otherwise None."""
     path = describe(hub.locate(source.name)).model
     file = read_merged(path, source.adapter)
-    config = read.config_of(path, file)
+    fields = read.fields_of(path, file)
+    if fields.get("model_type") == halves.KIND:
+        return None
+    config = Config.from_dict(fields)
     head = head or config.head
     held = read.inventory(file, config)[0]
     missing = [weight for weight in weights.shapes(config, head) if weight not in held]
@@ -69,6 +72,8 @@ def takes_model(default: str | None = hub.EMBEDDED) -> Callable[[Command], Comma
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def run(model: str, dtype: str, adapter: str | None, tokenizer: str | None, **others: Any) -> Any:
+            if adapter and model == hub.EMBEDDED:
+                raise click.UsageError(f"--adapter needs its base, not {hub.EMBEDDED}: give --model NAME as well")
             return command(model=Source(model, dtype, adapter, tokenizer), **others)
 
         for option in reversed(_options(default)):

@@ -8,7 +8,7 @@ import numpy
 
 from .. import ops
 from ..backend.arrays import to_host, widen
-from ..errors import InputError, TokenizerError, check_integer
+from ..errors import InputError, TokenizerError, check_flag, check_integer
 from ..model import Network
 from .running import Output, Row, best, ready, run
 from .texts import as_given, as_texts, which
@@ -97,6 +97,9 @@ def answer(
     Raises InputError, TokenizerError.
     """
     tokenizer = ready(model, "answer", "question_answering")
+    check_flag("align_to_words", align_to_words)
+    check_flag("handle_impossible_answer", handle_impossible_answer)
+    check_flag("merge_equal", merge_equal)
     check_integer("top_k", top_k, 1)
     check_integer("max_answer_len", max_answer_len, 1)
     longest, stride = _lengths(tokenizer, max_seq_len, doc_stride)

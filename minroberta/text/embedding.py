@@ -268,7 +268,7 @@ def _read_pooling(directory: Path, module: modules.Module) -> tuple[tuple[str, .
     settings = _settings(directory, module)
     given = settings.get("pooling_mode")
     if given is None:
-        given = [mode for switch, mode in SWITCHES.items() if settings.get(switch) is True] or ["mean"]
+        given = [mode for switch, mode in SWITCHES.items() if settings.get(switch, mode == "mean") is True]
     elif isinstance(given, str):
         given = [given.lower()]
     if not isinstance(given, list) or not given or len(given) > len(POOLINGS):
@@ -387,11 +387,12 @@ def _weights(directory: Path, module: modules.Module, names: tuple[str, ...]) ->
 def write_embedding(directory: Path, embedding: Embedding | None, config: Config) -> None:
     """Write the files that describe an embedding, so that sentence-transformers opens the directory.
 
-    Without a description, or if it is the one that sentence-transformers assumes, nothing is written, and a
-    `modules.json` of an earlier model is removed. Raises OSError.
+    Without a description, or if it is the one that sentence-transformers assumes, nothing is written, and the
+    files of an earlier model are removed. Raises OSError.
     """
     if embedding is None or not embedding.declared:
-        (directory / modules.LIST).unlink(missing_ok=True)
+        for name in (modules.LIST, modules.SETTINGS):
+            (directory / name).unlink(missing_ok=True)
         return
     kinds = ["Transformer", "Pooling", *(type(step).__name__ for step in embedding.steps)]
     paths = ["", *(f"{index}_{kind}" for index, kind in enumerate(kinds) if index)]

@@ -9,7 +9,7 @@ import numpy
 
 from .. import heads
 from ..backend.arrays import Array, is_float, namespace, to_host, widen, widened
-from ..errors import InputError, NameUnknownError, check_integer
+from ..errors import InputError, NameUnknownError, check_flag, check_integer
 from ..model import Network
 from ..trace import Node
 from .embedding import POOLINGS, SIMILARITIES, Embedding, Normalize, Similarity, unit
@@ -29,6 +29,7 @@ def encode(
     normalize: bool | None = None,
     truncate_dim: int | None = None,
     batch_size: int | None = None,
+    max_seq_length: int | None = None,
 ) -> numpy.ndarray:
     """An embedding vector for each text, as sentence-transformers 3.4.1 computes it: (N, W), or (W,) for one str.
 
@@ -41,7 +42,8 @@ def encode(
     included; "cls" or "lasttoken" for the state of the first or last token; "pooler" for the pooler's output.
     normalize: if True, vectors are scaled to length 1; if False, they are not, even if the repository says so.
     truncate_dim: number of elements to keep of each vector; after that, only normalize=True normalises.
-    batch_size: number of texts in a batch; by default, as many as fit in 4096 tokens.
+    batch_size: number of texts in a batch; by default, as many as fit in 4096 tokens. max_seq_length: maximum number of
+    tokens of a text, not more than the model's.
 
     Spaces around a text are removed. The result is float32, or float64 for a float64 model.
 
@@ -50,8 +52,8 @@ def encode(
     tokenizer = ready(model, "encode", "encoder")
     embedding = model.embedding or Embedding()
     poolings = embedding.poolings if pooling is None else (_check_pooling(pooling, model),)
-    if normalize is not None and not isinstance(normalize, bool):
-        raise InputError(f"normalize must be True, False or None, not {reprlib.repr(normalize)}")
+    if normalize is not None:
+        check_flag("normalize", normalize)
     size = embedding.width(poolings, model.config.hidden_size)
     if truncate_dim is None:
         truncate_dim = embedding.truncate_dim
@@ -61,6 +63,8 @@ def encode(
         check_integer("batch_size", batch_size, 1)
     before = embedding.prompt(prompt, prompt_name)
     limit = min(embedding.max_seq_length or tokenizer.longest, model.config.longest)
+    if max_seq_length is not None:
+        limit = check_integer("max_seq_length", max_seq_length, 1, model.config.longest)
     rows = tokenizer.rows([embedding.prepare(before + text) for text in as_texts(texts)], limit)
     warn_of_cut(rows, limit)
     start = 0 if embedding.include_prompt or not before else _prompt_length(tokenizer, embedding.prepare(before), limit)

@@ -57,7 +57,7 @@ def fill_mask(
     """
     tokenizer = ready(model, "fill_mask", "masked_lm")
     check_integer("top_k", top_k, 1)
-    among = None if targets is None else _target_ids(tokenizer, as_texts(targets, "target"))
+    among = None if targets is None else _target_ids(tokenizer, as_texts(targets, "target"), model.config.vocab_size)
     texts = as_texts(text)
     rows = tokenizer.rows(texts, tokenizer.longest)
     _check_masks(tokenizer, rows)
@@ -68,7 +68,7 @@ def fill_mask(
     return as_given(text, results)
 
 
-def _target_ids(tokenizer: Tokenizer, targets: list[str]) -> list[int]:
+def _target_ids(tokenizer: Tokenizer, targets: list[str], V: int) -> list[int]:
     """Ids of the targets, each once, in order. Warns of those that are not in the vocabulary. Raises InputError."""
     ids = set()
     for target in targets:
@@ -78,6 +78,11 @@ def _target_ids(tokenizer: Tokenizer, targets: list[str]) -> list[int]:
             token = row[0] if row else None
             instead = "it is left out" if token is None else f"{tokenizer.entry(token)!r} stands for it"
             warnings.warn(f"target {target!r} is not in the vocabulary: {instead}", stacklevel=3)
+        if token is not None and token >= V:
+            raise InputError(
+                f"target {target!r} has the id {token}, but the model has {V} tokens: give it more with "
+                "resize_token_embeddings"
+            )
         if token is not None:
             ids.add(token)
     if not ids:

@@ -106,7 +106,7 @@ def generate(
     with progress(len(texts), "texts") as advance:
         for before, source, ids, most in zip(shown, sources, prompts, longest, strict=True):
             task = Task(settings, ids, most, ends, numpy.random.default_rng(seed))
-            found = search(Continued(model, source, task.beams), task)
+            found = search(Continued(model, source, settings.num_beams), task)
             results.append([_generated(tokenizer, before, ids, found)])
             advance(1)
     return as_given(prompt, results)
@@ -127,8 +127,8 @@ def _settings(base: Generation, temperature: float | None, **given: Any) -> Gene
     """The settings of a repository, changed by the arguments that are not None. Raises InputError."""
     if temperature is not None:
         temperature = _as_temperature(temperature)
-        top_k = base.top_k if base.do_sample else None
-        base = replace(base, do_sample=temperature > 0, temperature=temperature or None, top_k=top_k)
+        top_k = base.top_k if base.do_sample else 0
+        base = replace(base, do_sample=temperature > 0, temperature=temperature or 1.0, top_k=top_k)
     settings = base.changed(given, InputError)
     for name in ("top_k", "top_p"):
         if given[name] is not None and not settings.do_sample:
@@ -150,7 +150,7 @@ def _ends(model: Network, settings: Generation) -> Ids:
     """The ids of end-of-sequence tokens. Raises InputError for a token id that the decoder does not have."""
     V = model.config.vocab_size
     for name in ("forced_bos_token_id", "forced_eos_token_id"):
-        if (getattr(settings, name) or 0) >= V:
+        if max(getattr(settings, name) or (0,)) >= V:
             raise InputError(
                 f"{name} is {getattr(settings, name)}, but this model has {V} tokens: correct its settings"
             )
@@ -181,7 +181,7 @@ def _longest(model: Network, settings: Generation, prompt: Ids, name: str) -> in
     if settings.max_new_tokens is not None:
         most = known + settings.max_new_tokens
     else:
-        most = known + 20 if settings.max_length in (None, 20) else settings.max_length
+        most = known + 20 if settings.max_length == 20 else settings.max_length
     if most <= known:
         raise InputError(
             f"{name} has {known} tokens, but max_length of this model's settings is {most}: give max_new_tokens"

@@ -48,7 +48,8 @@ def ready(model: Network, task: str, head: str) -> Tokenizer:
     if model.head != head:
         setfit = ". The classifier of a SetFit model is not read" if (task, model.head) == SETFIT else ""
         raise InputError(
-            f"{task} needs head {head!r}, but this model has {model.head!r}: call load(name, head={head!r}){setfit}"
+            f"{task} needs head {head!r}, but this model has {model.head!r}: load one that has it, with "
+            f"load(name, head={head!r}){setfit}"
         )
     return tokenizer_of(model)
 

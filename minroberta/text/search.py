@@ -11,7 +11,7 @@ import numpy
 
 from .. import ops
 from ..backend.arrays import quietly
-from .generation import EarlyStopping, Generation
+from .generation import Generation
 from .running import best
 
 Ids = list[int]
@@ -38,17 +38,12 @@ class Task:
     def least(self) -> int:
         """The smallest length, with the prompt."""
         new = self.settings.min_new_tokens
-        return self.settings.min_length or 0 if new is None else len(self.prompt) + new
-
-    @property
-    def beams(self) -> int:
-        """The number of sequences that are kept."""
-        return self.settings.num_beams or 1
+        return self.settings.min_length if new is None else len(self.prompt) + new
 
 
 def search(step: Step, task: Task) -> Ids:
     """The prompt and its continuation, without the end-of-sequence token."""
-    return beam_search(step, task) if task.beams > 1 else one_by_one(step, task)
+    return beam_search(step, task) if task.settings.num_beams > 1 else one_by_one(step, task)
 
 
 # --- rules ----------------------------------------------------------------------------------------------------------
@@ -59,17 +54,19 @@ def apply_rules(scores: numpy.ndarray, rows: Sequence[Ids], task: Task) -> numpy
     """The scores, changed by the rules in the order of transformers: (N, V) -> (N, V). -inf forbids a token."""
     settings, length = task.settings, len(rows[0])
     scores = scores.copy()
-    if settings.repetition_penalty not in (None, 1):
+    if settings.repetition_penalty != 1:
         penalize_repetition(scores, rows, settings.repetition_penalty)
     if settings.no_repeat_ngram_size:
         forbid_repetition(scores, rows, settings.no_repeat_ngram_size)
     if length < task.least:
         scores[:, task.ends] = -numpy.inf
-    for token, position in ((settings.forced_bos_token_id, 1), (settings.forced_eos_token_id, task.most - 1)):
-        if token is not None and length == position:
+    for tokens, position in ((settings.forced_bos_token_id, 1), (settings.forced_eos_token_id, task.most - 1)):
+        if tokens and length == position:
             scores[:] = -numpy.inf
-            scores[:, token] = 0
-    return keep_likely(scores, settings, 1 if task.beams == 1 else 1 + len(task.ends)) if settings.do_sample else scores
+            scores[:, list(tokens)] = 0
+    if not settings.do_sample:
+        return scores
+    return keep_likely(scores, settings, least=1 if settings.num_beams == 1 else 1 + len(task.ends))
 
 
 def penalize_repetition(scores: numpy.ndarray, rows: Sequence[Ids], penalty: float) -> None:
@@ -92,10 +89,10 @@ def keep_likely(scores: numpy.ndarray, settings: Generation, least: int) -> nump
     These are the `top_k` likeliest; and among them the fewest that have the probability `top_p` together (Holtzman et
     al. 2020).
     """
-    scores = scores.astype(float) / max(settings.temperature or 1.0, 1e-300)
+    scores = scores.astype(float) / max(settings.temperature, 1e-300)
     for score in scores:
         order = best(score, max(settings.top_k or len(score), least))
-        if settings.top_p is not None and settings.top_p < 1:
+        if settings.top_p < 1:
             p = ops.softmax(score[order])
             order = order[: max(least, int((p.cumsum() - p < settings.top_p).sum()))]
         kept = score[order]
@@ -128,8 +125,9 @@ def beam_search(step: Step, task: Task) -> Ids:
     As in transformers, twice as many candidates as beams are looked at, so that enough of them do not end; and an
     ending counts only if it is among the first `num_beams` candidates.
     """
-    rows, parents = [task.prompt] * task.beams, list(range(task.beams))
-    totals = numpy.full(task.beams, -1e9, numpy.float32)  # at first, all beams are equal: only one is extended
+    beams = task.settings.num_beams
+    rows, parents = [task.prompt] * beams, list(range(beams))
+    totals = numpy.full(beams, -1e9, numpy.float32)  # at first, all beams are equal: only one is extended
     totals[0] = 0
     finished = Finished(task)
     while len(rows[0]) < task.most and not finished.are_enough:
@@ -140,9 +138,9 @@ def beam_search(step: Step, task: Task) -> Ids:
             parent, token = divmod(int(index), scores.shape[1])
             if token not in task.ends:
                 chosen.append((parent, token))
-            elif rank < task.beams:
+            elif rank < beams:
                 finished.add(rows[parent], float(scores[parent, token]), length)
-            if len(chosen) == task.beams:
+            if len(chosen) == beams:
                 break
         finished.compare(float(scores.reshape(-1)[candidates[0]]), length)
         totals = numpy.array([scores[place] for place in chosen])
@@ -156,7 +154,7 @@ def beam_search(step: Step, task: Task) -> Ids:
 
 def _candidates(scores: numpy.ndarray, task: Task) -> numpy.ndarray:
     """Indices of the scores to look at, best first; with `do_sample`, a random choice: (N·V,) -> (count,)."""
-    count = max(2, 1 + len(task.ends)) * task.beams
+    count = max(2, 1 + len(task.ends)) * task.settings.num_beams
     if not task.settings.do_sample:
         return best(scores, count)
     some = best(sampled(scores, task), count)
@@ -180,7 +178,7 @@ class Finished:
     def add(self, row: Ids, total: float, length: int) -> None:
         """Add a sequence with its log-probability and its length, with the prompt and the end."""
         score = self._score(total, length)
-        if len(self.sequences) < self.task.beams:
+        if len(self.sequences) < self.task.settings.num_beams:
             self.sequences.append((score, row))
         elif score > self._worst[0]:
             self.sequences.remove(self._worst)
@@ -188,12 +186,12 @@ class Finished:
 
     def compare(self, total: float, length: int) -> None:
         """Decide whether the search ends, given the log-probability and the length of the best candidate."""
-        if len(self.sequences) < self.task.beams:
+        if len(self.sequences) < self.task.settings.num_beams:
             return
-        early: EarlyStopping = self.task.settings.early_stopping or False
-        if early == "never" and self._penalty > 0:
+        settings = self.task.settings
+        if settings.early_stopping == "never" and settings.length_penalty > 0:
             length = self.task.most
-        self.are_enough = early is True or self._worst[0] >= self._score(total, length)
+        self.are_enough = settings.early_stopping is True or self._worst[0] >= self._score(total, length)
 
     @property
     def best(self) -> Ids:
@@ -204,10 +202,5 @@ class Finished:
     def _worst(self) -> tuple[float, Ids]:
         return min(self.sequences, key=lambda one: one[0])
 
-    @property
-    def _penalty(self) -> float:
-        penalty = self.task.settings.length_penalty
-        return 1.0 if penalty is None else penalty
-
     def _score(self, total: float, length: int) -> float:
-        return float(total / (length - len(self.task.prompt)) ** self._penalty)
+        return float(total / (length - len(self.task.prompt)) ** self.task.settings.length_penalty)

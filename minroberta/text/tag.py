@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, NotRequired, TypedDict, TypeVar, overloa
 
 import numpy
 
-from ..errors import NameUnknownError
+from ..errors import NameUnknownError, check_flag
 from ..model import Network
 from .running import Output, Row, label_names, probabilities, ready
 from .texts import as_given
@@ -82,6 +82,7 @@ def tag(
     Raises InputError, NameUnknownError, TokenizerError.
     """
     tokenizer = ready(model, "tag", "token_classification")
+    check_flag("split_punctuation", split_punctuation)
     if aggregation_strategy not in (None, "none", "simple", "first", "average", "max"):
         raise NameUnknownError(
             f"unknown aggregation_strategy {aggregation_strategy!r}: give one of none, simple, first, average, max"

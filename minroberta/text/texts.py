@@ -96,7 +96,9 @@ def _check_text(text: Any, name: str) -> None:
 
 def _check_pair(pair: tuple[Any, ...], name: str) -> None:
     if len(pair) != 2:
-        raise InputError(f"{name} has {len(pair)} elements: give two texts in a tuple, or several texts in a list")
+        raise InputError(
+            f"{name} must have two texts, not {len(pair)}: give two in a tuple, or several texts in a list"
+        )
     for index, text in enumerate(pair):
         _check_text(text, which(index, pair, f"{name}: text"))
 

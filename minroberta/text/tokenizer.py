@@ -98,14 +98,19 @@ class Tokenizer:
 
     def of_model(self, config: Config) -> "Tokenizer":
         """The same tokenizer for another model, with its padding id and maximum length."""
-        return Tokenizer(self.library, config, self.settings)
+        other = Tokenizer(self.library, config, self.settings)
+        other._lock = self._lock
+        return other
+
+    def __copy__(self) -> "Tokenizer":
+        return self.of_model(self._config)
 
     def __len__(self) -> int:
         """Number of tokens, added ones included."""
         return self.settings.lacking or self.library.get_vocab_size()
 
     def add_tokens(self, tokens: str | Iterable[str], special: bool = False) -> int:
-        """Add tokens that are never split. Returns the number of those that were new.
+        """Add tokens that are never split. Returns the number of those that were not added before.
 
         New tokens get the ids after the vocabulary's: `model = model.resize_token_embeddings(len(model.tokenizer))`
         makes room for them. The tokenizer itself is changed, and models that share it have them too. special: add
@@ -122,7 +127,8 @@ class Tokenizer:
                 raise TokenizerError(
                     f"{which(index, given, 'token')} has {len(token)} characters: give 1 to {LONGEST_TOKEN}"
                 )
-        if len(self.library.get_added_tokens_decoder()) + len(given) > MOST_ADDED:
+        before = {token.content for token in self.library.get_added_tokens_decoder().values()}
+        if len(before.union(given)) > MOST_ADDED:
             raise TokenizerError(f"too many added tokens: a tokenizer may have {MOST_ADDED}")
         with self._lock:
             return self.library.add_special_tokens(given) if special else self.library.add_tokens(given)
@@ -263,7 +269,11 @@ class Tokenizer:
                 first = 0 if pair is None else len(self._encode([text], add_special_tokens=False)[0])
             room = limit - first - self.library.num_special_tokens_to_add(pair is not None)
             if room < 1:
-                also = f" and a first text (or question) of {first} tokens: shorten that text" if first else ""
+                also = (
+                    f" and a first text of {first} tokens: shorten it; a question with max_question_len"
+                    if first
+                    else ""
+                )
                 raise TokenizerError(f"{limit} tokens leave no room for text besides the special tokens{also}")
             cut = "only_first" if pair is None else "only_second"
             self.library.enable_truncation(limit, stride=stride if stride < room else room // 2, strategy=cut)

@@ -121,25 +121,28 @@ GAP = r"[ .)*-]*"
 
 KINDS = {
     "an address with its path": rf"""
-        (?: https?:(?: /{{1,3}} | [a-z0-9%]) | [a-z0-9.-]+{DOMAIN}/)
+        (?: https?:(?: /{{1,3}} | [a-z0-9%]) | [a-z0-9.-]{{1,253}}{DOMAIN}/)
         (?: [^\s()<>{{}}\[\]] | {BRACKETS})+
         (?: {BRACKETS} | [^\s()\[\]{{}}<>`'"«»“”‘’.,:;!?])""",
-    "a site": rf"(?<!@)[a-z0-9]+(?: [.-][a-z0-9]+)*{DOMAIN}\b/?(?!@)",
+    "a site": rf"(?<!@)[a-z0-9]+(?: [.-][a-z0-9]+){{0,126}}{DOMAIN}\b/?(?!@)",
     "a telephone number": rf"(?: \+?[01]{GAP})? (?: \(?\d{{3}}{GAP})? \d{{3}}{GAP}\d{{4}}",
     "a face": r"[<>]?[:;=8][o*'-]?[][()dp/\\:{}@|] | [][()dp/\\:{}@|][o*'-]?[:;=8][<>]?",
     "a heart": "<3",
-    "a tag of HTML": r"<[^>\s]+>",
+    "a tag of HTML": r"<[^>\s]{1,1000}>",
     "an arrow": "-+> | <-+",
     "a user's name": r"@\w+",
     "a hashtag": r"\#+\w[\w'-]*\w",
-    "an email address": r"[\w.+-]+@[\w-]+\.(?: [\w-]\.?)+[\w-]",
+    "an email address": r"[\w.+-]{1,320}@[\w-]+\.(?: [\w-]\.?)+[\w-]",
     "a word": r"[^\W\d_](?: [^\W\d] | ['-])+[^\W\d_]",
     "a number of two parts": r"[+-]?\d+[,/.:-]\d+[+-]?",
     "letters and digits": r"\w+",
     "dots": r"\.(?: \s*\.)+",
     "any other character": r"\S",
 }
-"""The kinds of tokens, and regular expressions for their shapes. The first one that matches is taken."""
+"""The kinds of tokens, and regular expressions for their shapes. The first one that matches is taken.
+
+Repeats that may fail after many characters are limited to more than any address has, so that no text takes long.
+"""
 
 TOKEN = re.compile("|".join(KINDS.values()), re.VERBOSE | re.IGNORECASE)
 

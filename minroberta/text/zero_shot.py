@@ -7,7 +7,7 @@ import numpy
 
 from .. import ops
 from ..backend.arrays import to_host, widen
-from ..errors import InputError
+from ..errors import InputError, check_flag
 from ..model import Network
 from .running import Output, Row, best, label_names, ready, run, warn_of_cut
 from .texts import as_given, as_texts, which
@@ -60,6 +60,7 @@ def zero_shot(
     Raises InputError, TokenizerError.
     """
     tokenizer = ready(model, "zero_shot", "sequence_classification")
+    check_flag("multi_label", multi_label)
     entailment = _entailment([str(name) for name in label_names(model.config)])
     names = _labels(labels)
     hypotheses = _hypotheses(hypothesis_template, names)
