@@ -386,6 +386,10 @@ def test_generate(models: dict[str, str]) -> None:
     given = [word for name, value in options.items() for word in ("--" + name.replace("_", "-"), str(value))]
     expected = [loaded.generate(text, **options) for text in SENTENCES]
     assert lines("generate", *SENTENCES, *given, "--model", models["decoder"]) == expected
+    beams = ("--num-beams", "3", "--early-stopping")
+    for name, value in (("true", True), ("false", False), ("never", "never")):
+        (result,) = lines("generate", SENTENCES[0], *beams, name, "--model", models["decoder"])
+        assert result == loaded.generate(SENTENCES[0], num_beams=3, early_stopping=value)
     text = printed("generate", SENTENCES[0], *given, "--model", models["decoder"])
     assert text.startswith(SENTENCES[0])
     assert all(line.isprintable() for line in text.splitlines())

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from support import GOLDEN
@@ -21,6 +22,7 @@ import minroberta
 from minroberta import ConfigError, InputError, Model, NameUnknownError
 from minroberta.checkpoints import read
 from minroberta.checkpoints.formats import safetensors
+from minroberta.cli.app import main
 from minroberta.text.generation import Generation, read_generation
 from minroberta.text.search import Task, apply_rules, sampled, search
 
@@ -151,6 +153,11 @@ def test_settings_that_are_refused(tmp_path: Path, name: str, value: Any, messag
     ("settings", "options", "message"),
     [
         ({}, {"max_new_tokens": 64}, "64 new tokens are requested, but the decoder takes 64 with the first one: give"),
+        (
+            {"max_length": 9},
+            {"min_new_tokens": 9},
+            "min_new_tokens is 9, but at most 8 are requested: give max_new_tok",
+        ),
         (
             {"max_length": 1},
             {},
@@ -331,6 +338,15 @@ def test_halves_that_are_refused(tmp_path: Path) -> None:
         opened("tied", config={"num_labels": 3})
     with pytest.raises(ConfigError, match="an encoder-decoder has two configurations"):
         read.config_of(DIRECTORY / "tied", read.read(DIRECTORY / "tied"))
+
+
+def test_weights_that_are_missing_are_named_in_the_shell(tmp_path: Path) -> None:
+    directory = changed(tmp_path)
+    file = safetensors.File(directory / "model.safetensors")
+    arrays = {name: file[name].copy() for name in file if "lm_head.dense" not in name}
+    safetensors.write(directory / "model.safetensors", arrays, {"format": "pt"})
+    result = CliRunner().invoke(main, ["generate", "a", "--model", str(directory)])
+    assert result.exit_code and "lacks 2: lm_head.dense.weight, lm_head.dense.bias" in result.output
 
 
 # --- the search -----------------------------------------------------------------------------------------------------

@@ -238,6 +238,7 @@ def encode(
 @click.option("--top-p", type=float, help="Probability of the likeliest tokens to sample from, together.")
 @click.option("--seed", default=0, show_default=True, help="Seed for sampling.")
 @click.option("--num-beams", type=int, help="Number of sequences that beam search keeps.")
+@click.option("--early-stopping", type=click.Choice(["true", "false", "never"]), help="When beam search ends.")
 @click.option("--length-penalty", type=float, help="Beam search: above 0 favours long texts, below 0 short ones.")
 @click.option("--no-repeat-ngram-size", type=int, help="No sequence of this many tokens occurs twice.")
 @click.option("--repetition-penalty", type=float, help="Above 1: tokens that occurred are less likely.")
@@ -247,6 +248,7 @@ def generate(
     file: BinaryIO,
     model: Source,
     as_json: bool,
+    early_stopping: str | None,
     **options: Any,
 ) -> None:
     """Continue each text with a decoder, or write a text about it with an encoder-decoder.
@@ -254,12 +256,13 @@ def generate(
     What is not given is as in the model's files.
     """
     given = read_texts(texts, file)
+    early: Any = {"true": True, "false": False}.get(early_stopping or "", early_stopping)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "head 'causal_lm'")  # if the model is not a decoder, the task refuses it
         loaded = model.load("causal_lm")
 
     def task(some: list[str]) -> Any:
-        return loaded.generate(some, **options)
+        return loaded.generate(some, early_stopping=early, **options)
 
     for _, result in answers(given, task, at_once=1):
         if as_json:

@@ -186,6 +186,8 @@ def _longest(model: Network, settings: Generation, prompt: Ids, name: str) -> in
         raise InputError(
             f"{name} has {known} tokens, but max_length of this model's settings is {most}: give max_new_tokens"
         )
+    if (least := settings.min_new_tokens or 0) > most - known:
+        raise InputError(f"min_new_tokens is {least}, but at most {most - known} are requested: give max_new_tokens")
     if most > limit:
         raise InputError(
             f"{name} has {known} tokens and {most - known} new ones are requested, but this model takes {limit} in "
