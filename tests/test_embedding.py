@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from generators import GOLDEN
 from generators.embedding_cases import (
     CASES,
@@ -33,6 +34,7 @@ import minroberta
 from minroberta import ConfigError, Error, InputError, Model, NameUnknownError, NotFoundError, WeightsError
 from minroberta.checkpoints import files, modules
 from minroberta.checkpoints.formats import safetensors
+from minroberta.cli.app import main
 
 CASE = {case.name: case for case in CASES}
 EXPECTED = json.loads((GOLDEN / "embeddings.json").read_text(encoding="utf-8"))
@@ -101,6 +103,14 @@ def test_a_model_saved_over_another(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", slow_but(VECTORS))
 def test_vectors_on_jax(name: str, tmp_path: Path) -> None:
     assert_near(vectors(opened(CASE[name], tmp_path, xp=jax.numpy), CASE[name]), EXPECTED[name])
+
+
+def test_info_says_what_encode_does(tmp_path: Path) -> None:
+    write(CASE["default prompt"], tmp_path)
+    (printed,) = CliRunner().invoke(main, ["info", str(tmp_path), "--json"]).output.splitlines()
+    facts = json.loads(printed)
+    assert (facts["pooling"], facts["modules"], facts["prompts"]) == (["mean"], ["Normalize"], ["query", "passage"])
+    assert "labels" not in facts
 
 
 # --- the arguments of encode ----------------------------------------------------------------------------------------

@@ -14,11 +14,12 @@ from .. import weights
 from ..checkpoints import hub, read
 from ..checkpoints.adapters import read_merged
 from ..checkpoints.arrays import Arrays
-from ..checkpoints.modules import describe
+from ..checkpoints.modules import Repository, describe
 from ..checkpoints.verify import ROUNDING, Verdict
 from ..checkpoints.verify import verify as compare
 from ..config import Config
 from ..errors import TokenizerError
+from ..text.embedding import read_embedding
 from ..text.tokenizer import Tokenizer
 from .console import print_facts, print_json, printable
 from .options import Source, takes_head
@@ -46,6 +47,8 @@ def info(name: str, as_json: bool) -> None:
         **_of_config(config),
         "tokenizer": tokenizer,
         "heads": weights.heads_in(held, config),
+        **_of_labels(config),
+        **_of_embedding(repository, config),
         "dtypes": sorted({file.stored(name)[0] for name in file}),
         "bytes": file.size,
         "unused": unused,
@@ -70,6 +73,25 @@ def _of_config(config: Config) -> dict[str, Any]:
         "intermediate_size": config.intermediate_size,
         "longest_input": config.longest,
         "vocab_size": config.vocab_size,
+    }
+
+
+def _of_labels(config: Config) -> dict[str, Any]:
+    """The names of the labels, if they are not LABEL_0 and so on."""
+    names = [str(name) for name in config.id2label.values()]
+    return {} if all(name.startswith("LABEL_") for name in names) else {"labels": names}
+
+
+def _of_embedding(repository: Repository, config: Config) -> dict[str, Any]:
+    """What `encode` does with a sentence-transformers repository."""
+    if not repository.is_embedding:
+        return {}
+    embedding = read_embedding(repository, config)
+    return {
+        "pooling": list(embedding.poolings),
+        "modules": [type(step).__name__ for step in embedding.steps],
+        "max_seq_length": embedding.max_seq_length,
+        "prompts": list(embedding.prompts),
     }
 
 
