@@ -255,6 +255,7 @@ def test_the_second_load_needs_no_hub(tmp_path: Path) -> None:
     assert_loaded(load(hub, tmp_path))
 
 
+@pytest.mark.slow
 def test_the_second_load_fetches_no_file_again(hub: Hub, tmp_path: Path) -> None:
     load(hub, tmp_path)
     hub.log.clear()
@@ -315,12 +316,14 @@ def test_a_revision(hub: Hub, tmp_path: Path) -> None:
     assert_loaded(load(hub, tmp_path, revision=COMMIT))
 
 
+@pytest.mark.slow
 def test_a_private_repository_with_its_token(hub: Hub, tmp_path: Path) -> None:
     hub.token = "hf_secret"
     assert_loaded(load(hub, tmp_path, token="hf_secret"))
     assert {headers["authorization"] for _, _, headers in hub.log} == {"Bearer hf_secret"}
 
 
+@pytest.mark.slow
 def test_no_token_is_sent_unless_given(hub: Hub, tmp_path: Path) -> None:
     load(hub, tmp_path)
     assert not any("authorization" in headers for _, _, headers in hub.log)
@@ -512,6 +515,7 @@ def test_a_variant(hub: Hub, tmp_path: Path) -> None:
         assert hub.served() == files.keys()
 
 
+@pytest.mark.slow
 def test_a_variant_in_shards(hub: Hub, tmp_path: Path) -> None:
     """The index and the shards are fetched, but not the same variant in another format."""
     index, shard = "model.safetensors.index", "model-{}-of-00002.safetensors"
@@ -538,6 +542,7 @@ def adapter_files() -> dict[str, bytes]:
         return {path.name: path.read_bytes(), "adapter_config.json": json.dumps(settings).encode()}
 
 
+@pytest.mark.slow
 def test_an_adapter_and_its_base(hub: Hub, tmp_path: Path) -> None:
     """Both are fetched, and of both only what is read."""
     files = adapter_files()
