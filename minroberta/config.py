@@ -250,7 +250,7 @@ class Config:
 
     `norm_first` puts layer norms before attention and feed-forward (pre-LN) instead of after the residual sums
     (post-LN). `embedding_norm` adds a layer norm to the embeddings. The defaults of both depend on the `model_type`.
-    `position_embedding_type` None means that a model does not know its tokens' positions, as in the reference.
+    If `position_embedding_type` is None, the model does not use the positions of tokens, as in the reference.
     Dropout probabilities are saved with the model, but never applied. `other` holds all further fields of a
     `config.json`: they do not change the mathematics, but are saved with the model too.
 
@@ -453,7 +453,7 @@ class Config:
         _check_choice("hidden_act", self.hidden_act, ACTIVATIONS)
         if self.position_embedding_type == "rotary":
             raise ConfigError(
-                "position_embedding_type 'rotary' is of models with code of their own, such as jina-embeddings-v3, "
+                "position_embedding_type 'rotary' belongs to models with code of their own, like jina-embeddings-v3, "
                 f"which is not run here: give a model with one of {', '.join(POSITION_TYPES)}"
             )
         if self.position_embedding_type is not None:
@@ -482,11 +482,11 @@ class Config:
 # --- the fields of a config.json, before they are a Config ----------------------------------------------------------
 
 NULL_IS_FALSE = ("is_decoder", "add_cross_attention", "use_cache", "tie_word_embeddings")
-"""Fields of which null means false, as in the reference, whatever the default is."""
+"""Fields in which null means false, as in the reference, whatever the default is."""
 
 
 def with_model_type(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The fields with a `model_type`; if they have none, the one of the first class in `architectures`.
+    """The fields with a `model_type`. If they have none, it is that of the first class in `architectures`.
 
     Raises ConfigError if neither is given.
     """
@@ -503,7 +503,7 @@ def with_model_type(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def family_of(architectures: Any) -> str | None:
-    """The family whose class names begin as the first of `architectures` does, without TF or Flax, or None."""
+    """The family to which the first class in `architectures` belongs, by the beginning of its name, or None."""
     _check_architectures(architectures)
     names = [architectures] if isinstance(architectures, str) else architectures or [""]
     name = names[0].removeprefix("TF").removeprefix("Flax")
@@ -550,8 +550,8 @@ def _with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
 def labels_of_task(values: Mapping[str, Any], head: str) -> dict[str, Any]:
     """The names of labels in `task_specific_params` for a head's task. Raises ConfigError.
 
-    Only they are used, so that a checkpoint with several heads can name the labels of each. All other fields have no
-    effect: transformers uses them for text generation alone, and `problem_type` never.
+    With these, a checkpoint with several heads can name the labels of each. The other fields have no effect:
+    transformers uses them for text generation alone, so never `problem_type`.
     """
     tasks = values.get("task_specific_params") or {}
     found = tasks.get(HEADS[head].task) if isinstance(tasks, Mapping) else tasks

@@ -52,7 +52,7 @@ class NameUnknownError(Error, KeyError):
 
 
 def check_flag(name: str, value: Any) -> bool:
-    """Return True or False. Raises InputError for any other value, such as the str "no", which counts as true."""
+    """Return True or False. Raises InputError for any other value, such as the str "no", which would count as true."""
     if not isinstance(value, bool):
         raise InputError(f"{name} must be True or False, not {reprlib.repr(value)}")
     return value

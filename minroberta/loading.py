@@ -45,7 +45,7 @@ class Model(Network):
     tokenizer: Tokenizer | None
     embedding: Embedding | None = None
     tokenizer_error: str | None = None
-    """The reason why there is no tokenizer, if its files cannot be used."""
+    """The reason why the model has no tokenizer, if its files cannot be used."""
 
     tokenize = of_model(Tokenizer.tokenize)
     decode = of_model(Tokenizer.decode)
@@ -62,14 +62,15 @@ class Model(Network):
     prune_heads = surgery.prune_heads
 
     def similarity(self, a: Any, b: Any) -> numpy.ndarray:
-        """The function `similarity`, with the `similarity_fn_name` of the repository: (N, W), (M, W) -> (N, M)."""
+        """Call `similarity` with the repository's `similarity_fn_name`: (N, W), (M, W) -> (N, M)."""
         return similarity(a, b, (self.embedding or Embedding()).similarity_fn_name)
 
     def save(self, directory: str | Path) -> None:
         """Save the configuration, weights and tokenizer to a directory, so that transformers can load the model.
 
-        If `encode` follows the description of a sentence-transformers repository, its files are written too. The loaded
-        model has equal outputs. If the model has no tokenizer, one that is in the directory stays. Raises SaveError.
+        If the model comes from a sentence-transformers repository, the files that describe its vectors are written too.
+        The loaded model has equal outputs. If the model has no tokenizer, one that is in the directory stays. Raises
+        SaveError.
         """
         try:
             generation = self.generation or Generation()
@@ -113,8 +114,8 @@ def load(
     KerasHub's roberta_base_en, roberta_large_en, xlm_roberta_base_multi and xlm_roberta_large_multi. The default,
     minroberta/tiny, is a small English model that comes with the package.
     head: encoder, masked_lm, causal_lm, sequence_classification, multiple_choice, token_classification or
-    question_answering; by default the one that the configuration's `architectures` names, or encoder for a
-    sentence-transformers repository, whose `modules.json` says how `encode` turns a text into a vector.
+    question_answering; by default the one that the configuration's `architectures` names. For a sentence-transformers
+    repository, the default is encoder, and its `modules.json` says how `encode` turns a text into a vector.
     dtype: float32, float64 (JAX needs jax_enable_x64), float16 (on NumPy for storage only: the model computes and
     returns float32), or bfloat16 if the array library has it. xp: the array library: numpy, cupy or jax.numpy.
     revision: a branch, tag or commit on the hub; local_files_only: do not use the network; token: an access token, for
@@ -124,11 +125,11 @@ def load(
     `pooler_output` is None.
     check: raise WeightsError for NaN or infinite weights, or tied weights that differ. This reads the whole file.
     config: fields that override those of the checkpoint, such as {"num_labels": 5} or {"is_decoder": True}.
-    adapter: a LoRA adapter of peft, by its path or hub name, which is merged into the weights. If `name` is an adapter,
-    its base is found by the name that the adapter gives.
-    tokenizer: a directory or a hub name whose tokenizer replaces that of the checkpoint, or the tokenizer of another
-    model; None for the checkpoint's. If the latter cannot be built, there is a warning, and methods that take text
-    raise TokenizerError.
+    adapter: the path or hub name of a LoRA adapter of peft, which is merged into the weights. If `name` is itself an
+    adapter, its base is found by the name in its `adapter_config.json`.
+    tokenizer: a directory or a hub name, or another model's tokenizer, to use instead of the checkpoint's tokenizer. If
+    it is None and the checkpoint's cannot be built, there is a warning, and methods that take text raise
+    TokenizerError.
 
     Raises NotFoundError, DownloadError, ConfigError, WeightsError, BackendError, NameUnknownError, InputError for an
     invalid seed, and TokenizerError if the tokenizer that `tokenizer` names cannot be built.
@@ -180,8 +181,8 @@ def _of_halves(
     halves.check_head(head)
     if changes or file.changes:
         raise ConfigError(
-            "config= and adapter= are not for encoder-decoders, which have two configurations: change config.json, "
-            "or merge the adapter with peft"
+            "config= and adapter= are not supported for encoder-decoders, which have two configurations: change "
+            "config.json, or merge the adapter with peft"
         )
     encoder, decoder = halves.configs(fields)
     own = halves.split(file, encoder, decoder, fields.get("tie_encoder_decoder") is True)
@@ -194,13 +195,13 @@ def _of_halves(
 
 
 def _tokenizer_beside(directories: Sequence[Path], config: Config) -> tuple[Tokenizer | None, str | None]:
-    """The tokenizer in the first directory that has one; or None and, with a warning, why its files cannot be used."""
+    """The tokenizer in the first directory that has one; or None, a warning, and the reason if it cannot be built."""
     try:
         places = (Tokenizer.load(directory, config) for directory in directories)
         return next((found for found in places if found), None), None
     except TokenizerError as error:
         reason = f"this model has no tokenizer, because its files cannot be used: {error}"
-        warnings.warn(f"{reason}. Give load another one with tokenizer=", stacklevel=3)
+        warnings.warn(f"{reason}. Give another tokenizer, as in load(..., tokenizer=NAME)", stacklevel=3)
         return None, reason
 
 
@@ -218,7 +219,7 @@ def _tokenizer_named(
     try:
         repository = describe(hub.locate(name, weights=False, local_files_only=local_files_only, token=token))
     except (NotFoundError, DownloadError) as error:
-        raise type(error)(f"{error}. It is the name that tokenizer= gives") from None
+        raise type(error)(f"{error}. This name was given as tokenizer=") from None
     found = Tokenizer.load(repository.model_directory, config)
     if found is None:
         raise TokenizerError(f"{name} has no tokenizer: name a directory or a model that has one")
@@ -280,8 +281,8 @@ def _warn_of_surprises(head: str, config: Config) -> None:
         )
     if config.position_embedding_type is None:
         warnings.warn(
-            "position_embedding_type is null: as in transformers, the positions of tokens have no effect: set it to "
-            "'absolute', for example with load(..., config={'position_embedding_type': 'absolute'})",
+            "position_embedding_type is null, so that the positions of tokens have no effect, as in transformers: if "
+            "they should, set it, for example with load(..., config={'position_embedding_type': 'absolute'})",
             stacklevel=4,
         )
     if head == "causal_lm" and not config.is_decoder:

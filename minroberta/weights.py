@@ -228,7 +228,7 @@ def _known(wanted: Collection[str], config: Config) -> set[str]:
 
 
 def _nearest(name: str, names: list[str]) -> list[str]:
-    """Names of a file that may be those of a missing weight."""
+    """The names in a file that are most like the name of a missing weight."""
     return difflib.get_close_matches(name, [name[:200] for name in names[:1000]], n=3, cutoff=0.6)
 
 
@@ -241,7 +241,7 @@ def _warn_of_unknown(names: Mapping[str, str], wanted: Collection[str], config: 
 
 
 def first_ten(names: list[str]) -> str:
-    """The names for a message, but of a long list only the first ten."""
+    """The names for a message; if there are more than ten, only the first ten and the number of others."""
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 

@@ -148,7 +148,7 @@ def adapter(directory: Path, change: Callable[[dict[str, Any]], Any] | None = No
     ("fields", "sentence"),
     [
         ({"peft_type": "IA3"}, "is an adapter of the type 'IA3', but only LORA is supported: load it with peft, merge"),
-        ({"peft_type": None}, "is not the configuration of an adapter of peft, as it has no peft_type"),
+        ({"peft_type": None}, "is not the configuration of a peft adapter, since it has no peft_type"),
         ({"use_dora": True}, "has use_dora, which is not supported: load it with peft, merge it there"),
         ({"layer_replication": [[0, 1]]}, "has layer_replication, which is not supported"),
         ({"trainable_token_indices": [5, 6]}, "has trainable_token_indices, which is not supported: load it with peft"),
@@ -191,7 +191,7 @@ WORDS = "base_model.model.roberta.embeddings.word_embeddings"
         (lambda x: x.update({f"{QUERY}.lora_magnitude_vector": np.ones(32, "f4")}), "which is not a part of LoRA"),
         (
             lambda x: x.update({f"base_model.model.other.lora_{i}.weight": np.ones((2, 2), "f4") for i in "AB"}),
-            "the adapter changes other, which the base lacks: give the base it is for",
+            "the adapter changes other, which the base lacks: give the adapter's base",
         ),
         (
             lambda x: x.update(

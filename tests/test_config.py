@@ -464,7 +464,7 @@ def test_null_is_false(name: str) -> None:
 
 def test_positions_that_are_null_have_no_effect() -> None:
     given = config(position_embedding_type=None)
-    with pytest.warns(UserWarning, match="position_embedding_type is null: as in transformers, the positions"):
+    with pytest.warns(UserWarning, match="position_embedding_type is null, so that the positions"):
         init(given)
     assert as_json(given.to_dict())["position_embedding_type"] is None
     assert not any("distance" in name for name in shapes(given, "encoder"))

@@ -156,12 +156,12 @@ def test_settings_that_are_refused(tmp_path: Path, name: str, value: Any, messag
         (
             {"max_length": 9},
             {"min_new_tokens": 9},
-            "min_new_tokens is 9, but at most 8 are requested: give max_new_tok",
+            "min_new_tokens is 9, but the maximum is 8: give a larger max_new_tok",
         ),
         (
             {"max_length": 1},
             {},
-            "the text has 1 tokens, but max_length of this model's settings is 1: give max_new_tok",
+            "the text has 1 tokens, but max_length in this model's settings is 1: give max_new_tok",
         ),
         ({"decoder_start_token_id": 479}, {}, "the decoder's first token is 479, but it must be one of its 479 tokens"),
         ({"forced_bos_token_id": (9, 479)}, {}, "forced_bos_token_id is (9, 479), but this model has 479 tokens"),
@@ -278,7 +278,7 @@ def test_a_decoder_s_settings_are_saved(tmp_path: Path) -> None:
     again = minroberta.load(tmp_path / "second")
     assert again.generation == model.generation
     assert written(again, "Anna") == written(model, "Anna")
-    with pytest.raises(InputError, match=r"the text has .* tokens, but max_length of this model's settings is 12"):
+    with pytest.raises(InputError, match=r"the text has .* tokens, but max_length in this model's settings is 12"):
         again.generate(TEXT)
 
 
@@ -303,7 +303,7 @@ def test_the_encoder_alone() -> None:
     assert model.head == "encoder" and model.encoder is None
     whole = opened("tied")
     np.testing.assert_array_equal(model.encode([TEXT]), whole.encoder.encode([TEXT]))
-    with pytest.raises(NameUnknownError, match="head 'masked_lm' is not one of an encoder-decoder: give 'causal_lm'"):
+    with pytest.raises(NameUnknownError, match="does not have the head 'masked_lm': give 'causal_lm' for the whole"):
         opened("tied", head="masked_lm")
 
 
@@ -334,7 +334,7 @@ def test_halves_that_are_refused(tmp_path: Path) -> None:
         changed(directory, **fields)
         with pytest.raises(ConfigError, match=message):
             opened("tied", directory)
-    with pytest.raises(ConfigError, match="config= and adapter= are not for encoder-decoders"):
+    with pytest.raises(ConfigError, match="config= and adapter= are not supported for encoder-decoders"):
         opened("tied", config={"num_labels": 3})
     with pytest.raises(ConfigError, match="an encoder-decoder has two configurations"):
         read.config_of(DIRECTORY / "tied", read.read(DIRECTORY / "tied"))

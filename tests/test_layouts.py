@@ -161,7 +161,7 @@ def test_a_model_with_added_tokens(tmp_path: Path) -> None:
         ("prefix", ["a", ""], "token 2 has 0 characters: give 1 to 1000"),
         ("prefix", "a" * 1001, "the token has 1001 characters"),
         ("prefix", [5], "the token is of type int: give a str"),
-        ("prefix", map(str, range(MOST_ADDED)), f"too many added tokens: a tokenizer may have {MOST_ADDED}"),
+        ("prefix", map(str, range(MOST_ADDED)), f"too many added tokens: a tokenizer may have at most {MOST_ADDED}"),
         ("phobert", ["a"], "cannot be added to this PhobertTokenizer, which a tokenizer.json cannot hold: add them"),
         ("lacking", ["a"], "tokens cannot be added to this RobertaTokenizer"),
     ],
@@ -353,7 +353,7 @@ def test_options_of_sentencepiece_are_named(tmp_path: Path) -> None:
     directory = shutil.copytree(FILES / "t5", tmp_path / "model")
     path = directory / "tokenizer_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "sp_model_kwargs": {"enable_sampling": True}}))
-    with pytest.warns(UserWarning, match="sp_model_kwargs are not used"):
+    with pytest.warns(UserWarning, match="sp_model_kwargs are ignored"):
         assert Tokenizer.load(directory, minroberta.load().config)
 
 
@@ -368,7 +368,7 @@ def test_wrong_settings(file: str, content: Any, words: str, tmp_path: Path) -> 
 def test_a_listed_id_that_the_vocabulary_does_not_give(tmp_path: Path) -> None:
     shutil.copytree(FILES / "no-merges", tmp_path, dirs_exist_ok=True)
     (tmp_path / "added_tokens.json").write_text('{"[E1]": 900}')
-    with pytest.warns(UserWarning, match=r"do not have the id .* such as '\[E1\]', listed as 900: it is 301, as in"):
+    with pytest.warns(UserWarning, match=r"do not have the id .* such as '\[E1\]', listed as 900: its id is 301, as"):
         tokenizer = read(tmp_path)
     assert ids(tokenizer, "[E1]") == [0, 301, 2]
 
@@ -423,7 +423,7 @@ def test_tasks_name_tokens_as_the_file_does() -> None:
     with warnings.catch_warnings(action="error"):  # of targets that are not in the vocabulary
         found = model_of("phobert", "masked_lm").fill_mask("a <mask>", targets=["la@@", "lazy"])
     assert {filling["token"] for filling in found} == {6, 7}
-    with pytest.warns(UserWarning, match="target 'la' is not in the vocabulary: 'l@@' stands for it"):
+    with pytest.warns(UserWarning, match="target 'la' is not in the vocabulary: 'l@@' is used instead"):
         model_of("phobert", "masked_lm").fill_mask("<mask>", targets=["la"])
     words = [entity["word"] for entity in model_of("phobert", "token_classification").tag("lazy hello d", "none")]
     assert words == ["lazy", "he@@", "llo", "d"]

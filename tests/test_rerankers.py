@@ -64,8 +64,8 @@ SETTINGS = SAVED.settings or {}
         ({"settings": SETTINGS | {"max_seq_length": 8}}, "has max_seq_length 8, which is not supported"),
         ({"settings": SETTINGS | {"do_lower_case": True}}, "has do_lower_case True, which is not supported"),
         ({"settings": SETTINGS | {"transformer_task": "text-generation"}}, "only 'sequence-classification' is"),
-        ({"modules": (("LogitScore", {}),)}, "unsupported module 'LogitScore' in modules.json: it is of"),
-        ({"modules": (MEAN,)}, "unknown module 'Pooling' in modules.json: those that are computed here"),
+        ({"modules": (("LogitScore", {}),)}, "unsupported module 'LogitScore' in modules.json: it belongs to"),
+        ({"modules": (MEAN,)}, "unknown module 'Pooling' in modules.json: the supported modules"),
     ],
 )  # fmt: skip
 def test_cross_encoders_that_are_refused(changes: dict[str, Any], said: str, tmp_path: Path) -> None:

@@ -369,7 +369,7 @@ def test_a_question_as_long_as_the_window() -> None:
     with raises(
         TokenizerError,
         ValueError,
-        "special tokens and a first text of 294 tokens: shorten it; a question with max_question_len",
+        "special tokens and a first text of 294 tokens: shorten it, or for a question give max_question_len",
     ):
         tiny("question_answering").answer(STORY, "a")
 
@@ -425,7 +425,7 @@ def test_targets_that_are_not_tokens() -> None:
         assert call(targets=["", "never mind"]) == call(targets=first)
     assert [str(warning.message) for warning in caught] == [
         "target '' is not in the vocabulary: it is left out",
-        f"target 'never mind' is not in the vocabulary: {first!r} stands for it",
+        f"target 'never mind' is not in the vocabulary: {first!r} is used instead",
     ]
     assert caught[0].filename == __file__
     for nothing in ([], [""]):

@@ -68,7 +68,7 @@ def test_ids_are_transformers(tokenizer: Tokenizer) -> None:
 
 
 def test_ids_without_the_emoji_package(without_emoji: None) -> None:
-    with pytest.warns(UserWarning, match=r"emoji are not replaced by those that .* pip install 'minroberta\[tweets\]'"):
+    with pytest.warns(UserWarning, match=r"emoji are not replaced by their .* pip install 'minroberta\[tweets\]'"):
         tokenizer = read()
     for text, row, plain in EXPECTED["tweets"]:
         assert ids(tokenizer, text) == (plain or row), text
@@ -77,7 +77,7 @@ def test_ids_without_the_emoji_package(without_emoji: None) -> None:
 
 def test_another_version_of_the_emoji_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "version", lambda name: "2.14.1")
-    with pytest.warns(UserWarning, match=r"emoji 2\.14\.1 has other names than those that BERTweet was trained on"):
+    with pytest.warns(UserWarning, match=r"emoji 2\.14\.1 has other names than those on which BERTweet was trained"):
         read()
 
 

@@ -61,7 +61,7 @@ def test_files_of_other_programs(files: dict[str, bytes], sentence: str, directo
 def test_a_variant_that_is_alone(directory: Path) -> None:
     expected = minroberta.load(directory)(IDS).logits
     (directory / WEIGHTS).rename(directory / "model.fp16.safetensors")
-    with pytest.warns(UserWarning, match=r"no other weights than the variant model.fp16.safetensors, which is read"):
+    with pytest.warns(UserWarning, match=r"no weights other than the variant model.fp16.safetensors, which is read"):
         model = minroberta.load(directory)
     assert np.array_equal(model(IDS).logits, expected)
 
@@ -85,7 +85,7 @@ def test_a_variant_in_shards(ending: str, directory: Path) -> None:
     index, *_ = shards(directory, ending)
     assert np.array_equal(minroberta.load(index)(IDS).logits, expected)
     (directory / WEIGHTS).unlink()
-    with pytest.warns(UserWarning, match=f"no other weights than the variant {index.name}, which is read"):
+    with pytest.warns(UserWarning, match=f"no weights other than the variant {index.name}, which is read"):
         model = minroberta.load(directory)
     assert np.array_equal(model(IDS).logits, expected)
 
@@ -227,7 +227,7 @@ def test_code_of_the_repository_is_not_run(directory: Path, tmp_path: Path) -> N
 
 def test_rotary_positions(directory: Path) -> None:
     change(directory, position_embedding_type="rotary", auto_map={"AutoModel": "modeling.Model"})
-    with raises(ConfigError, ValueError, "'rotary' is of models with code of their own, such as jina-embeddings-v3"):
+    with raises(ConfigError, ValueError, "'rotary' belongs to models with code of their own, like jina-embeddings-v3"):
         minroberta.load(directory)
 
 

@@ -7,7 +7,7 @@ nothing here imports `text` or `loading`. The modules, in import order:
     files        JSON of limited size, paths that stay inside a directory, atomic writing
     arrays       the arrays of a checkpoint by name: mapped, renamed, transposed, gathered from several files
     wrapped      names of a model that was saved within another module
-    unsupported  sentences for files, weights and modules that are not supported
+    unsupported  messages about files, weights and modules that are not supported
     formats      one module per format: safetensors, pytorch, hdf5, flax, tensorflow, keras, fairseq
     modules      the modules of a sentence-transformers repository, and their folders
     read         choose a directory's weights file, recognise its format, read its configuration and inventory

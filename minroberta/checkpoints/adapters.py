@@ -1,8 +1,8 @@
 """LoRA adapters as peft saves them, merged into the weights of their base: W + B·A·s (Hu et al. 2021, section 4.1).
 
-The scale s is alpha / r, or alpha / √r with `use_rslora`. An adapter is a directory with `adapter_config.json` and the
-arrays, or such a repository on the hub; or the arrays are in a checkpoint with the base's, as in the state dict of a
-PeftModel. Arrays are merged in float32 when they are read.
+The scale s is alpha / r, or alpha / √r with `use_rslora`. An adapter is a directory, or a repository on the hub, with
+`adapter_config.json` and the arrays. Or its arrays are in one checkpoint with those of the base, as in the state dict
+of a PeftModel. Arrays are merged in float32 when they are read.
 """
 
 import math
@@ -36,7 +36,7 @@ ENDINGS = {
     "CAUSAL_LM": "causal_lm",
     "FEATURE_EXTRACTION": "encoder",
 }
-"""peft's names of tasks, and the heads."""
+"""peft's names of tasks, and the heads that they mean."""
 
 # --- the configuration of an adapter --------------------------------------------------------------------------------
 
@@ -47,7 +47,7 @@ UNSUPPORTED = (
     "use_dora", "layer_replication", "megatron_config", "use_qalora", "alora_invocation_tokens",
     "trainable_token_indices",
 )  # fmt: skip
-"""Fields with which an adapter is more than the products that are merged here."""
+"""Fields that, if set, make an adapter more than the products B·A·s that are merged here."""
 
 ADVICE = "load it with peft, merge it there (merge_and_unload), and save the result with save_pretrained"
 
@@ -64,8 +64,8 @@ class Settings:
         kind = self.fields.get("peft_type")
         if kind is None:
             raise ConfigError(
-                f"{self.path} is not the configuration of an adapter of peft, as it has no peft_type: "
-                "load it with the adapters library if it is one of that"
+                f"{self.path} is not the configuration of a peft adapter, since it has no peft_type: "
+                "if it is an adapter of the adapters library, load it there"
             )
         if kind != "LORA":
             self._refuse(f"is an adapter of the type {reprlib.repr(kind)}, but only LORA is supported")
@@ -91,7 +91,10 @@ class Settings:
         return rank, alpha / (math.sqrt(rank) if self.fields.get("use_rslora") else rank)
 
     def _of_module(self, name: str, module: str, default: Any) -> Any:
-        """The value of the first pattern that ends the module's name, as in peft, or of its whole name."""
+        """The value of the first pattern that matches the end of the module's name, as in peft, or else the default.
+
+        A pattern may also be the module's whole name.
+        """
         found = next((key for key, pattern in self._compiled[name].items() if pattern.match(module)), module)
         return (self.fields.get(name) or {}).get(found, default)
 
@@ -101,7 +104,7 @@ class Settings:
         base = self.fields.get("base_model_name_or_path")
         if not isinstance(base, str) or not base or len(base) > 1000:
             raise ConfigError(
-                f"{self.path} names no base (base_model_name_or_path is {reprlib.repr(base)}): "
+                f"{self.path} does not name its base (base_model_name_or_path is {reprlib.repr(base)}): "
                 "give both, as in load(BASE, adapter=DIRECTORY)"
             )
         return base
@@ -120,11 +123,11 @@ class Settings:
 MOST_PATTERNS, MOST_MODULES, LONGEST = 500, 1000, 200
 """Limits on the patterns of an adapter, on the modules that it changes, and on the length of their names.
 
-Every pattern is tried on every module. RoBERTa's largest model has 216 modules in its layers.
+Every pattern is tried on every module. The largest model, XLM-RoBERTa-XXL, has 288 linear modules in its layers.
 """
 
 MOST_WITH_REPEATS = 20
-"""Limit on the patterns with a repeat, of which each may have one: a regular expression with many may take for ever."""
+"""Limit on the patterns with a repeat. Each may have only one: a regular expression with many may take very long."""
 
 
 def _compiled(path: Path, name: str, patterns: Any) -> dict[str, re.Pattern[str]]:
@@ -177,7 +180,7 @@ def is_part(name: str) -> bool:
 
 
 def parts_of(arrays: Arrays, whole: bool) -> Parts:
-    """Sort the arrays of an adapter. whole: they are a PeftModel's, with those of the base. Raises WeightsError."""
+    """Sort the arrays of an adapter. whole: True for a PeftModel's, with those of the base. Raises WeightsError."""
     parts, adapters = Parts(), set()
     for stored in arrays:
         name = WRAPPERS.sub("", stored).removeprefix("base_model.model.").replace(".base_layer.", ".")
@@ -206,7 +209,7 @@ def parts_of(arrays: Arrays, whole: bool) -> Parts:
 
 
 def _put(names: dict[str, str], key: str, stored: str, is_saved: bool) -> None:
-    """Set an entry. A file may hold a saved module twice, also under the names without `modules_to_save`: they win."""
+    """Set an entry. A file may hold a saved module also under its name without `modules_to_save`, which then wins."""
     if not (is_saved and key in names):
         names[key] = stored
 
@@ -284,7 +287,7 @@ class Merged(Arrays):
             raise WeightsError(f"the adapter changes {len(self._updates)} modules; the limit is {MOST_MODULES}")
         for name, (module, names) in self._updates.items():
             if name not in self._entries or len(module) > LONGEST:
-                raise WeightsError(f"the adapter changes {module[:200]}, which the base lacks: give the base it is for")
+                raise WeightsError(f"the adapter changes {module[:200]}, which the base lacks: give the adapter's base")
             if not {"A", "B"} <= names.keys():
                 raise WeightsError(f"the adapter has only one of lora_A and lora_B for {module[:200]}: save it again")
             rank, self._scales[module] = self._settings.scale(module)
@@ -300,7 +303,7 @@ class Merged(Arrays):
         return shape[::-1] if self._is_embedding(name) else shape
 
     def _has_words_apart(self) -> bool:
-        """True if the adapter changes only the input's word embeddings or only the decoder, which were tied."""
+        """True if the adapter changes the input's word embeddings or the decoder alone, so that they are not tied."""
         saved = self._settings.fields.get("modules_to_save") or []
         copied = isinstance(saved, list) and bool({"embeddings", "word_embeddings"} & set(map(str, saved)))
         changed = {*self._updates, *self._replaced}
@@ -380,7 +383,7 @@ def _base(directory: Path, local_files_only: bool, token: str | bool | None) -> 
     try:
         return describe(hub.locate(name, revision=revision, local_files_only=local_files_only, token=token)).model
     except (NotFoundError, DownloadError) as error:
-        advice = f"{settings.path} names it as its base: give both with load(BASE, adapter=...)"
+        advice = f"{settings.path} names it as the base: give the base yourself, as in load(BASE, adapter=...)"
         raise type(error)(f"{error}. {advice}") from error
 
 

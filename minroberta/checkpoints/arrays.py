@@ -32,8 +32,8 @@ class Arrays(Mapping[str, numpy.ndarray]):
     changes: Mapping[str, Any] = {}
     """Fields of the configuration that an adapter changes."""
     directories: tuple[Path, ...] = ()
-    """Directories of the tokenizer, the first that has one, and of the `config.json`, the last; none if it is the
-    checkpoint's."""
+    """Directories to look in, or none if the checkpoint's is the only one. The tokenizer is that of the first directory
+    that has one, and the `config.json` that of the last."""
 
     _entries: Mapping[str, Any]
     """The location of each array, by name. Each reader has its own type of location."""

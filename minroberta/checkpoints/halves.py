@@ -1,7 +1,7 @@
 """Encoder-decoders: two models of this family in one checkpoint, as transformers' EncoderDecoderModel saves them.
 
 The decoder attends to the encoder's last hidden state (Rothe et al. 2020). In `config.json`, the fields `encoder` and
-`decoder` are the configurations of both; in the weights, the names begin with `encoder.` and `decoder.`.
+`decoder` hold the two configurations. The names of the weights begin with `encoder.` and `decoder.`.
 """
 
 import reprlib
@@ -42,7 +42,7 @@ def configs(fields: Mapping[str, Any]) -> tuple[Config, Config]:
 def _config(fields: Any, part: str) -> Config:
     if not isinstance(fields, Mapping):
         raise ConfigError(
-            f"config.json of an encoder-decoder must have an object {part}: the configuration of its half"
+            f"config.json of an encoder-decoder must have an object {part}, the configuration of that half"
         )
     if fields.get("model_type") not in list(FAMILIES):
         raise ConfigError(
@@ -53,19 +53,19 @@ def _config(fields: Any, part: str) -> Config:
 
 
 def check_head(head: str | None) -> None:
-    """Raise NameUnknownError if an encoder-decoder has no such head."""
+    """Raise NameUnknownError if an encoder-decoder does not have this head."""
     if head not in (None, "encoder", "causal_lm"):
         raise NameUnknownError(
-            f"head {head!r} is not one of an encoder-decoder: give 'causal_lm' for the whole, or 'encoder' for its "
-            "encoder alone"
+            f"an encoder-decoder does not have the head {head!r}: give 'causal_lm' for the whole model, or 'encoder' "
+            "for its encoder alone"
         )
 
 
 def split(arrays: Arrays, encoder: Config, decoder: Config, tied: bool) -> tuple[Arrays, Arrays]:
     """The arrays of both halves, under canonical names. Raises WeightsError.
 
-    tied: the field `tie_encoder_decoder`: the weights that both halves have are those of the decoder; or of the
-    encoder, if the file lacks them in the decoder.
+    tied: the value of `tie_encoder_decoder`. If True, weights that both halves have are read from the decoder, or from
+    the encoder if the file has them only there.
     """
     first, second = (
         {name: f"{part}.{stored}" for name, stored in canonical_names(_inside(arrays, part), config).items()}
@@ -90,7 +90,7 @@ def _inside(arrays: Arrays, part: str) -> list[str]:
 def write(directory: Path, encoder: Network, decoder: Network, start: int | None) -> None:
     """Write `config.json` and `model.safetensors` for transformers, with the weights of both halves. Raises OSError.
 
-    The halves are not tied any more, since either may have been changed. start: the `decoder_start_token_id`.
+    The halves are no longer tied, since either may have been changed. start: the `decoder_start_token_id`.
     """
     fields: dict[str, Any] = {
         "model_type": KIND, "architectures": ["EncoderDecoderModel"], "is_encoder_decoder": True,

@@ -43,7 +43,7 @@ OTHER_TOKENIZERS = (
     ("vocab.txt", "bpe.codes"),
     ("vocab.txt",),
 )
-"""Other files of a tokenizer, in the order in which they are looked for if a repository has no `tokenizer.json`.
+"""Other files of a tokenizer, in the order in which they are tried if a repository has no `tokenizer.json`.
 
 Only the first group that exists is used. A Keras preset has its own files instead.
 """
@@ -212,7 +212,7 @@ def _fetch(
     import huggingface_hub
     from huggingface_hub import errors
 
-    # Where the sentence says it all, the client's own tracebacks, which are long, are left out.
+    # `from None` leaves out the client's own tracebacks, which are long, wherever the message says everything.
     try:
         directory = huggingface_hub.snapshot_download(
             repository, revision=revision, allow_patterns=patterns, local_files_only=local_files_only, token=token

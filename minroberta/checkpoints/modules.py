@@ -1,8 +1,8 @@
-"""What a repository says of itself beside a model's own files, as sentence-transformers writes it.
+"""The description of a repository that sentence-transformers writes next to a model's own files.
 
 `modules.json` lists the modules in the order in which they are computed. The first is the model itself, whose files are
 in the repository's directory, or in older repositories in a folder such as `0_Transformer`.
-`config_sentence_transformers.json` has the settings of all modules together.
+`config_sentence_transformers.json` has settings for all of them together.
 """
 
 import re
@@ -28,7 +28,7 @@ OUTPUTS = {
     "feature-extraction": ("last_hidden_state", "token_embeddings"),
     "sequence-classification": ("logits", "scores"),
 }
-"""The tasks of a model: which of its outputs is taken, and how that is called."""
+"""For each task of a model: the output that is taken, and its name for the modules that follow."""
 
 ARGUMENTS = ("model_args", "model_kwargs", "config_args", "config_kwargs", "tokenizer_args", "processor_kwargs")
 """Settings with arguments for transformers' `from_pretrained`."""
@@ -37,7 +37,7 @@ HARMLESS = (
     "add_pooling_layer", "attn_implementation", "device_map", "dtype", "low_cpu_mem_usage", "padding_side",
     "torch_dtype", "trust_remote_code", "use_fast", "use_safetensors",
 )  # fmt: skip
-"""Such arguments that do not change the result by more than rounding."""
+"""Arguments among these that change the result by no more than rounding."""
 
 MODELS = ("Transformer", "RoBERTa", "XLMRoBERTa", "CamemBERT")
 """The classes of the first module: the model itself."""
@@ -54,7 +54,7 @@ WITH_CONFIG = {
     "Normalize": NAMES,
 }  # fmt: skip
 WITH_WEIGHTS = ("Dense", "LayerNorm")
-"""The classes of modules whose folders have a `config.json` that is read, with its settings; and weights."""
+"""The classes of modules whose `config.json` is read, with its known settings; and those that have weights."""
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
@@ -98,7 +98,7 @@ def model_folder(modules: list[Module]) -> str:
 
 
 class Repository(NamedTuple):
-    """A model's files, and what is said beside them.
+    """A model's files, and the description next to them.
 
     directory: the repository. model: the directory that holds the model's configuration, weights and tokenizer, or its
     weights file. modules: the list of `modules.json`, empty if there is none. settings: the fields of
@@ -114,8 +114,8 @@ class Repository(NamedTuple):
     def is_embedding(self) -> bool:
         """True if its modules turn texts into vectors.
 
-        A cross-encoder of version 6 has a `modules.json` too, but no other module than the model, or it says what it is
-        in `config_sentence_transformers.json`.
+        A cross-encoder of version 6 has a `modules.json` too. It lists only the model, or
+        `config_sentence_transformers.json` says that it is a cross-encoder.
         """
         alone = len(self.modules) < 2 and all(module.kind in MODELS for module in self.modules)
         return not alone and not self.is_cross_encoder
@@ -141,7 +141,7 @@ class Repository(NamedTuple):
 
 
 def describe(path: Path) -> Repository:
-    """Read what a repository says of itself. path: its directory, or a weights file in it.
+    """Read a repository's description. path: its directory, or a weights file in it.
 
     Raises ConfigError, NotFoundError.
     """
@@ -178,11 +178,11 @@ def model_settings(repository: Repository, task: str) -> dict[str, Any]:
 
 
 def warn_of_unknown(path: Path, settings: Mapping[str, Any], known: Collection[str]) -> None:
-    """Warn of settings in a file that later versions of the library may have added, unless they are off."""
+    """Warn of unknown settings in a file, which later versions of the library may have added, unless they are off."""
     unknown = sorted(name for name, value in settings.items() if name not in known and value)
     if unknown:
         warnings.warn(
-            f"{path} has settings that are not known here, and have no effect: "
+            f"{path} has unknown settings, which have no effect: "
             f"{textwrap.shorten(', '.join(unknown), 200, placeholder=' …')}",
             stacklevel=5,
         )

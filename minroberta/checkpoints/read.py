@@ -59,7 +59,7 @@ def read(path: Path) -> Arrays:
 
 
 def read_raw(path: Path) -> Arrays:
-    """The same, under the names that the file has for them."""
+    """Read the arrays of a checkpoint as `read` does, but keep the names that they have in the file."""
     arrays = _read_path(path)
     _check_size(arrays)
     unsupported.check_names(arrays)
@@ -89,10 +89,10 @@ def _read_path(path: Path) -> Arrays:
 
 
 def _read_another(path: Path) -> Arrays:
-    """Read a directory's variant, if none of `FILES` is there. Raises NotFoundError."""
+    """Read the variant in a directory that has none of `FILES`. Raises NotFoundError."""
     names = sorted(child.name for child in path.iterdir() if child.is_file())
     if variant := only_variant(names):
-        warnings.warn(f"{path} has no other weights than the variant {variant}, which is read", stacklevel=4)
+        warnings.warn(f"{path} has no weights other than the variant {variant}, which is read", stacklevel=4)
         return _read_path(inside(path, variant, WeightsError))
     start = f"{path} holds no weights: it has none of {', '.join(FILES)}"
     advice = _advice(path, names)
@@ -100,7 +100,7 @@ def _read_another(path: Path) -> Arrays:
 
 
 def _advice(path: Path, names: list[str]) -> str | None:
-    """What a directory holds instead of weights with a usual name, and what to do; None if nothing is found."""
+    """Advice that says what a directory holds instead of weights with a usual name; None if nothing is found."""
     variants, shards = variants_in(names), [name for name in names if SHARD.fullmatch(name)]
     if shards and not variants:
         index = next(file for file in FILES if file.endswith(Path(shards[0]).suffix)) + INDEX
@@ -114,7 +114,7 @@ def _advice(path: Path, names: list[str]) -> str | None:
 
 
 def _advice_on_folders(path: Path) -> str | None:
-    """The folders that hold weights, such as the checkpoints of a training run or the snapshots in the hub's cache."""
+    """Advice to give a folder with weights, such as a checkpoint of a training run or a snapshot in the hub's cache."""
     children = (child for pattern in ("*", "snapshots/*") for child in path.glob(pattern))
     folders = sorted(child.relative_to(path).as_posix() for child in children if child.is_dir() and has_weights(child))
     if not folders:
@@ -124,14 +124,14 @@ def _advice_on_folders(path: Path) -> str | None:
 
 
 def variants_in(names: Iterable[str]) -> list[str]:
-    """The names of variants among the names of a directory's files. An index stands for its shards."""
+    """The names of variants among the names of a directory's files; of a variant in shards, the name of its index."""
     return sorted(name for name in names if VARIANT.fullmatch(name))
 
 
 def only_variant(names: Iterable[str]) -> str | None:
-    """The name of the variant among the names of a directory's files, or None if there is none, or more than one.
+    """The name of the only variant among the names of a directory's files, or None if there is not exactly one.
 
-    Of a variant that is in both formats, it is the safetensors file.
+    If the variant is there in both formats, the name is that of the safetensors file.
     """
     found = variants_in(names)
     kinds = {match["of_file"] or match["of_index"] for match in map(VARIANT.fullmatch, found) if match}
@@ -303,7 +303,7 @@ def fields_of(path: Path, arrays: Arrays) -> dict[str, Any]:
 
 
 def _with_changes(fields: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields with those that an adapter changes. A new number of labels forgets the labels of the base's tasks."""
+    """The fields with an adapter's changes. With a new number of labels, the labels of the base's tasks are dropped."""
     if "num_labels" in changes:
         fields = {name: value for name, value in fields.items() if name != "task_specific_params"}
     result = merge(fields, changes)

@@ -12,7 +12,7 @@ from .formats import safetensors
 
 
 def write(directory: Path, params: Any, config: Config, head: str) -> None:
-    """Write `config.json` and `model.safetensors`, for transformers 4.48.3, which has equal outputs. Raises OSError."""
+    """Write `config.json` and `model.safetensors`, so that outputs in transformers 4.48.3 are equal. Raises OSError."""
     arrays, fields = own_arrays(params, config, head), own_fields(config, head)
     write_files(directory, arrays, {**fields, "torch_dtype": next(iter(arrays.values())).dtype.name})
 

@@ -1,4 +1,4 @@
-"""Sentences for what is not supported: files of other programs, quantised weights, modules of other libraries.
+"""Messages about what is not supported: files of other programs, quantised weights, modules of other libraries.
 
 Each says what was found, and what to do instead.
 """
@@ -26,7 +26,7 @@ OTHER_FILES = {
     "*.tflite": "a TensorFlow Lite model: give the repository that it was converted from",
     "*.mlpackage": "a Core ML model: give the repository that it was converted from",
 }
-"""Patterns of paths in a repository, and what the files are. `*` also stands for folders."""
+"""Patterns of paths in a repository, and descriptions of the files. `*` matches folders too."""
 
 CTRANSLATE2 = "a CTranslate2 model: give the repository that it was converted from, or run it with ctranslate2"
 
@@ -40,7 +40,7 @@ def description(directory: Path) -> str | None:
 
 
 def described(names: list[str]) -> str | None:
-    """The same for the names of files in a repository."""
+    """Describe a file of another program among the names of a repository's files, or return None."""
     for pattern, text in OTHER_FILES.items():
         for name in names:
             if fnmatch.fnmatchcase(name, pattern):
@@ -76,7 +76,7 @@ def is_ctranslate2(path: Path) -> bool:
 
 
 SETFIT = ("model_head.pkl", "config_setfit.json")
-"""Files of which either shows that a model was trained with SetFit. The second is downloaded from the hub to tell."""
+"""Either file shows that a model was trained with SetFit. Only the second is downloaded from the hub."""
 
 
 def warn_of_setfit(directory: Path) -> None:
@@ -84,7 +84,7 @@ def warn_of_setfit(directory: Path) -> None:
     if any((directory / name).is_file() for name in SETFIT):
         warnings.warn(
             "this model was trained with SetFit, whose classifier (model_head.pkl) is a pickle that may run code, and "
-            "is not read: encode gives the vectors that it takes; load the classifier with setfit",
+            "is not read: encode gives the vectors that the classifier takes; to classify, use setfit",
             stacklevel=3,
         )
 
@@ -94,20 +94,20 @@ def warn_of_setfit(directory: Path) -> None:
 OTHER_MODULES = {
     ("Router", "Asym"): "sends queries and documents through different modules: load the folder of one, such as "
     "query_0_Transformer",
-    ("SpladePooling", "MLMTransformer"): "is of a sparse encoder (SPLADE), whose vectors are over the vocabulary: with "
-    "head='masked_lm' the model gives the logits, from which they are made",
+    ("SpladePooling", "MLMTransformer"): "belongs to a sparse encoder (SPLADE), whose vectors are over the vocabulary: "
+    "with head='masked_lm' the model gives the logits, from which they are computed",
     (
         "SparseAutoEncoder",
         "SparseStaticEmbedding",
-    ): "is of a sparse encoder: load it with SparseEncoder of that library",
-    ("MultiVectorMask", "TokenPooling"): "is of a model with a vector for each token (ColBERT): the last_hidden_state "
-    "of the model, with head='encoder' and without modules.json, is what these modules take",
-    ("LogitScore",): "is of a reranker that generates text: load it with CrossEncoder of that library",
-    ("BoW", "WordEmbeddings", "StaticEmbedding", "CLIPModel"): "is not a RoBERTa: load it with that library",
-    ("WordWeights", "CNN", "LSTM", "WeightedLayerPooling"): "changes the tokens' states before pooling: load it with "
-    "that library",
+    ): "belongs to a sparse encoder: load it with SparseEncoder of sentence-transformers",
+    ("MultiVectorMask", "TokenPooling"): "belongs to a model with a vector for each token (ColBERT): load "
+    "the model with head='encoder' and without modules.json, and take its last_hidden_state, as these modules do",
+    ("LogitScore",): "belongs to a reranker that generates text: load it with CrossEncoder of sentence-transformers",
+    ("BoW", "WordEmbeddings", "StaticEmbedding", "CLIPModel"): "is not a RoBERTa: load it with sentence-transformers",
+    ("WordWeights", "CNN", "LSTM", "WeightedLayerPooling"): "changes the tokens' states before pooling: load it "
+    "with sentence-transformers",
 }
-"""Classes of modules that are not computed, and what to do instead."""
+"""Classes of modules that are not supported, what each does, and what to do instead."""
 
 
 def advice_on_module(kind: str) -> str | None:
@@ -128,7 +128,7 @@ QUANTISED = {
 """Patterns of names that only quantised weights have, and the libraries that give them."""
 
 ADAPTERS = re.compile(r"\.(adapters|loras|prefix_tunings|prompt_tunings|adapter_fusion_layer)\.")
-"""Modules of the adapters library in the layers of a model. Without them the model gives other values."""
+"""Names of modules that the adapters library adds to the layers. Without them the model gives other values."""
 
 
 def check_names(arrays: Arrays) -> None:
@@ -165,7 +165,7 @@ PICKLED_BY: Mapping[str, str] = {
 
 
 def advice_on_pickle(name: Any) -> str:
-    """Say what wrote a pickle that uses a name, and what to do, after a full stop; "" if that is unknown."""
+    """A sentence that says what wrote a pickle with a name in it, and what to do; "" if that is unknown."""
     for beginning, text in PICKLED_BY.items():
         if str(name) == beginning or str(name).startswith(f"{beginning}."):
             return f". {text[0].upper()}{text[1:]}"

@@ -1,6 +1,6 @@
 """Names of a model that was saved within another module: for several devices, for compilation, or by a trainer.
 
-Every format's arrays pass through here, so that the names that follow are those of Hugging Face's classes.
+The arrays of every format pass through here, so that other modules see only the names of Hugging Face's classes.
 """
 
 import re
@@ -11,10 +11,10 @@ from ..weights import PREFIXES, first_ten
 from .arrays import Arrays, Renamed, as_stored
 
 WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
-"""Names of modules that wrap another one, anywhere in a name. No module of a RoBERTa is called so."""
+"""Names of modules that wrap another one, anywhere in a weight's name. No module of a RoBERTa has such a name."""
 
 ANCHOR = "embeddings.word_embeddings.weight"
-"""A weight that every model has. What stands before it, without the base model's prefix, stands before all names."""
+"""A weight that every model has. The text before it in its name, less the base model's prefix, is before all names."""
 
 
 HALF = re.compile(r"(^|\.)decoder\.([a-z0-9_]+\.)?encoder\.layer\.\d+\.crossattention\.")

@@ -80,8 +80,8 @@ def main(context: click.Context) -> None:
     pipe or file. --json prints JSON lines for programs.
 
     If a text is longer than the model's maximum length, fill-mask, classify, zero-shot, choose and encode read only its
-    beginning, with a warning; tag, predict-all and answer read all of it, in overlapping windows; trace rejects it, and
-    so does generate, except with an encoder-decoder, which reads its beginning.
+    beginning, with a warning; tag, predict-all and answer read all of it, in overlapping windows; trace rejects it.
+    generate rejects it with a decoder, and reads its beginning with an encoder-decoder.
 
     The default model is the small English model that comes with the package; it has a head for every command except
     zero-shot, choose and generate. NAME is a directory, a weights file, or a name on the Hugging Face hub. --adapter

@@ -105,7 +105,7 @@ def _counts(held: dict[str, tuple[int, ...]]) -> dict[str, int]:
 
 
 def _tokenizer(directory: Path, config: Config) -> str:
-    """The kind of the tokenizer in a directory, or the reason why it cannot be built."""
+    """The kind of the tokenizer in a directory, or "none", with the reason if it cannot be built."""
     try:
         tokenizer = Tokenizer.load(directory, config)
     except TokenizerError as error:

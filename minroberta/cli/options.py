@@ -26,7 +26,7 @@ takes_head = click.option(
 
 
 class Source(NamedTuple):
-    """The files of a model, as the options of a command name them."""
+    """A model, as the options of a command name it."""
 
     name: str | Path
     dtype: str = "float32"
@@ -34,7 +34,7 @@ class Source(NamedTuple):
     tokenizer: str | None = None
 
     def load(self, head: str | None) -> Model:
-        """Load the model. Messages do not mention the argument `missing` of `minroberta.load`: commands lack it."""
+        """Load the model. Messages do not mention `missing=` of `minroberta.load`, which is not an option here."""
         try:
             return loading.load(self.name, head=head, dtype=self.dtype, adapter=self.adapter, tokenizer=self.tokenizer)
         except WeightsError as error:
@@ -64,7 +64,7 @@ def _missing_head(source: Source, head: str | None) -> str | None:
 
 
 def takes_model(default: str | None = hub.EMBEDDED) -> Callable[[Command], Command]:
-    """Add the options of a `Source`, which the command gets as `model`, and --json.
+    """Add the options of a `Source`, which is passed to the command as `model`, and --json.
 
     --model is required if there is no default.
     """
@@ -73,7 +73,9 @@ def takes_model(default: str | None = hub.EMBEDDED) -> Callable[[Command], Comma
         @functools.wraps(command)
         def run(model: str, dtype: str, adapter: str | None, tokenizer: str | None, **others: Any) -> Any:
             if adapter and model == hub.EMBEDDED:
-                raise click.UsageError(f"--adapter needs its base, not {hub.EMBEDDED}: give --model NAME as well")
+                raise click.UsageError(
+                    f"--adapter needs its base, which is not {hub.EMBEDDED}: give --model NAME as well"
+                )
             return command(model=Source(model, dtype, adapter, tokenizer), **others)
 
         for option in reversed(_options(default)):

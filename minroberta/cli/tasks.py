@@ -22,7 +22,7 @@ def _print_answers(output: Output, texts: Texts, task: Callable[[Any], Any]) -> 
 @click.command()
 @takes_texts
 @click.option("--top-k", default=5, show_default=True, help="Number of tokens for each mask.")
-@click.option("--target", "targets", multiple=True, metavar="TOKEN", help="List only this token; may be repeated.")
+@click.option("--target", "targets", multiple=True, metavar="TOKEN", help="List only this token; repeat for more.")
 @takes_model()
 def fill_mask(
     texts: Sequence[str],
@@ -57,7 +57,7 @@ def fill_mask(
 @click.option(
     "--function-to-apply",
     type=click.Choice(["sigmoid", "softmax", "none"]),
-    help="Function from logits to scores; by default as the model's files say.",
+    help="Function from logits to scores; by default, that in the model's files.",
 )
 @takes_model()
 def classify(
@@ -93,9 +93,9 @@ def classify(
     default="This example is {}.",
     show_default=True,
     metavar="TEXT",
-    help="The sentence that holds if a label does.",
+    help="Sentence that is true if a label fits; {} is the label.",
 )
-@click.option("--multi-label", is_flag=True, help="Score each label by itself: several may hold.")
+@click.option("--multi-label", is_flag=True, help="Score each label by itself, if several may fit.")
 @takes_model(default=None)
 def zero_shot(
     texts: Sequence[str],
@@ -104,7 +104,7 @@ def zero_shot(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Rank labels that you give, with a model of natural language inference."""
+    """Rank labels that you give, with a model trained on natural language inference."""
     given = read_texts(texts, file)
     task = functools.partial(model.load("sequence_classification").zero_shot, **options)
     output = Output(as_json, "score", "label", "text", spaced=True)
@@ -121,11 +121,11 @@ def zero_shot(
 @click.option(
     "--aggregation-strategy",
     type=click.Choice(["none", "simple", "first", "average", "max"]),
-    help="none: tokens; simple: groups of tokens; first, average, max: groups of words, labelled by their first "
-    "token, the mean of their tokens or their surest token. By default first if a label begins with B- or I-, "
-    "otherwise single words.",
+    help="none: tokens; simple: groups of tokens; first, average, max: groups of words, labelled by each word's first "
+    "token, the mean of its tokens, or its token with the largest score. By default, first if a label begins with B- "
+    "or I-, otherwise single words.",
 )
-@click.option("--split-punctuation", is_flag=True, help="Punctuation does not belong to the word before it.")
+@click.option("--split-punctuation", is_flag=True, help="Also split words at punctuation, symbols and any white space.")
 @takes_model()
 def tag(
     texts: Sequence[str],
@@ -148,10 +148,10 @@ def tag(
 @click.option("--context-file", type=click.File("rb"), metavar="FILE", help="Read the context from a UTF-8 file.")
 @click.option("--top-k", default=1, show_default=True, help="Number of answers, best first.")
 @click.option("--max-answer-len", default=15, show_default=True, help="Maximum number of tokens in an answer.")
-@click.option("--handle-impossible-answer", is_flag=True, help='The answer may be "no answer", an empty text.')
+@click.option("--handle-impossible-answer", is_flag=True, help='Allow "no answer", an empty text, as an answer.')
 @click.option("--max-seq-len", type=int, help="Maximum number of tokens in a window.  [default: 384]")
-@click.option("--doc-stride", type=int, help="Number of tokens that windows share.  [default: 128]")
-@click.option("--max-question-len", type=int, help="Number of tokens after which a question is cut.")
+@click.option("--doc-stride", type=int, help="Number of tokens that neighbouring windows share.  [default: 128]")
+@click.option("--max-question-len", type=int, help="Maximum number of tokens in a question.")
 @click.option("--merge-equal", is_flag=True, help="List equal answers once, with the sum of their scores.")
 @takes_model()
 def answer(
@@ -165,7 +165,7 @@ def answer(
     """Find the words of a text that answer a question.
 
     The text is --context, the contents of --context-file, or all of standard input. The same answer may be listed
-    several times, from windows of a long text or spans within the same words; --merge-equal lists it once.
+    several times, such as from two windows of a long text; --merge-equal lists it once.
     """
     text = read_context(context, context_file)
     loaded = model.load("question_answering")
@@ -185,23 +185,23 @@ def choose(prompt: str, choices: Sequence[str], model: Source, as_json: bool) ->
 
 @click.command()
 @takes_texts
-@click.option("--prompt", metavar="TEXT", help="Put a text before each text.")
+@click.option("--prompt", metavar="TEXT", help="Put this text before each text.")
 @click.option("--prompt-name", metavar="NAME", help="Put one of the model's prompts before each text.")
 @click.option(
-    "--pooling", type=click.Choice([*POOLINGS, "pooler"]), help="By default as the model's files say, or else mean."
+    "--pooling", type=click.Choice([*POOLINGS, "pooler"]), help="By default, that in the model's files, or else mean."
 )
 @click.option(
     "--normalize/--no-normalize",
     default=None,
-    help="Scale vectors to length 1, or do not; by default as the model's files say.",
+    help="Scale vectors to length 1, or do not; by default, as in the model's files.",
 )
 @click.option("--truncate-dim", type=int, help="Number of elements to keep of each vector.")
 @click.option("--batch-size", type=int, help="Number of texts in a batch.")
 @click.option(
     "--output",
     metavar="FILE",
-    help="Write the vectors to an .npy file, as one array (N, D), or to a .parquet file, a row for each text; - is "
-    "standard output, in .npy.",
+    help="Write the vectors to an .npy file, as one array (N, D), or to a .parquet file, with a row for each text; - "
+    "is standard output, in .npy format.",
 )
 @takes_model()
 def encode(
@@ -233,15 +233,20 @@ def encode(
 @takes_texts
 @click.option("--max-new-tokens", type=int, help="Maximum number of tokens to add; by default 20.")
 @click.option("--min-new-tokens", type=int, help="Minimum number of tokens to add.")
-@click.option("--temperature", type=float, help="0: the likeliest token; above 0: sampling.")
-@click.option("--top-k", type=int, help="Number of likeliest tokens to sample from.")
-@click.option("--top-p", type=float, help="Probability of the likeliest tokens to sample from, together.")
+@click.option("--temperature", type=float, help="0: take the likeliest token; above 0: sample.")
+@click.option("--top-k", type=int, help="Sample from this number of likeliest tokens.")
+@click.option("--top-p", type=float, help="Sample from the likeliest tokens that together have this probability.")
 @click.option("--seed", default=0, show_default=True, help="Seed for sampling.")
 @click.option("--num-beams", type=int, help="Number of sequences that beam search keeps.")
-@click.option("--early-stopping", type=click.Choice(["true", "false", "never"]), help="When beam search ends.")
+@click.option(
+    "--early-stopping",
+    type=click.Choice(["true", "false", "never"]),
+    help="End of beam search. true: once --num-beams texts are finished; false: when no beam scores better now; never: "
+    "when none can score better.",
+)
 @click.option("--length-penalty", type=float, help="Beam search: above 0 favours long texts, below 0 short ones.")
 @click.option("--no-repeat-ngram-size", type=int, help="No sequence of this many tokens occurs twice.")
-@click.option("--repetition-penalty", type=float, help="Above 1: tokens that occurred are less likely.")
+@click.option("--repetition-penalty", type=float, help="Above 1: tokens that have occurred are less likely.")
 @takes_model(default=None)
 def generate(
     texts: Sequence[str],
@@ -251,9 +256,9 @@ def generate(
     early_stopping: str | None,
     **options: Any,
 ) -> None:
-    """Continue each text with a decoder, or write a text about it with an encoder-decoder.
+    """Continue each text with a decoder, or generate a new text from it, such as a summary, with an encoder-decoder.
 
-    What is not given is as in the model's files.
+    Options that are not given are those in the model's files.
     """
     given = read_texts(texts, file)
     early: Any = {"true": True, "false": False}.get(early_stopping or "", early_stopping)

@@ -18,14 +18,14 @@ ROWS = 4096
 """Number of rows that are written to a .parquet file at once, as a row group."""
 
 Encode = Callable[[Any], numpy.ndarray]
-"""From N texts to vectors (N, W)."""
+"""A function from N texts to their vectors, (N, W)."""
 
 
 def writer(name: str, at_once: int | None) -> Callable[[Texts, Encode], None]:
-    """The function that writes the vectors of texts to a file, by the ending of its name. Raises UsageError.
+    """Return a function that writes the vectors of texts in the format that a file's name ends in. Raises UsageError.
 
-    A file with another name is an .npy file if it is standard output (-), a pipe or a device. at_once: the least number
-    of texts in one call of the model, if there are as many.
+    Standard output (-), a pipe or a device is written in .npy format. at_once: the caller's batch size, if given: each
+    call of `encode` for a .parquet file then gets at least as many texts.
     """
     if name.endswith(".parquet"):
         pyarrow = _pyarrow()
@@ -68,7 +68,7 @@ def _pyarrow() -> ModuleType:
 
 
 def _write_parquet(name: str, texts: Texts, encode: Encode, at_once: int, pyarrow: ModuleType) -> None:
-    """Write a column `text`, and a column `vector` of lists with a fixed size. Only ROWS of them are in memory."""
+    """Write a column `text`, and a column `vector` of lists with a fixed size. Only ROWS rows are in memory at once."""
     none = encode([])
     of_vectors = pyarrow.list_(pyarrow.from_numpy_dtype(none.dtype), none.shape[1])
     schema = pyarrow.schema([("text", pyarrow.string()), ("vector", of_vectors)])

@@ -79,20 +79,20 @@ def answer(
     comes from a softmax over the positions of the context and of the first token, which stands for "no answer".
     Several questions may share one context, or there may be a context for each question.
 
-    handle_impossible_answer: the answer may be "no answer", with start and end 0 and an empty `answer`, if its score is
-    among the `top_k` best. This score is the smallest in any window.
+    handle_impossible_answer: if True, "no answer" competes with the spans for the `top_k` best. It has start and end 0,
+    an empty `answer`, and as its score the smallest of all windows.
 
     A long context is read in windows of at most `max_seq_len` tokens, question included; by default 384, or the model's
     maximum length if that is smaller. Neighbouring windows share `doc_stride` tokens of the context; by default 128, or
-    half a window's length if that is less. If the room that the question leaves for the context is no larger than this
-    overlap, the overlap is half of that room. The softmax is taken in each window separately.
+    half a window's length if that is less. If the question leaves no more room for the context than this overlap, the
+    overlap is half of that room. The softmax is taken in each window separately.
 
     merge_equal: list answers with the same text once, with the sum of their scores and the span that was found first,
-    as later versions of transformers' pipeline do. Upper and lower case count as the same. By default the same answer
-    may be listed several times: from two windows, from two spans within the same words, or from two places.
+    as later versions of transformers' pipeline do, ignoring case. By default the same answer may be listed several
+    times: from two windows, from two spans within the same words, or because the context contains it twice.
 
-    max_question_len: a longer question is cut after so many tokens, with a warning. By default it is not: transformers'
-    pipeline reads all of a question as well, unless its tokenizer is a slow one.
+    max_question_len: maximum number of tokens of a question; a longer one is truncated, with a warning. By default a
+    question is read whole, as by transformers' pipeline with a fast tokenizer.
 
     Raises InputError, TokenizerError.
     """
@@ -124,7 +124,7 @@ def answer(
 
 
 def _lengths(tokenizer: Tokenizer, max_seq_len: int | None, doc_stride: int | None) -> tuple[int, int]:
-    """Maximum number of tokens of a window, and number of tokens that two share. Raises InputError."""
+    """Maximum number of tokens in a window, and number of tokens that neighbouring windows share. Raises InputError."""
     longest = min(tokenizer.longest, LONGEST)
     if max_seq_len is not None:
         longest = check_integer("max_seq_len", max_seq_len, 1, tokenizer.longest)
@@ -134,7 +134,7 @@ def _lengths(tokenizer: Tokenizer, max_seq_len: int | None, doc_stride: int | No
 
 
 def _cut_questions(tokenizer: Tokenizer, questions: list[str], max_question_len: int) -> list[str]:
-    """The questions, each up to the end of its token `max_question_len`."""
+    """The questions, each cut after `max_question_len` tokens, with a warning."""
     limit = max_question_len + tokenizer.library.num_special_tokens_to_add(False)
     kept = []
     for index, question in enumerate(questions):
@@ -237,7 +237,7 @@ def _as_answer(context: str, span: Span, align_to_words: bool) -> Answer:
 
 
 def _merged(answers: list[Answer]) -> list[Answer]:
-    """The answers without later ones of the same text, whose scores are added."""
+    """The answers, each text once, with the sum of its scores and the span that came first."""
     found: dict[str, Answer] = {}
     for one in answers:
         first = found.setdefault(one["answer"].lower(), {**one, "score": 0.0})

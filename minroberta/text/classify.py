@@ -69,7 +69,7 @@ FUNCTIONS: dict[Any, Callable[[Array], Array]] = {
 
 
 def _function(name: Any, config: Config) -> Callable[[Array], Array]:
-    """The function from logits to scores that has this name, or the configuration's. Raises NameUnknownError."""
+    """The function from logits to scores with this name; for None, the configuration's. Raises NameUnknownError."""
     if name is not None:
         if not isinstance(name, str) or name not in FUNCTIONS:
             given = reprlib.repr(name)

@@ -35,7 +35,7 @@ SWITCHES = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-"""The older spelling of the poolings in a `1_Pooling/config.json`: a boolean for each."""
+"""The older form of the poolings in a `1_Pooling/config.json`: a boolean for each."""
 
 Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
 SIMILARITIES: tuple[Similarity, ...] = get_args(Similarity)
@@ -139,8 +139,8 @@ class Embedding(NamedTuple):
     """How `encode` turns a text into a vector, unless its arguments say otherwise.
 
     declared: True if there is a `modules.json`. poolings: the names of poolings, whose results are concatenated.
-    steps: the modules that follow. max_seq_length: number of tokens after which a text is cut, or None for the
-    tokenizer's limit; the model's own limit holds too. do_lower_case: True if texts are converted to lower case.
+    steps: the modules that follow. max_seq_length: maximum number of tokens in a text, or None for the tokenizer's
+    limit; the model's limit holds in any case. do_lower_case: True if texts are converted to lower case.
     include_prompt: False if pooling leaves out the prompt's tokens. prompts: the prompts by name; default_prompt_name:
     the name of the prompt that is used if no other is given. similarity_fn_name: the function by which vectors are
     compared. truncate_dim: number of elements that are kept of each vector, or None for all.
@@ -178,14 +178,14 @@ class Embedding(NamedTuple):
         return text.strip().lower() if self.do_lower_case else text.strip()
 
     def width(self, poolings: tuple[str, ...], hidden_size: int, error: type[Error] = InputError) -> int:
-        """The size of the vectors. Raises `error` if a step does not take vectors of the size that it would get."""
+        """The size of the vectors. Raises `error` if a step does not take vectors of the size that it gets."""
         size = len(poolings) * hidden_size
         for step in self.steps:
             found = step.width(size)
             if found is None:
                 raise error(
-                    f"the module {type(step).__name__} takes vectors of another size than {size}, the size that "
-                    f"{' and '.join(poolings)} pooling gives: use the pooling that the model was trained with"
+                    f"the module {type(step).__name__} does not take vectors of size {size}, which it would get after "
+                    f"{' and '.join(poolings)} pooling: use the pooling that the model was trained with"
                 )
             size = found
         return size
@@ -235,20 +235,20 @@ def _check_cross_encoder(repository: Repository) -> None:
 
 
 def _check_served(listed: Sequence[modules.Module], served: Sequence[str]) -> None:
-    """Raise ConfigError for a module that is not computed. served: the classes of modules after the model."""
+    """Raise ConfigError for an unsupported module. served: the classes that are supported after the model."""
     for index, (kind, _) in enumerate(listed):
         if kind not in (served if index else modules.MODELS):
             if advice := advice_on_module(kind):
                 raise ConfigError(f"unsupported module {kind!r} in {modules.LIST}: {advice}")
             raise ConfigError(
-                f"unknown module {kind[:200]!r} in {modules.LIST}: those that are computed here are "
+                f"unknown module {kind[:200]!r} in {modules.LIST}: the supported modules are "
                 f"{', '.join(('Transformer', *served))}; to use the model alone, copy its files into a directory "
                 f"without {modules.LIST}"
             )
 
 
 def _check_order(listed: list[modules.Module]) -> None:
-    """Raise ConfigError unless the modules are the model, Pooling, and then modules that are served."""
+    """Raise ConfigError unless the modules are the model, Pooling, and then supported ones."""
     _check_served(listed, ("Pooling", *_READERS, "Dropout"))
     first, *others = (module.kind for module in listed)
     if others[:1] != ["Pooling"] or others.count("Pooling") > 1:
@@ -258,7 +258,7 @@ def _check_order(listed: list[modules.Module]) -> None:
 
 
 def _limit(settings: Mapping[str, Any]) -> int | None:
-    """The number of tokens after which texts are cut, if the settings say so."""
+    """Maximum number of tokens in a text, or None if the settings have none."""
     limit = settings.get("max_seq_length")
     return None if limit is None else check_integer("max_seq_length", limit, 1, error=ConfigError)
 
@@ -293,17 +293,20 @@ def _read_dense(directory: Path, module: modules.Module) -> Dense:
 
 
 def _with_residual(dense: Dense, directory: Path, module: modules.Module) -> Dense:
-    """The same with what is added to its result: its input, or another matrix times it if the sizes differ."""
+    """The Dense with its residual: its input, or if the sizes differ, its input times another matrix."""
     if dense.weight.shape[0] == dense.weight.shape[1]:
         return dense._replace(residual=True)
     (residual,) = _weights(directory, module, ("residual.weight",))
     if residual.shape != dense.weight.shape:
-        raise WeightsError(f"the weights of {module.path} must have the same shape, but residual.weight has another")
+        raise WeightsError(
+            f"residual.weight of {module.path} must have the shape of linear.weight, {dense.weight.shape}, not "
+            f"{residual.shape}"
+        )
     return dense._replace(residual=residual)
 
 
 def _check_names(settings: Mapping[str, Any], module: modules.Module) -> None:
-    """Raise ConfigError if a module has other inputs or outputs than the pooled vector."""
+    """Raise ConfigError if a module reads or writes anything but the pooled vector."""
     for setting in modules.NAMES:
         if settings.get(setting) not in (None, "sentence_embedding"):
             raise ConfigError(
@@ -321,7 +324,7 @@ def _read_layer_norm(directory: Path, module: modules.Module) -> LayerNorm:
 
 
 def _read_normalize(directory: Path, module: modules.Module) -> Normalize:
-    if (directory / module.path / "config.json").is_file():  # earlier versions write none
+    if (directory / module.path / "config.json").is_file():  # earlier versions do not write it
         _check_names(_settings(directory, module), module)
     return Normalize()
 
@@ -335,7 +338,7 @@ _READERS: dict[str, Callable[[Path, modules.Module], Step]] = {
 
 
 def _prompts(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of an Embedding that `config_sentence_transformers.json` has."""
+    """The fields of an Embedding that are in `config_sentence_transformers.json`."""
     prompts, default = settings.get("prompts") or {}, settings.get("default_prompt_name")
     if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
         raise ConfigError(f"prompts must be an object from names to texts, not {reprlib.repr(prompts)}")
@@ -356,7 +359,7 @@ def _prompts(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shortened(names: Iterable[str]) -> str:
-    """The names in one line, or the first ones."""
+    """The names in one line, or the first of them if there are many."""
     return textwrap.shorten(", ".join(names) or "none", 200, placeholder=" …")
 
 
@@ -375,7 +378,7 @@ def _weights(directory: Path, module: modules.Module, names: tuple[str, ...]) ->
     arrays = read.read(inside(folder, file, WeightsError))
     for name in names:
         if name not in arrays:
-            raise WeightsError(f"{folder / file} lacks {name}")
+            raise WeightsError(f"{folder / file} lacks {name}: download or save it again")
         if not is_float(arrays[name].dtype):
             raise WeightsError(f"{folder / file}: {name} must hold floats, not {arrays[name].dtype}")
     return [arrays[name] for name in names]
@@ -415,7 +418,7 @@ def write_embedding(directory: Path, embedding: Embedding | None, config: Config
 
 
 def _pooling_settings(embedding: Embedding, size: int) -> dict[str, Any]:
-    """The settings of Pooling: in the older spelling, which every version reads, if it can express the order."""
+    """The settings of Pooling, in the older form, which every version reads, if it can express the order."""
     modes, last = embedding.poolings, {"include_prompt": embedding.include_prompt}
     if list(modes) == [mode for mode in POOLINGS if mode in modes]:
         switches = {switch: mode in modes for switch, mode in SWITCHES.items()}

@@ -33,7 +33,7 @@ def encode(
 ) -> numpy.ndarray:
     """An embedding vector for each text, as sentence-transformers 3.4.1 computes it: (N, W), or (W,) for one str.
 
-    Arguments that are None are as the model's repository says. Without the `modules.json` of sentence-transformers,
+    For an argument that is None, the repository's setting is used. Without the `modules.json` of sentence-transformers,
     vectors are the mean of the last hidden states, W = D, and are not normalised.
 
     prompt: a text to put before each text; prompt_name: the name of one of the repository's prompts.
@@ -41,7 +41,7 @@ def encode(
     divided by the square root of the number of tokens) of the last hidden states of all tokens, special tokens
     included; "cls" or "lasttoken" for the state of the first or last token; "pooler" for the pooler's output.
     normalize: if True, vectors are scaled to length 1; if False, they are not, even if the repository says so.
-    truncate_dim: number of elements to keep of each vector; after that, only normalize=True normalises.
+    truncate_dim: number of elements to keep of each vector. Truncated vectors have length 1 only if normalize is True.
     batch_size: number of texts in a batch; by default, as many as fit in 4096 tokens. max_seq_length: maximum number of
     tokens of a text, not more than the model's.
 
@@ -89,8 +89,8 @@ def _prompt_length(tokenizer: Tokenizer, prompt: str, limit: int) -> int:
     (ids,) = tokenizer.rows([prompt])
     if len(ids) >= limit:
         raise InputError(
-            f"the prompt has {len(ids)} tokens, and this model reads {limit}: shorten the prompt, which pooling leaves "
-            "out"
+            f"the prompt has {len(ids)} tokens, which pooling leaves out, but this model reads only {limit}: shorten "
+            "the prompt"
         )
     return len(ids) - 1
 
@@ -132,11 +132,14 @@ FORMULAS: dict[str, Callable[[Array, int], Array]] = {
     "weightedmean": _weighted_mean,
     "lasttoken": lambda x, start: x[-1],
 }
-"""Pooling functions of hidden states (L, D) from a position on, (D,). For cls and lasttoken, L may be 1 or 2."""
+"""Pooling functions of hidden states (L, D) and the first position to include: -> (D,).
+
+For cls and lasttoken alone, only the positions that they read are computed, so L is 1 or 2.
+"""
 
 
 def _finish(x: numpy.ndarray, embedding: Embedding, normalize: bool | None, truncate_dim: int | None) -> numpy.ndarray:
-    """The modules after pooling, truncation, normalisation. (N, W) -> (N, truncate_dim)."""
+    """Apply the modules after pooling, truncation and normalisation. (N, W) -> (N, truncate_dim)."""
     for step in embedding.steps:
         if not (normalize is False and isinstance(step, Normalize)):
             x = step(x)
@@ -152,7 +155,7 @@ def similarity(a: Any, b: Any, similarity_fn_name: Similarity = "cosine") -> num
 
     a, b: arrays of any library, or lists; a single vector (W,) counts as (1, W). similarity_fn_name: "cosine" is
     a·b / (|a| |b|), or 0 for a vector of zeros; "dot" is a·b; "euclidean" and "manhattan" are -√Σ(a - b)² and
-    -Σ|a - b|. In every case, more alike means larger. Raises InputError, NameUnknownError.
+    -Σ|a - b|. In every case, a larger number means more alike. Raises InputError, NameUnknownError.
     """
     if not isinstance(similarity_fn_name, str) or similarity_fn_name not in SIMILARITIES:
         given = reprlib.repr(similarity_fn_name)

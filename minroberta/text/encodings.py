@@ -1,4 +1,4 @@
-"""Encodings of the tokenizers library with other offsets than its own."""
+"""Encodings of the tokenizers library with corrected offsets and words."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -48,7 +48,7 @@ def loses_letters(library: "tokenizers.Tokenizer") -> bool:
 
 
 def with_letters(encoding: "tokenizers.Encoding", texts: Any) -> Encoding:
-    """The encoding of a text or pair, each a str or a list of words, with the letters that `loses_letters` is about."""
+    """The encoding of a text or pair, each a str or a list of words, with the lost letters: see `loses_letters`."""
     return Encoding(encoding, functools.partial(_with_letters, texts if isinstance(texts, tuple) else (texts,)))
 
 

@@ -49,9 +49,9 @@ def fill_mask(
     A text with several masks gives one such list for each mask. `sequence` is the whole text with the token filled in.
     If the text has other masks, they are left in place, and `sequence` includes the special tokens.
 
-    targets: a token, or several: only these are listed, with their probability among all tokens. They are entries of
-    the vocabulary, such as "ĠParis" for " Paris" in a byte-level one. For any other text its first token is taken, with
-    a warning.
+    targets: a token, or several: only these are listed, with their probabilities among all tokens. A target is an entry
+    of the vocabulary, such as "ĠParis" for " Paris" in byte-level BPE. If it is not, its first token is used, with a
+    warning.
 
     Raises InputError, TokenizerError.
     """
@@ -76,7 +76,7 @@ def _target_ids(tokenizer: Tokenizer, targets: list[str], V: int) -> list[int]:
         if token is None:
             (row,) = tokenizer.rows([target], add_special_tokens=False)
             token = row[0] if row else None
-            instead = "it is left out" if token is None else f"{tokenizer.entry(token)!r} stands for it"
+            instead = "it is left out" if token is None else f"{tokenizer.entry(token)!r} is used instead"
             warnings.warn(f"target {target!r} is not in the vocabulary: {instead}", stacklevel=3)
         if token is not None and token >= V:
             raise InputError(

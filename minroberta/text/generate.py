@@ -1,4 +1,4 @@
-"""`generate`: a decoder's continuation of a text, or what an encoder-decoder writes about it."""
+"""`generate`: a decoder's continuation of a text, or an encoder-decoder's new text, such as a summary."""
 
 import math
 import numbers
@@ -64,21 +64,23 @@ def generate(
     no_repeat_ngram_size: int | None = None,
     repetition_penalty: float | None = None,
 ) -> list[Generated] | list[list[Generated]]:
-    """Continue a prompt with a decoder, token by token; or, with an encoder-decoder, write a text about it.
+    """Continue a prompt with a decoder, or generate a new text, such as a summary, with an encoder-decoder.
 
     Returns a list of one dict, {generated_text}, or such a list for each of several prompts. `generated_text` begins
-    with the prompt, except for an encoder-decoder. Generation stops at the end-of-sequence token, which is not
+    with the prompt, except with an encoder-decoder. Generation stops at the end-of-sequence token, which is not
     included, or after `max_new_tokens`.
 
-    temperature: if 0, the likeliest token is taken; otherwise, a token is sampled from softmax(logits / temperature),
-    among the `top_k` likeliest, and among the likeliest that have the probability `top_p` together. The same seed gives
-    the same tokens. num_beams: if more than 1, beam search, which returns the finished sequence with the largest
-    log p / length^`length_penalty`. early_stopping: True ends it once `num_beams` are finished, and "never" when no
-    better one can follow. no_repeat_ngram_size: no sequence of this many tokens occurs twice.
-    repetition_penalty: above 1 makes tokens less likely that occurred before.
+    temperature: if 0, take the likeliest token; otherwise, sample from softmax(logits / temperature), restricted to the
+    `top_k` likeliest tokens and to the fewest likeliest tokens whose probabilities sum to at least `top_p`.
+    seed: the same seed gives the same tokens.
+    num_beams: if more than 1, do a beam search, and return the finished sequence with the largest
+    log p / length^`length_penalty`. early_stopping: True ends the search once `num_beams` sequences are finished, False
+    when no beam scores better at its present length, and "never" when none can score better at any length.
+    min_new_tokens: minimum number of tokens before the end-of-sequence token. no_repeat_ngram_size: no sequence of this
+    many tokens occurs twice. repetition_penalty: a number above 1 makes tokens that have occurred less likely.
 
-    An argument that is None is what the repository's `generation_config.json` or `config.json` says; otherwise the
-    likeliest token is taken, up to 20 times.
+    If an argument is None, the setting in the repository's `generation_config.json` or `config.json` is used. Without
+    such settings, up to 20 tokens are generated, always the likeliest.
 
     A decoder reads `<s>` and the prompt, without the `</s>` that transformers' pipeline appends. Positions are counted
     as in any other call, whereas transformers' `generate` counts them from 0. An encoder-decoder gives the tokens of
@@ -161,7 +163,7 @@ def _ends(model: Network, settings: Generation) -> Ids:
 
 
 def _start(model: Network, settings: Generation) -> int:
-    """The token that an encoder-decoder's text begins with. Raises InputError."""
+    """The token with which an encoder-decoder's text begins. Raises InputError."""
     tokens = (settings.decoder_start_token_id, settings.bos_token_id, model.config.bos_token_id)
     start = next((token for token in tokens if token is not None), None)
     if start is None or start >= model.config.vocab_size:
@@ -173,7 +175,7 @@ def _start(model: Network, settings: Generation) -> int:
 
 
 def _longest(model: Network, settings: Generation, prompt: Ids, name: str) -> int:
-    """The largest number of tokens, with the prompt. As in transformers, a `max_length` of 20 means 20 new ones.
+    """Maximum number of tokens, including the prompt. As in transformers, a `max_length` of 20 means 20 new tokens.
 
     Raises InputError.
     """
@@ -184,10 +186,10 @@ def _longest(model: Network, settings: Generation, prompt: Ids, name: str) -> in
         most = known + 20 if settings.max_length == 20 else settings.max_length
     if most <= known:
         raise InputError(
-            f"{name} has {known} tokens, but max_length of this model's settings is {most}: give max_new_tokens"
+            f"{name} has {known} tokens, but max_length in this model's settings is {most}: give max_new_tokens"
         )
     if (least := settings.min_new_tokens or 0) > most - known:
-        raise InputError(f"min_new_tokens is {least}, but at most {most - known} are requested: give max_new_tokens")
+        raise InputError(f"min_new_tokens is {least}, but the maximum is {most - known}: give a larger max_new_tokens")
     if most > limit:
         raise InputError(
             f"{name} has {known} tokens and {most - known} new ones are requested, but this model takes {limit} in "
@@ -212,7 +214,7 @@ def _prompts(model: Network, tokenizer: Tokenizer, texts: list[str]) -> list[Ids
 
 
 class Continued:
-    """The logits that follow some sequences. Keys and values are cached, so that each token is read once.
+    """The logits for the next token of several sequences. Keys and values are cached: each token is read once.
 
     source: the ids that the encoder of an encoder-decoder reads. count: the number of sequences.
     """
@@ -226,7 +228,7 @@ class Continued:
             self.inputs["encoder_hidden_states"] = model.xp.repeat(states, count, axis=0)  # (N, S, D)
 
     def __call__(self, rows: Sequence[Ids], parents: Sequence[int]) -> numpy.ndarray:
-        """The logits after each row, (N, V) in float32; row i has a token more than the earlier row `parents[i]`."""
+        """The logits after each row, (N, V) in float32. Row i is the earlier row `parents[i]` and one more token."""
         if self.cache is None:
             output = self.model(rows, **self.inputs)
         else:
@@ -236,9 +238,9 @@ class Continued:
         return to_host(widen(output.logits[:, -1]))
 
     def _of_parents(self, cache: Cache, parents: Sequence[int]) -> Sequence[KeysValues]:
-        """The cache in another order of rows, with positions as transformers counts them in an encoder-decoder.
+        """The cache of the rows `parents`. Cross-attention's keys and values are equal in all rows, so they stay.
 
-        Cross-attention's keys and values are equal in all rows.
+        With an encoder-decoder, the result is a plain tuple, so that positions are counted as in transformers.
         """
         layers: Sequence[KeysValues] = cache
         if list(parents) != list(range(len(parents))):

@@ -1,4 +1,4 @@
-"""What a repository says about generation: `generation_config.json`, or such fields of `config.json`.
+"""A repository's settings for generation: `generation_config.json`, or else the same fields of `config.json`.
 
 The names and defaults are those of transformers 4.48.3.
 """
@@ -29,16 +29,20 @@ MOST_BEAMS = 100
 class Generation:
     """How `generate` chooses tokens; the fields are those of `generation_config.json`.
 
-    Lengths are numbers of tokens: `max_length` and `min_length` count the prompt, or the start token of an
-    encoder-decoder, too; `max_new_tokens` and `min_new_tokens`, if given, replace them. `do_sample`: sample tokens from
-    softmax(logits / `temperature`), among the `top_k` likeliest (0: all) and the likeliest that have the probability
-    `top_p` together; otherwise, take the likeliest. `num_beams`: the number of sequences that beam search keeps. A
-    finished sequence has the score log p / length^`length_penalty`. `early_stopping`: True stops with as many finished
-    sequences as beams; False stops when no beam scores better at its present length, and "never" when none can ever
-    score better. `no_repeat_ngram_size`: no sequence of this many tokens occurs twice. `repetition_penalty` divides the
-    logits of earlier tokens, or multiplies them if they are negative. `forced_bos_token_id`, `forced_eos_token_id`: the
-    first token after the start token, and the last of `max_length`; or several, of which the search takes one.
-    `bos_token_id` and `eos_token_id` are the configuration's if they are None.
+    Lengths are numbers of tokens. `max_length` and `min_length` include the prompt, or the start token of an
+    encoder-decoder; `max_new_tokens` and `min_new_tokens`, if given, replace them and do not include it.
+    `do_sample`: sample each token from softmax(logits / `temperature`), restricted to the `top_k` likeliest tokens
+    (0: all), and to the fewest likeliest tokens whose probabilities sum to at least `top_p`. Otherwise, take the
+    likeliest token.
+    `num_beams`: number of sequences that beam search keeps. A finished sequence has the score
+    log p / length^`length_penalty`.
+    `early_stopping`: True ends beam search once there are as many finished sequences as beams. False ends it when the
+    best beam, at its present length, does not score better than the worst of these; "never", when it cannot at any
+    length.
+    `no_repeat_ngram_size`: no sequence of this many tokens occurs twice. `repetition_penalty`: divides the logits of
+    tokens that have occurred, or multiplies them if they are negative.
+    `forced_bos_token_id`, `forced_eos_token_id`: ids allowed at position 1, and at the last position if a sequence
+    reaches its maximum length. `bos_token_id` and `eos_token_id` are the configuration's if they are None.
     """
 
     max_length: int = 20
@@ -68,7 +72,7 @@ class Generation:
     def write(self, directory: Path, config: Config) -> None:
         """Write `generation_config.json`, or remove an earlier model's if all fields have their defaults.
 
-        transformers takes the tokens from the file, and not from the configuration. Raises OSError.
+        If the file exists, transformers takes `bos_token_id` and `eos_token_id` from it alone. Raises OSError.
         """
         values = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
         if not values:
@@ -111,7 +115,7 @@ def _ids(name: str, value: Any, error: type[Error]) -> tuple[int, ...]:
 
 
 def _first_id(name: str, value: Any, error: type[Error]) -> int | None:
-    """An id; or the first of a list, which has one for each sequence of a batch."""
+    """An id, or the first of a list with an id for each sequence of a batch."""
     ids = _ids(name, value, error)
     return ids[0] if ids else None
 
@@ -138,10 +142,10 @@ CHECKS: dict[str, Check] = {
     "bos_token_id": _first_id,
     "eos_token_id": _ids,
 }
-"""The check of each field, which returns the value as it is used."""
+"""The check of each field. It returns the value in the form that `Generation` holds."""
 
 DEFAULTS = {**{f.name: f.default for f in fields(Generation)}, "top_k": 50}
-"""The defaults of transformers. For an encoder-decoder, such a value of the whole gives way to the decoder's."""
+"""The defaults of transformers. A field of an encoder-decoder with such a value is taken from its `decoder` instead."""
 
 NOT_SUPPORTED = {
     "num_beam_groups": 1, "diversity_penalty": 0, "encoder_repetition_penalty": 1, "encoder_no_repeat_ngram_size": 0,
@@ -151,13 +155,13 @@ NOT_SUPPORTED = {
     "watermarking_config": None, "dola_layers": None, "forced_decoder_ids": None, "renormalize_logits": False,
     "max_time": None, "token_healing": False, "num_return_sequences": 1,
 }  # fmt: skip
-"""Other fields that change the tokens in transformers, with the values that have no effect there."""
+"""Other fields that change the tokens in transformers, each with the value that has no effect there."""
 
 
 def read_generation(directory: Path, config_fields: Mapping[str, Any], config: Config) -> Generation:
     """Read a repository's settings for generation, with a warning for those that are not supported.
 
-    config_fields: those of its `config.json`, which are used if there is no `generation_config.json`. config: the
+    config_fields: the fields of its `config.json`, for use if there is no `generation_config.json`. config: the
     configuration of the decoder. Raises ConfigError.
     """
     if (directory / FILE).is_file():
@@ -176,7 +180,8 @@ def read_generation(directory: Path, config_fields: Mapping[str, Any], config: C
 def _of_file(path: Path) -> dict[str, Any]:
     """The settings in a `generation_config.json`, without those that have no effect.
 
-    If they are not given, there is no end-of-sequence token, and sampling takes the 50 likeliest tokens.
+    If the file has no `eos_token_id`, there is no end-of-sequence token. If it has no `top_k`, sampling is restricted
+    to the 50 likeliest tokens.
     """
     given = read_json(path, ConfigError)
     values = {"eos_token_id": (), **{name: value for name, value in given.items() if value is not None}}
@@ -189,11 +194,11 @@ def _of_file(path: Path) -> dict[str, Any]:
 
 
 OF_SAMPLING = ("temperature", "top_k", "top_p")
-"""Settings that have no effect without `do_sample`, and often have values that sampling does not allow."""
+"""Settings that have no effect without `do_sample`. Files without it often have invalid values for them."""
 
 
 def _of_config(config_fields: Mapping[str, Any], config: Config) -> dict[str, Any]:
-    """The settings in a `config.json`: an encoder-decoder's own, and then its decoder's."""
+    """The settings in a `config.json`. Those of an encoder-decoder itself override those of its decoder."""
     decoder = config_fields.get("decoder")
     inner = decoder if isinstance(decoder, Mapping) else {}
     own = {name: value for name, value in config_fields.items() if value not in (None, DEFAULTS.get(name))}
@@ -204,5 +209,5 @@ def _of_config(config_fields: Mapping[str, Any], config: Config) -> dict[str, An
 
 
 def tokens_of(config: Config) -> dict[str, Any]:
-    """The first and the last token of a sequence, as a configuration names them."""
+    """The configuration's ids of the first and the last token of a sequence."""
     return {"bos_token_id": config.bos_token_id, "eos_token_id": config.eos_token_id}

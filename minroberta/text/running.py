@@ -38,7 +38,7 @@ LONG = 100
 """Minimum number of texts for a progress bar."""
 
 SETFIT = ("classify", "encoder")
-"""A task and a head: a model trained with SetFit has a classifier that is not part of the model."""
+"""A task, and the head of the model that it is called on, as for a SetFit model, whose classifier is not read."""
 
 # --- checks ---------------------------------------------------------------------------------------------------------
 

@@ -24,8 +24,8 @@ Step = Callable[[Sequence[Ids], Sequence[int]], numpy.ndarray]
 class Task:
     """One search: its settings, and where it starts and ends.
 
-    prompt: the ids to begin with. most, least: the largest and smallest length, with the prompt. ends: the ids of
-    end-of-sequence tokens.
+    prompt: the ids to begin with. most, least: maximum and minimum length, including the prompt. ends: the ids of
+    end-of-sequence tokens. random: the generator for sampling.
     """
 
     settings: Generation
@@ -36,7 +36,7 @@ class Task:
 
     @property
     def least(self) -> int:
-        """The smallest length, with the prompt."""
+        """Minimum length, including the prompt."""
         new = self.settings.min_new_tokens
         return self.settings.min_length if new is None else len(self.prompt) + new
 
@@ -70,14 +70,14 @@ def apply_rules(scores: numpy.ndarray, rows: Sequence[Ids], task: Task) -> numpy
 
 
 def penalize_repetition(scores: numpy.ndarray, rows: Sequence[Ids], penalty: float) -> None:
-    """Make tokens that a sequence already has less likely (Keskar et al. 2019, section 4.1)."""
+    """Make tokens that have occurred in a sequence less likely (Keskar et al. 2019, section 4.1)."""
     for score, row in zip(scores, rows, strict=True):
         seen = list(set(row))
         score[seen] = numpy.where(score[seen] < 0, score[seen] * penalty, score[seen] / penalty)
 
 
 def forbid_repetition(scores: numpy.ndarray, rows: Sequence[Ids], n: int) -> None:
-    """Forbid each token that would repeat the last n - 1 tokens and itself (Paulus et al. 2017, section 2.5)."""
+    """Forbid each token that would complete an n-gram a second time (Paulus et al. 2017, section 2.5)."""
     for score, row in zip(scores, rows, strict=True):
         last = row[len(row) - n + 1 :]
         score[[row[i + n - 1] for i in range(len(row) - n + 1) if row[i : i + n - 1] == last]] = -numpy.inf
@@ -86,8 +86,8 @@ def forbid_repetition(scores: numpy.ndarray, rows: Sequence[Ids], n: int) -> Non
 def keep_likely(scores: numpy.ndarray, settings: Generation, least: int) -> numpy.ndarray:
     """Divide by the temperature, and forbid all but the likeliest tokens, of which at least `least` are kept.
 
-    These are the `top_k` likeliest; and among them the fewest that have the probability `top_p` together (Holtzman et
-    al. 2020).
+    These are the `top_k` likeliest tokens, and among them the fewest whose probabilities sum to at least `top_p`
+    (Holtzman et al. 2020).
     """
     scores = scores.astype(float) / max(settings.temperature, 1e-300)
     for score in scores:
@@ -122,12 +122,12 @@ def one_by_one(step: Step, task: Task) -> Ids:
 def beam_search(step: Step, task: Task) -> Ids:
     """Extend several sequences at once, keep those with the largest log-probability, and return the best finished one.
 
-    As in transformers, twice as many candidates as beams are looked at, so that enough of them do not end; and an
-    ending counts only if it is among the first `num_beams` candidates.
+    As in transformers, at least twice as many candidates as beams are considered, so that enough of them do not end. A
+    candidate that ends counts only if it is one of the best `num_beams` candidates.
     """
     beams = task.settings.num_beams
     rows, parents = [task.prompt] * beams, list(range(beams))
-    totals = numpy.full(beams, -1e9, numpy.float32)  # at first, all beams are equal: only one is extended
+    totals = numpy.full(beams, -1e9, numpy.float32)  # at first, all beams are equal, so only one is extended
     totals[0] = 0
     finished = Finished(task)
     while len(rows[0]) < task.most and not finished.are_enough:
@@ -153,7 +153,7 @@ def beam_search(step: Step, task: Task) -> Ids:
 
 
 def _candidates(scores: numpy.ndarray, task: Task) -> numpy.ndarray:
-    """Indices of the scores to look at, best first; with `do_sample`, a random choice: (N·V,) -> (count,)."""
+    """Indices of the candidates, best first: those with the largest scores, or a sample: (N·V,) -> (count,)."""
     count = max(2, 1 + len(task.ends)) * task.settings.num_beams
     if not task.settings.do_sample:
         return best(scores, count)
@@ -162,7 +162,7 @@ def _candidates(scores: numpy.ndarray, task: Task) -> numpy.ndarray:
 
 
 def sampled(scores: numpy.ndarray, task: Task) -> numpy.ndarray:
-    """Scores with noise, whose n largest are n samples from softmax(scores), without replacement (Kool et al. 2019)."""
+    """Scores plus noise. The n largest are n samples from softmax(scores) without replacement (Kool et al. 2019)."""
     return scores + task.random.gumbel(size=scores.shape)
 
 
@@ -173,10 +173,10 @@ class Finished:
     task: Task
     sequences: list[tuple[float, Ids]] = field(default_factory=list)
     are_enough: bool = False
-    """True if the search ends: no beam can become better, or as `early_stopping` says."""
+    """True if the search ends, as `early_stopping` says."""
 
     def add(self, row: Ids, total: float, length: int) -> None:
-        """Add a sequence with its log-probability and its length, with the prompt and the end."""
+        """Add a sequence with its log-probability, and its length including the prompt and the end."""
         score = self._score(total, length)
         if len(self.sequences) < self.task.settings.num_beams:
             self.sequences.append((score, row))
@@ -195,7 +195,7 @@ class Finished:
 
     @property
     def best(self) -> Ids:
-        """The sequence with the largest score, and the last of several."""
+        """The sequence with the largest score; of equal ones, the last."""
         return max(reversed(self.sequences), key=lambda one: one[0])[1]
 
     @property

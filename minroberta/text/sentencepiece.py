@@ -30,7 +30,7 @@ LONGEST = 256
 MOST_PREFIXES = 1_200_000
 MOST_MERGES = 700_000
 MOST_PIECES = 300_000
-"""Numbers that a file of any size may have; a large file may have more, in proportion to its size: see `Limits`."""
+"""Limits for a file of any size. A large file may have more, in proportion to its size: see `Limits`."""
 
 MOST_SYMBOLS = 10_000
 
@@ -290,7 +290,7 @@ def _tokens(model: Model, layout: Layout, settings: Settings) -> list[tuple[str,
 
 
 def _ends_in_number(piece: str) -> bool:
-    """True for a piece such as `1,`, which Albert's class makes unlikely, so that the comma is a token of its own."""
+    """True for a piece such as `1,`, which Albert's class makes unlikely, so that the comma is a separate token."""
     return len(piece) > 1 and piece[-1] == "," and piece[-2].isdigit()
 
 
@@ -299,7 +299,7 @@ def _extra_ids(settings: Settings) -> list[str]:
 
 
 def _with_extra_ids(settings: Settings) -> Settings:
-    """The settings of T5's class: its extra ids are special tokens, unless the files name some of them."""
+    """The settings with the extra ids of T5's class as special tokens, unless the files name some of them."""
     named = settings.additional or ()
     if any("<extra_id_" in content_of(token) for token in named):
         return settings
@@ -307,7 +307,7 @@ def _with_extra_ids(settings: Settings) -> Settings:
 
 
 def _prefix(settings: Settings) -> Any:
-    """Which parts of a text, between special tokens, get a space in front: all, the first, or none."""
+    """`prepend_scheme`: parts of a text between special tokens that get a space in front: all, the first, or none."""
     if settings.name != "T5Tokenizer":
         return "always"
     if not settings.flag("add_prefix_space", True):

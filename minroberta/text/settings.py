@@ -1,6 +1,6 @@
 """Settings of a tokenizer: its class, its special tokens by role, and the tokens that were added to its vocabulary.
 
-They stand in `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json`. The class may also stand in
+They are in `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json`. The class may also be in
 `config.json`. They are read here, checked, and combined as transformers 4.48.3 does for a fast tokenizer.
 """
 
@@ -38,7 +38,7 @@ ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_t
 
 
 class Token(NamedTuple):
-    """An added token, with Hugging Face's field names. `normalized`: it is matched in the normalized text."""
+    """An added token, with Hugging Face's field names. `normalized`: True if it is matched in the normalized text."""
 
     content: str
     lstrip: bool = False
@@ -59,7 +59,7 @@ Named = str | Token
 
 
 def special(content: str) -> Token:
-    """The token that a content alone stands for, in a special role."""
+    """The special token that is meant if a file gives only its content."""
     return Token(content, normalized=False, special=True)
 
 
@@ -69,7 +69,7 @@ def content_of(named: Named) -> str:
 
 
 def _once(tokens: Iterable[Named]) -> list[Named]:
-    """The tokens without later ones of the same content."""
+    """The tokens without later ones that have the same content."""
     found: dict[str, Named] = {}
     for token in tokens:
         found.setdefault(content_of(token), token)
@@ -127,7 +127,7 @@ ADVICE_ON_CLASS = (
     "which is not supported: if transformers has a fast tokenizer of this class, save it there, which writes a "
     "tokenizer.json; otherwise tokenize with transformers, and call the model with the ids"
 )
-"""What to do if a file names another class. Under the name of a supported one, the ids might be others."""
+"""Advice if a file names another class. Read as a supported class, its tokenizer might give other ids."""
 
 BY_MODEL_TYPE = {
     "camembert": "CamembertTokenizer",
@@ -143,10 +143,11 @@ BY_MODEL_TYPE = {
 class Settings(NamedTuple):
     """All settings of a tokenizer, checked. `read` reads them from a directory.
 
-    name: the class, without `Fast`; is_named: a file names it. roles and additional: special tokens named by the files.
-    listed: added tokens by id. values: other fields of `tokenizer_config.json`. max_length: maximum number of tokens.
-    lacking: the first of the ids that stand for merges whose result the vocabulary lacks; they are unknown tokens.
-    files: the tokenizer's files, if no `tokenizer.json` can hold it. extra: further special tokens named by the files.
+    name: the class, without `Fast`. is_named: True if a file names it. roles and additional: special tokens in the
+    files. listed: added tokens by id. values: the fields of `tokenizer_config.json`. max_length: maximum number of
+    tokens. lacking: the first of the ids given to tokens that occur in merges but not in the vocabulary; in a text they
+    become the unknown token. files: the tokenizer's files, if a `tokenizer.json` cannot hold it. extra: special tokens
+    in `extra_special_tokens`.
     """
 
     name: str = "RobertaTokenizer"
@@ -202,7 +203,7 @@ FLAGS = (
 
 
 def read(directory: Path, config: Config) -> Settings:
-    """Read the settings from a directory; files that are missing have no say. Raises TokenizerError."""
+    """Read the settings from the files that a directory has. Raises TokenizerError."""
     own, model = _object(directory, SETTINGS), _object(directory, MODEL)
     _check_values(own, directory / SETTINGS)
     name = _class_name(own, directory / SETTINGS) or _class_name(model, directory / MODEL)
@@ -242,7 +243,7 @@ def _class_name(fields: Mapping[str, Any], path: Path) -> str | None:
 
 
 def _check_values(own: Mapping[str, Any], path: Path) -> None:
-    """Raise TokenizerError if a field that is used has a wrong type."""
+    """Raise TokenizerError if a field that is used has an invalid value."""
     for name in FLAGS:
         if not isinstance(own.get(name), bool | None):
             raise TokenizerError(f"{path}: {name} must be true or false, not {own[name]!r:.100}")
@@ -261,7 +262,7 @@ def _check_values(own: Mapping[str, Any], path: Path) -> None:
         raise TokenizerError(f"{path}: model_input_names must be a list of names, not {names!r:.100}")
     if own.get("sp_model_kwargs"):
         warnings.warn(
-            f"{path}: sp_model_kwargs are not used: options of sentencepiece have no effect here",
+            f"{path}: sp_model_kwargs are ignored: options of sentencepiece are not supported",
             stacklevel=2,
         )
 
@@ -271,7 +272,7 @@ def _roles(fields: Mapping[str, Any], path: Path, is_special: bool = False) -> d
 
 
 def _known(named: Named, listed: Mapping[int, Token]) -> Named:
-    """The listed token of the same content, if there is one: its flags then hold."""
+    """The listed token with the same content, which has the valid flags; or else the named token itself."""
     same = [token for token in listed.values() if token.content == content_of(named)]
     return same[-1] if same else named
 
@@ -312,7 +313,7 @@ def _listed(values: Any, path: Path) -> Iterator[tuple[int, Token]]:
 
 
 def _added(values: Mapping[str, Any], known: set[str], path: Path) -> Iterator[tuple[int, Token]]:
-    """The tokens of `added_tokens.json`, by id. known: the special tokens."""
+    """The tokens of `added_tokens.json`, by id. known: the contents of the special tokens."""
     for content, index in values.items():
         if type(index) is not int or index < 0:
             raise TokenizerError(f"{path} must map tokens to ids, but {content[:100]!r} has {index!r:.100}")
@@ -349,10 +350,10 @@ def _check_content(content: Any, name: str, path: Path) -> None:
 
 
 def with_tokens_of(library: "tokenizers.Tokenizer", settings: Settings) -> Settings:
-    """The settings of a `tokenizer.json`: its own added tokens give the flags of tokens named by content alone.
+    """The settings, with the added tokens of a `tokenizer.json`, unless `tokenizer_config.json` lists added tokens.
 
-    That holds unless `tokenizer_config.json` lists the added tokens. A mask token that neither file has gets the flags
-    of the class's.
+    A special token gets the flags of the added token with the same content. A mask token that has no such token, and is
+    named by its content alone, gets the flags of the class's mask token.
     """
     listed, roles = settings.listed, dict(settings.roles)
     if "added_tokens_decoder" not in settings.values:
@@ -416,14 +417,14 @@ def _special_tokens(library: "tokenizers.Tokenizer", settings: Settings) -> list
 
 
 def warn_of_ids(library: "tokenizers.Tokenizer", settings: Settings) -> None:
-    """Warn if added tokens have other ids than those that the files list."""
+    """Warn if the ids of added tokens differ from those in the files."""
     ids = [(index, token.content, library.token_to_id(token.content)) for index, token in settings.listed.items()]
     wrong = [(content, index, found) for index, content, found in ids if found != index]
     if wrong:
         content, index, found = wrong[0]
         warnings.warn(
             f"{len(wrong)} of the tokenizer's added tokens do not have the id that its files list, such as "
-            f"{content[:100]!r}, listed as {index}: it is {found}, as in transformers' fast tokenizer",
+            f"{content[:100]!r}, listed as {index}: its id is {found}, as in transformers' fast tokenizer",
             stacklevel=2,
         )
 

@@ -25,9 +25,9 @@ LARGEST_VOCABULARY = 18_000_000
 """Maximum size of a `vocab.json` in bytes."""
 
 PLAIN = 1_500_000
-"""Maximum size in bytes of a `tokenizer.json` that need not be checked.
+"""Size in bytes up to which the counts in a `tokenizer.json` are not checked.
 
-Loading it takes at most 300 times its size in memory.
+Loading such a file takes at most 300 times its size in memory.
 """
 
 
@@ -44,15 +44,15 @@ class Source(NamedTuple):
     """Empty if the files are read for any class."""
 
     def serves(self, given: Settings) -> bool:
-        """True unless the settings name a class of other files."""
+        """True unless the settings name a class that has other files."""
         return not (self.classes and given.is_named) or given.name in self.classes
 
 
 def read(directory: Path, config: Config) -> Built | None:
     """Read the tokenizer and its settings from the first of `SOURCES` whose files are all in the directory.
 
-    Files that do not belong to the tokenizer's class come last. Returns None if there is no source. Raises
-    TokenizerError.
+    Sources that belong to other classes than the named one are used only if there is no other. Returns None if there is
+    no source. Raises TokenizerError.
     """
     present = [source for source in SOURCES if all((directory / name).is_file() for name in source.names)]
     if not present:
@@ -94,7 +94,7 @@ def _from_json(directory: Path, given: Settings) -> Built:
 
 
 def _set_normalizer(library: "tokenizers.Tokenizer", given: Settings) -> None:
-    """Set the options of BERT's normalizer that the settings of BERT's class give, as transformers does."""
+    """Set the options of BERT's normalizer from the settings, for the classes of `WORDPIECE`, as transformers does."""
     from tokenizers import normalizers
 
     state = json.loads(library.normalizer.__getstate__()) if library.normalizer is not None else {}
@@ -109,7 +109,7 @@ def _options_of_bert(given: Settings) -> tuple[bool, bool | None, bool]:
 
 
 def _set_prefix(library: "tokenizers.Tokenizer", given: Settings) -> None:
-    """Set `add_prefix_space` of byte-level BPE, as transformers does: the settings decide, not `tokenizer.json`."""
+    """Set `add_prefix_space` of byte-level BPE from the settings, not from `tokenizer.json`, as transformers does."""
     from tokenizers import pre_tokenizers, processors
 
     prefix = given.flag("add_prefix_space", False)
@@ -137,7 +137,7 @@ def _from_vocabulary(directory: Path, given: Settings) -> Built:
 
 
 def _with_files(directory: Path, library: "tokenizers.Tokenizer", given: Settings) -> Built:
-    """The settings with the tokenizer's files, if no `tokenizer.json` can hold it."""
+    """Add the tokenizer's files to the settings, if a `tokenizer.json` cannot hold the tokenizer."""
     names = ("vocab.json", "merges.txt") if given.lacking is not None else ()
     return library, given._replace(files={name: (directory / name).read_bytes() for name in names})
 
@@ -261,7 +261,7 @@ SOURCES: tuple[Source, ...] = (
     Source(("vocab.txt", "bpe.codes"), _from_codes, WITH_CODES),
     Source(("vocab.txt",), _from_words, WORDPIECE),
 )
-"""The files of each kind of tokenizer, with the function that reads them."""
+"""The files of each kind of tokenizer, with the function that reads them, in order of preference."""
 
 # --- byte-level BPE -------------------------------------------------------------------------------------------------
 
@@ -269,7 +269,7 @@ SOURCES: tuple[Source, ...] = (
 def _from_merges(vocabulary: Path, merges: Path, given: Settings, complete: bool = True) -> Built:
     """Build byte-level BPE from a JSON file (tokens mapped to ids) and a text file (a pair of tokens on each line).
 
-    complete: the vocabulary must have the results of all merges.
+    complete: True if the vocabulary must have all tokens that occur in merges.
     """
     ids = read_json(vocabulary, TokenizerError, LARGEST_VOCABULARY)
     if not all(type(index) is int for index in ids.values()):
@@ -302,10 +302,10 @@ def _byte_level(ids: dict[str, int], merges: list[tuple[str, str]], files: str, 
 def _with_lacking(
     ids: dict[str, int], merges: list[tuple[str, str]], given: Settings, unknown: str
 ) -> tuple[dict[str, int], Settings]:
-    """The vocabulary with the parts and results of merges that it lacks, which get ids after all others.
+    """Add the tokens that occur in merges but not in the vocabulary, with ids after all others.
 
-    The tokenizers library cannot merge into a token without an id. Such tokens become unknown tokens afterwards, as in
-    transformers' slow tokenizer.
+    The tokenizers library cannot merge into a token without an id. After tokenization, these tokens become the unknown
+    token, as in transformers' slow tokenizer.
     """
     lacking = [part for first, second in merges for part in (first, second, first + second) if part not in ids]
     if not lacking or unknown not in ids:
@@ -315,12 +315,15 @@ def _with_lacking(
     for part in lacking:
         ids.setdefault(part, len(ids))
     if len(set(ids.values())) < len(ids) or max(ids.values()) >= len(ids):
-        raise TokenizerError("its merges make tokens that the vocabulary lacks, and its ids are not 0, 1, 2 and so on")
+        raise TokenizerError(
+            "the tokenizer's merges give tokens that its vocabulary lacks, which is supported only if its ids are 0, "
+            "1, 2 and so on: tokenize with transformers, and call the model with the ids"
+        )
     return ids, given._replace(lacking=first)
 
 
 def _with_flags(library: "tokenizers.Tokenizer", given: Settings) -> Settings:
-    """The flags that transformers' class of RoBERTa gives special tokens that are named by content alone."""
+    """Give special tokens that are named by content alone the flags that transformers' RobertaTokenizer gives them."""
     names = {role: token for role, token in settings.roles_of(library, given).items() if role not in given.roles}
     names |= {role: named for role, named in given.roles.items() if isinstance(named, str)}
     flagged = {role: settings.Token(token) for role, token in names.items()}

@@ -26,7 +26,7 @@ OF_WORD: dict[str, Callable[[list[numpy.ndarray]], numpy.ndarray]] = {
     "average": lambda rows: numpy.mean(rows, axis=0),
     "max": lambda rows: max(rows, key=numpy.max),
 }
-"""For each strategy with words: the probabilities of a word from those of its tokens, (N,) each."""
+"""For each strategy that labels words: from the probabilities of a word's tokens to those of the word, (N,) each."""
 
 SPACE = "\u2581"
 """The token of a space in a sentencepiece model. At the start of a text, it has the offsets of the first character."""
@@ -60,8 +60,8 @@ def tag(
 ) -> list[Entity] | list[list[Entity]]:
     """The label of each word, group of words or token, in order. Those labelled "O" are left out.
 
-    aggregation_strategy None, the default: "first" if a label begins with B- or I-. Otherwise each word has the label
-    of its first token, and the result is {entity, score, word, start, end} for each word; words are those of the
+    aggregation_strategy None, the default, is "first" if a label begins with B- or I-. Otherwise the result is
+    {entity, score, word, start, end} for each word, which has the label of its first token. Words are those of the
     tokenizer's pre-tokenization, without white space.
 
     The other strategies are those of transformers' pipeline. "none": {entity, score, index, word, start, end} for each
@@ -69,13 +69,14 @@ def tag(
 
     "simple", "first", "average", "max": {entity_group, score, word, start, end} for each group of neighbours whose
     labels differ at most in the prefix B- or I-; a B- begins a new group. With "simple" these neighbours are tokens.
-    With the others they are words: a word's probabilities are those of its first token, the mean of its tokens', or
-    those of the token with the largest one. `score` is the mean of the words' or tokens' scores. `word` is
+    With the others they are words: a word's probabilities are those of its first token, the mean over its tokens, or
+    those of the token that has the largest one. `score` is the mean of the words' or tokens' scores. `word` is
     text[start:end], without white space around it.
 
-    A token continues a word if no space precedes it, so a full stop belongs to the word before it. If the tokenizer
-    marks continued words, as WordPiece does with ##, the mark decides. An unknown token is a word.
-    split_punctuation: any white space, punctuation and symbols also split words.
+    In these words, a token continues a word if no space precedes it, so a full stop belongs to the word before it. If
+    the tokenizer marks tokens that continue a word, as WordPiece does with ##, the mark decides. An unknown token is a
+    word.
+    split_punctuation: if True, words also end at any other white space, at punctuation and at symbols.
 
     A long text is read in overlapping windows. If a token is in two windows, its label comes from the window with more
     context around it.

@@ -49,13 +49,13 @@ Truncation = bool | Literal["longest_first", "only_first", "only_second", "do_no
 
 PADDINGS = {True: "longest", False: "do_not_pad"}
 TRUNCATIONS = {True: "longest_first", False: "do_not_truncate"}
-"""Hugging Face's names of what True and False mean."""
+"""Hugging Face's names for True and False."""
 
 
 class Row(Typed):
-    """The ids of a text or pair, with the token type of each. rest: ids that were cut off.
+    """The ids of a text or pair, with the token type of each. rest: the ids that were truncated.
 
-    offsets, words: the place of each token in the text and the index of its word, if asked for.
+    offsets, words: the start and end of each token in its text, and the index of its word, if requested.
     """
 
     rest: list[int]
@@ -66,8 +66,8 @@ class Row(Typed):
 class Tokenizer:
     """A tokenizer of the tokenizers library (`.library`), with a model's padding id and maximum length.
 
-    roles: the special tokens by Hugging Face's names of their roles, such as `mask_token`. settings: what the files say
-    about the tokenizer.
+    roles: the special tokens by Hugging Face's names of their roles, such as `mask_token`. settings: those in the
+    tokenizer's files.
     """
 
     def __init__(self, library: "tokenizers.Tokenizer", config: Config, settings: Settings | None = None) -> None:
@@ -110,11 +110,12 @@ class Tokenizer:
         return self.settings.lacking or self.library.get_vocab_size()
 
     def add_tokens(self, tokens: str | Iterable[str], special: bool = False) -> int:
-        """Add tokens that are never split. Returns the number of those that were not added before.
+        """Add tokens that are never split. Returns the number of tokens that are new.
 
-        New tokens get the ids after the vocabulary's: `model = model.resize_token_embeddings(len(model.tokenizer))`
-        makes room for them. The tokenizer itself is changed, and models that share it have them too. special: add
-        special tokens, which `skip_special_tokens` leaves out of a decoded text. Raises TokenizerError.
+        New tokens get the ids after those of the vocabulary. Make room for them in the model with
+        `model = model.resize_token_embeddings(len(model.tokenizer))`. The tokenizer is changed in place, and so for all
+        models that share it. special: True for special tokens, which `skip_special_tokens` leaves out of a decoded
+        text. Raises TokenizerError.
         """
         given = as_texts(tokens, "token")
         if self.settings.files:
@@ -129,7 +130,7 @@ class Tokenizer:
                 )
         before = {token.content for token in self.library.get_added_tokens_decoder().values()}
         if len(before.union(given)) > MOST_ADDED:
-            raise TokenizerError(f"too many added tokens: a tokenizer may have {MOST_ADDED}")
+            raise TokenizerError(f"too many added tokens: a tokenizer may have at most {MOST_ADDED}")
         with self._lock:
             return self.library.add_special_tokens(given) if special else self.library.add_tokens(given)
 
@@ -199,7 +200,7 @@ class Tokenizer:
         is_split_into_words: bool = False,
         places: bool = False,
     ) -> list[Row]:
-        """Tokenize each text or pair, and cut it to at most `limit` tokens. places: with offsets and words.
+        """Tokenize each text or pair, and truncate it to `limit` tokens. places: if True, with offsets and words.
 
         The library's truncation is not used, since it also builds windows of the rest: for a pair, each window of the
         first text is combined with each window of the second. Raises TokenizerError.
@@ -222,7 +223,7 @@ class Tokenizer:
         self, inputs: Sequence[Any], is_split_into_words: bool = False, add_special_tokens: bool = True
     ) -> Sequence[Encoding]:
         if self.settings.normalizes_tweets:
-            from . import tweets  # few models need it, and what it imports takes a while
+            from . import tweets  # few models need it, and its imports take a while
 
             return tweets.encode(self.library, inputs, add_special_tokens=add_special_tokens)
         found = self.library.encode_batch(
@@ -245,7 +246,7 @@ class Tokenizer:
         return row
 
     def _known(self, ids: list[int]) -> list[int]:
-        """The ids, with the unknown token in place of results of merges that the vocabulary lacks."""
+        """The ids, with the unknown token in place of merged tokens that the vocabulary lacks."""
         first = self.settings.lacking
         if first is None or self.unk_token_id is None:
             return ids
@@ -270,7 +271,7 @@ class Tokenizer:
             room = limit - first - self.library.num_special_tokens_to_add(pair is not None)
             if room < 1:
                 also = (
-                    f" and a first text of {first} tokens: shorten it; a question with max_question_len"
+                    f" and a first text of {first} tokens: shorten it, or for a question give max_question_len"
                     if first
                     else ""
                 )
@@ -283,7 +284,7 @@ class Tokenizer:
         return [encoding, *encoding.overflowing]
 
     def _arrays(self, rows: Sequence[Row], least: int, offsets: bool, words: bool) -> dict[str, numpy.ndarray]:
-        """The arrays of a batch, each of at least `least` columns, padded on the tokenizer's side."""
+        """The arrays of a batch, padded to at least `least` columns on the side that the tokenizer pads."""
         length = max([least, *map(len, rows)]) if rows else 0
 
         def padded(values: Iterable[Sequence[Any]], fill: Any, shape: tuple[int, ...] = ()) -> numpy.ndarray:
@@ -330,8 +331,8 @@ class Tokenizer:
     ) -> str | list[str]:
         """Turn ids into text: a str for one sequence, (L,), or a list of str for several, (B, L).
 
-        clean_up_tokenization_spaces: remove spaces before punctuation and English contractions; by default as
-        `tokenizer_config.json` says. Raises TokenizerError.
+        clean_up_tokenization_spaces: if True, remove spaces before punctuation and English contractions; by default,
+        the setting in `tokenizer_config.json`. Raises TokenizerError.
         """
         array, options = self._checked_ids(ids), (skip_special_tokens, clean_up_tokenization_spaces)
         if array.ndim == 1:
@@ -406,7 +407,7 @@ class Tokenizer:
         }
 
     def _saved_class(self) -> str:
-        """The tokenizer's class, or the one without defaults, if transformers would add a default's token."""
+        """The tokenizer's class; or PreTrainedTokenizerFast, if transformers would add default tokens for the class."""
         is_byte_level = hasattr(self.library.pre_tokenizer, "add_prefix_space")
         fits = self.settings.name in KINDS and (
             self.settings.is_named or is_byte_level == (self.settings.name in BYTE_LEVEL)
@@ -422,13 +423,13 @@ SAVED = (*(name for name in FLAGS if name != "add_prefix_space"), "truncation_si
 """The fields of `tokenizer_config.json` that are saved as they were read."""
 
 SPACED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
-"""What `clean_up_tokenization_spaces` removes the spaces of, in order."""
+"""Strings from whose ends `clean_up_tokenization_spaces` removes the spaces, in order."""
 
 STRATEGIES = ("longest_first", "only_first", "only_second")
 
 
 def _choice(name: str, value: Any, of_bool: Mapping[bool, str], choices: Sequence[str]) -> str:
-    """The choice that a value stands for. Raises TokenizerError."""
+    """The choice that a value means. Raises TokenizerError."""
     if isinstance(value, bool):
         return of_bool[value]
     if not isinstance(value, str) or value not in choices:
@@ -461,7 +462,7 @@ def _kept(encoding: Encoding, limit: int | None, strategy: str, side: str, name:
 
 
 def _shares(first: int, second: int, room: int, strategy: str) -> list[int]:
-    """Number of tokens that the two texts of a pair keep."""
+    """Number of tokens that each text of a pair keeps."""
     if strategy == "only_first":
         return [room - second, second]
     if strategy == "only_second":

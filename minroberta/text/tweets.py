@@ -1,8 +1,9 @@
 r"""BERTweet's normalisation of tweets: from a tweet to words, each aligned with the tweet.
 
-A tweet is split as NLTK's TweetTokenizer splits it. Then a user's name becomes `@USER`, an address `HTTPURL`, and an
-emoji its name, as in transformers' BertweetTokenizer with `normalization`. Those use the regex package, whose \w also
-has marks and circled letters; here, each character is replaced by one that Python's re takes for the same.
+A tweet is split as by NLTK's TweetTokenizer. Then a user name becomes `@USER`, a web address `HTTPURL`, and an emoji
+its name, as in transformers' BertweetTokenizer with `normalization`. Those libraries use the regex package, whose \w
+also matches marks and circled letters. Here, before matching, each character is replaced by one that has the same role
+in Python's re.
 """
 
 import functools
@@ -23,18 +24,18 @@ if TYPE_CHECKING:
 
 
 class Aligned(NamedTuple):
-    """A text that was made from a tweet. spans: for each character, start and end of its source in the tweet."""
+    """A text made from a tweet. spans: for each character, the start and end of its source in the tweet."""
 
     text: str
     spans: list[tuple[int, int]]
 
     def part(self, start: int, end: int | None = None) -> "Aligned":
-        """The characters from start to end."""
+        """The characters from `start` to `end`."""
         return Aligned(self.text[start:end], self.spans[start:end])
 
     @classmethod
     def of(cls, text: str) -> "Aligned":
-        """A tweet itself."""
+        """A tweet, aligned with itself."""
         return cls(text, [(index, index + 1) for index in range(len(text))])
 
     @property
@@ -44,7 +45,7 @@ class Aligned(NamedTuple):
         return spans[0][0], spans[-1][1]
 
     def as_one(self, text: str) -> "Aligned":
-        """Another text with the same source as a whole."""
+        """Another text, each of whose characters has the whole source of this one."""
         return self if text == self.text else Aligned(text, [self.span] * len(text))
 
     def replace(self, pattern: str, replacement: str | Callable[[re.Match[str]], str]) -> "Aligned":
@@ -81,7 +82,7 @@ PLAIN = {"’": "'", "…": "..."}
 
 
 def _character(entity: re.Match[str]) -> str:
-    """The character of an entity of HTML; nothing if it is unknown. Numbers from 128 to 159 are those of Windows."""
+    """The character of an HTML entity, or "" if it is unknown. Numbers from 128 to 159 are read as Windows-1252."""
     numbered, name = entity.groups()
     try:
         code = int(name, 16 if "x" in numbered else 10) if numbered else html.entities.name2codepoint[name]
@@ -92,7 +93,7 @@ def _character(entity: re.Match[str]) -> str:
 
 
 def _normal(token: str) -> str:
-    """A token of a tweet in the form that BERTweet knows."""
+    """A token of a tweet in the form that BERTweet was trained on."""
     if token.startswith("@"):
         return "@USER"
     if token.lower().startswith(("http", "www")):
@@ -141,14 +142,14 @@ KINDS = {
 }
 """The kinds of tokens, and regular expressions for their shapes. The first one that matches is taken.
 
-Repeats that may fail after many characters are limited to more than any address has, so that no text takes long.
+Repeats after which a match may still fail have a limit, so that no text takes long. No address is that long.
 """
 
 TOKEN = re.compile("|".join(KINDS.values()), re.VERBOSE | re.IGNORECASE)
 
 
 class Shapes(dict[int, str]):
-    """The shape of each character: the one that stands for it when a tweet is split into tokens."""
+    """The shape of each character: the character that replaces it while a tweet is split into tokens."""
 
     def __missing__(self, code: int) -> str:
         self[code] = shape = _shape(chr(code))
@@ -158,7 +159,7 @@ class Shapes(dict[int, str]):
 SHAPES = Shapes()
 
 LIKE_ASCII = {"İ": "i", "ſ": "s", "\u212a": "k"}
-"""Letters that are equal to one of ASCII if case is ignored."""
+"""Letters that equal an ASCII letter if case is ignored."""
 
 CIRCLED = (range(0x24B6, 0x24EA), range(0x1F130, 0x1F14A), range(0x1F150, 0x1F16A), range(0x1F170, 0x1F18A))
 """Symbols that are letters, such as Ⓐ and 🅰."""
@@ -183,7 +184,7 @@ def _shape(character: str) -> str:
 # --- encodings ------------------------------------------------------------------------------------------------------
 
 Words = list[tuple[int, Aligned]]
-"""The normalised words of a text, each with the index of its word."""
+"""The normalised words of a text, each with its index; in a list of words, with the index of the given word."""
 
 
 def encode(library: "tokenizers.Tokenizer", inputs: Iterable[Any], **options: Any) -> list[Encoding]:
@@ -214,7 +215,7 @@ def _read(text: str | Sequence[str], added: re.Pattern[str]) -> Words:
 
 
 def _with_added(text: Aligned, added: re.Pattern[str]) -> Iterator[Aligned]:
-    """The normalised words between added tokens, and these tokens."""
+    """The added tokens in a text, and the normalised words between them, in order."""
     end = 0
     for match in added.finditer(text.text):
         yield from words(text.part(end, match.start()))
@@ -236,21 +237,22 @@ def _pattern_of_added(library: "tokenizers.Tokenizer") -> re.Pattern[str]:
 # --- emoji ----------------------------------------------------------------------------------------------------------
 
 VERSIONS = ("0.5.4", "0.6.0")
-"""The versions of the emoji package with the names that BERTweet was trained on."""
+"""Versions of the emoji package that have the names on which BERTweet was trained."""
 
 
 def warn_of_emoji() -> None:
-    """Warn if the emoji package is missing, or has other names than those of BERTweet."""
+    """Warn if the emoji package is missing, or has other names than those on which BERTweet was trained."""
     try:
         found = metadata.version("emoji")
     except metadata.PackageNotFoundError:
         found = None
     if found not in VERSIONS:
-        installed = f"emoji {found} has other names than" if found else "emoji are not replaced by"
-        warnings.warn(
-            f"{installed} those that BERTweet was trained on: pip install 'minroberta[tweets]', for emoji 0.6.0",
-            stacklevel=2,
+        problem = (
+            f"emoji {found} has other names than those on which BERTweet was trained"
+            if found
+            else "emoji are not replaced by their names, on which BERTweet was trained: the emoji package is missing"
         )
+        warnings.warn(f"{problem}: pip install 'minroberta[tweets]', for emoji 0.6.0", stacklevel=2)
 
 
 def _name_of_emoji(character: str) -> str:

@@ -103,7 +103,7 @@ def read_tokens(path: Path) -> list[str]:
 
 
 def words_with_counts(path: Path) -> dict[str, int]:
-    """The ids of PhoBERT's `vocab.txt`, whose lines each hold a token and a count, after four special tokens.
+    """The ids of the tokens in PhoBERT's `vocab.txt`: four special tokens, then those of its lines, each with a count.
 
     Raises TokenizerError.
     """
@@ -117,7 +117,7 @@ def words_with_counts(path: Path) -> dict[str, int]:
 
 
 def with_end(token: str) -> str:
-    """A token of PhoBERT's `vocab.txt` as the tokenizers library has it.
+    """A token of PhoBERT's `vocab.txt`, as spelled in the tokenizers library.
 
     In the file, `@@` marks a token that does not end a word; in the library, `</w>` marks one that does.
     """

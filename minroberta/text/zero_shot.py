@@ -1,4 +1,4 @@
-"""`zero_shot`: labels that a model was not trained on, ranked by a model of natural language inference."""
+"""`zero_shot`: labels that a model was not trained on, ranked by means of natural language inference."""
 
 from collections.abc import Iterable
 from typing import TypedDict, overload
@@ -48,11 +48,11 @@ def zero_shot(
 ) -> Ranking | list[Ranking]:
     """The given labels, ranked for each text: {sequence, labels, scores}, best first.
 
-    The model has to be one of natural language inference: it says whether a text entails a hypothesis. Each label is
-    put in the place of {} in `hypothesis_template`, and its logit is the one of entailment, the model's first label
+    The model must be trained on natural language inference, which is to say whether a text entails a hypothesis. Each
+    label takes the place of {} in `hypothesis_template`, and its logit is that of entailment, the model's first label
     whose name begins with "entail". `sequence` is the text.
 
-    labels: several labels, or a single str with commas between them. multi_label: if False, the scores are the softmax
+    labels: several labels, or a str in which commas separate them. multi_label: if False, the scores are the softmax
     over the labels, so that they sum to 1. If True, or if there is a single label, each score is the softmax over two
     logits of its label alone: that of entailment and that of contradiction, which is the model's first label, or the
     last if the first is entailment. A text that is too long is truncated, with a warning; hypotheses are read whole.
@@ -139,7 +139,7 @@ def _read_logits(output: Output, _: Row) -> numpy.ndarray:
 
 
 def _scores(logits: numpy.ndarray, entailment: int, each: bool) -> numpy.ndarray:
-    """Score of each label: (labels, N) -> (labels,). each: compare a label with its contradiction, not with others."""
+    """Score of each label: (labels, N) -> (labels,). each: compare entailment with contradiction, not the labels."""
     if not each:
         return ops.softmax(logits[:, entailment])
     contradiction = -1 if entailment == 0 else 0
