@@ -32,7 +32,7 @@ class Task:
     prompt: Ids
     most: int
     ends: Ids
-    random: numpy.random.Generator
+    random: "numpy.random.Generator"  # a str, since importing numpy.random takes 7 MB
 
     @property
     def least(self) -> int:
