@@ -263,7 +263,7 @@ def test_the_second_load_fetches_no_file_again(hub: Hub, tmp_path: Path) -> None
     assert hub.served() == set()
 
 
-@pytest.mark.parametrize("name", slow_but(["roles-vocabulary", "added-json", "added-pieces", "t5", "vocab-txt"], "t5"))
+@pytest.mark.parametrize("name", slow_but(["roles-vocabulary", "added-json", "added-pieces", "t5", "vocab-txt"]))
 def test_the_files_of_other_tokenizers(name: str, hub: Hub, tmp_path: Path) -> None:
     """Without tokenizer.json, the first other kind of files is fetched, with all the settings and nothing else."""
     files = {name: content for name, content in model_files().items() if name in ("config.json", "model.safetensors")}
@@ -369,6 +369,7 @@ def test_offline_with_an_empty_cache(options: dict[str, bool], hub: Hub, tmp_pat
     assert hub.log == []
 
 
+@pytest.mark.slow
 def test_an_unreachable_hub_and_an_empty_cache(tmp_path: Path) -> None:
     hub = Hub()
     with serving(hub):

@@ -275,6 +275,7 @@ def test_a_prompt_is_continued_whatever_it_is(text: str) -> None:
     assert made["generated_text"].startswith(text)
 
 
+@pytest.mark.slow
 @given(st.lists(any_text, min_size=1, max_size=9), st.sampled_from(["mean", "cls", "max"]), st.randoms())
 def test_a_list_is_its_texts(texts: list[str], pooling: str, random: Any) -> None:
     """The result for a text does not depend on the other texts, nor on their order."""

@@ -78,6 +78,7 @@ def test_make_from_several_rows_and_names(model: Path, tmp_path: Path) -> None:
     assert list(held) == ["embeddings", *own, "logits"]
 
 
+@pytest.mark.slow
 def test_make_from_texts(tmp_path: Path) -> None:
     path = tmp_path / "file"
     texts = ["--text", "Hello world.", "--text", "Hello."]
