@@ -219,6 +219,7 @@ def test_groups_are_parts_of_the_text(text: str) -> None:
     assert all(first["end"] <= second["start"] for first, second in itertools.pairwise(groups))
 
 
+@pytest.mark.slow
 @given(long_text, st.sampled_from([66, 64, 40]))
 def test_pieces_are_parts_of_the_text(text: str, rows: int) -> None:
     """Each token is in the answer once, with its index and offset in the whole text, however many windows there are.
