@@ -68,8 +68,8 @@ def test_tokens_are_those_of_transformers(name: str, monkeypatch: pytest.MonkeyP
     own = model.generation
     for run in wanted["runs"]:
         options = dict(run["options"])
-        forced = {key: (options.pop(key),) for key in list(options) if key.startswith("forced_")}
-        model.generation = dataclasses.replace(own, **forced)
+        settings = {key: options.pop(key) for key in list(options) if key.endswith("_token_id")}
+        model.generation = own.changed(settings, InputError)
         found.clear()
         texts = model.generate(wanted["texts"], **options)
         tokens = [ids[:-1] if ids[-1] in own.eos_token_id else ids for ids in run["tokens"]]
@@ -310,6 +310,17 @@ def test_the_encoder_alone() -> None:
 def test_a_long_text_is_cut() -> None:
     with pytest.warns(UserWarning, match="the text is longer than the 64 tokens that this model reads"):
         assert written(opened("tied"), "Anna " * 99, max_new_tokens=3)
+
+
+def test_tied_halves_that_differ_in_the_file(tmp_path: Path) -> None:
+    """As in transformers, the decoder's weights are then those of both."""
+    directory = changed(tmp_path)
+    file = safetensors.File(directory / "model.safetensors")
+    arrays = {name: file[name].copy() for name in file}
+    both = {name.replace("decoder.roberta.", "encoder."): x + 1 for name, x in arrays.items() if ".roberta." in name}
+    both = {name: x for name, x in both.items() if "crossattention" not in name}
+    safetensors.write(directory / "model.safetensors", {**both, **arrays}, {"format": "pt"})
+    assert written(opened("tied", tmp_path)) == written(opened("tied"))
 
 
 def test_wrapped_names(tmp_path: Path) -> None:

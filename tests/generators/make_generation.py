@@ -54,6 +54,8 @@ RUNS = [
     {"num_beams": 2, "max_new_tokens": 15, "repetition_penalty": 0.7, "no_repeat_ngram_size": 2},
     {"num_beams": 4, "max_new_tokens": 9, "forced_bos_token_id": 30, "forced_eos_token_id": 2},
     {"num_beams": 2, "max_new_tokens": 1},
+    # a first token that is padding, which positions count all the same
+    {"num_beams": 2, "max_new_tokens": 8, "decoder_start_token_id": 1},
 ]
 
 SAMPLED = [
