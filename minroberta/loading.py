@@ -11,6 +11,7 @@ import numpy
 
 from . import weights
 from .backend.arrays import Namespace
+from .backend.precision import check_precision
 from .checkpoints import adapters, halves, hub, read, save, surgery, unsupported
 from .checkpoints.arrays import Arrays
 from .checkpoints.files import read_json
@@ -95,6 +96,7 @@ def load(
     head: str | None = None,
     dtype: Any = "float32",
     xp: Namespace = numpy,
+    precision: str = "highest",
     revision: str | None = None,
     local_files_only: bool = False,
     token: str | bool | None = None,
@@ -118,6 +120,9 @@ def load(
     repository, the default is encoder, and its `modules.json` says how `encode` turns a text into a vector.
     dtype: float32, float64 (JAX needs jax_enable_x64), float16 (on NumPy for storage only: the model computes and
     returns float32), or bfloat16 if the array library has it. xp: the array library: numpy, cupy or jax.numpy.
+    precision: of float32 matrix products: "highest" is float32's own on every device; on JAX, "high" is about two
+    thirds of its digits, by three bfloat16 products where the device has them, and "default" what JAX is set to (TF32
+    on a GPU). NumPy always computes the highest; so does CuPy, unless CUPY_TF32 is 1, which needs "default".
     revision: a branch, tag or commit on the hub; local_files_only: do not use the network; token: an access token, for
     private models.
     missing: "error", or "init" to initialise weights of the head that are missing or have the wrong shape, with the
@@ -136,7 +141,7 @@ def load(
     """
     if missing not in ("error", "init"):
         raise NameUnknownError(f'missing must be "error" or "init", not {missing!r}')
-    _check_choices(head, seed)
+    _check_choices(head, seed, precision)
     if not (config is None or (isinstance(config, Mapping) and all(isinstance(name, str) for name in config))):
         raise ConfigError(f"config must be a dict from field names to values, not {config!r}")
     repository = describe(hub.locate(name, revision=revision, local_files_only=local_files_only, token=token))
@@ -148,7 +153,7 @@ def load(
 
     def model_of(arrays: Arrays, config: Config, head: str) -> Model:
         loaded = weights.load_arrays(arrays, config, head, missing=missing, seed=seed, check=check)
-        return Model.of_checked(config, weights.tree(weights.move(loaded, dtype, xp)), head)
+        return Model.of_checked(config, weights.tree(weights.move(loaded, dtype, xp)), head, precision)
 
     if fields.get("model_type") == halves.KIND:
         model = _of_halves(file, fields, head, config or {}, model_of)
@@ -233,6 +238,7 @@ def init(
     seed: int = 0,
     dtype: Any = "float32",
     xp: Namespace = numpy,
+    precision: str = "highest",
 ) -> Model:
     """Initialise a model with random weights from N(0, initializer_range²).
 
@@ -240,18 +246,19 @@ def init(
 
     config_or_name: a Config, a dict of fields, a directory with a `config.json`, a hub name, or one of `load`'s short
     names; Hugging Face's short names need no download. head: by default the one that `architectures` names (masked_lm
-    for `roberta-base`), or the bare encoder if there are no `architectures`.
+    for `roberta-base`), or the bare encoder if there are no `architectures`. precision: as for `load`.
 
     Raises ConfigError, NotFoundError, BackendError, NameUnknownError, and InputError for an invalid seed.
     """
-    _check_choices(head, seed)
+    _check_choices(head, seed, precision)
     config, head = _settled(_fields(config_or_name), head, {})
     shapes = weights.shapes(config, head).items()
     arrays = {name: weights.random_weight(name, shape, config, seed) for name, shape in shapes}
-    return Model.of_checked(config, weights.tree(weights.move(arrays, dtype, xp)), head)
+    return Model.of_checked(config, weights.tree(weights.move(arrays, dtype, xp)), head, precision)
 
 
-def _check_choices(head: str | None, seed: int) -> None:
+def _check_choices(head: str | None, seed: int, precision: str) -> None:
+    check_precision(precision)
     if head is not None:
         check_head_name(head)
     check_integer("seed", seed, 0)

@@ -10,6 +10,7 @@ from . import heads, ops, packed, weights
 from .attend import Masked
 from .backend.arrays import Array, Namespace, cast, computable, compute_dtype, namespace, widened
 from .backend.memory import keep_freed_memory
+from .backend.precision import precise
 from .cache import Cache, KeysValues, cached_length, number_tokens
 from .config import HEADS, Config, check_head
 from .errors import ConfigError, InputError, NameUnknownError
@@ -90,6 +91,7 @@ def forward(
     use_cache: bool | None = None,
     output_attentions: bool = False,
     output_hidden_states: bool = False,
+    precision: str = "highest",
     **inputs: Any,
 ) -> dict[str, Any]:
     """Compute a model's outputs: a pure function that JAX can trace, differentiate and vectorise.
@@ -103,6 +105,7 @@ def forward(
     floats for multi-label classification or regression. The label -100 is ignored. question_answering takes
     start_positions and end_positions, (B,), instead of labels.
     use_cache: whether to return a cache, by default as configured. Only a decoder called without labels returns one.
+    precision: of float32 matrix products, as `load` describes it.
 
     Returns a dict with Hugging Face's names, in Hugging Face's order, with None for outputs that were not requested:
     the scalar loss; then, depending on the head, logits, of shape (B, L, V), (B, L, N), (B, N) or (B, C), or
@@ -110,8 +113,8 @@ def forward(
     past_key_values, hidden_states, attentions and cross_attentions as in `ModelOutput`.
 
     Only shapes are checked; the result for an invalid id depends on the array library. With `jax.jit`, close over
-    config and head, or make them static arguments. Raises InputError, NameUnknownError, ConfigError, and TypeError for
-    an unknown input.
+    config and head, or make them static arguments. Raises InputError, NameUnknownError, ConfigError, BackendError, and
+    TypeError for an unknown input.
     """
     check_head(head, config)
     if unknown := inputs.keys() - set(Inputs._fields):
@@ -126,6 +129,7 @@ def forward(
         use_cache=use_cache,
         output_attentions=output_attentions,
         output_hidden_states=output_hidden_states,
+        precision=precision,
     )
 
 
@@ -139,18 +143,22 @@ def run(
     use_cache: bool | None = None,
     output_attentions: bool = False,
     output_hidden_states: bool = False,
+    precision: str = "highest",
 ) -> dict[str, Any]:
-    """Compute the outputs of `forward` without checking shapes; also for a packed row, (1, T). Raises InputError."""
+    """Compute the outputs of `forward` without checking shapes; also for a packed row, (1, T).
+
+    Raises InputError, and BackendError for an invalid precision.
+    """
     p, rows = Node(params), inputs.without_choices() if packing is None and HEADS[head].choices else inputs
     caches = packing is None and keeps_cache(config, head, inputs, use_cache)
     names = names_of_outputs(config, inputs, caches, output_attentions, output_hidden_states)
-    with keeping([name for several in names.values() for name in several]) as kept:
+    with precise(table(params), precision), keeping([name for several in names.values() for name in several]) as kept:
         x = body(p, config, rows, packing)
+        outputs = heads.HEADS[head](x, p, config, inputs)
     seen = {output: tuple(kept[name] for name in several) for output, several in names.items()}
     if caches:
         own, across = seen["self_past"], seen.get("cross_past", [()] * config.num_hidden_layers)
         seen["past_key_values"] = Cache([a + b for a, b in zip(own, across, strict=True)], kept["tokens"])
-    outputs = heads.HEADS[head](x, p, config, inputs)
     return {**outputs, **{name: seen.get(name) for name in (ORDER_OF_THE_ENCODER if head == "encoder" else ORDER)}}
 
 
@@ -159,6 +167,11 @@ ORDER = ("past_key_values", "hidden_states", "attentions", "cross_attentions")
 
 ORDER_OF_THE_ENCODER = ("hidden_states", "past_key_values", "attentions", "cross_attentions")
 """The outputs that follow those of the bare model, in Hugging Face's order."""
+
+
+def table(params: Params) -> Array:
+    """The table of word embeddings, whose library and dtype are the model's."""
+    return params["embeddings"]["word_embeddings"]["weight"]
 
 
 def keeps_cache(config: Config, head: str, inputs: Inputs, use_cache: bool | None) -> bool:
@@ -268,6 +281,8 @@ class Network:
     """The settings that `generate` follows: a `text.generation.Generation`, or None for its defaults."""
     encoder: Any = None
     """The encoder of an encoder-decoder, a `Network`, if this is its decoder; or None."""
+    precision: str = "highest"
+    """The precision of float32 matrix products, as `load` describes it."""
 
     def __init__(self, config: Config, params: Params, head: str = "encoder", tokenizer: Any = None) -> None:
         if not isinstance(config, Config):
@@ -277,10 +292,11 @@ class Network:
         self._hold(config, params, head, tokenizer)
 
     @classmethod
-    def of_checked(cls, config: Config, params: Params, head: str, tokenizer: Any = None) -> Self:
+    def of_checked(cls, config: Config, params: Params, head: str, precision: str) -> Self:
         """Make a model from parts that `load` or `init` has already checked."""
         model = cls.__new__(cls)
-        model._hold(config, params, head, tokenizer)
+        model._hold(config, params, head, None)
+        model.precision = precision
         return model
 
     def _hold(self, config: Config, params: Params, head: str, tokenizer: Any) -> None:
@@ -302,16 +318,12 @@ class Network:
     @property
     def xp(self) -> Namespace:
         """The array library that the parameters belong to."""
-        return namespace(self._table)
+        return namespace(table(self.params))
 
     @property
     def dtype(self) -> Any:
         """The dtype in which the parameters are stored."""
-        return self._table.dtype
-
-    @property
-    def _table(self) -> Array:
-        return self.params["embeddings"]["word_embeddings"]["weight"]
+        return table(self.params).dtype
 
     def __call__(
         self,
@@ -410,6 +422,11 @@ class Network:
             result.append({name: x.reshape(len(positions), math.prod(x.shape[1:])) for name, x in read.items()})
         return result
 
+    def pooled(self, x: Array) -> Array:
+        """The pooler's output for hidden states x, which a call may have returned: (B, L, D) -> (B, D)."""
+        with precise(table(self.params), self.precision):
+            return heads.pooler(self.xp.asarray(x), self.p.pooler)
+
     def _without_padding(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """The outputs for a batch, computed without its padding. At padding positions, the outputs are 0."""
         rows = Inputs(**inputs)
@@ -423,13 +440,13 @@ class Network:
             pooled = outputs.pop("pooler_output", None)  # of the first sequence alone
             outputs = {name: packed.unpack(x, mask) for name, x in given(**outputs).items()}
             if pooled is not None:
-                outputs["pooler_output"] = heads.pooler(outputs["last_hidden_state"], self.p.pooler)
+                outputs["pooler_output"] = self.pooled(outputs["last_hidden_state"])
         return outputs
 
     def _run(self, inputs: Mapping[str, Any], packing: Packing | None = None, **asked: Any) -> dict[str, Any]:
         """Move the inputs to the model's library, and call `run` with them."""
         moved = Inputs(**{name: self._move(name, value) for name, value in inputs.items()})
-        return run(self.params, self.config, self.head, moved, packing, **asked)
+        return run(self.params, self.config, self.head, moved, packing, precision=self.precision, **asked)
 
     def _move(self, name: str, value: Any) -> Any:
         """Move an input to the model's library; floats and cached arrays get the dtype in which the model computes."""

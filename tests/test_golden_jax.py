@@ -85,7 +85,11 @@ def pure(case: Case, dtype: str, inputs: Mapping[str, Any]) -> tuple[Callable[..
     model = model_of(case, dtype, jnp)
     flags = {name: value for name, value in inputs.items() if isinstance(value, bool)}
     arrays = {name: on_device(value, dtype) for name, value in inputs.items() if name not in flags}
-    return lambda params, arrays: forward(params, model.config, model.head, **arrays, **flags), (model.params, arrays)
+
+    def call(params: Any, arrays: Any, **asked: Any) -> Any:
+        return forward(params, model.config, model.head, **arrays, **flags, **asked)
+
+    return call, (model.params, arrays)
 
 
 def on_device(value: Any, dtype: str) -> Any:

@@ -1,6 +1,7 @@
 """Support for running the mathematics on a machine: array libraries, dtypes, scheduling, threads and memory.
 
 - `arrays.py`: the library that an array belongs to, and its dtypes;
+- `precision.py`: the precision of matrix products;
 - `memory.py`: freed memory that is kept for the next call;
 - `threads.py`: several threads for one call;
 - `schedule.py`: decorators that compute a function in pieces, and matrix products.

@@ -7,11 +7,9 @@ from typing import Any, Literal
 
 import numpy
 
-from .. import heads
 from ..backend.arrays import Array, is_float, namespace, to_host, widen, widened
 from ..errors import InputError, NameUnknownError, check_flag, check_integer
 from ..model import Network
-from ..trace import Node
 from .embedding import POOLINGS, SIMILARITIES, Embedding, Normalize, Similarity, unit
 from .running import Output, Row, ready, run, warn_of_cut
 from .texts import as_texts
@@ -68,7 +66,7 @@ def encode(
     rows = tokenizer.rows([embedding.prepare(before + text) for text in as_texts(texts)], limit)
     warn_of_cut(rows, limit)
     start = 0 if embedding.include_prompt or not before else _prompt_length(tokenizer, embedding.prepare(before), limit)
-    pool = functools.partial(read_vector, poolings=poolings, start=start, p=model.p)
+    pool = functools.partial(read_vector, poolings=poolings, start=start, pooler=model.pooled)
     vectors = run(model, rows, pool, _wanted(rows, poolings), batch_size)
     x = numpy.asarray(vectors, widened(model.dtype)).reshape(-1, len(poolings) * model.config.hidden_size)
     result = _finish(x, embedding, normalize, truncate_dim)
@@ -103,16 +101,16 @@ def _wanted(rows: Sequence[Row], poolings: Sequence[str]) -> list[list[int]] | N
 
 
 def read_vector(
-    output: Output, _: Row, poolings: Sequence[str], start: int = 0, p: Node | None = None
+    output: Output, _: Row, poolings: Sequence[str], start: int = 0, pooler: Callable[[Array], Array] | None = None
 ) -> numpy.ndarray:
     """The poolings of a text's last hidden states, one after the other, on the host: (positions, D) -> (W,).
 
-    start: the first position that is not left out. p: the parameters, for the pooler.
+    start: the first position that is not left out. pooler: the function `Network.pooled`, for the pooling "pooler".
     """
     x, pooled = widen(output["last_hidden_state"]), []
     for name in poolings:
-        if name == "pooler" and p is not None:
-            pooled.append(widen(heads.pooler(output["last_hidden_state"][None, :1], p.pooler)[0]))  # (1, 1, D) -> (D,)
+        if name == "pooler" and pooler is not None:
+            pooled.append(widen(pooler(output["last_hidden_state"][None, :1])[0]))  # (1, 1, D) -> (D,)
         else:
             pooled.append(FORMULAS[name](x, start))  # (positions, D) -> (D,)
     return to_host(namespace(x).concatenate(pooled))
