@@ -1,19 +1,20 @@
 """The whole model: the body, the pure function `forward`, and `Network`, which is called like a Hugging Face model."""
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy
 
-from . import heads, ops, packed, weights
+from . import compiled, heads, ops, packed, weights
 from .attend import Masked
-from .backend.arrays import Array, Namespace, cast, computable, compute_dtype, namespace, widened
+from .backend.arrays import Array, Namespace, cast, computable, compute_dtype, namespace, to_host, widened
 from .backend.memory import keep_freed_memory
 from .backend.precision import precise
 from .cache import Cache, KeysValues, cached_length, number_tokens
 from .config import HEADS, Config, check_head
-from .errors import ConfigError, InputError, NameUnknownError
+from .errors import BackendError, ConfigError, InputError, NameUnknownError, check_integer
 from .inputs import NUMBERS, Inputs, as_array, check_shapes, check_values, given, heads_with_cache
 from .layers import LayerInputs, embeddings, encoder, norm
 from .packed import Packing
@@ -140,12 +141,15 @@ def run(
     inputs: Inputs,
     packing: Packing | None = None,
     *,
+    wanted: Array | None = None,
     use_cache: bool | None = None,
     output_attentions: bool = False,
     output_hidden_states: bool = False,
     precision: str = "highest",
 ) -> dict[str, Any]:
     """Compute the outputs of `forward` without checking shapes; also for a packed row, (1, T).
+
+    wanted: the positions that the head reads in each sequence of a batch, (B, W); by default all.
 
     Raises InputError, and BackendError for an invalid precision.
     """
@@ -154,6 +158,8 @@ def run(
     names = names_of_outputs(config, inputs, caches, output_attentions, output_hidden_states)
     with precise(table(params), precision), keeping([name for several in names.values() for name in several]) as kept:
         x = body(p, config, rows, packing)
+        if wanted is not None:
+            x = namespace(x).take_along_axis(x, wanted[..., None], axis=1)  # (B, L, D) -> (B, W, D)
         outputs = heads.HEADS[head](x, p, config, inputs)
     seen = {output: tuple(kept[name] for name in several) for output, several in names.items()}
     if caches:
@@ -302,6 +308,7 @@ class Network:
     def _hold(self, config: Config, params: Params, head: str, tokenizer: Any) -> None:
         keep_freed_memory()
         self.config, self.params, self.head, self.tokenizer = config, params, head, tokenizer
+        self.compilations: list[str] = []  # what JAX has compiled for calls of this model
 
     def __repr__(self) -> str:
         c = self.config
@@ -351,6 +358,9 @@ class Network:
         which has no fast float16 products, a float16 model computes in float32. With `return_dict=False`, the outputs
         are a tuple.
 
+        On JAX, calls without labels, a cache and other rare inputs are compiled, once for each of the few shapes that
+        inputs are padded to (`compiled` lists both); `jax.disable_jit` turns this off.
+
         A decoder returns `past_key_values`. Pass them to the call for the next tokens, with an attention mask for all
         positions, both cached and new. The cache stores the number of tokens in each row, not counting padding, so that
         cached and uncached results agree, even after a left-padded prompt.
@@ -385,17 +395,38 @@ class Network:
         result = ModelOutput(outputs)
         return result if return_dict else result.to_tuple()  # type: ignore[return-value]  # few calls want a tuple
 
+    def compile(self, lengths: Iterable[int], batches: Iterable[int] = (1,)) -> None:
+        """Compile calls of these lengths and batch sizes on JAX, so that the first of them need not wait.
+
+        Without this, a call is compiled when it is needed. Sizes are padded to the few that `compiled` lists, and
+        `compilations` describes what JAX has compiled for this model. Calls for a cache, for hidden states or
+        attentions, with position_ids, and tasks that read a few positions are compiled separately, when needed.
+
+        Raises BackendError on other libraries than JAX, and InputError for sizes that the model does not take.
+        """
+        if not compiled.compiles(table(self.params)):
+            raise BackendError(f"only JAX compiles models, not {self.xp.__name__}: load with xp=jax.numpy")
+        token = (self.config.pad_token_id + 1) % self.config.vocab_size
+        for length, batch in itertools.product(lengths, tuple(batches)):
+            check_integer("a length", length, 1)
+            check_integer("a batch size", batch, 1)
+            shape = (batch, 1, length) if HEADS[self.head].choices else (batch, length)
+            self(numpy.full(shape, token), use_cache=False)
+
     def on_rows(
         self, rows: Sequence[Sequence[int]], wanted: Sequence[Sequence[int]] | None = None
     ) -> list[dict[str, Array]]:
-        """The head's outputs, (positions, ...), for each of several sequences of ids, computed without padding.
+        """The head's outputs, (positions, ...), for each of several sequences of ids.
 
+        They are computed without padding, or on JAX with as much as compiled calls need; then they are NumPy's arrays.
         wanted: the positions to return for each sequence; by default all, or only the first if the head reads no other.
         """
         if not all(map(len, rows)):
             raise InputError("a sequence of ids is empty: give at least one id in each sequence")
         if not rows:
             return []
+        if compiled.compiles(table(self.params)):
+            return self._on_compiled_rows(rows, wanted)
         if wanted is None and HEADS[self.head].reads_first:
             wanted = [[0]] * len(rows)
         if is_recording() or self.config.position_embedding_type != "absolute":
@@ -422,6 +453,29 @@ class Network:
             result.append({name: x.reshape(len(positions), math.prod(x.shape[1:])) for name, x in read.items()})
         return result
 
+    def _on_compiled_rows(
+        self, rows: Sequence[Sequence[int]], wanted: Sequence[Sequence[int]] | None
+    ) -> list[dict[str, Array]]:
+        """Do the same as `on_rows` with padded batches that JAX has compiled. The outputs are NumPy's."""
+        result: list[dict[str, Array]] = [{}] * len(rows)
+        head, pad = HEADS[self.head], self.config.pad_token_id
+        for indices, batch in compiled.batches_of(list(map(len, rows)), self.config):
+            some = [rows[index] for index in indices]
+            inputs = packed.pad_ids(some, pad)
+            check_values(self.config, self.head, inputs)
+            if head.choices:
+                inputs = {name: x[:, None] for name, x in inputs.items()}  # (B, L) -> (B, 1, L)
+            positions = None
+            if wanted is not None and not head.reads_first:
+                positions = compiled.padded_positions([wanted[index] for index in indices], batch)
+            outputs = self._run_compiled(inputs, batch, positions, use_cache=False)
+            made = {name: to_host(outputs[name]) for name in packed.OUTPUTS if name in outputs}
+            for place, index in enumerate(indices):
+                count = len(rows[index]) if wanted is None else len(wanted[index])
+                own = {name: x[place, None] if head.reads_first else x[place, :count] for name, x in made.items()}
+                result[index] = {name: x.reshape(len(x), math.prod(x.shape[1:])) for name, x in own.items()}
+        return result
+
     def pooled(self, x: Array) -> Array:
         """The pooler's output for hidden states x, which a call may have returned: (B, L, D) -> (B, D)."""
         with precise(table(self.params), self.precision):
@@ -444,9 +498,24 @@ class Network:
         return outputs
 
     def _run(self, inputs: Mapping[str, Any], packing: Packing | None = None, **asked: Any) -> dict[str, Any]:
-        """Move the inputs to the model's library, and call `run` with them."""
+        """Move the inputs to the model's library, and call `run` with them, compiled if possible."""
+        if packing is None and compiled.compiles(table(self.params)) and compiled.fits(self.config, inputs):
+            shape = inputs["input_ids"].shape
+            asked["use_cache"] = keeps_cache(self.config, self.head, Inputs(**inputs), asked["use_cache"])
+            outputs = self._run_compiled(inputs, compiled.bucket(shape[0]), **asked)
+            return compiled.cut(outputs, self.head, shape)
         moved = Inputs(**{name: self._move(name, value) for name, value in inputs.items()})
         return run(self.params, self.config, self.head, moved, packing, precision=self.precision, **asked)
+
+    def _run_compiled(
+        self, inputs: Mapping[str, Any], batch: int, wanted: numpy.ndarray | None = None, **asked: Any
+    ) -> dict[str, Any]:
+        """The outputs of a compiled call, padding included. batch: the size to which the batch is padded."""
+        length = compiled.padded_length(inputs["input_ids"].shape[-1], self.config)
+        padded = compiled.padded(self.config, inputs, batch, length)
+        moved = {name: self._move(name, x) for name, x in padded.items()}
+        asked = {"wanted": wanted, "precision": self.precision, **asked}
+        return compiled.call(run, self.params, self.config, self.head, moved, self.compilations, **asked)
 
     def _move(self, name: str, value: Any) -> Any:
         """Move an input to the model's library; floats and cached arrays get the dtype in which the model computes."""

@@ -1,4 +1,7 @@
-"""Every golden case on JAX, eagerly and under `jit`; gradients and `vmap` of the same functions."""
+"""Every golden case by `forward` on JAX, eagerly and under `jit`; gradients and `vmap` of the same functions.
+
+The calls of a model, which JAX compiles for padded shapes, are tested in `test_compiled.py`.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -44,7 +47,11 @@ FEW = one_a_feature(CASES, rough_features)
 
 @pytest.mark.parametrize(("case", "dtype"), golden_cases(FEW[::2], "float64"))
 def test_eagerly(case: Case, dtype: str) -> None:
-    check(case, dtype, model_of(case, dtype, jnp))
+    def call(**inputs: Any) -> dict[str, Any]:
+        function, arguments = pure(case, dtype, inputs)
+        return function(*arguments)
+
+    check(case, dtype, call)
 
 
 @pytest.mark.parametrize(("case", "dtype"), golden_cases(FEW[1::2], "float32"))

@@ -125,5 +125,5 @@ def _of_heads(rows: Array, positions: list[int], head_size: int) -> Array:
 def _with(model: M, config: Config, changed: Mapping[str, Array]) -> M:
     """A copy of the model with a new configuration, in which the arrays in `changed` replace the old ones."""
     new = copy.copy(model)
-    new.config, new.params = config, tree({**flat(model.params), **changed})
+    new.config, new.params, new.compilations = config, tree({**flat(model.params), **changed}), []
     return new

@@ -31,6 +31,9 @@ Read = Callable[[Output, Row], Value]
 TOKENS = 4096
 """Maximum number of tokens in a batch of several texts. It is enough to keep a processor busy."""
 
+SORTED = 4
+"""Factor of TOKENS for models on JAX, which sort a batch by length and divide it again, and so need more texts."""
+
 LOGITS = 2**26
 """Maximum number of logits in a batch of several texts, for heads over the whole vocabulary: 256 MiB in float32."""
 
@@ -92,11 +95,12 @@ def _batches(
     model: Network, rows: Sequence[Row], wanted: Sequence[Sequence[int]] | None, batch_size: int | None
 ) -> Iterator[slice]:
     """Split the rows into batches of `batch_size` rows, or of as many rows as TOKENS and LOGITS allow."""
-    each = model.config.vocab_size * TOKENS / LOGITS if HEADS[model.head].classes == "V" else 0
+    most = TOKENS * (SORTED if model.xp.__name__ == "jax.numpy" else 1)
+    each = model.config.vocab_size * most / LOGITS if HEADS[model.head].classes == "V" else 0
     start, cost = 0, 0.0
     for index, row in enumerate(rows):
         added = max(len(row), each * len(row if wanted is None else wanted[index]))
-        full = index - start == batch_size if batch_size else cost + added > TOKENS
+        full = index - start == batch_size if batch_size else cost + added > most
         if full and index > start:
             yield slice(start, index)
             start, cost = index, 0.0

@@ -1,0 +1,243 @@
+"""Calls that JAX compiles: inputs of any shape are padded to one of a few shapes, each of which is compiled once.
+
+A length is padded to the next of 16, 24, 32, 48, 64, 96, 128, ... (powers of two, and one and a half of them), at most
+to the longest sequence that the model takes; a batch to the next of 1, 2, 3, 4, 6, 8, 12, 16, .... A mask hides the
+padding, and outputs are cut back, so that only rounding differs. Whatever padding could change, or cannot be padded, is
+computed without compilation (`fits`).
+"""
+
+import functools
+import itertools
+import logging
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from .backend.arrays import Array, namespace
+from .cache import Cache
+from .config import HEADS, Config
+from .inputs import Inputs
+from .trace import is_recording
+
+SHORTEST = 16
+"""The smallest length that sequences are padded to."""
+
+TOKENS = 4096
+"""Largest number of positions, with padding, in one of the batches that `batches_of` makes."""
+
+COMPILED = {"input_ids", "attention_mask", "token_type_ids", "position_ids"}
+"""The inputs that can be padded."""
+
+log = logging.getLogger(__name__)
+
+# --- shapes ---------------------------------------------------------------------------------------------------------
+
+
+def bucket(size: int) -> int:
+    """The smallest number of at least `size` that is a power of two, or one and a half of one."""
+    power = 1 << (size - 1).bit_length()
+    return 3 * power // 4 if 3 * power // 4 >= size else power
+
+
+def padded_length(length: int, config: Config) -> int:
+    """The length that sequences are padded to."""
+    longer = bucket(max(length, SHORTEST))
+    return min(longer, config.longest) if length <= config.longest else longer
+
+
+def batches_of(lengths: Sequence[int], config: Config) -> Iterator[tuple[list[int], int]]:
+    """Batches of sequences that are padded to the same length: their indices, and the batch's size with padding.
+
+    A batch has as many sequences as TOKENS allows, or for those that remain 1, 4, 16, 64, ... sequences. At most half
+    of these are padding.
+    """
+    indices = sorted(range(len(lengths)), key=lambda index: lengths[index])
+    for length, group in itertools.groupby(indices, lambda index: padded_length(lengths[index], config)):
+        some, full = list(group), 1 << (max(1, TOKENS // length).bit_length() - 1)
+        while some:
+            size = _batch_size(len(some), full)
+            yield some[:size], size
+            some = some[size:]
+
+
+def _batch_size(count: int, full: int) -> int:
+    power = power_of_four(count)
+    return min(full, power // 4 if count < power // 2 else power)
+
+
+def power_of_four(size: int) -> int:
+    """The smallest power of four of at least `size`."""
+    return 4 ** -(-(size - 1).bit_length() // 2)
+
+
+# --- what is compiled -----------------------------------------------------------------------------------------------
+
+
+def compiles(x: Array) -> bool:
+    """Return whether calls of the model with the parameter x can be compiled.
+
+    They are on JAX, unless values are recorded, a transformation such as `jax.grad` is tracing the parameters, or
+    `jax.disable_jit` asks for one operation after the other.
+    """
+    if namespace(x).__name__ != "jax.numpy" or is_recording():
+        return False
+    jax = sys.modules["jax"]
+    return not (isinstance(x, jax.core.Tracer) or jax.config.jax_disable_jit)
+
+
+def fits(config: Config, inputs: Mapping[str, Any]) -> bool:
+    """Return whether padding can be added to the inputs, which are checked NumPy arrays, without changing the outputs.
+
+    A query that no key is visible to has equal weights for all keys, of which padding would add some.
+    """
+    mask, ids = inputs.get("attention_mask"), inputs.get("input_ids")
+    if inputs.keys() - COMPILED or ids is None or not ids.size or config.chunk_size_feed_forward:
+        return False
+    if mask is None:
+        return True
+    seen = mask[..., :1] if config.is_decoder else mask  # its first query sees only the first key
+    return mask.ndim == ids.ndim and bool((seen == 1).any(-1).all())
+
+
+# --- compiled calls -------------------------------------------------------------------------------------------------
+
+Run = Callable[..., dict[str, Any]]
+
+
+def call(
+    run: Run, params: Any, config: Config, head: str, inputs: Mapping[str, Array], made: list[str], **asked: Any
+) -> dict[str, Any]:
+    """Call `model.run`, compiled for the shapes of the inputs and for what is asked of it.
+
+    If JAX has not compiled it yet, a description of the call is added to `made`.
+    """
+    keep_compilations()
+    token = _made.set(made)
+    try:
+        return _jitted(run)(params, config, head, inputs, **asked)
+    finally:
+        _made.reset(token)
+
+
+_made: ContextVar[list[str]] = ContextVar("made")
+
+
+@functools.cache
+def _jitted(run: Run) -> Run:
+    """The compiled function; all models share it, and those of the same configuration their compilations."""
+
+    def traced(
+        params: Any, config: Config, head: str, inputs: Mapping[str, Array], wanted: Array | None = None, **asked: Any
+    ) -> dict[str, Any]:
+        shape = " × ".join(map(str, inputs["input_ids"].shape))
+        extra = ["positions"] * (wanted is not None) + [name for name, value in asked.items() if value is True]
+        description = ", ".join([f"{head} of {shape}", *extra])
+        _made.get().append(description)
+        log.debug("compiling %s", description)
+        return run(params, config, head, Inputs(**inputs), wanted=wanted, **asked)
+
+    static = ("use_cache", "output_attentions", "output_hidden_states", "precision")
+    return sys.modules["jax"].jit(traced, static_argnums=(1, 2), static_argnames=static)
+
+
+def padded(config: Config, inputs: Mapping[str, Any], batch: int, length: int) -> dict[str, numpy.ndarray]:
+    """The inputs with padding after the sequences, and after the tokens of each: (B, ..., L) -> (batch, ..., length).
+
+    A mask and token types are added, so that calls with and without them share a compilation.
+    """
+    ids = inputs["input_ids"]
+    every = {"attention_mask": numpy.ones(ids.shape, int), "token_type_ids": numpy.zeros(ids.shape, int), **inputs}
+    widths = [(0, batch - len(ids)), *[(0, 0)] * (ids.ndim - 2), (0, length - ids.shape[-1])]
+    filled = {"input_ids": config.pad_token_id}
+    return {
+        name: numpy.pad(numpy.broadcast_to(x, ids.shape), widths, constant_values=filled.get(name, 0))
+        for name, x in every.items()
+    }
+
+
+def padded_positions(wanted: Sequence[Sequence[int]], batch: int) -> numpy.ndarray:
+    """The positions that are wanted in each sequence, (batch, W), where W is a power of four; padding is 0."""
+    result = numpy.zeros((batch, power_of_four(max(1, *map(len, wanted)))), int)
+    for row, positions in zip(result, wanted, strict=False):
+        row[: len(positions)] = positions
+    return result
+
+
+AXES = {
+    "last_hidden_state": (1,),
+    "start_logits": (1,),
+    "end_logits": (1,),
+    "hidden_states": (1,),
+    "past_key_values": (2,),
+    "attentions": (2, 3),
+}
+"""The axes of outputs that are as long as the sequences."""
+
+
+def cut(outputs: Mapping[str, Any], head: str, shape: Sequence[int]) -> dict[str, Any]:
+    """The outputs without those of padding; shape: that of the input ids before padding, (B, L) or (B, C, L)."""
+    (batch, *choices), length = shape[:-1], shape[-1]
+    axes = AXES if HEADS[head].reads_first else {**AXES, "logits": (1,)}
+
+    def rows_of(name: str) -> int:
+        return batch if name == "logits" else batch * (choices[0] if choices else 1)
+
+    return {name: _cut(value, rows_of(name), length, axes.get(name, ())) for name, value in outputs.items()}
+
+
+def _cut(value: Any, rows: int, length: int, axes: Sequence[int]) -> Any:
+    if isinstance(value, Cache):
+        return Cache([_cut(layer, rows, length, axes) for layer in value], _cut(value.tokens, rows, length, ()))
+    if isinstance(value, tuple):
+        return tuple(_cut(item, rows, length, axes) for item in value)
+    if value is None or not value.ndim:
+        return value
+    index = tuple(slice({0: rows}.get(axis, length if axis in axes else None)) for axis in range(value.ndim))
+    return _part(value, index)
+
+
+def _part(x: Array, index: tuple[slice, ...]) -> Array:
+    """x[index]. On a processor by NumPy, since JAX would compile a slice of each new shape."""
+    if all(part.stop is None or part.stop == size for part, size in zip(index, x.shape, strict=True)):
+        return x
+    on_host = all(device.platform == "cpu" for device in x.devices())
+    return namespace(x).asarray(numpy.asarray(x)[index]) if on_host else x[index]
+
+
+# --- compilations that are kept -------------------------------------------------------------------------------------
+
+
+@functools.cache
+def keep_compilations() -> None:
+    """Let JAX keep what it compiles in a folder for the next process, unless the user has given JAX a folder.
+
+    JAX_COMPILATION_CACHE_DIR gives another folder, and JAX_ENABLE_COMPILATION_CACHE=0 none. What JAX compiles for a
+    processor is for that processor, and home directories may be shared, so each machine has its own folder.
+    """
+    jax = sys.modules["jax"]
+    if jax.config.jax_compilation_cache_dir is not None or not jax.config.jax_enable_compilation_cache:
+        return
+    folder = cache_folder(sys.modules["jaxlib"].__version__)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        log.debug("compilations are not kept: %s", error)
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)  # a call of a small model takes 0.5 s
+    from jax.experimental.compilation_cache import compilation_cache
+
+    compilation_cache.reset_cache()  # JAX looks for a folder only once, at its first compilation
+
+
+def cache_folder(version: str) -> Path:
+    """The folder of this machine and version of jaxlib, below XDG_CACHE_HOME or ~/.cache."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "minroberta" / f"jaxlib-{version}-{platform.node()}"

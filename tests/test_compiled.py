@@ -1,0 +1,429 @@
+"""Calls of models that JAX compiles: equal to the reference, for few shapes, and kept for the next process."""
+
+import logging
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support import CASE, CASES, TINY, Case, check, config_of, model_of, one_a_feature, raises, slow_but, weights_of
+from test_golden_jax import SLOW, golden_cases, jax, jnp, rough_features
+
+from minroberta import BackendError, Config, InputError, Model, compiled, init, load, trace
+from minroberta.config import HEADS
+from minroberta.model import run
+from minroberta.weights import move, tree
+
+HEAD_NAMES = tuple(HEADS)
+
+
+@pytest.fixture(autouse=True)
+def _double_precision() -> Iterator[None]:
+    with jax.enable_x64(True):
+        yield
+
+
+def pair(head: str = "encoder", dtype: str = "float64", **fields: Any) -> tuple[Model, Model]:
+    """The same model on JAX and on NumPy."""
+    config = Config.from_dict({**TINY, "max_position_embeddings": 60, **fields})
+    weights = weights_of(config, head)
+    on_jax, on_numpy = (Model(config, tree(move(weights, dtype, xp)), head) for xp in (jnp, np))
+    return on_jax, on_numpy
+
+
+def assert_equal(ours: Mapping[str, Any], exact: Mapping[str, Any]) -> None:
+    assert list(ours) == list(exact)
+    for name in exact:
+        np.testing.assert_allclose(ours[name], exact[name], rtol=0, atol=1e-12, err_msg=name)
+
+
+# --- shapes ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_sizes_that_are_documented() -> None:
+    sizes = sorted({compiled.bucket(size) for size in range(1, 513)})
+    assert sizes == [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512]
+    config = Config.from_dict({"model_type": "roberta"})
+    lengths = sorted({compiled.padded_length(length, config) for length in range(1, config.longest + 1)})
+    assert lengths == [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 510]
+    assert [compiled.power_of_four(size) for size in (1, 2, 4, 5, 16, 17)] == [1, 4, 4, 16, 16, 64]
+
+
+@given(st.integers(1, 5000))
+def test_a_size_is_the_next_one(size: int) -> None:
+    found = compiled.bucket(size)
+    assert size <= found
+    assert found < 1.5 * size or size < 3
+    assert compiled.bucket(found) == found
+
+
+@given(st.lists(st.integers(1, 510), max_size=300))
+def test_batches_have_every_row_once(lengths: list[int]) -> None:
+    config = Config.from_dict({"model_type": "roberta"})
+    batches = list(compiled.batches_of(lengths, config))
+    assert sorted(index for indices, _ in batches for index in indices) == list(range(len(lengths)))
+    for indices, size in batches:
+        (length,) = {compiled.padded_length(lengths[index], config) for index in indices}
+        assert 1 <= len(indices) <= size <= 2 * len(indices)
+        assert size * length <= compiled.TOKENS
+
+
+# --- equal to the reference -----------------------------------------------------------------------------------------
+
+
+def fitting(case: Case) -> bool:
+    """Whether the first call of a case is compiled, once it has no targets."""
+    inputs, _ = without_targets(case.steps[0])
+    arrays = {name: value for name, value in inputs.items() if not isinstance(value, bool)}
+    return compiled.fits(config_of(case), arrays)
+
+
+def without_targets(inputs: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+    """The inputs without what only the loss needs, and whether there was any."""
+    rest = {name: x for name, x in inputs.items() if name not in ("labels", "start_positions", "end_positions")}
+    return rest, len(rest) < len(inputs)
+
+
+FITTING = [case for case in CASES if fitting(case)]
+FEW = one_a_feature(tuple(FITTING), rough_features)
+
+
+@pytest.mark.parametrize(
+    ("case", "dtype"),
+    [one for one in golden_cases(FEW, "float32") if one.values[0] in FITTING],
+)
+def test_golden(case: Case, dtype: str) -> None:
+    """Both norm orders, every head, masks, token types, left padding, decoders; the loss, if any, is NumPy's."""
+    model = model_of(case, dtype, jnp)
+    steps = []
+
+    def call(**inputs: Any) -> dict[str, Any]:
+        rest, had_targets = without_targets(inputs)
+        before = len(model.compilations)
+        outputs = model(**rest, **({"use_cache": False} if had_targets else {}))
+        steps.append(len(model.compilations) - before)
+        if had_targets:
+            outputs["loss"] = model_of(case, dtype)(**inputs).loss
+        return outputs
+
+    compiled._jitted(run).clear_cache()
+    check(case, dtype, call)
+    assert steps[0] == 1
+
+
+def test_most_cases_are_compiled() -> None:
+    """The test above has them in every way that matters."""
+    assert len(FITTING) > len(CASES) / 2
+    assert {case.head for case in FITTING} == set(HEADS)
+    assert {case.model_type for case in FITTING} == {case.model_type for case in CASES}
+    assert {"mask/left/post", "mask/left/pre", "input/token_type_ids/pre"} <= {case.name for case in FITTING}
+
+
+ODD = [name for name, case in CASE.items() if case not in FITTING]
+
+
+@pytest.mark.parametrize("name", slow_but(ODD, "mask/hidden_row/post"))
+def test_golden_where_padding_would_change_it(name: str) -> None:
+    """3-D masks, rows that see nothing, head masks, embeddings, memories: as without compilation."""
+    case = CASE[name]
+    model = model_of(case, "float64", jnp)
+    check(case, "float64", model)
+
+
+@pytest.mark.parametrize("model_type", ["roberta", pytest.param("roberta-prelayernorm", marks=SLOW)])
+def test_any_length_and_mask(model_type: str) -> None:
+    """Random masks with zeros anywhere, token types, and positions; a few shapes serve all lengths."""
+    ours, exact = pair(model_type=model_type, type_vocab_size=2)
+    for seed in range(20):
+        random = np.random.RandomState(seed)
+        shape = random.randint(1, 3), random.randint(1, 25)
+        mask = (random.rand(*shape) < 0.7).astype(int)
+        mask[:, random.randint(shape[1])] = 1
+        inputs = {
+            "input_ids": random.randint(2, 50, shape),
+            "attention_mask": mask if seed % 4 else mask.astype(float),
+            "token_type_ids": random.randint(0, 2, (1, shape[1])),
+        }
+        assert_equal(ours(**inputs), exact(**inputs))
+    assert len(ours.compilations) <= 4
+
+
+@pytest.mark.parametrize("length", [56, 57, 58])
+def test_the_longest_sequence(length: int) -> None:
+    """Padding never needs a position that the model does not have."""
+    ours, exact = pair()
+    ids = np.full((1, length), 7)
+    assert exact.config.longest == 58
+    assert_equal(ours(ids), exact(ids))
+    with pytest.raises(InputError, match="input of 59 tokens"):
+        ours(np.full((1, 59), 7))
+
+
+def test_more_padding_than_positions() -> None:
+    """Padding needs no positions, so a row of 5 tokens may be longer than the table."""
+    ours, exact = pair()
+    ids = np.full((1, 70), exact.config.pad_token_id)
+    ids[:, :5] = 7
+    inputs = {"input_ids": ids, "attention_mask": (ids == 7).astype(int)}
+    assert_equal(ours(**inputs), exact(**inputs))
+
+
+# --- what is compiled, and how often --------------------------------------------------------------------------------
+
+
+def test_one_compilation_for_each_shape() -> None:
+    """By JAX's own count too; the number does not depend on how many lengths there are."""
+    model, function = init({**TINY, "max_position_embeddings": 61}, xp=jnp), compiled._jitted(run)
+    before = function._cache_size()
+    for length in range(1, 25):
+        model(np.full((1 + length % 2, length), 7), attention_mask=np.ones((1 + length % 2, length), bool))
+        model([[7] * length], token_type_ids=[[0] * length])
+    assert sorted(model.compilations) == [f"encoder of {B} × {L}" for B in (1, 2) for L in (16, 24)]
+    assert function._cache_size() - before == 4
+
+
+def test_what_is_compiled_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    model = init({**TINY, "max_position_embeddings": 62}, xp=jnp)
+    with caplog.at_level(logging.DEBUG, "minroberta"):
+        model([[5, 6]], output_hidden_states=True)
+        model([[5, 6, 7]], output_hidden_states=True)
+    assert [record.getMessage() for record in caplog.records] == ["compiling encoder of 1 × 16, output_hidden_states"]
+    assert model.compilations == ["encoder of 1 × 16, output_hidden_states"]
+
+
+def test_compile_warms_up() -> None:
+    model = init({**TINY, "max_position_embeddings": 63}, xp=jnp)
+    model.compile(lengths=[9, 3], batches=iter([1, 2]))
+    assert sorted(model.compilations) == ["encoder of 1 × 16", "encoder of 2 × 16"]
+    model([[5, 6]])
+    model.on_rows([[5], [6, 7, 8]])
+    assert len(model.compilations) == 3  # two rows are padded to four
+
+
+def test_compile_refuses() -> None:
+    with raises(BackendError, TypeError, "only JAX compiles models, not numpy: load with xp=jax.numpy"):
+        init(TINY).compile([8])
+    model = init({**TINY, "max_position_embeddings": 10}, xp=jnp)
+    with raises(InputError, ValueError, "input of 20 tokens; this model has 8 positions"):
+        model.compile([20])
+    with raises(InputError, ValueError, "a batch size must be an integer of at least 1, not 0"):
+        model.compile([4], batches=[0])
+
+
+def test_the_same_configuration_shares_compilations() -> None:
+    fields = {**TINY, "max_position_embeddings": 64}
+    first, second = (init(fields, xp=jnp, seed=seed) for seed in range(2))
+    assert not np.allclose(first([[5, 6]]).last_hidden_state, second([[5, 6]]).last_hidden_state)
+    assert (len(first.compilations), second.compilations) == (1, [])
+
+
+PLAIN = {
+    "labels": {"labels": [[5, -100]]},
+    "a head mask": {"head_mask": [1.0, 0.5, 0.0, 1.0, 1.0]},
+    "a 3-D mask": {"attention_mask": [[[1, 0], [1, 1]]]},
+    "a row that sees nothing": {"attention_mask": [[0, 0]]},
+    "half a key": {"attention_mask": [[0.5, 0.5]]},
+}
+
+
+@pytest.mark.parametrize("why", slow_but(PLAIN, "a 3-D mask", "half a key"))
+def test_the_plain_path(why: str) -> None:
+    ours, exact = pair("masked_lm")
+    assert_equal(ours([[5, 6]], **PLAIN[why]), exact([[5, 6]], **PLAIN[why]))
+    assert ours.compilations == []
+
+
+@SLOW
+def test_gradients_take_the_plain_path() -> None:
+    ours, _ = pair()
+    inner = []
+
+    def loss(params: Any) -> Any:
+        inner.append(Model(ours.config, params))
+        return inner[0]([[5, 6]]).last_hidden_state.sum()
+
+    gradient = jax.grad(loss)(ours.params)
+    assert jnp.abs(gradient["embeddings"]["word_embeddings"]["weight"][5]).max() > 0
+    assert inner[0].compilations == []
+
+
+def test_traces_and_edits_take_the_plain_path() -> None:
+    ours, exact = pair()
+    edit = {"encoder.layer.0": lambda x: 0 * x}
+    np.testing.assert_allclose(
+        trace(ours, [[5, 6]], edit=edit)["encoder"], trace(exact, [[5, 6]], edit=edit)["encoder"], rtol=0, atol=1e-12
+    )
+    with jax.disable_jit():
+        assert_equal(ours([[5, 6]]), exact([[5, 6]]))
+    assert ours.compilations == []
+
+
+@SLOW
+def test_a_left_padded_decoder_takes_the_plain_path() -> None:
+    """Its first query sees no key, so that padding would share its weights. Right padding is compiled."""
+    ours, exact = pair("causal_lm", is_decoder=True)
+    for mask, count in (([[0, 1, 1]], 0), ([[1, 1, 0]], 1)):
+        outputs, wanted = ours([[1, 6, 7]], mask), exact([[1, 6, 7]], mask)
+        np.testing.assert_allclose(outputs.logits, wanted.logits, rtol=0, atol=1e-12)
+        assert len(ours.compilations) == count
+
+
+@SLOW
+def test_a_cache_from_a_compiled_call_continues() -> None:
+    """Its keys, values and counts are of the tokens alone."""
+    ours, exact = pair("causal_lm", is_decoder=True)
+    first, wanted = ours([[5, 6, 1], [7, 8, 9]]), exact([[5, 6, 1], [7, 8, 9]])
+    assert first.past_key_values.tokens.tolist() == [[2], [3]]
+    assert len(ours.compilations) == 1
+    for outputs, other in zip(first.past_key_values, wanted.past_key_values, strict=True):
+        for array, theirs in zip(outputs, other, strict=True):
+            np.testing.assert_allclose(array, theirs, rtol=0, atol=1e-12)
+    again, theirs = (
+        model([[4], [3]], past_key_values=cache)
+        for model, cache in ((ours, first.past_key_values), (exact, wanted.past_key_values))
+    )
+    np.testing.assert_allclose(again.logits, theirs.logits, rtol=0, atol=1e-12)
+
+
+class OnGpu:
+    """An array that JAX has put on another device than the processor; NumPy may not have it."""
+
+    def __init__(self, values: Any) -> None:
+        self.values, self.shape = values, values.shape
+
+    def devices(self) -> Any:
+        return [SimpleNamespace(platform="gpu")]
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.values[index]
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise TypeError("it stays on the device")
+
+
+def test_outputs_are_cut_where_they_are() -> None:
+    x, index = jnp.arange(24.0).reshape(2, 3, 4), (slice(1), slice(2), slice(None))
+    for array in (x, OnGpu(x)):
+        assert compiled._part(array, (slice(2), slice(None), slice(4))) is array
+        assert np.array_equal(compiled._part(array, index), x[:1, :2])
+
+
+# --- rows -----------------------------------------------------------------------------------------------------------
+
+ROWS = [[0, 5, 2], [0, 7, 8, 9, 2], [0, *range(10, 30), 2], [3]]
+WANTED = [[1], [0, 4], [], [0]]
+
+
+@pytest.mark.parametrize("head", slow_but(HEAD_NAMES, "masked_lm", "sequence_classification"))
+def test_rows(head: str) -> None:
+    """Every head: all positions, and a few, from two compilations for each of two lengths."""
+    ours, exact = pair(head)
+    for wanted in (None, [[0]] * 4 if HEADS[head].reads_first else WANTED):
+        for found, other in zip(ours.on_rows(ROWS, wanted), exact.on_rows(ROWS, wanted), strict=True):
+            assert_equal(found, other)
+    assert len(ours.compilations) == (2 if HEADS[head].reads_first else 4)
+
+
+@SLOW
+@pytest.mark.parametrize("fields", [{"is_decoder": True}, {"position_embedding_type": "relative_key"}])
+def test_rows_of_decoders_and_relative_positions(fields: dict[str, Any]) -> None:
+    ours, exact = pair("masked_lm", **fields)
+    for wanted in (None, WANTED):
+        for found, other in zip(ours.on_rows(ROWS, wanted), exact.on_rows(ROWS, wanted), strict=True):
+            assert_equal(found, other)
+
+
+@SLOW
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_types(dtype: str) -> None:
+    _, exact = pair("token_classification")
+    config = exact.config
+    ours = Model(config, tree(move(weights_of(config, exact.head), dtype, jnp)), exact.head)
+    outputs = ours([[5, 6, 7]]).logits
+    assert outputs.dtype == dtype
+    error = np.abs(np.asarray(outputs, np.float64) - exact([[5, 6, 7]]).logits).max()
+    assert error < 50 * 2.0 ** -{"float16": 11, "bfloat16": 8}[dtype]
+    (found,) = ours.on_rows([[5, 6, 7]])
+    np.testing.assert_array_equal(np.asarray(found["logits"], float), np.asarray(outputs[0], float))
+
+
+@SLOW
+def test_tasks_of_the_embedded_model() -> None:
+    """The same answers as on NumPy, and few compilations for texts of many lengths."""
+    texts = [f"The {'very ' * (index % 13)}old house was sold." for index in range(40)]
+    calls = {
+        "encoder": lambda model: model.encode(texts).tolist(),
+        "masked_lm": lambda model: [one["score"] for one in model.fill_mask("Paris is the capital of <mask>.")],
+        "sequence_classification": lambda model: [one["score"] for (one,) in model.classify(texts)],
+        "token_classification": lambda model: [one["score"] for of_text in model.tag(texts) for one in of_text],
+        "question_answering": lambda model: [model.answer("Who came?", "Then the old man came.")[0]["score"]],
+    }
+    for head, task in calls.items():
+        ours, exact = (load(head=head, xp=xp, dtype="float64") for xp in (jnp, np))
+        np.testing.assert_allclose(task(ours), task(exact), rtol=0, atol=1e-10, err_msg=head)
+        assert 1 <= len(ours.compilations) <= 4, head
+
+
+@pytest.mark.parametrize("pooling", slow_but(["pooler", "cls", "lasttoken"], "pooler"))
+def test_poolings_of_few_positions(pooling: Any) -> None:
+    ours, exact = pair(max_position_embeddings=90, vocab_size=8000)
+    ours.tokenizer = exact.tokenizer = load(head="encoder").tokenizer
+    found, other = (model.encode(["A cat.", "Dogs bark at it."], pooling=pooling) for model in (ours, exact))
+    np.testing.assert_allclose(found, other, rtol=0, atol=1e-12)
+
+
+# --- kept for the next process --------------------------------------------------------------------------------------
+
+PROGRAM = """
+import jax, minroberta
+events = []
+jax.monitoring.register_event_listener(lambda name, **_: events.append(name.split("/")[-1]))
+jax.numpy.ones(3) + 1  # JAX decides at its first compilation where it keeps them
+model = minroberta.load(head="encoder", xp=jax.numpy)
+del events[:]
+model([[0, 5, 2]])
+print(len(model.compilations), events.count("cache_hits"), events.count("cache_misses"))
+"""
+
+
+def in_a_process(home: Path, **variables: str) -> list[int]:
+    """The number of compiled calls of a new process, and of compilations that JAX has found and has not found."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    environment |= {"JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(home), **variables}
+    command = [sys.executable, "-c", PROGRAM]
+    made = subprocess.run(command, env=environment, capture_output=True, check=True, text=True, timeout=120)
+    return list(map(int, made.stdout.split()))
+
+
+@SLOW
+def test_a_second_process_does_not_compile_again(tmp_path: Path) -> None:
+    """In a folder of this machine below XDG_CACHE_HOME, which only its owner can read."""
+    assert in_a_process(tmp_path) == [1, 0, 1]
+    assert in_a_process(tmp_path) == [1, 1, 0]
+    (folder,) = (tmp_path / "minroberta").iterdir()
+    assert re.fullmatch(r"jaxlib-[\d.]+-.+", folder.name)
+    assert any(folder.iterdir())
+
+
+@SLOW
+def test_the_users_folder_is_respected(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    least = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    in_a_process(tmp_path, JAX_COMPILATION_CACHE_DIR=str(own), **least)
+    assert any(own.iterdir())
+    in_a_process(tmp_path, JAX_ENABLE_COMPILATION_CACHE="0")
+    assert not (tmp_path / "minroberta").exists()
+
+
+@SLOW
+def test_a_home_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "minroberta").write_text("a file where the folder would be")
+    assert in_a_process(tmp_path)[0] == 1
