@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 
@@ -137,13 +137,17 @@ def _jitted(run: Run) -> Run:
     ) -> dict[str, Any]:
         shape = " × ".join(map(str, inputs["input_ids"].shape))
         extra = ["positions"] * (wanted is not None) + [name for name, value in asked.items() if value is True]
-        description = ", ".join([f"{head} of {shape}", *extra])
-        _made.get().append(description)
-        log.debug("compiling %s", description)
+        _tell(", ".join([f"{head} of {shape}", *extra]))
         return run(params, config, head, Inputs(**inputs), wanted=wanted, **asked)
 
     static = ("use_cache", "output_attentions", "output_hidden_states", "precision")
     return sys.modules["jax"].jit(traced, static_argnums=(1, 2), static_argnames=static)
+
+
+def _tell(description: str) -> None:
+    """Say what JAX is about to compile."""
+    _made.get().append(description)
+    log.debug("compiling %s", description)
 
 
 def padded(config: Config, inputs: Mapping[str, Any], batch: int, length: int) -> dict[str, numpy.ndarray]:
@@ -208,6 +212,81 @@ def _part(x: Array, index: tuple[slice, ...]) -> Array:
         return x
     on_host = all(device.platform == "cpu" for device in x.devices())
     return namespace(x).asarray(numpy.asarray(x)[index]) if on_host else x[index]
+
+
+# --- token by token -------------------------------------------------------------------------------------------------
+
+
+class Roomy(NamedTuple):
+    """A cache with room for more tokens: only the first `length` of its positions are in use."""
+
+    cache: Cache
+    length: int
+
+
+def can_step(config: Config) -> bool:
+    """Return whether `step` works for a decoder; relative positions would count the room as tokens."""
+    return config.position_embedding_type == "absolute" and not config.chunk_size_feed_forward
+
+
+def step(
+    run: Run,
+    params: Any,
+    config: Config,
+    head: str,
+    ids: Array,
+    parents: Array,
+    past: Roomy,
+    made: list[str],
+    **asked: Any,
+) -> tuple[Array, Roomy]:
+    """The logits after one more token in each row, (B, V), and the cache with that token.
+
+    It is compiled once for each size of the cache, not for each length. ids: (B, 1); parents: (B,), the row of the
+    cache that each row continues.
+    """
+    token = _made.set(made)
+    try:
+        cache = _with_room(past, config)
+        logits, cache = _jitted_step(run)(params, config, head, ids, parents, cache, past.length, **asked)
+    finally:
+        _made.reset(token)
+    return logits, Roomy(cache, past.length + 1)
+
+
+def _with_room(past: Roomy, config: Config) -> Cache:
+    size = past.cache[0][0].shape[2]
+    if past.length < size:
+        return past.cache
+    more = padded_length(size + 1, config) - size
+    pad = namespace(past.cache.tokens).pad
+    layers = [tuple(pad(x, [(0, 0), (0, 0), (0, more), (0, 0)]) for x in layer) for layer in past.cache]
+    return Cache(layers, past.cache.tokens)
+
+
+@functools.cache
+def _jitted_step(run: Run) -> Callable[..., tuple[Array, Cache]]:
+    jax = sys.modules["jax"]
+
+    def traced(
+        params: Any, config: Config, head: str, ids: Array, parents: Array, cache: Cache, length: Array, **asked: Any
+    ) -> tuple[Array, Cache]:
+        xp, size = namespace(ids), cache[0][0].shape[2]
+        _tell(f"{head} of {len(ids)} × 1, cache of {size}")
+        before = Cache([tuple(x[parents] for x in layer) for layer in cache], cache.tokens[parents])
+        places = xp.arange(size + 1)  # the new token is put after the room
+        mask = xp.broadcast_to((places < length) | (places == size), (len(ids), size + 1)).astype(int)
+        inputs = Inputs(ids, mask, past_key_values=before)
+        outputs = run(params, config, head, inputs, use_cache=True, **asked)
+
+        def put(old: Array, new: Array) -> Array:
+            return jax.lax.dynamic_update_slice_in_dim(old, new[:, :, size:], length, axis=2)
+
+        after = outputs["past_key_values"]
+        layers = [tuple(map(put, old, new)) for old, new in zip(before, after, strict=True)]
+        return outputs["logits"][:, -1], Cache(layers, after.tokens)
+
+    return jax.jit(traced, static_argnums=(1, 2), static_argnames=("precision",))
 
 
 # --- compilations that are kept -------------------------------------------------------------------------------------

@@ -476,6 +476,32 @@ class Network:
                 result[index] = {name: x.reshape(len(x), math.prod(x.shape[1:])) for name, x in own.items()}
         return result
 
+    @property
+    def can_continue(self) -> bool:
+        """True if `continued` works: on JAX, for a decoder with absolute positions that has no encoder."""
+        return compiled.compiles(table(self.params)) and self.encoder is None and compiled.can_step(self.config)
+
+    def continued(
+        self, rows: Sequence[Sequence[int]], parents: Sequence[int], past: compiled.Roomy | None
+    ) -> tuple[Array, compiled.Roomy]:
+        """The logits after each of some rows of equal length, (B, V), by calls that JAX compiles; and their cache.
+
+        past: the cache that the call for the same rows without their last tokens returned, or None for the first call.
+        parents: for each row, its number in that call.
+        """
+        if past is None:
+            ids, last = numpy.array(rows), len(rows[0]) - 1
+            check_values(self.config, self.head, {"input_ids": ids})
+            positions = numpy.full((len(rows), 1), last)
+            outputs = self._run_compiled({"input_ids": ids}, len(rows), positions, use_cache=True)
+            return outputs["logits"][:, 0], compiled.Roomy(outputs["past_key_values"], last + 1)
+        ids = numpy.array([row[-1:] for row in rows])
+        check_values(self.config, self.head, {"input_ids": ids, "past_key_values": past.cache})
+        return compiled.step(
+            run, self.params, self.config, self.head, self.xp.asarray(ids), self.xp.asarray(parents), past,
+            self.compilations, precision=self.precision,
+        )  # fmt: skip
+
     def pooled(self, x: Array) -> Array:
         """The pooler's output for hidden states x, which a call may have returned: (B, L, D) -> (B, D)."""
         with precise(table(self.params), self.precision):

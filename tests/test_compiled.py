@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from generators import GOLDEN
 from hypothesis import given
 from hypothesis import strategies as st
 from support import CASE, CASES, TINY, Case, check, config_of, model_of, one_a_feature, raises, slow_but, weights_of
@@ -31,9 +32,19 @@ def _double_precision() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _afresh() -> None:
+    """Nothing is compiled yet: models of the same configuration share compilations."""
+    for made in (compiled._jitted, compiled._jitted_step):
+        made(run).clear_cache()
+
+
+FIELDS = {**TINY, "max_position_embeddings": 60}
+
+
 def pair(head: str = "encoder", dtype: str = "float64", **fields: Any) -> tuple[Model, Model]:
     """The same model on JAX and on NumPy."""
-    config = Config.from_dict({**TINY, "max_position_embeddings": 60, **fields})
+    config = Config.from_dict({**FIELDS, **fields})
     weights = weights_of(config, head)
     on_jax, on_numpy = (Model(config, tree(move(weights, dtype, xp)), head) for xp in (jnp, np))
     return on_jax, on_numpy
@@ -114,7 +125,6 @@ def test_golden(case: Case, dtype: str) -> None:
             outputs["loss"] = model_of(case, dtype)(**inputs).loss
         return outputs
 
-    compiled._jitted(run).clear_cache()
     check(case, dtype, call)
     assert steps[0] == 1
 
@@ -181,7 +191,7 @@ def test_more_padding_than_positions() -> None:
 
 def test_one_compilation_for_each_shape() -> None:
     """By JAX's own count too; the number does not depend on how many lengths there are."""
-    model, function = init({**TINY, "max_position_embeddings": 61}, xp=jnp), compiled._jitted(run)
+    model, function = init(FIELDS, xp=jnp), compiled._jitted(run)
     before = function._cache_size()
     for length in range(1, 25):
         model(np.full((1 + length % 2, length), 7), attention_mask=np.ones((1 + length % 2, length), bool))
@@ -191,7 +201,7 @@ def test_one_compilation_for_each_shape() -> None:
 
 
 def test_what_is_compiled_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    model = init({**TINY, "max_position_embeddings": 62}, xp=jnp)
+    model = init(FIELDS, xp=jnp)
     with caplog.at_level(logging.DEBUG, "minroberta"):
         model([[5, 6]], output_hidden_states=True)
         model([[5, 6, 7]], output_hidden_states=True)
@@ -200,7 +210,7 @@ def test_what_is_compiled_is_told(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_compile_warms_up() -> None:
-    model = init({**TINY, "max_position_embeddings": 63}, xp=jnp)
+    model = init(FIELDS, xp=jnp)
     model.compile(lengths=[9, 3], batches=iter([1, 2]))
     assert sorted(model.compilations) == ["encoder of 1 × 16", "encoder of 2 × 16"]
     model([[5, 6]])
@@ -219,8 +229,7 @@ def test_compile_refuses() -> None:
 
 
 def test_the_same_configuration_shares_compilations() -> None:
-    fields = {**TINY, "max_position_embeddings": 64}
-    first, second = (init(fields, xp=jnp, seed=seed) for seed in range(2))
+    first, second = (init(FIELDS, xp=jnp, seed=seed) for seed in range(2))
     assert not np.allclose(first([[5, 6]]).last_hidden_state, second([[5, 6]]).last_hidden_state)
     assert (len(first.compilations), second.compilations) == (1, [])
 
@@ -378,6 +387,64 @@ def test_poolings_of_few_positions(pooling: Any) -> None:
     ours.tokenizer = exact.tokenizer = load(head="encoder").tokenizer
     found, other = (model.encode(["A cat.", "Dogs bark at it."], pooling=pooling) for model in (ours, exact))
     np.testing.assert_allclose(found, other, rtol=0, atol=1e-12)
+
+
+# --- token by token -------------------------------------------------------------------------------------------------
+
+OPTIONS = {"greedy": {}, "beams": {"num_beams": 3}, "sampled": {"temperature": 1.0, "seed": 3}}
+
+
+@pytest.mark.parametrize("name", slow_but(OPTIONS, "beams"))
+@pytest.mark.parametrize("model_type", slow_but(["roberta", "roberta-prelayernorm"], "roberta"))
+def test_generate(name: str, model_type: str) -> None:
+    """The same tokens as on NumPy, while the cache grows twice; and a compilation for each size, not for each token."""
+    fields = {"is_decoder": True, "vocab_size": 8000, "eos_token_id": None, "model_type": model_type}
+    ours, exact = pair("causal_lm", **fields)
+    ours.tokenizer = exact.tokenizer = load(head="encoder").tokenizer
+    found, other = (model.generate("The old house", 26, **OPTIONS[name]) for model in (ours, exact))
+    assert found == other
+    rows = OPTIONS[name].get("num_beams", 1)
+    assert ours.compilations == [
+        f"causal_lm of {rows} × 16, positions, use_cache",
+        *[f"causal_lm of {rows} × 1, cache of {size}" for size in (16, 24, 32)],
+    ]
+
+
+def test_logits_token_by_token() -> None:
+    """Up to the last position, with rows that change places."""
+    ours, exact = pair("causal_lm", is_decoder=True, max_position_embeddings=23)
+    random, past = np.random.RandomState(0), None
+    rows, parents = [[5, 6, 7], [8, 9, 4]], [0, 1]
+    while len(rows[0]) < exact.config.longest:
+        logits, past = ours.continued(rows, parents, past)
+        np.testing.assert_allclose(logits, exact(rows).logits[:, -1], rtol=0, atol=1e-12)
+        parents = random.randint(0, 2, 2).tolist()
+        rows = [[*rows[parent], random.randint(3, 50)] for parent in parents]
+    logits, past = ours.continued(rows, parents, past)
+    np.testing.assert_allclose(logits, exact(rows).logits[:, -1], rtol=0, atol=1e-12)
+    assert len(ours.compilations) == 3  # the prompt, and caches of 16 and 21 positions
+    with pytest.raises(InputError, match="input of 22 tokens"):
+        ours.continued([[*row, 5] for row in rows], [0, 1], past)
+
+
+@SLOW
+def test_an_encoder_decoder_takes_the_plain_path() -> None:
+    """But for its encoder."""
+    ours, exact = (
+        load(GOLDEN / "generation" / "tied", tokenizer=GOLDEN / "generation", dtype="float64", xp=xp)
+        for xp in (jnp, np)
+    )
+    text = "Anna Berg lives in Paris."
+    assert ours.generate(text, 5, num_beams=2) == exact.generate(text, 5, num_beams=2)
+    assert (ours.compilations, len(ours.encoder.compilations)) == ([], 1)
+
+
+def test_what_cannot_continue() -> None:
+    relative, _ = pair("causal_lm", is_decoder=True, position_embedding_type="relative_key")
+    on_jax, on_numpy = pair("causal_lm", is_decoder=True)
+    assert [model.can_continue for model in (relative, on_numpy, on_jax)] == [False, False, True]
+    on_jax.encoder = on_numpy
+    assert not on_jax.can_continue
 
 
 # --- kept for the next process --------------------------------------------------------------------------------------

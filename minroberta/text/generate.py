@@ -216,12 +216,14 @@ def _prompts(model: Network, tokenizer: Tokenizer, texts: list[str]) -> list[Ids
 class Continued:
     """The logits for the next token of several sequences. Keys and values are cached: each token is read once.
 
+    On JAX, a decoder's cache has room for more tokens, so that calls are compiled for a few sizes of the cache.
+
     source: the ids that the encoder of an encoder-decoder reads. count: the number of sequences.
     """
 
     def __init__(self, model: Network, source: Sequence[int], count: int) -> None:
         self.model = model
-        self.cache: Cache | None = None
+        self.cache: Any = None  # a `Cache`, or a `compiled.Roomy`
         self.inputs: dict[str, Any] = {"use_cache": True}
         if model.encoder is not None:
             states = model.encoder([source]).last_hidden_state  # (1, S, D)
@@ -229,6 +231,9 @@ class Continued:
 
     def __call__(self, rows: Sequence[Ids], parents: Sequence[int]) -> numpy.ndarray:
         """The logits after each row, (N, V) in float32. Row i is the earlier row `parents[i]` and one more token."""
+        if self.model.can_continue:
+            logits, self.cache = self.model.continued(rows, parents, self.cache)
+            return to_host(widen(logits))
         if self.cache is None:
             output = self.model(rows, **self.inputs)
         else:
