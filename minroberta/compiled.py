@@ -210,7 +210,8 @@ def _part(x: Array, index: tuple[slice, ...]) -> Array:
     """x[index]. On a processor by NumPy, since JAX would compile a slice of each new shape."""
     if all(part.stop is None or part.stop == size for part, size in zip(index, x.shape, strict=True)):
         return x
-    on_host = all(device.platform == "cpu" for device in x.devices())
+    is_traced = isinstance(x, sys.modules["jax"].core.Tracer)  # by a function that calls the model
+    on_host = not is_traced and all(device.platform == "cpu" for device in x.devices())
     return namespace(x).asarray(numpy.asarray(x)[index]) if on_host else x[index]
 
 

@@ -460,11 +460,12 @@ class Network:
         result: list[dict[str, Array]] = [{}] * len(rows)
         head, pad = HEADS[self.head], self.config.pad_token_id
         for indices, batch in compiled.batches_of(list(map(len, rows)), self.config):
-            some = [rows[index] for index in indices]
-            inputs = packed.pad_ids(some, pad)
-            check_values(self.config, self.head, inputs)
+            inputs = packed.pad_ids([rows[index] for index in indices], pad)
             if head.choices:
                 inputs = {name: x[:, None] for name, x in inputs.items()}  # (B, L) -> (B, 1, L)
+            if self.config.position_embedding_type != "absolute":  # their length is not among the values
+                check_shapes(self.config, self.head, inputs)
+            check_values(self.config, self.head, inputs)
             positions = None
             if wanted is not None and not head.reads_first:
                 positions = compiled.padded_positions([wanted[index] for index in indices], batch)

@@ -302,6 +302,12 @@ def test_a_cache_from_a_compiled_call_continues() -> None:
     np.testing.assert_allclose(again.logits, theirs.logits, rtol=0, atol=1e-12)
 
 
+def test_a_call_within_a_compiled_function() -> None:
+    ours, exact = pair()
+    found = jax.jit(lambda x: x + ours([[5, 6]]).last_hidden_state)(1.0)
+    np.testing.assert_allclose(found, 1 + exact([[5, 6]]).last_hidden_state, rtol=0, atol=1e-12)
+
+
 class OnGpu:
     """An array that JAX has put on another device than the processor; NumPy may not have it."""
 
@@ -348,6 +354,13 @@ def test_rows_of_decoders_and_relative_positions(fields: dict[str, Any]) -> None
     for wanted in (None, WANTED):
         for found, other in zip(ours.on_rows(ROWS, wanted), exact.on_rows(ROWS, wanted), strict=True):
             assert_equal(found, other)
+
+
+@pytest.mark.parametrize("positions", ["absolute", "relative_key"])
+def test_rows_that_are_too_long(positions: str) -> None:
+    model, _ = pair("masked_lm", position_embedding_type=positions)
+    with pytest.raises(InputError, match=rf"input of {model.config.longest + 1} tokens; this model has"):
+        model.on_rows([[5], [7] * (model.config.longest + 1)])
 
 
 @SLOW
