@@ -228,6 +228,7 @@ def test_compile_refuses() -> None:
         model.compile([4], batches=[0])
 
 
+@SLOW
 def test_the_same_configuration_shares_compilations() -> None:
     first, second = (init(FIELDS, xp=jnp, seed=seed) for seed in range(2))
     assert not np.allclose(first([[5, 6]]).last_hidden_state, second([[5, 6]]).last_hidden_state)
@@ -264,6 +265,7 @@ def test_gradients_take_the_plain_path() -> None:
     assert inner[0].compilations == []
 
 
+@SLOW
 def test_traces_and_edits_take_the_plain_path() -> None:
     ours, exact = pair()
     edit = {"encoder.layer.0": lambda x: 0 * x}
@@ -423,6 +425,7 @@ def test_generate(name: str, model_type: str) -> None:
     ]
 
 
+@SLOW
 def test_logits_token_by_token() -> None:
     """Up to the last position, with rows that change places."""
     ours, exact = pair("causal_lm", is_decoder=True, max_position_embeddings=23)
