@@ -17,10 +17,10 @@ def run(source: str, target: str, encode: Callable[[pyarrow.Table], pyarrow.Tabl
     """Write the rows of `source`, in order, with the columns that `encode` adds. Only a few batches are in memory."""
     ray.init(num_cpus=2, include_dashboard=False)
     ray.data.DataContext.get_current().execution_options.preserve_order = True
-    rows = ray.data.read_parquet(source).repartition(target_num_rows_per_block=500)  # a block is a task's work
-    rows = rows.map_batches(encode, batch_format="pyarrow", batch_size=500)
+    rows = ray.data.read_parquet(source).repartition(target_num_rows_per_block=250)  # a block is a task's work
+    rows = rows.map_batches(encode, batch_format="pyarrow", batch_size=250)
     writer = None
-    for table in rows.iter_batches(batch_format="pyarrow", batch_size=500):
+    for table in rows.iter_batches(batch_format="pyarrow", batch_size=250):
         writer = writer or pyarrow.parquet.ParquetWriter(target, table.schema)
         writer.write_table(table)
     writer.close()

@@ -9,7 +9,7 @@ import inspect
 import pickle
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -93,19 +93,19 @@ class Mapper:
     ) -> None:
         if not isinstance(task, str) or task not in TASKS:
             raise NameUnknownError(f"unknown task {task!r}: give one of {', '.join(TASKS)}")
+        if not isinstance(prefix, str):
+            raise InputError(f"prefix must be a str, not {prefix!r}")
+        if not isinstance(load or {}, Mapping):
+            raise InputError(f"load must be a dict of arguments, not {load!r}")
         self.name, self.task, self.prefix, self.arguments = name, task, prefix, arguments
-        self.columns = [column] if isinstance(column, str) else list(column)
+        self.columns = _checked_columns(task, column)
         self.load = {"head": TASKS[task].head, **(load or {})}
         if isinstance(xp := self.load.get("xp"), ModuleType):  # modules cannot be pickled
             self.load["xp"] = xp.__name__
-        texts = TASKS[task].texts
-        if len(self.columns) not in texts:
-            count = " or ".join(map(str, texts))
-            raise InputError(f"{task} reads {count} of the columns, not {len(self.columns)}: give column= their names")
-        method = getattr(loading.Model, task)
-        given = _checked_call(task, method, [None] * (1 + texts[0]), arguments)
-        self.several = TASKS[task].several or given.get("top_k", 1) != 1
         _checked_call("load", loading.load, [name], self.load)
+        model_and_texts = [None] * (1 + min(TASKS[task].texts))
+        called = _checked_call(task, getattr(loading.Model, task), model_and_texts, arguments)
+        self.several = TASKS[task].several or called.get("top_k", 1) != 1
         _check_pickled({"name": name, **self.load, **arguments})
 
     def __repr__(self) -> str:
@@ -118,8 +118,9 @@ class Mapper:
             if self.prefix + new in names:
                 raise InputError(f"the batch already has a column {self.prefix + new!r}: rename it, or give a prefix=")
         texts: list[Any] = [_texts(batch, column, names) for column in self.columns]
-        if self.task != "answer" and len(texts) == 2:
-            texts = [list(zip(*texts, strict=True))]  # pairs
+        _check_lengths(self.columns, texts)
+        if self.task == "classify" and len(texts) == 2:
+            texts = [list(zip(*texts, strict=True))]
         results = getattr(_model(self.name, self.load), self.task)(*texts, **self.arguments)
         return _with_columns(batch, {self.prefix + name: column for name, column in self._columns_of(results)})
 
@@ -128,6 +129,8 @@ class Mapper:
         if self.task == "encode":
             yield "vector", Column(results, results.dtype.name)
             return
+        if self.task == "fill_mask":
+            _check_masks(results)
         rows = [_as_dicts(self.task, result) for result in results]
         for name, kind in TASKS[self.task].columns.items():
             values = [[str(one[name]) if kind == "string" else one[name] for one in row] for row in rows]
@@ -141,8 +144,6 @@ def _as_dicts(task: str, result: Any) -> list[dict[str, Any]]:
         return [{"label": label, "score": score} for label, score in pairs]
     if task == "tag":  # `entity` for a word or token, `entity_group` for several
         return [{"label": one.get("entity_group", one.get("entity")), **one} for one in result]
-    if task == "fill_mask" and isinstance(result[0], list):
-        raise InputError(f"a text has {len(result)} masks: give texts with one mask")
     return list(result)
 
 
@@ -165,6 +166,19 @@ def _model(name: str | Path, options: Mapping[str, Any]) -> loading.Model:
 
 
 # --- checks that need no model, made before an engine starts --------------------------------------------------------
+
+
+def _checked_columns(task: str, column: Any) -> list[str]:
+    names = [column] if isinstance(column, str) else column
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"column must be a name or a list of names, not {column!r}")
+    allowed = TASKS[task].texts
+    if len(names) not in allowed:
+        raise InputError(
+            f"{task} reads {' or '.join(map(str, allowed))} of the columns, not {len(names)}: give column= the name or "
+            "a list of names"
+        )
+    return list(names)
 
 
 def _checked_call(name: str, function: Callable[..., Any], texts: Sequence[Any], options: Mapping[str, Any]) -> Any:
@@ -218,6 +232,10 @@ def _texts(batch: Any, column: str, names: Sequence[str]) -> list[str]:
             f"the batch has no column {column!r}: it has {', '.join(map(repr, names))}. Give column= the name of one"
         )
     values = batch[column]
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise InputError(
+            f"column {column!r} is a {type(values).__name__}: give a list or an array, with a str for each row"
+        )
     for method in ("to_pylist", "tolist"):
         if hasattr(values, method):
             values = getattr(values, method)()
@@ -231,13 +249,24 @@ def _texts(batch: Any, column: str, names: Sequence[str]) -> list[str]:
     return texts
 
 
+def _check_lengths(names: Sequence[str], texts: Sequence[Sequence[str]]) -> None:
+    if len(set(map(len, texts))) > 1:
+        counts = " and ".join(f"{name!r} has {len(column)}" for name, column in zip(names, texts, strict=True))
+        raise InputError(f"columns must have equally many rows, but {counts}: give a str for each row in both")
+
+
+def _check_masks(results: Sequence[Any]) -> None:
+    for row, result in enumerate(results, 1):
+        if isinstance(result[0], list):  # of fillings, one for each mask
+            raise InputError(f"row {row} of {len(results)} has {len(result)} masks: give texts with one")
+
+
 def _with_columns(batch: Any, columns: Mapping[str, Column]) -> Any:
     """The batch with these columns after its own."""
     if isinstance(batch, Mapping):
         return {**batch, **{name: _as_array(column) for name, column in columns.items()}}
     if _is_from("pandas", batch, "DataFrame"):
-        arrays = {name: _as_array(column) for name, column in columns.items()}
-        return batch.assign(**{name: list(x) for name, x in arrays.items()})
+        return batch.assign(**{name: _as_series(column) for name, column in columns.items()})
     for name, column in columns.items():
         batch = batch.append_column(name, _as_arrow(column))
     return batch
@@ -246,6 +275,13 @@ def _with_columns(batch: Any, columns: Mapping[str, Column]) -> Any:
 def _as_array(column: Column) -> Any:
     """An array of vectors or numbers; a list of str or lists."""
     return column.values if column.several or column.type == "string" else numpy.asarray(column.values, column.type)
+
+
+def _as_series(column: Column) -> Any:
+    """As `_as_array`, with an object for each vector or list: pandas has one dimension."""
+    array = _as_array(column)
+    nested = column.several or isinstance(column.values, numpy.ndarray)
+    return numpy.fromiter(array, object, len(array)) if nested else array
 
 
 def _as_arrow(column: Column) -> Any:

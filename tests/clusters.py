@@ -1,0 +1,80 @@
+"""Run an example of a cluster whose process is killed in the middle: python clusters.py EXAMPLE SOURCE TARGET LOG
+
+Vectors are repeated, so that the tests see memory that grows with the corpus. LOG gets a line of JSON for each batch,
+and at the end one for the process that started the cluster.
+"""
+
+import json
+import os
+import re
+import runpy
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pyarrow
+
+from minroberta import batch
+from minroberta.batch import Mapper
+
+WIDTH = 256  # of minroberta/tiny
+REPEATED = 50
+LAST = 1500
+"""First row of the batch that a process does not survive: it is computed, but not returned."""
+
+
+def memory() -> int:
+    """Bytes of this process that it does not share."""
+    return int(re.findall(r"RssAnon:\s*(\d+) kB", Path("/proc/self/status").read_text())[0]) * 1024
+
+
+class Killed(Mapper):
+    """A mapper whose process is killed once."""
+
+    def __init__(self, log: str) -> None:
+        super().__init__()
+        self.log = Path(log)
+
+    def __call__(self, rows: Any) -> Any:
+        result = super().__call__(rows)
+        first = int(numpy.asarray(rows["id"])[0])
+        self.write(first=first, process=os.getpid(), memory=memory(), models=len(batch._loaded))
+        if first == LAST and not self.log.with_suffix(".killed").exists():
+            self.log.with_suffix(".killed").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return repeated(result)
+
+    def write(self, **values: int) -> None:
+        with self.log.open("a") as file:
+            file.write(json.dumps(values) + "\n")
+
+
+def repeated(rows: Any) -> Any:
+    """The rows with vectors of WIDTH * REPEATED numbers."""
+    if not isinstance(rows, pyarrow.Table):
+        return rows.assign(vector=[numpy.tile(vector, REPEATED) for vector in rows["vector"]])
+    vectors = rows["vector"].combine_chunks().flatten().to_numpy().reshape(-1, WIDTH)
+    column = pyarrow.FixedSizeListArray.from_arrays(numpy.tile(vectors, REPEATED).reshape(-1), WIDTH * REPEATED)
+    return rows.set_column(rows.schema.get_field_index("vector"), "vector", column)
+
+
+def main(example: str, source: str, target: str, log: str) -> None:
+    run, mapper = runpy.run_path(example)["run"], Killed(log)
+    seen = [memory()]
+
+    def watch() -> None:
+        while True:
+            seen.append(memory())
+            time.sleep(0.02)
+
+    threading.Thread(target=watch, daemon=True).start()
+    run(source, target, mapper, **({"width": WIDTH * REPEATED} if "dask" in example else {}))
+    mapper.write(grown=max(seen) - seen[0])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
