@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy
-import pyarrow
 
 from minroberta import batch
 from minroberta.batch import Mapper
@@ -55,8 +54,10 @@ class Killed(Mapper):
 
 def repeated(rows: Any) -> Any:
     """The rows with vectors of WIDTH * REPEATED numbers."""
-    if not isinstance(rows, pyarrow.Table):
+    if hasattr(rows, "assign"):  # a DataFrame
         return rows.assign(vector=[numpy.tile(vector, REPEATED) for vector in rows["vector"]])
+    import pyarrow
+
     vectors = rows["vector"].combine_chunks().flatten().to_numpy().reshape(-1, WIDTH)
     column = pyarrow.FixedSizeListArray.from_arrays(numpy.tile(vectors, REPEATED).reshape(-1), WIDTH * REPEATED)
     return rows.set_column(rows.schema.get_field_index("vector"), "vector", column)
