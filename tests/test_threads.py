@@ -235,6 +235,7 @@ def test_after_a_fork() -> None:
     subprocess.run([sys.executable, "-W", "ignore", "-c", program], timeout=60, check=True)
 
 
+@pytest.mark.slow
 def test_memory_grows_with_the_length() -> None:
     """Less than 60 MB in a pass of 512 tokens at the base size, whose scores alone would be 12.6 MB a copy."""
     model = minroberta.init({"model_type": "roberta", "hidden_size": 768, "num_attention_heads": 12, "vocab_size": 99,

@@ -237,6 +237,7 @@ def test_cut_as_the_library_cuts(tokenizers: dict[str, Tokenizer], texts: list, 
     assert kept == expected
 
 
+@pytest.mark.slow
 def test_a_pair_of_very_long_texts(tokenizer: Tokenizer) -> None:
     """The library would make a window of each piece of one with each piece of the other: millions."""
     (row,) = ids(tokenizer, " a" * 200_000, " b" * 200_000)

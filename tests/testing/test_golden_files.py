@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given
-from support import alone, mutated, mutations, raises, tiny
+from support import alone, mutated, mutations, raises, slow_but, tiny
 
 import minroberta
 from minroberta import Cache, InputError, Model, NameUnknownError, NotFoundError, SaveError, WeightsError, trace
@@ -244,14 +244,14 @@ def test_nothing_is_downloaded(path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 # --- compared -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", slow_but(CASES, *CASES[::3]), ids=lambda case: case.name)
 def test_a_right_port_passes(case: Case, suite: Path) -> None:
     held = golden.load(suite / f"{case.name}.safetensors")
     report = compare(held, values(model_of(case), held.inputs))
     assert report.ok, str(report)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", slow_but(CASES, *CASES[::3]), ids=lambda case: case.name)
 def test_a_wrong_port_does_not(case: Case, suite: Path) -> None:
     """The last value except the loss is a thousandth too large."""
     held = golden.load(suite / f"{case.name}.safetensors")
@@ -461,7 +461,7 @@ def test_a_version_keeps_its_numbers(suite: Path) -> None:
     assert (golden.SUITE, said.hexdigest()) == (1, "f700dce6da0cedf33396f4294aaa5f9b7238bdf583551ccf771c0f18ec194b31")
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", slow_but(CASES, *CASES[::3]), ids=lambda case: case.name)
 def test_weights_are_exact_in_the_precision_of_the_case(case: Case) -> None:
     bits = 8 if case.precision == "bfloat16" else 11
     for array in flat(model_of(case).params).values():

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from support import CASES, Case, model_of
+from support import CASES, Case, model_of, slow_but
 
 from minroberta.testing import portable
 from minroberta.testing.runs import exact, run
@@ -105,7 +105,7 @@ def test_functions_at_the_ends() -> None:
 ONE_STEP = [case for case in CASES if len(case.steps) == 1]
 
 
-@pytest.mark.parametrize("case", ONE_STEP, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", slow_but(ONE_STEP, *ONE_STEP[::3]), ids=lambda case: case.name)
 def test_models_run_on_it(case: Case) -> None:
     """Every value is that of NumPy in float64, in an array of this library: no step falls back to plain NumPy."""
     model = model_of(case, "float64")
