@@ -90,6 +90,7 @@ def test_make_from_texts(tmp_path: Path) -> None:
         assert np.array_equal(held.inputs[name], array)
 
 
+@pytest.mark.slow
 def test_make_from_a_seed(tmp_path: Path) -> None:
     path = tmp_path / "file"
     printed("make", "minroberta/tiny", "-o", path, "--ids", IDS, "--names", "embeddings", "--seed", 7)
