@@ -274,8 +274,8 @@ def test_encode_with_the_options_of_a_repository(tmp_path: Path) -> None:
         ((), {}),
         (("--prompt-name", "passage"), {"prompt_name": "passage"}),
         (
-            ("--prompt", "x ", "--normalize", "--truncate-dim", "4"),
-            {"prompt": "x ", "normalize": True, "truncate_dim": 4},
+            ("--prompt", "x ", "--normalize", "--truncate-dim", "4", "--max-seq-length", "60"),
+            {"prompt": "x ", "normalize": True, "truncate_dim": 4, "max_seq_length": 60},
         ),
         (("--no-normalize", "--pooling", "pooler"), {"normalize": False, "pooling": "pooler"}),
     ):

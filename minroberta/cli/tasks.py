@@ -196,6 +196,7 @@ def choose(prompt: str, choices: Sequence[str], model: Source, as_json: bool) ->
     help="Scale vectors to length 1, or do not; by default, as in the model's files.",
 )
 @click.option("--truncate-dim", type=int, help="Number of elements to keep of each vector.")
+@click.option("--max-seq-length", type=int, help="Maximum number of tokens of each text.")
 @click.option("--batch-size", type=int, help="Number of texts in a batch.")
 @click.option(
     "--output",
