@@ -88,7 +88,7 @@ def test_rowwise_leaves_its_input_alone() -> None:
 # --- a library that is not NumPy ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_golden_without_numpy(case: Case, dtype: str) -> None:
     """There is no NumPy call on the model's arrays, and no branch that depends on a value."""

@@ -332,7 +332,7 @@ def test_no_token_is_sent_unless_given(hub: Hub, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "repository"),
     [
-        ("roberta-base", "FacebookAI/roberta-base"),
+        pytest.param("roberta-base", "FacebookAI/roberta-base", marks=pytest.mark.slow),
         pytest.param("distilroberta-base", "distilbert/distilroberta-base", marks=pytest.mark.slow),
         pytest.param("camembert-base", "almanach/camembert-base", marks=pytest.mark.slow),
     ],
@@ -363,6 +363,7 @@ def test_init_fetches_the_configuration_without_the_weights(hub: Hub, tmp_path: 
 # --- what goes wrong ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @OFFLINE
 def test_offline_with_an_empty_cache(options: dict[str, bool], hub: Hub, tmp_path: Path) -> None:
     assert_error(load(hub, tmp_path, **options), "DownloadError", NAME, "cache", "go online")
@@ -383,11 +384,13 @@ def test_an_unknown_repository(token: str | None, hub: Hub, tmp_path: Path) -> N
     assert_error(result, "NotFoundError", "someone/robbertta", "no model of that name", "check the name", "token=")
 
 
+@pytest.mark.slow
 def test_a_private_repository_without_its_token(hub: Hub, tmp_path: Path) -> None:
     hub.token = "hf_secret"
     assert_error(load(hub, tmp_path), "NotFoundError", NAME, "that you may access", "token=")
 
 
+@pytest.mark.slow
 def test_a_wrong_token(hub: Hub, tmp_path: Path) -> None:
     hub.token = "hf_secret"
     result = load(hub, tmp_path, token="hf_wrong")
@@ -395,10 +398,12 @@ def test_a_wrong_token(hub: Hub, tmp_path: Path) -> None:
     assert "hf_wrong" not in result["message"]
 
 
+@pytest.mark.slow
 def test_a_token_that_was_never_stored(hub: Hub, tmp_path: Path) -> None:
     assert_error(load(hub, tmp_path, token=True), "DownloadError", "token=True")
 
 
+@pytest.mark.slow
 def test_an_unknown_revision(hub: Hub, tmp_path: Path) -> None:
     assert_error(load(hub, tmp_path, revision="v9"), "NotFoundError", NAME, "revision", "v9")
 
