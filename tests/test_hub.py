@@ -343,6 +343,7 @@ def test_a_short_name_is_a_repository_of_the_hub(name: str, repository: str, hub
     assert all(repository in path for _, path, _ in hub.log)
 
 
+@pytest.mark.slow
 def test_a_path_comes_before_a_hub_name(hub: Hub, tmp_path: Path) -> None:
     directory = tmp_path / NAME
     directory.mkdir(parents=True)

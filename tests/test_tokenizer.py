@@ -371,6 +371,7 @@ def test_unequal_lengths_without_padding(tokenizer: Tokenizer) -> None:
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_saved_and_read_again(tokenizer: Tokenizer, tmp_path: Path) -> None:
     tokenizer("a", max_length=4)  # is not saved
     tokenizer.save(tmp_path)

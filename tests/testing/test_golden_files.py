@@ -210,6 +210,7 @@ def test_the_model_from_a_seed(path: Path) -> None:
     assert np.array_equal(held.trace()["logits"], trace(model, **INPUTS)["logits"])
 
 
+@pytest.mark.slow
 def test_the_model_from_a_checkpoint(path: Path) -> None:
     model = minroberta.load("minroberta/tiny", head="masked_lm")
     golden.save(path, model, {"input_ids": [[0, 2]]}, names=["embeddings"], weights="minroberta/tiny")

@@ -227,6 +227,7 @@ def test_a_page_for_each_mismatch(pytester: pytest.Pytester, options: list[str])
     assert f"{module}::test_bad: " in listed and "test_otherwise: " not in listed
 
 
+@pytest.mark.slow
 def test_several_mismatches_of_a_test(pytester: pytest.Pytester) -> None:
     source = (
         BAD
