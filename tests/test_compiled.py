@@ -91,7 +91,7 @@ def test_batches_have_every_row_once(lengths: list[int]) -> None:
 
 
 def fitting(case: Case) -> bool:
-    """Whether the first call of a case is compiled, once it has no targets."""
+    """Return whether the first call of a case, without targets, is compiled."""
     inputs, _ = without_targets(case.steps[0])
     arrays = {name: value for name, value in inputs.items() if not isinstance(value, bool)}
     return compiled.fits(config_of(case), arrays)

@@ -21,7 +21,7 @@ from ..errors import ConfigError, DownloadError, NotFoundError, WeightsError
 from ..weights import DECODER, plain_name
 from . import hub, read
 from .arrays import Arrays, Renamed, as_stored
-from .files import inside, read_json
+from .files import directory_of, inside, read_json
 from .modules import describe
 from .wrapped import ANCHOR as WORDS
 from .wrapped import WRAPPERS, unwrapped
@@ -346,7 +346,7 @@ def read_merged(
     path: a checkpoint, or an adapter, whose base is found by the name in its configuration. adapter: an adapter for
     the checkpoint, as a path or a hub name. Raises NotFoundError, DownloadError, ConfigError, WeightsError.
     """
-    place = path.parent if path.is_file() else path
+    place = directory_of(path)
     if adapter is not None:
         found = hub.locate_adapter(adapter, local_files_only=local_files_only, token=token)
         return _merge(path, _plain(path), found)
@@ -392,13 +392,13 @@ def _settings(directory: Path) -> Settings:
 
 
 def _merge(base: Path, arrays: Arrays, adapter: Path) -> Merged:
-    directory = adapter.parent if adapter.is_file() else adapter
+    directory = directory_of(adapter)
     settings = _settings(directory)
     file = adapter if adapter.is_file() else next((adapter / x for x in FILES if (adapter / x).is_file()), None)
     if file is None:
         raise NotFoundError(f"{adapter} holds no adapter: it has none of {', '.join(FILES)}")
     given = read.read_raw(inside(directory, file.name, WeightsError))
-    places = directory, base.parent if base.is_file() else base
+    places = directory, directory_of(base)
     return Merged(arrays, given, parts_of(given, whole=False), settings, places)
 
 

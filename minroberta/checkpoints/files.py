@@ -42,6 +42,11 @@ def read_any_json(path: Path, error: type[Error], largest: int = LARGEST_JSON) -
     return value
 
 
+def directory_of(path: Path) -> Path:
+    """The directory of a checkpoint that is named by its directory, or by a file in it."""
+    return path.parent if path.is_file() else path
+
+
 def inside(directory: Path, name: str, error: type[Error]) -> Path:
     """The path of a file in a directory.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import ConfigError
-from .files import folder_inside, read_any_json, read_json
+from .files import directory_of, folder_inside, read_any_json, read_json
 
 LIST = "modules.json"
 SETTINGS = "config_sentence_transformers.json"
@@ -128,7 +128,7 @@ class Repository(NamedTuple):
     @property
     def model_directory(self) -> Path:
         """The directory of the model's own files."""
-        return self.model.parent if self.model.is_file() else self.model
+        return directory_of(self.model)
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def describe(path: Path) -> Repository:
 
     Raises ConfigError, NotFoundError.
     """
-    directory = path.parent if path.is_file() else path
+    directory = directory_of(path)
     modules = read_list(directory)
     folder = model_folder(modules) if path.is_dir() else ""
     model = folder_inside(directory, folder, ConfigError) if folder else path

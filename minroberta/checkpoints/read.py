@@ -18,7 +18,7 @@ from ..errors import ConfigError, NotFoundError, WeightsError
 from ..weights import BUFFERS, Shape, canonical_names, shapes, untangle_lm_bias, without_prefix
 from . import unsupported
 from .arrays import Arrays, Gathered
-from .files import inside, read_json
+from .files import directory_of, inside, read_json
 from .formats import safetensors
 from .wrapped import unwrapped
 
@@ -297,7 +297,7 @@ def fields_of(path: Path, arrays: Arrays) -> dict[str, Any]:
     """
     if arrays.config is not None:
         return _with_changes(dict(arrays.config), arrays.changes)
-    directory = arrays.directories[-1] if arrays.directories else path.parent if path.is_file() else path
+    directory = arrays.directories[-1] if arrays.directories else directory_of(path)
     fields = _with_family(read_json(directory / "config.json", ConfigError), arrays)
     return _with_changes(fields, arrays.changes)
 

@@ -83,7 +83,7 @@ def _of_labels(config: Config) -> dict[str, Any]:
 
 
 def _of_embedding(repository: Repository, config: Config) -> dict[str, Any]:
-    """What `encode` does with a sentence-transformers repository."""
+    """How `encode` treats the texts of a sentence-transformers repository; nothing for any other repository."""
     if not repository.is_embedding:
         return {}
     embedding = read_embedding(repository, config)

@@ -136,7 +136,7 @@ def unit(x: Array) -> Array:
 
 
 class Embedding(NamedTuple):
-    """How `encode` turns a text into a vector, unless its arguments say otherwise.
+    """Settings by which `encode` turns a text into a vector, unless its arguments replace them.
 
     declared: True if there is a `modules.json`. poolings: the names of poolings, whose results are concatenated.
     steps: the modules that follow. max_seq_length: maximum number of tokens in a text, or None for the tokenizer's

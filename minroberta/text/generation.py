@@ -27,7 +27,7 @@ MOST_BEAMS = 100
 
 @dataclass(frozen=True)
 class Generation:
-    """How `generate` chooses tokens; the fields are those of `generation_config.json`.
+    """Settings by which `generate` chooses tokens, with the fields of `generation_config.json`.
 
     Lengths are numbers of tokens. `max_length` and `min_length` include the prompt, or the start token of an
     encoder-decoder; `max_new_tokens` and `min_new_tokens`, if given, replace them and do not include it.

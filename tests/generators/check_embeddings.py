@@ -22,7 +22,7 @@ from generators.make_sentence_transformers import FILE, run_library
 
 
 def of_saved(case: Case, directory: Path) -> list:
-    """What sentence-transformers gives for the repository after minroberta has loaded and saved it."""
+    """The vectors of sentence-transformers for the repository after minroberta has loaded and saved it."""
     write(case, directory / "written")
     head = "encoder" if case.labels is None else None
     minroberta.load(directory / "written", head=head).save(directory / "saved")

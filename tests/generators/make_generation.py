@@ -36,7 +36,7 @@ MODELS = {
     "uneven": ("xlm-roberta", {}, {"num_hidden_layers": 1, "num_beams": 2}, {"tie_encoder_decoder": True}),
     "prelayernorm": ("roberta-prelayernorm", {}, {"tie_word_embeddings": False}, {"eos_token_id": [2, 9, 400]}),
 }
-"""Of each model, the family, what is special in the encoder and in the decoder, and fields of the whole."""
+"""For each model: its family, the fields of its encoder and its decoder that differ from SIZES, and those of both."""
 
 ENDS = {"tied": 5.2, "untied": 4.0, "uneven": 2.0, "prelayernorm": 3.0}
 """The bias of the end-of-sequence token, so that texts of several lengths end."""

@@ -34,7 +34,7 @@ def run(case: Case, directory: Path) -> list[Any]:
 
 
 def run_library(case: Case, directory: Path) -> list[Any]:
-    """What sentence-transformers gives for a repository in this directory."""
+    """The vectors or scores of sentence-transformers for a repository."""
     if case.labels is not None:
         model = sentence_transformers.CrossEncoder(str(directory), device="cpu")
         return model.predict(PAIRS).tolist()

@@ -25,7 +25,7 @@ from ...config import FAMILIES, HEADS, Config
 from ...errors import ConfigError, Error, NotFoundError, TokenizerError, WeightsError, check_integer
 from ...weights import shapes
 from ..arrays import Arrays, Gathered, Renamed, View, as_stored
-from ..files import inside, read_json
+from ..files import directory_of, inside, read_json
 from .hdf5 import File
 
 # --- names ----------------------------------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ class Preset(Renamed):
     """
 
     def __init__(self, path: Path) -> None:
-        directory = path.parent if path.is_file() else path
+        directory = directory_of(path)
         backbone, self.config = _read_config(directory)
         config = Config.from_dict(self.config)
         files = [File(file) for file in _weights_files(directory, path)]
