@@ -6,6 +6,7 @@ padding, and outputs are cut back, so that only rounding differs. Whatever paddi
 computed without compilation (`fits`).
 """
 
+import contextlib
 import functools
 import itertools
 import logging
@@ -118,14 +119,21 @@ def call(
     If JAX has not compiled it yet, a description of the call is added to `made`.
     """
     keep_compilations()
-    token = _made.set(made)
-    try:
+    with _told_to(made):
         return _jitted(run)(params, config, head, inputs, **asked)
-    finally:
-        _made.reset(token)
 
 
 _made: ContextVar[list[str]] = ContextVar("made")
+
+
+@contextlib.contextmanager
+def _told_to(made: list[str]) -> Iterator[None]:
+    """Add descriptions of what JAX compiles within the block to `made`."""
+    token = _made.set(made)
+    try:
+        yield
+    finally:
+        _made.reset(token)
 
 
 @functools.cache
@@ -246,12 +254,9 @@ def step(
     It is compiled once for each size of the cache, not for each length. ids: (B, 1); parents: (B,), the row of the
     cache that each row continues.
     """
-    token = _made.set(made)
-    try:
-        cache = _with_room(past, config)
+    cache = _with_room(past, config)
+    with _told_to(made):
         logits, cache = _jitted_step(run)(params, config, head, ids, parents, cache, past.length, **asked)
-    finally:
-        _made.reset(token)
     return logits, Roomy(cache, past.length + 1)
 
 

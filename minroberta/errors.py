@@ -51,11 +51,10 @@ class NameUnknownError(Error, KeyError):
     __str__ = Exception.__str__  # KeyError would show the message in quotes, as if it were the key
 
 
-def check_flag(name: str, value: Any) -> bool:
-    """Return True or False. Raises InputError for any other value, such as the str "no", which would count as true."""
+def check_flag(name: str, value: Any) -> None:
+    """Raise InputError for a value other than True and False, such as the str "no", which would count as true."""
     if not isinstance(value, bool):
         raise InputError(f"{name} must be True or False, not {reprlib.repr(value)}")
-    return value
 
 
 def check_integer(name: str, value: Any, least: int, most: int | None = None, error: type[Error] = InputError) -> int:
