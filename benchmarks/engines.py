@@ -6,6 +6,7 @@ last hidden states of each row, to compare. Rows of a batch are padded on the ri
 """
 
 import functools
+import importlib
 import json
 import resource
 import sys
@@ -40,21 +41,23 @@ def by_batch(run: Callable[[Rows], Any]) -> Callable[[Batches], list[Any]]:
 # --- minroberta -----------------------------------------------------------------------------------------------------
 
 
-def minroberta(directory: Path, threads: int) -> Callable[[Batches], Any]:
-    """Call the model once a batch, padding included."""
+def minroberta(directory: Path, threads: int, library: str = "numpy") -> Callable[[Batches], Any]:
+    """Call the model once a batch, padding included; JAX uses as many threads as the process has processors."""
+    import numpy
+
     import minroberta as package
 
-    model = package.load(directory, head="encoder")
-    return by_batch(lambda rows: model(*padded(rows)).last_hidden_state)
+    model = package.load(directory, head="encoder", xp=importlib.import_module(library))
+    return by_batch(lambda rows: numpy.asarray(model(*padded(rows)).last_hidden_state))
 
 
-def vectors(directory: Path, threads: int) -> Callable[[Batches], Any]:
+def vectors(directory: Path, threads: int, library: str = "numpy") -> Callable[[Batches], Any]:
     """Compute all batches at once, as `encode` does."""
     import minroberta as package
     from minroberta.text.encode import read_vector
     from minroberta.text.running import run
 
-    model = package.load(directory, head="encoder")
+    model = package.load(directory, head="encoder", xp=importlib.import_module(library))
     read = functools.partial(read_vector, poolings=("mean",))
     return lambda batches: run(model, [row for rows in batches for row in rows], read)
 
@@ -165,6 +168,8 @@ def ctranslate2(directory: Path, threads: int) -> Callable[[Batches], Any]:
 ENGINES: dict[str, Engine] = {
     "minroberta": minroberta,
     "minroberta, encode": vectors,
+    "JAX": functools.partial(minroberta, library="jax.numpy"),
+    "JAX, encode": functools.partial(vectors, library="jax.numpy"),
     "transformers eager": functools.partial(transformers, attention="eager"),
     "transformers SDPA": functools.partial(transformers, attention="sdpa"),
     "transformers compiled": functools.partial(transformers, attention="sdpa", compiled=True),

@@ -3,7 +3,7 @@
 A length is padded to the next of 16, 24, 32, 48, 64, 96, 128, ... (powers of two, and one and a half of them), at most
 to the longest sequence that the model takes; a batch to the next of 1, 2, 3, 4, 6, 8, 12, 16, .... A mask hides the
 padding, and outputs are cut back, so that only rounding differs. Whatever padding could change, or cannot be padded, is
-computed without compilation (`fits`).
+computed without compilation (`fits`). The short sequences of a task share rows of 128 positions.
 """
 
 import contextlib
@@ -24,10 +24,14 @@ from .backend.arrays import Array, namespace
 from .cache import Cache
 from .config import HEADS, Config
 from .inputs import Inputs
+from .packed import spans
 from .trace import is_recording
 
 SHORTEST = 16
 """The smallest length that sequences are padded to."""
+
+ROW = 128
+"""Length of the rows that several short sequences share."""
 
 TOKENS = 4096
 """Largest number of positions, with padding, in one of the batches that `batches_of` makes."""
@@ -52,24 +56,43 @@ def padded_length(length: int, config: Config) -> int:
     return min(longer, config.longest) if length <= config.longest else longer
 
 
-def batches_of(lengths: Sequence[int], config: Config) -> Iterator[tuple[list[int], int]]:
-    """Batches of sequences that are padded to the same length: their indices, and the batch's size with padding.
+def rows_of(lengths: Sequence[int], config: Config) -> list[list[int]]:
+    """Divide sequences among rows: the indices of those in each row (first fit, longest first).
 
-    A batch has as many sequences as TOKENS allows, or for those that remain 1, 4, 16, 64, ... sequences. At most half
-    of these are padding.
+    A row has ROW positions, or as many as its first sequence is padded to if that is longer.
     """
-    indices = sorted(range(len(lengths)), key=lambda index: lengths[index])
-    for length, group in itertools.groupby(indices, lambda index: padded_length(lengths[index], config)):
-        some, full = list(group), 1 << (max(1, TOKENS // length).bit_length() - 1)
+    rows: list[list[int]] = []
+    room: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        row = next((row for row, free in enumerate(room) if free >= lengths[index]), len(rows))
+        if row == len(rows):
+            rows.append([])
+            room.append(padded_length(max(lengths[index], min(ROW, config.longest)), config))
+        rows[row].append(index)
+        room[row] -= lengths[index]
+    return rows
+
+
+def batches_of(lengths: Sequence[int], config: Config) -> Iterator[tuple[list[list[int]], int]]:
+    """Batches of rows that are padded to the same length: the indices of the sequences in each row, and that length.
+
+    The number of rows is the largest power of two that there are rows for, and for which TOKENS is enough.
+    """
+
+    def length_of(row: Sequence[int]) -> int:
+        return padded_length(sum(lengths[index] for index in row), config)
+
+    for length, group in itertools.groupby(sorted(rows_of(lengths, config), key=length_of), length_of):
+        some = list(group)
         while some:
-            size = _batch_size(len(some), full)
-            yield some[:size], size
+            size = power_below(min(len(some), max(1, TOKENS // length)))
+            yield some[:size], length
             some = some[size:]
 
 
-def _batch_size(count: int, full: int) -> int:
-    power = power_of_four(count)
-    return min(full, power // 4 if count < power // 2 else power)
+def power_below(size: int) -> int:
+    """The largest power of two of at most `size`."""
+    return 1 << (size.bit_length() - 1)
 
 
 def power_of_four(size: int) -> int:
@@ -158,14 +181,15 @@ def _tell(description: str) -> None:
     log.debug("compiling %s", description)
 
 
-def padded(config: Config, inputs: Mapping[str, Any], batch: int, length: int) -> dict[str, numpy.ndarray]:
-    """The inputs with padding after the sequences, and after the tokens of each: (B, ..., L) -> (batch, ..., length).
+def padded(config: Config, inputs: Mapping[str, Any], batch: int) -> dict[str, numpy.ndarray]:
+    """The inputs with padding after the sequences, and after the tokens of each: (B, ..., L) -> (batch, ..., longer).
 
     A mask and token types are added, so that calls with and without them share a compilation.
     """
     ids = inputs["input_ids"]
     every = {"attention_mask": numpy.ones(ids.shape, int), "token_type_ids": numpy.zeros(ids.shape, int), **inputs}
-    widths = [(0, batch - len(ids)), *[(0, 0)] * (ids.ndim - 2), (0, length - ids.shape[-1])]
+    more = padded_length(ids.shape[-1], config) - ids.shape[-1]
+    widths = [(0, batch - len(ids)), *[(0, 0)] * (ids.ndim - 2), (0, more)]
     filled = {"input_ids": config.pad_token_id}
     return {
         name: numpy.pad(numpy.broadcast_to(x, ids.shape), widths, constant_values=filled.get(name, 0))
@@ -173,11 +197,17 @@ def padded(config: Config, inputs: Mapping[str, Any], batch: int, length: int) -
     }
 
 
-def padded_positions(wanted: Sequence[Sequence[int]], batch: int) -> numpy.ndarray:
-    """The positions that are wanted in each sequence, (batch, W), where W is a power of four; padding is 0."""
-    result = numpy.zeros((batch, power_of_four(max(1, *map(len, wanted)))), int)
-    for row, positions in zip(result, wanted, strict=False):
-        row[: len(positions)] = positions
+def padded_positions(
+    rows: Sequence[Sequence[Sequence[int]]], wanted: Sequence[Sequence[Sequence[int]]]
+) -> numpy.ndarray:
+    """The positions in each row, (B, W), that are wanted in its sequences. W is a power of four; padding is 0."""
+    positions = [
+        [span.start + position for span, some in zip(spans(map(len, row)), own, strict=True) for position in some]
+        for row, own in zip(rows, wanted, strict=True)
+    ]
+    result = numpy.zeros((len(rows), power_of_four(max(1, *map(len, positions)))), int)
+    for row, own in zip(result, positions, strict=True):
+        row[: len(own)] = own
     return result
 
 
@@ -316,7 +346,7 @@ def keep_compilations() -> None:
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)  # a call of a small model takes 0.5 s
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)  # a call of a small model takes 0.2 to 0.5 s
     from jax.experimental.compilation_cache import compilation_cache
 
     compilation_cache.reset_cache()  # JAX looks for a folder only once, at its first compilation

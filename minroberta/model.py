@@ -149,7 +149,8 @@ def run(
 ) -> dict[str, Any]:
     """Compute the outputs of `forward` without checking shapes; also for a packed row, (1, T).
 
-    wanted: the positions that the head reads in each sequence of a batch, (B, W); by default all.
+    wanted: the positions that the head reads in each row of a batch, (B, W); by default all. A head that reads a
+    sequence's first position takes each as the first of another sequence.
 
     Raises InputError, and BackendError for an invalid precision.
     """
@@ -160,6 +161,7 @@ def run(
         x = body(p, config, rows, packing)
         if wanted is not None:
             x = namespace(x).take_along_axis(x, wanted[..., None], axis=1)  # (B, L, D) -> (B, W, D)
+            x = x.reshape(-1, 1, x.shape[-1]) if HEADS[head].reads_first else x  # (B, W, D) -> (B·W, 1, D)
         outputs = heads.HEADS[head](x, p, config, inputs)
     seen = {output: tuple(kept[name] for name in several) for output, several in names.items()}
     if caches:
@@ -400,7 +402,8 @@ class Network:
 
         Without this, a call is compiled when it is needed. Sizes are padded to the few that `compiled` lists, and
         `compilations` describes what JAX has compiled for this model. Calls for a cache, for hidden states or
-        attentions, with position_ids, and tasks that read a few positions are compiled separately, when needed.
+        attentions, with position_ids, and tasks that read a few positions or put several texts in a row are compiled
+        separately, when needed.
 
         Raises BackendError on other libraries than JAX, and InputError for sizes that the model does not take.
         """
@@ -456,26 +459,41 @@ class Network:
     def _on_compiled_rows(
         self, rows: Sequence[Sequence[int]], wanted: Sequence[Sequence[int]] | None
     ) -> list[dict[str, Array]]:
-        """Do the same as `on_rows` with padded batches that JAX has compiled. The outputs are NumPy's."""
+        """Do the same as `on_rows` with batches that JAX has compiled, of rows that short sequences share.
+
+        The outputs are NumPy's.
+        """
+        given = packed.pad_ids(rows, self.config.pad_token_id)
+        if self.config.position_embedding_type != "absolute":  # their length is not among the values
+            check_shapes(self.config, "encoder", given)
+        check_values(self.config, self.head, given)
+        if HEADS[self.head].reads_first:
+            wanted = [[0]] * len(rows)
+        counts = [len(row) for row in (rows if wanted is None else wanted)]
         result: list[dict[str, Array]] = [{}] * len(rows)
-        head, pad = HEADS[self.head], self.config.pad_token_id
-        for indices, batch in compiled.batches_of(list(map(len, rows)), self.config):
-            inputs = packed.pad_ids([rows[index] for index in indices], pad)
-            if head.choices:
-                inputs = {name: x[:, None] for name, x in inputs.items()}  # (B, L) -> (B, 1, L)
-            if self.config.position_embedding_type != "absolute":  # their length is not among the values
-                check_shapes(self.config, self.head, inputs)
-            check_values(self.config, self.head, inputs)
-            positions = None
-            if wanted is not None and not head.reads_first:
-                positions = compiled.padded_positions([wanted[index] for index in indices], batch)
-            outputs = self._run_compiled(inputs, batch, positions, use_cache=False)
-            made = {name: to_host(outputs[name]) for name in packed.OUTPUTS if name in outputs}
-            for place, index in enumerate(indices):
-                count = len(rows[index]) if wanted is None else len(wanted[index])
-                own = {name: x[place, None] if head.reads_first else x[place, :count] for name, x in made.items()}
-                result[index] = {name: x.reshape(len(x), math.prod(x.shape[1:])) for name, x in own.items()}
+        for batch, length in compiled.batches_of(list(map(len, rows)), self.config):
+            several = [[rows[index] for index in row] for row in batch]
+            own = None if wanted is None else [[wanted[index] for index in row] for row in batch]
+            outputs = self._run_shared_rows(several, own, length)
+            for place, row in enumerate(batch):
+                for index, span in zip(row, packed.spans(counts[index] for index in row), strict=True):
+                    result[index] = {name: x[place, span] for name, x in outputs.items()}
         return result
+
+    def _run_shared_rows(
+        self, several: list[list[Sequence[int]]], wanted: list[list[Sequence[int]]] | None, length: int
+    ) -> dict[str, numpy.ndarray]:
+        """The outputs for rows of this length, each of several sequences of ids, (B, positions, ...)."""
+        head, positions = HEADS[self.head], None
+        inputs = packed.pack_in_rows(several, length, self.config)
+        if wanted is not None and not (head.reads_first and max(map(len, several)) == 1):
+            positions = compiled.padded_positions(several, wanted)
+        if head.choices:
+            inputs = {name: x[:, None] for name, x in inputs.items()}  # (B, L) -> (B, 1, L)
+        outputs = self._run_compiled(inputs, positions, use_cache=False)
+        count = positions.shape[1] if positions is not None else 1 if head.reads_first else length
+        shape = (len(several), count, -1)
+        return {name: to_host(outputs[name]).reshape(shape) for name in packed.OUTPUTS if name in outputs}
 
     @property
     def can_continue(self) -> bool:
@@ -493,8 +511,8 @@ class Network:
         if past is None:
             ids, last = numpy.array(rows), len(rows[0]) - 1
             check_values(self.config, self.head, {"input_ids": ids})
-            positions = numpy.full((len(rows), 1), last)
-            outputs = self._run_compiled({"input_ids": ids}, len(rows), positions, use_cache=True)
+            inputs = compiled.padded(self.config, {"input_ids": ids}, len(rows))
+            outputs = self._run_compiled(inputs, numpy.full((len(rows), 1), last), use_cache=True)
             return outputs["logits"][:, 0], compiled.Roomy(outputs["past_key_values"], last + 1)
         ids = numpy.array([row[-1:] for row in rows])
         check_values(self.config, self.head, {"input_ids": ids, "past_key_values": past.cache})
@@ -529,20 +547,27 @@ class Network:
         if packing is None and compiled.compiles(table(self.params)) and compiled.fits(self.config, inputs):
             shape = inputs["input_ids"].shape
             asked["use_cache"] = keeps_cache(self.config, self.head, Inputs(**inputs), asked["use_cache"])
-            outputs = self._run_compiled(inputs, compiled.bucket(shape[0]), **asked)
+            outputs = self._run_compiled(compiled.padded(self.config, inputs, compiled.bucket(shape[0])), **asked)
             return compiled.cut(outputs, self.head, shape)
         moved = Inputs(**{name: self._move(name, value) for name, value in inputs.items()})
         return run(self.params, self.config, self.head, moved, packing, precision=self.precision, **asked)
 
     def _run_compiled(
-        self, inputs: Mapping[str, Any], batch: int, wanted: numpy.ndarray | None = None, **asked: Any
+        self,
+        inputs: Mapping[str, numpy.ndarray],
+        wanted: numpy.ndarray | None = None,
+        *,
+        use_cache: bool,
+        output_attentions: bool = False,
+        output_hidden_states: bool = False,
     ) -> dict[str, Any]:
-        """The outputs of a compiled call, padding included. batch: the size to which the batch is padded."""
-        length = compiled.padded_length(inputs["input_ids"].shape[-1], self.config)
-        padded = compiled.padded(self.config, inputs, batch, length)
-        moved = {name: self._move(name, x) for name, x in padded.items()}
-        asked = {"wanted": wanted, "precision": self.precision, **asked}
-        return compiled.call(run, self.params, self.config, self.head, moved, self.compilations, **asked)
+        """The outputs of a compiled call for padded inputs, padding included."""
+        moved = {name: self._move(name, x) for name, x in inputs.items()}
+        return compiled.call(
+            run, self.params, self.config, self.head, moved, self.compilations,
+            wanted=wanted, use_cache=use_cache, output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states, precision=self.precision,
+        )  # fmt: skip
 
     def _move(self, name: str, value: Any) -> Any:
         """Move an input to the model's library; floats and cached arrays get the dtype in which the model computes."""

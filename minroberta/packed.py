@@ -168,6 +168,31 @@ def pad_ids(rows: Sequence[Sequence[int]], pad: int) -> dict[str, numpy.ndarray]
     return inputs
 
 
+def pack_in_rows(rows: Sequence[Sequence[Sequence[int]]], length: int, config: Config) -> dict[str, numpy.ndarray]:
+    """Pack several sequences of ids into each of B rows of a length.
+
+    Returns `input_ids`, `token_type_ids` and `position_ids`, (B, L), and an attention mask, (B, L, L), by which
+    sequences attend only to themselves, and padding to padding. If each row has one sequence, the mask is (B, L), and
+    there are no `position_ids`.
+    """
+    segments = numpy.full((len(rows), length), -1)  # the number of a position's sequence, -1 for padding
+    for row, several in zip(segments, rows, strict=True):
+        numbers = numpy.repeat(range(len(several)), list(map(len, several)))
+        row[: len(numbers)] = numbers
+    flat = pack_ids([sequence for several in rows for sequence in several], config.pad_token_id)  # (1, T)
+    result = {"input_ids": numpy.full_like(segments, config.pad_token_id), "token_type_ids": numpy.zeros_like(segments)}
+    if segments.max() == 0:
+        del flat["position_ids"]
+        result["attention_mask"] = (segments == 0).astype(int)
+    else:
+        result["position_ids"] = numpy.full_like(segments, config.pad_token_id)
+        together = segments[:, :, None] == segments[:, None, :]
+        result["attention_mask"] = numpy.tril(together) if config.is_decoder else together
+    for name, x in flat.items():
+        result[name][segments >= 0] = x[0]
+    return result
+
+
 def unpack(x: Array, mask: numpy.ndarray) -> Array:
     """Convert a packed row's output to a batch, with zeros at padding positions. x: (1, T, ...), mask: (B, L)."""
     xp, tokens = namespace(x), mask.astype(bool)

@@ -1,5 +1,6 @@
 """Calls of models that JAX compiles: equal to the reference, for few shapes, and kept for the next process."""
 
+import itertools
 import logging
 import os
 import re
@@ -21,6 +22,7 @@ from test_golden_jax import SLOW, golden_cases, jax, jnp, rough_features
 from minroberta import BackendError, Config, InputError, Model, compiled, init, load, trace
 from minroberta.config import HEADS
 from minroberta.model import run
+from minroberta.packed import Typed
 from minroberta.weights import move, tree
 
 HEAD_NAMES = tuple(HEADS)
@@ -77,14 +79,25 @@ def test_a_size_is_the_next_one(size: int) -> None:
 
 
 @given(st.lists(st.integers(1, 510), max_size=300))
-def test_batches_have_every_row_once(lengths: list[int]) -> None:
+def test_batches_have_every_sequence_once(lengths: list[int]) -> None:
     config = Config.from_dict({"model_type": "roberta"})
     batches = list(compiled.batches_of(lengths, config))
-    assert sorted(index for indices, _ in batches for index in indices) == list(range(len(lengths)))
-    for indices, size in batches:
-        (length,) = {compiled.padded_length(lengths[index], config) for index in indices}
-        assert 1 <= len(indices) <= size <= 2 * len(indices)
-        assert size * length <= compiled.TOKENS
+    assert sorted(index for rows, _ in batches for row in rows for index in row) == list(range(len(lengths)))
+    for rows, length in batches:
+        assert length * len(rows) <= compiled.TOKENS
+        assert bin(len(rows)).count("1") == 1
+        for row in rows:
+            assert length == compiled.padded_length(sum(lengths[index] for index in row), config)
+            longest = max(lengths[index] for index in row)
+            assert length <= compiled.padded_length(max(longest, compiled.ROW), config)
+
+
+@given(st.lists(st.integers(1, 128), min_size=1, max_size=300))
+def test_short_sequences_share_rows(lengths: list[int]) -> None:
+    """Two rows that are at most half full would have been one."""
+    config = Config.from_dict({"model_type": "roberta"})
+    used = sorted(sum(lengths[index] for index in row) for row in compiled.rows_of(lengths, config))
+    assert all(a + b > compiled.ROW for a, b in itertools.pairwise(used))
 
 
 # --- equal to the reference -----------------------------------------------------------------------------------------
@@ -215,7 +228,7 @@ def test_compile_warms_up() -> None:
     assert sorted(model.compilations) == ["encoder of 1 × 16", "encoder of 2 × 16"]
     model([[5, 6]])
     model.on_rows([[5], [6, 7, 8]])
-    assert len(model.compilations) == 3  # two rows are padded to four
+    assert len(model.compilations) == 3  # two sequences share a row, whose positions are given
 
 
 def test_compile_refuses() -> None:
@@ -335,18 +348,46 @@ def test_outputs_are_cut_where_they_are() -> None:
 
 # --- rows -----------------------------------------------------------------------------------------------------------
 
-ROWS = [[0, 5, 2], [0, 7, 8, 9, 2], [0, *range(10, 30), 2], [3]]
+
+def typed(ids: list[int], types: list[int]) -> Typed:
+    """A sequence of ids with token types."""
+    row = Typed(ids)
+    row.types = types
+    return row
+
+
+ROWS = [[0, 5, 2], typed([0, 7, 8, 9, 2], [0, 0, 1, 1, 1]), [0, *range(10, 30), 2], [3]]
 WANTED = [[1], [0, 4], [], [0]]
 
 
 @pytest.mark.parametrize("head", slow_but(HEAD_NAMES, "masked_lm", "sequence_classification"))
 def test_rows(head: str) -> None:
-    """Every head: all positions, and a few, from two compilations for each of two lengths."""
-    ours, exact = pair(head)
+    """Every head: all positions, and a few, of sequences that share a row."""
+    ours, exact = pair(head, type_vocab_size=2)
     for wanted in (None, [[0]] * 4 if HEADS[head].reads_first else WANTED):
         for found, other in zip(ours.on_rows(ROWS, wanted), exact.on_rows(ROWS, wanted), strict=True):
             assert_equal(found, other)
-    assert len(ours.compilations) == (2 if HEADS[head].reads_first else 4)
+    assert len(ours.compilations) == (1 if HEADS[head].reads_first else 2)
+
+
+def test_a_row_of_one_sequence_shares_the_compilation_of_calls() -> None:
+    for head in ("encoder", "sequence_classification", "multiple_choice"):
+        ours, exact = pair(head)
+        ours.compile([20])
+        for found, other in zip(ours.on_rows(ROWS[2:3]), exact.on_rows(ROWS[2:3]), strict=True):
+            assert_equal(found, other)
+        assert len(ours.compilations) == 1
+
+
+def test_rows_of_many_sequences() -> None:
+    """Long ones whose rows short ones fill, and more rows than a batch has."""
+    ours, exact = pair("token_classification", max_position_embeddings=302)
+    random = np.random.RandomState(0)
+    rows = [random.randint(2, 50, length).tolist() for length in [250, 140, *random.randint(1, 60, 130)]]
+    for found, other in zip(ours.on_rows(rows), exact.on_rows(rows), strict=True):
+        assert_equal(found, other)
+    shapes = [made.removeprefix("token_classification of ") for made in ours.compilations]
+    assert {"16 × 128", "1 × 192", "1 × 256"} <= set(shapes)
 
 
 @SLOW

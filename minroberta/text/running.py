@@ -32,7 +32,7 @@ TOKENS = 4096
 """Maximum number of tokens in a batch of several texts. It is enough to keep a processor busy."""
 
 SORTED = 4
-"""Factor of TOKENS for models on JAX, which sort a batch by length and divide it again, and so need more texts."""
+"""Factor of TOKENS for models on JAX, which pack a batch into rows and divide it again, and so need more texts."""
 
 LOGITS = 2**26
 """Maximum number of logits in a batch of several texts, for heads over the whole vocabulary: 256 MiB in float32."""
