@@ -346,7 +346,7 @@ def keep_compilations() -> None:
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)  # a call of a small model takes 0.2 to 0.5 s
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)  # for the calls of small models
     from jax.experimental.compilation_cache import compilation_cache
 
     compilation_cache.reset_cache()  # JAX looks for a folder only once, at its first compilation
