@@ -303,7 +303,9 @@ def _with_lists(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
     children = {name: _with_lists(child) for name, child in node.items()}
-    return list(children.values()) if children and all(name.isdigit() for name in children) else children
+    if not children or not all(name.isdigit() for name in children):
+        return children
+    return [children[name] for name in sorted(children, key=int)]
 
 
 def flat(node: Any, path: str = "") -> dict[str, Any]:
@@ -323,7 +325,8 @@ def move(arrays: Arrays, dtype: Any, xp: Namespace) -> dict[str, Any]:
     """
     kind = dtype_of(xp, dtype)
     if xp.__name__ == "jax.numpy":  # its asarray takes four times as long
-        return sys.modules["jax"].device_put({name: array.astype(kind, copy=False) for name, array in arrays.items()})
+        put = sys.modules["jax"].device_put([array.astype(kind, copy=False) for array in arrays.values()])
+        return dict(zip(arrays, put, strict=True))
     if xp is numpy:
         return {name: array.astype(kind, copy=False) for name, array in arrays.items()}
     return {name: xp.asarray(array, dtype=kind) for name, array in arrays.items()}

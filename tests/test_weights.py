@@ -775,6 +775,23 @@ def test_a_tree_has_lists_where_names_are_numbers() -> None:
     assert flat(tree(leaves)) == leaves
 
 
+def test_layers_are_in_the_order_of_their_numbers() -> None:
+    """Whatever the order of names is: JAX returns a dict in alphabetical order, 10 before 2."""
+    names = [f"layer.{index}.weight" for index in range(12)]
+    layers = [{"weight": name} for name in names]
+    for order in (names, sorted(names), names[::-1]):
+        assert tree({name: name for name in order}) == {"layer": layers}
+
+
+def test_a_model_of_many_layers_is_the_same_on_jax(tmp_path: Path) -> None:
+    jax = pytest.importorskip("jax", reason="JAX is not installed: pip install 'minroberta[jax]'")
+    minroberta.init({**TINY, "num_hidden_layers": 12}, seed=1).save(tmp_path)
+    on_numpy, on_jax = (flat(minroberta.load(tmp_path, head="encoder", xp=xp).params) for xp in (np, jax.numpy))
+    assert list(on_jax) == list(on_numpy)
+    for name, array in on_numpy.items():
+        assert np.array_equal(on_jax[name], array), name
+
+
 def test_layers_keep_their_order_past_nine() -> None:
     names = list(shapes(config_of(num_hidden_layers=12), "masked_lm"))
     assert list(flat(tree(dict.fromkeys(names)))) == names
