@@ -120,9 +120,9 @@ def load(
     repository, the default is encoder, and its `modules.json` says how `encode` turns a text into a vector.
     dtype: float32, float64 (JAX needs jax_enable_x64), float16 (on NumPy for storage only: the model computes and
     returns float32), or bfloat16 if the array library has it. xp: the array library: numpy, cupy or jax.numpy.
-    precision: of float32 matrix products: "highest" is float32's own on every device; on JAX, "high" is about two
-    thirds of its digits, by three bfloat16 products where the device has them, and "default" what JAX is set to (TF32
-    on a GPU). NumPy always computes the highest; so does CuPy, unless CUPY_TF32 is 1, which needs "default".
+    precision: of float32 matrix products: "highest" is float32's own on every device; on JAX on a GPU, "high" is as
+    accurate, by three TF32 products for each, and "default" is what JAX is set to, one of them. NumPy always computes
+    the highest; so does CuPy, unless CUPY_TF32 is 1, which needs "default".
     revision: a branch, tag or commit on the hub; local_files_only: do not use the network; token: an access token, for
     private models.
     missing: "error", or "init" to initialise weights of the head that are missing or have the wrong shape, with the

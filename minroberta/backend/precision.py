@@ -22,8 +22,9 @@ def check_precision(precision: str) -> None:
 def precise(x: Array, precision: str) -> Iterator[None]:
     """Compute the matrix products within the block with this precision; x: an array of the library and its dtype.
 
-    "highest": products of float32 arrays are float32 products. "high": three products of bfloat16, which keep 16 bits
-    of each factor, on devices that have them. "default": as the library is set up; JAX uses TF32 on a GPU and bfloat16
+    "highest": products of float32 arrays are float32 products. "high": on JAX on a GPU, three products of TF32 (of the
+    factors' upper halves, and of each upper half and the other's lower half), which keep 22 bits of each factor;
+    elsewhere "highest". "default": as the library is set up; JAX computes one product of TF32 on a GPU, and of bfloat16
     on a TPU. While values are recorded, the precision is always the highest. Float64 and half types are not affected.
 
     NumPy always computes float32 products. So does CuPy, unless the environment variable CUPY_TF32 is 1: then anything
@@ -46,7 +47,7 @@ def precise(x: Array, precision: str) -> Iterator[None]:
 
 
 def _name_in_jax(x: Array, precision: str) -> str:
-    """JAX's name of a precision. Its own "high" would be TF32 on a GPU, with 11 bits of each factor."""
-    three_products = "BF16_BF16_F32_X3"
-    known = hasattr(getattr(sys.modules["jax"].lax, "DotAlgorithmPreset", None), three_products)
-    return three_products if precision == "high" and x.dtype == "float32" and known else precision
+    """JAX's name of a precision. Its own "high" would be one product of TF32 on a GPU, with 11 bits of each factor."""
+    if precision == "high" and x.dtype == "float32" and sys.modules["jax"].default_backend() == "gpu":
+        return "TF32_TF32_F32_X3"
+    return "highest"
