@@ -22,7 +22,7 @@ from minroberta.batch import Mapper
 
 WIDTH = 256  # of minroberta/tiny
 REPEATED = 50
-LAST = 1500
+LAST = 750
 """First row of the batch that a process does not survive: it is computed, but not returned."""
 
 

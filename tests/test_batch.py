@@ -393,7 +393,7 @@ def test_two_masks() -> None:
 
 # --- two clusters ---------------------------------------------------------------------------------------------------
 
-ROWS, EACH = 4000, 250
+ROWS, EACH = 2000, 250
 
 
 def run(script: str, *arguments: Any, home: Path) -> None:
