@@ -5,8 +5,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import click
+import numpy
 import pytest
 from click.testing import CliRunner
+from support import TINY
 
 import minroberta
 from minroberta.backend import threads
@@ -76,3 +79,56 @@ def test_the_tables_of_readme(monkeypatch: pytest.MonkeyPatch) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for text in (report.table(figures), report.start_table(figures), figures["machine"]):
         assert text in readme
+
+
+# --- on a GPU, by the parts that need none ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The script, with shapes for a small model on a CPU."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    script = importlib.import_module("gpu")
+    monkeypatch.setattr(script, "SHAPES", {"1 × 8": (1, 8)})
+    monkeypatch.setattr(script, "ROUNDS", 1)
+    return script
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    minroberta.init({**TINY, "vocab_size": 50_265, "max_position_embeddings": 60}).save(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["JAX, f32", "JAX, bf16", "products, f32"])
+def test_an_engine(name: str, gpu: Any, saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("jax", reason="JAX is not installed: pip install 'minroberta[jax]'")
+    gpu.engine(name, saved)
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert second["shape"] == "1 × 8" and 0 < second["ms"] < 10_000
+    truth = minroberta.load(saved, head="encoder", dtype="float64")(gpu.ids_of(gpu.CHECKED)).last_hidden_state
+    if name.startswith("JAX"):
+        assert 0 < gpu.agreed(name, numpy.array(first["values"]), truth) < gpu.AGREE["bfloat16"]
+
+
+def test_engines_that_do_not_agree(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are not timed, and NaN does not agree with anything."""
+    for wrong in (1.001, float("nan")):
+        monkeypatch.setattr(gpu, "lines", lambda *_, wrong=wrong: iter([{"values": [[wrong]]}]))
+        with pytest.raises(click.ClickException, match="JAX, f32 differs from float64 by"):
+            gpu.measured("JAX, f32", Path(), numpy.ones((1, 1)))
+
+
+def test_an_engine_whose_library_is_not_installed(gpu: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(gpu.ENGINES, "stranger", (lambda directory: importlib.import_module("no_such_library"), {}))
+    with pytest.raises(ModuleNotFoundError):
+        gpu.engine("stranger", tmp_path)
+    assert list(gpu.lines("--engine", "no such engine", str(tmp_path))) == []
+
+
+def test_the_table_of_a_gpu(gpu: Any) -> None:
+    own = {"ms": {"1 × 8": 1.234}, "first": [3.0, 1.25], "difference": 3.1e-6}
+    table = gpu.as_table({"engines": {"JAX, f32": own, "products, f32": {"ms": {"1 × 8": 1}, "first": [1, 2]}}})
+    assert table.splitlines()[2] == "| JAX, f32 | 1.23 | 3e-06 | 3.0 s | 1.2 s |"
+    assert {line.count("|") for line in table.splitlines()} == {6}
