@@ -13,6 +13,7 @@ import logging
 import os
 import platform
 import sys
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
@@ -169,7 +170,8 @@ def _jitted(run: Run) -> Run:
         shape = " × ".join(map(str, inputs["input_ids"].shape))
         extra = ["positions"] * (wanted is not None) + [name for name, value in asked.items() if value is True]
         _tell(", ".join([f"{head} of {shape}", *extra]))
-        return run(params, config, head, Inputs(**inputs), wanted=wanted, **asked)
+        outputs = run(params, config, head, Inputs(**inputs), wanted=wanted, **asked)
+        return OrderedDict(outputs)  # JAX would sort the names of a dict
 
     static = ("use_cache", "output_attentions", "output_hidden_states", "precision")
     return sys.modules["jax"].jit(traced, static_argnums=(1, 2), static_argnames=static)

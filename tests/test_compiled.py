@@ -264,6 +264,19 @@ def test_the_plain_path(why: str) -> None:
     assert ours.compilations == []
 
 
+@pytest.mark.parametrize("head", slow_but(HEAD_NAMES, "encoder", "question_answering"))
+def test_outputs_are_in_order(head: str) -> None:
+    """Hugging Face's, and not the alphabet's, which JAX gives to a dict."""
+    ours, exact = pair(head, is_decoder=head == "causal_lm")
+    ids = np.full((1, 2, 5) if HEADS[head].choices else (1, 5), 7)
+    found, wanted = (model(ids, output_hidden_states=True, output_attentions=True) for model in (ours, exact))
+    assert list(found) == list(wanted)
+    for one, other in zip(found.to_tuple(), wanted.to_tuple(), strict=True):
+        for x, y in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+            np.testing.assert_allclose(x, y, rtol=0, atol=1e-12)
+    assert len(ours.compilations) == 1
+
+
 @SLOW
 def test_gradients_take_the_plain_path() -> None:
     ours, _ = pair()
