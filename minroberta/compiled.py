@@ -4,6 +4,9 @@ A length is padded to the next of 16, 24, 32, 48, 64, 96, 128, ... (powers of tw
 to the longest sequence that the model takes; a batch to the next of 1, 2, 3, 4, 6, 8, 12, 16, .... A mask hides the
 padding, and outputs are cut back, so that only rounding differs. Whatever padding could change, or cannot be padded, is
 computed without compilation (`fits`). The short sequences of a task share rows of 128 positions.
+
+If the parameters are on several devices, a batch is padded to as many such shares as there are devices, and each
+device computes one (`backend.devices`).
 """
 
 import contextlib
@@ -35,7 +38,7 @@ ROW = 128
 """Length of the rows that several short sequences share."""
 
 TOKENS = 4096
-"""Largest number of positions, with padding, in one of the batches that `batches_of` makes."""
+"""Largest number of positions, with padding, on one device in one of the batches that `batches_of` makes."""
 
 COMPILED = {"input_ids", "attention_mask", "token_type_ids", "position_ids"}
 """The inputs that can be padded."""
@@ -57,6 +60,11 @@ def padded_length(length: int, config: Config) -> int:
     return min(longer, config.longest) if length <= config.longest else longer
 
 
+def padded_batch(size: int, count: int) -> int:
+    """The size that a batch is padded to, so that each of `count` devices gets the same share."""
+    return count * bucket(-(-size // count))
+
+
 def rows_of(lengths: Sequence[int], config: Config) -> list[list[int]]:
     """Divide sequences among rows: the indices of those in each row (first fit, longest first).
 
@@ -74,10 +82,11 @@ def rows_of(lengths: Sequence[int], config: Config) -> list[list[int]]:
     return rows
 
 
-def batches_of(lengths: Sequence[int], config: Config) -> Iterator[tuple[list[list[int]], int]]:
+def batches_of(lengths: Sequence[int], config: Config, count: int = 1) -> Iterator[tuple[list[list[int]], int]]:
     """Batches of rows that are padded to the same length: the indices of the sequences in each row, and that length.
 
-    The number of rows is the largest power of two that there are rows for, and for which TOKENS is enough.
+    Each of `count` devices gets the largest power of two of rows that there are, and for which TOKENS is enough; if
+    there are fewer rows than devices, the others are empty.
     """
 
     def length_of(row: Sequence[int]) -> int:
@@ -86,8 +95,8 @@ def batches_of(lengths: Sequence[int], config: Config) -> Iterator[tuple[list[li
     for length, group in itertools.groupby(sorted(rows_of(lengths, config), key=length_of), length_of):
         some = list(group)
         while some:
-            size = power_below(min(len(some), max(1, TOKENS // length)))
-            yield some[:size], length
+            size = count * power_below(min(max(1, len(some) // count), max(1, TOKENS // length)))
+            yield some[:size] + [[]] * (size - len(some)), length
             some = some[size:]
 
 
@@ -140,7 +149,8 @@ def call(
 ) -> dict[str, Any]:
     """Call `model.run`, compiled for the shapes of the inputs and for what is asked of it.
 
-    If JAX has not compiled it yet, a description of the call is added to `made`.
+    count: the number of devices among which the model shares batches. If JAX has not compiled it yet, a description of
+    the call is added to `made`.
     """
     keep_compilations()
     with _told_to(made):
@@ -165,15 +175,21 @@ def _jitted(run: Run) -> Run:
     """The compiled function; all models share it, and those of the same configuration their compilations."""
 
     def traced(
-        params: Any, config: Config, head: str, inputs: Mapping[str, Array], wanted: Array | None = None, **asked: Any
+        params: Any,
+        config: Config,
+        head: str,
+        inputs: Mapping[str, Array],
+        wanted: Array | None = None,
+        count: int = 1,
+        **asked: Any,
     ) -> dict[str, Any]:
         shape = " × ".join(map(str, inputs["input_ids"].shape))
         extra = ["positions"] * (wanted is not None) + [name for name, value in asked.items() if value is True]
-        _tell(", ".join([f"{head} of {shape}", *extra]))
+        _tell(", ".join([f"{head} of {shape}", *extra, *[f"{count} devices"] * (count > 1)]))
         outputs = run(params, config, head, Inputs(**inputs), wanted=wanted, **asked)
         return OrderedDict(outputs)  # JAX would sort the names of a dict
 
-    static = ("use_cache", "output_attentions", "output_hidden_states", "precision")
+    static = ("count", "use_cache", "output_attentions", "output_hidden_states", "precision")
     return sys.modules["jax"].jit(traced, static_argnums=(1, 2), static_argnames=static)
 
 

@@ -11,6 +11,7 @@ import numpy
 
 from . import weights
 from .backend.arrays import Namespace
+from .backend.devices import Devices, mesh_of, on_each
 from .backend.precision import check_precision
 from .checkpoints import adapters, halves, hub, read, save, surgery, unsupported
 from .checkpoints.arrays import Arrays
@@ -96,6 +97,7 @@ def load(
     head: str | None = None,
     dtype: Any = "float32",
     xp: Namespace = numpy,
+    devices: Devices | None = None,
     precision: str = "highest",
     revision: str | None = None,
     local_files_only: bool = False,
@@ -120,6 +122,8 @@ def load(
     repository, the default is encoder, and its `modules.json` says how `encode` turns a text into a vector.
     dtype: float32, float64 (JAX needs jax_enable_x64), float16 (on NumPy for storage only: the model computes and
     returns float32), or bfloat16 if the array library has it. xp: the array library: numpy, cupy or jax.numpy.
+    devices: on JAX, a number of devices, or a list such as `jax.devices()[:4]`, among which each batch is shared; each
+    device gets all weights. Calls that are not compiled, and `generate`, are computed by each device as a whole.
     precision: of float32 matrix products: "highest" is float32's own on every device; on JAX on a GPU, "high" is as
     accurate, by three TF32 products for each, and "default" is what JAX is set to, one of them. NumPy always computes
     the highest; so does CuPy, unless CUPY_TF32 is 1, which needs "default".
@@ -142,6 +146,7 @@ def load(
     if missing not in ("error", "init"):
         raise NameUnknownError(f'missing must be "error" or "init", not {missing!r}')
     _check_choices(head, seed, precision)
+    mesh = None if devices is None else mesh_of(devices, xp)
     if not (config is None or (isinstance(config, Mapping) and all(isinstance(name, str) for name in config))):
         raise ConfigError(f"config must be a dict from field names to values, not {config!r}")
     repository = describe(hub.locate(name, revision=revision, local_files_only=local_files_only, token=token))
@@ -153,7 +158,7 @@ def load(
 
     def model_of(arrays: Arrays, config: Config, head: str) -> Model:
         loaded = weights.load_arrays(arrays, config, head, missing=missing, seed=seed, check=check)
-        return Model.of_checked(config, weights.tree(weights.move(loaded, dtype, xp)), head, precision)
+        return _model_of(loaded, config, head, dtype, xp, mesh, precision)
 
     if fields.get("model_type") == halves.KIND:
         model = _of_halves(file, fields, head, config or {}, model_of)
@@ -238,6 +243,7 @@ def init(
     seed: int = 0,
     dtype: Any = "float32",
     xp: Namespace = numpy,
+    devices: Devices | None = None,
     precision: str = "highest",
 ) -> Model:
     """Initialise a model with random weights from N(0, initializer_range²).
@@ -246,15 +252,23 @@ def init(
 
     config_or_name: a Config, a dict of fields, a directory with a `config.json`, a hub name, or one of `load`'s short
     names; Hugging Face's short names need no download. head: by default the one that `architectures` names (masked_lm
-    for `roberta-base`), or the bare encoder if there are no `architectures`. precision: as for `load`.
+    for `roberta-base`), or the bare encoder if there are no `architectures`. devices, precision: as for `load`.
 
     Raises ConfigError, NotFoundError, BackendError, NameUnknownError, and InputError for an invalid seed.
     """
     _check_choices(head, seed, precision)
+    mesh = None if devices is None else mesh_of(devices, xp)
     config, head = _settled(_fields(config_or_name), head, {})
     shapes = weights.shapes(config, head).items()
     arrays = {name: weights.random_weight(name, shape, config, seed) for name, shape in shapes}
-    return Model.of_checked(config, weights.tree(weights.move(arrays, dtype, xp)), head, precision)
+    return _model_of(arrays, config, head, dtype, xp, mesh, precision)
+
+
+def _model_of(
+    arrays: Mapping[str, Any], config: Config, head: str, dtype: Any, xp: Namespace, mesh: Any, precision: str
+) -> Model:
+    params = weights.tree(weights.move(arrays, dtype, xp))
+    return Model.of_checked(config, params if mesh is None else on_each(params, mesh), head, precision)
 
 
 def _check_choices(head: str | None, seed: int, precision: str) -> None:

@@ -9,6 +9,7 @@ import numpy
 
 from . import compiled, heads, ops, packed, weights
 from .attend import Masked
+from .backend import devices
 from .backend.arrays import Array, Namespace, cast, computable, compute_dtype, namespace, to_host, widened
 from .backend.memory import keep_freed_memory
 from .backend.precision import precise
@@ -334,6 +335,11 @@ class Network:
         """The dtype in which the parameters are stored."""
         return table(self.params).dtype
 
+    @property
+    def device_count(self) -> int:
+        """Number of devices among which batches are shared, as asked for with `devices=` of `load`."""
+        return devices.count(table(self.params))
+
     def __call__(
         self,
         input_ids: Any = None,
@@ -361,7 +367,8 @@ class Network:
         are a tuple.
 
         On JAX, calls without labels, a cache and other rare inputs are compiled, once for each of the few shapes that
-        inputs are padded to (`compiled` lists both); `jax.disable_jit` turns this off.
+        inputs are padded to (`compiled` lists both); `jax.disable_jit` turns this off. If the model has several
+        devices, they divide the batch of a compiled call.
 
         A decoder returns `past_key_values`. Pass them to the call for the next tokens, with an attention mask for all
         positions, both cached and new. The cache stores the number of tokens in each row, not counting padding, so that
@@ -471,7 +478,7 @@ class Network:
             wanted = [[0]] * len(rows)
         counts = [len(row) for row in (rows if wanted is None else wanted)]
         result: list[dict[str, Array]] = [{}] * len(rows)
-        for batch, length in compiled.batches_of(list(map(len, rows)), self.config):
+        for batch, length in compiled.batches_of(list(map(len, rows)), self.config, self.device_count):
             several = [[rows[index] for index in row] for row in batch]
             own = None if wanted is None else [[wanted[index] for index in row] for row in batch]
             outputs = self._run_shared_rows(several, own, length)
@@ -512,7 +519,7 @@ class Network:
             ids, last = numpy.array(rows), len(rows[0]) - 1
             check_values(self.config, self.head, {"input_ids": ids})
             inputs = compiled.padded(self.config, {"input_ids": ids}, len(rows))
-            outputs = self._run_compiled(inputs, numpy.full((len(rows), 1), last), use_cache=True)
+            outputs = self._run_compiled(inputs, numpy.full((len(rows), 1), last), divided=False, use_cache=True)
             return outputs["logits"][:, 0], compiled.Roomy(outputs["past_key_values"], last + 1)
         ids = numpy.array([row[-1:] for row in rows])
         check_values(self.config, self.head, {"input_ids": ids, "past_key_values": past.cache})
@@ -547,7 +554,8 @@ class Network:
         if packing is None and compiled.compiles(table(self.params)) and compiled.fits(self.config, inputs):
             shape = inputs["input_ids"].shape
             asked["use_cache"] = keeps_cache(self.config, self.head, Inputs(**inputs), asked["use_cache"])
-            outputs = self._run_compiled(compiled.padded(self.config, inputs, compiled.bucket(shape[0])), **asked)
+            batch = compiled.padded_batch(shape[0], self.device_count)
+            outputs = self._run_compiled(compiled.padded(self.config, inputs, batch), **asked)
             return compiled.cut(outputs, self.head, shape)
         moved = Inputs(**{name: self._move(name, value) for name, value in inputs.items()})
         return run(self.params, self.config, self.head, moved, packing, precision=self.precision, **asked)
@@ -557,15 +565,21 @@ class Network:
         inputs: Mapping[str, numpy.ndarray],
         wanted: numpy.ndarray | None = None,
         *,
+        divided: bool = True,
         use_cache: bool,
         output_attentions: bool = False,
         output_hidden_states: bool = False,
     ) -> dict[str, Any]:
-        """The outputs of a compiled call for padded inputs, padding included."""
+        """The outputs of a compiled call for padded inputs, padding included.
+
+        divided: whether the devices divide the batch, or each computes it all.
+        """
         moved = {name: self._move(name, x) for name, x in inputs.items()}
+        if divided:
+            moved, wanted = devices.shared((moved, wanted), table(self.params))
         return compiled.call(
             run, self.params, self.config, self.head, moved, self.compilations,
-            wanted=wanted, use_cache=use_cache, output_attentions=output_attentions,
+            wanted=wanted, count=self.device_count, use_cache=use_cache, output_attentions=output_attentions,
             output_hidden_states=output_hidden_states, precision=self.precision,
         )  # fmt: skip
 

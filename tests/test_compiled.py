@@ -78,15 +78,19 @@ def test_a_size_is_the_next_one(size: int) -> None:
     assert compiled.bucket(found) == found
 
 
-@given(st.lists(st.integers(1, 510), max_size=300))
-def test_batches_have_every_sequence_once(lengths: list[int]) -> None:
+@given(st.lists(st.integers(1, 510), max_size=300), st.sampled_from([1, 1, 2, 3, 8]))
+def test_batches_have_every_sequence_once(lengths: list[int], count: int) -> None:
+    """Each of several devices has a share of one of the sizes that one device has."""
     config = Config.from_dict({"model_type": "roberta"})
-    batches = list(compiled.batches_of(lengths, config))
+    batches = list(compiled.batches_of(lengths, config, count))
     assert sorted(index for rows, _ in batches for row in rows for index in row) == list(range(len(lengths)))
     for rows, length in batches:
-        assert length * len(rows) <= compiled.TOKENS
-        assert bin(len(rows)).count("1") == 1
-        for row in rows:
+        share = len(rows) // count
+        assert len(rows) == share * count
+        assert share & (share - 1) == 0
+        assert share * length <= compiled.TOKENS
+        assert sum(map(bool, rows)) > len(rows) - count
+        for row in filter(None, rows):
             assert length == compiled.padded_length(sum(lengths[index] for index in row), config)
             longest = max(lengths[index] for index in row)
             assert length <= compiled.padded_length(max(longest, compiled.ROW), config)
@@ -98,6 +102,15 @@ def test_short_sequences_share_rows(lengths: list[int]) -> None:
     config = Config.from_dict({"model_type": "roberta"})
     used = sorted(sum(lengths[index] for index in row) for row in compiled.rows_of(lengths, config))
     assert all(a + b > compiled.ROW for a, b in itertools.pairwise(used))
+
+
+@given(st.integers(1, 5000), st.integers(1, 9))
+def test_a_batch_for_several_devices(size: int, count: int) -> None:
+    found = compiled.padded_batch(size, count)
+    assert size <= found < 1.5 * size + 2 * count
+    assert found % count == 0
+    assert compiled.bucket(found // count) == found // count
+    assert compiled.padded_batch(size, 1) == compiled.bucket(size)
 
 
 # --- equal to the reference -----------------------------------------------------------------------------------------
