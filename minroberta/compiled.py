@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import numpy
 
 from .backend.arrays import Array, namespace
+from .backend.fused import allowing
 from .cache import Cache
 from .config import HEADS, Config
 from .inputs import Inputs
@@ -149,8 +150,8 @@ def call(
 ) -> dict[str, Any]:
     """Call `model.run`, compiled for the shapes of the inputs and for what is asked of it.
 
-    count: the number of devices among which the model shares batches. If JAX has not compiled it yet, a description of
-    the call is added to `made`.
+    count: the number of devices among which the model shares batches; fused: whether attention may be computed by a
+    kernel of JAX's. If JAX has not compiled it yet, a description of the call is added to `made`.
     """
     keep_compilations()
     with _told_to(made):
@@ -181,15 +182,17 @@ def _jitted(run: Run) -> Run:
         inputs: Mapping[str, Array],
         wanted: Array | None = None,
         count: int = 1,
+        fused: bool = False,
         **asked: Any,
     ) -> dict[str, Any]:
         shape = " × ".join(map(str, inputs["input_ids"].shape))
         extra = ["positions"] * (wanted is not None) + [name for name, value in asked.items() if value is True]
         _tell(", ".join([f"{head} of {shape}", *extra, *[f"{count} devices"] * (count > 1)]))
-        outputs = run(params, config, head, Inputs(**inputs), wanted=wanted, **asked)
+        with allowing(fused):
+            outputs = run(params, config, head, Inputs(**inputs), wanted=wanted, **asked)
         return OrderedDict(outputs)  # JAX would sort the names of a dict
 
-    static = ("count", "use_cache", "output_attentions", "output_hidden_states", "precision")
+    static = ("count", "fused", "use_cache", "output_attentions", "output_hidden_states", "precision")
     return sys.modules["jax"].jit(traced, static_argnums=(1, 2), static_argnames=static)
 
 

@@ -9,7 +9,7 @@ import numpy
 
 from . import compiled, heads, ops, packed, weights
 from .attend import Masked
-from .backend import devices
+from .backend import devices, fused
 from .backend.arrays import Array, Namespace, cast, computable, compute_dtype, namespace, to_host, widened
 from .backend.memory import keep_freed_memory
 from .backend.precision import precise
@@ -577,10 +577,12 @@ class Network:
         moved = {name: self._move(name, x) for name, x in inputs.items()}
         if divided:
             moved, wanted = devices.shared((moved, wanted), table(self.params))
+        length, head_size = inputs["input_ids"].shape[-1], self.config.head_size
         return compiled.call(
             run, self.params, self.config, self.head, moved, self.compilations,
             wanted=wanted, count=self.device_count, use_cache=use_cache, output_attentions=output_attentions,
             output_hidden_states=output_hidden_states, precision=self.precision,
+            fused=fused.is_right(ops.attend, table(self.params), length, head_size),
         )  # fmt: skip
 
     def _move(self, name: str, value: Any) -> Any:
