@@ -375,8 +375,8 @@ class Network:
         cached and uncached results agree, even after a left-padded prompt.
 
         With `skip_padding`, nothing is computed for padding, and outputs at padding positions are 0 instead of the
-        reference's values. This has no effect while values are recorded, or if hidden states, attentions or a cache are
-        requested.
+        reference's values; a compiled call on JAX only sets them to 0. This has no effect while values are recorded, or
+        if hidden states, attentions or a cache are requested.
 
         Raises InputError, with the offending value and its index.
         """
@@ -534,17 +534,24 @@ class Network:
             return heads.pooler(self.xp.asarray(x), self.p.pooler)
 
     def _without_padding(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """The outputs for a batch, computed without its padding. At padding positions, the outputs are 0."""
+        """The outputs for a batch, computed without its padding. At padding positions, the outputs are 0.
+
+        Where calls are compiled, padding is computed after all: packed rows would be of too many lengths.
+        """
         rows = Inputs(**inputs)
         if HEADS[self.head].choices:
             rows = rows.without_choices()
         row, packing = packed.pack(rows.given, self.config, self.head)
-        outputs, mask = self._run(row, packing), inputs["attention_mask"]
-        if HEADS[self.head].choices:
-            outputs["logits"] = outputs["logits"].reshape(mask.shape[:2])  # (B·C, 1) -> (B, C)
+        mask = inputs["attention_mask"]
+        if compiled.compiles(table(self.params)) and compiled.fits(self.config, inputs):
+            outputs, of_batch = self._run(inputs, use_cache=False), packed.without_padding
+        else:
+            outputs, of_batch = self._run(row, packing), packed.unpack
+            if HEADS[self.head].choices:
+                outputs["logits"] = outputs["logits"].reshape(mask.shape[:2])  # (B·C, 1) -> (B, C)
         if not HEADS[self.head].reads_first:
-            pooled = outputs.pop("pooler_output", None)  # of the first sequence alone
-            outputs = {name: packed.unpack(x, mask) for name, x in given(**outputs).items()}
+            pooled = outputs.pop("pooler_output", None)  # of one row, or of padding
+            outputs = {name: of_batch(x, mask) for name, x in given(**outputs).items()}
             if pooled is not None:
                 outputs["pooler_output"] = self.pooled(outputs["last_hidden_state"])
         return outputs

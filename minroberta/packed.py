@@ -200,3 +200,10 @@ def unpack(x: Array, mask: numpy.ndarray) -> Array:
     position[tokens] = numpy.arange(x.shape[1])
     zero = xp.zeros((1, *x.shape[2:]), dtype=x.dtype)
     return xp.concatenate([x[0], zero])[xp.asarray(position)]  # (1, T, ...) -> (B, L, ...)
+
+
+def without_padding(x: Array, mask: numpy.ndarray) -> Array:
+    """An output for a batch, with zeros at padding positions. x: (B, L, ...), mask: (B, L)."""
+    xp = namespace(x)
+    seen = mask.astype(bool).reshape(*mask.shape, *[1] * (x.ndim - 2))
+    return xp.where(xp.asarray(seen), x, xp.asarray(0, dtype=x.dtype))

@@ -180,6 +180,12 @@ def test_another_size() -> None:
         assert changed.compilations == ["masked_lm of 8 × 16, 8 devices"]
 
 
+def test_skip_padding() -> None:
+    ours, exact = pair()
+    assert_equal(ours(**batch(3, "encoder"), skip_padding=True), exact(**batch(3, "encoder"), skip_padding=True))
+    assert ours.compilations == ["encoder of 8 × 16, 8 devices"]
+
+
 def test_a_call_within_a_compiled_function() -> None:
     ours, exact = pair()
     inputs = batch(3, "encoder")

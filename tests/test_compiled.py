@@ -290,6 +290,25 @@ def test_outputs_are_in_order(head: str) -> None:
     assert len(ours.compilations) == 1
 
 
+@pytest.mark.parametrize("head", slow_but(HEAD_NAMES, "encoder", "question_answering"))
+def test_skip_padding(head: str) -> None:
+    """A compiled call, with zeros at padding; the pooler too reads a position that is 0."""
+    ours, exact = pair(head)
+    ids = np.random.RandomState(0).randint(2, 50, (3, 2, 9) if HEADS[head].choices else (3, 9))
+    mask = np.ones(ids.shape, int)
+    mask[0, ..., 6:] = mask[1, ..., 2] = 0
+    if not HEADS[head].reads_first:
+        mask[2, ..., :4] = 0
+    found, wanted = (model(ids, mask, skip_padding=True) for model in (ours, exact))
+    assert_equal(found, wanted)
+    assert len(ours.compilations) == 1
+    if not HEADS[head].reads_first:
+        assert (np.asarray(found[0])[2, :4] == 0).all()
+        mask[2] = 0  # a query that no key is visible to: see `fits`
+        assert_equal(*(model(ids, mask, skip_padding=True) for model in (ours, exact)))
+        assert len(ours.compilations) == 1
+
+
 @SLOW
 def test_gradients_take_the_plain_path() -> None:
     ours, _ = pair()
