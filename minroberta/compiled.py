@@ -3,7 +3,7 @@
 A length is padded to the next of 16, 24, 32, 48, 64, 96, 128, ... (powers of two, and one and a half of them), at most
 to the longest sequence that the model takes; a batch to the next of 1, 2, 3, 4, 6, 8, 12, 16, .... A mask hides the
 padding, and outputs are cut back, so that only rounding differs. Whatever padding could change, or cannot be padded, is
-computed without compilation (`fits`). The short sequences of a task share rows of 128 positions.
+computed without compilation (`fits`). The sequences of a task share rows of 128 positions, or of the longest.
 
 If the parameters are on several devices, a batch is padded to as many such shares as there are devices, and each
 device computes one (`backend.devices`).
@@ -36,7 +36,7 @@ SHORTEST = 16
 """The smallest length that sequences are padded to."""
 
 ROW = 128
-"""Length of the rows that several short sequences share."""
+"""Length of the rows that several sequences share, unless one of them is longer."""
 
 TOKENS = 4096
 """Largest number of positions, with padding, on one device in one of the batches that `batches_of` makes."""
@@ -69,15 +69,16 @@ def padded_batch(size: int, count: int) -> int:
 def rows_of(lengths: Sequence[int], config: Config) -> list[list[int]]:
     """Divide sequences among rows: the indices of those in each row (first fit, longest first).
 
-    A row has ROW positions, or as many as its first sequence is padded to if that is longer.
+    Rows have ROW positions, or as many as the longest sequence is padded to if that is longer.
     """
     rows: list[list[int]] = []
     room: list[int] = []
+    most = padded_length(max(*lengths, min(ROW, config.longest)), config)
     for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
         row = next((row for row, free in enumerate(room) if free >= lengths[index]), len(rows))
         if row == len(rows):
             rows.append([])
-            room.append(padded_length(max(lengths[index], min(ROW, config.longest)), config))
+            room.append(most)
         rows[row].append(index)
         room[row] -= lengths[index]
     return rows

@@ -78,7 +78,7 @@ def test_a_size_is_the_next_one(size: int) -> None:
     assert compiled.bucket(found) == found
 
 
-@given(st.lists(st.integers(1, 510), max_size=300), st.sampled_from([1, 1, 2, 3, 8]))
+@given(st.lists(st.integers(1, 510), min_size=1, max_size=300), st.sampled_from([1, 1, 2, 3, 8]))
 def test_batches_have_every_sequence_once(lengths: list[int], count: int) -> None:
     """Each of several devices has a share of one of the sizes that one device has."""
     config = Config.from_dict({"model_type": "roberta"})
@@ -92,8 +92,7 @@ def test_batches_have_every_sequence_once(lengths: list[int], count: int) -> Non
         assert sum(map(bool, rows)) > len(rows) - count
         for row in filter(None, rows):
             assert length == compiled.padded_length(sum(lengths[index] for index in row), config)
-            longest = max(lengths[index] for index in row)
-            assert length <= compiled.padded_length(max(longest, compiled.ROW), config)
+            assert length <= compiled.padded_length(max(*lengths, compiled.ROW), config)
 
 
 @given(st.lists(st.integers(1, 128), min_size=1, max_size=300))
@@ -425,14 +424,15 @@ def test_a_row_of_one_sequence_shares_the_compilation_of_calls() -> None:
 
 
 def test_rows_of_many_sequences() -> None:
-    """Long ones whose rows short ones fill, and more rows than a batch has."""
+    """Long ones whose rows short ones fill, and more rows than a batch has, at most 16 of 256."""
     ours, exact = pair("token_classification", max_position_embeddings=302)
     random = np.random.RandomState(0)
-    rows = [random.randint(2, 50, length).tolist() for length in [250, 140, *random.randint(1, 60, 130)]]
+    rows = [random.randint(2, 50, length).tolist() for length in [250, 140, *random.randint(1, 60, 160)]]
     for found, other in zip(ours.on_rows(rows), exact.on_rows(rows), strict=True):
         assert_equal(found, other)
     shapes = [made.removeprefix("token_classification of ") for made in ours.compilations]
-    assert {"16 × 128", "1 × 192", "1 × 256"} <= set(shapes)
+    assert "16 × 256" in shapes
+    assert len(shapes) < 5
 
 
 @SLOW

@@ -240,7 +240,7 @@ def test_within_a_function_that_jax_compiles(kernels: list[int]) -> None:
 
 def lowered(model: Model, allowed: bool) -> str:
     """What JAX would give to a GPU's compiler for a call of 4 × 128."""
-    padded = compiled.padded(model.config, {"input_ids": np.full((4, L), 7)}, 4, L)
+    padded = compiled.padded(model.config, {"input_ids": np.full((4, L), 7)}, 4)
     inputs = {name: jnp.asarray(x) for name, x in padded.items()}
     with compiled._told_to([]):
         traced = compiled._jitted(run).trace(model.params, model.config, model.head, inputs, fused=allowed)
