@@ -113,6 +113,18 @@ def test_an_index_that_would_wrap_is_refused_first() -> None:
         model([[53]])
 
 
+@pytest.mark.parametrize("shape", [(), (5,), (2, 3), (2, 3, 5), (0, 3)])
+def test_a_product_with_a_weight_is_one_of_matrices(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """CuPy copies the weight for a batched product, and computes float16 in float32."""
+    x, weight = np.random.RandomState(0).standard_normal((*shape, 4)), np.eye(6, 4)[::-1]
+    seen: list[tuple[int, int]] = []
+    matmul = strict.StrictArray.__matmul__
+    monkeypatch.setattr(strict.StrictArray, "__matmul__", lambda a, b: seen.append((a.ndim, b.ndim)) or matmul(a, b))
+    result = backend.product(strict.asarray(x), strict.asarray(weight))
+    np.testing.assert_array_equal(to_host(result), x @ weight.T)
+    assert seen == [(2, 2)]
+
+
 def cupy() -> Any:
     """CuPy, where it is installed and has a GPU."""
     library = pytest.importorskip("cupy", reason="CuPy is not installed")
