@@ -16,7 +16,7 @@ from typing import Any
 
 from .activations import softplus
 from .backend.arrays import Array, Namespace, cast, computable, lowest, namespace, quietly, widen
-from .backend.schedule import blockwise, product, rowwise
+from .backend.schedule import blockwise, product, product_of_heads, rowwise
 
 # --- parts of layers ------------------------------------------------------------------------------------------------
 
@@ -76,12 +76,12 @@ def attention_scores(q: Array, k: Array, mask: Array | None = None, relative: Ar
     """(q kᵀ + relative) / √E + mask (Vaswani et al. 2017, equation 1).
 
     q: (B, H, L, E), k: (B, H, S, E); mask and relative: the results of `additive_mask` and `relative_scores`.
-    Returns (B, H, L, S), in float32 for half-precision arrays, because a mask would exceed their range.
+    Returns (B, H, L, S), in float32 for half-precision arrays, because scores and a mask may exceed their range.
     """
-    scores = q @ k.swapaxes(2, 3)  # (B, H, L, E) -> (B, H, L, S)
+    scores = product_of_heads(q, k.swapaxes(2, 3))  # (B, H, L, E) -> (B, H, L, S)
     if relative is not None:
         scores = scores + relative
-    scores = widen(scores / math.sqrt(q.shape[-1]))
+    scores = scores / math.sqrt(q.shape[-1])
     return scores if mask is None else scores + mask
 
 
@@ -93,7 +93,7 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
     """
     scores = attention_scores(q, k, mask)  # (B, H, L, S)
     e = namespace(scores).exp(scores - scores.max(-1, keepdims=True))
-    return (cast(e, q.dtype) @ v) / cast(e.sum(-1, keepdims=True), q.dtype)
+    return cast(product_of_heads(e, v) / e.sum(-1, keepdims=True), q.dtype)  # (B, H, L, S) -> (B, H, L, E)
 
 
 def relative_scores(q: Array, k: Array, distance_embedding: Array, with_key: bool) -> Array:
@@ -101,16 +101,16 @@ def relative_scores(q: Array, k: Array, distance_embedding: Array, with_key: boo
 
     `relative_key` is equation 5 of Shaw et al. 2018; `relative_key_query` adds the key's term, as in method 4 of Huang
     et al. 2020. The queries are at the last L of the S positions. distance_embedding: (2P - 1, E); its row d + P - 1 is
-    a(d). q: (B, H, L, E), k: (B, H, S, E). Returns (B, H, L, S).
+    a(d). q: (B, H, L, E), k: (B, H, S, E). Returns (B, H, L, S), in float32 for half-precision arrays.
     """
     xp, L, S, P = namespace(q), q.shape[2], k.shape[2], (distance_embedding.shape[0] + 1) // 2
     keys, queries = xp.arange(S), xp.arange(S - L, S)
     table = distance_embedding[P - S : P + S - 1]  # distances 1 - S to S - 1: (2S - 1, E)
     row = queries[:, None] - keys[None, :] + S - 1  # (L, S)
     # Multiply every query by every distance, then select each key's distance.
-    scores = (q @ table.T)[:, :, xp.arange(L)[:, None], row]  # (B, H, L, 2S - 1) -> (B, H, L, S)
+    scores = product_of_heads(q, table.T)[:, :, xp.arange(L)[:, None], row]  # (B, H, L, 2S - 1) -> (B, H, L, S)
     if with_key:
-        scores = scores + (k @ table.T)[:, :, keys[None, :], row]  # (B, H, S, 2S - 1) -> (B, H, L, S)
+        scores = scores + product_of_heads(k, table.T)[:, :, keys[None, :], row]  # (B, H, S, 2S - 1) -> (B, H, L, S)
     return scores
 
 

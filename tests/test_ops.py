@@ -296,8 +296,9 @@ def test_dtype_in_is_dtype_out(dtype: str) -> None:
         "layer_norm": ops.layer_norm(x, weight=row, bias=row, eps=1e-5),
         "linear": ops.linear(x, random(3, 6, dtype=dtype), random(3, dtype=dtype)),
         "split_heads": ops.split_heads(random(1, 2, 4, dtype=dtype), 2),
-        "relative_scores": ops.relative_scores(q, q, random(9, 4, dtype=dtype), True),
+        "attend": ops.attend(q, q, q),
         "erf": activations.erf(x),
     }
     assert {name: array.dtype for name, array in made.items()} == dict.fromkeys(made, np.dtype(dtype))
-    assert ops.attention_scores(q, q).dtype == ("float32" if dtype == "float16" else dtype)
+    for scores in (ops.attention_scores(q, q), ops.relative_scores(q, q, random(9, 4, dtype=dtype), True)):
+        assert scores.dtype == ("float32" if dtype == "float16" else dtype)

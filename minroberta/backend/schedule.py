@@ -21,7 +21,7 @@ import numpy
 from ..errors import BackendError
 from ..trace import is_recording, is_watched
 from . import fused, threads
-from .arrays import Array, cast, is_float, namespace, widen
+from .arrays import Array, cast, is_float, namespace, widen, widened
 
 BLOCK = 96 * 1024
 """Bytes in one block of rows. A few blocks fit in a core's L2 cache. Each is smaller than 128 KiB, the size from which
@@ -219,3 +219,18 @@ def product(x: Array, weight: Array) -> Array:
     else:
         numpy.matmul(rows, weight.T, out=result.reshape(-1, len(weight)))
     return result
+
+
+def product_of_heads(x: Array, y: Array) -> Array:
+    """x y in each head, in float32 if y is float16 or bfloat16, so that no sum exceeds the range of float16.
+
+    x: (B, H, L, N), y: (B, H, N, M) or (N, M). Returns (B, H, L, M). JAX multiplies half types by half types, to which
+    x is rounded. CuPy would convert them to float32 anyway, and the result back.
+    """
+    dtype = widened(y.dtype)
+    if y.dtype == dtype:
+        return x @ y
+    xp = namespace(y)
+    if xp.__name__ == "jax.numpy":
+        return xp.matmul(cast(x, y.dtype), y, preferred_element_type=dtype)
+    return x.astype(dtype, order="C") @ y.astype(dtype, order="C")
