@@ -34,6 +34,8 @@ def namespace(x: Array) -> Namespace:
 
 def from_library(xp: Namespace, name: str) -> Callable[[Array], Array] | None:
     """The array library's special function with this name, or None for NumPy, which has no special functions."""
+    if hasattr(xp, name):
+        return getattr(xp, name)
     place = {"jax.numpy": "jax.lax", "cupy": "cupyx.scipy.special"}.get(xp.__name__)
     return None if place is None else getattr(importlib.import_module(place), name)
 

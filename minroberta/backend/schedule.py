@@ -7,8 +7,9 @@ Functions are written as if they were computed as a whole; a decorator, chosen b
     @placewise      positions are independent                       several formulas, a share for each thread
     @sequencewise   sequences are independent                       the whole encoder, a share for each thread
 
-Only NumPy computes in pieces; other libraries compute every function as a whole. While values are recorded, the last
-two decorators have no effect on NumPy either, so that every named value is complete.
+Only NumPy computes in pieces. Other libraries compute every function as a whole, and CuPy a row-wise formula as one
+kernel. While values are recorded, the last two decorators have no effect on NumPy either, so that every named value is
+complete.
 """
 
 import functools
@@ -20,7 +21,7 @@ import numpy
 
 from ..errors import BackendError
 from ..trace import is_recording, is_watched
-from . import fused, threads
+from . import fused, kernels, threads
 from .arrays import Array, cast, is_float, namespace, widen, widened
 
 BLOCK = 96 * 1024
@@ -48,9 +49,9 @@ FEW = 64
 def rowwise(formula: Callable[..., Array]) -> Callable[..., Array]:
     """Schedule formula(x, **constants), whose rows (the last axis) are independent: (..., D) -> (..., D).
 
-    NumPy computes blocks of rows that fit in the cache, on several threads if the array is large. Half-precision arrays
-    are computed in float32 and returned in their original dtype. The block size does not affect the result. Raises
-    BackendError for integers.
+    NumPy computes blocks of rows that fit in the cache, on several threads if the array is large. The block size does
+    not affect the result. CuPy computes one kernel. Half-precision arrays are computed in float32 and returned in their
+    original dtype. Raises BackendError for integers.
     """
 
     def in_float32(x: Array, **constants: Any) -> Array:
@@ -60,6 +61,8 @@ def rowwise(formula: Callable[..., Array]) -> Callable[..., Array]:
     def scheduled(x: Array, **constants: Any) -> Array:
         if not is_float(x.dtype):
             raise BackendError(f"{formula.__name__} takes floating-point arrays, not {x.dtype}: give float32")
+        if kernels.fuses(x, constants):
+            return kernels.fused(formula, x, constants)
         if namespace(x) is not numpy or x.nbytes <= block_size():
             return in_float32(x, **constants)
         rows = x.reshape(-1, x.shape[-1])

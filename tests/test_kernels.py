@@ -1,0 +1,171 @@
+"""CuPy's kernels, made from the formulas: compiled as C++ and compared with NumPy, and within whole models."""
+
+import inspect
+from collections.abc import Callable
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import strict
+import warp
+from support import CASE, check, model_of, slow_but
+
+from minroberta import activations, ops
+from minroberta.backend import kernels
+from minroberta.backend.arrays import to_host
+from minroberta.backend.schedule import rowwise
+
+pytestmark = pytest.mark.skipif(not warp.AVAILABLE, reason="there is no g++ for this processor")
+
+DTYPES = ("float16", "float32", "float64")
+SHAPES = ((1, 1), (2, 3, 5), (3, 31), (2, 2, 32), (3, 33), (2, 100))
+
+
+def formulas() -> dict[str, Callable[..., Any]]:
+    """Every formula that is scheduled by `rowwise`."""
+    found = [f for module in (activations, ops) for _, f in inspect.getmembers(module, inspect.isfunction)]
+    return {f.__name__: f for f in found if f.__code__ is rowwise(abs).__code__}
+
+
+FORMULAS = formulas()
+
+
+def constants_of(name: str, columns: int, dtype: str) -> dict[str, Any]:
+    if name != "layer_norm":
+        return {}
+    state = np.random.RandomState(columns)
+    return {"weight": state.standard_normal(columns).astype(dtype), "bias": np.ones(columns, dtype), "eps": 1e-5}
+
+
+def inputs(dtype: str) -> list[np.ndarray]:
+    return [(np.random.RandomState(shape[-1]).standard_normal(shape) * 3).astype(dtype) for shape in SHAPES]
+
+
+def kernel_of(name: str, dtype: str) -> tuple[warp.Kernel, bool]:
+    """A formula's kernel, and whether each of its threads computes an element."""
+    constants = constants_of(name, 1, dtype)
+    vectors = [key for key, x in constants.items() if isinstance(x, np.ndarray)]
+    numbers = {key: x for key, x in constants.items() if key not in vectors}
+    body, is_elementwise = kernels.source(FORMULAS[name].__wrapped__, np.dtype(dtype), vectors, numbers)
+    inputs = ", ".join([*(f"raw T {key}" for key in ("x", *vectors)), "int64 columns"])
+    return warp.Kernel(inputs, "raw T result", body, dtype), is_elementwise
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _all_compiled() -> None:
+    warp.compile_all([kernel_of(name, dtype)[0] for name in FORMULAS for dtype in DTYPES])
+
+
+def by_kernel(name: str, x: np.ndarray) -> np.ndarray:
+    kernel, is_elementwise = kernel_of(name, x.dtype.name)
+    vectors = [c for c in constants_of(name, x.shape[-1], x.dtype.name).values() if isinstance(c, np.ndarray)]
+    result, columns = np.full(x.shape, 99, x.dtype), x.shape[-1]
+    warp.call(kernel, x, *vectors, columns, result, size=x.size if is_elementwise else x.size // columns * 32)
+    return result
+
+
+def test_formulas_are_found() -> None:
+    assert {"gelu", "gelu_tanh", "relu", "sigmoid", "layer_norm", "softmax", "log_softmax"} <= set(FORMULAS)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", FORMULAS)
+def test_a_kernel_computes_its_formula(name: str, dtype: str) -> None:
+    """Rows that are shorter and longer than a warp, and of its length."""
+    for x in inputs(dtype):
+        exact = {key: np.float64(value) for key, value in constants_of(name, x.shape[-1], dtype).items()}
+        expected = FORMULAS[name](x.astype(np.float64), **exact)
+        eps = float(np.finfo(dtype).eps)
+        np.testing.assert_allclose(by_kernel(name, x), expected, rtol=16 * eps, atol=16 * eps, err_msg=str(x.shape))
+
+
+@pytest.mark.filterwarnings("ignore:.*:RuntimeWarning")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", FORMULAS)
+def test_nan_and_infinity(name: str, dtype: str) -> None:
+    """As on NumPy: NaN stays NaN, also the largest of a row, and nothing overflows on the way."""
+    for strange in (
+        [np.nan, 1, 2],
+        [1, 2, np.nan],
+        [np.inf, 0, 1],
+        [-np.inf, 0, 1],
+        [-np.inf] * 3,
+        [1e4, -1e4, 0],
+        [-200, 90, 0],
+    ):
+        x = np.array([strange], dtype)
+        expected = FORMULAS[name](x, **constants_of(name, 3, dtype))
+        eps = float(np.finfo(dtype).eps)
+        np.testing.assert_allclose(by_kernel(name, x), expected, rtol=16 * eps, atol=16 * eps, err_msg=str(strange))
+
+
+# --- a library with kernels -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The stand-in for CuPy, with its name, and with kernels. `calls` lists the kernels that were launched."""
+    library: Any = ModuleType("cupy")
+    vars(library).update({name: value for name, value in vars(strict).items() if not name.startswith("__")})
+    library.calls = []
+
+    class Kernel(warp.ElementwiseKernel):
+        def __call__(self, *arguments: Any, size: int) -> None:
+            library.calls.append(self.name)
+            super().__call__(*arguments, size=size)
+
+    library.ElementwiseKernel = Kernel
+    library.empty = lambda shape, dtype: strict.asarray(np.full(shape, 99, dtype))
+    library.cuda = SimpleNamespace(runtime=SimpleNamespace(is_hip=False))
+    monkeypatch.setattr(strict.StrictArray, "__array_namespace__", lambda self: library)
+    return library
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", slow_but(CASE, "family/roberta/masked_lm", "position/relative_key_query/decoder/post"))
+def test_golden_with_kernels(name: str, dtype: str, cupy: Any) -> None:
+    check(CASE[name], dtype, model_of(CASE[name], dtype, cupy))
+    assert "minroberta_layer_norm" in cupy.calls
+
+
+def test_a_formula_is_one_launch(cupy: Any) -> None:
+    x, weight = (cupy.asarray(np.random.RandomState(0).standard_normal(shape)) for shape in [(2, 3, 5), (5,)])
+    for _ in range(2):
+        result = ops.layer_norm(x, weight=weight, bias=weight, eps=1e-5)
+    assert cupy.calls == ["minroberta_layer_norm"] * 2
+    expected = ops.layer_norm(x.values, weight=weight.values, bias=weight.values, eps=1e-5)
+    np.testing.assert_allclose(to_host(result), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("change", ["is_hip", "empty", "another dtype", "a matrix"])
+def test_what_is_computed_without_a_kernel(change: str, cupy: Any) -> None:
+    x, weight, bias = np.ones((0 if change == "empty" else 2, 5)), np.ones(5), np.ones(5)
+    if change == "is_hip":
+        cupy.cuda.runtime.is_hip = True
+    if change == "another dtype":
+        weight = weight.astype(np.float32)
+    if change == "a matrix":
+        weight = weight[None]
+    result = ops.layer_norm(cupy.asarray(x), weight=cupy.asarray(weight), bias=cupy.asarray(bias), eps=1e-5)
+    assert cupy.calls == []
+    np.testing.assert_array_equal(to_host(result), ops.layer_norm(x, weight=weight, bias=bias, eps=1e-5))
+
+
+def test_a_number_has_no_row(cupy: Any) -> None:
+    assert to_host(activations.relu(cupy.asarray(-2.0))) == 0
+    assert cupy.calls == []
+
+
+def test_a_reduction_of_something_else_than_rows() -> None:
+    for reduced in (lambda x: x.sum(0, keepdims=True), lambda x: x.max(-1, keepdims=False)):
+        with pytest.raises(NotImplementedError, match="a kernel reduces only rows"):
+            kernels.source(reduced, np.dtype("float32"))
+
+
+def test_numbers_do_not_widen_floats() -> None:
+    """A bare number in C is a double."""
+    body, is_elementwise = kernels.source(activations.gelu.__wrapped__, np.dtype("float16"))
+    assert is_elementwise
+    assert "double" not in body
+    assert "float(0.5) * v1" in body
