@@ -1,6 +1,8 @@
 """CuPy's kernels, made from the formulas: compiled as C++ and compared with NumPy, and within whole models."""
 
+import ctypes
 import inspect
+import sys
 from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -9,12 +11,12 @@ import numpy as np
 import pytest
 import strict
 import warp
-from support import CASE, check, model_of, slow_but
+from support import CASE, TINY, check, model_of, slow_but
 
-from minroberta import activations, ops
+from minroberta import activations, init, ops
 from minroberta.backend import kernels
 from minroberta.backend.arrays import to_host
-from minroberta.backend.schedule import rowwise
+from minroberta.backend.schedule import product_of_heads, rowwise
 
 pytestmark = pytest.mark.skipif(not warp.AVAILABLE, reason="there is no g++ for this processor")
 
@@ -169,3 +171,90 @@ def test_numbers_do_not_widen_floats() -> None:
     assert is_elementwise
     assert "double" not in body
     assert "float(0.5) * v1" in body
+
+
+# --- products of float16 --------------------------------------------------------------------------------------------
+
+
+def gemm(
+    handle: int, transa: int, transb: int, m: int, n: int, k: int,
+    alpha: int, A: int, a_type: int, lda: int, a_stride: int, B: int, b_type: int, ldb: int, b_stride: int,
+    beta: int, C: int, c_type: int, ldc: int, c_stride: int, count: int, compute: int, algorithm: int,
+) -> None:  # fmt: skip
+    """cuBLAS's gemmStridedBatchedEx as its manual defines it: C = alpha A B + beta C, by columns, at addresses."""
+    assert (handle, transa, transb, compute, algorithm) == (77, 0, 0, 68, -1)
+
+    def matrix(address: int, kind: int, rows: int, columns: int, leading: int) -> np.ndarray:
+        dtype = {2: np.float16, 0: np.float32}[kind]
+        count = leading * (columns - 1) + rows
+        raw = (ctypes.c_char * (count * np.dtype(dtype).itemsize)).from_address(address)
+        return np.lib.stride_tricks.as_strided(
+            np.frombuffer(raw, dtype), (rows, columns), (np.dtype(dtype).itemsize, leading * np.dtype(dtype).itemsize)
+        )
+
+    def number(address: int) -> float:
+        return float(np.frombuffer((ctypes.c_char * 4).from_address(address), np.float32)[0])
+
+    sizes = {2: 2, 0: 4}
+    for index in range(count):
+        a = matrix(A + index * a_stride * sizes[a_type], a_type, m, k, lda).astype(np.float32)
+        b = matrix(B + index * b_stride * sizes[b_type], b_type, k, n, ldb).astype(np.float32)
+        c = matrix(C + index * c_stride * sizes[c_type], c_type, m, n, ldc)
+        c[:] = number(alpha) * (a @ b) + (number(beta) * c if number(beta) else 0)
+
+
+@pytest.fixture
+def cublas(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What product_of_halves takes from CuPy. Lists the number of matrices in each call of cuBLAS."""
+    calls: list[int] = []
+
+    def watched(*arguments: int) -> None:
+        calls.append(arguments[-3])
+        gemm(*arguments)
+
+    module = SimpleNamespace(gemmStridedBatchedEx=watched, CUBLAS_OP_N=0, CUBLAS_COMPUTE_32F=68, CUBLAS_GEMM_DEFAULT=-1)
+    monkeypatch.setitem(sys.modules, "cupy_backends.cuda.libs.cublas", module)
+    vars(cupy.cuda.runtime).update(CUDA_R_16F=2, CUDA_R_32F=0)
+    cupy.cuda.device = SimpleNamespace(get_cublas_handle=lambda: 77)
+    cupy.ascontiguousarray = lambda x: strict.StrictArray(np.ascontiguousarray(x.values))
+    address = property(lambda self: SimpleNamespace(ptr=self.values.ctypes.data))
+    monkeypatch.setattr(strict.StrictArray, "data", address, raising=False)
+    return calls
+
+
+@pytest.mark.parametrize(("L", "S", "E"), [(3, 5, 8), (1, 1, 1), (4, 2, 3)])
+def test_products_of_float16(L: int, S: int, E: int, cupy: Any, cublas: list[int]) -> None:
+    """Transposed views as attention has them; integers, so that nothing is rounded."""
+    state = np.random.RandomState(L)
+    q, k = (state.randint(-200, 200, (2, n, 3, E)).astype(np.float16).swapaxes(1, 2) for n in (L, S))
+    made = product_of_heads(strict.StrictArray(q), strict.StrictArray(k).swapaxes(2, 3))
+    assert (made.dtype, made.shape, cublas) == (np.float32, (2, 3, L, S), [6])
+    np.testing.assert_array_equal(to_host(made), q.astype(np.float32) @ k.astype(np.float32).swapaxes(2, 3))
+    e = np.abs(made.values) / 64  # float32, to be rounded to float16
+    made = product_of_heads(strict.StrictArray(e), strict.StrictArray(k))
+    np.testing.assert_array_equal(to_host(made), e.astype(np.float16).astype(np.float32) @ k.astype(np.float32))
+    assert cublas == [6, 6]
+
+
+@pytest.mark.parametrize("why", ["is_hip", "a table for all heads", "no keys", "float32"])
+def test_products_without_cublas(why: str, cupy: Any, cublas: list[int]) -> None:
+    cupy.cuda.runtime.is_hip = why == "is_hip"
+    x, y = np.ones((1, 2, 3, 4), np.float16), np.ones((1, 2, 4, 5), np.float16)
+    if why == "a table for all heads":
+        y = y[0, 0]
+    if why == "no keys":
+        y = y[..., :0]
+    if why == "float32":
+        x, y = x.astype(np.float32), y.astype(np.float32)
+    made = product_of_heads(cupy.asarray(x), cupy.asarray(y))
+    assert cublas == []
+    np.testing.assert_array_equal(to_host(made), x.astype(np.float32) @ y.astype(np.float32))
+
+
+def test_a_float16_model_with_kernels(cupy: Any, cublas: list[int]) -> None:
+    """Products, kernels and what remains, against the same model on NumPy, which computes in float32."""
+    plain, model = (init({**TINY, "initializer_range": 0.2}, dtype="float16", xp=xp) for xp in (np, cupy))
+    ids = [[5, 6, 7], [8, 9, 2]]
+    expected = plain(ids).last_hidden_state
+    np.testing.assert_allclose(to_host(model(ids).last_hidden_state), expected, atol=0.02)
+    assert len(cublas) == 2 * model.config.num_hidden_layers

@@ -4,6 +4,6 @@
 - `precision.py`: the precision of matrix products;
 - `memory.py`: freed memory that is kept for the next call;
 - `threads.py`: several threads for one call;
-- `kernels.py`: row-wise formulas as CUDA kernels;
+- `kernels.py`: CuPy's kernels and products of float16;
 - `schedule.py`: decorators that compute a function in pieces, and matrix products.
 """

@@ -1,16 +1,21 @@
-"""A row-wise formula as one CUDA kernel, for CuPy, which would otherwise launch a kernel for each operation.
+"""What CuPy computes in its own way: a row-wise formula as one kernel, and batched products of float16.
 
-The formula is called once, with a `Value` in place of each array. The array library of a value is this
+CuPy itself would launch a kernel for each operation of a formula, and compute these products in float32.
+
+For a kernel, the formula is called once, with a `Value` in place of each array. The array library of a value is this
 module, whose functions write down in C what is computed. A warp of 32 threads computes a row, the last axis. A
 reduction is a loop over the row; what depends on the column is computed anew in each loop, so that no intermediate
 array is stored.
 """
 
 import functools
+import importlib
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import numpy
 
 from .arrays import Array, namespace, widened
 
@@ -49,6 +54,37 @@ def _kernel(
     inputs = ", ".join(f"raw T {name}" for name in ("x", *vectors))
     name = f"minroberta_{formula.__name__}"
     return xp.ElementwiseKernel(f"{inputs}, int64 columns", "raw T result", body, name), is_elementwise
+
+
+# --- products -------------------------------------------------------------------------------------------------------
+
+
+def multiplies(x: Array, y: Array) -> bool:
+    """Return whether `product_of_halves` can multiply x by y: for float16 arrays of CuPy with the same leading axes."""
+    if y.dtype != "float16" or x.shape[:-2] != y.shape[:-2] or not (x.size and y.size):
+        return False
+    return _is_for_cuda(namespace(y))
+
+
+def product_of_halves(x: Array, y: Array) -> Array:
+    """x y in float32, as one call of cuBLAS: (..., L, N), (..., N, M) -> (..., L, M).
+
+    It is the call that CuPy makes, except that CuPy converts float16 to float32 before, and the result to float16.
+    """
+    xp = namespace(x)
+    cublas, types = importlib.import_module("cupy_backends.cuda.libs.cublas"), xp.cuda.runtime
+    x, y = xp.ascontiguousarray(x), xp.ascontiguousarray(y)
+    (L, N), M = x.shape[-2:], y.shape[-1]
+    result = xp.empty((*x.shape[:-1], M), dtype="float32")
+    one, zero = numpy.ones(1, numpy.float32), numpy.zeros(1, numpy.float32)
+    # cuBLAS counts by columns, and so takes each matrix for its transpose: (x y)ᵀ = yᵀ xᵀ.
+    cublas.gemmStridedBatchedEx(
+        xp.cuda.device.get_cublas_handle(), cublas.CUBLAS_OP_N, cublas.CUBLAS_OP_N, M, L, N,
+        one.ctypes.data, y.data.ptr, types.CUDA_R_16F, M, N * M, x.data.ptr, types.CUDA_R_16F, N, L * N,
+        zero.ctypes.data, result.data.ptr, types.CUDA_R_32F, M, L * M,
+        result.size // (L * M), cublas.CUBLAS_COMPUTE_32F, cublas.CUBLAS_GEMM_DEFAULT,
+    )  # fmt: skip
+    return result
 
 
 def _is_for_cuda(xp: Any) -> bool:

@@ -227,8 +227,8 @@ def product(x: Array, weight: Array) -> Array:
 def product_of_heads(x: Array, y: Array) -> Array:
     """x y in each head, in float32 if y is float16 or bfloat16, so that no sum exceeds the range of float16.
 
-    x: (B, H, L, N), y: (B, H, N, M) or (N, M). Returns (B, H, L, M). JAX multiplies half types by half types, to which
-    x is rounded. CuPy would convert them to float32 anyway, and the result back.
+    x: (B, H, L, N), y: (B, H, N, M) or (N, M). Returns (B, H, L, M). JAX and CuPy multiply half types by half types, to
+    which x is rounded.
     """
     dtype = widened(y.dtype)
     if y.dtype == dtype:
@@ -236,4 +236,6 @@ def product_of_heads(x: Array, y: Array) -> Array:
     xp = namespace(y)
     if xp.__name__ == "jax.numpy":
         return xp.matmul(cast(x, y.dtype), y, preferred_element_type=dtype)
+    if kernels.multiplies(x, y):
+        return kernels.product_of_halves(cast(x, y.dtype), y)
     return x.astype(dtype, order="C") @ y.astype(dtype, order="C")
