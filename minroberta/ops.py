@@ -43,9 +43,15 @@ def layer_norm(x: Array, *, weight: Array, bias: Array, eps: float) -> Array:
 
 
 @rowwise
+def exponentials(scores: Array) -> Array:
+    """exp(s - max s) over the last axis: the numerators of softmax. The largest is 1, so that nothing overflows."""
+    return namespace(scores).exp(scores - scores.max(-1, keepdims=True))
+
+
+@rowwise
 def softmax(scores: Array) -> Array:
-    """exp(s) / Σ exp(s) over the last axis; the largest score is subtracted first, so that nothing overflows."""
-    e = namespace(scores).exp(scores - scores.max(-1, keepdims=True))
+    """exp(s) / Σ exp(s) over the last axis."""
+    e = exponentials(scores)
     return e / e.sum(-1, keepdims=True)
 
 
@@ -91,8 +97,7 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
 
     q: (B, H, L, E); k, v: (B, H, S, E). Returns (B, H, L, E).
     """
-    scores = attention_scores(q, k, mask)  # (B, H, L, S)
-    e = namespace(scores).exp(scores - scores.max(-1, keepdims=True))
+    e = exponentials(attention_scores(q, k, mask))  # (B, H, L, S)
     return cast(product_of_heads(e, v) / e.sum(-1, keepdims=True), q.dtype)  # (B, H, L, S) -> (B, H, L, E)
 
 
