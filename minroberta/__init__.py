@@ -15,7 +15,7 @@ from .errors import (
     WeightsError,
 )
 from .loading import Model, init, load
-from .model import ModelOutput, forward
+from .model import ModelOutput, forward, to_numpy
 from .text.encode import similarity
 from .trace import Trace, trace
 
@@ -41,5 +41,6 @@ __all__ = [
     "init",
     "load",
     "similarity",
+    "to_numpy",
     "trace",
 ]

@@ -1,5 +1,6 @@
 """The whole model: the body, the pure function `forward`, and `Network`, which is called like a Hugging Face model."""
 
+import copy
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +11,7 @@ import numpy
 from . import compiled, heads, ops, packed, weights
 from .attend import Masked
 from .backend import devices, fused
-from .backend.arrays import Array, Namespace, cast, computable, compute_dtype, namespace, to_host, widened
+from .backend.arrays import Array, Namespace, cast, computable, compute_dtype, namespace, to_host, widen, widened
 from .backend.memory import keep_freed_memory
 from .backend.precision import precise
 from .cache import Cache, KeysValues, cached_length, number_tokens
@@ -270,6 +271,29 @@ def _summary(value: Any) -> str:
     return f"{value.dtype} {tuple(value.shape)}" if hasattr(value, "dtype") else repr(value)
 
 
+def to_numpy(x: Any) -> Any:
+    """Convert arrays of any library to NumPy: an array, an output, or a dict, list, tuple or Cache of arrays.
+
+    The result has the same structure, and None stays None; a Trace becomes a dict. bfloat16, which NumPy does not have,
+    becomes float32, which can represent every bfloat16 number. Arrays of NumPy are not copied.
+
+    Raises BackendError for something else, such as a string.
+    """
+    if x is None:
+        return None
+    if isinstance(x, Cache):
+        return Cache(to_numpy(tuple(x)), to_numpy(x.tokens))
+    if isinstance(x, Mapping):
+        values = {name: to_numpy(value) for name, value in x.items()}
+        return ModelOutput(values) if isinstance(x, ModelOutput) else values
+    if isinstance(x, list | tuple):
+        return (list if isinstance(x, list) else tuple)(map(to_numpy, x))
+    if not hasattr(x, "dtype"):
+        raise BackendError(f"to_numpy takes arrays, and dicts, lists and tuples of arrays, not {type(x).__name__}")
+    array = to_host(x)
+    return widen(array) if array.dtype.name == "bfloat16" else array
+
+
 # --- the network ----------------------------------------------------------------------------------------------------
 
 
@@ -403,6 +427,16 @@ class Network:
             )
         result = ModelOutput(outputs)
         return result if return_dict else result.to_tuple()  # type: ignore[return-value]  # few calls want a tuple
+
+    def to_numpy(self) -> Self:
+        """Return the same model with its parameters on NumPy; the function `to_numpy` does so for outputs.
+
+        All else stays: the tokenizer, the precision, an encoder-decoder's encoder, and the settings of tasks.
+        """
+        model = copy.copy(self)
+        model.params, model.compilations = to_numpy(self.params), []
+        model.encoder = None if self.encoder is None else self.encoder.to_numpy()
+        return model
 
     def compile(self, lengths: Iterable[int], batches: Iterable[int] = (1,)) -> None:
         """Compile calls of these lengths and batch sizes on JAX, so that the first of them need not wait.

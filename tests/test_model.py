@@ -3,12 +3,27 @@
 import copy
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+import strict
 from generators.cases import Case
-from support import CASE, model_of, raises, tiny
+from support import CASE, TINY, model_of, raises, tiny
 
-from minroberta import Cache, InputError, Model, ModelOutput, NameUnknownError, forward, load, trace
+from minroberta import (
+    BackendError,
+    Cache,
+    InputError,
+    Model,
+    ModelOutput,
+    NameUnknownError,
+    forward,
+    init,
+    load,
+    to_numpy,
+    trace,
+)
+from minroberta.backend.arrays import to_host
 from minroberta.config import HEADS
 from minroberta.inputs import Inputs
 from minroberta.layers import encoder_layer
@@ -264,3 +279,59 @@ def test_nothing_to_compute() -> None:
 def test_rows_of_which_nothing_is_wanted(positions: str) -> None:
     found = tiny(position_embedding_type=positions).on_rows([[7, 8], [9]], [[1], []])
     assert [row["last_hidden_state"].shape for row in found] == [(1, 30), (0, 30)]
+
+
+# --- to NumPy -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("xp", [np, strict, jnp], ids=lambda xp: xp.__name__)
+def test_outputs_to_numpy(xp: Any) -> None:
+    """Every kind of output keeps its structure."""
+    case = CASE["family/roberta/causal_lm"]
+    output = model_of(case, "float32", xp)(
+        [[0, 7, 9]], use_cache=True, output_attentions=True, output_hidden_states=True
+    )
+    made, plain = to_numpy(output), model_of(case, "float32")
+    assert type(made) is ModelOutput
+    assert type(made.past_key_values) is Cache
+    assert type(made.attentions) is tuple
+    assert list(made) == list(output)
+    for part in (made.logits, made.attentions[0], made.past_key_values[0][1], made.past_key_values.tokens):
+        assert type(part) is np.ndarray
+    np.testing.assert_array_equal(made.logits, to_host(output.logits))
+    continued = plain([[11]], past_key_values=made.past_key_values).logits
+    np.testing.assert_allclose(continued, plain([[0, 7, 9, 11]]).logits[:, -1:], atol=1e-5)
+
+
+def test_structures_to_numpy() -> None:
+    x = strict.asarray([1.0, 2.0])
+    made = to_numpy({"a": [x, None], "b": (x,), "c": {}})
+    assert [type(made["a"]), type(made["b"]), made["a"][1], made["c"]] == [list, tuple, None, {}]
+    assert made["a"][0].tolist() == made["b"][0].tolist() == [1.0, 2.0]
+    assert to_numpy(host := np.ones(2, np.float16)) is host
+    assert type(to_numpy(trace(tiny(), [[7, 8]]))) is dict
+    with raises(BackendError, TypeError, "to_numpy takes arrays", "not str"):
+        to_numpy(["text"])
+
+
+def test_bfloat16_to_numpy() -> None:
+    """Exactly, as float32. float16 stays."""
+    x = jnp.asarray([1.0, 2.0**100, -(2.0**-126), np.inf, np.nan], dtype="bfloat16")
+    made = to_numpy(x)
+    assert made.dtype == np.float32
+    np.testing.assert_array_equal(made, np.float32([1.0, 2.0**100, -(2.0**-126), np.inf, np.nan]))
+    assert to_numpy(jnp.ones(2, "float16")).dtype == np.float16
+
+
+@pytest.mark.parametrize(("xp", "dtype"), [(np, "float32"), (strict, "float16"), (jnp, "float32"), (jnp, "bfloat16")])
+def test_a_model_to_numpy(xp: Any, dtype: str) -> None:
+    model = init(TINY, head="masked_lm", xp=xp, dtype=dtype, precision="high")
+    model.tokenizer, model.encoder = load().tokenizer, init(TINY, xp=xp, dtype=dtype)
+    made = model.to_numpy()
+    assert (made.xp, made.encoder.xp, model.xp) == (np, np, xp)
+    assert (type(made), made.head, made.config, made.precision) == (Model, model.head, model.config, "high")
+    assert made.tokenizer is model.tokenizer
+    for name, array in flat(made.params).items():
+        assert array.dtype == ("float32" if dtype == "bfloat16" else dtype)
+        np.testing.assert_array_equal(array, to_host(flat(model.params)[name]).astype(array.dtype))
+    assert np.isfinite(made.encoder([[5, 6]]).last_hidden_state).all()
