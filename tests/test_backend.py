@@ -8,8 +8,9 @@ import strict
 from hypothesis import given
 from hypothesis import strategies as st
 from support import CASES, TINY, Case, check, model_of
+from test_kernels import DTYPES, FORMULAS, constants_of, inputs
 
-from minroberta import BackendError, InputError, init
+from minroberta import BackendError, InputError, init, ops
 from minroberta.backend import schedule as backend
 from minroberta.backend.arrays import compute_dtype, dtype_of, namespace, to_host
 from minroberta.backend.schedule import rowwise
@@ -142,3 +143,31 @@ def test_golden_on_cupy(dtype: str) -> None:
     library = cupy()
     for case in CASES:
         check(case, dtype, model_of(case, dtype, library))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", FORMULAS)
+def test_formulas_on_cupy(name: str, dtype: str) -> None:
+    """Kernels of rows that are shorter and longer than a warp, also of arrays that are not contiguous."""
+    library, eps = cupy(), float(np.finfo(dtype).eps)
+    for x in inputs(dtype):
+        constants = constants_of(name, x.shape[-1], dtype)
+        wide = {key: c.astype(float) if hasattr(c, "shape") else c for key, c in constants.items()}
+        expected = FORMULAS[name](x.astype(float), **wide)
+        moved = {key: library.asarray(c) if hasattr(c, "shape") else c for key, c in constants.items()}
+        for moved_x in (library.asarray(x), library.asarray(x.swapaxes(0, -1).copy()).swapaxes(0, -1)):
+            made = FORMULAS[name](moved_x, **moved)
+            assert made.dtype == dtype
+            np.testing.assert_allclose(to_host(made), expected, rtol=16 * eps, atol=16 * eps, err_msg=str(x.shape))
+
+
+def test_float16_on_cupy() -> None:
+    """Products, kernels, and scores and sums that float16 cannot hold."""
+    library = cupy()
+    plain, model = (init({**TINY, "initializer_range": 0.2}, dtype="float16", xp=xp) for xp in (np, library))
+    ids = [[5, 6, 7], [8, 9, 2]]
+    np.testing.assert_allclose(to_host(model(ids).last_hidden_state), plain(ids).last_hidden_state, atol=0.02)
+    state = np.random.RandomState(0)
+    q, k, v = (state.randint(-8, 9, (2, 3, length, 8)) * 64.0 for length in (5, 70, 70))
+    made = ops.attend(*(library.asarray(x.astype(np.float16)) for x in (q, k, v)))
+    np.testing.assert_allclose(to_host(made), ops.attend(q, k, v), rtol=2.0**-10)
