@@ -15,7 +15,7 @@ import math
 from typing import Any
 
 from .activations import softplus
-from .backend.arrays import Array, Namespace, cast, computable, lowest, namespace, quietly, widen
+from .backend.arrays import Array, Namespace, cast, computable, constant, lowest, namespace, quietly, widen
 from .backend.schedule import blockwise, product, product_of_heads, rowwise
 
 # --- parts of layers ------------------------------------------------------------------------------------------------
@@ -45,7 +45,7 @@ def layer_norm(x: Array, *, weight: Array, bias: Array, eps: float) -> Array:
 @rowwise
 def exponentials(scores: Array) -> Array:
     """exp(s - max s) over the last axis: the numerators of softmax. The largest is 1, so that nothing overflows."""
-    return namespace(scores).exp(scores - scores.max(-1, keepdims=True))
+    return namespace(scores).exp(scores - constant(scores).max(-1, keepdims=True))
 
 
 @rowwise
@@ -59,7 +59,7 @@ def softmax(scores: Array) -> Array:
 def log_softmax(scores: Array) -> Array:
     """log(softmax(s)) over the last axis, computed so that small probabilities do not underflow."""
     xp = namespace(scores)
-    scores = scores - scores.max(-1, keepdims=True)
+    scores = scores - constant(scores).max(-1, keepdims=True)
     return scores - xp.log(xp.exp(scores).sum(-1, keepdims=True))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support import CASE, CASES, TINY, Case, check, flatten, golden, model_of, one_a_feature, slow_but
 
-from minroberta import BackendError, Cache, InputError, Model, forward, init, trace
+from minroberta import BackendError, Cache, InputError, Model, forward, init, ops, trace
 from minroberta.ops import create_position_ids_from_input_ids
 from minroberta.weights import flat, tree
 
@@ -143,6 +143,14 @@ def test_gradient_of_the_loss(name: str) -> None:
     difference = (along(1e-5) - along(-1e-5)) / 2e-5
     assert abs(slope) > 1e-3
     assert difference == pytest.approx(slope, rel=1e-5)  # its own error is of the order of step²
+
+
+@pytest.mark.parametrize("function", [ops.softmax, ops.log_softmax, lambda x: ops.attend(x, x, x)])
+def test_no_gradient_passes_the_largest_score(function: Callable[[Any], Any]) -> None:
+    """It would be divided by a count of equal numbers, which was 0 in a compiled function, and gave NaN."""
+    traced = jax.make_jaxpr(jax.grad(lambda x: function(x).sum()))(jnp.ones((1, 2, 3, 4)))
+    assert " = eq" not in str(traced)
+    assert " = eq" in str(jax.make_jaxpr(jax.grad(lambda x: x.max(-1).sum()))(jnp.ones((3, 4))))
 
 
 def test_the_tied_embedding_gets_both_gradients() -> None:

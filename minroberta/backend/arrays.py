@@ -50,6 +50,15 @@ def to_host(x: Any) -> numpy.ndarray:
         return x.get()
 
 
+def constant(x: Array) -> Array:
+    """x itself, through which JAX computes no gradient: for what cancels out, as the largest score in a softmax does.
+
+    A gradient of the largest number divides by the count of numbers that equal it. That may be 0 in a compiled
+    function, which may round the numbers in one way when it looks for the largest, and in another when it counts.
+    """
+    return sys.modules["jax"].lax.stop_gradient(x) if namespace(x).__name__ == "jax.numpy" else x
+
+
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 
 
