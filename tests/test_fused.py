@@ -261,3 +261,59 @@ def test_cudnn_is_called_on_a_gpu(fields: dict[str, Any], monkeypatch: pytest.Mo
     for other in (lowered(half, False), lowered(single, True)):
         assert "cudnn" not in other
     assert scores in lowered(half, False)
+
+
+# --- head by head, on a processor -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_heads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores of 8 × 8 float32 numbers are large."""
+    monkeypatch.setattr(fused, "LARGE", 8 * 8 * 4)
+
+
+def heads_of(shape: tuple[int, ...], dtype: str = "float32") -> tuple[Any, ...]:
+    return tuple(jnp.asarray(x, dtype) for x in np.random.RandomState(0).standard_normal((3, *shape)))
+
+
+@pytest.mark.usefixtures("small_heads")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("mask_shape", [None, (3, 1, 1, 8), (1, 1, 8, 8), (3, 1, 8, 8)])
+def test_head_by_head(mask_shape: tuple[int, ...] | None, dtype: str) -> None:
+    """The bits are those of the formula for all heads, as are gradients, up to rounding."""
+    q, k, v = heads_of((3, 4, 8, 6), dtype)
+    mask = None if mask_shape is None else jnp.asarray(np.random.RandomState(1).rand(*mask_shape) - 0.5, "float32")
+    formula = ops.attend.__wrapped__  # type: ignore[attr-defined]
+    assert "while" not in str(jax.make_jaxpr(formula)(q, k, v, mask))
+    assert "scan" in str(jax.make_jaxpr(ops.attend)(q, k, v, mask))
+    rtol = 4 * float(jnp.finfo(dtype).eps)
+    for attend in (ops.attend, jax.jit(ops.attend)):
+        found, exact = (np.asarray(f(q, k, v, mask), float) for f in (attend, formula))
+        np.testing.assert_allclose(found, exact, rtol=0, atol=rtol)
+    found, exact = (jax.grad(lambda q, f=f: f(q, k, v, mask).sum())(q) for f in (ops.attend, formula))
+    np.testing.assert_allclose(np.asarray(found, float), np.asarray(exact, float), rtol=0, atol=4 * rtol)
+
+
+@pytest.mark.usefixtures("small_heads")
+def test_head_by_head_is_for_processors_and_long_sequences() -> None:
+    """A GPU computes all heads at once, and so does a processor for short sequences."""
+    for length, platform, loops in ((8, "cpu", True), (8, "cuda", False), (7, "cpu", False)):
+        q, k, v = heads_of((2, 4, length, 6))
+        text = jax.jit(ops.attend).trace(q, k, v).lower(lowering_platforms=(platform,)).as_text()
+        assert ("stablehlo.while" in text) is loops, (length, platform)
+
+
+@pytest.mark.usefixtures("small_heads")
+@pytest.mark.parametrize("is_decoder", [False, True])
+def test_a_model_head_by_head(is_decoder: bool) -> None:
+    """Compiled, operation by operation, and where JAX compiles nothing."""
+    fields = {**TINY, "is_decoder": is_decoder, "use_cache": False}
+    on_jax, on_numpy = (init(fields, xp=xp) for xp in (jnp, np))
+    inputs = {"input_ids": np.random.RandomState(0).randint(2, 50, (3, 9)), "attention_mask": np.tri(3, 9, 6, int)}
+    exact = on_numpy(**inputs).last_hidden_state
+    plain = forward(on_jax.params, on_jax.config, **{name: jnp.asarray(x) for name, x in inputs.items()})
+    with jax.disable_jit():
+        one_by_one = on_jax(**inputs)
+    for found in (on_jax(**inputs), plain, one_by_one):
+        np.testing.assert_allclose(found["last_hidden_state"], exact, rtol=0, atol=1e-5)
+    assert len(on_jax.compilations) == 1

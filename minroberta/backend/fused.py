@@ -1,7 +1,8 @@
-"""Attention by a kernel of JAX's that computes the same as the formula, but never writes the scores to memory.
+"""Attention on JAX by something that computes the same as the formula, but does not store the scores of all heads.
 
-On an NVIDIA GPU, that is cuDNN's attention, for bfloat16. It is taken by calls that JAX compiles, for the sizes that
-`fits` names, and only after it has given the formula's result for an example of the same sizes on the same device.
+On an NVIDIA GPU, that is cuDNN's kernel, for bfloat16. It is taken by calls that JAX compiles, for the sizes that
+`fits` names, and only after it has given the formula's result for an example of the same sizes on the same device. On a
+processor, it is the formula itself for one head after the other, if the scores of a head are large.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy
 
-from .arrays import Array, lowest, namespace
+from .arrays import Array, lowest, namespace, widened
 
 PLATFORM, KERNEL = "gpu", "cudnn"
 """JAX's name of the devices, and the implementation of `jax.nn.dot_product_attention` there."""
@@ -28,12 +29,42 @@ SHORTEST = 128
 LARGEST_HEAD = 128
 """Largest head size that the kernel takes on every GPU that has it."""
 
+LARGE = 512 * 1024
+"""Bytes of the scores of a head from which a processor computes one head after the other."""
+
 log = logging.getLogger(__name__)
 
 Attend = Callable[..., Array]
 """A function of q: (B, H, L, E), k, v: (B, H, S, E), and an additive mask, (B, 1, 1 or L, S); or None."""
 
 _allowed: ContextVar[bool] = ContextVar("allowed", default=False)
+
+
+def chosen(formula: Attend, q: Array, k: Array) -> Attend:
+    """What computes the attention of q and k: the kernel, the formula head by head, or the formula for all heads."""
+    if serves(q, k):
+        return attend
+    is_large = q.shape[2] * k.shape[2] * widened(q.dtype).itemsize >= LARGE
+    if is_large and namespace(q).__name__ == "jax.numpy":
+        return functools.partial(head_by_head, formula)
+    return formula
+
+
+# --- on a processor -------------------------------------------------------------------------------------------------
+
+
+def head_by_head(formula: Attend, q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
+    """The formula for one head after the other, whose scores fit in a processor's cache; for all on other devices."""
+    jax = sys.modules["jax"]
+
+    def one_by_one(q: Array, k: Array, v: Array, mask: Array | None) -> Array:
+        heads = tuple(x.swapaxes(0, 1)[:, :, None] for x in (q, k, v))  # (B, H, L, E) -> (H, B, 1, L, E)
+        return jax.lax.map(lambda head: formula(*head, mask), heads)[:, :, 0].swapaxes(0, 1)
+
+    return jax.lax.platform_dependent(q, k, v, mask, cpu=one_by_one, default=formula)
+
+
+# --- on a GPU -------------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager

@@ -88,14 +88,14 @@ def blockwise(formula: Callable[..., Array]) -> Callable[..., Array]:
 
     NumPy computes the formula in blocks. A block is a range of queries for a few heads of one sequence, so the memory
     that is needed grows linearly with the length, not quadratically. Several threads compute the blocks if the
-    attention is large. On JAX, a kernel that computes the same may be taken instead (`fused`).
+    attention is large. On JAX, `fused` chooses what computes the same.
     """
 
     @functools.wraps(formula)
     def scheduled(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
         (B, H, L, E), S = q.shape, k.shape[2]
         if namespace(q) is not numpy:
-            return (fused.attend if fused.serves(q, k) else formula)(q, k, v, mask)
+            return fused.chosen(formula, q, k)(q, k, v, mask)
         queries = min(L, max(1, SCORES // (S * q.itemsize)))
         heads = max(1, SCORES // (queries * S * q.itemsize))
         result = numpy.empty((B, L, H, E), q.dtype).swapaxes(1, 2)  # in the order in which heads are merged
