@@ -13,6 +13,7 @@ import contextlib
 import functools
 import itertools
 import logging
+import math
 import os
 import platform
 import sys
@@ -26,6 +27,7 @@ import numpy
 
 from .backend.arrays import Array, namespace
 from .backend.fused import allowing
+from .backend.schedule import blocks
 from .cache import Cache
 from .config import HEADS, Config
 from .inputs import Inputs
@@ -40,6 +42,9 @@ ROW = 128
 
 TOKENS = 4096
 """Largest number of positions, with padding, on one device in one of the batches that `batches_of` makes."""
+
+TOKENS_ON_CPU = 1024
+"""The same on a processor, where it holds for calls too: larger products are slower."""
 
 COMPILED = {"input_ids", "attention_mask", "token_type_ids", "position_ids"}
 """The inputs that can be padded."""
@@ -84,11 +89,13 @@ def rows_of(lengths: Sequence[int], config: Config) -> list[list[int]]:
     return rows
 
 
-def batches_of(lengths: Sequence[int], config: Config, count: int = 1) -> Iterator[tuple[list[list[int]], int]]:
+def batches_of(
+    lengths: Sequence[int], config: Config, count: int = 1, tokens: int = TOKENS
+) -> Iterator[tuple[list[list[int]], int]]:
     """Batches of rows that are padded to the same length: the indices of the sequences in each row, and that length.
 
-    Each of `count` devices gets the largest power of two of rows that there are, and for which TOKENS is enough; if
-    there are fewer rows than devices, the others are empty.
+    Each of `count` devices gets the largest power of two of rows that there are, and that have at most `tokens`
+    positions; if there are fewer rows than devices, the others are empty.
     """
 
     def length_of(row: Sequence[int]) -> int:
@@ -97,9 +104,28 @@ def batches_of(lengths: Sequence[int], config: Config, count: int = 1) -> Iterat
     for length, group in itertools.groupby(sorted(rows_of(lengths, config), key=length_of), length_of):
         some = list(group)
         while some:
-            size = count * power_below(min(max(1, len(some) // count), max(1, TOKENS // length)))
+            size = count * power_below(min(max(1, len(some) // count), max(1, tokens // length)))
             yield some[:size] + [[]] * (size - len(some)), length
             some = some[size:]
+
+
+def tokens_at_once(x: Array) -> int:
+    """Largest number of positions, with padding, on one device in a batch, for a model with the parameter x."""
+    return TOKENS_ON_CPU if _is_on_cpu(x) else TOKENS
+
+
+def parts_of(shape: Sequence[int], config: Config, count: int, x: Array) -> list[slice]:
+    """The parts of a batch, (B, L) or (B, C, L), that a processor computes one after the other.
+
+    count: the number of devices; x: a parameter of the model.
+    """
+    each = math.prod(shape[1:-1]) * padded_length(shape[-1], config)
+    size = count * power_below(max(1, TOKENS_ON_CPU // each)) if _is_on_cpu(x) else shape[0]
+    return blocks(slice(0, shape[0]), size)
+
+
+def _is_on_cpu(x: Array) -> bool:
+    return all(device.platform == "cpu" for device in x.devices())
 
 
 def power_below(size: int) -> int:
@@ -271,8 +297,19 @@ def _part(x: Array, index: tuple[slice, ...]) -> Array:
     if all(part.stop is None or part.stop == size for part, size in zip(index, x.shape, strict=True)):
         return x
     is_traced = isinstance(x, sys.modules["jax"].core.Tracer)  # by a function that calls the model
-    on_host = not is_traced and all(device.platform == "cpu" for device in x.devices())
-    return namespace(x).asarray(numpy.asarray(x)[index]) if on_host else x[index]
+    return x[index] if is_traced or not _is_on_cpu(x) else namespace(x).asarray(numpy.asarray(x)[index])
+
+
+def joined(several: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The outputs of the parts of a batch as those of the whole."""
+    if len(several) == 1:
+        return dict(several[0])
+    jax = sys.modules["jax"]
+
+    def join(*parts: Array) -> Array:
+        return jax.numpy.concatenate(parts)
+
+    return {name: jax.tree_util.tree_map(join, *(outputs[name] for outputs in several)) for name in several[0]}
 
 
 # --- token by token -------------------------------------------------------------------------------------------------

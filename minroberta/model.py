@@ -512,7 +512,8 @@ class Network:
             wanted = [[0]] * len(rows)
         counts = [len(row) for row in (rows if wanted is None else wanted)]
         result: list[dict[str, Array]] = [{}] * len(rows)
-        for batch, length in compiled.batches_of(list(map(len, rows)), self.config, self.device_count):
+        tokens, lengths = compiled.tokens_at_once(table(self.params)), list(map(len, rows))
+        for batch, length in compiled.batches_of(lengths, self.config, self.device_count, tokens):
             several = [[rows[index] for index in row] for row in batch]
             own = None if wanted is None else [[wanted[index] for index in row] for row in batch]
             outputs = self._run_shared_rows(several, own, length)
@@ -595,11 +596,20 @@ class Network:
         if packing is None and compiled.compiles(table(self.params)) and compiled.fits(self.config, inputs):
             shape = inputs["input_ids"].shape
             asked["use_cache"] = keeps_cache(self.config, self.head, Inputs(**inputs), asked["use_cache"])
-            batch = compiled.padded_batch(shape[0], self.device_count)
-            outputs = self._run_compiled(compiled.padded(self.config, inputs, batch), **asked)
-            return compiled.cut(outputs, self.head, shape)
+            whole = {name: numpy.broadcast_to(x, shape) for name, x in inputs.items()}
+            parts = compiled.parts_of(shape, self.config, self.device_count, table(self.params))
+            return compiled.joined(
+                [self._run_part({name: x[part] for name, x in whole.items()}, **asked) for part in parts]
+            )
         moved = Inputs(**{name: self._move(name, value) for name, value in inputs.items()})
         return run(self.params, self.config, self.head, moved, packing, precision=self.precision, **asked)
+
+    def _run_part(self, inputs: Mapping[str, numpy.ndarray], **asked: Any) -> dict[str, Any]:
+        """The outputs of a compiled call, without those of padding."""
+        shape = inputs["input_ids"].shape
+        batch = compiled.padded_batch(shape[0], self.device_count)
+        outputs = self._run_compiled(compiled.padded(self.config, inputs, batch), **asked)
+        return compiled.cut(outputs, self.head, shape)
 
     def _run_compiled(
         self,

@@ -361,6 +361,27 @@ def test_a_cache_from_a_compiled_call_continues() -> None:
     np.testing.assert_allclose(again.logits, theirs.logits, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("head", slow_but(HEAD_NAMES, "causal_lm", "multiple_choice"))
+def test_parts_of_a_batch(head: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large batches on a processor, which the test's are: every output is that of the whole."""
+    ours, exact = pair(head, is_decoder=head == "causal_lm", type_vocab_size=2)
+    random, shape = np.random.RandomState(0), (5, 2, 12) if HEADS[head].choices else (5, 12)
+    inputs = {
+        "input_ids": random.randint(2, 50, shape),
+        "attention_mask": np.arange(12) < random.randint(1, 13, shape[:-1])[..., None],
+        "token_type_ids": random.randint(0, 2, shape if HEADS[head].choices else (1, 12)),
+        "output_hidden_states": True,
+        "output_attentions": True,
+    }
+    monkeypatch.setattr(compiled, "TOKENS_ON_CPU", 2 * 16 * len(shape[1:]))
+    found, wanted = ours(**inputs), exact(**inputs)
+    assert list(found) == list(wanted)
+    for one, other in zip(jax.tree.leaves(dict(found)), jax.tree.leaves(dict(wanted)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-12)
+    made = [made.split(",")[0] for made in ours.compilations]
+    assert made == [f"{head} of {' × '.join(map(str, (size, *shape[1:-1], 16)))}" for size in (2, 1)]
+
+
 def test_a_call_within_a_compiled_function() -> None:
     ours, exact = pair()
     found = jax.jit(lambda x: x + ours([[5, 6]]).last_hidden_state)(1.0)
@@ -424,14 +445,14 @@ def test_a_row_of_one_sequence_shares_the_compilation_of_calls() -> None:
 
 
 def test_rows_of_many_sequences() -> None:
-    """Long ones whose rows short ones fill, and more rows than a batch has, at most 16 of 256."""
+    """Long ones whose rows short ones fill, and more rows than a batch has, at most 4 of 256."""
     ours, exact = pair("token_classification", max_position_embeddings=302)
     random = np.random.RandomState(0)
     rows = [random.randint(2, 50, length).tolist() for length in [250, 140, *random.randint(1, 60, 160)]]
     for found, other in zip(ours.on_rows(rows), exact.on_rows(rows), strict=True):
         assert_equal(found, other)
     shapes = [made.removeprefix("token_classification of ") for made in ours.compilations]
-    assert "16 × 256" in shapes
+    assert "4 × 256" in shapes
     assert len(shapes) < 5
 
 
