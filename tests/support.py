@@ -114,10 +114,10 @@ def _kind(value: Any) -> Any:
 
 @functools.cache
 def one_a_feature(cases: tuple[Case, ...], of: Callable[[Case], set[Any]] = features) -> tuple[Case, ...]:
-    """A few cases that have every feature of all, chosen greedily: next the one with most new ones, or the earlier."""
+    """A few cases that have every feature of all, chosen greedily: next the one with most new ones, or fewest steps."""
     missing, chosen = set().union(*map(of, cases)), []
     while missing:
-        chosen.append(max(cases, key=lambda case: len(of(case) & missing)))
+        chosen.append(max(cases, key=lambda case: (len(of(case) & missing), -len(case.steps))))
         missing -= of(chosen[-1])
     return tuple(chosen)
 

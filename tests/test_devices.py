@@ -27,7 +27,8 @@ def on_eight_devices(*arguments: Any) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize(("marked", "least"), [("not slow", 12), pytest.param("slow", 25, marks=SLOW)])
+@SLOW
+@pytest.mark.parametrize(("marked", "least"), [("not slow", 12), ("slow", 25)])
 def test_on_eight_devices(marked: str, least: int) -> None:
     path = Path(__file__).with_name("eight_devices.py")
     printed = on_eight_devices("-m", "pytest", "-p", "no:cacheprovider", "-m", marked, path)

@@ -207,6 +207,7 @@ def test_compiled_calls(fields: dict[str, Any], kernels: list[int]) -> None:
     assert np.abs(found - wanted).max() < 1.5 * np.abs(plain - wanted).max()
 
 
+@pytest.mark.slow
 def test_where_the_kernel_is_not_taken(kernels: list[int]) -> None:
     """Short sequences, float32, probabilities, traces, gradients, the plain path, and `forward`."""
     half, single = (init(FIELDS, xp=jnp, dtype=dtype) for dtype in (BF16, "float32"))
@@ -304,7 +305,7 @@ def test_head_by_head_is_for_processors_and_long_sequences() -> None:
 
 
 @pytest.mark.usefixtures("small_heads")
-@pytest.mark.parametrize("is_decoder", [False, True])
+@pytest.mark.parametrize("is_decoder", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_model_head_by_head(is_decoder: bool) -> None:
     """Compiled, operation by operation, and where JAX compiles nothing."""
     fields = {**TINY, "is_decoder": is_decoder, "use_cache": False}
