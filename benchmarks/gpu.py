@@ -109,7 +109,7 @@ def cupy_engine(directory: Path, dtype: str) -> Call:
 
 
 def products(directory: Path, dtype: str) -> Call:
-    """Compute only the products with the weights, by compiled JAX; every layer multiplies the same numbers."""
+    """Compute only the products with the weights, compiled by JAX; every layer multiplies the same numbers."""
     import jax
 
     model = minroberta.load(directory, head="encoder", xp=jax.numpy, dtype=dtype)
@@ -213,7 +213,7 @@ def _milliseconds(call: Call, x: Any) -> float:
 
 
 def answer(**result: Any) -> None:
-    """Print a line for the process that compares."""
+    """Print a line of JSON for the process that compares."""
     print(json.dumps(result), flush=True)
 
 

@@ -1,7 +1,7 @@
 """Weights divided among devices, for models that are too large for one: a small XLM-RoBERTa-XL with random weights.
 
 Each device has some heads of every attention, some columns of every feed-forward, and some rows of the word embeddings
-(Shoeybi et al. 2019, "Megatron-LM"). JAX adds up what the devices computed. On a processor that pretends to be eight:
+(Shoeybi et al. 2019, "Megatron-LM"). JAX adds up the devices' results. On one processor that acts as eight devices:
 
     XLA_FLAGS=--xla_force_host_platform_device_count=8 python examples/sharded.py
 """
@@ -31,10 +31,11 @@ def rule_of(name: str) -> PartitionSpec:
 
 
 def sharded(model: minroberta.Model, devices: Sequence[Any], dtype: str) -> minroberta.Model:
-    """The model, which has NumPy's arrays, with its weights divided among JAX's devices.
+    """A model on NumPy with its weights divided among JAX's devices.
 
     Each weight goes from the memory-mapped file to the devices by itself, so that no device ever has all of them. The
-    number of heads, the width of the feed-forward and the size of the vocabulary must be multiples of that of devices.
+    number of heads, the width of the feed-forward and the size of the vocabulary must be multiples of the number of
+    devices.
     """
     mesh = Mesh(numpy.array(devices), ("model",))
     params = {

@@ -3,10 +3,11 @@
 A length is padded to the next of 16, 24, 32, 48, 64, 96, 128, ... (powers of two, and one and a half of them), at most
 to the longest sequence that the model takes; a batch to the next of 1, 2, 3, 4, 6, 8, 12, 16, .... A mask hides the
 padding, and outputs are cut back, so that only rounding differs. Whatever padding could change, or cannot be padded, is
-computed without compilation (`fits`). The sequences of a task share rows of 128 positions, or of the longest.
+computed without compilation (`fits`). The sequences of a task share rows of 128 positions, or of as many as the longest
+sequence needs. A processor computes large batches in parts (`parts_of`).
 
-If the parameters are on several devices, a batch is padded to as many such shares as there are devices, and each
-device computes one (`backend.devices`).
+If the parameters are on several devices, each device computes a share of the batch (`backend.devices`). The size of a
+share is one of the sizes above, and the batch is padded to fill all shares.
 """
 
 import contextlib
@@ -95,7 +96,7 @@ def batches_of(
     """Batches of rows that are padded to the same length: the indices of the sequences in each row, and that length.
 
     Each of `count` devices gets the largest power of two of rows that there are, and that have at most `tokens`
-    positions; if there are fewer rows than devices, the others are empty.
+    positions in all. If there are fewer rows than devices, empty rows are added.
     """
 
     def length_of(row: Sequence[int]) -> int:
@@ -177,8 +178,8 @@ def call(
 ) -> dict[str, Any]:
     """Call `model.run`, compiled for the shapes of the inputs and for what is asked of it.
 
-    count: the number of devices among which the model shares batches; fused: whether attention may be computed by a
-    kernel of JAX's. If JAX has not compiled it yet, a description of the call is added to `made`.
+    count: the number of devices among which the model shares batches; fused: whether attention may be computed by the
+    kernel. If JAX has not compiled the call yet, a description of it is added to `made`.
     """
     keep_compilations()
     with _told_to(made):

@@ -121,11 +121,11 @@ def load(
     question_answering; by default the one that the configuration's `architectures` names. For a sentence-transformers
     repository, the default is encoder, and its `modules.json` says how `encode` turns a text into a vector.
     dtype: float32, float64 (JAX needs jax_enable_x64), float16 (on NumPy for storage only: the model computes and
-    returns float32), or bfloat16 if the array library has it. xp: the array library: numpy, cupy or jax.numpy.
+    returns float32), or bfloat16 (needs JAX). xp: the array library: numpy, cupy or jax.numpy.
     devices: on JAX, a number of devices, or a list such as `jax.devices()[:4]`, among which each batch is shared; each
     device gets all weights. Calls that are not compiled, and `generate`, are computed by each device as a whole.
-    precision: of float32 matrix products: "highest" is float32's own on every device; on JAX on a GPU, "high" is as
-    accurate, by three TF32 products for each, and "default" is what JAX is set to, one of them. NumPy always computes
+    precision: of float32 matrix products: "highest" is float32's own on every device; on JAX on a GPU, "high" is three
+    TF32 products for each, which are as accurate, and "default" what JAX is set to, which is one. NumPy always computes
     the highest; so does CuPy, unless CUPY_TF32 is 1, which needs "default".
     revision: a branch, tag or commit on the hub; local_files_only: do not use the network; token: an access token, for
     private models.

@@ -277,7 +277,7 @@ def to_numpy(x: Any) -> Any:
     The result has the same structure, and None stays None; a Trace becomes a dict. bfloat16, which NumPy does not have,
     becomes float32, which can represent every bfloat16 number. Arrays of NumPy are not copied.
 
-    Raises BackendError for something else, such as a string.
+    Raises BackendError for something else, such as a string, and for a model, which has a method `to_numpy`.
     """
     if x is None:
         return None
@@ -288,6 +288,8 @@ def to_numpy(x: Any) -> Any:
         return ModelOutput(values) if isinstance(x, ModelOutput) else values
     if isinstance(x, list | tuple):
         return (list if isinstance(x, list) else tuple)(map(to_numpy, x))
+    if isinstance(x, Network):
+        raise BackendError("to_numpy takes arrays and outputs, not a model: call model.to_numpy()")
     if not hasattr(x, "dtype"):
         raise BackendError(f"to_numpy takes arrays, and dicts, lists and tuples of arrays, not {type(x).__name__}")
     array = to_host(x)
@@ -340,9 +342,8 @@ class Network:
     def __repr__(self) -> str:
         c = self.config
         size = f"{c.num_hidden_layers} layers of {c.hidden_size}, {c.num_attention_heads} heads"
-        return (
-            f"<minroberta.{type(self).__name__} {c.model_type}, {self.head}, {size}, {self.dtype}, {self.xp.__name__}>"
-        )
+        library = self.xp.__name__ + (f", {self.device_count} devices" if self.device_count > 1 else "")
+        return f"<minroberta.{type(self).__name__} {c.model_type}, {self.head}, {size}, {self.dtype}, {library}>"
 
     @property
     def p(self) -> Node:
@@ -390,7 +391,7 @@ class Network:
         which has no fast float16 products, a float16 model computes in float32. With `return_dict=False`, the outputs
         are a tuple.
 
-        On JAX, calls without labels, a cache and other rare inputs are compiled, once for each of the few shapes that
+        On JAX, calls without labels, a cache or other rare inputs are compiled, once for each of the few shapes that
         inputs are padded to (`compiled` lists both); `jax.disable_jit` turns this off. If the model has several
         devices, they divide the batch of a compiled call.
 
@@ -444,12 +445,19 @@ class Network:
         Without this, a call is compiled when it is needed. Sizes are padded to the few that `compiled` lists, and
         `compilations` describes what JAX has compiled for this model. Calls for a cache, for hidden states or
         attentions, with position_ids, and tasks that read a few positions or put several texts in a row are compiled
-        separately, when needed.
+        separately, when needed: call them once.
 
         Raises BackendError on other libraries than JAX, and InputError for sizes that the model does not take.
         """
-        if not compiled.compiles(table(self.params)):
+        if self.xp.__name__ != "jax.numpy":
             raise BackendError(f"only JAX compiles models, not {self.xp.__name__}: load with xp=jax.numpy")
+        if not compiled.compiles(table(self.params)):
+            raise BackendError(
+                "nothing is compiled within jax.disable_jit, a trace or a gradient: call compile outside"
+            )
+        for name, sizes in {"lengths": lengths, "batches": batches}.items():
+            if not isinstance(sizes, Iterable):
+                raise InputError(f"{name} must be a list of integers, such as [16, 32], not {sizes!r}")
         token = (self.config.pad_token_id + 1) % self.config.vocab_size
         for length, batch in itertools.product(lengths, tuple(batches)):
             check_integer("a length", length, 1)
@@ -500,10 +508,7 @@ class Network:
     def _on_compiled_rows(
         self, rows: Sequence[Sequence[int]], wanted: Sequence[Sequence[int]] | None
     ) -> list[dict[str, Array]]:
-        """Do the same as `on_rows` with batches that JAX has compiled, of rows that short sequences share.
-
-        The outputs are NumPy's.
-        """
+        """Do the same as `on_rows` by compiled calls, with rows that short sequences share. Returns NumPy arrays."""
         given = packed.pad_ids(rows, self.config.pad_token_id)
         if self.config.position_embedding_type != "absolute":  # their length is not among the values
             check_shapes(self.config, "encoder", given)
@@ -571,7 +576,7 @@ class Network:
     def _without_padding(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """The outputs for a batch, computed without its padding. At padding positions, the outputs are 0.
 
-        Where calls are compiled, padding is computed after all: packed rows would be of too many lengths.
+        A compiled call computes padding after all, since packed rows would have too many lengths.
         """
         rows = Inputs(**inputs)
         if HEADS[self.head].choices:
@@ -585,7 +590,7 @@ class Network:
             if HEADS[self.head].choices:
                 outputs["logits"] = outputs["logits"].reshape(mask.shape[:2])  # (B·C, 1) -> (B, C)
         if not HEADS[self.head].reads_first:
-            pooled = outputs.pop("pooler_output", None)  # of one row, or of padding
+            pooled = outputs.pop("pooler_output", None)  # the pooler of one row, or of padding
             outputs = {name: of_batch(x, mask) for name, x in given(**outputs).items()}
             if pooled is not None:
                 outputs["pooler_output"] = self.pooled(outputs["last_hidden_state"])

@@ -115,8 +115,10 @@ def pack(inputs: Mapping[str, numpy.ndarray], config: Config, head: str) -> tupl
     mask = inputs.get("attention_mask")
     others = inputs.keys() - {"input_ids", "inputs_embeds", "attention_mask", "token_type_ids", "position_ids"}
     if others or mask is None or mask.ndim != 2 or not numpy.isin(mask, (0, 1)).all():
-        why = f"does not take {', '.join(sorted(others))}" if others else "needs a 2-D attention_mask of zeros and ones"
-        raise InputError(f"skip_padding {why}: set skip_padding=False")
+        why = "needs a 2-D attention_mask of zeros and ones: give one"
+        if others:
+            why = f"does not take {', '.join(sorted(others))}: leave it out"
+        raise InputError(f"skip_padding {why}, or set skip_padding=False")
     if config.position_embedding_type != "absolute":
         raise InputError("skip_padding needs absolute positions, but this model's are relative: set skip_padding=False")
     if HEADS[head].reads_first and not mask[:, 0].all():

@@ -220,6 +220,8 @@ def _check_held(held: Collection[str], wanted: Collection[str], config: Config, 
         text += '. This head is not in the file: choose another head, or give missing="init" to initialise it at random'
     elif nearest := _nearest(lacking[0], sorted(set(held) - _known(wanted, config))):
         text += f". The nearest names in the file are {', '.join(nearest)}: rename them, or save the model's state_dict"
+    elif set(lacking) <= set(of_head):
+        text += '. They belong to the head: choose another head, or give missing="init" to initialise them at random'
     raise WeightsError(text)
 
 

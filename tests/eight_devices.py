@@ -1,4 +1,4 @@
-"""Tests that need eight devices. `test_devices.py` runs them in a process where JAX makes eight of the processor."""
+"""Tests that need eight devices. `test_devices.py` runs them in a process where JAX makes eight devices of the CPU."""
 
 import runpy
 from collections.abc import Iterator, Mapping
@@ -74,12 +74,12 @@ def batch(size: int, head: str, length: int = 7) -> dict[str, np.ndarray]:
 
 
 def rest_of(head: str) -> str:
-    """The end of the description of a compiled call for one of these batches."""
+    """The end of the description of a compiled call for one of these batches, after their size."""
     return "3 × " * HEADS[head].choices + "16" + ", use_cache" * (head == "causal_lm")
 
 
 def assert_shared(x: Any, devices: int = 8) -> None:
-    """Each device has as many rows of x, and no other has them too."""
+    """Each device has an equal share of the rows of x, and no row is on two devices."""
     assert len(x.sharding.device_set) == devices
     rows = [shard.index[0].indices(len(x))[:2] for shard in x.addressable_shards]
     assert sorted(rows) == [(i * len(x) // devices, (i + 1) * len(x) // devices) for i in range(devices)]
@@ -90,7 +90,7 @@ def assert_shared(x: Any, devices: int = 8) -> None:
 
 @pytest.mark.parametrize("head", slow_but(HEADS, "encoder"))
 def test_calls(head: str, calls: list[Any]) -> None:
-    """Batches of any size; a compilation for each size with padding, and not for each size."""
+    """Batches of any size, with a compilation for each padded size only."""
     ours, exact = pair(head)
     for size in (1, 3, 8, 13, 2, 16):
         inputs = batch(size, head)
@@ -116,6 +116,7 @@ def test_some_of_the_devices(devices: Any, numbers: list[int], sizes: tuple[int,
     count = devices if isinstance(devices, int) else len(devices)
     ours, exact = pair(devices=devices if isinstance(devices, int) else [jax.devices()[i] for i in devices])
     assert ours.device_count == count
+    assert ("devices" in repr(ours)) is (count > 1)
     for size in (1, 5):
         assert_equal(ours(**batch(size, "encoder")), exact(**batch(size, "encoder")))
     note = f", {count} devices" if count > 1 else ""
@@ -194,7 +195,7 @@ def test_a_call_within_a_compiled_function() -> None:
 
 
 def test_a_part_of_an_array_on_several_devices() -> None:
-    """As on a GPU, where outputs are cut on the devices: a number of rows that eight devices cannot divide."""
+    """As on a GPU, where outputs are cut on the devices: here to a number of rows that eight does not divide."""
     x = jnp.arange(32.0).reshape(16, 2)
     ours, _ = pair()
     parts = shared(x, table(ours.params))
@@ -238,7 +239,7 @@ def test_tasks(head: str, calls: list[Any]) -> None:
 @SLOW
 @pytest.mark.parametrize("options", [{}, {"num_beams": 3}], ids=str)
 def test_generate(options: dict[str, Any]) -> None:
-    """Each device computes all of it, since beams change places."""
+    """Each device computes all of it, since beams move between rows."""
     ours, exact = pair("causal_lm", vocab_size=8000, eos_token_id=None)
     ours.tokenizer = exact.tokenizer = load(head="encoder").tokenizer
     found, other = (model.generate("The old house", 14, **options) for model in (ours, exact))
@@ -279,7 +280,7 @@ XL = {
 
 @pytest.mark.parametrize("head", slow_but(HEADS, "masked_lm"))
 def test_weights_divided_as_in_the_example(head: str) -> None:
-    """Each device has an eighth of each large weight, and calls and rows are as without."""
+    """Each device has an eighth of each large weight, and calls and rows give the same as NumPy."""
     exact = init({**XL, "is_decoder": head == "causal_lm"}, head=head, dtype="float64")
     ours = runpy.run_path(str(ROOT / "examples/sharded.py"))["sharded"](exact, jax.devices(), "float64")
     for name, x in flat(ours.params).items():

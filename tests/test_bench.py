@@ -81,7 +81,7 @@ def test_the_tables_of_readme(monkeypatch: pytest.MonkeyPatch) -> None:
         assert text in readme
 
 
-# --- on a GPU, by the parts that need none ----------------------------------------------------------------------------
+# --- the script for GPUs: what runs without one -----------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_an_engine(name: str, gpu: Any, saved: Path, capsys: pytest.CaptureFixtu
 
 
 def test_engines_that_do_not_agree(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are not timed, and NaN does not agree with anything."""
+    """They are not timed. NaN agrees with nothing."""
     for wrong in (1.001, float("nan")):
         monkeypatch.setattr(gpu, "lines", lambda *_, wrong=wrong: iter([{"values": [[wrong]]}]))
         with pytest.raises(click.ClickException, match="JAX, f32 differs from float64 by"):

@@ -81,7 +81,7 @@ FEATURES: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("feature", FEATURES)
 def test_every_product_is_of_bfloat16(feature: str) -> None:
-    """Of weights and of attention, whose results are float32; a layer has at least six and two."""
+    """A layer has at least six products with weights, and two of attention, whose results are float32."""
     head, fields = FEATURES[feature]
     model = model_of(head, "bfloat16", **fields)
     inputs = {name: jnp.asarray(x) for name, x in inputs_of(head).items()}
@@ -153,7 +153,7 @@ def test_answers(task: str) -> None:
 
 @SLOW
 def test_the_other_tasks() -> None:
-    """`choose`, `zero_shot` and `generate`, with weights in which only the scores tell something."""
+    """`choose` and `zero_shot` by their scores, since weights are random; `generate` gives the same text twice."""
     tokenizer = load(head="encoder").tokenizer
     fields = {"vocab_size": 8000, "num_labels": 3, "id2label": {0: "contradiction", 1: "neutral", 2: "entailment"}}
     for head, call in {

@@ -80,7 +80,7 @@ def test_a_size_is_the_next_one(size: int) -> None:
 
 @given(st.lists(st.integers(1, 510), min_size=1, max_size=300), st.sampled_from([1, 1, 2, 3, 8]))
 def test_batches_have_every_sequence_once(lengths: list[int], count: int) -> None:
-    """Each of several devices has a share of one of the sizes that one device has."""
+    """The share of each of several devices has one of the sizes that one device has."""
     config = Config.from_dict({"model_type": "roberta"})
     batches = list(compiled.batches_of(lengths, config, count))
     assert sorted(index for rows, _ in batches for row in rows for index in row) == list(range(len(lengths)))
@@ -246,11 +246,17 @@ def test_compile_warms_up() -> None:
 def test_compile_refuses() -> None:
     with raises(BackendError, TypeError, "only JAX compiles models, not numpy: load with xp=jax.numpy"):
         init(TINY).compile([8])
+    with jax.disable_jit(), raises(BackendError, TypeError, "nothing is compiled within jax.disable_jit"):
+        init(TINY, xp=jnp).compile([8])
     model = init({**TINY, "max_position_embeddings": 10}, xp=jnp)
     with raises(InputError, ValueError, "input of 20 tokens; this model has 8 positions"):
         model.compile([20])
     with raises(InputError, ValueError, "a batch size must be an integer of at least 1, not 0"):
         model.compile([4], batches=[0])
+    with raises(InputError, ValueError, "lengths must be a list of integers, such as [16, 32], not 4"):
+        model.compile(4)
+    with raises(InputError, ValueError, "batches must be a list of integers, such as [16, 32], not 2"):
+        model.compile([4], batches=2)
 
 
 @SLOW
@@ -291,7 +297,7 @@ def test_outputs_are_in_order(head: str) -> None:
 
 @pytest.mark.parametrize("head", slow_but(HEAD_NAMES, "encoder", "question_answering"))
 def test_skip_padding(head: str) -> None:
-    """A compiled call, with zeros at padding; the pooler too reads a position that is 0."""
+    """A compiled call, with zeros at padding, also where the pooler reads."""
     ours, exact = pair(head)
     ids = np.random.RandomState(0).randint(2, 50, (3, 2, 9) if HEADS[head].choices else (3, 9))
     mask = np.ones(ids.shape, int)
@@ -363,7 +369,7 @@ def test_a_cache_from_a_compiled_call_continues() -> None:
 
 @pytest.mark.parametrize("head", slow_but(HEAD_NAMES, "causal_lm", "multiple_choice"))
 def test_parts_of_a_batch(head: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Large batches on a processor, which the test's are: every output is that of the whole."""
+    """A processor computes large batches in parts: every output is that of the whole batch."""
     ours, exact = pair(head, is_decoder=head == "causal_lm", type_vocab_size=2)
     random, shape = np.random.RandomState(0), (5, 2, 12) if HEADS[head].choices else (5, 12)
     inputs = {
@@ -445,7 +451,7 @@ def test_a_row_of_one_sequence_shares_the_compilation_of_calls() -> None:
 
 
 def test_rows_of_many_sequences() -> None:
-    """Long ones whose rows short ones fill, and more rows than a batch has, at most 4 of 256."""
+    """Short sequences fill the rows of long ones, and there are more rows than a batch has, at most 4 of 256."""
     ours, exact = pair("token_classification", max_position_embeddings=302)
     random = np.random.RandomState(0)
     rows = [random.randint(2, 50, length).tolist() for length in [250, 140, *random.randint(1, 60, 160)]]

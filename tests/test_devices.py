@@ -51,11 +51,13 @@ def test_other_libraries_have_one_device(xp: Any) -> None:
 
 
 @pytest.mark.parametrize("count", [0, -1, 3])
-def test_a_number_of_devices_that_there_is_not(count: int) -> None:
+def test_too_few_or_too_many_devices(count: int) -> None:
     there = len(jax.local_devices())
-    count = there + 1 if count == 3 else count
+    count, span = there + 1 if count == 3 else count, "1" if there == 1 else f"from 1 to {there}"
     for make in (lambda: load(xp=jnp, devices=count), lambda: init(TINY, xp=jnp, devices=count)):
-        with raises(BackendError, TypeError, f"devices must be from 1 to {there}, the number that JAX has here"):
+        with raises(
+            BackendError, TypeError, f"devices must be {span}, the number that JAX has here, not {count}: jax.local"
+        ):
             make()
 
 

@@ -1,4 +1,4 @@
-"""Attention by a kernel of JAX's. On the CPU, JAX's formula, with the same arguments, stands in for cuDNN's kernel."""
+"""Attention on JAX by cuDNN or head by head. On the CPU, JAX's own formula stands in for cuDNN."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -148,10 +148,10 @@ def test_a_kernel_that_is_wrong_is_not_taken(mistake: str, monkeypatch: pytest.M
         assert not fused.is_right(ops.attend, jnp.zeros(3, BF16), length, 64)
 
 
-def test_a_kernel_that_cannot_be_had_is_not_taken(
+def test_a_kernel_that_is_not_available_is_not_taken(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As here, where there is no cuDNN, on other platforms, and with other versions."""
+    """Without cuDNN, as here; on other platforms; and with older versions of JAX."""
     x = jnp.zeros(3, BF16)
     monkeypatch.setattr(fused, "KERNEL", "cudnn")
     with caplog.at_level(logging.DEBUG, "minroberta"):
@@ -192,7 +192,7 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize("fields", slow_but([{}, {"is_decoder": True}, {"model_type": "roberta-prelayernorm"}], {}))
 def test_compiled_calls(fields: dict[str, Any], kernels: list[int]) -> None:
-    """As near to float32 as without the kernel, which each of two layers takes, and `is_right` before them."""
+    """As near to float32 as without the kernel, which `is_right` calls first, and then each of two layers."""
     model = init({**FIELDS, **fields}, xp=jnp, dtype=BF16)
     exact = init({**FIELDS, **fields})
     exact.params = jax.tree.map(lambda x: np.asarray(x, np.float32), model.params)
@@ -229,7 +229,7 @@ def test_where_the_kernel_is_not_taken(kernels: list[int]) -> None:
 
 
 def test_within_a_function_that_jax_compiles(kernels: list[int]) -> None:
-    """The kernel is tried for real, though everything around it is traced."""
+    """The kernel is compared on real numbers, although everything around the comparison is traced."""
     model = init(FIELDS, xp=jnp, dtype=BF16)
     found = jax.jit(lambda: model(**batch(120)).last_hidden_state)()
     assert kernels == [128] * 3
@@ -240,7 +240,7 @@ def test_within_a_function_that_jax_compiles(kernels: list[int]) -> None:
 
 
 def lowered(model: Model, allowed: bool) -> str:
-    """What JAX would give to a GPU's compiler for a call of 4 × 128."""
+    """The program that JAX would give to a GPU's compiler for a call of 4 × 128."""
     padded = compiled.padded(model.config, {"input_ids": np.full((4, L), 7)}, 4)
     inputs = {name: jnp.asarray(x) for name, x in padded.items()}
     with compiled._told_to([]):
@@ -250,7 +250,7 @@ def lowered(model: Model, allowed: bool) -> str:
 
 @pytest.mark.parametrize("fields", [{}, {"is_decoder": True, "use_cache": False}])
 def test_cudnn_is_called_on_a_gpu(fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once in each layer; and the program differs in nothing else from one without: no scores are left."""
+    """Once in each layer, and no scores are left. Without permission, and in float32, it is not called."""
     library = pytest.importorskip("jax._src.cudnn.fused_attention_stablehlo", reason="JAX has moved it")
     monkeypatch.setattr(library, "check_cudnn_version", lambda: 91000)
     monkeypatch.setattr(fused, "KERNEL", "cudnn")
@@ -281,7 +281,7 @@ def heads_of(shape: tuple[int, ...], dtype: str = "float32") -> tuple[Any, ...]:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("mask_shape", [None, (3, 1, 1, 8), (1, 1, 8, 8), (3, 1, 8, 8)])
 def test_head_by_head(mask_shape: tuple[int, ...] | None, dtype: str) -> None:
-    """The bits are those of the formula for all heads, as are gradients, up to rounding."""
+    """Results and gradients are those of the formula for all heads, up to rounding."""
     q, k, v = heads_of((3, 4, 8, 6), dtype)
     mask = None if mask_shape is None else jnp.asarray(np.random.RandomState(1).rand(*mask_shape) - 0.5, "float32")
     formula = ops.attend.__wrapped__  # type: ignore[attr-defined]

@@ -23,7 +23,7 @@ def large(seed: int, *shape: int) -> np.ndarray:
 
 
 def half(xp: Any, dtype: str, *arrays: np.ndarray) -> list[Any]:
-    """The arrays in a library and a dtype, which loses nothing."""
+    """The arrays in a library and a dtype that can represent all of their numbers."""
     kind = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
     assert all((x.astype(kind) == x).all() for x in arrays)
     return [xp.asarray(x.astype(kind)) for x in arrays]
@@ -46,7 +46,7 @@ def test_scores_beyond_float16(xp: Any, dtype: str) -> None:
 
 @pytest.mark.parametrize(("xp", "dtype"), HALVES, ids=NAMES)
 def test_sums_of_values_beyond_float16(xp: Any, dtype: str) -> None:
-    """The sum of exponentials is divided out last: before, there may be S times the values."""
+    """Values are summed before the division by the sum of exponentials, so the sum is up to S times a value."""
     q, v = np.zeros((1, 1, 3, 4)), np.full((1, 1, 9, 4), 49152.0)
     q, k, v = half(xp, dtype, q, np.zeros_like(v), v)
     np.testing.assert_allclose(to_host(ops.attend(q, k, v)).astype(float), 49152.0, rtol=1e-6)

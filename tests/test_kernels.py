@@ -18,7 +18,7 @@ from minroberta.backend import kernels
 from minroberta.backend.arrays import to_host
 from minroberta.backend.schedule import product_of_heads, rowwise
 
-pytestmark = pytest.mark.skipif(not warp.AVAILABLE, reason="there is no g++ for this processor")
+pytestmark = pytest.mark.skipif(not warp.AVAILABLE, reason="the kernels are compiled by g++, on Linux on x86-64")
 
 DTYPES = ("float16", "float32", "float64")
 SHAPES = ((1, 1), (2, 3, 5), (3, 31), (2, 2, 32), (3, 33), (2, 100))
@@ -205,7 +205,7 @@ def gemm(
 
 @pytest.fixture
 def cublas(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """What product_of_halves takes from CuPy. Lists the number of matrices in each call of cuBLAS."""
+    """CuPy's parts that product_of_halves uses. Lists the number of matrices in each call of cuBLAS."""
     calls: list[int] = []
 
     def watched(*arguments: int) -> None:

@@ -312,6 +312,8 @@ def test_structures_to_numpy() -> None:
     assert type(to_numpy(trace(tiny(), [[7, 8]]))) is dict
     with raises(BackendError, TypeError, "to_numpy takes arrays", "not str"):
         to_numpy(["text"])
+    with raises(BackendError, TypeError, "not a model: call model.to_numpy()"):
+        to_numpy(tiny())
 
 
 def test_bfloat16_to_numpy() -> None:

@@ -71,11 +71,15 @@ def test_a_row_of_padding_alone() -> None:
 @pytest.mark.parametrize(
     ("head", "given", "said"),
     [
-        ("encoder", {"attention_mask": None}, "skip_padding needs a 2-D attention_mask of zeros and ones"),
+        (
+            "encoder",
+            {"attention_mask": None},
+            "skip_padding needs a 2-D attention_mask of zeros and ones: give one, or set",
+        ),
         ("encoder", {"attention_mask": MASK * 0.5}, "a 2-D attention_mask of zeros and ones"),
         ("encoder", {"attention_mask": np.ones((3, 8, 8))}, "a 2-D attention_mask of zeros and ones"),
         ("encoder", {"head_mask": np.ones(5)}, "skip_padding does not take head_mask"),
-        ("masked_lm", {"labels": IDS}, "skip_padding does not take labels"),
+        ("masked_lm", {"labels": IDS}, "skip_padding does not take labels: leave it out, or set"),
         (
             "sequence_classification",
             {"attention_mask": MASK[:, ::-1]},

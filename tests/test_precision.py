@@ -156,7 +156,7 @@ def by_three(rounded: Callable[[Any], Any]) -> Product:
 
 @pytest.mark.slow
 def test_high_is_as_exact_as_float32() -> None:
-    """Unlike one product of TF32, or three of bfloat16: so the bound can be missed."""
+    """One product of TF32, and three of bfloat16, are not: so the bound can be missed."""
     size = {"hidden_size": 256, "num_attention_heads": 4, "num_hidden_layers": 4, "intermediate_size": 1024}
     model = init({**TINY, **size}, xp=jnp)
     exact = init({**TINY, **size}, dtype="float64")

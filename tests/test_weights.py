@@ -330,6 +330,7 @@ def test_half_a_pooler_is_not_a_missing_head(tmp_path: Path) -> None:
     with raises(WeightsError, ValueError, "weights, but lacks 1: ", "pooler.dense.bias") as caught:
         load(checkpoint(tmp_path, named(arrays)))
     assert "This head is not in the file" not in str(caught.value)
+    assert 'They belong to the head: choose another head, or give missing="init"' in str(caught.value)
 
 
 @pytest.mark.parametrize("missing", ["error", "init"])
@@ -474,7 +475,7 @@ def test_ways_to_name_a_dtype(tmp_path: Path, dtype: Any) -> None:
 
 def test_bfloat16_needs_another_library_than_numpy(tmp_path: Path) -> None:
     directory = checkpoint(tmp_path, named(arrays_of()))
-    with raises(BackendError, TypeError, "numpy has no bfloat16: load as float32"):
+    with raises(BackendError, TypeError, "numpy has no bfloat16: load as float32", "or with xp=jax.numpy"):
         load(directory, dtype="bfloat16")
 
 
@@ -949,7 +950,11 @@ def test_an_unknown_dtype(dtype: Any, tmp_path: Path) -> None:
 
 
 def test_an_unknown_library() -> None:
-    with raises(BackendError, TypeError, "xp must be an array library, such as numpy, cupy or jax.numpy, not 'jax'"):
+    with raises(
+        BackendError,
+        TypeError,
+        "xp must be the module of an array library, such as numpy, cupy or jax.numpy, not 'jax'",
+    ):
         minroberta.init(TINY, xp="jax")
 
 

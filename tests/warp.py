@@ -1,4 +1,4 @@
-"""CuPy's kernels on a processor: their bodies are compiled as C++, and 32 threads of the system are a warp.
+"""CuPy's kernels on a processor: their bodies are compiled as C++, and 32 threads stand in for a warp.
 
 `ElementwiseKernel` stands in for CuPy's. It takes arrays of `strict`, and of NumPy.
 """
@@ -67,7 +67,7 @@ extern "C" void run_%(number)d(%(outer)s, ptrdiff_t size) {
 
 
 class Kernel(NamedTuple):
-    """What CuPy's ElementwiseKernel is made from, and the dtype that T stands for."""
+    """The code that CuPy's ElementwiseKernel is made from, and the dtype that T stands for."""
 
     inputs: str
     output: str
@@ -76,7 +76,7 @@ class Kernel(NamedTuple):
 
 
 MADE: dict[Kernel, Any] = {}
-"""The kernels that are compiled, which takes seconds, with a function (*arguments, size) for each."""
+"""The kernels that have been compiled, which takes seconds, with a function (*arguments, size) for each."""
 
 
 def compile_all(kernels: Sequence[Kernel]) -> None:

@@ -51,7 +51,7 @@ def to_host(x: Any) -> numpy.ndarray:
 
 
 def constant(x: Array) -> Array:
-    """x itself, through which JAX computes no gradient: for what cancels out, as the largest score in a softmax does.
+    """x as a constant, through which JAX computes no gradient: for numbers that cancel out, as softmax's largest score.
 
     A gradient of the largest number divides by the count of numbers that equal it. That may be 0 in a compiled
     function, which may round the numbers in one way when it looks for the largest, and in another when it counts.
@@ -65,7 +65,7 @@ DTYPES = ("float64", "float32", "float16", "bfloat16")
 def dtype_of(xp: Namespace, dtype: Any) -> Any:
     """The library's dtype with this name. Raises BackendError if the library does not support it."""
     if not hasattr(xp, "asarray"):
-        raise BackendError(f"xp must be an array library, such as numpy, cupy or jax.numpy, not {xp!r}")
+        raise BackendError(f"xp must be the module of an array library, such as numpy, cupy or jax.numpy, not {xp!r}")
     try:
         name = dtype if isinstance(dtype, str) or dtype is None else numpy.dtype(dtype).name
     except TypeError:
@@ -73,7 +73,9 @@ def dtype_of(xp: Namespace, dtype: Any) -> Any:
     if name not in DTYPES:
         raise BackendError(f"unknown dtype {name}: give one of {', '.join(x for x in DTYPES if hasattr(xp, x))}")
     if not hasattr(xp, name):
-        raise BackendError(f"{xp.__name__} has no {name}: load as float32, which can represent every {name} number")
+        raise BackendError(
+            f"{xp.__name__} has no {name}: load as float32, which can represent its numbers, or with xp=jax.numpy"
+        )
     kind = numpy.dtype(getattr(xp, name))
     if xp.asarray(numpy.zeros((), kind)).dtype != kind:
         raise BackendError(f"{xp.__name__} is not set up for {name}: call jax.config.update('jax_enable_x64', True)")

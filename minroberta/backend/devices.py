@@ -40,7 +40,10 @@ def _chosen(devices: Devices, jax: Any) -> list[Any]:
             raise BackendError(f"devices must be at least one device, and each only once, not {list(devices)}")
         return list(devices)
     if not 1 <= devices <= len(there):
-        raise BackendError(f"devices must be from 1 to {len(there)}, the number that JAX has here, not {devices}")
+        span = "1" if len(there) == 1 else f"from 1 to {len(there)}"
+        raise BackendError(
+            f"devices must be {span}, the number that JAX has here, not {devices}: jax.local_devices() lists them"
+        )
     return there[:devices]
 
 

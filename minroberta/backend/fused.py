@@ -1,8 +1,8 @@
-"""Attention on JAX by something that computes the same as the formula, but does not store the scores of all heads.
+"""Attention on JAX without storing the scores of all heads: by cuDNN, or by the formula for one head after the other.
 
-On an NVIDIA GPU, that is cuDNN's kernel, for bfloat16. It is taken by calls that JAX compiles, for the sizes that
-`fits` names, and only after it has given the formula's result for an example of the same sizes on the same device. On a
-processor, it is the formula itself for one head after the other, if the scores of a head are large.
+On an NVIDIA GPU, calls that JAX compiles use cuDNN's kernel, for bfloat16 and the sizes that `fits` names, and only
+after it has given the formula's result for an example of the same length and head size on the same device. On a
+processor, the formula is computed for one head after the other if the scores of a head are large.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ _allowed: ContextVar[bool] = ContextVar("allowed", default=False)
 
 
 def chosen(formula: Attend, q: Array, k: Array) -> Attend:
-    """What computes the attention of q and k: the kernel, the formula head by head, or the formula for all heads."""
+    """The function for the attention of q and k: the kernel, the formula head by head, or the formula for all heads."""
     if serves(q, k):
         return attend
     is_large = q.shape[2] * k.shape[2] * widened(q.dtype).itemsize >= LARGE
@@ -104,14 +104,14 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
     return jax.nn.dot_product_attention(*by_position, mask=seen, implementation=KERNEL).swapaxes(1, 2)
 
 
-# --- is it right here? ----------------------------------------------------------------------------------------------
+# --- the check of the kernel ----------------------------------------------------------------------------------------
 
 
 def is_right(formula: Attend, x: Array, length: int, head_size: int) -> bool:
-    """Return whether the kernel serves a model with the parameter x for sequences of this length.
+    """Return whether the kernel is right for a model with the parameter x and sequences of this length.
 
-    formula: the attention that the kernel has to agree with, on NumPy's arrays. The kernel is not taken if the model
-    is on several devices.
+    formula: the attention that the kernel has to agree with, which is called with NumPy arrays. The kernel is not used
+    if the model is on several devices.
     """
     devices = x.devices()
     if len(devices) > 1 or not fits(x.dtype, length, length, head_size):
@@ -133,7 +133,7 @@ def _agrees(formula: Attend, device: Any, dtype: Any, length: int, head_size: in
     try:
         with jax.ensure_compile_time_eval():  # the model may be called by a function that JAX traces
             found = numpy.asarray(jax.jit(attend)(*jax.device_put((*example, mask), device)), numpy.float32)
-    except Exception as error:  # the library, the driver or the GPU may refuse in ways of their own
+    except Exception as error:  # the library, the driver or the GPU may refuse with any error
         log.debug("attention of %d positions is not fused: %s", length, error)
         return False
     distance = abs(found - exact).max()

@@ -1,11 +1,11 @@
-"""What CuPy computes in its own way: a row-wise formula as one kernel, and batched products of float16.
+"""Kernels and products for CuPy: a row-wise formula as one kernel, and batched products of float16.
 
 CuPy itself would launch a kernel for each operation of a formula, and compute these products in float32.
 
 For a kernel, the formula is called once, with a `Value` in place of each array. The array library of a value is this
 module, whose functions write down in C what is computed. A warp of 32 threads computes a row, the last axis. A
-reduction is a loop over the row; what depends on the column is computed anew in each loop, so that no intermediate
-array is stored.
+reduction is a loop over the row. Values that depend on the column are computed anew in each loop, so that no
+intermediate array is stored.
 """
 
 import functools
@@ -24,9 +24,9 @@ WARP = 32
 
 
 def fuses(x: Array, constants: Mapping[str, Any]) -> bool:
-    """Return whether `fused` can compute a formula: for arrays of CuPy on an Nvidia GPU that have rows and elements.
+    """Return whether `fused` can compute a formula: for CuPy arrays on an NVIDIA GPU that have an axis and an element.
 
-    constants: the formula's. Each has to be a number, or a vector of the length of a row and of x's dtype.
+    constants: those of the formula. Each must be a number, or a vector of the length of a row and of x's dtype.
     """
     if not (_is_for_cuda(namespace(x)) and x.shape and x.size):
         return False
@@ -69,7 +69,7 @@ def multiplies(x: Array, y: Array) -> bool:
 def product_of_halves(x: Array, y: Array) -> Array:
     """x y in float32, as one call of cuBLAS: (..., L, N), (..., N, M) -> (..., L, M).
 
-    It is the call that CuPy makes, except that CuPy converts float16 to float32 before, and the result to float16.
+    CuPy makes the same call, but converts float16 to float32 before it, and the result to float16 after it.
     """
     xp = namespace(x)
     cublas, types = importlib.import_module("cupy_backends.cuda.libs.cublas"), xp.cuda.runtime
@@ -88,7 +88,7 @@ def product_of_halves(x: Array, y: Array) -> Array:
 
 
 def _is_for_cuda(xp: Any) -> bool:
-    """Return whether the library is CuPy, for GPUs of Nvidia."""
+    """Return whether the library is CuPy, for NVIDIA GPUs."""
     return xp.__name__ == "cupy" and not xp.cuda.runtime.is_hip
 
 
@@ -121,7 +121,7 @@ def over_columns(lines: Sequence[str]) -> list[str]:
 
 
 class Code:
-    """The code of a kernel so far: what is computed for each row, and what in each loop over columns."""
+    """The code of a kernel so far: the statements for each row, and those in each loop over columns."""
 
     def __init__(self, dtype: Any) -> None:
         self.dtype, self.type = dtype, {4: "float", 8: "double"}[dtype.itemsize]
@@ -164,7 +164,7 @@ class Code:
 
 
 class Value:
-    """A number for each element of a row, or one for the row: what a formula gets in place of an array."""
+    """A number for each element of a row, or one for the whole row. A formula gets it in place of an array."""
 
     def __init__(self, code: Code, name: str, is_of_row: bool) -> None:
         self.code, self.name, self.is_of_row = code, name, is_of_row
@@ -215,7 +215,7 @@ for _sign, _name in {"+": "add", "-": "sub", "*": "mul", "/": "truediv"}.items()
     _operator(_sign, _name)
 
 
-# --- the library: expressions as CuPy has them ----------------------------------------------------------------------
+# --- the library: functions under the names that CuPy gives them ----------------------------------------------------
 
 exp = functools.partial(written, "exp({})")
 log = functools.partial(written, "log({})")

@@ -88,7 +88,7 @@ def blockwise(formula: Callable[..., Array]) -> Callable[..., Array]:
 
     NumPy computes the formula in blocks. A block is a range of queries for a few heads of one sequence, so the memory
     that is needed grows linearly with the length, not quadratically. Several threads compute the blocks if the
-    attention is large. On JAX, `fused` chooses what computes the same.
+    attention is large. On JAX, `fused` chooses among several ways to compute the same.
     """
 
     @functools.wraps(formula)
@@ -206,9 +206,9 @@ def sequence_shares(x: Array, lengths: Sequence[int]) -> list[slice]:
 def product(x: Array, weight: Array) -> Array:
     """x Wᵀ. x: (..., I), weight: (O, I). Returns (..., O).
 
-    On NumPy and CuPy, a whole batch is computed as a single product of matrices. `x @ weight.T` would compute one per
-    sequence on NumPy, and on CuPy a batched product, for which the weight is copied, and half types are computed in
-    float32. For few rows, it is computed as (W xᵀ)ᵀ on NumPy, which is 25 to 50% faster with its BLAS library.
+    On NumPy and CuPy, a whole batch is computed as a single product of matrices. `x @ weight.T` would be one product
+    for each sequence on NumPy. On CuPy it would be a batched product, for which CuPy copies the weight and converts
+    half types to float32. For few rows, NumPy computes (W xᵀ)ᵀ, which is 25 to 50% faster with its BLAS library.
     """
     xp = namespace(x)
     if xp.__name__ == "jax.numpy":
@@ -227,8 +227,7 @@ def product(x: Array, weight: Array) -> Array:
 def product_of_heads(x: Array, y: Array) -> Array:
     """x y in each head, in float32 if y is float16 or bfloat16, so that no sum exceeds the range of float16.
 
-    x: (B, H, L, N), y: (B, H, N, M) or (N, M). Returns (B, H, L, M). JAX and CuPy multiply half types by half types, to
-    which x is rounded.
+    x: (B, H, L, N), y: (B, H, N, M) or (N, M). Returns (B, H, L, M). x may be rounded to y's dtype.
     """
     dtype = widened(y.dtype)
     if y.dtype == dtype:

@@ -31,8 +31,8 @@ Read = Callable[[Output, Row], Value]
 TOKENS = 4096
 """Maximum number of tokens in a batch of several texts. It is enough to keep a processor busy."""
 
-SORTED = 4
-"""Factor of TOKENS for models on JAX, for each device: they pack a batch into rows and divide it again."""
+ON_JAX = 4
+"""Factor of TOKENS for each device of a model on JAX, which packs texts into rows and makes batches of rows."""
 
 LOGITS = 2**26
 """Maximum number of logits in a batch of several texts, for heads over the whole vocabulary: 256 MiB in float32."""
@@ -95,7 +95,7 @@ def _batches(
     model: Network, rows: Sequence[Row], wanted: Sequence[Sequence[int]] | None, batch_size: int | None
 ) -> Iterator[slice]:
     """Split the rows into batches of `batch_size` rows, or of as many rows as TOKENS and LOGITS allow."""
-    most = TOKENS * (SORTED * model.device_count if model.xp.__name__ == "jax.numpy" else 1)
+    most = TOKENS * (ON_JAX * model.device_count if model.xp.__name__ == "jax.numpy" else 1)
     each = model.config.vocab_size * most / LOGITS if HEADS[model.head].classes == "V" else 0
     start, cost = 0, 0.0
     for index, row in enumerate(rows):
