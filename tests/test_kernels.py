@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import strict
 import warp
-from support import CASE, TINY, check, model_of, slow_but
+from support import CASE, CASES, TINY, check, model_of, one_a_feature, slow_but
 
 from minroberta import activations, init, ops
 from minroberta.backend import kernels
@@ -124,9 +124,20 @@ def cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
     return library
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("name", slow_but(CASE, "family/roberta/masked_lm", "position/relative_key_query/decoder/post"))
-def test_golden_with_kernels(name: str, dtype: str, cupy: Any) -> None:
+QUICK = ("family/roberta/masked_lm", "position/relative_key_query/decoder/post")
+
+
+@pytest.mark.parametrize("name", slow_but(CASE, *QUICK))
+def test_golden_with_kernels(name: str, cupy: Any) -> None:
+    golden_with_kernels(name, "float32", cupy)
+
+
+@pytest.mark.parametrize("name", slow_but([case.name for case in one_a_feature(CASES)]))
+def test_golden_with_kernels_in_float64(name: str, cupy: Any) -> None:
+    golden_with_kernels(name, "float64", cupy)
+
+
+def golden_with_kernels(name: str, dtype: str, cupy: Any) -> None:
     check(CASE[name], dtype, model_of(CASE[name], dtype, cupy))
     assert "minroberta_layer_norm" in cupy.calls
 
