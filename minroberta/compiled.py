@@ -294,23 +294,34 @@ def _cut(value: Any, rows: int, length: int, axes: Sequence[int]) -> Any:
 
 
 def _part(x: Array, index: tuple[slice, ...]) -> Array:
-    """x[index]. On a processor by NumPy, since JAX would compile a slice of each new shape."""
+    """x[index]. On a processor by NumPy, since JAX would compile a slice of each new shape, and its asarray a copy."""
     if all(part.stop is None or part.stop == size for part, size in zip(index, x.shape, strict=True)):
         return x
-    is_traced = isinstance(x, sys.modules["jax"].core.Tracer)  # by a function that calls the model
-    return x[index] if is_traced or not _is_on_cpu(x) else namespace(x).asarray(numpy.asarray(x)[index])
+    return x[index] if _is_traced(x) or not _is_on_cpu(x) else _put(numpy.asarray(x)[index])
 
 
 def joined(several: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The outputs of the parts of a batch as those of the whole."""
     if len(several) == 1:
         return dict(several[0])
-    jax = sys.modules["jax"]
+    join = sys.modules["jax"].tree_util.tree_map
+    return {name: join(_joined, *(outputs[name] for outputs in several)) for name in several[0]}
 
-    def join(*parts: Array) -> Array:
-        return jax.numpy.concatenate(parts)
 
-    return {name: jax.tree_util.tree_map(join, *(outputs[name] for outputs in several)) for name in several[0]}
+def _joined(*parts: Array) -> Array:
+    """The parts one after the other. Like `_part`, by NumPy; only a processor computes in parts."""
+    if any(map(_is_traced, parts)):
+        return namespace(parts[0]).concatenate(parts)
+    return _put(numpy.concatenate([numpy.asarray(part) for part in parts]))
+
+
+def _is_traced(x: Array) -> bool:
+    """Return whether a function that calls the model is being traced."""
+    return isinstance(x, sys.modules["jax"].core.Tracer)
+
+
+def _put(x: numpy.ndarray) -> Array:
+    return sys.modules["jax"].device_put(x)
 
 
 # --- token by token -------------------------------------------------------------------------------------------------

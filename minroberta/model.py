@@ -3,7 +3,7 @@
 import copy
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy
@@ -564,8 +564,8 @@ class Network:
         ids = numpy.array([row[-1:] for row in rows])
         check_values(self.config, self.head, {"input_ids": ids, "past_key_values": past.cache})
         return compiled.step(
-            run, self.params, self.config, self.head, self.xp.asarray(ids), self.xp.asarray(parents), past,
-            self.compilations, precision=self.precision,
+            run, self.params, self.config, self.head, ids, numpy.array(parents), past, self.compilations,
+            precision=self.precision,
         )  # fmt: skip
 
     def pooled(self, x: Array) -> Array:
@@ -582,39 +582,46 @@ class Network:
         if HEADS[self.head].choices:
             rows = rows.without_choices()
         row, packing = packed.pack(rows.given, self.config, self.head)
-        mask = inputs["attention_mask"]
         if compiled.compiles(table(self.params)) and compiled.fits(self.config, inputs):
-            outputs, of_batch = self._run(inputs, use_cache=False), packed.without_padding
-        else:
-            outputs, of_batch = self._run(row, packing), packed.unpack
-            if HEADS[self.head].choices:
-                outputs["logits"] = outputs["logits"].reshape(mask.shape[:2])  # (B·C, 1) -> (B, C)
-        if not HEADS[self.head].reads_first:
-            pooled = outputs.pop("pooler_output", None)  # the pooler of one row, or of padding
-            outputs = {name: of_batch(x, mask) for name, x in given(**outputs).items()}
-            if pooled is not None:
-                outputs["pooler_output"] = self.pooled(outputs["last_hidden_state"])
+            return self._run_in_parts(inputs, with_zeros=True, use_cache=False)
+        outputs, mask = self._run(row, packing), inputs["attention_mask"]
+        if HEADS[self.head].choices:
+            outputs["logits"] = outputs["logits"].reshape(mask.shape[:2])  # (B·C, 1) -> (B, C)
+        return self._with_zeros(outputs, packed.unpack, mask)
+
+    def _with_zeros(
+        self, outputs: dict[str, Any], of_batch: Callable[[Array, numpy.ndarray], Array], mask: numpy.ndarray
+    ) -> dict[str, Any]:
+        """The outputs with zeros at padding positions, as `of_batch` makes them; the pooler's are computed anew."""
+        if HEADS[self.head].reads_first:
+            return outputs
+        pooled = outputs.pop("pooler_output", None)  # the pooler of one row, or of padding
+        outputs = {name: of_batch(x, mask) for name, x in given(**outputs).items()}
+        if pooled is not None:
+            outputs["pooler_output"] = self.pooled(outputs["last_hidden_state"])
         return outputs
 
     def _run(self, inputs: Mapping[str, Any], packing: Packing | None = None, **asked: Any) -> dict[str, Any]:
         """Move the inputs to the model's library, and call `run` with them, compiled if possible."""
         if packing is None and compiled.compiles(table(self.params)) and compiled.fits(self.config, inputs):
-            shape = inputs["input_ids"].shape
             asked["use_cache"] = keeps_cache(self.config, self.head, Inputs(**inputs), asked["use_cache"])
-            whole = {name: numpy.broadcast_to(x, shape) for name, x in inputs.items()}
-            parts = compiled.parts_of(shape, self.config, self.device_count, table(self.params))
-            return compiled.joined(
-                [self._run_part({name: x[part] for name, x in whole.items()}, **asked) for part in parts]
-            )
+            return self._run_in_parts(inputs, **asked)
         moved = Inputs(**{name: self._move(name, value) for name, value in inputs.items()})
         return run(self.params, self.config, self.head, moved, packing, precision=self.precision, **asked)
 
-    def _run_part(self, inputs: Mapping[str, numpy.ndarray], **asked: Any) -> dict[str, Any]:
-        """The outputs of a compiled call, without those of padding."""
-        shape = inputs["input_ids"].shape
-        batch = compiled.padded_batch(shape[0], self.device_count)
-        outputs = self._run_compiled(compiled.padded(self.config, inputs, batch), **asked)
-        return compiled.cut(outputs, self.head, shape)
+    def _run_in_parts(self, inputs: Mapping[str, Any], with_zeros: bool = False, **asked: Any) -> dict[str, Any]:
+        """The outputs of compiled calls for the parts of a batch, perhaps with zeros at padding positions."""
+        shape, made = inputs["input_ids"].shape, []
+        whole = {name: numpy.broadcast_to(x, shape) for name, x in inputs.items()}
+        for part in compiled.parts_of(shape, self.config, self.device_count, table(self.params)):
+            own = {name: x[part] for name, x in whole.items()}
+            batch = compiled.padded_batch(len(own["input_ids"]), self.device_count)
+            padded = compiled.padded(self.config, own, batch)
+            outputs = self._run_compiled(padded, **asked)
+            if with_zeros:
+                outputs = self._with_zeros(outputs, packed.without_padding, padded["attention_mask"])
+            made.append(compiled.cut(outputs, self.head, own["input_ids"].shape))
+        return compiled.joined(made)
 
     def _run_compiled(
         self,
@@ -628,14 +635,15 @@ class Network:
     ) -> dict[str, Any]:
         """The outputs of a compiled call for padded inputs, padding included.
 
-        divided: whether the devices divide the batch, or each computes it all.
+        divided: whether the devices divide the batch, or each computes it all. Compiled functions take NumPy's arrays
+        as they are, whereas JAX's asarray would compile a copy of each shape.
         """
-        moved = {name: self._move(name, x) for name, x in inputs.items()}
-        if divided:
-            moved, wanted = devices.shared((moved, wanted), table(self.params))
         length, head_size = inputs["input_ids"].shape[-1], self.config.head_size
+        inputs = {**inputs, "attention_mask": inputs["attention_mask"].astype(self.dtype)}
+        if divided:
+            inputs, wanted = devices.shared((inputs, wanted), table(self.params))
         return compiled.call(
-            run, self.params, self.config, self.head, moved, self.compilations,
+            run, self.params, self.config, self.head, inputs, self.compilations,
             wanted=wanted, count=self.device_count, use_cache=use_cache, output_attentions=output_attentions,
             output_hidden_states=output_hidden_states, precision=self.precision,
             fused=fused.is_right(ops.attend, table(self.params), length, head_size),

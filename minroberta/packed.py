@@ -205,7 +205,6 @@ def unpack(x: Array, mask: numpy.ndarray) -> Array:
 
 
 def without_padding(x: Array, mask: numpy.ndarray) -> Array:
-    """An output for a batch, with zeros at padding positions. x: (B, L, ...), mask: (B, L)."""
-    xp = namespace(x)
+    """JAX's output for a batch, with zeros at padding positions. x: (B, L, ...), mask: (B, L)."""
     seen = mask.astype(bool).reshape(*mask.shape, *[1] * (x.ndim - 2))
-    return xp.where(xp.asarray(seen), x, xp.asarray(0, dtype=x.dtype))
+    return namespace(x).where(seen, x, 0)

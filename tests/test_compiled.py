@@ -225,6 +225,37 @@ def test_one_compilation_for_each_shape() -> None:
     assert function._cache_size() - before == 4
 
 
+@pytest.mark.parametrize("head", slow_but(["encoder", "causal_lm"], "encoder"))
+def test_another_length_compiles_nothing(head: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Not even a small function that moves the inputs, cuts the outputs or clears padding, by JAX's own log."""
+    model = init({**FIELDS, "is_decoder": head == "causal_lm"}, head=head, xp=jnp)
+
+    def call(length: int) -> None:
+        model([[7] * length] * 2, output_hidden_states=True)
+        model([[7] * length] * 2, [[1] * (length - 1) + [0], [1] * length], skip_padding=True, use_cache=False)
+        model.on_rows([[7] * length, [8]])
+
+    def compiled_by_jax() -> list[str]:
+        return [text for text in map(logging.LogRecord.getMessage, caplog.records) if text.startswith("Compiling ")]
+
+    with jax.log_compiles(True):
+        call(4)
+        assert compiled_by_jax()
+        caplog.clear()
+        for length in (5, 9):
+            call(length)
+        assert compiled_by_jax() == []
+
+
+def test_a_compiled_call_is_one_compilation(caplog: pytest.LogCaptureFixture) -> None:
+    """The inputs, which become 32-bit integers, are moved without another."""
+    model = init(FIELDS, xp=jnp)
+    with jax.enable_x64(False), jax.log_compiles(True):
+        model([[7] * 16])
+    (only,) = [text for text in map(logging.LogRecord.getMessage, caplog.records) if text.startswith("Compiling ")]
+    assert "traced" in only
+
+
 def test_what_is_compiled_is_told(caplog: pytest.LogCaptureFixture) -> None:
     model = init(FIELDS, xp=jnp)
     with caplog.at_level(logging.DEBUG, "minroberta"):
