@@ -477,6 +477,7 @@ class Network:
             raise InputError("a sequence of ids is empty: give at least one id in each sequence")
         if not rows:
             return []
+        self._check_rows(rows)
         if compiled.compiles(table(self.params)):
             return self._on_compiled_rows(rows, wanted)
         if wanted is None and HEADS[self.head].reads_first:
@@ -484,11 +485,17 @@ class Network:
         if is_recording() or self.config.position_embedding_type != "absolute":
             return self._on_padded_rows(rows, wanted)
         inputs = packed.pack_ids(rows, self.config.pad_token_id)
-        check_values(self.config, self.head, inputs)
         outputs = self._run(inputs, Packing([len(row) for row in rows], wanted))
         counts = [len(positions) for positions in (rows if wanted is None else wanted)]
         flat = {name: outputs[name].reshape(sum(counts), -1) for name in packed.OUTPUTS if name in outputs}
         return [{name: x[span] for name, x in flat.items()} for span in packed.spans(counts)]
+
+    def _check_rows(self, rows: Sequence[Sequence[int]]) -> None:
+        """Raise InputError for ids that the model cannot take, by the number of their row, and for rows too long."""
+        inputs = packed.pad_ids(rows, self.config.pad_token_id)
+        if self.config.position_embedding_type != "absolute":  # their length is not among the values
+            check_shapes(self.config, "encoder", inputs)
+        check_values(self.config, self.head, inputs)
 
     def _on_padded_rows(
         self, rows: Sequence[Sequence[int]], wanted: Sequence[Sequence[int]] | None
@@ -509,10 +516,6 @@ class Network:
         self, rows: Sequence[Sequence[int]], wanted: Sequence[Sequence[int]] | None
     ) -> list[dict[str, Array]]:
         """Do the same as `on_rows` by compiled calls, with rows that short sequences share. Returns NumPy arrays."""
-        given = packed.pad_ids(rows, self.config.pad_token_id)
-        if self.config.position_embedding_type != "absolute":  # their length is not among the values
-            check_shapes(self.config, "encoder", given)
-        check_values(self.config, self.head, given)
         if HEADS[self.head].reads_first:
             wanted = [[0]] * len(rows)
         counts = [len(row) for row in (rows if wanted is None else wanted)]

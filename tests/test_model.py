@@ -275,6 +275,19 @@ def test_nothing_to_compute() -> None:
         model(IDS, 0 * MASK, skip_padding=True)
 
 
+@pytest.mark.parametrize("xp", [np, jnp], ids=lambda xp: xp.__name__)
+@pytest.mark.parametrize("positions", ["absolute", "relative_key"])
+@pytest.mark.parametrize("head", ["encoder", "multiple_choice"])
+def test_a_row_that_cannot_be_computed(xp: Any, positions: str, head: str) -> None:
+    """By its number, whether rows are packed, padded or compiled."""
+    model = init({**TINY, "position_embedding_type": positions}, head=head, xp=xp)
+    with raises(InputError, ValueError, "input_ids has 53 at (1, 2), but this model's vocab_size is 53"):
+        model.on_rows([[5], [5, 6, 53], [7]])
+    longest = model.config.longest
+    with raises(InputError, ValueError, f"input of {longest + 1} tokens; this model has {longest} positions"):
+        model.on_rows([[5], [6] * (longest + 1)])
+
+
 @pytest.mark.parametrize("positions", ["absolute", "relative_key"])
 def test_rows_of_which_nothing_is_wanted(positions: str) -> None:
     found = tiny(position_embedding_type=positions).on_rows([[7, 8], [9]], [[1], []])
