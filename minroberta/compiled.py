@@ -276,10 +276,10 @@ def cut(outputs: Mapping[str, Any], head: str, shape: Sequence[int]) -> dict[str
     (batch, *choices), length = shape[:-1], shape[-1]
     axes = AXES if HEADS[head].reads_first else {**AXES, "logits": (1,)}
 
-    def rows_of(name: str) -> int:
+    def size_of(name: str) -> int:
         return batch if name == "logits" else batch * (choices[0] if choices else 1)
 
-    return {name: _cut(value, rows_of(name), length, axes.get(name, ())) for name, value in outputs.items()}
+    return {name: _cut(value, size_of(name), length, axes.get(name, ())) for name, value in outputs.items()}
 
 
 def _cut(value: Any, rows: int, length: int, axes: Sequence[int]) -> Any:

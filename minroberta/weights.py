@@ -327,8 +327,8 @@ def move(arrays: Arrays, dtype: Any, xp: Namespace) -> dict[str, Any]:
     """
     kind = dtype_of(xp, dtype)
     if xp.__name__ == "jax.numpy":  # its asarray takes four times as long
-        put = sys.modules["jax"].device_put([array.astype(kind, copy=False) for array in arrays.values()])
-        return dict(zip(arrays, put, strict=True))
+        put = sys.modules["jax"].device_put
+        return {name: put(array.astype(kind, copy=False)) for name, array in arrays.items()}
     if xp is numpy:
         return {name: array.astype(kind, copy=False) for name, array in arrays.items()}
     return {name: xp.asarray(array, dtype=kind) for name, array in arrays.items()}
