@@ -29,7 +29,17 @@ AGREE = 1e-5
 """How far the mean states may differ, in float32."""
 
 PAUSE = 0.3  # seconds
-PACKAGES = ("minroberta", "numpy", "torch", "transformers", "onnxruntime", "openvino", "ctranslate2", "threadpoolctl")
+PACKAGES = (
+    "minroberta",
+    "jax",
+    "numpy",
+    "torch",
+    "transformers",
+    "onnxruntime",
+    "openvino",
+    "ctranslate2",
+    "threadpoolctl",
+)
 
 
 class Process:

@@ -71,11 +71,12 @@ def test_settings_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(list(bench.hindrances(facts))) == 1
 
 
-def test_the_tables_of_readme(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["4.json", "2-jax.json"])
+def test_the_tables_of_readme(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tables are those that the report makes of the stored figures."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     report = importlib.import_module("report")
-    figures = json.loads((ROOT / "benchmarks" / "figures" / "4.json").read_text(encoding="utf-8"))
+    figures = json.loads((ROOT / "benchmarks" / "figures" / name).read_text(encoding="utf-8"))
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for text in (report.table(figures), report.start_table(figures), figures["machine"]):
         assert text in readme
