@@ -134,7 +134,7 @@ FEW = one_a_feature(tuple(FITTING), rough_features)
 
 @pytest.mark.parametrize(
     ("case", "dtype"),
-    [one for one in golden_cases(FEW, "float32") if one.values[0] in FITTING],
+    [one for one in golden_cases(FEW, "float64") if one.values[0] in FITTING],
 )
 def test_golden(case: Case, dtype: str) -> None:
     """Both norm orders, every head, masks, token types, left padding, decoders; the loss, if any, is NumPy's."""

@@ -27,13 +27,15 @@ def _double_precision() -> Any:
         yield
 
 
-def golden_cases(quick: tuple[Case, ...], quick_dtype: str) -> list[Any]:
-    """Each case in both dtypes, all marked slow but the quick ones in one dtype, so that these compile only once."""
-    quick_names = {(case.name, quick_dtype) for case in quick}
+def golden_cases(quick: tuple[Case, ...], dtype: str) -> list[Any]:
+    """Each case in one dtype, all marked slow but the quick ones, and the quick ones in the other dtype, marked slow.
+
+    The tests that take these differ in the dtype, so that each case runs in both.
+    """
+    (other,) = {*DTYPES} - {dtype}
     return [
-        pytest.param(case, dtype, id=f"{case.name}-{dtype}", marks=() if (case.name, dtype) in quick_names else SLOW)
-        for case in CASES
-        for dtype in DTYPES
+        *(pytest.param(case, dtype, id=f"{case.name}-{dtype}", marks=() if case in quick else SLOW) for case in CASES),
+        *(pytest.param(case, other, id=f"{case.name}-{other}", marks=SLOW) for case in quick),
     ]
 
 

@@ -1,6 +1,7 @@
 """CuPy's kernels, made from the formulas: compiled as C++ and compared with NumPy, and within whole models."""
 
 import ctypes
+import functools
 import inspect
 import sys
 from collections.abc import Callable
@@ -54,9 +55,10 @@ def kernel_of(name: str, dtype: str) -> tuple[warp.Kernel, bool]:
     return warp.Kernel(inputs, "raw T result", body, dtype), is_elementwise
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _all_compiled() -> None:
-    warp.compile_all([kernel_of(name, dtype)[0] for name in FORMULAS for dtype in DTYPES])
+@functools.cache
+def compile_formulas(dtype: str) -> None:
+    """Compile the kernels of all formulas at once, which takes seconds."""
+    warp.compile_all([kernel_of(name, dtype)[0] for name in FORMULAS])
 
 
 def by_kernel(name: str, x: np.ndarray) -> np.ndarray:
@@ -71,10 +73,11 @@ def test_formulas_are_found() -> None:
     assert {"gelu", "gelu_tanh", "relu", "sigmoid", "layer_norm", "softmax", "log_softmax"} <= set(FORMULAS)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", slow_but(DTYPES, "float32"))
 @pytest.mark.parametrize("name", FORMULAS)
 def test_a_kernel_computes_its_formula(name: str, dtype: str) -> None:
     """Rows that are shorter and longer than a warp, and of its length."""
+    compile_formulas(dtype)
     for x in inputs(dtype):
         exact = {key: np.float64(value) for key, value in constants_of(name, x.shape[-1], dtype).items()}
         expected = FORMULAS[name](x.astype(np.float64), **exact)
@@ -83,10 +86,11 @@ def test_a_kernel_computes_its_formula(name: str, dtype: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*:RuntimeWarning")
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", slow_but(DTYPES, "float32"))
 @pytest.mark.parametrize("name", FORMULAS)
 def test_nan_and_infinity(name: str, dtype: str) -> None:
     """As on NumPy: NaN stays NaN, also the largest of a row, and nothing overflows on the way."""
+    compile_formulas(dtype)
     for strange in (
         [np.nan, 1, 2],
         [1, 2, np.nan],
@@ -124,20 +128,19 @@ def cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
     return library
 
 
-QUICK = ("family/roberta/masked_lm", "position/relative_key_query/decoder/post")
-
-
-@pytest.mark.parametrize("name", slow_but(CASE, *QUICK))
+@pytest.mark.parametrize("name", slow_but(CASE, "position/relative_key_query/decoder/post"))
 def test_golden_with_kernels(name: str, cupy: Any) -> None:
     golden_with_kernels(name, "float32", cupy)
 
 
-@pytest.mark.parametrize("name", slow_but([case.name for case in one_a_feature(CASES)]))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [case.name for case in one_a_feature(CASES)])
 def test_golden_with_kernels_in_float64(name: str, cupy: Any) -> None:
     golden_with_kernels(name, "float64", cupy)
 
 
 def golden_with_kernels(name: str, dtype: str, cupy: Any) -> None:
+    compile_formulas(dtype)
     check(CASE[name], dtype, model_of(CASE[name], dtype, cupy))
     assert "minroberta_layer_norm" in cupy.calls
 
@@ -262,6 +265,7 @@ def test_products_without_cublas(why: str, cupy: Any, cublas: list[int]) -> None
     np.testing.assert_array_equal(to_host(made), x.astype(np.float32) @ y.astype(np.float32))
 
 
+@pytest.mark.slow
 def test_a_float16_model_with_kernels(cupy: Any, cublas: list[int]) -> None:
     """Products, kernels and what remains, against the same model on NumPy, which computes in float32."""
     plain, model = (init({**TINY, "initializer_range": 0.2}, dtype="float16", xp=xp) for xp in (np, cupy))
