@@ -44,7 +44,7 @@ CHECKED = (2, 40)
 ROUNDS = 30
 PACKAGES = ("minroberta", "numpy", "jax", "cupy-cuda13x", "cupy-cuda12x", "torch", "transformers")
 AGREE = {"float32": 1e-4, "TF32": 1e-2, "float16": 0.05, "bfloat16": 0.3}
-"""How far the states of an engine may be from float64's; they are normalised, so that most are below 3."""
+"""Largest difference of an engine's states from those in float64. Most states are between -3 and 3."""
 
 
 def config() -> Config:

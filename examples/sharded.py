@@ -22,7 +22,7 @@ RULES = {  # weights are (outputs, inputs), so outputs are divided along the fir
     r".*\.(query|key|value|intermediate\.dense)\.(weight|bias)": PartitionSpec("model"),
     r"encoder\.layer\.\d+\.(attention\.)?output\.dense\.weight": PartitionSpec(None, "model"),
 }
-"""How weights are divided, by their names. All others are small, and each device has them as a whole."""
+"""The division of weights, by name. All others are small, and each device has them as a whole."""
 
 
 def rule_of(name: str) -> PartitionSpec:

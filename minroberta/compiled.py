@@ -150,8 +150,7 @@ def compiles(x: Array) -> bool:
     """
     if namespace(x).__name__ != "jax.numpy" or is_recording():
         return False
-    jax = sys.modules["jax"]
-    return not (isinstance(x, jax.core.Tracer) or jax.config.jax_disable_jit)
+    return not (_is_traced(x) or sys.modules["jax"].config.jax_disable_jit)
 
 
 def fits(config: Config, inputs: Mapping[str, Any]) -> bool:
@@ -316,7 +315,7 @@ def _joined(*parts: Array) -> Array:
 
 
 def _is_traced(x: Array) -> bool:
-    """Return whether a function that calls the model is being traced."""
+    """Return whether x belongs to a function that JAX is tracing, and so has no value yet."""
     return isinstance(x, sys.modules["jax"].core.Tracer)
 
 

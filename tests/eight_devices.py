@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from support import TINY, raises, slow_but
+from test_compiled import FIELDS, _afresh  # noqa: F401  # a fixture
 
 from minroberta import BackendError, Model, compiled, init, load, trace
 from minroberta.backend.devices import shared
@@ -19,7 +20,6 @@ from minroberta.model import run, table
 from minroberta.weights import flat
 
 ROOT = Path(__file__).parents[1]
-FIELDS = {**TINY, "max_position_embeddings": 60}
 SLOW = pytest.mark.slow
 
 
@@ -28,12 +28,6 @@ def _double_precision() -> Iterator[None]:
     assert len(jax.devices()) == 8
     with jax.enable_x64(True):
         yield
-
-
-@pytest.fixture(autouse=True)
-def _afresh() -> None:
-    for made in (compiled._jitted, compiled._jitted_step):
-        made(run).clear_cache()
 
 
 @pytest.fixture

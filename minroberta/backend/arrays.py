@@ -33,7 +33,10 @@ def namespace(x: Array) -> Namespace:
 
 
 def from_library(xp: Namespace, name: str) -> Callable[[Array], Array] | None:
-    """The array library's special function with this name, or None for NumPy, which has no special functions."""
+    """The array library's special function with this name, or None for NumPy, which has no special functions.
+
+    JAX and CuPy have them in another module, and `kernels`, which stands for CuPy in a formula, in its own.
+    """
     if hasattr(xp, name):
         return getattr(xp, name)
     place = {"jax.numpy": "jax.lax", "cupy": "cupyx.scipy.special"}.get(xp.__name__)

@@ -83,7 +83,7 @@ def _of_labels(config: Config) -> dict[str, Any]:
 
 
 def _of_embedding(repository: Repository, config: Config) -> dict[str, Any]:
-    """How `encode` treats the texts of a sentence-transformers repository; nothing for any other repository."""
+    """The settings of `encode` for a sentence-transformers repository; none for other repositories."""
     if not repository.is_embedding:
         return {}
     embedding = read_embedding(repository, config)
