@@ -128,7 +128,11 @@ class Kept:
 
     def __call__(self, name: str, value: numpy.ndarray) -> numpy.ndarray:
         """A mask of the value's shape, True for elements that are compared."""
-        kept = ~(abs(value) >= MASKED)
+        return ~(abs(value) >= MASKED) & self._of_tokens(name, value)
+
+    def _of_tokens(self, name: str, value: numpy.ndarray) -> numpy.ndarray:
+        """A mask of the value's shape, False for padding."""
+        kept = numpy.ones(value.shape, bool)
         mask = self.masks["crossattention.self.key" in name or "crossattention.self.value" in name]
         if (
             mask is None
@@ -150,9 +154,26 @@ class Kept:
 
         The replaced elements are masked scores, and NaN or infinity in padding.
         """
-        usable = ~(abs(value) >= MASKED) & (numpy.isfinite(array) | self(name, value))
+        ordinary = self(name, value) | self.unmasked(name, array, value)
+        usable = ordinary | (~(abs(value) >= MASKED) & numpy.isfinite(array))
         return numpy.where(usable, array, value).astype(value.dtype)
 
+    def unmasked(self, name: str, array: numpy.ndarray, value: numpy.ndarray) -> numpy.ndarray:
+        """True for the scores of keys that are masked in the reference's value, but not in the candidate's.
+
+        Candidates mask with any number from which a probability of 0 follows.
+        """
+        masked = abs(value) >= MASKED
+        if array.shape != value.shape or not masked.any():
+            return numpy.zeros(value.shape, bool)
+        with numpy.errstate(all="ignore"):
+            highest = array.max(-1, keepdims=True, initial=-numpy.inf, where=~masked)
+            low = (array <= highest - NEGLIGIBLE) | (array <= LOW) | numpy.isnan(array)
+        return masked & ~low & self._of_tokens(name, value)
+
+
+NEGLIGIBLE, LOW = 100.0, -1000.0
+"""A score so far below the largest one, or below 0, counts as masked: its probability is 0 in float32."""
 
 OF_TOKENS = re.compile(r"position_ids$|^(start|end)_logits$")
 """Names of values of shape (B, L); other values with two axes are (B, D) or (B, N)."""
@@ -282,9 +303,9 @@ def _row(
         note = f"shape {given.shape} where the reference has {truth.shape}"
         return Row(name, "shape", truth.shape, dtype, note=note)
     kept = ours.kept(name, truth)
-    if not kept.any():
+    if not kept.any() and not ours.kept.unmasked(name, array, truth).any():
         return Row(name, "good", truth.shape, dtype, 0.0, 0.0, 0.0, 0.0, note="padding only")
-    difference, noise = differences(array, truth, kept), numpy.broadcast_to(ours.noise[name] * ours.unit, truth.shape)
+    difference, noise = all_differences(name, array, truth, ours.kept), numpy.broadcast_to(ours.noise[name] * ours.unit, truth.shape)
     whole = multiple_of(difference, noise)
     alone = None if step is None else _multiples_alone(name, array, step, ours)
     judged = whole if alone is None else alone
@@ -309,7 +330,13 @@ def _row(
 
 
 def _multiples_alone(name: str, array: numpy.ndarray, step: Step, ours: Reference) -> numpy.ndarray:
-    return multiple_of(differences(array, step.value, ours.kept(name, step.value)), step.noise * ours.unit)
+    return multiple_of(all_differences(name, array, step.value, ours.kept), step.noise * ours.unit)
+
+
+def all_differences(name: str, array: numpy.ndarray, truth: numpy.ndarray, kept: Kept) -> numpy.ndarray:
+    """`differences` of the elements that are compared; infinite for masked keys that the candidate does not mask."""
+    difference = differences(array, truth, kept(name, truth))
+    return numpy.where(kept.unmasked(name, array, truth), numpy.inf, difference)
 
 
 def differences(array: numpy.ndarray, truth: numpy.ndarray, kept: numpy.ndarray) -> numpy.ndarray:

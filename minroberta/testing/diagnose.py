@@ -6,46 +6,57 @@ mistake explains the candidate if, with it, every step is right up to rounding e
 """
 
 import itertools
-import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy
 
-from ..backend.arrays import Array
 from ..errors import Error, InputError
 from ..inputs import given
 from ..loading import Model
 from ..model import ModelOutput
-from ..trace import recording
+from ..text.running import progress
 from ..weights import flat
-from .compare import Kept, differences, in_common, multiple_of, trace_of
-from .layout import arranged
+from .candidate import Candidate, Judged, is_large, kind_of
+from .compare import Kept, in_common, trace_of
 from .mistakes import PRECISIONS, Change, Mistake, Setting, catalogue
+from .partly import heads_reordered, in_words, layers_reordered, rows_reordered, sets_of_layers, within
 from .report import Report
-from .result import Finding
-from .runs import EPS, MASKED, RUNS, Edit, bound_of, by_size, exact, wiggled
+from .result import Finding, Findings
+from .runs import EPS, MASKED, exact
 from .values import Names, Values, under_our_names
+
+LIMIT = 30.0
+"""Number of seconds after which a search ends, unless the caller sets another limit."""
 
 
 def diagnose(
-    model: Model, inputs: Mapping[str, Any], candidate: Values, *, names: Names | None = None
-) -> list[Finding]:
+    model: Model,
+    inputs: Mapping[str, Any],
+    candidate: Values,
+    *,
+    names: Names | None = None,
+    precision: str = "float32",
+    limit: float = LIMIT,
+) -> Findings:
     """Find the known mistakes that explain a port's errors, the best explanation first.
 
         for finding in diagnose(model, {"input_ids": ids}, read("port.npz")):
-            print(finding.explanation, finding.fix)
+            print(finding)
 
-    model: the reference. inputs: the inputs of the model and the port, by name. candidate, names: as for `compare`.
+    model: the reference. inputs: the inputs of the model and the port, by name. candidate, names, precision: as for
+    `compare`. limit: the time in seconds after which the search ends. `Findings` is a list, which also says what has
+    not been tried.
+
     Several findings without `on_top_of` are alternatives, which these inputs do not distinguish; the simplest comes
-    first.
-
-    A mistake is named if, with it, every step is right up to rounding error. If no single mistake suffices, two are
-    named if together they suffice. A mistake that leaves some errors unexplained is named only if it corrects every
-    value that it changes, or every wrong step other than the first and its counterparts in other layers. If no mistake
-    is named, or if the port is right, the list is empty; `compare` says where the error begins.
+    first. A mistake is named if, with it, every step is right up to rounding error, or if this holds together with
+    other named mistakes. The mistake may concern some of the layers only. A mistake that leaves errors unexplained is
+    named only if it corrects every value that it changes, and the finding says what remains. Mistakes of precision are
+    tried last. If no mistake is named, or if the port is right, the list is empty; `compare` says where the error
+    begins.
 
     Raises InputError if the model does not accept the inputs, or if the model and the candidate share no name.
     """
@@ -54,309 +65,435 @@ def diagnose(
             f"diagnose was given a {type(model).__name__} and a {type(inputs).__name__}: give a Model, a dict of its "
             "inputs, such as {'input_ids': ids}, and a port's values"
         )
-    canonical = model.config.family.canonical_name
-    values = {canonical(name): value for name, value in under_our_names(candidate, names, model.config.family).items()}
-    port = _Port(exact(model), values, Kept(inputs))
-    plain = port.judged(Setting(port.model, given(**inputs)))
+    port = _candidate(model, inputs, candidate, names, EPS[precision] / EPS["float32"])
+    plain = port.judged()
     if plain is None:
-        return []
-    in_common(plain.computed, values)
-    if plain.ok:
-        return []
-    return _explained(port, plain) or _explained_later(port, plain)
+        return Findings()
+    in_common(plain.computed, port.values)
+    with progress(None, "mistakes") as advance:
+        clock = _Clock(time.monotonic() + limit, advance)
+        findings = [] if plain.ok else _explained(_Search(port, clock), plain)
+    return Findings(findings, clock.left_out, _hint(plain, findings))
+
+
+def _candidate(model: Model, inputs: Mapping[str, Any], values: Values, names: Names | None, unit: float) -> Candidate:
+    canonical = model.config.family.canonical_name
+    named = {canonical(name): value for name, value in under_our_names(values, names, model.config.family).items()}
+    precise = exact(model)
+    quick = model if is_large(model) else precise
+    return Candidate(precise, quick, given(**inputs), named, Kept(inputs), unit)
 
 
 def explain(report: Report, reference: Any, candidate: Values, names: Names | None = None) -> Report:
-    """The report, with the result of `diagnose` added if the candidate is wrong.
-
-    It is added only if the candidate computes in float32, and the reference has a model.
-    """
+    """The report, with the result of `diagnose` added if the candidate is wrong and the reference has a model."""
     trace, _ = trace_of(reference)
-    if report.ok or trace is None or report.precision != "float32":
+    if report.ok or trace is None:
         return report
-    return report.explained(diagnose(trace.model, trace.inputs, candidate, names=names))
+    return report.explained(diagnose(trace.model, trace.inputs, candidate, names=names, precision=report.precision))
 
 
-def _explained(port: "_Port", plain: "_Judged") -> list[Finding]:
-    """A single mistake and its alternatives, or else two mistakes, or else one that leaves errors unexplained."""
-    trials, touching = _tried(port, plain)
-    if complete := _complete(trials):
-        return [_finding(trial) for trial in complete]
-    trials.sort(key=lambda trial: len(trial.judged.bad))
-    for first in trials[:FIRSTS]:
-        if seconds := _complete(_tried(port, first.judged)[0]):
-            return _pair(first, seconds)
-    pair = next(_pairs(port, plain, touching), None)
-    if pair is not None:
-        return pair
-    return [_finding(trial) for trial in trials[:1] if _is_certain(trial.judged, plain)]
+def _hint(plain: Judged, findings: Sequence[Finding]) -> str:
+    """A sentence if every step is right in a lower precision, and no mistake explains all errors; otherwise ""."""
+    if plain.ok or any(not finding.left for finding in findings):
+        return ""
+    for dtype in ("float16", "bfloat16"):
+        unit = EPS[dtype] / EPS["float32"]
+        if plain.remaining <= unit * plain.bound and max(plain.levels.values()) <= unit * LEVEL:
+            return f"if the port computes in {dtype}, pass precision={dtype!r}: every step is within its rounding error"
+    return ""
 
 
-def _explained_later(port: "_Port", plain: "_Judged") -> list[Finding]:
-    """The mistakes that explain the later wrong steps.
-
-    The first wrong step, and the same step in other layers, is left out of the comparison.
-    """
-    port = replace(port, unknown=frozenset(name for name in plain.bad if _kind(name) == _kind(plain.bad[0])))
-    rest = port.judged(plain.setting)
-    if rest is None or rest.ok:
-        return []
-    return [replace(finding, remaining=plain.remaining) for finding in _explained(port, rest)]
-
-
-def _kind(name: str) -> str:
-    """A value's name with its layer number replaced by `*`, so that it is the same in all layers."""
-    return re.sub(r"\d+", "*", name)
-
-
-FIRSTS = 6
-"""Maximum number of changes that are tried with a second mistake. Each of them corrects the first bad value."""
-
-
-def _complete(trials: Sequence["_Trial"]) -> list["_Trial"]:
-    """The trials that explain all errors, simplest first. For each mistake, only the simplest trial is included."""
-    best: dict[str, _Trial] = {}
-    for trial in sorted((trial for trial in trials if trial.judged.ok), key=_simplest):
-        best.setdefault(trial.mistake.name, trial)
-    return list(best.values())
-
-
-def _finding(trial: "_Trial", on_top_of: str | None = None) -> Finding:
-    mistake = trial.mistake
-    remaining = trial.judged.remaining
-    return Finding(mistake.name, mistake.explanation, mistake.fix, remaining, on_top_of, mistake.seen_in)
-
-
-def _pair(first: "_Trial", seconds: Sequence["_Trial"]) -> list[Finding]:
-    together = _finding(_Trial(first.mistake, first.way, seconds[0].judged))
-    return [together, *(_finding(second, first.mistake.name) for second in seconds)]
-
-
-def _simplest(trial: "_Trial") -> tuple[int, float]:
-    return trial.way.parts, round(trial.judged.remaining, 3)
-
-
-def _is_certain(judged: "_Judged", plain: "_Judged") -> bool:
-    """True if a mistake corrects every value that it changes, so that the other errors have a different cause."""
-    return not any(_differs(judged.computed[name], plain.computed[name], plain.noise[name]) for name in judged.bad)
-
-
-# --- the candidate and the reference --------------------------------------------------------------------------------
-
-
-class _Judged(NamedTuple):
-    """A run on the candidate's values: the values computed, their noise, and the port's errors relative to noise."""
-
-    setting: Setting
-    computed: Mapping[str, Array]
-    noise: Mapping[str, Array]
-    multiples: Mapping[str, float]
-    bound: float
-
-    @property
-    def bad(self) -> list[str]:
-        """Names of the values whose step is off by more than rounding error."""
-        return [name for name, multiple in self.multiples.items() if not multiple <= self.bound]
-
-    @property
-    def ok(self) -> bool:
-        return not self.bad
-
-    @property
-    def remaining(self) -> float:
-        return max(self.multiples.values(), default=0.0)
-
-
-class _OffError(Exception):
-    """A value that must be right is off, so the run can stop."""
-
-
-class _ReachedError(Exception):
-    """The requested value has been computed."""
-
-    def __init__(self, value: Array) -> None:
-        self.value = value
-
-
-@dataclass(frozen=True)
-class _Port:
-    """A candidate, and the model that it should reproduce. Names are Roberta's."""
-
-    model: Model
-    values: Mapping[str, numpy.ndarray]
-    kept: Kept
-    unknown: frozenset[str] = frozenset()  # names of values that are wrong for another reason
-
-    @property
-    def bound(self) -> float:
-        keys = [array.shape[-1] for name, array in self.values.items() if array.ndim == 4]
-        return bound_of(self.model.config, max(keys, default=0))
-
-    def judged(self, setting: Setting, limits: Mapping[str, Array] | None = None) -> _Judged | None:
-        """The candidate compared with the setting's model; None if a value is off by more than its limit."""
-        try:
-            computed = self._run(setting, self._continued, limits)
-        except _OffError:
-            return None
-        judged = [name for name in computed if name in self.values and name not in self.unknown]
-        moved = {name: numpy.zeros(computed[name].shape) for name in judged}
-        for seed in range(RUNS):
-            other = self._run(setting, wiggled(self._continued, seed))
-            moved = {name: numpy.fmax(most, abs(other[name] - computed[name])) for name, most in moved.items()}
-        noise = {name: by_size(name, most, computed[name]) * self._unit(setting, name) for name, most in moved.items()}
-        multiples = {name: self._multiple(name, computed[name], noise[name]) for name in noise}
-        return _Judged(setting, computed, noise, multiples, self.bound)
-
-    def _unit(self, setting: Setting, name: str) -> float:
-        """The unit roundoff of a value's precision, as a multiple of float32's."""
-        return EPS[setting.precision(name)] / EPS["float32"]
-
-    def value(self, setting: Setting, name: str, limits: Mapping[str, Array]) -> Array | None:
-        """A value of the setting's model; None if an earlier value is off by more than its limit."""
-
-        def edit(other: str, value: Array) -> Array:
-            if other == name:
-                raise _ReachedError(value)
-            return self._continued(other, value)
-
-        try:
-            return self._run(setting, edit, limits).get(name)
-        except _ReachedError as reached:
-            return reached.value
-        except _OffError:
-            return None
-
-    def _run(self, setting: Setting, edit: Edit, limits: Mapping[str, Array] | None = None) -> dict[str, Array]:
-        """Every value that the setting's model computes, mistakes included. The run continues with `edit`'s results."""
-        computed: dict[str, Array] = {}
-        seen: dict[str, Array] = {}
-
-        def record(name: str, value: Array) -> Array:
-            computed[name] = setting.edited(name, value, seen)
-            if limits is not None and name in limits and not self._multiple(name, computed[name], limits[name]) <= 1:
-                raise _OffError
-            seen[name] = edit(name, computed[name])
-            return seen[name]
-
-        with recording(record), numpy.errstate(all="ignore"):
-            output = setting.model(**setting.inputs)
-        outputs = {name: value for name, value in output.items() if hasattr(value, "shape")}
-        return computed | {name: value for name, value in outputs.items() if name not in computed}
-
-    def _continued(self, name: str, value: Array) -> Array:
-        """The candidate's value if there is one, otherwise the reference's."""
-        array = self._laid_out(name, value)
-        return value if array is None else self.kept.taken(name, array, value)
-
-    def _laid_out(self, name: str, value: Array) -> numpy.ndarray | None:
-        """The candidate's value in the reference's layout; None if it is missing, or if no known layout fits."""
-        array = self.values.get(name)
-        if array is None or array.shape == value.shape:
-            return array
-        return arranged(array, value, self.model.config.num_attention_heads, self.kept(name, value))[0]
-
-    def distance(self, name: str, value: Array) -> float:
-        """The largest difference among the elements that are compared."""
-        return float(self._differences(name, value).max(initial=0))
-
-    def _multiple(self, name: str, value: Array, noise: Array) -> float:
-        """The largest difference as a multiple of its element's noise, or of the largest noise if the shapes differ."""
-        noise = noise if noise.shape == value.shape else noise.max(initial=0)
-        return float(multiple_of(self._differences(name, value), noise).max(initial=0))
-
-    def _differences(self, name: str, value: Array) -> Array:
-        """The error of each element; infinite if the candidate's value is missing or has no known layout."""
-        array = self._laid_out(name, value)
-        return numpy.full(value.shape, math.inf) if array is None else differences(array, value, self.kept(name, value))
-
-
-# --- trying mistakes ------------------------------------------------------------------------------------------------
+# --- the search -----------------------------------------------------------------------------------------------------
 
 
 class _Trial(NamedTuple):
-    """A mistake, the change that makes it, and the result of the run with this change."""
+    """A mistake, the change that makes it, the result of the run with this change, and which layers it concerns."""
 
     mistake: Mistake
     way: Change
-    judged: _Judged
+    judged: Judged
+    where: str = ""
 
 
 Way = tuple[Mistake, Change]
+Chain = list[list[_Trial]]
+"""For each mistake of an explanation its trials. Several trials are alternatives."""
+
+
+@dataclass
+class _Clock:
+    """The time that is left, and what was left out when it ran out."""
+
+    end: float
+    advance: Callable[[int], Any]
+    left_out: list[str] = field(default_factory=list)
+
+    def limited(self, items: Iterable[Any], what: str) -> Iterator[Any]:
+        """The items, until the time is up. what: the items in words, to say that they were not all tried."""
+        for item in items:
+            if time.monotonic() > self.end:
+                self.left_out += [] if what in self.left_out else [what]
+                return
+            yield item
+            self.advance(1)
+
+
+@dataclass
+class _Search:
+    """A search for the mistakes of one candidate. effects: the changes tried on each state, with what they change."""
+
+    candidate: Candidate
+    clock: _Clock
+    tried: dict[tuple, list[_Trial]] = field(default_factory=dict)
+    effects: dict[tuple, list[tuple[Way, numpy.ndarray]]] = field(default_factory=dict)
+
+    def without(self, names: Iterable[str]) -> "_Search":
+        """The same search, in which these values are not judged."""
+        return _Search(replace(self.candidate, unknown=self.candidate.unknown | set(names)), self.clock)
+
+    def of_precision(self, unit: float) -> "_Search":
+        return _Search(replace(self.candidate, unit=unit), self.clock)
+
+    def single(self, before: Judged) -> list[_Trial]:
+        """The trials of the first kind of change that explains everything, or all trials if there is none.
+
+        Each corrects the first bad value, and makes no good value wrong.
+        """
+        key = before.ways
+        if key not in self.tried:
+            self.tried[key] = trials = []
+            precise = [] if self.candidate.unit > 1 else [self._of_precision]
+            for kind in (self._whole, self._of_some_layers, self._reordered, *precise):
+                trials += kind(before)
+                if any(trial.judged.ok for trial in trials):
+                    break
+        return self.tried[key]
+
+    def _whole(self, before: Judged) -> list[_Trial]:
+        ways = [
+            (one, way) for one in catalogue(self.candidate.model) if one not in PRECISIONS for way in one.ways
+        ]
+        return self._all(before, ways, "mistakes of all layers")
+
+    def _of_precision(self, before: Judged) -> list[_Trial]:
+        ways = [(one, way) for one in PRECISIONS for way in one.ways]
+        return self._all(before, ways, "mistakes of precision")
+
+    def _of_some_layers(self, before: Judged) -> list[_Trial]:
+        count = self.candidate.model.config.num_hidden_layers
+        trials = []
+        for layers in sets_of_layers(self.candidate, before):
+            where = in_words(layers, count)
+            ways = [
+                (one, some)
+                for one in catalogue(self.candidate.model)
+                for way in one.ways
+                if (some := within(way, layers)) is not None
+            ]
+            trials += [trial._replace(where=where) for trial in self._all(before, ways, "mistakes of some layers")]
+        return trials
+
+    def _reordered(self, before: Judged) -> list[_Trial]:
+        found = (
+            (one, way)
+            for kind in (rows_reordered, heads_reordered, layers_reordered)
+            for one in kind(self.candidate, before)
+            for way in one.ways
+        )
+        return self._all(before, found, "layers, heads or rows in another order")
+
+    def _all(self, before: Judged, ways: Iterable[Way], what: str) -> list[_Trial]:
+        effects = self.effects.setdefault(before.ways, [])
+        trials = []
+        for mistake, way in self.clock.limited(ways, what):
+            value = self._reached(before, way) if _can_be(way, self.candidate, before) else None
+            if value is not None:
+                effects.append(((mistake, way), self._effect(before, value)))
+                judged = self._righted(before, way, value)
+                trials += [_Trial(mistake, way, judged)] if judged else []
+        return trials
+
+    def _effect(self, before: Judged, value: numpy.ndarray) -> numpy.ndarray:
+        """The change that a mistake makes to the first bad value: at most some thousand of its elements."""
+        other = before.computed[before.bad[0]]
+        if value.shape != other.shape:
+            return numpy.zeros(0)
+        step = 1 + value.size // SAMPLE
+        with numpy.errstate(all="ignore"):
+            return numpy.nan_to_num((value - other).reshape(-1)[::step], posinf=0.0, neginf=0.0)
+
+    def _reached(self, before: Judged, way: Change) -> numpy.ndarray | None:
+        """The first bad value, computed with one more mistake; None if that leaves it unchanged."""
+        first = before.bad[0]
+        old = self.candidate.setting(before.ways, quick=True)
+        setting = _or_none(lambda: self.candidate.setting([*before.ways, way], quick=True))
+        if setting is None or old is None or not _may_reach(self.candidate, before, way, old, setting):
+            return None
+        value = _or_none(lambda: self.candidate.value(setting, first, _limits(before)))
+        if value is None or not (way.rounded or _differs(value, before.computed[first], before.noise[first])):
+            return None
+        return value
+
+    def _righted(self, before: Judged, way: Change, value: numpy.ndarray) -> Judged | None:
+        """The complete run if it corrects the first bad value and makes no good value wrong, otherwise None."""
+        first = before.bad[0]
+        if not way.rounded and not 2 * self.candidate.distance(first, value) <= self.candidate.distance(
+            first, before.computed[first]
+        ):
+            return None
+        judged = _or_none(lambda: self.candidate.judged([*before.ways, way], _limits(before)))
+        if judged is None or not _has_all(judged, before) or not _is_convincing(judged, before, way):
+            return None
+        return None if {first, *_limits(before)} & set(judged.bad) else judged
+
+    def pairs(self, before: Judged) -> Iterator[Chain]:
+        """Two mistakes that both change the first bad value, and together explain everything.
+
+        They are tried in the order of the error that would be left if their effects simply added up.
+        """
+        effects = [
+            (way, effect)
+            for way, effect in self.effects.get(before.ways, ())
+            if effect.size and way[0] not in PRECISIONS and not way[1].rounded
+        ]
+        if not effects:
+            return
+        first = before.bad[0]
+        computed = before.computed[first]
+        array = self.candidate.laid_out(first, computed)
+        error = self._effect(before, self.candidate.kept.taken(first, array, computed)) if array is not None else None
+        if error is None or not numpy.isfinite(error).all():
+            return
+        for i, j in self.clock.limited(_ranked(error, [effect for _, effect in effects])[:PAIRS], "pairs of mistakes"):
+            (one, way), (other, more) = effects[i][0], effects[j][0]
+            if one.name.split("-")[0] == other.name.split("-")[0]:
+                continue  # variants of one mistake: a port makes at most one of them
+            value = self._reached(before._replace(ways=(*before.ways, way)), more)
+            both = None if value is None else self._righted(before._replace(ways=(*before.ways, way)), more, value)
+            if both and both.ok:
+                yield [[_Trial(one, way, both)], [_Trial(other, more, both)]]
+
+
+def _ranked(error: numpy.ndarray, effects: Sequence[numpy.ndarray]) -> list[tuple[int, int]]:
+    """Pairs of effects, ordered by |error - a - b|², the smallest first."""
+    alike = [effect if effect.shape == error.shape else numpy.zeros(error.shape) for effect in effects]
+    stack = numpy.stack(alike).astype(float)  # (N, n)
+    products, with_error = stack @ stack.T, stack @ error
+    squares = numpy.diag(products)
+    rest = squares[:, None] + squares[None, :] + 2 * products - 2 * with_error[:, None] - 2 * with_error[None, :]
+    i, j = numpy.triu_indices(len(alike), 1)
+    order = rest[i, j].argsort(kind="stable")
+    return list(zip(i[order].tolist(), j[order].tolist(), strict=True))
+
+
+SAMPLE = 4096
+"""Maximum number of elements of an effect that are kept."""
+
+PAIRS = 150
+"""Maximum number of pairs of mistakes that are tried."""
+
+FIRSTS = 6
+"""Maximum number of mistakes that are tried with further ones. Each of them corrects the first bad value."""
+
+DEPTH = 2
+"""Maximum number of mistakes that are added to a first one."""
+
+
+def _explained(search: _Search, plain: Judged) -> list[Finding]:
+    """Mistakes that explain everything together, or else those that are certain although errors remain."""
+    chain = _chain(search, plain, DEPTH) or next(search.pairs(plain), None) or _in_half_precision(search, plain)
+    if chain:
+        chain[:-1] = [[trials[0]._replace(judged=chain[-1][0].judged)] for trials in chain[:-1]]
+        return [_finding(trial, before, plain, ()) for before, trials in _befores(chain) for trial in trials]
+    return _in_part(search, plain)
+
+
+def _befores(chain: Chain) -> Iterator[tuple[str | None, list[_Trial]]]:
+    """Each mistake's trials, with the name of the mistake before it."""
+    before = None
+    for trials in chain:
+        yield before, trials
+        before = trials[0].mistake.name
+
+
+def _chain(search: _Search, before: Judged, depth: int) -> Chain | None:
+    """Mistakes that together explain everything: one with its alternatives, or several."""
+    trials = search.single(before)
+    if complete := _complete(trials):
+        return [complete]
+    firsts = sorted(trials, key=lambda trial: (len(trial.judged.bad), _simplest(trial)))[:FIRSTS] if depth else []
+    for first in firsts:
+        if seconds := _complete(search.single(first.judged)):
+            return [[first], seconds]
+    for first in firsts[:1]:
+        if rest := _chain(search, first.judged, depth - 1):
+            return [[first], *rest]
+    return None
+
+
+def _in_half_precision(search: _Search, plain: Judged) -> Chain | None:
+    """Mistakes of a port whose wrong values are all exactly representable in a half-precision type."""
+    for mistake in PRECISIONS:
+        for way in mistake.ways:
+            if way.rounded and _can_be(way, search.candidate, plain._replace(multiples=dict.fromkeys(plain.multiples, numpy.inf))):
+                unit = max(EPS[dtype] for dtype in way.rounded.values()) / EPS["float32"]
+                halved = search.of_precision(unit)
+                before = halved.candidate.judged()
+                rest = _chain(halved, before, 1) if before and not before.ok else None
+                if rest:
+                    return [[_Trial(mistake, way, rest[-1][0].judged)], *rest]
+    return None
+
+
+STEPS = 4
+"""Maximum number of mistakes that are named beside unknown ones."""
+
+
+def _in_part(search: _Search, plain: Judged) -> list[Finding]:
+    """Mistakes that are certain, although other errors remain.
+
+    A value whose error no known mistake explains is left out of the comparison, with its counterparts in other layers.
+    """
+    found: list[_Trial] = []
+    before = plain
+    for _ in range(STEPS):
+        trials = search.single(before)
+        certain = [trial for trial in trials if trial.judged.ok or _is_certain(trial.judged, before)]
+        if certain:
+            found.append(min(certain, key=lambda trial: (len(trial.judged.bad), _simplest(trial))))
+            before = found[-1].judged
+        else:
+            first = kind_of(before.bad[0])
+            search = search.without(name for name in before.bad if kind_of(name) == first)
+            judged = search.candidate.judged(before.ways)
+            if judged is None:
+                break
+            before = judged
+        if before.ok:
+            break
+    left = tuple(name for name in plain.bad if name in search.candidate.unknown or name in before.bad)
+    names = [None, *(trial.mistake.name for trial in found)]
+    return [_finding(trial, on_top_of, plain, left) for trial, on_top_of in zip(found, names, strict=False)]
+
+
+def _finding(trial: _Trial, on_top_of: str | None, plain: Judged, left: tuple[str, ...]) -> Finding:
+    mistake, remaining = trial.mistake, trial.judged.remaining
+    explanation = f"{mistake.explanation} This happens {trial.where}." if trial.where else mistake.explanation
+    remaining = plain.remaining if left else remaining
+    return Finding(
+        mistake.name, explanation, mistake.fix, remaining, on_top_of, mistake.seen_in, left, len(plain.bad)
+    )
+
+
+# --- judging a trial ------------------------------------------------------------------------------------------------
+
+
+def _complete(trials: Sequence[_Trial]) -> list[_Trial]:
+    """The trials that explain all errors, simplest first. For each mistake, only the simplest trial is included.
+
+    A trial that leaves far larger errors than the best one is left out, although they are within the bound.
+    """
+    best: dict[str, _Trial] = {}
+    for trial in sorted((trial for trial in trials if trial.judged.ok), key=_simplest):
+        best.setdefault(trial.mistake.name, trial)
+    least = min((_level(trial) for trial in best.values()), default=0.0)
+    return [trial for trial in best.values() if _level(trial) <= max(1.0, 4 * least)]
+
+
+def _level(trial: _Trial) -> float:
+    return max(trial.judged.levels.values(), default=0.0)
+
+
+def _simplest(trial: _Trial) -> tuple[int, float]:
+    return trial.way.parts, round(trial.judged.remaining, 3)
+
+
+LEVEL = 4.0
+"""Limit on the root mean square of the errors relative to the noise, for values of half precision."""
+
+REDUCED = 8.0
+"""Factor by which a mistake that itself adds noise must reduce the error of each value that was wrong."""
+
+
+def _is_convincing(judged: Judged, before: Judged, way: Change) -> bool:
+    """False if values are right only through a tolerance that the mistake itself brings.
+
+    A mistake such as rounding to TF32 makes the results noisy, so that nearly every error is within the noise. So the
+    errors must also be within the noise without the mistake, or far smaller than they were. Only of a model that
+    computes in half precision throughout, errors have the size of its rounding, which no reference repeats exactly.
+    """
+    if way.rounded and not way.values:
+        return all(level <= LEVEL for level in judged.levels.values())
+    return all(_is_reduced(name, judged, before) for name in judged.multiples if name in before.noise)
+
+
+def _is_reduced(name: str, judged: Judged, before: Judged) -> bool:
+    noise, usual = (float(run.noise[name].max(initial=0)) for run in (judged, before))
+    return noise <= BROUGHT * usual or judged.errors[name] <= max(usual, before.errors[name] / REDUCED)
+
+
+BROUGHT = 4.0
+"""Factor by which a mistake may raise the noise without having to explain more than the noise."""
+
+
+def _has_all(judged: Judged, before: Judged) -> bool:
+    """False if the changed model lacks a value that the candidate has, other than a sum."""
+    return all(name in judged.multiples or name.endswith(".sum") for name in before.multiples)
+
+
+def _is_certain(judged: Judged, before: Judged) -> bool:
+    """True if a mistake corrects every value that it changes, so that the other errors have a different cause."""
+    return not any(_differs(judged.computed[name], before.computed[name], before.noise[name]) for name in judged.bad)
+
+
+def _limits(before: Judged) -> dict[str, Any]:
+    """Limits for the errors of good values, beyond which a mistake is rejected."""
+    bad = set(before.bad)
+    return {name: ROUGHLY * before.bound * noise for name, noise in before.noise.items() if name not in bad}
+
 
 ROUGHLY = 100
 """Factor by which the bound is widened while the noise of the run with the mistake is not yet known."""
 
 
-def _tried(port: _Port, before: _Judged) -> tuple[list[_Trial], list[Way]]:
-    """Try all mistakes on the first bad value.
-
-    Returns the trials that correct it and make no good value wrong, and all changes that affect it. Mistakes of
-    precision are tried only if no other mistake explains everything.
-    """
-    trials, touching = _tried_of(port, before, [one for one in catalogue(port.model) if one not in PRECISIONS])
-    if any(trial.judged.ok for trial in trials):
-        return trials, touching
-    rounded, more = _tried_of(port, before, PRECISIONS)
-    return trials + rounded, touching + more
-
-
-def _tried_of(port: _Port, before: _Judged, mistakes: Sequence[Mistake]) -> tuple[list[_Trial], list[Way]]:
-    trials: list[_Trial] = []
-    touching: list[Way] = []
-    for mistake in mistakes:
-        for way in mistake.ways:
-            reached = _reaching(port, before, way) if _can_be(way, port, before) else None
-            if reached:
-                touching.append((mistake, way))
-                judged = _righting(port, before, way, *reached)
-                trials += [_Trial(mistake, way, judged)] if judged else []
-    return trials, touching
-
-
-def _reaching(port: _Port, before: _Judged, way: Change) -> tuple[Setting, Array] | None:
-    """The setting with one more mistake, and the first bad value computed with it; None if that value is unchanged."""
-    first = before.bad[0]
-    setting = _with(way, before.setting)
-    if setting is None or not _may_reach(port, before, way, setting):
-        return None
-    value = _or_none(lambda: port.value(setting, first, _limits(port, before)))
-    if value is None or not (way.rounded or _differs(value, before.computed[first], before.noise[first])):
-        return None
-    return setting, value
-
-
-def _may_reach(port: _Port, before: _Judged, way: Change, setting: Setting) -> bool:
+def _may_reach(port: Candidate, before: Judged, way: Change, old: Setting, setting: Setting) -> bool:
     """False if the change certainly has no effect on the first bad value.
 
     Since a run continues from the candidate's values, a change can have an effect only after the last candidate value
     that precedes the first bad value. For parameters and edits, this is known without a run. If the first bad value is
-    an output of the model, it repeats an earlier value, and any change may affect it.
+    an output of the model, it repeats an earlier value, and any change may affect it. Inputs and parameters that are
+    equal to the old ones have no effect at all.
     """
+    if not _changes_something(way, old, setting):
+        return False
     if way.config or way.inputs or way.rounded or before.bad[0] in ModelOutput.__annotations__:
         return True
     names = list(before.computed)
     end = names.index(before.bad[0]) + 1
     start = max((i for i, name in enumerate(names[: end - 1]) if name in port.values), default=-1) + 1
-    old, new = flat(before.setting.model.params), flat(setting.model.params)
-    modules = {name.rpartition(".")[0] for name in new if new[name] is not old[name]}
+    modules = {name.rpartition(".")[0] for name in _new_params(old, setting)}
     edited = any(re.fullmatch(pattern, name) for pattern in way.values for name in names[start:end])
     return edited or any(module in names[start:end] or module not in before.computed for module in modules)
 
 
-def _righting(port: _Port, before: _Judged, way: Change, setting: Setting, value: Array) -> _Judged | None:
-    """The complete run if it corrects the first bad value and makes no good value wrong, otherwise None."""
-    first = before.bad[0]
-    if not way.rounded and 2 * port.distance(first, value) > port.distance(first, before.computed[first]):
-        return None
-    judged = _or_none(lambda: port.judged(setting, _limits(port, before)))
-    if judged is None or not judged.multiples.keys() >= before.multiples.keys():
-        return None
-    return None if {first, *_limits(port, before)} & set(judged.bad) else judged
+def _changes_something(way: Change, old: Setting, setting: Setting) -> bool:
+    """False if the way changes inputs or parameters alone, and all of these are equal to the old ones."""
+    if way.config or way.values or way.rounded:
+        return True
+    return bool(_new_params(old, setting)) or any(
+        not numpy.array_equal(old.inputs.get(name), setting.inputs.get(name))
+        for name in {*old.inputs, *setting.inputs}
+    )
 
 
-def _with(way: Change, setting: Setting) -> Setting | None:
-    """The setting with one more mistake; None if that changes nothing, or the resulting model is invalid."""
-    return _or_none(lambda: way.applied(setting))
+def _new_params(old: Setting, setting: Setting) -> list[str]:
+    """Names of the parameters that differ."""
+    before, after = flat(old.model.params), flat(setting.model.params)
+    return [n for n, x in after.items() if n not in before or x is not before[n] and not _same(x, before[n])]
+
+
+def _same(x: Any, y: Any) -> bool:
+    return x.shape == y.shape and bool((x == y).all())
 
 
 def _or_none(function: Callable[[], Any]) -> Any:
@@ -366,46 +503,21 @@ def _or_none(function: Callable[[], Any]) -> Any:
         return None
 
 
-def _limits(port: _Port, before: _Judged) -> dict[str, Array]:
-    """Limits for the errors of good values, beyond which a mistake is rejected."""
-    bad = set(before.bad)
-    return {name: ROUGHLY * port.bound * noise for name, noise in before.noise.items() if name not in bad}
-
-
-EFFORT = 2e10
-"""Limit on the number of pairs to try times the number of parameters. That much work takes about a minute."""
-
-
-def _pairs(port: _Port, before: _Judged, touching: Sequence[Way]) -> Iterator[list[Finding]]:
-    """Pairs of mistakes that both change the first bad value and together explain everything.
-
-    Yields nothing if trying all pairs would take minutes.
-    """
-    pairs = list(itertools.combinations(touching, 2))
-    if len(pairs) * sum(array.size for array in flat(port.model.params).values()) > EFFORT:
-        return
-    for (one, way), (other, more) in pairs:
-        if one.name.split("-")[0] == other.name.split("-")[0]:
-            continue  # variants of one mistake: a port makes at most one of them
-        setting = _with(way, before.setting)
-        found = setting and _reaching(port, before._replace(setting=setting), more)
-        both = found and _righting(port, before, more, *found)
-        if both and both.ok:
-            yield _pair(_Trial(one, way, both), [_Trial(other, more, both)])
-
-
-def _differs(value: Array, other: Array, noise: Array) -> bool:
-    """True if the values differ by more than the noise, or have different shapes or NaN at different elements."""
+def _differs(value: Any, other: Any, noise: Any) -> bool:
+    """True if the values differ by more than the noise, or have different shapes, or NaN or masked scores at different places."""
     if value.shape != other.shape or (numpy.isnan(value) != numpy.isnan(other)).any():
         return True
+    masked = abs(value) >= MASKED
+    if (masked != (abs(other) >= MASKED)).any():
+        return True
     with numpy.errstate(all="ignore"):
-        return bool(((abs(value - other) > noise) & (abs(value - other) < MASKED)).any())
+        return bool(((abs(value - other) > noise) & ~masked).any())
 
 
 # --- half precision -------------------------------------------------------------------------------------------------
 
 
-def _can_be(way: Change, port: _Port, before: _Judged) -> bool:
+def _can_be(way: Change, port: Candidate, before: Judged) -> bool:
     """True if the rounding to half precision that the change makes can explain the bad values.
 
     It can if all bad values that the change rounds to a half-precision type are exactly representable in that type, but

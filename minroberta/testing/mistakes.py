@@ -98,7 +98,7 @@ class Setting(NamedTuple):
         return value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Change:
     """One way to make a mistake.
 

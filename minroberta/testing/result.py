@@ -52,7 +52,8 @@ class Finding:
     name, explanation, fix: as in the catalogue. remaining: the largest error of any step, as a multiple of the noise,
     if the reference makes this mistake (or both mistakes of a pair). If `remaining` exceeds `compare`'s bound, the
     mistake is certain, but there is an unknown error as well. on_top_of: for the second mistake of a pair, the name of
-    the first; otherwise None. seen_in: the URL of a report in a real project, or "" if no report is known.
+    the first; otherwise None. seen_in: the URL of a report in a real project, or "" if no report is known. left: names
+    of the wrong steps that neither this nor another finding explains. wrong: number of wrong steps in all.
     """
 
     name: str
@@ -61,9 +62,32 @@ class Finding:
     remaining: float
     on_top_of: str | None = None
     seen_in: str = ""
+    left: tuple[str, ...] = ()
+    wrong: int = 0
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.explanation} {self.fix}"
+        return f"{self.name}: {self.explanation} {self.fix}{self.rest}"
+
+    @property
+    def rest(self) -> str:
+        """A sentence about the steps that remain unexplained, or "" if there are none."""
+        if not self.left:
+            return ""
+        more = f" and {len(self.left) - 1} more" if len(self.left) > 1 else ""
+        explained = f" This explains {self.wrong - len(self.left)} of {self.wrong} wrong steps"
+        return f"{explained}; at {self.left[0]}{more} something unknown remains."
+
+
+class Findings(list[Finding]):
+    """The findings of `diagnose`: a list, with what else there is to say.
+
+    left_out: kinds of mistakes that were not all tried, because the time was up. hint: a sentence about the precision,
+    or "".
+    """
+
+    def __init__(self, findings: Iterable[Finding] = (), left_out: Iterable[str] = (), hint: str = "") -> None:
+        super().__init__(findings)
+        self.left_out, self.hint = tuple(left_out), hint
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,198 @@
+"""A candidate, judged step by step by the reference with some mistakes made."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import NamedTuple
+
+import numpy
+
+from ..backend.arrays import Array
+from ..loading import Model
+from ..trace import recording
+from ..weights import flat
+from .mistakes import Change, Setting
+from .compare import Kept, all_differences, multiple_of
+from .layout import arranged
+from .runs import EPS, RUNS, Edit, bound_of, by_size, wiggled
+
+LARGE = 1_000_000
+"""Number of parameters from which mistakes are first tried in float32, which takes half the time of float64."""
+
+
+class Judged(NamedTuple):
+    """A run on the candidate's values: the values computed, their noise, and the candidate's errors.
+
+    ways: the changes that were made. multiples: the largest error of each value relative to its noise. levels: the root
+    mean square of the errors relative to the noise. errors: the root mean square of the errors.
+    """
+
+    ways: tuple[Change, ...]
+    setting: Setting
+    computed: Mapping[str, Array]
+    noise: Mapping[str, Array]
+    multiples: Mapping[str, float]
+    levels: Mapping[str, float]
+    errors: Mapping[str, float]
+    bound: float
+
+    @property
+    def bad(self) -> list[str]:
+        """Names of the values whose step is off by more than rounding error, in the order of computation."""
+        return [name for name, multiple in self.multiples.items() if not multiple <= self.bound]
+
+    @property
+    def ok(self) -> bool:
+        return not self.bad
+
+    @property
+    def remaining(self) -> float:
+        return max(self.multiples.values(), default=0.0)
+
+
+class _OffError(Exception):
+    """A value that must be right is off, so the run can stop."""
+
+
+class _ReachedError(Exception):
+    """The requested value has been computed."""
+
+    def __init__(self, value: Array) -> None:
+        self.value = value
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A port's values, and the model that it should reproduce. Names are Roberta's.
+
+    model, inputs: the reference in float64, and its inputs. quick: the model that mistakes are first tried on. unit:
+    the unit roundoff of the candidate's precision, as a multiple of float32's. unknown: names of values that are wrong
+    for another reason.
+    """
+
+    model: Model
+    quick: Model
+    inputs: Mapping[str, object]
+    values: Mapping[str, numpy.ndarray]
+    kept: Kept
+    unit: float = 1.0
+    unknown: frozenset[str] = frozenset()
+
+    @property
+    def bound(self) -> float:
+        keys = [array.shape[-1] for name, array in self.values.items() if array.ndim == 4]
+        return bound_of(self.model.config, max(keys, default=0))
+
+    def setting(self, ways: Sequence[Change], quick: bool = False) -> Setting | None:
+        """The reference with these changes; None if the last one changes nothing."""
+        setting = Setting(self.quick if quick else self.model, self.inputs)
+        if not ways:
+            return setting
+        before = reduce(lambda so_far, way: way.applied(so_far) or so_far, ways[:-1], setting)
+        return ways[-1].applied(before)
+
+    def judged(self, ways: Sequence[Change] = (), limits: Mapping[str, Array] | None = None) -> Judged | None:
+        """The candidate compared with the changed model; None if a value is off by more than its limit."""
+        setting = self.setting(ways)
+        if setting is None:
+            return None
+        try:
+            computed = self._run(setting, self._continued, limits)
+        except _OffError:
+            return None
+        judged = [name for name in computed if name in self.values and name not in self.unknown]
+        moved = {name: numpy.zeros(computed[name].shape) for name in judged}
+        for seed in range(RUNS):
+            other = self._run(setting, wiggled(self._continued, seed))
+            moved = {name: numpy.fmax(most, abs(other[name] - computed[name])) for name, most in moved.items()}
+        noise = {name: by_size(name, most, computed[name]) * self._unit(setting, name) for name, most in moved.items()}
+        off = {name: self._differences(name, computed[name]) for name in noise}
+        relative = {name: multiple_of(off[name], noise[name]) for name in noise}
+        multiples = {name: float(array.max(initial=0)) for name, array in relative.items()}
+        levels, errors = ({name: _usual(array) for name, array in arrays.items()} for arrays in (relative, off))
+        return Judged(tuple(ways), setting, computed, noise, multiples, levels, errors, self.bound)
+
+    def _unit(self, setting: Setting, name: str) -> float:
+        return max(self.unit, EPS[setting.precision(name)] / EPS["float32"])
+
+    def value(self, setting: Setting, name: str, limits: Mapping[str, Array]) -> Array | None:
+        """A value of the setting's model; None if an earlier value is off by more than its limit."""
+
+        def edit(other: str, value: Array) -> Array:
+            if other == name:
+                raise _ReachedError(value)
+            return self._continued(other, value)
+
+        try:
+            return self._run(setting, edit, limits).get(name)
+        except _ReachedError as reached:
+            return reached.value
+        except _OffError:
+            return None
+
+    def _run(self, setting: Setting, edit: Edit, limits: Mapping[str, Array] | None = None) -> dict[str, Array]:
+        """Every value that the setting's model computes, mistakes included. The run continues with `edit`'s results."""
+        computed: dict[str, Array] = {}
+        seen: dict[str, Array] = {}
+
+        def record(name: str, value: Array) -> Array:
+            computed[name] = setting.edited(name, value, seen)
+            if limits is not None and name in limits and not self.multiple(name, computed[name], limits[name]) <= 1:
+                raise _OffError
+            seen[name] = edit(name, computed[name])
+            return seen[name]
+
+        with recording(record), numpy.errstate(all="ignore"):
+            output = setting.model(**setting.inputs)
+        outputs = {name: value for name, value in output.items() if hasattr(value, "shape")}
+        return computed | {name: value for name, value in outputs.items() if name not in computed}
+
+    def _continued(self, name: str, value: Array) -> Array:
+        """The candidate's value if there is one, otherwise the reference's."""
+        array = self.laid_out(name, value)
+        return value if array is None else self.kept.taken(name, array, value)
+
+    def laid_out(self, name: str, value: Array) -> numpy.ndarray | None:
+        """The candidate's value in the reference's layout; None if it is missing, or if no known layout fits."""
+        array = self.values.get(name)
+        if array is None or array.shape == value.shape:
+            return array
+        return arranged(array, value, self.model.config.num_attention_heads, self.kept(name, value))[0]
+
+    def distance(self, name: str, value: Array) -> float:
+        """The largest difference among the elements that are compared."""
+        return float(self._differences(name, value).max(initial=0))
+
+    def multiple(self, name: str, value: Array, noise: Array) -> float:
+        """The largest difference as a multiple of its element's noise, or of the largest noise if the shapes differ."""
+        noise = noise if noise.shape == value.shape else noise.max(initial=0)
+        return float(multiple_of(self._differences(name, value), noise).max(initial=0))
+
+    def _differences(self, name: str, value: Array) -> Array:
+        """The error of each element; infinite if the candidate's value is missing or has no known layout."""
+        array = self.laid_out(name, value)
+        if array is None:
+            return numpy.full(value.shape, math.inf)
+        return all_differences(name, array, value, self.kept)
+
+
+def _usual(array: Array) -> float:
+    """The root mean square."""
+    return float(numpy.sqrt((array * array).mean())) if array.size else 0.0
+
+
+def is_large(model: Model) -> bool:
+    return sum(array.size for array in flat(model.params).values()) >= LARGE
+
+
+def kind_of(name: str) -> str:
+    """A value's name with its layer number replaced by `*`, so that it is the same in all layers."""
+    return re.sub(r"\d+", "*", name)
+
+
+def layer_of(name: str) -> int | None:
+    """The index of the layer that computes a value, or None outside the layers."""
+    found = re.match(r"encoder\.layer\.(\d+)(\.|$)", name)
+    return int(found[1]) if found else None
