@@ -27,6 +27,8 @@ Inputs = Mapping[str, Any]
 Params = Mapping[str, Array]
 """Parameters, by Roberta's names."""
 
+GITHUB = "https://github.com"
+
 # --- what a mistake is ----------------------------------------------------------------------------------------------
 
 
@@ -209,6 +211,22 @@ def _shifted(by: int) -> Change:
     return _positions(lambda model, inputs: _counted(model, inputs) + by * ("past_key_values" in inputs))
 
 
+def _rounded_positions(bits: int, counting: bool) -> Change:
+    """Positions in a half-precision type with `bits` bits after the leading bit.
+
+    counting: True if the sum itself is rounded after each step, so that it stops growing at 2^(bits + 1).
+    """
+    to_half = _to_bits(bits, to_even=1)
+
+    def numbered(model: Model, inputs: Inputs) -> Array:
+        counted, pad = _counted(model, inputs), model.config.pad_token_id
+        number = counted - pad
+        number = numpy.minimum(number, 2 ** (bits + 1)) if counting else to_half(number)
+        return numpy.where(counted == pad, pad, to_half(number + pad)).astype(int)
+
+    return _positions(numbered)
+
+
 def _types_of_1(model: Model, inputs: Inputs) -> dict[str, Any]:
     if model.config.type_vocab_size < 2:
         return {}
@@ -218,6 +236,23 @@ def _types_of_1(model: Model, inputs: Inputs) -> dict[str, Any]:
 def _mask(change: Callable[[Array], Array | None], name: str = "attention_mask") -> Change:
     """Change the mask, if there is one."""
     return Change(inputs=lambda model, inputs: {name: change(to_host(inputs[name]))} if name in inputs else {})
+
+
+def _mask_from_id_0(model: Model, inputs: Inputs) -> dict[str, Any]:
+    return {"attention_mask": (to_host(inputs["input_ids"]) != 0).astype(int)} if "input_ids" in inputs else {}
+
+
+def _mask_as_types(types_as_mask: bool) -> Change:
+    """Pass the mask as token types, and the token types as the mask or no mask."""
+
+    def changed(model: Model, inputs: Inputs) -> dict[str, Any]:
+        mask = inputs.get("attention_mask")
+        if mask is None or numpy.ndim(mask) != numpy.ndim(_counted(model, inputs)):
+            return {}
+        types = inputs.get("token_type_ids", numpy.zeros_like(to_host(mask)))
+        return {"token_type_ids": to_host(mask), "attention_mask": types if types_as_mask else None}
+
+    return Change(inputs=changed)
 
 
 def _causal(seen: Callable[[Array], Array]) -> Change:
@@ -319,6 +354,11 @@ def _by_head(held: Params, config: Config) -> Params:
     return result
 
 
+def _rows_of_words(rows: Callable[[int], Sequence[int]]) -> Change:
+    """Exchange rows of the word embeddings. rows: a function of the vocabulary size that gives the row of each id."""
+    return _changed(r"embeddings\.word_embeddings\.weight", lambda table: table[list(rows(len(table)))])
+
+
 def _layers(order: Sequence[int]) -> Change:
     """Keep the layers with these indices, in this order."""
     moved = {rf"encoder\.layer\.{i}\.(.*)": rf"encoder.layer.{j}.\1" for i, j in enumerate(order) if i != j}
@@ -363,6 +403,22 @@ NORMS = r".*(LayerNorm|layer_norm)"
 FINAL_NORM = WEIGHTS["final-norm"]
 
 
+NORMS_IN = {
+    "in-layers": ("The norms of the layers", r"encoder\.layer\..*LayerNorm", f"{GITHUB}/keras-team/keras-hub/issues/642"),
+    "outside-layers": (
+        "The norms of the embeddings and of the language-model head",
+        r"embeddings\.LayerNorm|lm_head\.layer_norm",
+        f"{GITHUB}/dmlc/gluon-nlp/pull/1214",
+    ),
+    "but-lm-head": (
+        "All norms but that of the language-model head",
+        r".*LayerNorm",
+        f"{GITHUB}/microsoft/onnxruntime/issues/3768",
+    ),
+}
+"""Groups of norms that a port may give an eps of their own: in words, a pattern of their names, and where seen."""
+
+
 def _its_input(value: Array, here: Here) -> Array:
     """The module's input, as if the module were missing."""
     return here.before
@@ -374,6 +430,15 @@ def _layer_input(value: Array, here: Here) -> Array:
 
 def _normed(value: Array, here: Here) -> Array:
     return ops.layer_norm(value, **here.module.tree, eps=here.model.config.layer_norm_eps)
+
+
+def _with_eps(pattern: str, eps: float) -> Change:
+    """Norms whose names match the pattern use another eps."""
+
+    def edit(value: Array, here: Here) -> Array:
+        return ops.layer_norm(here.before, **here.module.tree, eps=eps)
+
+    return Change(values={pattern: edit})
 
 
 def _divided_by(divisor: Callable[[Array, float, int], Array]) -> Change:
@@ -460,6 +525,11 @@ def _masked_as(score: Callable[[Array], Array | float]) -> Change:
     return Change(values={SCORES: _of_all_keys(edit)})
 
 
+def _mask_added(scores: Array, here: Here) -> Array:
+    """The mask of 0 and 1 is itself added to the scores."""
+    return _unmasked(here) + numpy.where(_hidden(here), 0.0, 1.0)
+
+
 def _masked_later(masked: Callable[[Array], Array | float]) -> Change:
     """Mask probabilities after the softmax. masked: a function that returns the new probabilities of masked keys."""
 
@@ -533,16 +603,45 @@ def _activation(hidden_act: str) -> tuple[Change, ...]:
     return Change(config=config), Change(values=values), Change(config=config, values=values)
 
 
-def _in_float16(value: Array, here: Here) -> Array:
+def _edited_gelu(formula: Callable[[Array], Array], dtype: str | None = None) -> tuple[Change, ...]:
+    """Another formula for GELU: in the layers, in the language-model head, or in both. dtype: that of the results."""
+
+    def edit(value: Array, here: Here) -> Array:
+        return formula(here.before)
+
+    patterns = (INTERMEDIATE, LM_GELU, f"{INTERMEDIATE}|{LM_GELU}")
+    return tuple(Change(values={one: edit}, rounded={one: dtype} if dtype else {}) for one in patterns)
+
+
+def _without_factor(x: Array) -> Array:
+    return 0.5 * (1 + activations.erf(x / math.sqrt(2)))
+
+
+def _from_table(x: Array) -> Array:
+    """GELU by tanh from a table of float16: input and result are rounded, and the formula is computed in between."""
+    return _to_float16(activations.ACTIVATIONS["gelu_new"](_to_float16(x)))
+
+
+def _to_float16(x: Array) -> Array:
+    with numpy.errstate(over="ignore"):
+        return x.astype("float16").astype(float)
+
+
+def _in_float16(x: Array) -> Array:
     """GELU whose input and output are rounded to float16."""
-    return activations.gelu(here.before.astype("float16").astype(float)).astype("float16").astype(float)
+    return _to_float16(activations.gelu(_to_float16(x)))
 
 
-def _stepwise_in_float16(value: Array, here: Here) -> Array:
+def _stepwise_in_float16(x: Array) -> Array:
     """GELU in float16 arithmetic, with an erf that is rounded to float16."""
-    x = here.before.astype("float16")
-    erf = activations.erf(x.astype(float) / math.sqrt(2)).astype("float16")
-    return (numpy.float16(0.5) * x * (1 + erf)).astype(float)
+    half = x.astype("float16")
+    erf = activations.erf(half.astype(float) / math.sqrt(2)).astype("float16")
+    return (numpy.float16(0.5) * half * (1 + erf)).astype(float)
+
+
+def _head_activation(pattern: str, hidden_act: str) -> Change:
+    """Use an activation in place of the tanh of a head."""
+    return Change(values={pattern: lambda value, here: activations.ACTIVATIONS[hidden_act](here.before)})
 
 
 def _states(here: Here) -> Array:
@@ -610,8 +709,6 @@ def _computed_in(dtype: str, bits: int) -> Change:
 
 # --- the catalogue --------------------------------------------------------------------------------------------------
 
-GITHUB = "https://github.com"
-
 MISTAKES = (
     # inputs
     Mistake(
@@ -645,6 +742,15 @@ MISTAKES = (
         "Positions are computed from the attention mask.",
         "Count the ids that are not padding: a masked token has a position too.",
         (_positions(_positions_from_mask),),
+    ),
+    *(
+        Mistake(
+            f"positions-in-{dtype}",
+            f"Positions are computed in {dtype}, which does not hold every integer above {2 ** (bits + 1)}.",
+            "Compute positions as integers.",
+            (_rounded_positions(bits, counting=False), _rounded_positions(bits, counting=True)),
+        )
+        for dtype, bits in (("bfloat16", 7), ("float16", 10))
     ),
     Mistake(
         "token-types-row-1",
@@ -680,6 +786,17 @@ MISTAKES = (
         "Use layer_norm_eps from the configuration.",
         (Change(config={"layer_norm_eps": 1e-5}),),
         f"{GITHUB}/keras-team/keras-hub/issues/642",
+    ),
+    *(
+        Mistake(
+            f"eps-{eps}-{group}",
+            f"{norms} use eps {eps}; the others use the right one.",
+            "Use layer_norm_eps from the configuration in every norm.",
+            (_with_eps(pattern, float(eps)),),
+            url,
+        )
+        for eps in ("1e-12", "1e-6", "1e-3", "1e-5")
+        for group, (norms, pattern, url) in NORMS_IN.items()
     ),
     Mistake(
         "variance-unbiased",
@@ -734,11 +851,21 @@ MISTAKES = (
         "gelu-float16",
         "GELU is computed in float16, but everything else in float32.",
         "Compute the activation in float32.",
-        tuple(
-            Change(values={pattern: formula}, rounded={pattern: "float16"})
-            for pattern in (INTERMEDIATE, LM_GELU, f"{INTERMEDIATE}|{LM_GELU}")
-            for formula in (_in_float16, _stepwise_in_float16)
-        ),
+        (*_edited_gelu(_in_float16, "float16"), *_edited_gelu(_stepwise_in_float16, "float16")),
+    ),
+    Mistake(
+        "gelu-tanh-float16",
+        "GELU is computed with the tanh approximation, from a table of float16, as ggml does.",
+        "Compute x/2 · (1 + erf(x/√2)) in float32: in ggml, ggml_gelu_erf.",
+        _edited_gelu(_from_table, "float16"),
+        f"{GITHUB}/ggml-org/llama.cpp",
+    ),
+    Mistake(
+        "gelu-without-factor",
+        "GELU is computed without its factor x, as ½ (1 + erf(x/√2)).",
+        "Compute x/2 · (1 + erf(x/√2)).",
+        _edited_gelu(_without_factor),
+        f"{GITHUB}/LLNL/lbann/pull/1999",
     ),
     # attention
     Mistake(
@@ -775,6 +902,27 @@ MISTAKES = (
         "Use 1 for keys that are attended to, and 0 for masked ones.",
         (_mask(lambda mask: 1 - mask), _mask(lambda mask: 1 - mask, "encoder_attention_mask")),
         f"{GITHUB}/nyu-mll/jiant/pull/465",
+    ),
+    Mistake(
+        "mask-added-raw",
+        "The mask of 0 and 1 is itself added to the scores.",
+        "Add 0 to the scores of keys that are attended to, and a large negative number to those of masked keys.",
+        (Change(values={SCORES: _of_all_keys(_mask_added)}),),
+        f"{GITHUB}/jerryji1993/DNABERT/issues/102",
+    ),
+    Mistake(
+        "mask-from-id-0",
+        "The mask is made from the ids that are not 0, as for BERT.",
+        "Padding has the id pad_token_id, which is 1; id 0 is <s>.",
+        (Change(inputs=_mask_from_id_0),),
+        f"{GITHUB}/allenai/allennlp/issues/3359",
+    ),
+    Mistake(
+        "mask-as-token-types",
+        "The attention mask is passed as token types.",
+        "Pass attention_mask and token_type_ids by name.",
+        (_mask_as_types(True), _mask_as_types(False)),
+        f"{GITHUB}/huggingface/setfit/issues/338",
     ),
     Mistake(
         "mask-after-softmax",
@@ -861,6 +1009,24 @@ MISTAKES = (
         "Use row (query position - key position + max_position_embeddings - 1) of the distance embeddings.",
         (_changed(r".*distance_embedding\.weight", numpy.flipud),),
     ),
+    # tables
+    Mistake(
+        "rows-shifted-words",
+        "The rows of the word embeddings are shifted by one.",
+        "Look up row i for id i.",
+        (
+            _rows_of_words(lambda V: [V - 1, *range(V - 1)]),
+            _rows_of_words(lambda V: [*range(1, V), 0]),
+            _rows_of_words(lambda V: [*range(1, V), V - 1]),
+        ),
+    ),
+    Mistake(
+        "mask-row-moved",
+        "The row of <mask> is expected after the four other special tokens, so that all later rows are shifted by one.",
+        "<mask> has the last id of RoBERTa's vocabulary.",
+        (_rows_of_words(lambda V: [*range(4), V - 1, *range(4, V - 1)]),),
+        f"{GITHUB}/dmlc/gluon-nlp",
+    ),
     # heads
     Mistake(
         "lm-bias-doubled",
@@ -910,7 +1076,17 @@ MISTAKES = (
         "The tanh in the classification head is left out.",
         "Compute tanh(x₀ Wᵀ + b) before classifier.out_proj.",
         (Change(values={TANH: _its_input}),),
-        f"{GITHUB}/huggingface/candle/pull/2968",
+    ),
+    *(
+        Mistake(
+            f"{head}-{act.replace('_new', '-tanh')}",
+            f"The {head}'s activation is {words} instead of tanh.",
+            f"Compute tanh(x₀ Wᵀ + b): {head_of} has a tanh whatever hidden_act says.",
+            (_head_activation(pattern, act),),
+            f"{GITHUB}/huggingface/candle/pull/2968" if (head, act) == ("classifier", "gelu_new") else "",
+        )
+        for head, head_of, pattern in (("classifier", "the classification head", TANH), ("pooler", "the pooler", "pooler"))
+        for act, words in (("gelu_new", "GELU by tanh"), ("gelu", "GELU"), ("relu", "ReLU"))
     ),
     Mistake(
         "last-token",
@@ -990,6 +1166,14 @@ def _of_the_weights() -> Iterator[Mistake]:
                 (_ordered(order),),
                 f"{GITHUB}/tenstorrent/tt-mlir/issues/8958" if order[0] == "query" else "",
             )
+    for part, source in itertools.permutations(PARTS, 2):
+        yield Mistake(
+            f"{part}-from-{source}",
+            f"The {part} is computed with the weights of the {source}.",
+            f"Compute it with attention.self.{part}.",
+            (_ordered(tuple(source if one == part else one for one in PARTS)),),
+            f"{GITHUB}/pytorch/torchtune/pull/21" if (part, source) == ("value", "key") else "",
+        )
     yield Mistake(
         "qkv-order-by-head",
         "The fused weights are split as if the query, key and value of each head were stored together.",
