@@ -18,7 +18,10 @@ picture          the error by depth, as SVG
 page             a result as HTML
 report           `Report`: a result that prints as a table, and converts to HTML and JSON
 compare          the comparison, step by step
+changes          changes of the reference that make a mistake
 mistakes         the catalogue of known mistakes
+candidate        a port's values, judged by the reference with some mistakes made
+partly           mistakes of some layers, and permutations of layers, heads and rows
 diagnose         the search for mistakes that explain a port's errors
 asserts          `assert_matches`, for tests
 cases            the small models and calls of the golden suite
@@ -34,11 +37,12 @@ from .compare import compare
 from .diagnose import diagnose
 from .gradients import reference_gradients
 from .report import Report
-from .result import Finding, Row
+from .result import Finding, Findings, Row
 from .values import read, record
 
 __all__ = [
     "Finding",
+    "Findings",
     "Mismatch",
     "Report",
     "Row",

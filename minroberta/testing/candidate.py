@@ -13,10 +13,10 @@ from ..backend.arrays import Array
 from ..loading import Model
 from ..trace import recording
 from ..weights import flat
-from .mistakes import Change, Setting
+from .changes import Change, Setting
 from .compare import Kept, all_differences, multiple_of
 from .layout import arranged
-from .runs import EPS, RUNS, Edit, bound_of, by_size, wiggled
+from .runs import EPS, RUNS, Edit, by_size, wiggled
 
 LARGE = 1_000_000
 """Number of parameters from which mistakes are first tried in float32, which takes half the time of float64."""
@@ -45,10 +45,12 @@ class Judged(NamedTuple):
 
     @property
     def ok(self) -> bool:
+        """True if every step is right."""
         return not self.bad
 
     @property
     def remaining(self) -> float:
+        """The largest error of any step, as a multiple of its noise."""
         return max(self.multiples.values(), default=0.0)
 
 
@@ -67,8 +69,9 @@ class _ReachedError(Exception):
 class Candidate:
     """A port's values, and the model that it should reproduce. Names are Roberta's.
 
-    model, inputs: the reference in float64, and its inputs. quick: the model that mistakes are first tried on. unit:
-    the unit roundoff of the candidate's precision, as a multiple of float32's. unknown: names of values that are wrong
+    model, inputs: the reference in float64, and its inputs. quick: the model that mistakes are first tried on. bound:
+    the multiple of the noise up to which an error counts as rounding. unit: the unit roundoff of the candidate's
+    precision, as a multiple of float32's. unknown: names of values that are wrong
     for another reason.
     """
 
@@ -77,13 +80,9 @@ class Candidate:
     inputs: Mapping[str, object]
     values: Mapping[str, numpy.ndarray]
     kept: Kept
+    bound: float
     unit: float = 1.0
     unknown: frozenset[str] = frozenset()
-
-    @property
-    def bound(self) -> float:
-        keys = [array.shape[-1] for name, array in self.values.items() if array.ndim == 4]
-        return bound_of(self.model.config, max(keys, default=0))
 
     def setting(self, ways: Sequence[Change], quick: bool = False) -> Setting | None:
         """The reference with these changes; None if the last one changes nothing."""
@@ -184,6 +183,7 @@ def _usual(array: Array) -> float:
 
 
 def is_large(model: Model) -> bool:
+    """True if a run in float64 takes so long that mistakes are first tried in float32."""
     return sum(array.size for array in flat(model.params).values()) >= LARGE
 
 

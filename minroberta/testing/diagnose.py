@@ -5,7 +5,6 @@ judged alone: a run continues with the candidate's values, so that no error is c
 mistake explains the candidate if, with it, every step is right up to rounding error.
 """
 
-import itertools
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy
 
+from ..backend.arrays import to_host
 from ..errors import Error, InputError
 from ..inputs import given
 from ..loading import Model
@@ -21,12 +21,13 @@ from ..model import ModelOutput
 from ..text.running import progress
 from ..weights import flat
 from .candidate import Candidate, Judged, is_large, kind_of
-from .compare import Kept, in_common, trace_of
-from .mistakes import PRECISIONS, Change, Mistake, Setting, catalogue
+from .changes import Change, Setting
+from .compare import SUSPICIOUS, Kept, in_common, trace_of
+from .mistakes import PRECISIONS, Mistake, catalogue
 from .partly import heads_reordered, in_words, layers_reordered, rows_reordered, sets_of_layers, within
 from .report import Report
 from .result import Finding, Findings
-from .runs import EPS, MASKED, exact
+from .runs import EPS, MASKED, bound_of, exact
 from .values import Names, Values, under_our_names
 
 LIMIT = 30.0
@@ -40,6 +41,7 @@ def diagnose(
     *,
     names: Names | None = None,
     precision: str = "float32",
+    packed: Any = None,
     limit: float = LIMIT,
 ) -> Findings:
     """Find the known mistakes that explain a port's errors, the best explanation first.
@@ -47,8 +49,8 @@ def diagnose(
         for finding in diagnose(model, {"input_ids": ids}, read("port.npz")):
             print(finding)
 
-    model: the reference. inputs: the inputs of the model and the port, by name. candidate, names, precision: as for
-    `compare`. limit: the time in seconds after which the search ends. `Findings` is a list, which also says what has
+    model: the reference. inputs: the inputs of the model and the port, by name. candidate, names, precision, packed: as
+    for `compare`. limit: the time in seconds after which the search ends. `Findings` is a list that also says what has
     not been tried.
 
     Several findings without `on_top_of` are alternatives, which these inputs do not distinguish; the simplest comes
@@ -65,23 +67,28 @@ def diagnose(
             f"diagnose was given a {type(model).__name__} and a {type(inputs).__name__}: give a Model, a dict of its "
             "inputs, such as {'input_ids': ids}, and a port's values"
         )
-    port = _candidate(model, inputs, candidate, names, EPS[precision] / EPS["float32"])
+    port = _candidate(model, inputs, candidate, names, EPS[precision] / EPS["float32"], packed)
     plain = port.judged()
     if plain is None:
         return Findings()
     in_common(plain.computed, port.values)
     with progress(None, "mistakes") as advance:
         clock = _Clock(time.monotonic() + limit, advance)
+        if plain.ok and plain.remaining > SUSPICIOUS and not set(port.values) - set(ModelOutput.__annotations__):
+            port, plain = replace(port, bound=SUSPICIOUS), plain._replace(bound=SUSPICIOUS)
         findings = [] if plain.ok else _explained(_Search(port, clock), plain)
     return Findings(findings, clock.left_out, _hint(plain, findings))
 
 
-def _candidate(model: Model, inputs: Mapping[str, Any], values: Values, names: Names | None, unit: float) -> Candidate:
+def _candidate(
+    model: Model, inputs: Mapping[str, Any], values: Values, names: Names | None, unit: float = 1.0, packed: Any = None
+) -> Candidate:
     canonical = model.config.family.canonical_name
     named = {canonical(name): value for name, value in under_our_names(values, names, model.config.family).items()}
     precise = exact(model)
     quick = model if is_large(model) else precise
-    return Candidate(precise, quick, given(**inputs), named, Kept(inputs), unit)
+    keys = max((array.shape[-1] for array in named.values() if array.ndim == 4), default=0)
+    return Candidate(precise, quick, given(**inputs), named, Kept(inputs, packed), bound_of(model.config, keys), unit)
 
 
 def explain(report: Report, reference: Any, candidate: Values, names: Names | None = None) -> Report:
@@ -170,9 +177,7 @@ class _Search:
         return self.tried[key]
 
     def _whole(self, before: Judged) -> list[_Trial]:
-        ways = [
-            (one, way) for one in catalogue(self.candidate.model) if one not in PRECISIONS for way in one.ways
-        ]
+        ways = [(one, way) for one in catalogue(self.candidate.model) if one not in PRECISIONS for way in one.ways]
         return self._all(before, ways, "mistakes of all layers")
 
     def _of_precision(self, before: Judged) -> list[_Trial]:
@@ -321,7 +326,8 @@ def _chain(search: _Search, before: Judged, depth: int) -> Chain | None:
     trials = search.single(before)
     if complete := _complete(trials):
         return [complete]
-    firsts = sorted(trials, key=lambda trial: (len(trial.judged.bad), _simplest(trial)))[:FIRSTS] if depth else []
+    formulas = [trial for trial in trials if trial.mistake not in PRECISIONS]
+    firsts = sorted(formulas, key=lambda trial: (len(trial.judged.bad), _simplest(trial)))[:FIRSTS] if depth else []
     for first in firsts:
         if seconds := _complete(search.single(first.judged)):
             return [[first], seconds]
@@ -335,7 +341,9 @@ def _in_half_precision(search: _Search, plain: Judged) -> Chain | None:
     """Mistakes of a port whose wrong values are all exactly representable in a half-precision type."""
     for mistake in PRECISIONS:
         for way in mistake.ways:
-            if way.rounded and _can_be(way, search.candidate, plain._replace(multiples=dict.fromkeys(plain.multiples, numpy.inf))):
+            if way.rounded and _can_be(
+                way, search.candidate, plain._replace(multiples=dict.fromkeys(plain.multiples, numpy.inf))
+            ):
                 unit = max(EPS[dtype] for dtype in way.rounded.values()) / EPS["float32"]
                 halved = search.of_precision(unit)
                 before = halved.candidate.judged()
@@ -380,9 +388,7 @@ def _finding(trial: _Trial, on_top_of: str | None, plain: Judged, left: tuple[st
     mistake, remaining = trial.mistake, trial.judged.remaining
     explanation = f"{mistake.explanation} This happens {trial.where}." if trial.where else mistake.explanation
     remaining = plain.remaining if left else remaining
-    return Finding(
-        mistake.name, explanation, mistake.fix, remaining, on_top_of, mistake.seen_in, left, len(plain.bad)
-    )
+    return Finding(mistake.name, explanation, mistake.fix, remaining, on_top_of, mistake.seen_in, left, len(plain.bad))
 
 
 # --- judging a trial ------------------------------------------------------------------------------------------------
@@ -423,7 +429,7 @@ def _is_convincing(judged: Judged, before: Judged, way: Change) -> bool:
     computes in half precision throughout, errors have the size of its rounding, which no reference repeats exactly.
     """
     if way.rounded and not way.values:
-        return all(level <= LEVEL for level in judged.levels.values())
+        return all(level <= LEVEL for name, level in judged.levels.items() if name not in judged.bad)
     return all(_is_reduced(name, judged, before) for name in judged.multiples if name in before.noise)
 
 
@@ -481,15 +487,19 @@ def _changes_something(way: Change, old: Setting, setting: Setting) -> bool:
     if way.config or way.values or way.rounded:
         return True
     return bool(_new_params(old, setting)) or any(
-        not numpy.array_equal(old.inputs.get(name), setting.inputs.get(name))
-        for name in {*old.inputs, *setting.inputs}
+        not _equal(old.inputs.get(name), setting.inputs.get(name)) for name in {*old.inputs, *setting.inputs}
     )
+
+
+def _equal(x: Any, y: Any) -> bool:
+    """True if two inputs are the same array, or none."""
+    return x is y or (x is not None and y is not None and numpy.array_equal(to_host(x), to_host(y)))
 
 
 def _new_params(old: Setting, setting: Setting) -> list[str]:
     """Names of the parameters that differ."""
     before, after = flat(old.model.params), flat(setting.model.params)
-    return [n for n, x in after.items() if n not in before or x is not before[n] and not _same(x, before[n])]
+    return [n for n, x in after.items() if n not in before or (x is not before[n] and not _same(x, before[n]))]
 
 
 def _same(x: Any, y: Any) -> bool:
@@ -504,7 +514,7 @@ def _or_none(function: Callable[[], Any]) -> Any:
 
 
 def _differs(value: Any, other: Any, noise: Any) -> bool:
-    """True if the values differ by more than the noise, or have different shapes, or NaN or masked scores at different places."""
+    """True if the values differ by more than the noise, in their shapes, or in the places of NaN or masked scores."""
     if value.shape != other.shape or (numpy.isnan(value) != numpy.isnan(other)).any():
         return True
     masked = abs(value) >= MASKED

@@ -1,4 +1,4 @@
-"""Layouts that a port's values may have: transposed, heads split or merged differently, batch and length swapped."""
+"""Layouts of a port's values: transposed, heads split or merged, batch and length swapped, flattened, or packed."""
 
 import itertools
 from collections.abc import Iterator
@@ -17,17 +17,39 @@ def arranged(
 ) -> tuple[numpy.ndarray | None, str]:
     """The array in the reference's layout, and a description of its original layout ("" if they are the same).
 
-    The first result is None if no known layout fits. heads: number of heads H, or None if unknown. kept: a mask of the
-    elements that are compared.
+    The first result is None if no known layout fits. A layout is recognised by the elements, or by the shape if only
+    one layout has it. heads: number of heads H, or None if unknown. kept: a mask of the elements that are compared.
     """
     same = array.shape == truth.shape
     if same and _distance(array, truth, kept) <= 2 * CLOSE:
         return array, ""
-    found = [(_distance(other, truth, kept), order, other) for order, other in _orders(array, truth, heads)]
+    orders = [*_packed(array, truth, kept), *_orders(array, truth, heads)]
+    found = [(_distance(other, truth, kept), order, other) for order, other in orders]
     distance, order, other = min(found, key=lambda one: one[0], default=(numpy.inf, "", array))
-    if distance <= CLOSE:
+    if distance <= CLOSE or (not same and len(_distinct(found)) == 1):
         return other, order
     return (array, "") if same else (None, "")
+
+
+def _distinct(found: list[tuple[float, str, numpy.ndarray]]) -> list[numpy.ndarray]:
+    """The arrays that differ from each other: two layouts may be the same, for example of a batch of 1."""
+    result: list[numpy.ndarray] = []
+    for _, _, array in found:
+        if not any(numpy.array_equal(array, other, equal_nan=array.dtype.kind == "f") for other in result):
+            result.append(array)
+    return result
+
+
+def _packed(array: numpy.ndarray, truth: numpy.ndarray, kept: numpy.ndarray) -> Iterator[tuple[str, numpy.ndarray]]:
+    """Tokens of all rows one after the other, without padding: (N, D) or (1, N, D) -> (B, L, D)."""
+    if truth.ndim not in (2, 3):
+        return
+    tokens = kept if truth.ndim == 2 else kept.any(-1)  # (B, L)
+    N = int(tokens.sum())
+    if N and N < tokens.size and array.size == N * truth[0, 0].size and N in array.shape[:2]:
+        unpacked = truth.astype(array.dtype)
+        unpacked[tokens] = array.reshape(N, *truth.shape[2:])
+        yield f"packed, {N} tokens without padding", unpacked
 
 
 def _distance(array: numpy.ndarray, truth: numpy.ndarray, kept: numpy.ndarray) -> float:
@@ -48,7 +70,10 @@ def _orders(array: numpy.ndarray, truth: numpy.ndarray, H: int | None) -> Iterat
     if array.size != truth.size:
         return
     if array.ndim != truth.ndim:
-        yield f"shape {array.shape}, one axis split or merged", array.reshape(truth.shape)
+        yield f"shape {array.shape}, axes split or merged", array.reshape(truth.shape)
+    if array.ndim < truth.ndim == 3:
+        B, L, D = truth.shape
+        yield f"shape {array.shape}, time first and flattened", array.reshape(L, B, D).swapaxes(0, 1)
     if truth.ndim != 3 or not H or truth.shape[2] % H:
         return
     B, L, D = truth.shape

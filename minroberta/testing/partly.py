@@ -10,7 +10,8 @@ from .. import activations, ops
 from ..backend.arrays import Array
 from ..config import Config
 from .candidate import Candidate, Judged, kind_of, layer_of
-from .mistakes import INTERMEDIATE, Change, Edit, Here, Mistake, Params
+from .changes import CONTEXT, INTERMEDIATE, Change, Edit, Here, Params
+from .mistakes import Mistake
 
 # --- some of the layers ---------------------------------------------------------------------------------------------
 
@@ -173,7 +174,7 @@ def heads_reordered(candidate: Candidate, before: Judged) -> Iterator[Mistake]:
     """Heads in another order: the one that the first bad value shows, or likely ones of the merged heads."""
     name, H = before.bad[0], candidate.model.config.num_attention_heads
     orders = [_heads_shown(candidate, before, name)] if re.fullmatch(OF_HEADS, name) else []
-    if not orders and layer_of(name) is None or not re.search(r"\.self(\.|$)", name):
+    if (not orders and layer_of(name) is None) or not re.search(r"\.self(\.|$)", name):
         orders = list(_likely_heads(H))
     pattern = kind_of(name).replace(".", r"\.").replace("*", r"\d+") if re.fullmatch(OF_HEADS, name) else CONTEXT
     for order in orders:
@@ -184,9 +185,6 @@ def heads_reordered(candidate: Candidate, before: Judged) -> Iterator[Mistake]:
                 "Keep the order of the heads: head h takes channels h·E to (h + 1)·E - 1.",
                 (Change(values={pattern: _permuted(order)}),),
             )
-
-
-CONTEXT = r".*attention\.self"
 
 
 def _permuted(order: Sequence[int]) -> Edit:
@@ -221,10 +219,10 @@ def _likely_heads(H: int) -> Iterator[tuple[int, ...]]:
 # --- rows of a table ------------------------------------------------------------------------------------------------
 
 TABLES = {
-    "embeddings.word_embeddings": ("input_ids", "word embeddings", "id"),
-    "embeddings.position_embeddings": ("position_ids", "position embeddings", "position"),
+    "embeddings.word_embeddings": ("word embeddings", "id"),
+    "embeddings.position_embeddings": ("position embeddings", "position"),
 }
-"""Values that are rows of a table, each with the input that selects the rows, and its names in words."""
+"""Values that are rows of a table, with names of the table and of what selects its rows."""
 
 
 def rows_reordered(candidate: Candidate, before: Judged) -> Iterator[Mistake]:
@@ -232,7 +230,7 @@ def rows_reordered(candidate: Candidate, before: Judged) -> Iterator[Mistake]:
     name = before.bad[0]
     if name not in TABLES:
         return
-    source, table, unit = TABLES[name]
+    table, unit = TABLES[name]
     used, shown = _rows(candidate, before, name)
     moved = {int(i): int(j) for i, j in zip(used, shown, strict=True)}
     if len(set(zip(used.tolist(), shown.tolist(), strict=True))) != len(moved):
@@ -250,7 +248,10 @@ def rows_reordered(candidate: Candidate, before: Judged) -> Iterator[Mistake]:
 def _rows(candidate: Candidate, before: Judged, name: str) -> tuple[Array, Array]:
     """The rows that the reference looks up, and those that the candidate's value shows, of the compared tokens."""
     value = before.computed[name]
-    array, weight = candidate.laid_out(name, value), before.setting.model.params["embeddings"][name.split(".")[1]]["weight"]
+    array, weight = (
+        candidate.laid_out(name, value),
+        before.setting.model.params["embeddings"][name.split(".")[1]]["weight"],
+    )
     kept = candidate.kept(name, value)[..., 0]
     if array is None:
         return numpy.zeros(0, int), numpy.zeros(0, int)
@@ -292,7 +293,9 @@ SHOWN = 4
 def _mapping(moved: Mapping[int, int], unit: str) -> str:
     steps = {j - i for i, j in moved.items()}
     if len(moved) > 1 and len(steps) == 1:
-        return f"each {unit} from {min(moved)} to {max(moved)} that these inputs use has the row {steps.pop():+d} from its own"
+        return (
+            f"each {unit} of these inputs from {min(moved)} to {max(moved)} has the row {steps.pop():+d} from its own"
+        )
     listed = [f"{unit} {i} has row {j}" for i, j in itertools.islice(sorted(moved.items()), SHOWN)]
     more = f" and {len(moved) - SHOWN} more" if len(moved) > SHOWN else ""
     return ", ".join(listed) + more

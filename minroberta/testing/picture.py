@@ -123,17 +123,18 @@ def _series(result: Result, scale: Scale) -> Iterator[str]:
     for x, y, row in points:
         yield _dot("whole", x, y, size, WHOLE, row)
     for index, row in enumerate(result.rows):
-        if row.alone is not None and row.verdict in ("good", "follows"):
+        if row.alone is not None and row.ok:
             yield _dot("alone", scale.x(index), scale.y(row.alone), size, ALONE, row)
 
 
 def _finding(result: Result, scale: Scale) -> Iterator[str]:
-    """The bad values in strong colours, and the name of the first."""
-    bad = [(scale.x(index), row) for index, row in enumerate(result.rows) if not row.ok]
-    for x, row in bad:
+    """The bad values and other layouts in strong colours, and the name of the first bad value."""
+    rows = [(scale.x(index), row) for index, row in enumerate(result.rows)]
+    bad = [(x, row) for x, row in rows if not row.ok]
+    for x, row in rows:
         if row.verdict == "wrong":
             yield _dot("wrong", x, scale.y(row.error), 5 if len(bad) <= 60 else 2.6, WRONG, row)
-        else:
+        elif row.verdict in ("layout", "shape"):
             yield _diamond(x, TOP - 9, row)
     if bad:
         yield from _pointer(*bad[0], scale)

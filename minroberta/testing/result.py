@@ -12,7 +12,8 @@ class Row:
     """A value of the candidate, compared with the reference's.
 
     verdict: "good"; "wrong" if this step is wrong, given the candidate's values before it; "follows" if the step is
-    right but the value is off because earlier values are; "layout" if the right elements are in a different order;
+    right but the value is off because earlier values are; "suspicious" if the value is within the bound, but further
+    off than those of right ports are; "layout" if the right elements are in a different order, which is accepted;
     "shape" if the shape does not fit the reference's.
     absolute: the largest difference. relative: the largest difference, as a fraction of the reference's largest
     element. multiple: the largest ratio of an element's difference to its noise. alone: the same for this step judged
@@ -36,8 +37,8 @@ class Row:
 
     @property
     def ok(self) -> bool:
-        """True if this step is right."""
-        return self.verdict in ("good", "follows")
+        """True if this step is not wrong."""
+        return self.verdict in ("good", "follows", "suspicious", "layout")
 
     @property
     def error(self) -> float:

@@ -19,7 +19,8 @@ MEANING = {
     "good": "right, up to rounding",
     "follows": "this step is right, but the values it is computed from are off",
     "wrong": "this step itself is wrong",
-    "layout": "the right elements in a different order",
+    "suspicious": "within the bound, but further off than right ports are",
+    "layout": "right, with the elements in a different order",
     "shape": "a shape that no order of the axes explains",
 }
 """The meaning of each verdict."""
@@ -49,23 +50,29 @@ def _all_right(result: Result) -> tuple[str, str]:
         steps = "the only step is" if one else f"all {len(result.rows)} steps are"
         return f"{steps} right", f", but their errors add up to {largest} times the {result.precision} rounding error"
     values = "the only value is" if one else f"all {len(result.rows)} values are"
-    return f"{values} right", f", to within {largest} times the {result.precision} rounding error"
+    return f"{values} right", f", to within {largest} times the {result.precision} rounding error{_reserve(result)}"
+
+
+def _reserve(result: Result) -> str:
+    """What a right result has that one should know: suspicious values, and other layouts."""
+    suspicious = [row.name for row in result.rows if row.verdict == "suspicious"]
+    layouts = {row.note for row in result.rows if row.verdict == "layout"}
+    parts = [f"; suspicious: {shortened(merged(suspicious))}, further off than in right ports"] if suspicious else []
+    return "".join([*parts, *(f"; in another layout: {plain(layout, 200)}" for layout in sorted(layouts))])
 
 
 def what_is_wrong(row: Row, precision: str) -> str:
-    """The size of a value's error, or what is wrong with its shape or layout, and the row's note."""
+    """The size of a value's error, or what is wrong with its shape, and the row's note."""
     note = plain(row.note, 200)
     if row.verdict == "shape":
         return note
-    if row.verdict == "layout":
-        return f"the right elements in a different order: {note}"
     finite = math.isfinite(row.error)
     size = f"{times(row.error)} times the" if finite else "off by more than any"
     return f"{size} {precision} rounding error" + (f"; {note}" if note else "")
 
 
 def _worst(row: Row) -> str:
-    if row.place is None or row.verdict == "layout":
+    if row.place is None:
         return ""
     candidate, reference = two_numbers(row)
     return f"; {'worst at ' if row.place else ''}{where_worst(row)}{candidate} where the reference has {reference}"
@@ -99,7 +106,7 @@ def reasons(result: Result) -> Iterator[tuple[str, str, str]]:
         yield "", "none", " of the known mistakes explains it"
     for count, finding in enumerate(result.findings or ()):
         joint = "" if not count else "and also " if finding.on_top_of else "or "
-        yield joint, finding.name, f": {finding.explanation} {finding.fix}"
+        yield joint, finding.name, f": {finding.explanation} {finding.fix}{finding.rest}"
 
 
 def left_out(result: Result) -> Iterator[tuple[str, str]]:

@@ -71,6 +71,18 @@ def blind() -> dict[str, np.ndarray]:
     return {"input_ids": ids(), "attention_mask": mask}
 
 
+def with_0() -> dict[str, Any]:
+    """Tokens among which <s> is, so that a mask of the ids that are not 0 hides it."""
+    inputs = batch()
+    inputs["input_ids"][:, 0] = 0
+    return inputs
+
+
+def long() -> dict[str, Any]:
+    """More tokens than bfloat16 can count."""
+    return {"input_ids": ids(150).reshape(1, 300)}
+
+
 def cached() -> dict[str, Any]:
     """Two tokens after a past that is given."""
     return {"input_ids": ids()[:, :2], "past_key_values": random_past("post"), "use_cache": True}
@@ -114,6 +126,12 @@ SETTINGS = {
     "deep": setting("deep", "roberta", "encoder", batch(), **DEEP),
     "untied": setting("untied", "roberta", "masked_lm", batch(), tie_word_embeddings=False),
 }
+
+PORTED = {
+    "with-0": setting("with-0", "roberta", "masked_lm", with_0(), num_hidden_layers=3),
+    "long": setting("long", "roberta", "encoder", long(), max_position_embeddings=304),
+}
+"""Models and inputs that only `tests/testing/port.py` runs, since their values are not stored."""
 
 # --- mistakes -------------------------------------------------------------------------------------------------------
 
@@ -221,6 +239,7 @@ def catalogue() -> Iterator[Planted]:
     yield from planted("decoder", "causal-off-by-one")
     yield from planted("relative", "distance-sign", kept=WHOLE)
     yield from planted("cached", "cache-position-off-by-one")
+    yield Planted("three", ("layer-1-repeated",), (("layers-reordered",),), None, WITHOUT_PROBS)
     for precision in ("float16", "bfloat16", "tf32", "int8-weights"):
         yield from planted("post", precision, kept=WHOLE)
         yield from planted("pre", precision)
@@ -268,7 +287,6 @@ def strangers() -> Iterator[Planted]:
         ("post", "lm-gelu-missing", "lm_head.layer_norm"),
         ("xl", "positions-doubled", "embeddings.position_embeddings"),
         ("decoder", "keys-rolled", f"{layer}.attention.self"),
-        ("three", "layer-1-repeated", "encoder.layer.2"),
     ):
         yield Planted(name, (mistake,), (), first_bad, WITHOUT_PROBS)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import port
 from generators import GOLDEN
-from generators.mistake_cases import MISTAKES, PAIRS, SETTINGS, STRANGERS, Planted, batch
+from generators.mistake_cases import MISTAKES, PAIRS, PORTED, SETTINGS, STRANGERS, Planted, Setting, batch
 from generators.mistake_cases import RIGHT as RIGHT_MODELS
 
 from minroberta import Config, Model, load
@@ -50,7 +50,7 @@ class Candidate:
     @property
     def inputs(self) -> Mapping[str, Any]:
         """The inputs of the reference."""
-        return TRAINED_INPUTS if self.setting == TRAINED else SETTINGS[self.setting].inputs
+        return TRAINED_INPUTS if self.setting == TRAINED else setting_of(self.setting).inputs
 
     @property
     def values(self) -> Values:
@@ -58,15 +58,19 @@ class Candidate:
         return self.load()
 
 
+def setting_of(name: str) -> Setting:
+    return SETTINGS[name] if name in SETTINGS else PORTED[name]
+
+
 @functools.cache
 def model_of(setting: str) -> Model:
     if setting == TRAINED:
         return load()
-    case = SETTINGS[setting].case
+    case = setting_of(setting).case
     config = Config.from_dict(case.config)
-    held = shapes(config, case.head) | (shapes(config, "encoder") if SETTINGS[setting].pooled else {})
+    held = shapes(config, case.head) | (shapes(config, "encoder") if setting_of(setting).pooled else {})
     named = {name: (config.family.own_name(name), shape) for name, shape in held.items()}
-    arrays = {name: SETTINGS[setting].weight(*theirs).astype(np.float32) for name, theirs in named.items()}
+    arrays = {name: setting_of(setting).weight(*theirs).astype(np.float32) for name, theirs in named.items()}
     return Model(config, tree(arrays), case.head)
 
 
@@ -117,9 +121,9 @@ def from_port(kind: type[port.Port], setting: str, order: str | None = None) -> 
         model = model_of(setting)
         weights = flat(model.params)
         return kind(model.config.to_dict(), model.head, lambda name, _: weights[name], total)(**TRAINED_INPUTS)
-    case = SETTINGS[setting].case
-    inputs = {name: value for name, value in SETTINGS[setting].inputs.items() if name != "use_cache"}
-    return kind(case.config, case.head, SETTINGS[setting].weight, total)(**inputs)
+    case = setting_of(setting).case
+    inputs = {name: value for name, value in setting_of(setting).inputs.items() if name != "use_cache"}
+    return kind(case.config, case.head, setting_of(setting).weight, total)(**inputs)
 
 
 def ported_mistakes() -> Iterator[Candidate]:

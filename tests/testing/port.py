@@ -6,6 +6,7 @@ mistake is a subclass that overrides one step. Its values have Hugging Face's na
 Letters as in minroberta: B batch, L queries, S keys, D hidden size, H heads, E head size, F feed-forward size.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -75,6 +76,7 @@ class Port:
     head: str
     weight: Weight
     total: Callable[[Array], Array] | None = None
+    shows_scores = False
 
     def __post_init__(self) -> None:
         self.D, self.H = self.config["hidden_size"], self.config["num_attention_heads"]
@@ -210,6 +212,8 @@ class Port:
             k, v = np.concatenate([past[0], k], 2).astype(np.float32), np.concatenate([past[1], v], 2, dtype=np.float32)
         scores = self.scores(own, q, k)
         probs = self.keep(f"{own}.probs", self.probs(scores, mask))
+        if self.shows_scores:
+            self.keep(f"{own}.scores", self.masked(scores, mask))
         context = self.product(probs, v.swapaxes(2, 3))  # (B, H, L, E)
         return self.linear(f"{name}.attention.output.dense", self.keep(own, self.merge(context)), self.D)
 
@@ -241,7 +245,10 @@ class Port:
 
     def probs(self, scores: Array, mask: Array) -> Array:
         """Probabilities softmax(scores + mask)."""
-        return self.softmax(scores + np.where(mask, np.float32(0), LOWEST))
+        return self.softmax(self.masked(scores, mask))
+
+    def masked(self, scores: Array, mask: Array) -> Array:
+        return scores + np.where(mask, np.float32(0), LOWEST)
 
     def softmax(self, scores: Array) -> Array:
         e = np.exp(scores - scores.max(-1, keepdims=True))
@@ -547,6 +554,192 @@ class NoResidualAroundAttention(Port):
         return 0 * x
 
 
+class ScoresShown(Port):
+    """Right, with -1e9 for masked keys, and the scores among its values."""
+
+    shows_scores = True
+
+    def masked(self, scores: Array, mask: Array) -> Array:
+        return np.where(mask, scores, np.float32(-1e9))
+
+
+class RawMask(ScoresShown):
+    """The mask of 0 and 1 itself is added to the scores."""
+
+    def masked(self, scores: Array, mask: Array) -> Array:
+        return scores + mask.astype(np.float32)
+
+
+class NoMask(ScoresShown):
+    def masked(self, scores: Array, mask: Array) -> Array:
+        return scores
+
+
+class MaskInverted(ScoresShown):
+    def masked(self, scores: Array, mask: Array) -> Array:
+        return super().masked(scores, ~mask)
+
+
+class MaskFromId0(ScoresShown):
+    def mask(self, ids: Array, mask: Array | None, past: Any) -> Array:
+        return super().mask(ids, (ids != 0).astype(int), past)
+
+
+class MaskAsTypes(Port):
+    """Called with the mask where the token types belong, and the other way round."""
+
+    def __call__(self, input_ids: Array, **inputs: Any) -> dict[str, Array]:
+        mask, types = inputs["attention_mask"], inputs["token_type_ids"]
+        return super().__call__(input_ids, attention_mask=types, token_type_ids=mask)
+
+
+class GgmlGelu(Port):
+    """GELU by tanh from a table of float16, as in ggml."""
+
+    def gelu(self, x: Array) -> Array:
+        half = x.astype(np.float16).astype(np.float32)
+        inner = np.float32(0.79788456080286535587989211986876) * half * (1 + np.float32(0.044715) * half * half)
+        return (np.float32(0.5) * half * (1 + np.tanh(inner))).astype(np.float16).astype(np.float32)
+
+
+class GgmlGeluFrom0(GgmlGelu):
+    def positions(self, ids: Array, past: int) -> Array:
+        return np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
+
+
+class GeluWithoutFactor(Port):
+    def gelu(self, x: Array) -> Array:
+        erf = np.vectorize(math.erf)(x.astype(np.float64) / math.sqrt(2)).astype(np.float32)
+        return np.float32(0.5) * (1 + erf)
+
+
+def one_from_another(part: str, source: str) -> type[Port]:
+    """One of the three projections with the weights of another."""
+
+    def projections(self: Port, own: str, x: Array) -> list[Array]:
+        made = dict(zip(PROJECTIONS, Port.projections(self, own, x), strict=True))
+        made[part] = self.keep(f"{own}.{part}", made[source])
+        return list(made.values())
+
+    return type(f"{part}From{source}".title(), (Port,), {"projections": projections})
+
+
+PROJECTIONS = ("query", "key", "value")
+
+
+class MaskRowMoved(Port):
+    """A vocabulary whose <mask> has id 4; rows of the table in the published order."""
+
+    def get(self, name: str, *shape: int) -> Array:
+        x = super().get(name, *shape)
+        return np.concatenate([x[:4], x[-1:], x[4:-1]]) if name.endswith("word_embeddings.weight") else x
+
+
+class RowsShifted(Port):
+    def get(self, name: str, *shape: int) -> Array:
+        x = super().get(name, *shape)
+        return np.roll(x, 1, 0) if name.endswith("word_embeddings.weight") else x
+
+
+class PositionsInBfloat16(Port):
+    """Every sum and product of the positions is rounded to eight bits."""
+
+    def positions(self, ids: Array, past: int) -> Array:
+        pad = self.config["pad_token_id"]
+        is_token = (ids != pad).astype(int)
+        count = is_token.cumsum(1)
+        return self.rounded(self.rounded(count) * is_token + pad)
+
+    def rounded(self, count: Array) -> Array:
+        bits = count.astype(np.float32).view(np.uint32)
+        return ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32).astype(int)
+
+
+class TanhReplaced(Port):
+    def sequence_classification(self, x: Array) -> None:
+        hidden = self.instead(self.linear("classifier.dense", self.first(x), self.D))
+        self.keep("logits", self.linear("classifier.out_proj", hidden, self.config["num_labels"]))
+
+    def pooled(self, x: Array) -> Array:
+        return self.instead(self.linear("pooler.dense", self.first(x), self.D))
+
+    def instead(self, x: Array) -> Array:
+        return np.maximum(x, 0)
+
+
+class TanhByGelu(TanhReplaced):
+    def instead(self, x: Array) -> Array:
+        return self.gelu(x)
+
+
+class TanhByGeluTanh(TanhReplaced):
+    def instead(self, x: Array) -> Array:
+        inner = np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x * x * x)
+        return np.float32(0.5) * x * (1 + np.tanh(inner))
+
+
+class NormsApart(Port):
+    """Some norms have another eps."""
+
+    eps_of: Callable[[str], bool]
+    other_eps: float
+
+    def norm(self, name: str, x: Array) -> Array:
+        right, self.eps = self.eps, self.other_eps if type(self).eps_of(name) else self.eps
+        y = super().norm(name, x)
+        self.eps = right
+        return y
+
+
+NORMS = {
+    "in-layers": lambda name: "layer." in name,
+    "outside-layers": lambda name: "layer." not in name,
+    "but-lm-head": lambda name: "lm_head" not in name,
+}
+
+
+def norms_apart(eps: str, group: str) -> type[Port]:
+    facts = {"eps_of": staticmethod(NORMS[group]), "other_eps": float(eps)}
+    return type(f"Eps{eps}{group.title().replace('-', '')}", (NormsApart,), facts)
+
+
+class OneLayer(Port):
+    """A mistake in layer 1 alone."""
+
+    def layer(self, x: Array, index: int, mask: Array, past: Any) -> Array:
+        self.index = index
+        return super().layer(x, index, mask, past)
+
+
+class TanhGeluInLayer1(OneLayer):
+    def gelu(self, x: Array) -> Array:
+        inner = np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x * x * x)
+        return np.float32(0.5) * x * (1 + np.tanh(inner)) if getattr(self, "index", None) == 1 else super().gelu(x)
+
+    def masked_lm(self, x: Array) -> None:
+        self.index = None
+        super().masked_lm(x)
+
+
+class ValueBiasMissingInLayer1(Port):
+    def get(self, name: str, *shape: int) -> Array:
+        x = super().get(name, *shape)
+        return 0 * x if name == "encoder.layer.1.attention.self.value.bias" else x
+
+
+class LayersExchanged(Port):
+    def get(self, name: str, *shape: int) -> Array:
+        for i, j in ((0, 1), (1, 0)):
+            if name.startswith(f"encoder.layer.{i}."):
+                return super().get(name.replace(f"layer.{i}", f"layer.{j}"), *shape)
+        return super().get(name, *shape)
+
+
+class HeadsReversed(Port):
+    def merge(self, x: Array) -> Array:
+        return super().merge(x[:, ::-1])
+
+
 MISTAKES: tuple[tuple[type[Port], str, tuple[str, ...]], ...] = (
     (MaskAddedAfterSoftmax, "post", ("mask-after-softmax",)),
     (MaskMultipliedAfterSoftmax, "pre", ("mask-after-softmax",)),
@@ -578,11 +771,35 @@ MISTAKES: tuple[tuple[type[Port], str, tuple[str, ...]], ...] = (
     (Transposed, "xl", ("weights-transposed",)),
     (NoResidual, "post", ("residual-missing",)),
     (NoResidualAroundAttention, "pre", ("residual-missing",)),
+    (OneHeadForAll, "pre", ("heads-reordered",)),
+    (RawMask, "three", ("mask-added-raw",)),
+    (NoMask, "with-0", ("mask-ignored",)),
+    (MaskInverted, "three", ("mask-inverted",)),
+    (MaskFromId0, "with-0", ("mask-from-id-0",)),
+    (MaskAsTypes, "post", ("mask-as-token-types",)),
+    (GgmlGelu, "three", ("gelu-tanh-float16",)),
+    (GeluWithoutFactor, "three", ("gelu-without-factor",)),
+    *(
+        (one_from_another(part, source), "three", (f"{part}-from-{source}",))
+        for part, source in itertools.permutations(PROJECTIONS, 2)
+    ),
+    (MaskRowMoved, "three", ("mask-row-moved",)),
+    (RowsShifted, "three", ("rows-shifted-words",)),
+    (PositionsInBfloat16, "long", ("positions-in-bfloat16",)),
+    (TanhReplaced, "classify", ("classifier-relu",)),
+    (TanhByGelu, "classify", ("classifier-gelu",)),
+    (TanhByGeluTanh, "classify", ("classifier-gelu-tanh",)),
+    (TanhReplaced, "encoder", ("pooler-relu",)),
+    (TanhByGelu, "encoder", ("pooler-gelu",)),
+    (TanhByGeluTanh, "encoder", ("pooler-gelu-tanh",)),
+    *((norms_apart("1e-3", group), "small", (f"eps-1e-3-{group}",)) for group in NORMS),
+    (norms_apart("1e-12", "but-lm-head"), "small", ("eps-1e-12-but-lm-head",)),
+    (TanhGeluInLayer1, "three", ("gelu-tanh",)),
+    (ValueBiasMissingInLayer1, "three", ("bias-missing-value",)),
+    (LayersExchanged, "three", ("layers-reordered",)),
+    (HeadsReversed, "three", ("heads-reordered",)),
 )
 """Each with its setting of `mistake_cases.py`, and the names that it may be given."""
 
-STRANGERS: tuple[tuple[type[Port], str, str], ...] = (
-    (Cosines, "post", "encoder.layer.0.attention.self.probs"),
-    (OneHeadForAll, "pre", "encoder.layer.0.attention.self"),
-)
+STRANGERS: tuple[tuple[type[Port], str, str], ...] = ((Cosines, "post", "encoder.layer.0.attention.self.probs"),)
 """Mistakes that are not in the catalogue, each with its setting and the first value whose own step is wrong."""

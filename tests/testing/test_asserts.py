@@ -89,12 +89,9 @@ def test_nothing_good_before_it() -> None:
     )
 
 
-def test_a_layout_needs_no_numbers() -> None:
-    candidate = {**TRACE, NAME: TRACE[NAME].swapaxes(0, 1)}
-    text = message(candidate)
-    where = f"first wrong at {NAME} (last good {NAME}.dense)"
-    assert text.startswith(f"{where}: the right elements in a different order: batch and length swapped\n")
-    assert "rounding" not in text and "worst at" not in text
+def test_a_layout_is_accepted() -> None:
+    report = assert_matches({**TRACE, NAME: TRACE[NAME].swapaxes(0, 1)}, TRACE)
+    assert report.ok and str(report).splitlines()[0].endswith("; in another layout: batch and length swapped")
 
 
 def test_a_shape() -> None:

@@ -59,7 +59,7 @@ def test_two_codes_have_the_same_mistake(name: str) -> None:
 
 @pytest.mark.parametrize("candidate", [*CATALOGUE, *TWO], ids=lambda candidate: candidate.name)
 def test_a_mistake_is_one_of_the_catalogue(candidate: Candidate) -> None:
-    known = {mistake.name for mistake in catalogue(candidate.model)}
+    known = {mistake.name for mistake in catalogue(candidate.model)} | {"layers-reordered", "heads-reordered"}
     assert all(set(names) <= known for names in candidate.names)
     assert len(candidate.names) == (1 if candidate in CATALOGUE else 2)
 
@@ -74,7 +74,9 @@ def test_there_are_enough() -> None:
     found = {name for candidate in CATALOGUE for names in candidate.names for name in names}
     model = BY_NAME["deep/layers-in-text-order"].model
     missing = {mistake.name for mistake in catalogue(model)} - found
-    assert not {name for name in missing if not name.startswith(("layer-missing", "weight-transposed"))}
+    assert not {name for name in missing if not name.startswith(("layer-missing", "weight-transposed", "eps-1e-"))}
+    assert {f"eps-{eps}" for eps in ("1e-12", "1e-6", "1e-3", "1e-5")} <= found
+    assert {f"eps-1e-3-{group}" for group in port.NORMS} <= found
     assert len(RIGHT) == 100
     assert len(TWO) >= 12
     assert len(UNKNOWN) >= 10

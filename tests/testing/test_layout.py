@@ -82,7 +82,7 @@ def test_heads_that_are_unknown_or_do_not_divide(heads: int | None) -> None:
 def test_an_axis_split_or_merged() -> None:
     truth = TRUTH[4]
     array, order = found(truth.reshape(B, H, L, 7, 1), truth)
-    assert np.array_equal(array, truth) and order == f"shape {(B, H, L, 7, 1)}, one axis split or merged"
+    assert np.array_equal(array, truth) and order == f"shape {(B, H, L, 7, 1)}, axes split or merged"
 
 
 @pytest.mark.parametrize("shape", [(B, L - 1, D), (B, D), (B, L, D, 2), ()])
