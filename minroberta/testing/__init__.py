@@ -10,16 +10,18 @@ does not depend on it. Each module imports only from modules above it in this li
 
 runs             runs of the reference: exact, or with random rounding errors; the noise of every value
 layout           the layouts that a port's value may have
-values           a port's values, from files or a live module, under minroberta's names
+values           a port's values, from files, under minroberta's names
+recorders        the values of a live model in another framework
 result           the result of a comparison as data: `Row`, `Finding`, `Result`
 sentences        the sentences and short numbers that describe a result, wherever it is shown
 table            a result as a table for a terminal
 picture          the error by depth, as SVG
 page             a result as HTML
 report           `Report`: a result that prints as a table, and converts to HTML and JSON
-compare          the comparison, step by step
 changes          changes of the reference that make a mistake
 mistakes         the catalogue of known mistakes
+audit            what inputs and weights can show
+compare          the comparison, step by step
 candidate        a port's values, judged by the reference with some mistakes made
 partly           mistakes of some layers, and permutations of layers, heads and rows
 diagnose         the search for mistakes that explain a port's errors
@@ -33,23 +35,29 @@ plugin           the fixture `roberta_oracle`; pytest's hooks are in `minroberta
 
 from . import golden
 from .asserts import Mismatch, assert_matches
+from .audit import Audit, audit
+from .audit import telling_inputs as inputs
 from .compare import compare
 from .diagnose import diagnose
 from .gradients import reference_gradients
+from .recorders import record
 from .report import Report
 from .result import Finding, Findings, Row
-from .values import read, record
+from .values import read
 
 __all__ = [
+    "Audit",
     "Finding",
     "Findings",
     "Mismatch",
     "Report",
     "Row",
     "assert_matches",
+    "audit",
     "compare",
     "diagnose",
     "golden",
+    "inputs",
     "read",
     "record",
     "reference_gradients",

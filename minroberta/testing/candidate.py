@@ -14,9 +14,12 @@ from ..loading import Model
 from ..trace import recording
 from ..weights import flat
 from .changes import Change, Setting
-from .compare import Kept, all_differences, multiple_of
+from .compare import Kept, all_differences, differences, multiple_of
 from .layout import arranged
 from .runs import EPS, RUNS, Edit, by_size, wiggled
+
+PLENTY = 2**17
+"""Number of elements from which mistakes are first tried on some of them."""
 
 LARGE = 1_000_000
 """Number of parameters from which mistakes are first tried in float32, which takes half the time of float64."""
@@ -161,8 +164,12 @@ class Candidate:
         return arranged(array, value, self.model.config.num_attention_heads, self.kept(name, value))[0]
 
     def distance(self, name: str, value: Array) -> float:
-        """The largest difference among the elements that are compared."""
-        return float(self._differences(name, value).max(initial=0))
+        """The largest difference among the elements that are compared; in a large value, among some of them."""
+        array = self.values.get(name)
+        if value.size < PLENTY or array is None or array.shape != value.shape:
+            return float(self._differences(name, value).max(initial=0))
+        some, other = sampled(value), sampled(array)
+        return float(differences(other, some, sampled(self.kept(name, value))).max(initial=0))
 
     def multiple(self, name: str, value: Array, noise: Array) -> float:
         """The largest difference as a multiple of its element's noise, or of the largest noise if the shapes differ."""
@@ -175,6 +182,11 @@ class Candidate:
         if array is None:
             return numpy.full(value.shape, math.inf)
         return all_differences(name, array, value, self.kept)
+
+
+def sampled(array: Array) -> Array:
+    """At most some ten thousand elements of an array, evenly spread."""
+    return array.reshape(-1)[:: 1 + array.size // PLENTY]
 
 
 def _usual(array: Array) -> float:

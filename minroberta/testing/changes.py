@@ -148,7 +148,7 @@ def positions(numbered: Callable[[Model, Inputs], Array]) -> Change:
     return Change(inputs=changed)
 
 
-def _counted(model: Model, inputs: Inputs) -> Array:
+def counted(model: Model, inputs: Inputs) -> Array:
     """The correct position ids."""
     if "input_ids" in inputs:
         ids = to_host(inputs["input_ids"])
@@ -161,7 +161,7 @@ def _counted(model: Model, inputs: Inputs) -> Array:
 
 def _indices(model: Model, inputs: Inputs) -> Array:
     """Positions 0, 1, 2, ..., continuing from the cache. Padding is counted."""
-    shape = _counted(model, inputs).shape
+    shape = counted(model, inputs).shape
     past = inputs.get("past_key_values")
     return numpy.broadcast_to(numpy.arange(shape[-1]) + (past[0][0].shape[2] if past else 0), shape)
 
@@ -173,7 +173,7 @@ def indices_from(start: int) -> Change:
 
 def counted_from(start: int) -> Change:
     """Positions of tokens counted from `start`; padding has position `start` - 1."""
-    return positions(lambda model, inputs: _counted(model, inputs) - model.config.pad_token_id - 1 + start)
+    return positions(lambda model, inputs: counted(model, inputs) - model.config.pad_token_id - 1 + start)
 
 
 def positions_by_place(model: Model, inputs: Inputs) -> Array:
@@ -183,17 +183,17 @@ def positions_by_place(model: Model, inputs: Inputs) -> Array:
 
 def positions_from_mask(model: Model, inputs: Inputs) -> Array:
     """Positions that count the tokens that are not masked."""
-    counted = _counted(model, inputs)
+    right = counted(model, inputs)
     mask = inputs.get("attention_mask")
-    if mask is None or to_host(mask).shape != counted.shape:
-        return counted
+    if mask is None or to_host(mask).shape != right.shape:
+        return right
     mask = to_host(mask).astype(int)
     return mask.cumsum(-1) * mask + model.config.pad_token_id
 
 
 def shifted(by: int) -> Change:
     """Shift the positions, but only if there is a cache."""
-    return positions(lambda model, inputs: _counted(model, inputs) + by * ("past_key_values" in inputs))
+    return positions(lambda model, inputs: counted(model, inputs) + by * ("past_key_values" in inputs))
 
 
 def rounded_positions(counting: bool) -> Change:
@@ -201,7 +201,7 @@ def rounded_positions(counting: bool) -> Change:
     to_bfloat16 = to_bits(7, to_even=1)
 
     def numbered(model: Model, inputs: Inputs) -> Array:
-        positions, pad = _counted(model, inputs), model.config.pad_token_id
+        positions, pad = counted(model, inputs), model.config.pad_token_id
         count = numpy.minimum(positions - pad, 256) if counting else to_bfloat16(positions - pad)
         return numpy.where(positions == pad, pad, to_bfloat16(count + pad)).astype(int)
 
@@ -212,7 +212,7 @@ def types_of_1(model: Model, inputs: Inputs) -> dict[str, Any]:
     """Token type 1 for every token, if the model has it."""
     if model.config.type_vocab_size < 2:
         return {}
-    return {"token_type_ids": numpy.ones(_counted(model, inputs).shape, int)}
+    return {"token_type_ids": numpy.ones(counted(model, inputs).shape, int)}
 
 
 def mask(change: Callable[[Array], Array | None], name: str = "attention_mask") -> Change:
@@ -230,7 +230,7 @@ def mask_as_types(types_as_mask: bool) -> Change:
 
     def changed(model: Model, inputs: Inputs) -> dict[str, Any]:
         mask = inputs.get("attention_mask")
-        if mask is None or numpy.ndim(mask) != numpy.ndim(_counted(model, inputs)):
+        if mask is None or numpy.ndim(mask) != numpy.ndim(counted(model, inputs)):
             return {}
         types = to_host(inputs.get("token_type_ids", numpy.zeros_like(to_host(mask))))
         seen = (types > 0).astype(int)
@@ -249,7 +249,7 @@ def causal(seen: Callable[[Array], Array]) -> Change:
         mask, past = inputs.get("attention_mask"), inputs.get("past_key_values")
         if not model.config.is_decoder or (mask is not None and to_host(mask).ndim != 2):
             return {}
-        B, L = _counted(model, inputs).shape
+        B, L = counted(model, inputs).shape
         S = L + (past[0][0].shape[2] if past else 0)
         distance = numpy.arange(S)[None, :] - numpy.arange(S - L, S)[:, None]  # (L, S)
         mask = numpy.ones((B, S), int) if mask is None else to_host(mask)

@@ -13,6 +13,7 @@ from ..config import Config
 from ..errors import Error, InputError, WeightsError
 from ..inputs import given
 from ..trace import Trace
+from .audit import audit
 from .layout import AXES, arranged
 from .report import Report
 from .result import Row
@@ -75,7 +76,14 @@ def compare(
         precision,
         ours.bound,
     )
-    return dataclasses.replace(found, between=tuple(_between(list(ours.values), found)))
+    said = "" if ours.trace is None else _audited(ours.trace)
+    return dataclasses.replace(found, between=tuple(_between(list(ours.values), found)), audit=said)
+
+
+def _audited(trace: Trace) -> str:
+    """A sentence about the mistakes that these inputs cannot show, or ""."""
+    found = audit(trace.model, trace.inputs)
+    return str(found) if found.inputs else ""
 
 
 def _between(names: list[str], report: Report) -> list[str]:

@@ -20,7 +20,7 @@ from ..loading import Model
 from ..model import ModelOutput
 from ..text.running import progress
 from ..weights import flat
-from .candidate import Candidate, Judged, is_large, kind_of
+from .candidate import PLENTY, Candidate, Judged, is_large, kind_of, sampled
 from .changes import Change, Setting
 from .compare import SUSPICIOUS, Kept, in_common, trace_of
 from .mistakes import PRECISIONS, Mistake, catalogue
@@ -67,13 +67,14 @@ def diagnose(
             f"diagnose was given a {type(model).__name__} and a {type(inputs).__name__}: give a Model, a dict of its "
             "inputs, such as {'input_ids': ids}, and a port's values"
         )
+    end = time.monotonic() + limit
     port = _candidate(model, inputs, candidate, names, EPS[precision] / EPS["float32"], packed)
     plain = port.judged()
     if plain is None:
         return Findings()
     in_common(plain.computed, port.values)
     with progress(None, "mistakes") as advance:
-        clock = _Clock(time.monotonic() + limit, advance)
+        clock = _Clock(end, advance)
         if plain.ok and plain.remaining > SUSPICIOUS and not set(port.values) - set(ModelOutput.__annotations__):
             port, plain = replace(port, bound=SUSPICIOUS), plain._replace(bound=SUSPICIOUS)
         findings = [] if plain.ok else _explained(_Search(port, clock), plain)
@@ -177,8 +178,9 @@ class _Search:
         return self.tried[key]
 
     def _whole(self, before: Judged) -> list[_Trial]:
-        ways = [(one, way) for one in catalogue(self.candidate.model) if one not in PRECISIONS for way in one.ways]
-        return self._all(before, ways, "mistakes of all layers")
+        formulas = [one for one in catalogue(self.candidate.model) if one not in PRECISIONS]
+        likely = sorted(formulas, key=lambda one: not one.seen_in)  # if the time is short, those seen in real ports
+        return self._all(before, ((one, way) for one in likely for way in one.ways), "mistakes of all layers")
 
     def _of_precision(self, before: Judged) -> list[_Trial]:
         ways = [(one, way) for one in PRECISIONS for way in one.ways]
@@ -235,9 +237,12 @@ class _Search:
         if setting is None or old is None or not _may_reach(self.candidate, before, way, old, setting):
             return None
         value = _or_none(lambda: self.candidate.value(setting, first, _limits(before)))
-        if value is None or not (way.rounded or _differs(value, before.computed[first], before.noise[first])):
+        if value is None:
             return None
-        return value
+        arrays = value, before.computed[first], before.noise[first]
+        alike = value.shape == arrays[1].shape and value.size >= PLENTY
+        differs = _differs(*map(sampled, arrays)) if alike else _differs(*arrays)
+        return value if way.rounded or differs else None
 
     def _righted(self, before: Judged, way: Change, value: numpy.ndarray) -> Judged | None:
         """The complete run if it corrects the first bad value and makes no good value wrong, otherwise None."""
@@ -364,7 +369,7 @@ def _in_part(search: _Search, plain: Judged) -> list[Finding]:
     """
     found: list[_Trial] = []
     before = plain
-    for _ in range(STEPS):
+    for _ in search.clock.limited(range(STEPS), "mistakes beside unknown ones"):
         trials = search.single(before)
         certain = [trial for trial in trials if trial.judged.ok or _is_certain(trial.judged, before)]
         if certain:

@@ -90,6 +90,12 @@ class Findings(list[Finding]):
         super().__init__(findings)
         self.left_out, self.hint = tuple(left_out), hint
 
+    @property
+    def sentences(self) -> list[str]:
+        """What else there is to say, in sentences."""
+        cut = f"the time was up before these were all tried: {', '.join(self.left_out)}; give diagnose a longer limit"
+        return [*([cut] if self.left_out else []), *([self.hint] if self.hint else [])]
+
 
 @dataclass(frozen=True)
 class Result:
@@ -99,7 +105,8 @@ class Result:
     unknown: names that only the candidate has. unavailable: sentences that say what could not be determined, and what
     would be needed. precision: the dtype in which the candidate computes. bound: the multiple of the noise up to which
     a difference counts as rounding error. findings: the findings of `diagnose`, or None if it was not called. between:
-    the missing names between the last good value and the first bad one.
+    the missing names between the last good value and the first bad one. audit: a sentence about the mistakes that these
+    inputs cannot show, or "".
     """
 
     rows: tuple[Row, ...]
@@ -110,6 +117,7 @@ class Result:
     bound: float
     findings: tuple[Finding, ...] | None = None
     between: tuple[str, ...] = ()
+    audit: str = ""
 
     @property
     def ok(self) -> bool:
@@ -134,4 +142,5 @@ class Result:
 
     def explained(self, findings: Iterable[Finding]) -> Self:
         """The same result with the findings of `diagnose`, so that the table and the page give the reason."""
-        return replace(self, findings=tuple(findings))
+        said = tuple(findings.sentences) if isinstance(findings, Findings) else ()
+        return replace(self, findings=tuple(findings), unavailable=(*self.unavailable, *said))

@@ -111,6 +111,8 @@ def reasons(result: Result) -> Iterator[tuple[str, str, str]]:
 
 def left_out(result: Result) -> Iterator[tuple[str, str]]:
     """The names that were not compared, and what could not be determined, each with a label."""
+    if result.audit:
+        yield "audit", plain(result.audit, 300)
     if result.missing:
         yield f"missing ({len(result.missing)})", shortened(merged(result.missing))
     if result.unknown:

@@ -1,8 +1,6 @@
-"""Named values of a port: read from files, recorded from a live model, and translated to minroberta's names."""
+"""Named values of a port: read from files, and translated to minroberta's names."""
 
-import contextlib
 import re
-import sys
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,7 +12,7 @@ import numpy
 from ..backend.arrays import to_host
 from ..checkpoints.formats import safetensors
 from ..config import Family
-from ..errors import BackendError, InputError, NameUnknownError, NotFoundError
+from ..errors import InputError, NameUnknownError, NotFoundError
 from ..weights import PREFIXES
 
 Values = Mapping[str, Any]
@@ -91,155 +89,6 @@ def _check_archive(path: Path, entries: list[zipfile.ZipInfo]) -> None:
         raise InputError(
             f"{path} would unpack to {size:,} bytes; the limit for its file size is {limit:,}: split the archive"
         )
-
-
-# --- from a live model ----------------------------------------------------------------------------------------------
-
-
-def record(model: Any, /, *arguments: Any, **inputs: Any) -> dict[str, numpy.ndarray]:
-    """The output of every module within a live torch module, or of every layer of a Keras model, by name.
-
-        compare(trace(reference, **inputs), record(port, **inputs))
-
-    The model is called for inference, without dropout. For torch, gradients are off, and NumPy arrays are converted to
-    tensors. The output of a module's second call is called `name#2`. If a module has several outputs, the first has the
-    module's name, and the others are called `name.1` and so on. The fields of the model's output keep their names, such
-    as `logits` or `hidden_states.0`; an output without fields is called `output`.
-
-    Raises BackendError for any other model, or if the model's library has not been imported.
-    """
-    torch, keras = sys.modules.get("torch"), sys.modules.get("keras")
-    if keras is not None and isinstance(model, keras.layers.Layer):  # with Keras on torch, a layer is a module as well
-        recording = Recording(lambda x: keras.ops.convert_to_numpy(x) if keras.ops.is_tensor(x) else None)
-        with _watched_layers(model, recording):
-            recording.finish(model(*arguments, **inputs))
-    elif torch is not None and isinstance(model, torch.nn.Module):
-        device = next((x.device for x in model.parameters()), None)
-        tensors = {name: _to_torch(torch, x, device) for name, x in inputs.items()}
-        recording = Recording(lambda x: _from_torch(x) if isinstance(x, torch.Tensor) else None)
-        with torch.no_grad(), _inferring(model), _watched_modules(model, recording):
-            recording.finish(model(*(_to_torch(torch, x, device) for x in arguments), **tensors))
-    else:
-        raise BackendError(f"cannot record a {type(model).__name__}: give a torch module or a Keras model")
-    return recording.values
-
-
-class Recording:
-    """Outputs of modules by name, in the order in which they were computed.
-
-    to_numpy: a function that returns a tensor as a NumPy array, and None for anything else.
-    """
-
-    def __init__(self, to_numpy: Callable[[Any], numpy.ndarray | None]) -> None:
-        self.values: dict[str, numpy.ndarray] = {}
-        self._to_numpy, self._calls = to_numpy, Counter[str]()
-
-    def keep(self, name: str, output: Any) -> None:
-        """Keep the output of a module."""
-        self._calls[name] += 1
-        if self._calls[name] > 1:
-            name = f"{name}#{self._calls[name]}"
-        for ending, tensor in _tensors(output):
-            self._keep(name + ending, tensor)
-
-    def finish(self, output: Any) -> None:
-        """Keep the output of the model."""
-        if not isinstance(output, Mapping):
-            self.keep("output", output)
-            return
-        for name, value in output.items():
-            several = isinstance(value, tuple)
-            for index, tensor in enumerate(value if several else [value]):
-                self._keep(f"{name}.{index}" if several else name, tensor)
-
-    def _keep(self, name: str, tensor: Any) -> None:
-        array = self._to_numpy(tensor)
-        if array is not None:
-            self.values[name] = array.copy()  # later modules may write into it
-
-
-def _tensors(output: Any) -> Iterator[tuple[str, Any]]:
-    """The tensors of an output, each with a suffix for its name; the first tensor's suffix is empty.
-
-    Tensors nested more deeply are left out, since they are other modules' outputs.
-    """
-    if not isinstance(output, tuple | list | Mapping):
-        yield "", output
-        return
-    first, *others = [*(output.values() if isinstance(output, Mapping) else output)] or [None]
-    yield next(_tensors(first))
-    yield from ((f".{index}", other) for index, other in enumerate(others, 1))
-
-
-def _to_torch(torch: Any, value: Any, device: Any) -> Any:
-    return torch.as_tensor(value, device=device) if isinstance(value, numpy.ndarray) else value
-
-
-def _from_torch(tensor: Any) -> numpy.ndarray:
-    tensor = tensor.detach().cpu()
-    return (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
-
-
-@contextlib.contextmanager
-def _inferring(module: Any) -> Iterator[None]:
-    """A context in which a module is in evaluation mode. Afterwards, all submodules are in their previous modes."""
-    training = [part for part in module.modules() if part.training]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
-
-
-COMPILED = "_orig_mod"
-"""Name that torch.compile gives to the module it wraps."""
-
-
-@contextlib.contextmanager
-def _watched_modules(module: Any, recording: Recording) -> Iterator[None]:
-    def keep(name: str) -> Callable[[Any, Any, Any], None]:
-        return lambda _, __, output: recording.keep(name, output)
-
-    hooks = [
-        part.register_forward_hook(keep(name.replace(f"{COMPILED}.", "")))
-        for name, part in module.named_modules()
-        if name and not name.endswith(COMPILED)
-    ]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-@contextlib.contextmanager
-def _watched_layers(model: Any, recording: Recording) -> Iterator[None]:
-    """A context in which the `call` of each layer also records its output, since Keras has no hooks."""
-
-    def recorded(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def call_and_keep(*arguments: Any, **inputs: Any) -> Any:
-            output = call(*arguments, **inputs)
-            recording.keep(name, output)
-            return output
-
-        return call_and_keep
-
-    layers = {id(layer): (name, layer) for name, layer in reversed(list(_layers(model)))}  # under its first name
-    for name, layer in layers.values():
-        vars(layer)["call"] = recorded(name, layer.call)
-    try:
-        yield
-    finally:
-        for _, layer in layers.values():
-            del vars(layer)["call"]
-
-
-def _layers(layer: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The layers within a layer, at any depth, with their names."""
-    for part in layer._flatten_layers(include_self=False, recursive=False):
-        yield prefix + part.name, part
-        yield from _layers(part, f"{prefix}{part.name}.")
 
 
 # --- names ----------------------------------------------------------------------------------------------------------
@@ -442,10 +291,18 @@ def _of_family(name: str, family: Family | None) -> str:
     return family.final_norm if family.final_norm and name == "LayerNorm" else family.own_name(name)
 
 
+def from_torch(tensor: Any) -> numpy.ndarray:
+    """A tensor of torch as a NumPy array: bfloat16 as float32, nested tensors padded with 0."""
+    tensor = tensor.detach().cpu()
+    if getattr(tensor, "is_nested", False):  # rows of different lengths, as fused paths compute them
+        tensor = tensor.to_padded_tensor(0.0)
+    return (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
+
+
 def numbers(name: str, value: Any) -> numpy.ndarray:
     """A value as a NumPy array of real numbers. Raises InputError if it cannot be converted."""
     try:
-        array = _from_torch(value) if hasattr(value, "detach") else to_host(value)
+        array = from_torch(value) if hasattr(value, "detach") else to_host(value)
     except ValueError as error:
         raise InputError(f"{name} cannot be converted to an array: {error}") from error
     if array.dtype.name == "bfloat16":

@@ -51,7 +51,8 @@ def test_a_mismatch_is_an_assertion_that_has_the_report() -> None:
 def test_the_message() -> None:
     candidate = spoilt()
     row = next(row for row in compare(TRACE, candidate).rows if row.name == NAME)
-    first, counts, following = message(candidate).splitlines()
+    first, counts, audit, following = message(candidate).splitlines()
+    assert audit == f"audit: {compare(TRACE, candidate).audit}"
     numbers = f"{candidate[NAME][1, 2, 17]:.4g} where the reference has {row.reference:.4g}"
     assert first == (
         f"first wrong at {NAME} (last good {NAME}.dense): {times(row.alone)} times the float32 rounding error; "

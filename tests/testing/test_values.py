@@ -1,5 +1,7 @@
 """Tests of a port's values: from files, hostile ones too; from live models; under each framework's names."""
 
+import contextlib
+import dataclasses
 import io
 import json
 import re
@@ -517,7 +519,9 @@ def test_a_compiled_module_has_the_same_names(torch: None) -> None:
      (3, []), ((), []), ({}, [])],
 )  # fmt: skip
 def test_an_output_without_fields(torch: None, output: Any, names: list[str]) -> None:
-    assert [*record(Module(lambda self: output))] == names
+    told = contextlib.nullcontext() if names else pytest.warns(UserWarning, match="in which no tensors were found")
+    with told:
+        assert [*record(Module(lambda self: output))] == names
 
 
 def test_an_error_leaves_no_hooks(torch: None) -> None:
@@ -629,3 +633,27 @@ def test_the_guide_says_how_many_values_a_framework_gives(port: str) -> None:
     reference, _, names = recorded(port)
     row = rf"\|[^|]*\| {names} \| {SHARED[port]} of {len(compare(reference, dict(reference)).rows)} \|"
     assert re.search(row.replace("huggingface", "").replace("|  ", "| "), GUIDE.replace("`", ""))
+
+
+def test_fused_paths_of_torch_are_off_while_recording() -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed: its recordings are golden files")
+    layer = torch.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    model = torch.nn.ModuleDict({"encoder": torch.nn.TransformerEncoder(layer, 2)})
+    model.forward = lambda x, mask: model["encoder"](x, src_key_padding_mask=mask)
+    x, mask = np.zeros((2, 5, 8), "float32"), np.arange(5) >= np.array([[5], [3]])
+    assert record(model, x=x, mask=mask)["encoder.layers.1.linear1"].shape == (2, 5, 16)
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_outputs_of_other_kinds(torch: None) -> None:
+    """A dataclass has fields; an output without tensors is told."""
+
+    @dataclasses.dataclass
+    class Output:
+        state: Any
+        layers: list[Any]
+
+    values = record(Module(lambda self, x: Output(x["a"], [x["a"], x["b"]])), {"a": np.ones(1), "b": np.zeros(2)})
+    assert {name: value.shape for name, value in values.items()} == {"state": (1,), "layers.0": (1,), "layers.1": (2,)}
+    with pytest.warns(UserWarning, match="the model returned a object, in which no tensors were found"):
+        assert record(Module(lambda self: object())) == {}
