@@ -1,9 +1,9 @@
-"""The commands `minroberta golden make | show | check`."""
+"""The commands `minroberta golden make | suite | show | check`."""
 
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,15 @@ from ..loading import load as load_model
 from ..testing import golden
 from ..testing.compare import compare
 from ..testing.diagnose import explain
+from ..testing.report import Report
 from ..testing.runs import EPS
 from ..testing.values import NAMES, read
-from .console import Output, printable
+from .console import Output, print_json, printable
 from .options import takes_head
 
 File = click.Path(path_type=Path)
+Table = str | dict[str, Any] | None
+"""A framework's name, or a translation of names."""
 
 
 @click.group()
@@ -44,7 +47,6 @@ def commands() -> None:
     "--seed", type=click.IntRange(0), help="Seed for random weights; then only the configuration comes from NAME."
 )
 @takes_head
-@click.option("--suite", type=File, metavar="DIRECTORY", help="Write the suite of small cases to a directory.")
 def make(
     name: str | None,
     output: Path | None,
@@ -53,30 +55,20 @@ def make(
     names: Sequence[str],
     seed: int | None,
     head: str | None,
-    suite: Path | None,
 ) -> None:
     """Write a golden file: the values that a model computes for a text.
 
     NAME is a directory, a weights file, or a name on the Hugging Face hub. The same command writes the same bytes
     on every machine.
     """
-    if suite:
-        _refuse_beside_suite(name, output, *texts, *ids, *names)
-        golden.suite(suite)
-        return
     if not (name and output and bool(texts) != bool(ids)):
-        raise click.UsageError("give NAME, -o FILE, and either --text or --ids; or --suite DIRECTORY alone")
+        raise click.UsageError("give NAME, -o FILE, and either --text or --ids")
     model = load_model(name, head=head) if seed is None else init(name, head, seed=seed)
     inputs: dict[str, Any] = (
         {"input_ids": [_row(row) for row in ids]} if ids else model.tokenize(texts, truncation=False)
     )
     command = _command(name, model, texts, ids, names, seed)
     golden.save(output, model, inputs, names or None, weights=name if seed is None else seed, command=command)
-
-
-def _refuse_beside_suite(*others: Any) -> None:
-    if any(others):
-        raise click.UsageError("--suite has its own models and inputs: leave out NAME and the other options")
 
 
 def _row(text: str) -> list[int]:
@@ -94,6 +86,18 @@ def _command(
     seeded = [] if seed is None else ["--seed", str(seed)]
     given = [part for option, values in options.items() for value in values for part in (option, value)]
     return shlex.join(["minroberta", "golden", "make", name, "-o", "FILE", *given, *seeded])
+
+
+@commands.command()
+@click.argument("directory", type=File)
+@click.option("--raw", is_flag=True, help="Also write each array to a file of its own: plain little-endian numbers.")
+def suite(directory: Path, raw: bool) -> None:
+    """Write the suite of small cases to a directory.
+
+    It holds a golden file for each case, and index.json. With --raw it also holds a directory for each case, with
+    index.json and a .bin file for each array.
+    """
+    golden.suite(directory, raw)
 
 
 @commands.command()
@@ -128,27 +132,93 @@ def _summary(name: str, value: numpy.ndarray, noise: float) -> dict[str, Any]:
 @click.option(
     "--precision",
     type=click.Choice(list(EPS)),
-    default="float32",
-    show_default=True,
-    help="The dtype that the port computes in.",
+    help="The dtype that the port computes in: by default float32, or what the suite says of each case.",
 )
 @click.option("--html", type=File, metavar="FILE", help="Also write the report as an HTML page.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def check(file: Path, candidate: Path, names: str | None, precision: str, html: Path | None, as_json: bool) -> None:
+def check(
+    file: Path, candidate: Path, names: str | None, precision: str | None, html: Path | None, as_json: bool
+) -> None:
     """Compare a port's values with a golden file, and name the mistake if it is a known one.
 
     CANDIDATE is an .npz or safetensors file, or a directory of .npy files. Its arrays may be named as in a golden file.
+    FILE may also be the directory of a suite: then CANDIDATE is a directory, with such a file or directory for each
+    case that the port supports, such as masked-lm.npz.
     The exit status is 0 if every step is right, 1 if one is wrong, 2 after an error.
     """
-    reference, port, table = golden.load(file), golden.values_of(read(candidate)), _map(names)
-    report = explain(compare(reference, port, names=table, precision=precision), reference, port, table)
+    if file.is_dir():
+        if html:
+            raise click.UsageError("--html is for a single golden file: give the file of one case")
+        sys.exit(0 if _check_suite(file, candidate, _map(names), precision, as_json) else 1)
+    report = _report(file, candidate, _map(names), precision or "float32")
     if html:
         report.save_html(html)
     click.echo(report.to_json() if as_json else str(report))
     sys.exit(0 if report.ok else 1)
 
 
-def _map(names: str | None) -> str | dict[str, Any] | None:
+def _report(file: Path, candidate: Path, table: Table, precision: str) -> Report:
+    reference, port = golden.load(file), golden.values_of(read(candidate))
+    return explain(compare(reference, port, names=table, precision=precision), reference, port, table)
+
+
+def _check_suite(suite: Path, candidates: Path, table: Table, precision: str | None, as_json: bool) -> bool:
+    """Check each case that has a candidate, and print the results. True if all are right."""
+    cases, given = golden.cases_of(suite), _candidates(candidates)
+    known = {case["name"] for case in cases}
+    if unknown := sorted(given.keys() - known):
+        raise InputError(f"{candidates} holds values of {unknown[0]}, which is not a case of {suite}/index.json")
+    if not given:
+        raise NotFoundError(f"{candidates} holds no values: write CASE.npz, CASE.safetensors or CASE/NAME.npy")
+    output, results = Output(False, "case", "result", "values", "first wrong", "why"), []
+    for case in cases:
+        if case["name"] in given:
+            report = _report(suite / case["file"], given[case["name"]], table, precision or case["precision"])
+            results.append(_result(case["name"], report))
+            if not as_json:
+                output.write([_line(results[-1])])
+    missing = [case["name"] for case in cases if case["name"] not in given]
+    ok = all(result["ok"] for result in results)
+    if as_json:
+        print_json({"ok": ok, "cases": results, "missing": missing})
+        return ok
+    count = {name: sum(result[name] for result in results) for name in ("ok", "right", "values")}
+    click.echo(f"\n{count['ok']} of {len(results)} cases are right, {count['right']} of {count['values']} values.")
+    if missing:
+        click.echo(f"Not given: {', '.join(missing)}.")
+    return ok
+
+
+def _candidates(directory: Path) -> dict[str, Path]:
+    """The files and directories of a port's values by case. Raises InputError if a case has two."""
+    if not directory.is_dir():
+        raise NotFoundError(f"{directory} is not a directory: give one that holds a file or directory for each case")
+    found: dict[str, Path] = {}
+    for path in sorted(directory.iterdir()):
+        if path.is_dir() or path.suffix in (".npz", ".safetensors"):
+            name = path.name if path.is_dir() else path.stem
+            if name in found:
+                raise InputError(f"{directory} holds values of {name} twice: {found[name].name} and {path.name}")
+            found[name] = path
+    return found
+
+
+def _result(name: str, report: Report) -> dict[str, Any]:
+    right = sum(row.ok for row in report.rows)
+    found = [finding.name for finding in report.findings or ()]
+    facts = {"name": name, "ok": report.ok, "values": len(report.rows), "right": right}
+    return {**facts, "first_bad": report.first_bad, "findings": found, "unknown": report.unknown}
+
+
+def _line(result: Mapping[str, Any]) -> dict[str, Any]:
+    """A case's row in the table."""
+    verdict, values = "right" if result["ok"] else "WRONG", f"{result['right']} of {result['values']}"
+    why = ", ".join(result["findings"]) or ("" if result["ok"] else "not a known mistake")
+    first = result["first_bad"] or ""
+    return {"case": result["name"], "result": verdict, "values": values, "first wrong": first, "why": why}
+
+
+def _map(names: str | None) -> Table:
     """A framework's name, unchanged, or the name translation read from a JSON file."""
     if names is None or names in NAMES:
         return names

@@ -7,6 +7,7 @@ import fnmatch
 import hashlib
 import json
 import math
+import re
 import reprlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,7 +20,7 @@ from .. import __version__
 from ..backend.arrays import Array, to_host
 from ..cache import Cache, cached_length
 from ..checkpoints.arrays import Renamed, as_stored
-from ..checkpoints.files import LARGEST_JSON, replacing
+from ..checkpoints.files import LARGEST_JSON, read_json, replacing
 from ..checkpoints.formats import safetensors
 from ..config import Config, check_head
 from ..errors import InputError, NameUnknownError, NotFoundError, SaveError, WeightsError
@@ -30,7 +31,7 @@ from ..trace import Trace, trace
 from ..weights import flat, load_arrays, shapes, tree
 from . import portable
 from .cases import CASES, SUITE, Case, model_of
-from .runs import exact, noise, run
+from .runs import EPS, exact, noise, run
 
 FORMAT = "1"
 """The version of the layout: `format_version` in the metadata."""
@@ -162,12 +163,13 @@ def _chosen(computed: Mapping[str, Array], names: list[str] | None) -> list[str]
 
 
 def _small(model: Model) -> dict[str, numpy.ndarray]:
-    """The weights under the family's names if they are small enough to be stored, otherwise an empty dict."""
+    """The weights under the family's names if they are small enough to be stored, otherwise an empty dict.
+
+    float16 and bfloat16 are stored as float32, which holds all their numbers and which every language can read.
+    """
     arrays = {model.config.family.own_name(name): to_host(array) for name, array in flat(model.params).items()}
-    if sum(array.nbytes for array in arrays.values()) > LARGEST_STORED:
-        return {}
-    known = {name: array if array.dtype.kind == "f" else array.astype("f4") for name, array in arrays.items()}
-    return {name: array.astype(array.dtype.newbyteorder("<")) for name, array in known.items()}  # bfloat16 as float32
+    held = {name: array.astype("<f8" if array.dtype == numpy.float64 else "<f4") for name, array in arrays.items()}
+    return held if sum(array.nbytes for array in held.values()) <= LARGEST_STORED else {}
 
 
 def _origin(weights: Origin) -> dict[str, Any]:
@@ -357,29 +359,68 @@ def values_of(arrays: Mapping[str, Any]) -> dict[str, Any]:
 # --- the suite ------------------------------------------------------------------------------------------------------
 
 
-def suite(directory: str | Path) -> None:
+def suite(directory: str | Path, raw: bool = False) -> None:
     """Write a golden file with weights for each of `cases.CASES`, and `index.json`, which lists them.
 
     The index has `suite` (the version of the suite) and `cases`. Each case has `name`, `shows` (what a port may get
-    wrong), `file`, `head`, `precision` (the dtype that a port should compute in) and the file's `sha256`. Raises
-    SaveError.
+    wrong), `file`, `head`, `precision` (the dtype that a port should compute in) and the file's `sha256`. raw: also
+    write the arrays of each case to a directory: see `write_raw`; the index calls it `directory`. Raises SaveError.
     """
     directory = Path(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        listed = [_write_case(directory, case, raw) for case in CASES]
+        text = json.dumps({"suite": SUITE, "minroberta": __version__, "cases": listed}, indent=1)
+        (directory / "index.json").write_text(text + "\n", encoding="utf-8", newline="\n")
     except OSError as error:
         raise SaveError(f"{directory} cannot be created: {error.strerror}") from error
-    listed = [_write_case(directory, case) for case in CASES]
-    text = json.dumps({"suite": SUITE, "minroberta": __version__, "cases": listed}, indent=1)
-    (directory / "index.json").write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
-def _write_case(directory: Path, case: Case) -> dict[str, Any]:
+def _write_case(directory: Path, case: Case, raw: bool) -> dict[str, Any]:
     path, model = directory / f"{case.name}.safetensors", model_of(case)
     inputs = dict(case.inputs)
     if case.before is not None:
         inputs["past_key_values"] = exact(model, portable.asarray)(**case.before).past_key_values
-    save(path, model, inputs, case.names, command="minroberta golden make --suite DIRECTORY")
+    save(path, model, inputs, case.names, command="minroberta golden suite DIRECTORY")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     facts = {"name": case.name, "shows": case.shows, "file": path.name, "head": case.head}
+    if raw:
+        write_raw(path, directory / case.name)
+        facts["directory"] = case.name
     return {**facts, "precision": case.precision, "sha256": digest}
+
+
+def write_raw(path: Path, directory: Path) -> None:
+    """Write each array of a golden file to a file of bytes, row-major and little-endian, and an `index.json`.
+
+    The index has `head`, `config`, `noise`, and `arrays`: for each name `dtype`, `shape` and `file`.
+    """
+    held, listed = load(path), {}
+    directory.mkdir(exist_ok=True)
+    for name, array in safetensors.File(path).items():
+        listed[name] = {"dtype": str(array.dtype), "shape": array.shape, "file": f"{name}.bin"}
+        (directory / f"{name}.bin").write_bytes(array.astype(array.dtype.newbyteorder("<")).tobytes())
+    facts = {"head": held.head, "config": held.config.to_dict(), "noise": held.noise, "arrays": listed}
+    (directory / "index.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8", newline="\n")
+
+
+def cases_of(directory: str | Path) -> list[dict[str, str]]:
+    """The cases that a suite's index lists, each with `name`, `file` and `precision`.
+
+    Raises NotFoundError if there is no index, and InputError if it is not one of a suite.
+    """
+    path = Path(directory) / "index.json"
+    if not path.is_file():
+        raise NotFoundError(f"{path} does not exist: `minroberta golden suite {directory}` writes a suite")
+    cases = read_json(path, InputError).get("cases")
+    if not isinstance(cases, list) or not cases or not all(map(_is_case, cases)):
+        raise InputError(f"{path} is not the index of a suite: its cases must be objects with name, file and precision")
+    return cases
+
+
+def _is_case(case: Any) -> bool:
+    """True for an object whose `name` and `file` are names of files, not paths that lead elsewhere."""
+    if not isinstance(case, dict) or case.get("precision") not in EPS:
+        return False
+    names = [case.get("name"), case.get("file")]
+    return all(isinstance(name, str) and re.fullmatch(r"\w[\w.-]{0,200}", name) for name in names)

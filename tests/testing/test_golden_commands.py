@@ -1,4 +1,4 @@
-"""Tests of `minroberta golden make | show | check`: output, files, exit status."""
+"""Tests of `minroberta golden make | suite | show | check`: output, files, exit status."""
 
 import json
 import re
@@ -119,7 +119,7 @@ def test_its_command_makes_it_again_from_a_text(tmp_path: Path) -> None:
 
 
 def test_make_the_suite(tmp_path: Path) -> None:
-    printed("make", "--suite", tmp_path / "suite")
+    printed("suite", tmp_path / "suite")
     assert len(list((tmp_path / "suite").iterdir())) == len(CASES) + 1
 
 
@@ -133,8 +133,6 @@ def test_make_the_suite(tmp_path: Path) -> None:
             ["minroberta/tiny", "-o", "file", "--ids", IDS, "--text", "a"],
             "give NAME, -o FILE, and either --text or --ids",
         ),
-        (["minroberta/tiny", "--suite", "directory"], "--suite has its own models and inputs"),
-        (["--suite", "directory", "--ids", IDS], "--suite has its own models and inputs"),
         (["minroberta/tiny", "-o", "file", "--ids", "0 a"], "invalid --ids '0 a': give integers"),
         (["minroberta/tiny", "-o", "file", "--ids", "0 99999"], "vocab_size is 8000"),
         (["minroberta/tiny", "-o", "file", "--ids", "0", "--ids", "0 1"], "rows of different lengths"),
@@ -261,11 +259,12 @@ def test_help() -> None:
     text = printed("--help")
     assert [line.split()[0] for line in text.partition("Commands:")[2].strip().splitlines()] == [
         "make",
+        "suite",
         "show",
         "check",
     ]
     assert printed() == text
-    for command in ("make", "show", "check"):
+    for command in ("make", "suite", "show", "check"):
         assert max(map(len, printed(command, "--help").splitlines())) <= 80
 
 
