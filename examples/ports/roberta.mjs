@@ -1,9 +1,10 @@
 // RoBERTa in JavaScript, from the formulas: the post-LN encoder with pooler, and the masked LM head.
 //
-//     node roberta.mjs SUITE OUTPUT
+//     node roberta.mjs SUITE OUTPUT [CASE ...]
 //
-// computes the cases of the golden suite that it supports (see `unsupported`), and writes OUTPUT/CASE.safetensors with
-// all named values. It reads the suite's safetensors files. `minroberta golden check SUITE OUTPUT` compares.
+// computes the given cases of the golden suite, by default all that it supports (see `unsupported`), and writes all named
+// values of each to OUTPUT/CASE.safetensors. It reads the suite's safetensors files. `minroberta golden check SUITE
+// OUTPUT` compares.
 //
 // An array is { shape, data }. B: sequences, L: positions, D: channels, H: heads, E = D / H, F: feed-forward channels,
 // V: tokens of the vocabulary. Numbers are computed in float64 and stored in float32.
@@ -258,10 +259,11 @@ function unsupported(config, head) {
   if (config.position_embedding_type !== "absolute") return config.position_embedding_type;
 }
 
-const [suite, output] = process.argv.slice(2);
+const [suite, output, ...chosen] = process.argv.slice(2);
 if (!output) throw Error("give the directory of the suite, and one to write to");
 mkdirSync(output, { recursive: true });
 for (const { name, file } of JSON.parse(readFileSync(join(suite, "index.json"), "utf8")).cases) {
+  if (chosen.length && !chosen.includes(name)) continue;
   const { arrays, metadata } = readSafetensors(join(suite, file));
   const config = JSON.parse(metadata.config);
   const why = unsupported(config, metadata.head);

@@ -170,18 +170,17 @@ def _check_suite(suite: Path, candidates: Path, table: Table, precision: str | N
         raise InputError(f"{candidates} holds values of {unknown[0]}, which is not a case of {suite}/index.json")
     if not given:
         raise NotFoundError(f"{candidates} holds no values: write CASE.npz, CASE.safetensors or CASE/NAME.npy")
-    output, results = Output(False, "case", "result", "values", "first wrong", "why"), []
+    results = []
     for case in cases:
         if case["name"] in given:
             report = _report(suite / case["file"], given[case["name"]], table, precision or case["precision"])
             results.append(_result(case["name"], report))
-            if not as_json:
-                output.write([_line(results[-1])])
     missing = [case["name"] for case in cases if case["name"] not in given]
     ok = all(result["ok"] for result in results)
     if as_json:
         print_json({"ok": ok, "cases": results, "missing": missing})
         return ok
+    Output(False, "case", "result", "values", "first wrong", "why").write([_line(result) for result in results])
     count = {name: sum(result[name] for result in results) for name in ("ok", "right", "values")}
     click.echo(f"\n{count['ok']} of {len(results)} cases are right, {count['right']} of {count['values']} values.")
     if missing:
