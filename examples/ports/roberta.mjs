@@ -2,9 +2,9 @@
 //
 //     node roberta.mjs SUITE OUTPUT [CASE ...]
 //
-// computes the given cases of the golden suite, by default all that it supports (see `unsupported`), and writes all named
-// values of each to OUTPUT/CASE.safetensors. It reads the suite's safetensors files. `minroberta golden check SUITE
-// OUTPUT` compares.
+// computes the given cases of the golden suite, by default all that it supports (see `unsupported`), and writes all
+// named values of each to OUTPUT/CASE.safetensors. It reads the suite's safetensors files. `minroberta golden check
+// SUITE OUTPUT` compares.
 //
 // An array is { shape, data }. B: sequences, L: positions, D: channels, H: heads, E = D / H, F: feed-forward channels,
 // V: tokens of the vocabulary. Numbers are computed in float64 and stored in float32.
@@ -97,8 +97,8 @@ function softmax(row) {
 }
 
 /**
- * The complementary error function 2/√π · ∫ exp(-t²) dt from x to infinity, which JavaScript lacks: for small x from the
- * power series of erf, for large x from a continued fraction.
+ * The complementary error function 2/√π · ∫ exp(-t²) dt from x to infinity, which JavaScript lacks: for small x from
+ * the power series of erf, for large x from a continued fraction.
  */
 function erfc(x) {
   if (x < 0) return 2 - erfc(-x);
@@ -177,7 +177,8 @@ function roberta(weights, config, head, inputs) {
     const mixed = keep(`${name}.attention.self`, selfAttention(`${name}.attention.self`, index, x));
     const attended = keep(`${name}.attention`, output(`${name}.attention.output`, mixed, x));
     const activation = config.hidden_act === "gelu_new" ? geluTanh : gelu;
-    const wide = keep(`${name}.intermediate`, map(dense(`${name}.intermediate.dense`, attended), activation)); // (B, L, F)
+    const wide = map(dense(`${name}.intermediate.dense`, attended), activation); // (B, L, F)
+    keep(`${name}.intermediate`, wide);
     return keep(name, output(`${name}.output`, wide, attended));
   }
 
@@ -224,7 +225,7 @@ function roberta(weights, config, head, inputs) {
     return array(x.shape, result);
   }
 
-  /** True if query q of sequence b attends to key k. The mask has shape (B, L), or (B, L, L) with a row for each query. */
+  /** True if query q of sequence b attends to key k. The mask: (B, L), or (B, L, L) with a row for each query. */
   function attends(b, q, k, L) {
     const mask = inputs.attention_mask;
     if (!mask) return true;

@@ -184,7 +184,7 @@ def _check_suite(suite: Path, candidates: Path, table: Table, precision: str | N
     count = {name: sum(result[name] for result in results) for name in ("ok", "right", "values")}
     click.echo(f"\n{count['ok']} of {len(results)} cases are right, {count['right']} of {count['values']} values.")
     if missing:
-        click.echo(f"Not given: {', '.join(missing)}.")
+        click.echo(f"Not given: {len(missing)} other cases; --json lists them.")
     return ok
 
 

@@ -252,6 +252,91 @@ def test_invalid_candidates(file: Path, tmp_path: Path) -> None:
     assert "nonsense" in refused("check", file, tmp_path / "port.npz")
 
 
+# --- check a suite --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def suite(file: Path, tmp_path: Path) -> Path:
+    """A suite of two cases with the same call; the second is for bfloat16."""
+    directory = tmp_path / "suite"
+    directory.mkdir()
+    cases = [{"name": name, "file": "one.safetensors", "precision": kind} for name, kind in PRECISIONS.items()]
+    (directory / "index.json").write_text(json.dumps({"cases": cases}), encoding="utf-8")
+    (directory / "one.safetensors").write_bytes(file.read_bytes())
+    return directory
+
+
+PRECISIONS = {"one": "float32", "two-b": "bfloat16"}
+
+
+@pytest.fixture
+def values(tmp_path: Path) -> Path:
+    (tmp_path / "values").mkdir()
+    return tmp_path / "values"
+
+
+def test_a_suite(suite: Path, values: Path, model: Path) -> None:
+    port(model, values).rename(values / "one.npz")
+    text = printed("check", suite, values)
+    assert text.splitlines()[1].split() == ["one", "right", "49", "of", "49"]
+    assert text.endswith("\n1 of 1 cases are right, 49 of 49 values.\nNot given: 1 other cases; --json lists them.\n")
+    result = json.loads(printed("check", suite, values, "--json"))
+    expected = {"name": "one", "ok": True, "values": 49, "right": 49, "first_bad": None, "findings": [], "unknown": []}
+    assert result == {"ok": True, "cases": [expected], "missing": ["two-b"]}
+
+
+def test_a_suite_with_a_wrong_case(suite: Path, values: Path, model: Path) -> None:
+    """Each case is judged by its precision, unless another one is given; values may be files of any kind."""
+    (values / "two-b").mkdir()
+    wrong = np.load(port(model, values, logits=1.001))
+    for name, array in wrong.items():
+        np.save(values / "two-b" / f"{name}.npy", array)
+    (values / "port.npz").rename(values / "one.npz")
+    result = call("check", suite, values)
+    assert result.exit_code == 1
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert lines[1:3] == [
+        ["one", "WRONG", "48", "of", "49", "logits", "not", "a", "known", "mistake"],
+        ["two-b", "right", "49", "of", "49"],
+    ]
+    assert lines[4] == "1 of 2 cases are right, 97 of 98 values.".split()
+    result = call("check", suite, values, "--precision", "float32", "--json")
+    assert result.exit_code == 1
+    assert [case["first_bad"] for case in json.loads(result.stdout)["cases"]] == ["logits", "logits"]
+
+
+def test_candidates_that_do_not_fit_the_suite(suite: Path, values: Path, model: Path) -> None:
+    assert "holds no values: write CASE.npz" in refused("check", suite, values)
+    assert "is not a directory" in refused("check", suite, values / "nothing")
+    assert "--html is for a single golden file" in refused("check", suite, values, "--html", values / "page.html")
+    port(model, values)
+    assert "values of port, which is not a case of" in refused("check", suite, values)
+    (values / "port.npz").rename(values / "one.npz")
+    (values / "one").mkdir()
+    assert "holds values of one twice: one and one.npz" in refused("check", suite, values)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        5,
+        {},
+        {"name": "one", "file": "../one.safetensors", "precision": "float32"},
+        {"name": "/one", "file": "one.safetensors", "precision": "float32"},
+        {"name": "one", "file": "one.safetensors", "precision": "float8"},
+        {"name": "one", "file": "one.safetensors", "precision": []},
+        {"name": ["one"], "file": "one.safetensors", "precision": "float32"},
+    ],
+)
+def test_an_index_that_is_not_of_a_suite(case: object, suite: Path, values: Path) -> None:
+    (suite / "index.json").write_text(json.dumps({"cases": [case]}), encoding="utf-8")
+    assert "is not the index of a suite" in refused("check", suite, values)
+
+
+def test_a_directory_without_an_index(values: Path) -> None:
+    assert "index.json does not exist: `minroberta golden suite" in refused("check", values, values)
+
+
 # --- and the other commands -----------------------------------------------------------------------------------------
 
 

@@ -448,6 +448,41 @@ def test_the_size(suite: Path) -> None:
     assert (int(stated[1]), float(stated[2])) == (len(CASES), round(size / 1e6, 1))
 
 
+def test_raw_files_hold_what_the_file_holds(path: Path, tmp_path: Path) -> None:
+    golden.save(path, tiny("masked_lm", "float16"), INPUTS)
+    golden.write_raw(path, tmp_path / "raw")
+    index, file = json.loads((tmp_path / "raw" / "index.json").read_text(encoding="utf-8")), safetensors.File(path)
+    assert list(index["arrays"]) == list(file)
+    for name, entry in index["arrays"].items():
+        numbers = np.fromfile(tmp_path / "raw" / entry["file"], {"float32": "<f4", "int32": "<i4"}[entry["dtype"]])
+        assert np.array_equal(numbers.reshape(entry["shape"]), file[name])
+    held = golden.load(path)
+    assert (index["head"], index["config"], index["noise"]) == (held.head, held.config.to_dict(), held.noise)
+    assert sorted(p.name for p in (tmp_path / "raw").iterdir()) == sorted(
+        ["index.json", *(entry["file"] for entry in index["arrays"].values())]
+    )
+
+
+@pytest.mark.parametrize(("dtype", "stored"), [("float16", "float32"), ("float32", "float32"), ("float64", "float64")])
+def test_dtypes_of_weights(dtype: str, stored: str, path: Path) -> None:
+    model = tiny("masked_lm", dtype)
+    golden.save(path, model, INPUTS, names=["embeddings"])
+    held = {name: array for name, array in safetensors.File(path).items() if name.startswith("weights.")}
+    assert {str(array.dtype) for array in held.values()} == {stored}
+    assert golden.digest(golden.load(path).model()) == golden.digest(model)
+
+
+def test_an_old_file_with_weights_of_float16(path: Path) -> None:
+    model = tiny("masked_lm", "float16")
+    golden.save(path, model, INPUTS)
+    file = safetensors.File(path)
+    weights = {name: array.astype("float16") for name, array in file.items() if name.startswith("weights.")}
+    old = golden.load(change(path, {}, weights))
+    assert old.model().dtype == np.float16
+    assert golden.digest(old.model()) == golden.digest(model)
+    assert compare(old, values(model, INPUTS)).ok
+
+
 def test_the_page_lists_the_cases() -> None:
     table = PAGE.partition("| about | cases |")[2].partition("\n\n")[0]
     assert re.findall(r"`([a-z0-9-]+)`", table) == [case.name for case in CASES]
@@ -494,14 +529,13 @@ def read_by_javascript(directory: Path) -> list[str]:
 def test_the_readers_of_the_page(program: str, build: Callable, path: Path, tmp_path: Path) -> None:
     if shutil.which(program) is None:
         pytest.skip(f"there is no {program}")
-    golden.save(path, tiny("masked_lm"), INPUTS)
-    held, command = golden.load(path), build(tmp_path)
-    for name in ("embeddings", "encoder.layer.1.output", "logits"):
-        said = subprocess.run(
-            [*command, str(path), f"values.{name}"], capture_output=True, check=True, text=True
-        ).stdout
-        first, last = map(np.float32, said.split()[-2:])
-        assert (first, last) == (held[name].ravel()[0], held[name].ravel()[-1])
+    golden.save(path, model_of(CASES[1]), INPUTS)
+    file, command = safetensors.File(path), build(tmp_path)
+    names = ["values.embeddings", "values.encoder.layer.1.output", "values.logits", "inputs.input_ids"]
+    for name in [*names, "weights.embeddings.LayerNorm.weight"]:
+        said = subprocess.run([*command, str(path), name], capture_output=True, check=True, text=True).stdout
+        first, last = map(file[name].dtype.type, said.split()[-2:])
+        assert (first, last) == (file[name].ravel()[0], file[name].ravel()[-1])
 
 
 def test_weights_that_float32_does_not_hold(path: Path) -> None:
