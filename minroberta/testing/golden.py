@@ -400,7 +400,7 @@ def write_raw(path: Path, directory: Path) -> None:
     for name, array in safetensors.File(path).items():
         listed[name] = {"dtype": str(array.dtype), "shape": array.shape, "file": f"{name}.bin"}
         (directory / f"{name}.bin").write_bytes(array.astype(array.dtype.newbyteorder("<")).tobytes())
-    facts = {"head": held.head, "config": held.config.to_dict(), "noise": held.noise, "arrays": listed}
+    facts = {"head": held.head, "config": json.loads(held.metadata["config"]), "noise": held.noise, "arrays": listed}
     (directory / "index.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8", newline="\n")
 
 
@@ -420,7 +420,7 @@ def cases_of(directory: str | Path) -> list[dict[str, str]]:
 
 def _is_case(case: Any) -> bool:
     """True for an object whose `name` and `file` are names of files, not paths that lead elsewhere."""
-    if not isinstance(case, dict) or case.get("precision") not in EPS:
+    if not isinstance(case, dict) or case.get("precision") not in list(EPS):
         return False
     names = [case.get("name"), case.get("file")]
     return all(isinstance(name, str) and re.fullmatch(r"\w[\w.-]{0,200}", name) for name in names)

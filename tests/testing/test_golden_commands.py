@@ -299,7 +299,7 @@ def test_a_suite_with_a_wrong_case(suite: Path, values: Path, model: Path) -> No
         ["one", "WRONG", "48", "of", "49", "logits", "not", "a", "known", "mistake"],
         ["two-b", "right", "49", "of", "49"],
     ]
-    assert lines[4] == "1 of 2 cases are right, 97 of 98 values.".split()
+    assert lines[4] == ["1", "of", "2", "cases", "are", "right,", "97", "of", "98", "values."]
     result = call("check", suite, values, "--precision", "float32", "--json")
     assert result.exit_code == 1
     assert [case["first_bad"] for case in json.loads(result.stdout)["cases"]] == ["logits", "logits"]

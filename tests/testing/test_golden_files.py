@@ -457,7 +457,11 @@ def test_raw_files_hold_what_the_file_holds(path: Path, tmp_path: Path) -> None:
         numbers = np.fromfile(tmp_path / "raw" / entry["file"], {"float32": "<f4", "int32": "<i4"}[entry["dtype"]])
         assert np.array_equal(numbers.reshape(entry["shape"]), file[name])
     held = golden.load(path)
-    assert (index["head"], index["config"], index["noise"]) == (held.head, held.config.to_dict(), held.noise)
+    assert (index["head"], index["config"], index["noise"]) == (
+        held.head,
+        json.loads(held.metadata["config"]),
+        held.noise,
+    )
     assert sorted(p.name for p in (tmp_path / "raw").iterdir()) == sorted(
         ["index.json", *(entry["file"] for entry in index["arrays"].values())]
     )
