@@ -74,7 +74,6 @@ def main(context: click.Context) -> None:
       minroberta convert pytorch_model.bin DIRECTORY
       minroberta verify pytorch_model.bin DIRECTORY
       minroberta golden make NAME -o golden.safetensors --ids "0 31 42 2"
-      minroberta golden check SUITE DIRECTORY
 
     A command that takes several texts reads them from its arguments, or one per line from --file or standard input; an
     empty line counts as a text. Results are printed as a table; long texts are shortened on a terminal, but not in a

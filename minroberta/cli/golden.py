@@ -166,8 +166,10 @@ def _check_suite(suite: Path, candidates: Path, table: Table, precision: str | N
     """Check each case that has a candidate, and print the results. True if all are right."""
     cases, given = golden.cases_of(suite), _candidates(candidates)
     known = {case["name"] for case in cases}
-    if unknown := sorted(given.keys() - known):
-        raise InputError(f"{candidates} holds values of {unknown[0]}, which is not a case of {suite}/index.json")
+    if others := sorted(given.keys() - known):
+        raise InputError(
+            f"unknown case {others[0]!r} in {candidates}: give values of cases that {suite}/index.json lists"
+        )
     if not given:
         raise NotFoundError(f"{candidates} holds no values: write CASE.npz, CASE.safetensors or CASE/NAME.npy")
     results = []
@@ -183,6 +185,8 @@ def _check_suite(suite: Path, candidates: Path, table: Table, precision: str | N
     Output(False, "case", "result", "values", "first wrong", "why").write([_line(result) for result in results])
     count = {name: sum(result[name] for result in results) for name in ("ok", "right", "values")}
     click.echo(f"\n{count['ok']} of {len(results)} cases are right, {count['right']} of {count['values']} values.")
+    if unknown := sorted({name for result in results for name in result["unknown"]}):
+        click.echo(f"Unknown names, not compared: {printable(', '.join(unknown[:5]))}{', …' * (len(unknown) > 5)}")
     if missing:
         click.echo(f"Not given: {len(missing)} other cases; --json lists them.")
     return ok

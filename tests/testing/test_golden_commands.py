@@ -305,12 +305,22 @@ def test_a_suite_with_a_wrong_case(suite: Path, values: Path, model: Path) -> No
     assert [case["first_bad"] for case in json.loads(result.stdout)["cases"]] == ["logits", "logits"]
 
 
+def test_unknown_names_are_listed(suite: Path, values: Path, model: Path) -> None:
+    arrays = dict(np.load(port(model, values)))
+    (values / "port.npz").unlink()
+    np.savez(values / "one.npz", **arrays, **{f"extra.{i}": np.zeros(2) for i in range(6)})
+    text = printed("check", suite, values)
+    assert "Unknown names, not compared: extra.0, extra.1, extra.2, extra.3, extra.4, …\n" in text
+    case = json.loads(printed("check", suite, values, "--json"))["cases"][0]
+    assert (case["values"], case["unknown"]) == (49, [f"extra.{i}" for i in range(6)])
+
+
 def test_candidates_that_do_not_fit_the_suite(suite: Path, values: Path, model: Path) -> None:
     assert "holds no values: write CASE.npz" in refused("check", suite, values)
     assert "is not a directory" in refused("check", suite, values / "nothing")
     assert "--html is for a single golden file" in refused("check", suite, values, "--html", values / "page.html")
     port(model, values)
-    assert "values of port, which is not a case of" in refused("check", suite, values)
+    assert "unknown case 'port' in" in refused("check", suite, values)
     (values / "port.npz").rename(values / "one.npz")
     (values / "one").mkdir()
     assert "holds values of one twice: one and one.npz" in refused("check", suite, values)
