@@ -1,0 +1,162 @@
+"""Tests of the oracle on engines that nobody here wrote: right ones are right, and shipped mistakes are named.
+
+The values come from `golden/engines`, written by `generators/make_engines_*.py` in each engine's own environment.
+"""
+
+import functools
+import zlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from generators import engine_cases
+from support import slow_but
+
+from minroberta import Config, Model, trace
+from minroberta.testing import compare, diagnose
+from minroberta.weights import tree
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A candidate: what an engine gave for a setting, and the expected answers.
+
+    mistakes: the names of the mistakes that this port makes, each with its alternatives; none for a right port.
+    """
+
+    engine: str
+    name: str
+    setting: str
+    mistakes: tuple[tuple[str, ...], ...]
+    names: Mapping[str, str | None] | None
+    precision: str
+    packed: bool
+    values: Mapping[str, np.ndarray]
+
+    @property
+    def model(self) -> Model:
+        """The reference, in float32."""
+        return model_of(self.setting)
+
+    @property
+    def inputs(self) -> Mapping[str, np.ndarray]:
+        """The inputs of the reference."""
+        return engine_cases.inputs(self.setting)
+
+    def given(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """The arguments of `compare` and `diagnose` after the reference, but for the precision."""
+        packed = {"packed": self.inputs["attention_mask"]} if self.packed else {}
+        return {"candidate": dict(values), "names": self.names, **packed}
+
+
+@functools.cache
+def model_of(setting: str) -> Model:
+    config = Config.from_dict(engine_cases.config(setting))
+    return Model(config, tree(engine_cases.parameters(setting)), setting.split("/")[1])
+
+
+def engines() -> list[Engine]:
+    return [
+        Engine(
+            engine,
+            name,
+            told["setting"],
+            tuple(tuple(mistake.split("|")) for mistake in told["mistakes"]),
+            told["names"],
+            told["precision"],
+            told["packed"],
+            values,
+        )
+        for engine, name, told, values in engine_cases.stored()
+    ]
+
+
+ENGINES = {candidate.name: candidate for candidate in engines()}
+RIGHT = [name for name, candidate in ENGINES.items() if not candidate.mistakes]
+WRONG = [name for name, candidate in ENGINES.items() if candidate.mistakes]
+
+OUTPUTS = ("logits", "last_hidden_state", "pooler_output", "sentence_embedding")
+
+
+def of_each_engine(names: list[str]) -> list[str]:
+    """The first candidate of each engine."""
+    return [*{ENGINES[name].engine: name for name in reversed(names)}.values()]
+
+
+def outputs(candidate: Engine) -> dict[str, np.ndarray]:
+    """The last values alone."""
+    return {name: value for name, value in candidate.values.items() if name.split(".")[-1] in OUTPUTS}
+
+
+def subsets(candidate: Engine) -> list[dict[str, np.ndarray]]:
+    """Three random subsets of the values, each with an output; the same ones in every run."""
+    random = np.random.RandomState(zlib.crc32(candidate.name.encode()))
+    kept = [random.uniform(size=len(candidate.values)) < part for part in (0.15, 0.4, 0.7)]
+    chosen = [{name for name, keep in zip(candidate.values, keeps, strict=True) if keep} for keeps in kept]
+    last = set(outputs(candidate))
+    return [{name: x for name, x in candidate.values.items() if name in {*names, *last}} for names in chosen]
+
+
+def named(candidate: Engine, values: Mapping[str, np.ndarray]) -> set[str]:
+    return {finding.name for finding in diagnose(candidate.model, candidate.inputs, **candidate.given(values))}
+
+
+# --- right ports ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_right_engine_is_right(name: str) -> None:
+    candidate = ENGINES[name]
+    reference = trace(candidate.model, **candidate.inputs)
+    report = compare(reference, **candidate.given(candidate.values), precision=candidate.precision)
+    assert report.ok, str(report)
+
+
+@pytest.mark.parametrize(
+    "name", slow_but([x for x in RIGHT if ENGINES[x].precision == "float32"], *of_each_engine(RIGHT))
+)
+def test_a_right_engine_has_no_mistake(name: str) -> None:
+    """No name for all values, for the outputs alone, or for a subset."""
+    candidate = ENGINES[name]
+    for values in (candidate.values, outputs(candidate), *subsets(candidate)):
+        assert named(candidate, values or candidate.values) == set()
+
+
+HALF = [name for name in RIGHT if ENGINES[name].precision != "float32"]
+
+
+@pytest.mark.parametrize("name", HALF)
+def test_another_precision_is_named(name: str) -> None:
+    """Taken for a port in float32, one that computes in half precision may be told that, and nothing else."""
+    candidate = ENGINES[name]
+    for values in (candidate.values, outputs(candidate)):
+        assert named(candidate, values or candidate.values) <= {candidate.precision}
+
+
+# --- shipped mistakes -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_shipped_mistake_is_named(name: str) -> None:
+    """From all values the mistakes are named, and nothing else."""
+    candidate = ENGINES[name]
+    found = named(candidate, candidate.values)
+    assert all(found & set(mistake) for mistake in candidate.mistakes), found
+    assert found <= {name for mistake in candidate.mistakes for name in mistake}
+
+
+@pytest.mark.parametrize("name", slow_but(WRONG, *of_each_engine(WRONG)))
+def test_fewer_values_give_no_other_name(name: str) -> None:
+    """From the outputs alone and from subsets a part of the mistakes may be named, and nothing else."""
+    candidate = ENGINES[name]
+    allowed = {name for mistake in candidate.mistakes for name in mistake}
+    for values in (outputs(candidate), *subsets(candidate)):
+        assert named(candidate, values or candidate.values) <= allowed
+
+
+def test_there_are_enough() -> None:
+    assert len(RIGHT) >= 200
+    assert len(Counter(ENGINES[name].engine.split()[0] for name in RIGHT)) >= 15
