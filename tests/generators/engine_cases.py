@@ -158,12 +158,18 @@ def with_prefix(name: str) -> Values:
     return result
 
 
-def write(name: str, folder: str | Path) -> Path:
-    """Write the setting's model as a repository of Hugging Face: `config.json` and `model.safetensors`."""
+def write(name: str, folder: str | Path, tied: bool = False) -> Path:
+    """Write the setting's model as a repository of Hugging Face: `config.json` and `model.safetensors`.
+
+    tied: a tensor that has two names is there once, under the first, as many files have it.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config(name), indent=1))
-    save_file(with_prefix(name), str(folder / "model.safetensors"), metadata={"format": "pt"})
+    weights = with_prefix(name)
+    if tied:
+        weights = {key: x for key, x in weights.items() if not key.startswith("lm_head.decoder.")}
+    save_file(weights, str(folder / "model.safetensors"), metadata={"format": "pt"})
     return folder
 
 

@@ -1,0 +1,117 @@
+"""Write what transformers gives for the settings of `engine_cases.py`, with either attention, compiled, and in int8.
+
+    python -m generators.make_engines_transformers
+
+needs torch 2.13.0 (the CPU build), numpy, safetensors, and transformers: 4.48.3 for `transformers-4`, `torch-compile`,
+`torch-autocast`, `torch-half` and `torch-int8`; 5.24.0 for `transformers-5`. Compiling needs a C++ compiler.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+
+import torch
+import transformers
+
+from generators import engine_cases
+from generators.engine_cases import ENDINGS, FAMILIES, Candidates, setting
+from generators.engine_torch import ONE, STATES, STEPS, inputs, outputs, record, tensors
+
+MAJOR = transformers.__version__[0]
+
+
+def build(name: str, attention: str = "eager") -> torch.nn.Module:
+    """transformers' model with the setting's weights."""
+    told = engine_cases.config(name)
+    model_class = getattr(transformers, told["architectures"][0])
+    config = model_class.config_class(**{**told, "attn_implementation": attention})
+    model = model_class(config)
+    missing, unexpected = model.load_state_dict(tensors(engine_cases.with_prefix(name)), strict=False)
+    assert all("position_ids" in x or "token_type_ids" in x for x in missing), missing
+    assert not unexpected, unexpected
+    return model.eval()
+
+
+def values(model: torch.nn.Module, name: str, kept: str) -> dict:
+    """The values of the modules, then the outputs."""
+    found, output = record(model, kept, **inputs(name))
+    return {**found, **outputs(output)}
+
+
+def every() -> list[str]:
+    return [setting(*which) for which in itertools.product(FAMILIES, ENDINGS, ("right", "left"))]
+
+
+def plain(engine: str) -> Candidates:
+    """Every setting by both attentions: all values of one, of the others the outputs and one state."""
+    found = Candidates(engine, transformers.__version__)
+    for name, attention in itertools.product(every(), ("eager", "sdpa")):
+        full = name in ("roberta/encoder/right", "roberta/masked_lm/left") and attention == "eager"
+        found.add(f"{engine}/{attention}/{name}", name, values(build(name, attention), name, STEPS if full else ONE))
+    return found
+
+
+def quirks(found: Candidates) -> None:
+    """`from_pretrained` of 4.48.3 leaves out the bias of a language-model head whose file has it once."""
+    name = setting(head="masked_lm")
+    with tempfile.TemporaryDirectory() as folder:
+        engine_cases.write(name, folder, tied=True)
+        model = transformers.RobertaForMaskedLM.from_pretrained(folder, attn_implementation="eager").eval()
+    lost = bool((model.lm_head.decoder.bias == 0).all())
+    mistakes = ["lm-bias-missing"] if lost else []
+    found.add(f"{found.engine}/from_pretrained/{name}", name, values(model, name, STATES), mistakes=mistakes)
+
+
+def compiled() -> Candidates:
+    """Models by torch's inductor."""
+    found = Candidates("torch-compile", torch.__version__)
+    for name in (setting(), setting(head="masked_lm", padding="left"), setting("xlm-roberta", "token_classification")):
+        model = torch.compile(build(name, "sdpa"))
+        with torch.no_grad():
+            output = model(**inputs(name), output_hidden_states=True)
+        states = dict(zip(["embeddings", *(f"encoder.layer.{i}" for i in range(3))], output.hidden_states, strict=True))
+        given = {key: x.numpy() for key, x in states.items()}
+        found.add(f"torch-compile/{name}", name, {**given, **outputs(output)})
+    return found
+
+
+def half() -> tuple[Candidates, Candidates]:
+    """Models in half precision, and float32 models under autocast."""
+    by_dtype, by_autocast = Candidates("torch-half", torch.__version__), Candidates("torch-autocast", torch.__version__)
+    names = [setting(), setting(padding="left"), setting("xlm-roberta", "sequence_classification")]
+    for name, attention in itertools.product(names, ("eager", "sdpa")):
+        kept = STEPS if (name, attention) == (names[0], "eager") else ONE
+        for dtype in ("float16", "bfloat16"):
+            model = build(name, attention).to(getattr(torch, dtype))
+            title = f"torch-{dtype}/{attention}/{name}"
+            by_dtype.add(title, name, values(model, name, kept), precision=dtype)
+        with torch.autocast("cpu", torch.bfloat16):
+            given = values(build(name, attention), name, kept)
+        by_autocast.add(f"torch-autocast/{attention}/{name}", name, given, precision="bfloat16")
+    return by_dtype, by_autocast
+
+
+def int8() -> Candidates:
+    """Dynamic int8 of torch.ao: weights and activations of linear modules."""
+    found = Candidates("torch-int8", torch.__version__)
+    for name in (setting(), setting(head="sequence_classification"), setting(padding="left")):
+        model = torch.ao.quantization.quantize_dynamic(build(name), {torch.nn.Linear}, dtype=torch.qint8)
+        kept = STEPS if name == setting() else STATES
+        found.add(f"torch-int8/{name}", name, values(model, name, kept), mistakes=["int8-dynamic"])
+    return found
+
+
+def main() -> None:
+    """Rewrite the files; a second run gives the same bytes on the same machine."""
+    torch.set_num_threads(1)
+    found = plain(f"transformers-{MAJOR}")
+    quirks(found)
+    found.save()
+    if MAJOR == "4":
+        for other in (compiled(), *half(), int8()):
+            other.save()
+
+
+if __name__ == "__main__":
+    main()
