@@ -37,6 +37,8 @@ ENDINGS = {
     "token_classification": "ForTokenClassification",
 }
 PADDING = ("right", "left", "none")
+UNKNOWN = "unknown"
+"""In place of the name of a mistake that no catalogue has: `compare` finds it, and `diagnose` names nothing."""
 
 
 def setting(family: str = "roberta", head: str = "encoder", padding: str = "right") -> str:

@@ -141,9 +141,13 @@ def test_another_precision_is_named(name: str) -> None:
 
 @pytest.mark.parametrize("name", WRONG)
 def test_a_shipped_mistake_is_named(name: str) -> None:
-    """From all values the mistakes are named, and nothing else."""
+    """From all values the mistakes are named, and nothing else; `compare` finds one that nobody knows a name for."""
     candidate = ENGINES[name]
     found = named(candidate, candidate.values)
+    if candidate.mistakes == ((engine_cases.UNKNOWN,),):
+        assert found == set()
+        assert not compare(trace(candidate.model, **candidate.inputs), **candidate.given(candidate.values)).ok
+        return
     assert all(found & set(mistake) for mistake in candidate.mistakes), found
     assert found <= {name for mistake in candidate.mistakes for name in mistake}
 
