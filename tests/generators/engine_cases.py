@@ -11,6 +11,7 @@ shows; embeddings of a trained model's size, so that eps shows; pads, so that ma
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -211,6 +212,9 @@ class Candidates:
         """
         if name in self.about:
             raise ValueError(f"two candidates {name!r}")
+        kept = {key: value for key, value in values.items() if keep is None or keep(key)}
+        if names is not None:  # only the rows that this candidate needs
+            names = {theirs: ours for theirs, ours in names.items() if any(re.fullmatch(theirs, key) for key in kept)}
         self.about[name] = {
             "setting": setting,
             "mistakes": list(mistakes),
@@ -218,9 +222,8 @@ class Candidates:
             "precision": precision,
             "packed": packed,
         }
-        for key, value in values.items():
-            if keep is None or keep(key):
-                self.arrays[f"{name}|{key}"] = np.ascontiguousarray(value, np.float32)
+        for key, value in kept.items():
+            self.arrays[f"{name}|{key}"] = np.ascontiguousarray(value, np.float32)
 
     def save(self) -> None:
         """Write the file; the same bytes every time."""

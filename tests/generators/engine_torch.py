@@ -16,6 +16,8 @@ STATES = r"(.*\.)?(embeddings|encoder\.layer\.\d+)"
 """The states between the layers."""
 ONE = r"(.*\.)?encoder\.layer\.1"
 """The state of one layer."""
+NONE = r"(?!)"
+"""The outputs alone."""
 
 
 def tensors(arrays: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:

@@ -20,7 +20,7 @@ from texar.torch.modules import RoBERTaEncoder
 
 from generators import engine_cases
 from generators.engine_cases import HIDDEN, INNER, LABELS, LAYERS, POSITIONS, UNKNOWN, VOCAB, Candidates, setting
-from generators.engine_torch import array, inputs, record, tensors
+from generators.engine_torch import NONE, array, inputs, record, tensors
 
 torchtext.disable_torchtext_deprecation_warning()
 
@@ -97,7 +97,7 @@ def by_torchtext() -> Candidates:
         torch.backends.mha.set_fastpath_enabled(fast)
         names = TORCHTEXT if folded else {**TORCHTEXT, **WORDS}
         full = "|".join(names)
-        kept = "none" if fast else full if name.startswith("roberta") and name.endswith("right") else r".*layers\.1"
+        kept = NONE if fast else full if name.startswith("roberta") and name.endswith("right") else r".*layers\.1"
         values, output = record(torchtext_model(name, folded, activation), kept, inputs(name)["input_ids"])
         values["last_hidden_state" if "encoder" in name else "logits"] = array(output)
         found.add(f"torchtext/{title}/{name}", name, values, names=names, mistakes=mistakes)

@@ -16,7 +16,7 @@ import transformers
 
 from generators import engine_cases
 from generators.engine_cases import ENDINGS, FAMILIES, Candidates, setting
-from generators.engine_torch import ONE, STATES, STEPS, inputs, outputs, record, tensors
+from generators.engine_torch import NONE, ONE, STATES, STEPS, inputs, outputs, record, tensors
 
 MAJOR = transformers.__version__[0]
 
@@ -44,13 +44,14 @@ def every() -> list[str]:
 
 
 def plain(engine: str) -> Candidates:
-    """Every setting by both attentions: all values of two, of the others the outputs and one state."""
+    """Every setting by both attentions: all values of two, a state of the other eager ones, and the outputs."""
     found = Candidates(engine, transformers.__version__)
     for i, (name, attention) in enumerate(itertools.product(every(), ("eager", "sdpa"))):
         if MAJOR == "5" and i % 4 in (1, 2):  # one attention for each padding is enough there
             continue
         full = name in ("roberta/encoder/right", "roberta/masked_lm/left") and attention == "eager"
-        found.add(f"{engine}/{attention}/{name}", name, values(build(name, attention), name, STEPS if full else ONE))
+        kept = STEPS if full else ONE if attention == "eager" else NONE
+        found.add(f"{engine}/{attention}/{name}", name, values(build(name, attention), name, kept))
     return found
 
 
