@@ -12,6 +12,8 @@ from generators import engine_cases
 
 STEPS = r"(.*\.)?(dense|query|key|value|LayerNorm|layer_norm|self|intermediate|embeddings|layer\.\d+|out_proj)"
 """Hugging Face's modules whose outputs are values, each once: not the dropouts and those that only pass on."""
+FIRST = rf"(?!.*layers?\.[12]\.){STEPS}"
+"""The same, but of the later layers the states alone."""
 STATES = r"(.*\.)?(embeddings|encoder\.layer\.\d+)"
 """The states between the layers."""
 ONE = r"(.*\.)?encoder\.layer\.1"

@@ -13,7 +13,7 @@ import adapters
 import torch
 
 from generators.engine_cases import Candidates, setting
-from generators.engine_torch import ONE, STEPS, inputs, outputs, record
+from generators.engine_torch import FIRST, ONE, inputs, outputs, record
 from generators.make_engines_transformers import build
 
 HEADS = ("encoder", "masked_lm", "sequence_classification")
@@ -29,7 +29,7 @@ def main() -> None:
         adapters.init(model)
         model.add_adapter("unused", config="seq_bn")
         model.eval()
-        values, output = record(model, STEPS if name == setting(head="masked_lm") else ONE, **inputs(name))
+        values, output = record(model, FIRST if name == setting(head="masked_lm") else ONE, **inputs(name))
         found.add(f"adapters/{name}", name, {**values, **outputs(output)})
     found.save()
 

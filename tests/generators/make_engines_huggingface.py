@@ -28,7 +28,7 @@ from sentence_transformers import models as parts
 
 from generators import engine_cases
 from generators.engine_cases import FAMILIES, LABELS, Candidates, setting
-from generators.engine_torch import ONE, STEPS, array, inputs, outputs, record, tensors
+from generators.engine_torch import FIRST, ONE, STEPS, array, inputs, outputs, record, tensors
 from generators.make_engines_transformers import build
 
 # --- curated-transformers -------------------------------------------------------------------------------------------
@@ -98,8 +98,8 @@ def pytorch_transformers_1() -> Candidates:
         missing, unexpected = model.load_state_dict(tensors(held), strict=False)
         assert not unexpected, unexpected
         assert all("pooler" in key for key in missing), missing  # which no head here reads
-        full = (padding == "right" and head == "encoder") or name == setting(padding="left")
-        values, output = record(model.eval(), STEPS if full else ONE, **inputs(name))
+        kept = {setting(): STEPS, setting(padding="left"): FIRST}.get(name, ONE)
+        values, output = record(model.eval(), kept, **inputs(name))
         last = ("last_hidden_state", "pooler_output") if head == "encoder" else ("logits",)
         values.update({key: array(x) for key, x in zip(last, output)})
         mistakes = ["positions-by-place"] if padding == "left" else []
@@ -141,7 +141,7 @@ def sentence_transformers() -> Candidates:
         pooling = parts.Pooling(first.get_word_embedding_dimension(), "cls")
         model = SentenceTransformer(modules=[first, pooling], device="cpu").eval()
         full = name == setting() and attention == "eager"
-        values, output = record(model, STEPS if full else r".*layer\.[02]", inputs(name))
+        values, output = record(model, FIRST if full else r".*layer\.1", inputs(name))
         values["last_hidden_state"] = array(output["token_embeddings"])
         found.add(f"sentence-transformers/{attention}/{name}", name, values, names=names)
     return found

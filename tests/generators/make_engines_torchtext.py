@@ -186,7 +186,8 @@ def by_texar() -> Candidates:
         name = setting(padding=padding)
         given = inputs(name)
         lengths = given["attention_mask"].sum(1)
-        kept = "|".join(TEXAR) if padding == "right" and title != "positions" else r".*layer_norm\.1|.*networks\.0.*"
+        full = padding == "right" and title in ("shipped", "mended")
+        kept = "|".join(TEXAR) if full else r".*norm.*|.*networks\.0\._layers\.1"
         values, output = record(texar_model(name, eps, start), kept, given["input_ids"], lengths)
         values |= {"last_hidden_state": array(output[0]), "pooler_output": array(output[1])}
         found.add(f"texar/{title}/{name}", name, values, names=TEXAR, mistakes=mistakes)

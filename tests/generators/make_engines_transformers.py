@@ -16,7 +16,7 @@ import transformers
 
 from generators import engine_cases
 from generators.engine_cases import ENDINGS, FAMILIES, Candidates, setting
-from generators.engine_torch import NONE, ONE, STATES, STEPS, inputs, outputs, record, tensors
+from generators.engine_torch import FIRST, NONE, ONE, STATES, STEPS, inputs, outputs, record, tensors
 
 MAJOR = transformers.__version__[0]
 
@@ -84,7 +84,7 @@ def half() -> tuple[Candidates, Candidates]:
     by_dtype, by_autocast = Candidates("torch-half", torch.__version__), Candidates("torch-autocast", torch.__version__)
     names = [setting(), setting(padding="left"), setting("xlm-roberta", "sequence_classification")]
     for name, attention in itertools.product(names, ("eager", "sdpa")):
-        kept = STEPS if (name, attention) == (names[0], "eager") else ONE
+        kept = FIRST if (name, attention) == (names[0], "eager") else ONE
         for dtype in ("float16", "bfloat16"):
             model = build(name, attention).to(getattr(torch, dtype))
             title = f"torch-{dtype}/{attention}/{name}"
@@ -100,7 +100,7 @@ def int8() -> Candidates:
     found = Candidates("torch-int8", torch.__version__)
     for name in (setting(), setting(head="sequence_classification"), setting(padding="left")):
         model = torch.ao.quantization.quantize_dynamic(build(name), {torch.nn.Linear}, dtype=torch.qint8)
-        kept = STEPS if name == setting() else STATES
+        kept = STEPS if name == setting() else NONE
         found.add(f"torch-int8/{name}", name, values(model, name, kept), mistakes=["int8-dynamic"])
     return found
 
