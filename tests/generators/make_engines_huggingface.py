@@ -101,7 +101,7 @@ def pytorch_transformers_1() -> Candidates:
         kept = {setting(): STEPS, setting(padding="left"): FIRST}.get(name, ONE)
         values, output = record(model.eval(), kept, **inputs(name))
         last = ("last_hidden_state", "pooler_output") if head == "encoder" else ("logits",)
-        values.update({key: array(x) for key, x in zip(last, output)})
+        values.update({key: array(x) for key, x in zip(last, output, strict=False)})
         mistakes = ["positions-by-place"] if padding == "left" else []
         found.add(f"pytorch-transformers/{name}", name, values, mistakes=mistakes)
     return found

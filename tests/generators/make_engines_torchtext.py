@@ -112,7 +112,7 @@ def by_torchtext() -> Candidates:
         add("shipped", name, False, False, "token-types-missing")
     add("shipped-fast", setting("xlm-roberta"), False, True, "token-types-missing")
     name = setting(head="sequence_classification")
-    add("shipped", name, True, False, "classifier-relu|tanh-relu-classifier", activation=torch.nn.ReLU)
+    add("shipped", name, True, False, "classifier-relu", activation=torch.nn.ReLU)
     torch.backends.mha.set_fastpath_enabled(True)
     return found
 
