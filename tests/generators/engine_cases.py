@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save, save_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -229,8 +229,16 @@ class Candidates:
         """Write the file; the same bytes every time."""
         ENGINES.mkdir(parents=True, exist_ok=True)
         about = json.dumps(self.about, sort_keys=True)
-        file = str(ENGINES / f"{self.engine}.safetensors")
-        save_file(self.arrays, file, metadata={"engine": f"{self.engine} {self.version}", "candidates": about})
+        data = save(self.arrays, {"engine": f"{self.engine} {self.version}", "candidates": about})
+        (ENGINES / f"{self.engine}.safetensors").write_bytes(_in_order(data))
+
+
+def _in_order(data: bytes) -> bytes:
+    """The same file with a sorted header: safetensors writes the metadata in any order."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[end:]
 
 
 def stored() -> list[tuple[str, str, dict[str, Any], Values]]:

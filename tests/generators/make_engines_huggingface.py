@@ -2,12 +2,12 @@
 
     python -m generators.make_engines_huggingface
 
-writes `curated-transformers`, `pytorch-transformers`, `better-transformer` and `sentence-transformers`. It needs torch
-2.13.0 (the CPU build), transformers 4.48.3, numpy, safetensors, and
+writes `curated-transformers`, `pytorch-transformers`, `bertviz`, `better-transformer` and `sentence-transformers`. It
+needs torch 2.13.0 (the CPU build), transformers 4.48.3, numpy, safetensors, and
 
     pip install --no-deps curated-transformers==2.0.1 curated-tokenizers==2.0.1 pytorch-transformers==1.2.0 \
-        optimum==1.23.3 sentence-transformers==3.4.1
-    pip install boto3 sacremoses scikit-learn catalogue coloredlogs pillow
+        optimum==1.23.3 sentence-transformers==3.4.1 bertviz==1.4.0
+    pip install boto3 sacremoses scikit-learn catalogue coloredlogs pillow ipython==8.30.0
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import pytorch_transformers
 import tokenizers
 import torch
 import transformers
+from bertviz.transformers_neuron_view import modeling_roberta
 from curated_transformers import models as curated
 from curated_transformers.layers import AttentionMask
 from optimum.bettertransformer import BetterTransformer
@@ -107,6 +108,27 @@ def pytorch_transformers_1() -> Candidates:
     return found
 
 
+# --- bertviz --------------------------------------------------------------------------------------------------------
+
+
+def by_bertviz() -> Candidates:
+    """The model of its neuron view, whose positions count places too."""
+    found = Candidates("bertviz", "1.4.0")
+    for padding in ("right", "none", "left"):
+        name = setting(padding=padding)
+        told = engine_cases.config(name)
+        config = modeling_roberta.RobertaConfig(vocab_size_or_config_json_file=told["vocab_size"])
+        for key, value in told.items():
+            setattr(config, key, value)
+        model = modeling_roberta.RobertaModel(config)
+        model.load_state_dict(tensors(engine_cases.with_prefix(name)))
+        values, output = record(model.eval(), FIRST if padding == "right" else ONE, **inputs(name))
+        values |= {"last_hidden_state": array(output[0]), "pooler_output": array(output[1])}
+        mistakes = ["positions-by-place"] if padding == "left" else []
+        found.add(f"bertviz/{name}", name, values, mistakes=mistakes)
+    return found
+
+
 # --- BetterTransformer ----------------------------------------------------------------------------------------------
 
 
@@ -150,8 +172,9 @@ def sentence_transformers() -> Candidates:
 def main() -> None:
     """Rewrite the files; a second run gives the same bytes on the same machine."""
     torch.set_num_threads(1)
-    for found in (curated_transformers(), pytorch_transformers_1(), better_transformer(), sentence_transformers()):
-        found.save()
+    engines = (curated_transformers, pytorch_transformers_1, by_bertviz, better_transformer, sentence_transformers)
+    for engine in engines:
+        engine().save()
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python -m generators.make_engines_transformers
 
 needs torch 2.13.0 (the CPU build), numpy, safetensors, and transformers: 4.48.3 for `transformers-4`, `torch-compile`,
-`torch-autocast`, `torch-half` and `torch-int8`; 5.24.0 for `transformers-5`. Compiling needs a C++ compiler.
+`torch-script`, `torch-autocast`, `torch-half` and `torch-int8`; 5.24.0 for `transformers-5`. Compiling needs a C++ compiler.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import transformers
 
 from generators import engine_cases
 from generators.engine_cases import ENDINGS, FAMILIES, Candidates, setting
-from generators.engine_torch import FIRST, NONE, ONE, STATES, STEPS, inputs, outputs, record, tensors
+from generators.engine_torch import FIRST, NONE, ONE, STATES, STEPS, array, inputs, outputs, record, tensors
 
 MAJOR = transformers.__version__[0]
 
@@ -79,6 +79,39 @@ def compiled() -> Candidates:
     return found
 
 
+def scripted() -> Candidates:
+    """Models traced by torch.jit, frozen and optimised, and those that torch.export gives."""
+    found = Candidates("torch-script", torch.__version__)
+    heads = ("encoder", "masked_lm", "sequence_classification", "token_classification")
+    for head, padding, way in itertools.product(heads, ("right", "left"), ("jit", "export")):
+        name = setting("camembert" if way == "jit" else "xlm-roberta", head, padding)
+        ids, mask = inputs(name).values()
+        model = Tuple(build(name, "eager"))
+        with torch.no_grad():
+            if way == "jit":
+                ready = torch.jit.optimize_for_inference(torch.jit.trace(model, (ids, mask), check_trace=False))
+            else:
+                ready = torch.export.export(model, (ids, mask)).module()
+            state, *last = ready(ids, mask)
+        names = ("last_hidden_state", "pooler_output") if head == "encoder" else ("logits",)
+        given = {"encoder.layer.1": array(state), **dict(zip(names, map(array, last), strict=True))}
+        found.add(f"torch-{way}/{name}", name, given)
+    return found
+
+
+class Tuple(torch.nn.Module):
+    """A model of two tensors, which gives the state after the second layer, and its outputs."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        output = self.model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+        last = [output[key] for key in ("last_hidden_state", "pooler_output", "logits") if key in output]
+        return (output.hidden_states[2], *last)
+
+
 def half() -> tuple[Candidates, Candidates]:
     """Models in half precision, and float32 models under autocast."""
     by_dtype, by_autocast = Candidates("torch-half", torch.__version__), Candidates("torch-autocast", torch.__version__)
@@ -112,7 +145,7 @@ def main() -> None:
     quirks(found)
     found.save()
     if MAJOR == "4":
-        for other in (compiled(), *half(), int8()):
+        for other in (compiled(), scripted(), *half(), int8()):
             other.save()
 
 
