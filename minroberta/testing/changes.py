@@ -652,8 +652,12 @@ def last_token(here: Here) -> Array | int:
 # --- precision ------------------------------------------------------------------------------------------------------
 
 
-def products_of(rounded: Callable[[Array], Array]) -> Change:
-    """Matrix products of rounded operands."""
+DENSES = r"(?!.*cross).*(\.query|\.key|\.value|\.dense|\.out_proj)|classifier|qa_outputs"
+"""Names of the outputs of linear layers, except for the decoder of the language-model head."""
+
+
+def _dense_of(rounded: Callable[[Array], Array], weights: Callable[[Array], Array]) -> Edit:
+    """Linear layers of a rounded input and rounded weights."""
 
     def dense(value: Array, here: Here) -> Array:
         x, p = here.before, here.module
@@ -661,7 +665,36 @@ def products_of(rounded: Callable[[Array], Array]) -> Change:
             return value
         if x.shape[:-1] != value.shape[:-1]:
             x = x[:, 0]  # of the first token
-        return value + ops.linear(rounded(x), rounded(p.weight), 0) - ops.linear(x, p.weight, 0)
+        return value + ops.linear(rounded(x), weights(p.weight), 0) - ops.linear(x, p.weight, 0)
+
+    return dense
+
+
+def dynamic_int8(levels: int, half: float, axis: int | None) -> Change:
+    """Linear layers whose inputs are quantised at each call, with one scale and zero point for the whole array.
+
+    levels: the largest integer of an input, 127 or 255. half: what the largest weight is divided by to get the scale of
+    the weights, 127 or 127.5. axis: 1 for a scale per row of a weight, None for a single scale.
+    """
+
+    def of_input(x: Array) -> Array:
+        x = x.astype("float32")
+        low, high = min(x.min(), 0), max(x.max(), 0)
+        scale = numpy.float32((high - low) / levels) or numpy.float32(1)
+        zero = numpy.rint(-low / scale)
+        return ((numpy.clip(numpy.rint(x / scale) + zero, 0, levels) - zero) * scale).astype(float)
+
+    def of_weight(weight: Array) -> Array:
+        weight = weight.astype("float32")
+        scale = abs(weight).max(axis, keepdims=True) / numpy.float32(half)
+        scale = numpy.where(scale, scale, numpy.float32(1))
+        return (numpy.clip(numpy.rint(weight / scale), -128, 127) * scale).astype(float)
+
+    return Change(values={DENSES: _dense_of(of_input, of_weight)})
+
+
+def products_of(rounded: Callable[[Array], Array]) -> Change:
+    """Matrix products of rounded operands."""
 
     def scores(value: Array, here: Here) -> Array:
         return numpy.where(_is_masked(value), value, _unmasked(here, lambda x, E: rounded(ops.split_heads(x, E))))
@@ -674,9 +707,8 @@ def products_of(rounded: Callable[[Array], Array]) -> Change:
         weight = p.decoder.weight if "decoder" in p else tied.weight
         return ops.linear(rounded(here.before), rounded(weight), p.bias)
 
-    denses = r"(?!.*cross).*(\.query|\.key|\.value|\.dense|\.out_proj)|classifier|qa_outputs"
     attention = {SCORES: of_all_keys(scores), CONTEXT: of_all_keys(context)}
-    return Change(values={denses: dense, **attention, r"lm_head": decoder})
+    return Change(values={DENSES: _dense_of(rounded, rounded), **attention, r"lm_head": decoder})
 
 
 def computed_in(dtype: str, bits: int) -> Change:

@@ -83,7 +83,7 @@ def compare(
 def _audited(trace: Trace) -> str:
     """A sentence about the mistakes that these inputs cannot show, or ""."""
     found = audit(trace.model, trace.inputs)
-    return str(found) if found.inputs else ""
+    return str(dataclasses.replace(found, weights=())) if found.inputs else ""
 
 
 def _between(names: list[str], report: Report) -> list[str]:

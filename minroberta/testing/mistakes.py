@@ -132,17 +132,6 @@ MISTAKES = (
         (Change(config={"layer_norm_eps": 1e-5}),),
         f"{GITHUB}/keras-team/keras-hub/issues/642",
     ),
-    *(
-        Mistake(
-            f"eps-{eps}-{group}",
-            f"{norms} use eps {eps}; the others use the right one.",
-            "Use layer_norm_eps from the configuration in every norm.",
-            (changes.with_eps(pattern, float(eps)),),
-            url,
-        )
-        for eps in ("1e-12", "1e-6", "1e-3", "1e-5")
-        for group, (norms, pattern, url) in NORMS_IN.items()
-    ),
     Mistake(
         "variance-unbiased",
         "The norms compute the variance with a divisor of D - 1.",
@@ -478,6 +467,17 @@ PRECISIONS = (
         f"{GITHUB}/pytorch/pytorch/issues/61890",
     ),
     Mistake(
+        "int8-dynamic",
+        "Linear layers are quantised to int8 dynamically: their inputs at each call, their weights beforehand.",
+        "Use the unquantised model, or expect this difference.",
+        tuple(
+            changes.dynamic_int8(levels, half, axis)
+            for levels in (127, 255)
+            for half in (127.5, 127)
+            for axis in (None, 1)
+        ),
+    ),
+    Mistake(
         "int8-weights",
         "The weights are quantised to int8, with a scale for each row or for the whole weight.",
         "Use the unquantised weights, or expect this difference.",
@@ -494,10 +494,23 @@ PRECISIONS = (
 def catalogue(model: Model) -> Iterator[Mistake]:
     """All mistakes that a port of the model can make, with those of precision last. Some may not affect this model."""
     yield from MISTAKES
+    yield from _of_some_norms(model)
     yield from _of_the_weights()
     yield from _of_the_order(model)
     yield from _of_the_layers(model.config.num_hidden_layers)
     yield from PRECISIONS
+
+
+def _of_some_norms(model: Model) -> Iterator[Mistake]:
+    for eps, (group, (norms, pattern, url)) in itertools.product(("1e-12", "1e-6", "1e-3", "1e-5"), NORMS_IN.items()):
+        if float(eps) != model.config.layer_norm_eps and (group != "but-lm-head" or model.head.endswith("_lm")):
+            yield Mistake(
+                f"eps-{eps}-{group}",
+                f"{norms} use eps {eps}; the others use the right one.",
+                "Use layer_norm_eps from the configuration in every norm.",
+                (changes.with_eps(pattern, float(eps)),),
+                url,
+            )
 
 
 def _of_the_weights() -> Iterator[Mistake]:

@@ -3,8 +3,8 @@
     python -m generators.make_engines_transformers
 
 needs torch 2.13.0 (the CPU build), numpy, safetensors, and transformers. With 4.48.3 it writes `transformers-4`,
-`torch-compile`, `torch-script`, `torch-autocast`, `torch-half` and `torch-int8`, with 5.24.0 `transformers-5`. Compiling
-needs a C++ compiler.
+`torch-compile`, `torch-script`, `torch-autocast`, `torch-half` and `torch-int8`, with 5.24.0 `transformers-5`.
+Compiling needs a C++ compiler.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def test_what_is_planted_is_not_said_to_be_invisible(name: str) -> None:
 def test_a_report_says_it() -> None:
     model = model_of()
     report = compare(trace(model, **ALONE), dict(trace(model, **ALONE)))
-    assert report.ok and report.audit == str(audit(model, ALONE))
+    assert report.ok and report.audit == str(audit(model, ALONE))  # which has no sentence about weights
     assert "\naudit: these inputs cannot tell: " in str(report)
     best = inputs(model)
     assert compare(trace(model, **best), dict(trace(model, **best))).audit == ""
