@@ -34,7 +34,7 @@ class Audit:
             found.append(f"these inputs cannot tell: {', '.join(self.inputs)}; minroberta.testing.inputs(model) can")
         if self.weights:
             found.append(f"these weights cannot tell: {', '.join(self.weights)}, because the biases are 0")
-        return "; ".join(found) or "these inputs can tell every mistake that depends on the inputs"
+        return "; ".join(found) or "of the mistakes examined, these inputs can tell every one"
 
 
 def audit(model: Model, inputs: Mapping[str, Any]) -> Audit:
@@ -93,15 +93,17 @@ def _without_bias(model: Model) -> Iterable[str]:
         if biases and not any(to_host(array).any() for array in biases):
             yield f"bias-missing-{part}"
     if "lm_head.bias" in held and not to_host(held["lm_head.bias"]).any():
-        yield "lm-bias-missing"
+        yield from ("lm-bias-missing", "lm-bias-doubled")
 
 
 def telling_inputs(model: Model, length: int = LENGTH) -> dict[str, numpy.ndarray]:
-    """Inputs that show every mistake that depends on the inputs: three rows, or a row of three choices.
+    """Inputs that show what depends on padding, masks and ids: three rows, or a row of three choices.
 
     The first row has no padding, but a token that the mask hides; the second is padded on the right, the third on the
     left. Every row begins with id 0. If the model has several token types, they alternate. length: the number of tokens
-    of a row, at most the model's longest. Give more than 256 to see positions that are counted in bfloat16.
+    of a row, at most the model's longest. Give more than 256 to see positions that are counted in bfloat16. Two things
+    take a call of their own: `mask-1e4` and `mask-inf` show only on a query that the mask hides from all keys, with a
+    mask (B, L, S), and `cache-position-off-by-one` only after a cache.
 
     Returns integers of shape (3, L), or (1, 3, L) for multiple choice, by the names of the model's inputs. With
     cross-attention there are also states to attend to, (3, 5, D), and their mask.

@@ -227,7 +227,7 @@ class _Search:
             return numpy.zeros(0)
         step = 1 + value.size // SAMPLE
         with numpy.errstate(all="ignore"):
-            return numpy.nan_to_num((value - other).reshape(-1)[::step], posinf=0.0, neginf=0.0)
+            return numpy.nan_to_num((value - other).reshape(-1)[::step]).clip(-MASKED, MASKED)
 
     def _reached(self, before: Judged, way: Change) -> numpy.ndarray | None:
         """The first bad value, computed with one more mistake; None if that leaves it unchanged."""
@@ -256,7 +256,7 @@ class _Search:
             return None
         return None if {first, *_limits(before)} & set(judged.bad) else judged
 
-    def pairs(self, before: Judged) -> Iterator[Chain]:
+    def pair(self, before: Judged) -> Chain | None:
         """Two mistakes that both change the first bad value, and together explain everything.
 
         They are tried in the order of the error that would be left if their effects simply added up.
@@ -266,22 +266,41 @@ class _Search:
             for way, effect in self.effects.get(before.ways, ())
             if effect.size and way[0] not in PRECISIONS and not way[1].rounded
         ]
-        if not effects:
-            return
-        first = before.bad[0]
-        computed = before.computed[first]
-        array = self.candidate.laid_out(first, computed)
-        error = self._effect(before, self.candidate.kept.taken(first, array, computed)) if array is not None else None
-        if error is None or not numpy.isfinite(error).all():
-            return
-        for i, j in self.clock.limited(_ranked(error, [effect for _, effect in effects])[:PAIRS], "pairs of mistakes"):
-            (one, way), (other, more) = effects[i][0], effects[j][0]
-            if one.name.split("-")[0] == other.name.split("-")[0]:
+        error = self._error(before)
+        if not effects or error is None:
+            return None
+        ranked = _ranked(error, [effect for _, effect in effects])[:PAIRS]
+        for i, j in self.clock.limited(ranked, "pairs of mistakes"):
+            one, other = effects[i][0], effects[j][0]
+            if one[0].name.split("-")[0] == other[0].name.split("-")[0]:
                 continue  # variants of one mistake: a port makes at most one of them
-            value = self._reached(before._replace(ways=(*before.ways, way)), more)
-            both = None if value is None else self._righted(before._replace(ways=(*before.ways, way)), more, value)
-            if both and both.ok:
-                yield [[_Trial(one, way, both)], [_Trial(other, more, both)]]
+            found = self._both(before, one, other)
+            if found:
+                return found
+        return None
+
+    def _error(self, before: Judged) -> numpy.ndarray | None:
+        """The candidate's error in the first bad value, as an effect; None if it is not known or not finite."""
+        computed = before.computed[before.bad[0]]
+        array = self.candidate.laid_out(before.bad[0], computed)
+        if array is None or not numpy.isfinite(array).all():
+            return None
+        return self._effect(before, self.candidate.kept.taken(before.bad[0], array, computed))
+
+    def _both(self, before: Judged, one: Way, other: Way) -> Chain | None:
+        """Two mistakes if they explain everything: the best in place of the first, and all in place of the second."""
+        with_one = before._replace(ways=(*before.ways, one[1]))
+        value = self._reached(with_one, other[1])
+        both = None if value is None else self._righted(with_one, other[1], value)
+        if both is None or not both.ok:
+            return None
+        first = next(iter(self._beside(other, before)), _Trial(*one, both))
+        return [[first], self._beside((first.mistake, first.way), before) or [_Trial(*other, both)]]
+
+    def _beside(self, known: Way, before: Judged) -> list[_Trial]:
+        """The mistakes that explain everything together with a known one."""
+        with_known = self.candidate.judged([*before.ways, known[1]])
+        return _complete(self.single(with_known)) if with_known and not with_known.ok else []
 
 
 def _ranked(error: numpy.ndarray, effects: Sequence[numpy.ndarray]) -> list[tuple[int, int]]:
@@ -311,7 +330,7 @@ DEPTH = 2
 
 def _explained(search: _Search, plain: Judged) -> list[Finding]:
     """Mistakes that explain everything together, or else those that are certain although errors remain."""
-    chain = _chain(search, plain, DEPTH) or next(search.pairs(plain), None) or _in_half_precision(search, plain)
+    chain = _chain(search, plain, DEPTH) or search.pair(plain) or _in_half_precision(search, plain)
     if chain:
         chain[:-1] = [[trials[0]._replace(judged=chain[-1][0].judged)] for trials in chain[:-1]]
         return [_finding(trial, before, plain, ()) for before, trials in _befores(chain) for trial in trials]
