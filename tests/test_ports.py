@@ -1,9 +1,12 @@
 """The ports of examples/ports compute the suite, and a mistake planted in one of them is named as the pages say."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,3 +112,27 @@ def test_the_lines_of_the_ports() -> None:
         assert max(map(len, text)) <= 120
         row = re.search(rf"^\| \[{re.escape(source.name)}\].*\| (\d+) \| (\d+) \|$", page, re.MULTILINE)
         assert row and (int(row[1]), int(row[2])) == (len(text), len(SUPPORTED))
+
+
+@pytest.mark.skipif(
+    shutil.which("zip") is None or sys.platform != "linux", reason="the release is packed by Linux's zip"
+)
+def test_the_archive_of_a_release_has_the_same_bytes_each_time(tmp_path: Path) -> None:
+    """Neither the files' dates, nor the order in which they were written, nor the time zone shows in it."""
+    workflow = (ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8")
+    commands = re.search(r"^ +find minroberta-suite.*\n.*zip -\w+ minroberta-suite\.zip.*$", workflow, re.MULTILINE)
+    assert commands
+    packed = []
+    for zone, date, names in (
+        ("UTC", 10**9, ["b.bin", "a.bin", "C.bin"]),
+        ("Asia/Tokyo", 0, ["C.bin", "a.bin", "b.bin"]),
+    ):
+        folder = tmp_path / str(date)
+        (folder / "minroberta-suite").mkdir(parents=True)
+        for name in names:
+            (folder / "minroberta-suite" / name).write_bytes(name.encode() * 100)
+            os.utime(folder / "minroberta-suite" / name, (date, date))
+        subprocess.run(["bash", "-ec", commands[0]], check=True, cwd=folder, env={**os.environ, "TZ": zone})
+        packed.append((folder / "minroberta-suite.zip").read_bytes())
+    assert packed[0] == packed[1]
+    assert len(zipfile.ZipFile(tmp_path / "0" / "minroberta-suite.zip").namelist()) == 3

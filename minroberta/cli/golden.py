@@ -11,7 +11,7 @@ import click
 import numpy
 
 from ..checkpoints.files import read_json
-from ..errors import InputError, NotFoundError
+from ..errors import Error, InputError, NotFoundError
 from ..loading import Model, init
 from ..loading import load as load_model
 from ..testing import golden
@@ -175,7 +175,10 @@ def _check_suite(suite: Path, candidates: Path, table: Table, precision: str | N
     results = []
     for case in cases:
         if case["name"] in given:
-            report = _report(suite / case["file"], given[case["name"]], table, precision or case["precision"])
+            try:
+                report = _report(suite / case["file"], given[case["name"]], table, precision or case["precision"])
+            except Error as error:
+                raise InputError(f"case {case['name']}: {error}") from error
             results.append(_result(case["name"], report))
     missing = [case["name"] for case in cases if case["name"] not in given]
     ok = all(result["ok"] for result in results)
@@ -197,7 +200,7 @@ def _candidates(directory: Path) -> dict[str, Path]:
     if not directory.is_dir():
         raise NotFoundError(f"{directory} is not a directory: give one that holds a file or directory for each case")
     found: dict[str, Path] = {}
-    for path in sorted(directory.iterdir()):
+    for path in sorted(path for path in directory.iterdir() if not path.name.startswith(".")):
         if path.is_dir() or path.suffix in (".npz", ".safetensors"):
             name = path.name if path.is_dir() else path.stem
             if name in found:

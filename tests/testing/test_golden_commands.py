@@ -326,6 +326,18 @@ def test_candidates_that_do_not_fit_the_suite(suite: Path, values: Path, model: 
     assert "holds values of one twice: one and one.npz" in refused("check", suite, values)
 
 
+def test_an_error_names_its_case(suite: Path, values: Path) -> None:
+    """Also if the error is about names, and not about a file."""
+    np.savez(values / "two-b.npz", nonsense=np.zeros(3))
+    assert "case two-b: the reference" in refused("check", suite, values)
+
+
+def test_hidden_directories_are_left_out(suite: Path, values: Path, model: Path) -> None:
+    port(model, values).rename(values / "one.npz")
+    (values / ".git").mkdir()
+    assert printed("check", suite, values)
+
+
 @pytest.mark.parametrize(
     "case",
     [
