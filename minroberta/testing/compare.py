@@ -55,8 +55,7 @@ def compare(
 
     Raises InputError if nothing can be compared.
     """
-    if precision not in EPS:
-        raise InputError(f"unknown precision {precision!r}: give one of {', '.join(EPS)}")
+    check_precision(precision)
     if isinstance(candidate, Trace) and not hasattr(reference, "trace") and not isinstance(reference, Trace):
         raise InputError(
             "the reference must come first: swap the arguments, or pass the candidate's Trace as dict(trace)"
@@ -84,6 +83,12 @@ def _audited(trace: Trace) -> str:
     """A sentence about the mistakes that these inputs cannot show, or ""."""
     found = audit(trace.model, trace.inputs)
     return str(dataclasses.replace(found, weights=())) if found.inputs else ""
+
+
+def check_precision(precision: str) -> None:
+    """Raise InputError for an unknown precision."""
+    if precision not in EPS:
+        raise InputError(f"unknown precision {precision!r}: give one of {', '.join(EPS)}")
 
 
 def _between(names: list[str], report: Report) -> list[str]:

@@ -22,7 +22,7 @@ from ..text.running import progress
 from ..weights import flat
 from .candidate import PLENTY, Candidate, Judged, is_large, kind_of, sampled
 from .changes import Change, Setting
-from .compare import SUSPICIOUS, Kept, in_common, trace_of
+from .compare import SUSPICIOUS, Kept, check_precision, in_common, trace_of
 from .mistakes import PRECISIONS, Mistake, catalogue
 from .partly import heads_reordered, in_words, layers_reordered, rows_reordered, sets_of_layers, within
 from .report import Report
@@ -67,6 +67,9 @@ def diagnose(
             f"diagnose was given a {type(model).__name__} and a {type(inputs).__name__}: give a Model, a dict of its "
             "inputs, such as {'input_ids': ids}, and a port's values"
         )
+    check_precision(precision)
+    if not limit >= 0:
+        raise InputError(f"limit must be a number of seconds, not {limit!r}")
     end = time.monotonic() + limit
     port = _candidate(model, inputs, candidate, names, EPS[precision] / EPS["float32"], packed)
     plain = port.judged()

@@ -272,7 +272,13 @@ def _rows_moved(name: str, moved: Mapping[int, int]) -> Callable[[Params, Config
 
 
 def _all_rows(count: int, moved: Mapping[int, int]) -> Array:
-    """A row for each id. Ids that are not in `moved` are shifted as the nearest id below them; rest rows fill gaps."""
+    """A row for each id, given those of some ids.
+
+    If all are shifted by the same number, an id that is not among them is shifted as the nearest id below it is,
+    and the rows that are left over fill the gaps. Otherwise the other ids have their own rows.
+    """
+    if len({j - i for i, j in moved.items() if i != j}) > 1:
+        return numpy.array([moved.get(i, i) for i in range(count)])
     rows, step = numpy.full(count, -1), 0
     for i, j in moved.items():
         rows[i] = j

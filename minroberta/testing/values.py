@@ -198,8 +198,9 @@ NAMES = {
 def under_our_names(values: Values, names: Names | None, family: Family | None = None) -> dict[str, numpy.ndarray]:
     """The values under minroberta's names and in its layout.
 
-    names: see `Names`. A name that is mapped to None is left out; a name that a dict does not map is kept. Then the
-    base model's prefix is removed, and Hugging Face's modules that only pass a value on are renamed or left out.
+    names: see `Names`. A name that is mapped to None is left out; a name that a dict does not map is kept. Then a prefix
+    that all names of embeddings and layers have is removed, and the base model's prefix. Hugging Face's modules that
+    only pass a value on are renamed or left out.
     family: the family whose names to use instead of Roberta's.
 
     Raises InputError if a value is not an array of numbers, or if two values get the same name; NameUnknownError for an
@@ -214,7 +215,7 @@ def under_our_names(values: Values, names: Names | None, family: Family | None =
     table = framework.table() if isinstance(names, str | None) else names
     modules: dict[str, numpy.ndarray] = {}
     passed_on: dict[str, numpy.ndarray] = {}
-    named = _named(values, table)
+    named = _without_wrapper(_named(values, table))
     last = _last_state(named) if family and family.final_norm else None
     for given, foreign in named.items():
         plain = _without_base(given)
@@ -267,6 +268,13 @@ def _renamed(name: str, names: Mapping[str, str | None]) -> str | None:
         except re.error as error:
             raise InputError(f"invalid pattern or replacement {pattern!r}: {ours!r} in `names`: {error}") from error
     return name
+
+
+def _without_wrapper(named: Mapping[str, str]) -> dict[str, str]:
+    """The names without the prefix of a module around the model, such as `0.auto_model.`, if all have the same."""
+    found = {match[1] for name in named if (match := re.match(r"(.*?)(?:embeddings|encoder\.layer)\.", name))}
+    prefix = found.pop() if len(found) == 1 else ""
+    return {name.removeprefix(prefix): foreign for name, foreign in named.items()}
 
 
 def _without_base(name: str) -> str:

@@ -1,11 +1,15 @@
 """Tests of diagnose: known mistakes are named, one or two at once; unknown ones and right ports are not."""
 
+import zlib
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from candidates import CATALOGUE, RIGHT, TWO, UNKNOWN, Candidate
 from support import raises, slow_but, tiny
 
 from minroberta import InputError, Model, trace
+from minroberta.model import ModelOutput
 from minroberta.testing import compare
 from minroberta.testing.diagnose import Finding, diagnose
 from minroberta.weights import flat, tree
@@ -257,3 +261,110 @@ def test_inputs_may_be_lists_and_none() -> None:
 def test_inputs_are_checked() -> None:
     with raises(InputError, ValueError, "input_ids"):
         diagnose(tiny(), {"input_ids": [[99]]}, {"embeddings": np.zeros((1, 1, 30))})
+
+
+# --- some of the values, some of the layers, some of the time ---------------------------------------------------------
+
+
+def parts(candidate: Candidate) -> Iterator[dict[str, np.ndarray]]:
+    """The outputs alone, and three random subsets of the values; the same ones in every run."""
+    random = np.random.RandomState(zlib.crc32(candidate.name.encode()))
+    yield {name: x for name, x in candidate.values.items() if name in ModelOutput.__annotations__}
+    for share in (0.1, 0.3, 0.6):
+        yield {name: x for name, x in candidate.values.items() if random.uniform() < share}
+
+
+PLANTED = [*CATALOGUE, *TWO]
+
+
+@pytest.mark.parametrize("name", slow_but([x.name for x in PLANTED], *(x.name for x in PLANTED[::25])))
+def test_fewer_values_give_no_other_name(name: str) -> None:
+    """What some of the values tell is right, and all of them tell it too; names that these inputs share are allowed."""
+    candidate = BY_NAME[name]
+    expected = {one for names in candidate.names for one in names}
+    everything = {finding.name for finding in found(candidate)}
+    for values in filter(None, parts(candidate)):
+        names = {finding.name for finding in diagnose(candidate.model, candidate.inputs, values)}
+        assert not names or names & expected & everything, names
+
+
+THREE = BY_NAME["port/three/TanhGeluInLayer1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [
+        ("TanhGeluInLayer1", "This happens in layer 1 only."),
+        ("ValueBiasMissingInLayer1", "This happens in layer 1 only."),
+        ("LayersExchanged", "The layers use the weights of layers 1, 0, 2, in this order."),
+        ("HeadsReversed", "The heads are in another order: 2, 1, 0."),
+    ],
+)
+def test_the_outputs_tell_which_layers_and_which_order(name: str, where: str) -> None:
+    candidate = BY_NAME[f"port/three/{name}"]
+    findings = diagnose(candidate.model, candidate.inputs, {"logits": candidate.values["logits"]})
+    assert findings[0].name == candidate.names[0][0]
+    assert findings[0].explanation.endswith(where)
+
+
+def test_an_order_of_rows_is_read_from_the_values() -> None:
+    """Ids 7 and 9 are exchanged."""
+    model = tiny("masked_lm", "float32")
+    table = flat(model.params)["embeddings.word_embeddings.weight"].copy()
+    table[[7, 9]] = table[[9, 7]]
+    port = Model(model.config, tree({**flat(model.params), "embeddings.word_embeddings.weight": table}), model.head)
+    (finding,) = diagnose(model, INPUTS, dict(trace(port, **INPUTS)))
+    assert finding.name == "rows-moved-word-embeddings"
+    assert (
+        finding.explanation == "Rows of the word embeddings are exchanged or shifted: id 7 has row 9, id 9 has row 7."
+    )
+
+
+def test_what_remains_is_said() -> None:
+    model = BY_NAME["eager/post"].model
+    params = {**flat(model.params), "lm_head.bias": flat(model.params)["lm_head.bias"] * 0}
+    edit = {f"encoder.layer.{i}.intermediate": abs for i in range(model.config.num_hidden_layers)}
+    port = Model(model.config, tree(params), model.head)
+    (finding,) = diagnose(model, INPUTS, dict(trace(port, **INPUTS, edit=edit)))
+    rest = " This explains 1 of 3 wrong steps; at encoder.layer.0.intermediate and 1 more something unknown remains."
+    assert finding.rest == rest and str(finding).endswith(rest)
+
+
+def test_a_search_ends_in_time_and_says_so() -> None:
+    values = THREE.values
+    findings = diagnose(THREE.model, THREE.inputs, {"logits": values["logits"]}, limit=0)
+    assert findings == [] and findings.left_out[0] == "mistakes of all layers"
+    report = compare(trace(THREE.model, **THREE.inputs), {"logits": values["logits"]}).explained(findings)
+    assert "unavailable: the time was up before these were all tried: mistakes of all layers" in str(report)
+    with raises(InputError, ValueError, "limit must be a number of seconds, not -1"):
+        diagnose(THREE.model, THREE.inputs, values, limit=-1)
+
+
+def test_a_lower_precision_is_suggested() -> None:
+    """If nothing is named, but every step is within the rounding error of a lower precision."""
+    model = tiny("encoder", "float32")
+    name = "encoder.layer.0.output.dense"
+    odd = dict(trace(model, **INPUTS, edit={name: lambda value: value * np.float32(1.001)}))
+    findings = diagnose(model, INPUTS, odd)
+    assert findings == []
+    assert findings.hint.startswith("if the port computes in float16, pass precision='float16'")
+    assert diagnose(model, INPUTS, odd, precision="float16").hint == ""
+
+
+def test_a_declared_precision_is_allowed_for() -> None:
+    """A port in bfloat16 with a mistake: the mistake is named, and its precision is not."""
+    candidate = BY_NAME["post/bfloat16"]
+    assert diagnose(candidate.model, candidate.inputs, candidate.values, precision="bfloat16") == []
+    with raises(InputError, ValueError, "unknown precision 'int4': give one of "):
+        diagnose(candidate.model, candidate.inputs, candidate.values, precision="int4")
+
+
+def test_a_suspicious_output_is_searched_too() -> None:
+    """An eps that is wrong in the layers only is within the bound of the outputs alone."""
+    model = tiny("encoder", "float32", layer_norm_eps=1e-5)
+    port = Model(model.config.replace(layer_norm_eps=1.5e-5), model.params, model.head)
+    port = Model(model.config.replace(layer_norm_eps=1e-6), port.params, model.head)
+    values = {"last_hidden_state": port(**INPUTS).last_hidden_state}
+    report = compare(trace(model, **INPUTS), values)
+    assert report.rows[0].verdict in ("suspicious", "wrong")
+    assert diagnose(model, INPUTS, values)[0].name == "eps-1e-6"

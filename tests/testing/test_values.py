@@ -657,3 +657,12 @@ def test_outputs_of_other_kinds(torch: None) -> None:
     assert {name: value.shape for name, value in values.items()} == {"state": (1,), "layers.0": (1,), "layers.1": (2,)}
     with pytest.warns(UserWarning, match="the model returned a object, in which no tensors were found"):
         assert record(Module(lambda self: object())) == {}
+
+
+def test_a_prefix_that_all_names_have_is_removed() -> None:
+    """As of a sentence-transformers model, whose first module holds the encoder."""
+    one = np.zeros(1)
+    values = {"0.auto_model.embeddings.word_embeddings": one, "0.auto_model.encoder.layer.1.output": one, "1": one}
+    assert list(under_our_names(values, None)) == ["embeddings.word_embeddings", "encoder.layer.1.output", "1"]
+    two = {"query.embeddings.word_embeddings": one, "document.embeddings.word_embeddings": one}
+    assert list(under_our_names(two, None)) == list(two)
