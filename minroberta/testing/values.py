@@ -198,8 +198,8 @@ NAMES = {
 def under_our_names(values: Values, names: Names | None, family: Family | None = None) -> dict[str, numpy.ndarray]:
     """The values under minroberta's names and in its layout.
 
-    names: see `Names`. A name that is mapped to None is left out; a name that a dict does not map is kept. Then a prefix
-    that all names of embeddings and layers have is removed, and the base model's prefix. Hugging Face's modules that
+    names: see `Names`. A name that is mapped to None is left out; a name that a dict does not map is kept. A prefix
+    that all names of embeddings and layers have is removed, and so is the base model's. Modules of Hugging Face that
     only pass a value on are renamed or left out.
     family: the family whose names to use instead of Roberta's.
 

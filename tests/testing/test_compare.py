@@ -517,3 +517,62 @@ def test_a_poorer_dtype_is_named(dtype: str) -> None:
     values["encoder.layer.1"] = values["encoder.layer.1"].astype(dtype)
     row = next(row for row in found(model, values).rows if row.name == "encoder.layer.1")
     assert (row.verdict, row.dtype, row.note) == ("wrong", dtype, f"stored as {dtype}")
+
+
+# --- masked scores, and values of packed ports ------------------------------------------------------------------------
+
+SCORES = "encoder.layer.0.attention.self.scores"
+
+
+@pytest.mark.parametrize("lowest", [-1e4, -1e9, -np.inf, np.finfo(np.float32).min])
+def test_the_number_of_a_masked_score_is_free(lowest: float) -> None:
+    model = MODELS["post-LN"]
+    values = candidate(model)
+    values[SCORES] = np.where(MASK[:, None, None] > 0, values[SCORES], lowest).astype("float32")
+    assert found(model, values).ok
+
+
+def test_a_masked_key_with_an_ordinary_score_is_wrong() -> None:
+    model = MODELS["post-LN"]
+    values = candidate(model)
+    values[SCORES] = np.where(MASK[:, None, None] > 0, values[SCORES], 0.5).astype("float32")
+    report = found(model, values)
+    assert report.first_bad == SCORES
+    assert math.isinf(report.bad[0].error)
+
+
+def packed(values: dict[str, np.ndarray], keep: Callable[[np.ndarray], np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: keep(x) if x.ndim == 3 and x.shape[:2] == MASK.shape else x for name, x in values.items()}
+
+
+@pytest.mark.parametrize("rows", [lambda x: x[MASK > 0], lambda x: x[MASK > 0][None]])
+def test_tokens_without_padding(rows: Callable[[np.ndarray], np.ndarray]) -> None:
+    model = MODELS["post-LN"]
+    right = candidate(model)
+    report = found(model, packed(right, rows))
+    assert report.ok and f"packed, {MASK.sum()} tokens without padding" in str(report).splitlines()[0]
+    name = "encoder.layer.1.intermediate"
+    wrong = found(model, packed({**right, name: right[name] * np.float32(1.01)}, rows))
+    assert wrong.first_bad == name
+
+
+def test_the_mask_of_a_packed_port() -> None:
+    """Without an attention mask, a packed port leaves out the last token of the second row."""
+    model = MODELS["post-LN"]
+    tokens = np.ones_like(IDS)
+    tokens[1, -1] = 0
+    reference = trace(model, IDS)
+    values = {"logits": model(IDS).logits[tokens > 0]}
+    assert compare(reference, values).rows[0].verdict == "shape"
+    assert compare(reference, values, packed=tokens).rows[0].verdict == "layout"
+
+
+def test_a_layout_of_a_wrong_value_is_known_by_its_shape() -> None:
+    """Heads apart, and positions from 0: no number is near the reference's."""
+    model = MODELS["post-LN"]
+    values = candidate(model, input_ids=IDS, attention_mask=MASK, position_ids=np.tile(np.arange(6), (2, 1)))
+    name = "encoder.layer.1.attention.self.query"
+    values[name] = values[name].reshape(2, 6, 5, 6).swapaxes(1, 2)
+    report = found(model, values)
+    assert {row.name: row.verdict for row in report.rows}[name] == "layout"
+    assert report.first_bad == "embeddings.position_ids"
