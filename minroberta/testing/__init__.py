@@ -8,6 +8,7 @@ This package contains everything that judges other implementations, but no formu
 does not depend on it. Each module imports only from modules above it in this list, and none imports
 `minroberta.testing` itself:
 
+pooling          sentence embeddings as a value of the reference
 runs             runs of the reference: exact, or with random rounding errors; the noise of every value
 layout           the layouts that a port's value may have
 values           a port's values, from files, under minroberta's names

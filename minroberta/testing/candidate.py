@@ -16,6 +16,7 @@ from ..weights import flat
 from .changes import Change, Setting
 from .compare import Kept, all_differences, differences, multiple_of
 from .layout import arranged
+from .pooling import NAME
 from .runs import EPS, RUNS, Edit, by_size, wiggled
 
 PLENTY = 2**17
@@ -149,6 +150,8 @@ class Candidate:
         with recording(record), numpy.errstate(all="ignore"):
             output = setting.model(**setting.inputs)
         outputs = {name: value for name, value in output.items() if hasattr(value, "shape")}
+        if NAME in outputs:
+            outputs[NAME] = setting.edited(NAME, outputs[NAME], outputs)
         return computed | {name: value for name, value in outputs.items() if name not in computed}
 
     def _continued(self, name: str, value: Array) -> Array:

@@ -18,9 +18,11 @@ from ..cache import number_tokens
 from ..config import Config
 from ..loading import Model
 from ..model import self_attention_mask
+from ..text.embedding import Normalize
 from ..trace import Node
 from ..weights import flat, tree
-from .runs import MASKED
+from .pooling import NAME, mask_of, pooled, settings
+from .runs import MASKED, with_weights
 
 Inputs = Mapping[str, Any]
 Params = Mapping[str, Array]
@@ -127,7 +129,7 @@ class Change:
         if not (config or params or inputs or self.values or self.rounded):
             return None
         if config or params:
-            model = Model(model.config.replace(**config), tree({**held, **params}), model.head, model.tokenizer)
+            model = with_weights(model, model.config.replace(**config), tree({**held, **params}))
         given = {name: value for name, value in {**setting.inputs, **inputs}.items() if value is not None}
         edits, rounded = (*setting.edits, *self.values.items()), (*setting.rounded, *self.rounded.items())
         return Setting(model, given, edits, rounded)
@@ -647,6 +649,25 @@ def last_token(here: Here) -> Array | int:
     if mask is None or to_host(mask).size != B * L:
         return L - 1
     return L - 1 - (to_host(mask).reshape(B, L) > 0)[:, ::-1].argmax(1)
+
+
+def pooled_by(pooling: str | None = None, padding: bool = False, unit: bool | None = None) -> Change:
+    """Another sentence embedding.
+
+    pooling: its name, None for the right one. padding: True to include masked positions. unit: whether vectors are
+    scaled to length 1, None to do what is right.
+    """
+
+    def edit(value: Array, here: Here) -> Array:
+        states, right = here.seen["last_hidden_state"], settings(here.model)
+        mask = numpy.ones(states.shape[:2], bool) if padding else mask_of(here.inputs, states)
+        x = pooled(states, mask, right.poolings if pooling is None else (pooling,))
+        steps = [step for step in right.steps if not (unit is False and isinstance(step, Normalize))]
+        for step in steps:
+            x = step(x)
+        return Normalize()(x) if unit else x[:, : right.truncate_dim]
+
+    return Change(values={NAME: edit})
 
 
 # --- precision ------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from ..inputs import given
 from ..trace import Trace
 from .audit import audit
 from .layout import AXES, arranged
+from .pooling import NAME, Pooled
 from .report import Report
 from .result import Row
 from .runs import EPS, MASKED, bound_of, exact, noises, run
@@ -62,6 +63,9 @@ def compare(
         )
     ours = _reference(reference, precision, packed)
     theirs = under_our_names(candidate, names, ours.config.family if ours.config else None)
+    if NAME in theirs and ours.trace is not None and ours.trace.model.head == "encoder":
+        model = Pooled.of(ours.trace.model)
+        ours = _reference(Trace(model, ours.trace.inputs), precision, packed)
     shared = in_common(ours.values, theirs)
     laid = _all_laid_out(ours, {name: theirs[name] for name in shared})
     alone = _steps(ours, {name: array for name, (array, _) in laid.items() if array is not None})

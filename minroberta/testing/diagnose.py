@@ -25,6 +25,7 @@ from .changes import Change, Setting
 from .compare import SUSPICIOUS, Kept, check_precision, in_common, trace_of
 from .mistakes import PRECISIONS, Mistake, catalogue
 from .partly import heads_reordered, in_words, layers_reordered, rows_reordered, sets_of_layers, within
+from .pooling import NAME, Pooled
 from .report import Report
 from .result import Finding, Findings
 from .runs import EPS, MASKED, bound_of, exact
@@ -78,7 +79,7 @@ def diagnose(
     in_common(plain.computed, port.values)
     with progress(None, "mistakes") as advance:
         clock = _Clock(end, advance)
-        if plain.ok and plain.remaining > SUSPICIOUS and not set(port.values) - set(ModelOutput.__annotations__):
+        if plain.ok and plain.remaining > SUSPICIOUS and set(port.values) <= {*ModelOutput.__annotations__, NAME}:
             port, plain = replace(port, bound=SUSPICIOUS), plain._replace(bound=SUSPICIOUS)
         findings = [] if plain.ok else _explained(_Search(port, clock), plain)
     return Findings(findings, clock.left_out, _hint(plain, findings))
@@ -89,6 +90,7 @@ def _candidate(
 ) -> Candidate:
     canonical = model.config.family.canonical_name
     named = {canonical(name): value for name, value in under_our_names(values, names, model.config.family).items()}
+    model = Pooled.of(model) if NAME in named and model.head == "encoder" else model
     precise = exact(model)
     quick = model if is_large(model) else precise
     keys = max((array.shape[-1] for array in named.values() if array.ndim == 4), default=0)
@@ -499,7 +501,7 @@ def _may_reach(port: Candidate, before: Judged, way: Change, old: Setting, setti
     """
     if not _changes_something(way, old, setting):
         return False
-    if way.config or way.inputs or way.rounded or before.bad[0] in ModelOutput.__annotations__:
+    if way.config or way.inputs or way.rounded or before.bad[0] in {*ModelOutput.__annotations__, NAME}:
         return True
     names = list(before.computed)
     end = names.index(before.bad[0]) + 1

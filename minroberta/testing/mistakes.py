@@ -13,8 +13,10 @@ import numpy
 from .. import ops
 from ..backend.arrays import Array
 from ..loading import Model
+from ..text.embedding import POOLINGS, Normalize
 from . import changes
 from .changes import Change
+from .pooling import Pooled, settings
 
 GITHUB = "https://github.com"
 
@@ -498,6 +500,8 @@ def catalogue(model: Model) -> Iterator[Mistake]:
     yield from _of_the_weights()
     yield from _of_the_order(model)
     yield from _of_the_layers(model.config.num_hidden_layers)
+    if isinstance(model, Pooled):
+        yield from _of_the_pooling(model)
     yield from PRECISIONS
 
 
@@ -615,6 +619,33 @@ def _of_the_order(model: Model) -> Iterator[Mistake]:
 
 def _without_residual(value: Array, here: changes.Here) -> Array:
     return here.seen[f"{here.name.removesuffix('.sum')}.dense"]
+
+
+def _of_the_pooling(model: Pooled) -> Iterator[Mistake]:
+    right = settings(model)
+    for pooling in POOLINGS:
+        if right.poolings != (pooling,):
+            yield Mistake(
+                f"pooling-{pooling.replace('_', '-')}",
+                f"The sentence embedding is made by the pooling {pooling!r}.",
+                f"Use {' and '.join(map(repr, right.poolings))}, as the repository says.",
+                (changes.pooled_by(pooling),),
+            )
+    yield Mistake(
+        "pooling-of-padding",
+        "The pooling includes padding.",
+        "Leave out the positions that the mask hides.",
+        (changes.pooled_by(padding=True),),
+    )
+    scaled = any(isinstance(step, Normalize) for step in right.steps)
+    yield Mistake(
+        "embedding-not-normalised" if scaled else "embedding-normalised",
+        "The sentence embedding is not scaled to length 1."
+        if scaled
+        else "The sentence embedding is scaled to length 1.",
+        "Divide by its length." if scaled else "Leave it as it is: the repository has no module that normalises.",
+        (changes.pooled_by(unit=not scaled),),
+    )
 
 
 def _of_the_layers(count: int) -> Iterator[Mistake]:

@@ -33,7 +33,14 @@ In one run the largest error of a few elements may be small by chance; in two ru
 def exact(model: Model, asarray: Callable[..., Array] = numpy.asarray) -> Model:
     """The same model in float64, with arrays of NumPy or of the library whose `asarray` is given."""
     params = {name: asarray(to_host(array), numpy.float64) for name, array in flat(model.params).items()}
-    return Model(model.config, tree(params), model.head, model.tokenizer)
+    return with_weights(model, model.config, tree(params))
+
+
+def with_weights(model: Model, config: Config, params: Any) -> Model:
+    """A model of the same kind with other parameters."""
+    result = type(model)(config, params, model.head, model.tokenizer)
+    result.embedding = model.embedding
+    return result
 
 
 def run(model: Model, inputs: Mapping[str, Any], edit: Edit | None = None) -> dict[str, Array]:
