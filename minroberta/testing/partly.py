@@ -63,6 +63,8 @@ OF_A_LAYER = (
 
 
 def _within(params: Callable[[Params, Config], Params], here: str) -> Callable[[Params, Config], Params]:
+    """The changed parameters whose names begin as the pattern says."""
+
     def some(held: Params, config: Config) -> Params:
         return {name: array for name, array in params(held, config).items() if re.match(here, name)}
 
@@ -80,7 +82,7 @@ def sets_of_layers(candidate: Candidate, before: Judged) -> list[tuple[int, ...]
     everything = tuple(range(count))
     kind, layer = kind_of(first), layer_of(first)
     alike = {layer_of(name) for name in before.multiples if kind_of(name) == kind}
-    wrong = tuple(i for i in everything if f"{kind.replace('*', str(i), 1)}" in before.bad)
+    wrong = tuple(i for i in everything if kind.replace("*", str(i), 1) in before.bad)
     start = max((i for name in _good_before(before) if (i := layer_of(name)) is not None), default=-1) + 1
     if layer is not None and (len(alike) > 1 or start == layer):
         found = [wrong]
@@ -167,18 +169,16 @@ def _likely_orders(count: int) -> Iterator[tuple[int, ...]]:
 
 # --- heads ----------------------------------------------------------------------------------------------------------
 
-OF_HEADS = r"(.*attention\.self(?:\.query|\.key|\.value)?)"
+OF_HEADS = r".*attention\.self(\.query|\.key|\.value)?"
 
 
 def heads_reordered(candidate: Candidate, before: Judged) -> Iterator[Mistake]:
     """Heads in another order: the one that the first bad value shows, or likely ones of the merged heads."""
     name, H = before.bad[0], candidate.model.config.num_attention_heads
-    orders = [_heads_shown(candidate, before, name)] if re.fullmatch(OF_HEADS, name) else []
-    if (not orders and layer_of(name) is None) or not re.search(r"\.self(\.|$)", name):
-        orders = list(_likely_heads(H))
-    pattern = kind_of(name).replace(".", r"\.").replace("*", r"\d+") if re.fullmatch(OF_HEADS, name) else CONTEXT
-    for order in orders:
-        if order is not None and order != tuple(range(H)):
+    is_shown = re.fullmatch(OF_HEADS, name) is not None
+    pattern = re.sub(r"\\\*|\*", r"\\d+", re.escape(kind_of(name))) if is_shown else CONTEXT
+    for order in [_heads_shown(candidate, before)] if is_shown else _likely_heads(H):
+        if order is not None and order != tuple(range(H)) and len(set(order)) == H:
             yield Mistake(
                 "heads-reordered",
                 f"The heads are in another order: {', '.join(map(str, order))}.",
@@ -189,19 +189,21 @@ def heads_reordered(candidate: Candidate, before: Judged) -> Iterator[Mistake]:
 
 def _permuted(order: Sequence[int]) -> Edit:
     def edit(value: Array, here: Here) -> Array:
+        if value.shape[-1] % len(order):  # a layer with fewer heads
+            return value
         heads = value.reshape(*value.shape[:2], len(order), -1)  # (B, L, D) -> (B, L, H, E)
         return heads[:, :, list(order)].reshape(value.shape)
 
     return edit
 
 
-def _heads_shown(candidate: Candidate, before: Judged, name: str) -> tuple[int, ...] | None:
-    """For each head of a value, the head of the reference's value that is nearest to it."""
+def _heads_shown(candidate: Candidate, before: Judged) -> tuple[int, ...] | None:
+    """For each head of the first bad value, the head of the reference's value that is nearest to it."""
+    name, H = before.bad[0], candidate.model.config.num_attention_heads
     value = before.computed[name]
-    array = candidate.laid_out(name, value)
-    if array is None:
+    array, kept = candidate.laid_out(name, value), candidate.kept(name, value)
+    if array is None or value.shape[-1] % H:
         return None
-    H, kept = candidate.model.config.num_attention_heads, candidate.kept(name, value)
     theirs, ours = (numpy.where(kept, x, 0).reshape(-1, H, value.shape[-1] // H) for x in (array, value))
     distance = abs(theirs[:, :, None] - ours[:, None]).max((0, 3))  # (N, H, 1, E) - (N, 1, H, E) -> (H, H)
     return tuple(int(i) for i in distance.argmin(1))

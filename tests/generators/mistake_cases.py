@@ -129,6 +129,7 @@ SETTINGS = {
 
 PORTED = {
     "with-0": setting("with-0", "roberta", "masked_lm", with_0(), num_hidden_layers=3),
+    "single": setting("single", "roberta", "encoder", {"input_ids": ids(1)[:1]}),
     "long": setting("long", "roberta", "encoder", long(), max_position_embeddings=304),
 }
 """Models and inputs that only `tests/testing/port.py` runs, since their values are not stored."""

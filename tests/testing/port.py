@@ -771,7 +771,6 @@ MISTAKES: tuple[tuple[type[Port], str, tuple[str, ...]], ...] = (
     (Transposed, "xl", ("weights-transposed",)),
     (NoResidual, "post", ("residual-missing",)),
     (NoResidualAroundAttention, "pre", ("residual-missing",)),
-    (OneHeadForAll, "pre", ("heads-reordered",)),
     (RawMask, "three", ("mask-added-raw",)),
     (NoMask, "with-0", ("mask-ignored",)),
     (MaskInverted, "three", ("mask-inverted",)),
@@ -801,5 +800,22 @@ MISTAKES: tuple[tuple[type[Port], str, tuple[str, ...]], ...] = (
 )
 """Each with its setting of `mistake_cases.py`, and the names that it may be given."""
 
-STRANGERS: tuple[tuple[type[Port], str, str], ...] = ((Cosines, "post", "encoder.layer.0.attention.self.probs"),)
+class ValuesOfTheHeadBefore(Port):
+    """The last head has its own probabilities, but the values of the head before it."""
+
+    def attention(self, name: str, x: Array, mask: Array, past: Any) -> Array:
+        self.parts = iter(PROJECTIONS)
+        return super().attention(name, x, mask, past)
+
+    def split(self, x: Array) -> Array:
+        heads = super().split(x)
+        return np.concatenate([heads[:, :-1], heads[:, -2:-1]], 1) if next(self.parts) == "value" else heads
+
+
+STRANGERS: tuple[tuple[type[Port], str, str], ...] = (
+    (Cosines, "post", "encoder.layer.0.attention.self.probs"),
+    (OneHeadForAll, "pre", "encoder.layer.0.attention.self"),
+    (ValuesOfTheHeadBefore, "post", "encoder.layer.0.attention.self"),
+    (ValuesOfTheHeadBefore, "single", "encoder.layer.0.attention.self"),
+)
 """Mistakes that are not in the catalogue, each with its setting and the first value whose own step is wrong."""
