@@ -1,6 +1,7 @@
 """An assertion for tests: if a candidate does not match the reference, the failure says where."""
 
 import functools
+import warnings
 from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
@@ -9,7 +10,7 @@ from ..trace import Trace
 from .compare import compare
 from .diagnose import explain
 from .report import Report
-from .sentences import in_brief
+from .sentences import headline, in_brief
 from .values import Names, Values
 
 expected_precision: ContextVar[str] = ContextVar("expected_precision", default="float32")
@@ -46,11 +47,14 @@ def assert_matches(
     dtype that the candidate computes in; by default, the one that pytest's marker `roberta_precision` sets, or float32
     without the marker. report: path of an HTML page, which is written if the candidate does not match.
 
-    Returns the report. Raises Mismatch, an AssertionError that holds the report, if the candidate does not match, and
+    Returns the report. Warns if a value is suspicious: it is within the bound, so it may be right, but right ports are
+    closer. Raises Mismatch, an AssertionError that holds the report, if the candidate does not match, and
     InputError as `compare` does.
     """
     __tracebackhide__ = True  # pytest shows the line of the test
     found = compare(reference, candidate, names=names, precision=precision or expected_precision.get())
+    if found.suspicious:
+        warnings.warn(headline(found), stacklevel=2)
     if found.ok:
         return found
     explained = functools.partial(explain, found, reference, candidate, names)

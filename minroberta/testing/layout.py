@@ -12,6 +12,10 @@ AXES = {2: ("batch", "channel"), 3: ("batch", "token", "channel"), 4: ("batch", 
 """Names of a value's axes, by the number of axes."""
 
 
+REORDERED = "heads merged"
+"""Start of the descriptions of layouts of the same shape, in which only the order of the channels differs."""
+
+
 def arranged(
     array: numpy.ndarray, truth: numpy.ndarray, heads: int | None, kept: numpy.ndarray
 ) -> tuple[numpy.ndarray | None, str]:
@@ -83,11 +87,11 @@ def _orders(array: numpy.ndarray, truth: numpy.ndarray, H: int | None) -> Iterat
                 yield f"heads not merged, shape {array.shape}", array.transpose(order).reshape(truth.shape)
     if array.ndim == 3:
         yield (
-            "heads merged in a different order: channel e·H + h holds what belongs in channel h·E + e",
+            f"{REORDERED} in a different order: channel e·H + h holds what belongs in channel h·E + e",
             array.reshape(B, L, D // H, H).swapaxes(2, 3).reshape(truth.shape),
         )
         yield (
-            "heads merged by a reshape alone, without swapping the head and token axes",
+            f"{REORDERED} by a reshape alone, without swapping the head and token axes",
             array.reshape(B, H, L, D // H).swapaxes(1, 2).reshape(truth.shape),
         )
 

@@ -33,7 +33,8 @@ class Report(Result):
 
     def to_json(self) -> str:
         """The whole report as strict JSON, for programs; NaN and infinity become null."""
-        answers = {"ok": self.ok, "first_bad": self.first_bad, "last_good": self.last_good}
+        answers: dict[str, Any] = {"ok": self.ok, "first_bad": self.first_bad, "last_good": self.last_good}
+        answers["suspicious"] = self.suspicious
         return json.dumps(_strict({**answers, **dataclasses.asdict(self)}), allow_nan=False)
 
 

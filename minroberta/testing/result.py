@@ -18,7 +18,8 @@ class Row:
     absolute: the largest difference. relative: the largest difference, as a fraction of the reference's largest
     element. multiple: the largest ratio of an element's difference to its noise. alone: the same for this step judged
     alone, or None if that is not possible. place: the index of the element with the largest ratio, by axis name. noise:
-    the largest change that rounding makes to that element. reference, candidate: the values of that element.
+    the largest change that rounding makes to that element. reference, candidate: the values of that element. layout: the
+    layout that was recognised, in words, or "" if it is the reference's.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Row:
     reference: float = math.nan
     candidate: float = math.nan
     note: str = ""
+    layout: str = ""
 
     @property
     def ok(self) -> bool:
@@ -128,6 +130,11 @@ class Result:
     def bad(self) -> list[Row]:
         """The rows that are not ok."""
         return [row for row in self.rows if not row.ok]
+
+    @property
+    def suspicious(self) -> list[str]:
+        """Names of the values that are within the bound, but further off than those of right ports."""
+        return [row.name for row in self.rows if row.verdict == "suspicious"]
 
     @property
     def first_bad(self) -> str | None:

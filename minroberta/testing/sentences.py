@@ -46,18 +46,20 @@ def verdict_in_two(result: Result) -> tuple[str, str]:
 def _all_right(result: Result) -> tuple[str, str]:
     largest = times(max(row.multiple for row in result.rows))
     one = len(result.rows) == 1
-    if any(row.verdict == "follows" for row in result.rows):
+    if any(row.multiple > result.bound for row in result.rows):
         steps = "the only step is" if one else f"all {len(result.rows)} steps are"
-        return f"{steps} right", f", but their errors add up to {largest} times the {result.precision} rounding error"
+        return (
+            f"{steps} right",
+            f", but their errors add up to {largest} times the {result.precision} rounding error{_reserve(result)}",
+        )
     values = "the only value is" if one else f"all {len(result.rows)} values are"
     return f"{values} right", f", to within {largest} times the {result.precision} rounding error{_reserve(result)}"
 
 
 def _reserve(result: Result) -> str:
     """What a right result has that one should know: suspicious values, and other layouts."""
-    suspicious = [row.name for row in result.rows if row.verdict == "suspicious"]
-    layouts = {row.note for row in result.rows if row.verdict == "layout"}
-    parts = [f"; suspicious: {shortened(merged(suspicious))}, further off than in right ports"] if suspicious else []
+    names, layouts = shortened(merged(result.suspicious)), {row.layout for row in result.rows if row.layout}
+    parts = [f"; suspicious: {names}, further off than in right ports"] if names else []
     return "".join([*parts, *(f"; in another layout: {plain(layout, 200)}" for layout in sorted(layouts))])
 
 

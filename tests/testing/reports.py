@@ -28,7 +28,7 @@ GOOD = Row(
 )
 WRONG = replace(GOOD, verdict="wrong", absolute=2e-4, multiple=1234.5, alone=1300.0, candidate=0.1234)
 FOLLOWS = replace(WRONG, verdict="follows", alone=0.5)
-LAYOUT = replace(GOOD, verdict="layout", note="batch and length swapped")
+LAYOUT = replace(GOOD, verdict="layout", note="batch and length swapped", layout="batch and length swapped")
 SHAPE = Row("logits", "shape", (2, 6, 30), "float32", note="of shape (2, 6) where the reference has (2, 6, 30)")
 NAN = replace(WRONG, absolute=math.inf, relative=math.inf, multiple=math.inf, alone=math.inf, candidate=math.nan)
 HUGE = replace(WRONG, multiple=1e300, alone=1e200)

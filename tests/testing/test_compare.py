@@ -9,7 +9,7 @@ import pytest
 from support import tiny
 
 from minroberta import InputError, Model, trace
-from minroberta.testing import Report, compare
+from minroberta.testing import Report, assert_matches, compare
 from minroberta.weights import flat, tree
 
 IDS = np.array([[0, 7, 9, 11, 13, 2], [0, 8, 12, 2, 1, 1]])
@@ -576,3 +576,40 @@ def test_a_layout_of_a_wrong_value_is_known_by_its_shape() -> None:
     report = found(model, values)
     assert {row.name: row.verdict for row in report.rows}[name] == "layout"
     assert report.first_bad == "embeddings.position_ids"
+
+
+def heads_interleaved(value: np.ndarray) -> np.ndarray:
+    return value.reshape(2, 6, H, 6).swapaxes(2, 3).reshape(2, 6, 30)
+
+
+def test_heads_in_another_order_need_a_later_value() -> None:
+    """Whether the order is that of writing or a mistake, only a value computed from it shows."""
+    model, name = MODELS["post-LN"], "encoder.layer.1.attention.self"
+    values = candidate(model)
+    after = "encoder.layer.1.attention.output.dense"
+    context = heads_interleaved(values[name])
+    alone = found(model, {name: context})
+    assert alone.first_bad == name and alone.rows[0].layout.startswith("heads merged in a different order")
+    assert found(model, {name: context, after: values[after]}).ok
+    used = candidate(model, {name: heads_interleaved})
+    assert found(model, {name: context, after: used[after]}).first_bad == after
+
+
+def with_eps(eps: float, kept: Callable[[np.ndarray], np.ndarray]) -> tuple[Model, dict[str, np.ndarray]]:
+    """A model, and the output of a port with another eps, which is within the bound."""
+    model = tiny("encoder", "float32", layer_norm_eps=1e-5)
+    port = Model(model.config.replace(layer_norm_eps=eps), model.params, model.head)
+    return model, {"last_hidden_state": kept(port(**INPUTS).last_hidden_state)}
+
+
+@pytest.mark.parametrize("kept", [lambda x: x, lambda x: x[MASK > 0]])
+def test_a_systematic_error_is_suspicious_in_any_layout(kept: Callable[[np.ndarray], np.ndarray]) -> None:
+    model, values = with_eps(1e-12, kept)
+    report = found(model, values)
+    assert report.ok and report.suspicious == ["last_hidden_state"]
+    assert 5 < report.rows[0].multiple < report.bound
+    assert "suspicious: last_hidden_state, further off than in right ports" in str(report).splitlines()[0]
+    assert '"suspicious": ["last_hidden_state"]' in report.to_json()
+    with pytest.warns(UserWarning, match="suspicious: last_hidden_state"):
+        assert_matches(values, trace(model, **INPUTS))
+    assert not found(model, with_eps(1e-5, kept)[1]).suspicious
