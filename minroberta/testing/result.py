@@ -18,8 +18,8 @@ class Row:
     absolute: the largest difference. relative: the largest difference, as a fraction of the reference's largest
     element. multiple: the largest ratio of an element's difference to its noise. alone: the same for this step judged
     alone, or None if that is not possible. place: the index of the element with the largest ratio, by axis name. noise:
-    the largest change that rounding makes to that element. reference, candidate: the values of that element. layout: the
-    layout that was recognised, in words, or "" if it is the reference's.
+    the largest change that rounding makes to that element. reference, candidate: the values of that element. layout:
+    the recognised layout in words, or "" if it is the reference's.
     """
 
     name: str
