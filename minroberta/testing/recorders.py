@@ -31,13 +31,13 @@ def record(model: Any, /, *arguments: Any, **inputs: Any) -> dict[str, numpy.nda
     if keras is not None and isinstance(model, keras.layers.Layer):  # with Keras on torch, a layer is a module as well
         recording = Recording(lambda x: keras.ops.convert_to_numpy(x) if keras.ops.is_tensor(x) else None)
         with _watched_layers(model, recording):
-            recording.finish(model(*arguments, **inputs))
+            recording.finish(model, model(*arguments, **inputs))
     elif torch is not None and isinstance(model, torch.nn.Module):
         device = next((x.device for x in model.parameters()), None)
         tensors = _to_torch(torch, inputs, device)
         recording = Recording(lambda x: from_torch(x) if isinstance(x, torch.Tensor) else None)
         with torch.no_grad(), _unfused(torch), _inferring(model), _watched_modules(model, recording):
-            recording.finish(model(*(_to_torch(torch, x, device) for x in arguments), **tensors))
+            recording.finish(model, model(*(_to_torch(torch, x, device) for x in arguments), **tensors))
     else:
         raise BackendError(f"cannot record a {type(model).__name__}: give a torch module or a Keras model")
     return recording.values
@@ -61,14 +61,14 @@ class Recording:
         for ending, tensor in _tensors(output):
             self._keep(name + ending, tensor)
 
-    def finish(self, output: Any) -> None:
-        """Keep the output of the model."""
+    def finish(self, model: Any, output: Any) -> None:
+        """Keep the output of the model. A warning names both if there are no tensors in it."""
         before = len(self.values)
         self._finish(_fields(output))
         if len(self.values) == before:
             warnings.warn(
-                f"the model returned a {type(output).__name__}, in which no tensors were found: only its modules' "
-                "outputs were recorded",
+                f"the {type(model).__name__} returned a {type(output).__name__}, in which no tensors were found: "
+                "only its modules' outputs were recorded",
                 stacklevel=3,
             )
 
@@ -102,10 +102,14 @@ def _tensors(output: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _fields(output: Any) -> Any:
-    """The fields of a dataclass as a dict, if it is not a mapping already; anything else as it is."""
-    if dataclasses.is_dataclass(output) and not isinstance(output, type | Mapping):
+    """The fields of a dataclass, a named tuple or another object as a dict; a mapping or a tensor as it is."""
+    if isinstance(output, type | Mapping) or hasattr(output, "shape"):
+        return output
+    if dataclasses.is_dataclass(output):
         return {field.name: getattr(output, field.name) for field in dataclasses.fields(output)}
-    return output
+    if isinstance(output, tuple) and hasattr(output, "_asdict"):
+        return output._asdict()
+    return dict(vars(output)) if hasattr(output, "__dict__") else output
 
 
 def _to_torch(torch: Any, value: Any, device: Any) -> Any:

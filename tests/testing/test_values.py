@@ -1,5 +1,6 @@
 """Tests of a port's values: from files, hostile ones too; from live models; under each framework's names."""
 
+import collections
 import contextlib
 import dataclasses
 import io
@@ -646,7 +647,7 @@ def test_fused_paths_of_torch_are_off_while_recording() -> None:
 
 
 def test_outputs_of_other_kinds(torch: None) -> None:
-    """A dataclass has fields; an output without tensors is told."""
+    """Dataclasses, named tuples and plain objects have fields; an output without tensors is told."""
 
     @dataclasses.dataclass
     class Output:
@@ -655,7 +656,12 @@ def test_outputs_of_other_kinds(torch: None) -> None:
 
     values = record(Module(lambda self, x: Output(x["a"], [x["a"], x["b"]])), {"a": np.ones(1), "b": np.zeros(2)})
     assert {name: value.shape for name, value in values.items()} == {"state": (1,), "layers.0": (1,), "layers.1": (2,)}
-    with pytest.warns(UserWarning, match="the model returned a object, in which no tensors were found"):
+    pair = collections.namedtuple("pair", "state pooled")
+    for other in (pair(tensor(1), tensor(2)), types.SimpleNamespace(state=tensor(1), pooled=tensor(2))):
+        assert [*record(Module(lambda self, other=other: other))] == ["state", "pooled"]
+        part = Module(lambda self, other=other: other)
+        assert [*record(Module(lambda self, part=part: part().state, part=part))] == ["part", "part.1", "output"]
+    with pytest.warns(UserWarning, match="the Module returned a object, in which no tensors were found"):
         assert record(Module(lambda self: object())) == {}
 
 
