@@ -800,6 +800,7 @@ MISTAKES: tuple[tuple[type[Port], str, tuple[str, ...]], ...] = (
 )
 """Each with its setting of `mistake_cases.py`, and the names that it may be given."""
 
+
 class ValuesOfTheHeadBefore(Port):
     """The last head has its own probabilities, but the values of the head before it."""
 
