@@ -128,7 +128,11 @@ def cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
     return library
 
 
-@pytest.mark.parametrize("name", slow_but(CASE, "position/relative_key_query/decoder/post"))
+SOME = {*[*CASE][::3], *(case.name for case in one_a_feature(CASES))}
+"""Every third case, and a case for each feature: compiling the kernels of all takes minutes."""
+
+
+@pytest.mark.parametrize("name", slow_but(sorted(SOME), "position/relative_key_query/decoder/post"))
 def test_golden_with_kernels(name: str, cupy: Any) -> None:
     golden_with_kernels(name, "float32", cupy)
 
