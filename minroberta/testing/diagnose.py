@@ -185,7 +185,8 @@ class _Search:
     def _whole(self, before: Judged) -> list[_Trial]:
         formulas = [one for one in catalogue(self.candidate.model) if one not in PRECISIONS]
         likely = sorted(formulas, key=lambda one: not one.seen_in)  # if the time is short, those seen in real ports
-        return self._all(before, ((one, way) for one in likely for way in one.ways), "mistakes of all layers")
+        trials = self._all(before, ((one, way) for one in likely for way in one.ways), "mistakes of all layers")
+        return sorted(trials, key=lambda trial: formulas.index(trial.mistake))
 
     def _of_precision(self, before: Judged) -> list[_Trial]:
         ways = [(one, way) for one in PRECISIONS for way in one.ways]
@@ -440,7 +441,7 @@ def _level(trial: _Trial) -> float:
 
 
 def _simplest(trial: _Trial) -> tuple[int, float]:
-    return trial.way.parts, round(trial.judged.remaining, 3)
+    return trial.way.parts, float(f"{trial.judged.remaining:.1g}")  # of equals, the first in the catalogue
 
 
 LEVEL = 4.0
