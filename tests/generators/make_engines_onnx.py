@@ -198,7 +198,8 @@ if (ort.env.wasm) ort.env.wasm.numThreads = 1;
 (async () => {
   const found = [];
   for (const { file, ids, mask } of JSON.parse(readFileSync(told))) {
-    const tensor = (rows) => new ort.Tensor("int64", BigInt64Array.from(rows.flat().map(BigInt)), [rows.length, rows[0].length]);
+    const integers = (rows) => BigInt64Array.from(rows.flat().map(BigInt));
+    const tensor = (rows) => new ort.Tensor("int64", integers(rows), [rows.length, rows[0].length]);
     const session = await ort.InferenceSession.create(file);
     const output = await session.run({ input_ids: tensor(ids), attention_mask: tensor(mask) });
     found.push(session.outputNames.map((name) => ({ shape: output[name].dims, data: Array.from(output[name].data) })));
