@@ -6,7 +6,7 @@ needs
 
     pip install torch==2.13.0 transformers==4.48.3 onnx==1.23.2 onnxruntime==1.32.0 openvino==2026.4.1 tract==0.23.9 \
         tinygrad==0.14.0 opencv-python-headless==5.0.0.93 iree-base-compiler==3.13.0 iree-base-runtime==3.13.0
-    npm install --ignore-scripts onnxruntime-node@1.27.0 onnxruntime-web@1.27.0
+    npm install --ignore-scripts onnxruntime-node@1.30.0 onnxruntime-web@1.31.0-dev.20260914-8d85527a0
 
 with torch's CPU build. tinygrad needs clang. `NODE_PATH` names the folder `node_modules`. ENGINE is the name of one of
 the functions below; without any, all of them run.
@@ -198,8 +198,8 @@ if (ort.env.wasm) ort.env.wasm.numThreads = 1;
 (async () => {
   const found = [];
   for (const { file, ids, mask } of JSON.parse(readFileSync(told))) {
-    const integers = (rows) => BigInt64Array.from(rows.flat().map(BigInt));
-    const tensor = (rows) => new ort.Tensor("int64", integers(rows), [rows.length, rows[0].length]);
+    const shape = [ids.length, ids[0].length];
+    const tensor = (rows) => new ort.Tensor("int64", BigInt64Array.from(rows.flat().map(BigInt)), shape);
     const session = await ort.InferenceSession.create(file);
     const output = await session.run({ input_ids: tensor(ids), attention_mask: tensor(mask) });
     found.push(session.outputNames.map((name) => ({ shape: output[name].dims, data: Array.from(output[name].data) })));
