@@ -14,7 +14,7 @@ from ..loading import Model
 from ..trace import recording
 from ..weights import flat
 from .changes import Change, Setting
-from .compare import Kept, all_differences, differences, multiple_of
+from .compare import Kept, all_differences, differences, for_each_row, multiple_of
 from .layout import arranged
 from .pooling import NAME
 from .runs import EPS, RUNS, Edit, by_size, wiggled
@@ -162,7 +162,7 @@ class Candidate:
     def laid_out(self, name: str, value: Array) -> numpy.ndarray | None:
         """The candidate's value in the reference's layout; None if it is missing, or if no known layout fits."""
         array = self.values.get(name)
-        if array is None or array.shape == value.shape:
+        if array is None or (array := for_each_row(name, array, value)).shape == value.shape:
             return array
         return arranged(array, value, self.model.config.num_attention_heads, self.kept(name, value))[0]
 

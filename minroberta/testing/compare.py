@@ -316,9 +316,14 @@ def _without_excuse(given: numpy.ndarray, array: numpy.ndarray | None, order: st
 
 def _laid_out(name: str, array: numpy.ndarray, truth: numpy.ndarray, ours: Reference) -> LaidOut:
     """A value in the layout of `truth`."""
-    if FOR_ALL.fullmatch(name) and array.shape == (1, *truth.shape[1:]):
-        return numpy.broadcast_to(array, truth.shape), ""
+    array = for_each_row(name, array, truth)
     return arranged(array, truth, ours.heads, ours.kept(name, truth))
+
+
+def for_each_row(name: str, array: numpy.ndarray, truth: numpy.ndarray) -> numpy.ndarray:
+    """A value that was given once for the whole batch, repeated for each row; any other value as it is."""
+    once = FOR_ALL.fullmatch(name) and array.shape == (1, *truth.shape[1:])
+    return numpy.broadcast_to(array, truth.shape) if once else array
 
 
 FOR_ALL = re.compile(r"embeddings\.(position|token_type)_(ids|embeddings)")

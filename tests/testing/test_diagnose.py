@@ -1,7 +1,8 @@
 """Tests of diagnose: known mistakes are named, one or two at once; unknown ones and right ports are not."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from candidates import CATALOGUE, RIGHT, TWO, UNKNOWN, Candidate
 from support import raises, slow_but, tiny
 
 from minroberta import InputError, Model, trace
+from minroberta.checkpoints.surgery import prune_heads
 from minroberta.model import ModelOutput
 from minroberta.testing import compare
 from minroberta.testing.diagnose import Finding, diagnose
@@ -368,3 +370,17 @@ def test_a_suspicious_output_is_searched_too() -> None:
     report = compare(trace(model, **INPUTS), values)
     assert report.rows[0].verdict in ("suspicious", "wrong")
     assert diagnose(model, INPUTS, values)[0].name == "eps-1e-6"
+
+
+# --- values that `compare` accepts ------------------------------------------------------------------------------------
+
+
+def test_positions_may_be_given_once_for_the_batch() -> None:
+    """Position and token type embeddings of shape (1, L, D), as `compare` accepts them."""
+    model, inputs = tiny("masked_lm", "float32"), {"input_ids": [[0, 7, 9, 11, 2], [0, 8, 9, 12, 2]]}
+    port = Model(model.config.replace(hidden_act="gelu_new"), model.params, model.head)
+    values = dict(trace(port, **inputs))
+    for name in ("position_ids", "position_embeddings", "token_type_embeddings"):
+        values[f"embeddings.{name}"] = values[f"embeddings.{name}"][:1]
+    (finding,) = diagnose(model, inputs, values)
+    assert finding.name == "gelu-tanh" and not finding.left
