@@ -30,7 +30,8 @@ class Judged(NamedTuple):
     """A run on the candidate's values: the values computed, their noise, and the candidate's errors.
 
     ways: the changes that were made. multiples: the largest error of each value relative to its noise. levels: the root
-    mean square of the errors relative to the noise. errors: the root mean square of the errors.
+    mean square of the errors relative to the noise. errors: the root mean square of the errors. sizes: the root mean
+    square of the elements that are compared.
     """
 
     ways: tuple[Change, ...]
@@ -40,6 +41,7 @@ class Judged(NamedTuple):
     multiples: Mapping[str, float]
     levels: Mapping[str, float]
     errors: Mapping[str, float]
+    sizes: Mapping[str, float]
     bound: float
 
     @property
@@ -115,7 +117,8 @@ class Candidate:
         relative = {name: multiple_of(off[name], noise[name]) for name in noise}
         multiples = {name: float(array.max(initial=0)) for name, array in relative.items()}
         levels, errors = ({name: _usual(array) for name, array in arrays.items()} for arrays in (relative, off))
-        return Judged(tuple(ways), setting, computed, noise, multiples, levels, errors, self.bound)
+        sizes = {name: _usual(numpy.where(self.kept(name, computed[name]), computed[name], 0.0)) for name in noise}
+        return Judged(tuple(ways), setting, computed, noise, multiples, levels, errors, sizes, self.bound)
 
     def _unit(self, setting: Setting, name: str) -> float:
         return max(self.unit, EPS[setting.precision(name)] / EPS["float32"])

@@ -21,7 +21,7 @@ from ..model import ModelOutput
 from ..text.running import progress
 from ..weights import flat
 from .candidate import PLENTY, Candidate, Judged, is_large, kind_of, sampled
-from .changes import Change, Setting
+from .changes import Change, Setting, to_bits
 from .compare import SUSPICIOUS, Kept, check_precision, in_common, trace_of
 from .mistakes import PRECISIONS, Mistake, catalogue
 from .partly import heads_reordered, in_words, layers_reordered, rows_reordered, sets_of_layers, within
@@ -111,7 +111,8 @@ def _hint(plain: Judged, findings: Sequence[Finding]) -> str:
         return ""
     for dtype in ("float16", "bfloat16"):
         unit = EPS[dtype] / EPS["float32"]
-        if plain.remaining <= unit * plain.bound and max(plain.levels.values()) <= unit * LEVEL:
+        small = plain.remaining <= unit * plain.bound and max(plain.levels.values()) <= unit * LEVEL
+        if small and _are_close(plain, plain.multiples):
             return f"if the port computes in {dtype}, pass precision={dtype!r}: every step is within its rounding error"
     return ""
 
@@ -459,8 +460,22 @@ def _is_convincing(judged: Judged, before: Judged, way: Change) -> bool:
     computes in half precision throughout, errors have the size of its rounding, which no reference repeats exactly.
     """
     if way.rounded and not way.values:
-        return all(level <= LEVEL for name, level in judged.levels.items() if name not in judged.bad)
+        good = [name for name in judged.multiples if name not in judged.bad]
+        return all(judged.levels[name] <= LEVEL for name in good) and _are_close(judged, good)
     return all(_is_reduced(name, judged, before) for name in judged.multiples if name in before.noise)
+
+
+def _are_close(judged: Judged, names: Iterable[str]) -> bool:
+    """True if the errors of these values are small compared with the values themselves.
+
+    The rounding errors of all layers in half precision may together be as large as an output. Then any output is within
+    them: zeros, or those of another text.
+    """
+    return all(judged.errors[name] <= SHARE * judged.sizes[name] for name in names)
+
+
+SHARE = 1 / 2
+"""Limit on the error of a value of half precision, as a fraction of the value; both are root mean squares."""
 
 
 def _is_reduced(name: str, judged: Judged, before: Judged) -> bool:
@@ -562,19 +577,25 @@ def _can_be(way: Change, port: Candidate, before: Judged) -> bool:
 
     It can if all bad values that the change rounds to a half-precision type are exactly representable in that type, but
     not all in a coarser one. Errors of this size may come from any mistake, but it cannot be by chance that all values
-    end in zero bits.
+    end in zero bits. Integers and zeros are representable too, but come from elsewhere.
     """
     for pattern, dtype in way.rounded.items():
         off = [port.values[name] for name in before.bad if re.fullmatch(pattern, name)]
-        coarser = dtype == "float16" and all(_holds("bfloat16", array) for array in off)
+        coarser = all(_holds("bfloat16" if dtype == "float16" else "coarse", array) for array in off)
         if coarser or not all(_holds(dtype, array) for array in off):
             return False
     return True
 
 
+COARSE = to_bits(4)
+"""Rounding to so few bits that numbers of bfloat16 seldom have no more: three bits of their mantissa are 0 then."""
+
+
 def _holds(dtype: str, array: numpy.ndarray) -> bool:
-    """True if every finite element is exactly representable in the dtype, which is float16 or bfloat16."""
+    """True if every finite element is exactly representable in the dtype: float16, bfloat16, or coarse for COARSE."""
     numbers = array[numpy.isfinite(array)].astype(numpy.float32)
+    if dtype == "coarse":
+        return bool((COARSE(numbers) == numbers).all())
     if dtype == "bfloat16":
         return not (numbers.view(numpy.uint32) & 0xFFFF).any()
     with numpy.errstate(over="ignore"):

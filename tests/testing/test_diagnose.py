@@ -384,3 +384,21 @@ def test_positions_may_be_given_once_for_the_batch() -> None:
         values[f"embeddings.{name}"] = values[f"embeddings.{name}"][:1]
     (finding,) = diagnose(model, inputs, values)
     assert finding.name == "gelu-tanh" and not finding.left
+
+
+TWO_ROWS = {"input_ids": [[0, 7, 9, 11, 2], [0, 8, 9, 2, 1]], "attention_mask": [[1] * 5, [1, 1, 1, 1, 0]]}
+
+
+@pytest.mark.parametrize("broken", [np.zeros_like, np.sign, np.rint, lambda x: x > 0])
+def test_a_broken_output_is_not_half_precision(broken: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Zeros and small integers are exact in bfloat16 too, and its bound on outputs alone is wide."""
+    model = tiny("masked_lm", "float32")
+    findings = diagnose(model, TWO_ROWS, {"logits": broken(np.asarray(model(**TWO_ROWS).logits))})
+    assert findings == []
+
+
+def test_a_wrong_output_is_not_excused_by_half_precision() -> None:
+    """Twice the logits, which are within the wide bound of bfloat16 on outputs alone."""
+    model = tiny("masked_lm", "float32")
+    findings = diagnose(model, TWO_ROWS, {"logits": 2 * np.asarray(model(**TWO_ROWS).logits)})
+    assert findings == [] and findings.hint == ""
