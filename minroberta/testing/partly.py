@@ -174,22 +174,22 @@ OF_HEADS = r".*attention\.self(\.query|\.key|\.value)?"
 
 def heads_reordered(candidate: Candidate, before: Judged) -> Iterator[Mistake]:
     """Heads in another order: the one that the first bad value shows, or likely ones of the merged heads."""
-    name, H = before.bad[0], candidate.model.config.num_attention_heads
+    name, config = before.bad[0], candidate.model.config
     is_shown = re.fullmatch(OF_HEADS, name) is not None
     pattern = re.sub(r"\\\*|\*", r"\\d+", re.escape(kind_of(name))) if is_shown else CONTEXT
-    for order in [_heads_shown(candidate, before)] if is_shown else _likely_heads(H):
-        if order is not None and order != tuple(range(H)) and len(set(order)) == H:
+    for order in [_heads_shown(candidate, before)] if is_shown else _likely_heads(config.num_attention_heads):
+        if order is not None and order != tuple(range(len(order))) and len(set(order)) == len(order):
             yield Mistake(
                 "heads-reordered",
                 f"The heads are in another order: {', '.join(map(str, order))}.",
                 "Keep the order of the heads: head h takes channels h·E to (h + 1)·E - 1.",
-                (Change(values={pattern: _permuted(order)}),),
+                (Change(values={pattern: _permuted(order, config.head_size)}),),
             )
 
 
-def _permuted(order: Sequence[int]) -> Edit:
+def _permuted(order: Sequence[int], E: int) -> Edit:
     def edit(value: Array, here: Here) -> Array:
-        if value.shape[-1] % len(order):  # a layer with fewer heads
+        if value.shape[-1] != len(order) * E:  # a layer with other heads pruned
             return value
         heads = value.reshape(*value.shape[:2], len(order), -1)  # (B, L, D) -> (B, L, H, E)
         return heads[:, :, list(order)].reshape(value.shape)
@@ -199,14 +199,14 @@ def _permuted(order: Sequence[int]) -> Edit:
 
 def _heads_shown(candidate: Candidate, before: Judged) -> tuple[int, ...] | None:
     """For each head of the first bad value, the head of the reference's value that is nearest to it."""
-    name, H = before.bad[0], candidate.model.config.num_attention_heads
+    name, E = before.bad[0], candidate.model.config.head_size
     value = before.computed[name]
     array, kept = candidate.laid_out(name, value), candidate.kept(name, value)
-    if array is None or value.shape[-1] % H:
+    if array is None:
         return None
-    theirs, ours = (numpy.where(kept, x, 0).reshape(-1, H, value.shape[-1] // H) for x in (array, value))
-    distance = abs(theirs[:, :, None] - ours[:, None]).max((0, 3))  # (N, H, 1, E) - (N, 1, H, E) -> (H, H)
-    return tuple(int(i) for i in distance.argmin(1))
+    theirs, ours = (numpy.where(kept, x, 0).reshape(-1, value.shape[-1] // E, E) for x in (array, value))
+    heads = theirs.swapaxes(0, 1)[:, :, None]  # (N, H, E) -> (H, N, 1, E): all pairs of heads at once take H times more
+    return tuple(int(abs(head - ours).max((0, 2)).argmin()) for head in heads)  # (N, 1, E) - (N, H, E) -> (H,)
 
 
 def _likely_heads(H: int) -> Iterator[tuple[int, ...]]:

@@ -402,3 +402,23 @@ def test_a_wrong_output_is_not_excused_by_half_precision() -> None:
     model = tiny("masked_lm", "float32")
     findings = diagnose(model, TWO_ROWS, {"logits": 2 * np.asarray(model(**TWO_ROWS).logits)})
     assert findings == [] and findings.hint == ""
+
+
+def test_heads_of_a_pruned_layer_may_be_in_another_order() -> None:
+    model = prune_heads(tiny("encoder", "float32"), {0: [1, 2]})
+    name, heads = "encoder.layer.0.attention.self.value", [2, 1, 0]
+
+    def reordered(value: np.ndarray) -> np.ndarray:
+        return value.reshape(*value.shape[:2], 3, -1)[:, :, heads].reshape(value.shape)
+
+    (finding,) = diagnose(model, INPUTS, dict(trace(model, **INPUTS, edit={name: reordered})))
+    assert finding.name == "heads-reordered" and "order: 2, 1, 0." in finding.explanation
+
+
+def test_halves_of_a_single_head_are_not_heads() -> None:
+    """Two heads, one of which is pruned: exchanging the halves of the other is not an order of heads."""
+    model = prune_heads(
+        tiny("encoder", "float32", hidden_size=32, num_attention_heads=2, num_hidden_layers=1), {0: [0]}
+    )
+    edit = {"encoder.layer.0.attention.self.value": lambda value: np.roll(value, 8, -1)}
+    assert names_of(model, dict(trace(model, **INPUTS, edit=edit))) == []
