@@ -148,7 +148,7 @@ class Kept:
     def __init__(self, inputs: Mapping[str, Any], packed: Any = None) -> None:
         ids = inputs.get("input_ids", inputs.get("inputs_embeds"))
         several = ids is not None and numpy.ndim(ids) - ("inputs_embeds" in inputs) == 3  # (B, C, L)
-        mask = inputs.get("attention_mask") if packed is None else packed
+        mask = inputs.get("attention_mask") if packed is None else _checked(packed, ids, "inputs_embeds" in inputs)
         self.masks = [_mask(mask, several), _mask(inputs.get("encoder_attention_mask"), several)]
 
     def __call__(self, name: str, value: numpy.ndarray) -> numpy.ndarray:
@@ -195,6 +195,18 @@ class Kept:
             highest = array.max(-1, keepdims=True, initial=-numpy.inf, where=~masked)
             low = (array <= highest - NEGLIGIBLE) | (array <= LOW) | numpy.isnan(array)
         return masked & ~low & self._of_tokens(name, value)
+
+
+def _checked(packed: Any, ids: Any, embedded: bool) -> numpy.ndarray:
+    """The mask of a packed port. Raises InputError unless it has the shape of the ids, where they are known."""
+    mask, shape = to_host(packed), None if ids is None else numpy.shape(ids)[: -1 if embedded else None]
+    fits = mask.ndim == 2 if shape is None else mask.shape == shape
+    if not fits or mask.dtype.kind not in "biuf" or not (mask > 0).any():
+        raise InputError(
+            f"packed must be a mask of shape {shape or '(B, L)'} that marks at least one token, not {mask.dtype} of "
+            f"shape {mask.shape}"
+        )
+    return mask
 
 
 NEGLIGIBLE, LOW = 100.0, -1000.0

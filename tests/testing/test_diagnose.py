@@ -422,3 +422,15 @@ def test_halves_of_a_single_head_are_not_heads() -> None:
     )
     edit = {"encoder.layer.0.attention.self.value": lambda value: np.roll(value, 8, -1)}
     assert names_of(model, dict(trace(model, **INPUTS, edit=edit))) == []
+
+
+@pytest.mark.parametrize("mask", [np.ones(5), np.ones((2, 5)), np.ones((1, 4)), np.ones((1, 6)), np.zeros((1, 5)), "x"])
+def test_the_mask_of_a_packed_port_is_checked(mask: Any) -> None:
+    model = tiny("masked_lm", "float32")
+    values = {"logits": np.asarray(model(**INPUTS).logits)}
+    for call in (
+        lambda: diagnose(model, INPUTS, values, packed=mask),
+        lambda: compare(trace(model, **INPUTS), values, packed=mask),
+    ):
+        with raises(InputError, ValueError, "packed must be a mask of shape (1, 5) that marks at least one token"):
+            call()
