@@ -116,6 +116,8 @@ def _to_torch(torch: Any, value: Any, device: Any) -> Any:
     """The value with every NumPy array in it, at any depth, as a tensor."""
     if isinstance(value, Mapping):
         return {name: _to_torch(torch, part, device) for name, part in value.items()}
+    if type(value) in (list, tuple):  # such as the keys and values of a cache
+        return type(value)(_to_torch(torch, part, device) for part in value)
     return torch.as_tensor(value, device=device) if isinstance(value, numpy.ndarray) else value
 
 

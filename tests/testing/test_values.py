@@ -525,6 +525,18 @@ def test_an_output_without_fields(torch: None, output: Any, names: list[str]) ->
         assert [*record(Module(lambda self: output))] == names
 
 
+def test_arrays_within_lists_become_tensors(torch: None) -> None:
+    """Keys and values of a cache, as tuples of tuples."""
+
+    def forward(self: Module, *, past: tuple, masks: list) -> Tensor:
+        assert isinstance(past, tuple) and isinstance(past[0], tuple) and isinstance(masks, list)
+        assert all(isinstance(x, Tensor) for x in (*past[0], masks[0]))
+        return past[0][0]
+
+    x = np.zeros(1)
+    assert [*record(Module(forward), past=((x, x),), masks=[x])] == ["output"]
+
+
 def test_an_error_leaves_no_hooks(torch: None) -> None:
     part = Module(lambda self: 1 / 0)
     model = Module(lambda self: part(), part=part)
