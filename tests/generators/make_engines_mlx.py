@@ -40,7 +40,10 @@ def load(model: nn.Module, name: str) -> nn.Module:
 
 
 def record(model: nn.Module, kept: str, *args: Any, **kwargs: Any) -> tuple[dict[str, np.ndarray], Any]:
-    """The outputs of the modules whose names match, and the model's: MLX has no hooks, so their classes are replaced."""
+    """The outputs of the modules whose names match, and the model's output.
+
+    MLX has no hooks, so the modules' classes are replaced meanwhile.
+    """
     found: dict[str, np.ndarray] = {}
     named = [(name, module, type(module)) for name, module in model.named_modules() if re.fullmatch(kept, name)]
 
