@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 
@@ -22,9 +22,6 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from generators import engine_cases
 from generators.engine_cases import ENDINGS, FAMILIES, LAYERS, Candidates, setting
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
 
 VERSION = transformers.__version__
 STATES = ["embeddings", *(f"encoder.layer.{i}" for i in range(LAYERS))]
