@@ -165,26 +165,36 @@ def _report(file: Path, candidate: Path, table: Table, precision: str) -> Report
 def _check_suite(suite: Path, candidates: Path, table: Table, precision: str | None, as_json: bool) -> bool:
     """Check each case that has a candidate, and print the results. True if all are right."""
     cases, given = golden.cases_of(suite), _candidates(candidates)
-    known = {case["name"] for case in cases}
-    if others := sorted(given.keys() - known):
+    names = [case["name"] for case in cases]
+    if others := sorted(given.keys() - set(names)):
         raise InputError(
             f"unknown case {others[0]!r} in {candidates}: give values of cases that {suite}/index.json lists"
         )
     if not given:
         raise NotFoundError(f"{candidates} holds no values: write CASE.npz, CASE.safetensors or CASE/NAME.npy")
-    results = []
-    for case in cases:
-        if case["name"] in given:
-            try:
-                report = _report(suite / case["file"], given[case["name"]], table, precision or case["precision"])
-            except Error as error:
-                raise InputError(f"case {case['name']}: {error}") from error
-            results.append(_result(case["name"], report))
-    missing = [case["name"] for case in cases if case["name"] not in given]
+    results = [_checked(suite, case, given[case["name"]], table, precision) for case in cases if case["name"] in given]
+    missing = [name for name in names if name not in given]
     ok = all(result["ok"] for result in results)
     if as_json:
         print_json({"ok": ok, "cases": results, "missing": missing})
-        return ok
+    else:
+        _print_suite(results, missing)
+    return ok
+
+
+def _checked(
+    suite: Path, case: Mapping[str, str], candidate: Path, table: Table, precision: str | None
+) -> dict[str, Any]:
+    """The result of one case. An error says which case it is about."""
+    try:
+        report = _report(suite / case["file"], candidate, table, precision or case["precision"])
+    except Error as error:
+        raise InputError(f"case {case['name']}: {error}") from error
+    return _result(case["name"], report)
+
+
+def _print_suite(results: Sequence[Mapping[str, Any]], missing: Sequence[str]) -> None:
+    """Print a row for each case, and a summary."""
     Output(False, "case", "result", "values", "first wrong", "why").write([_line(result) for result in results])
     count = {name: sum(result[name] for result in results) for name in ("ok", "right", "values")}
     click.echo(f"\n{count['ok']} of {len(results)} cases are right, {count['right']} of {count['values']} values.")
@@ -192,7 +202,6 @@ def _check_suite(suite: Path, candidates: Path, table: Table, precision: str | N
         click.echo(f"Unknown names, not compared: {printable(', '.join(unknown[:5]))}{', …' * (len(unknown) > 5)}")
     if missing:
         click.echo(f"Not given: {len(missing)} other cases; --json lists them.")
-    return ok
 
 
 def _candidates(directory: Path) -> dict[str, Path]:

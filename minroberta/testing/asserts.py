@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 from ..trace import Trace
 from .compare import compare
@@ -37,27 +38,28 @@ def assert_matches(
     *,
     names: Names | None = None,
     precision: str | None = None,
+    packed: Any = None,
     report: str | Path | None = None,
 ) -> Report:
     """Assert that the candidate matches the reference; the failure says where it first differs.
 
         assert_matches(record(port, **inputs), trace(model, **inputs))
 
-    candidate, reference, names: as for `compare`, but with the candidate first, as usual in assertions. precision: the
-    dtype that the candidate computes in; by default, the one that pytest's marker `roberta_precision` sets, or float32
-    without the marker. report: path of an HTML page, which is written if the candidate does not match.
+    candidate, reference, names, packed: as for `compare`, but with the candidate first, as usual in assertions.
+    precision: the dtype that the candidate computes in; by default, the one that pytest's marker `roberta_precision`
+    sets, or float32 without the marker. report: path of an HTML page, which is written if the candidate does not match.
 
     Returns the report. Warns if a value is suspicious: it is within the bound, so it may be right, but right ports are
     closer. Raises Mismatch, an AssertionError that holds the report, if the candidate does not match, and
     InputError as `compare` does.
     """
     __tracebackhide__ = True  # pytest shows the line of the test
-    found = compare(reference, candidate, names=names, precision=precision or expected_precision.get())
+    found = compare(reference, candidate, names=names, precision=precision or expected_precision.get(), packed=packed)
     if found.suspicious:
         warnings.warn(headline(found), stacklevel=2)
     if found.ok:
         return found
-    explained = functools.partial(explain, found, reference, candidate, names)
+    explained = functools.partial(explain, found, reference, candidate, names, packed)
     lines = [*in_brief(found), _next(isinstance(reference, Trace))]
     if report is not None:
         explained().save_html(report)

@@ -1,4 +1,4 @@
-"""What inputs and weights can show: some mistakes have no effect on them, so that a wrong port seems right."""
+"""The mistakes that given inputs or weights cannot show, so that a port with them seems right."""
 
 import re
 from collections.abc import Iterable, Mapping

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import NamedTuple
 
@@ -14,8 +14,8 @@ from ..loading import Model
 from ..trace import recording
 from ..weights import flat
 from .changes import Change, Setting
-from .compare import Kept, all_differences, differences, for_each_row, multiple_of
-from .layout import arranged
+from .compare import Kept, all_differences, differences, for_each_row, multiple_of, usual
+from .layout import REORDERED, arranged
 from .pooling import NAME
 from .runs import EPS, RUNS, Edit, by_size, wiggled
 
@@ -77,8 +77,7 @@ class Candidate:
 
     model, inputs: the reference in float64, and its inputs. quick: the model that mistakes are first tried on. bound:
     the multiple of the noise up to which an error counts as rounding. unit: the unit roundoff of the candidate's
-    precision, as a multiple of float32's. unknown: names of values that are wrong
-    for another reason.
+    precision, as a multiple of float32's. unknown: names of values that are wrong for another reason.
     """
 
     model: Model
@@ -116,8 +115,8 @@ class Candidate:
         off = {name: self._differences(name, computed[name]) for name in noise}
         relative = {name: multiple_of(off[name], noise[name]) for name in noise}
         multiples = {name: float(array.max(initial=0)) for name, array in relative.items()}
-        levels, errors = ({name: _usual(array) for name, array in arrays.items()} for arrays in (relative, off))
-        sizes = {name: _usual(numpy.where(self.kept(name, computed[name]), computed[name], 0.0)) for name in noise}
+        levels, errors = ({name: usual(array) for name, array in arrays.items()} for arrays in (relative, off))
+        sizes = {name: usual(numpy.where(self.kept(name, computed[name]), computed[name], 0.0)) for name in noise}
         return Judged(tuple(ways), setting, computed, noise, multiples, levels, errors, sizes, self.bound)
 
     def _unit(self, setting: Setting, name: str) -> float:
@@ -169,6 +168,27 @@ class Candidate:
             return array
         return arranged(array, value, self.model.config.num_attention_heads, self.kept(name, value))[0]
 
+    def rearranged(self) -> "Candidate":
+        """The same candidate, with values whose elements fit another order within their shape put in the reference's.
+
+        As in `compare`, another order of the heads is a way of writing only if a later value is given.
+        """
+        values = dict(self.values)
+        orders: dict[str, str] = {}
+
+        def continued(name: str, value: Array) -> Array:
+            if name in values and values[name].shape == value.shape:
+                kept = self.kept(name, value)
+                array, orders[name] = arranged(values[name], value, self.model.config.num_attention_heads, kept)
+                values[name] = values[name] if array is None else array
+            return replace(self, values=values)._continued(name, value)
+
+        self._run(Setting(self.model, self.inputs), continued)
+        last = next(reversed(orders), "")
+        if orders.get(last, "").startswith(REORDERED):
+            values[last] = self.values[last]
+        return replace(self, values=values) if any(orders.values()) else self
+
     def distance(self, name: str, value: Array) -> float:
         """The largest difference among the elements that are compared; in a large value, among some of them."""
         array = self.values.get(name)
@@ -193,11 +213,6 @@ class Candidate:
 def sampled(array: Array) -> Array:
     """At most some ten thousand elements of an array, evenly spread."""
     return array.reshape(-1)[:: 1 + array.size // PLENTY]
-
-
-def _usual(array: Array) -> float:
-    """The root mean square."""
-    return float(numpy.sqrt((array * array).mean())) if array.size else 0.0
 
 
 def is_large(model: Model) -> bool:

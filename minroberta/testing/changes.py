@@ -18,7 +18,7 @@ from ..cache import number_tokens
 from ..config import Config
 from ..loading import Model
 from ..model import self_attention_mask
-from ..text.embedding import Normalize
+from ..text.encode import finish
 from ..trace import Node
 from ..weights import flat, tree
 from .pooling import NAME, mask_of, pooled, settings
@@ -405,13 +405,9 @@ def normed(value: Array, here: Here) -> Array:
     return ops.layer_norm(value, **here.module.tree, eps=here.model.config.layer_norm_eps)
 
 
-def with_eps(pattern: str, eps: float) -> Change:
-    """Norms whose names match the pattern use another eps."""
-
-    def edit(value: Array, here: Here) -> Array:
-        return ops.layer_norm(here.before, **here.module.tree, eps=eps)
-
-    return Change(values={pattern: edit})
+def normed_with(eps: float) -> Edit:
+    """A norm with another eps."""
+    return lambda value, here: ops.layer_norm(here.before, **here.module.tree, eps=eps)
 
 
 def divided_by(divisor: Callable[[Array, float, int], Array]) -> Change:
@@ -570,13 +566,14 @@ def heads(split: Split, merge: Callable[[Array], Array]) -> Change:
 INTERMEDIATE, LM_GELU, TANH = r".*\.intermediate", r"lm_head\.gelu", r"classifier\.tanh"
 
 
+def activated(hidden_act: str) -> Edit:
+    """Another activation."""
+    return lambda value, here: activations.ACTIVATIONS[hidden_act](here.before)
+
+
 def activation(hidden_act: str) -> tuple[Change, ...]:
     """Use a different activation: in the layers, in the language-model head, or in both."""
-
-    def edit(value: Array, here: Here) -> Array:
-        return activations.ACTIVATIONS[hidden_act](here.before)
-
-    config, values = {"hidden_act": hidden_act}, {LM_GELU: edit}
+    config, values = {"hidden_act": hidden_act}, {LM_GELU: activated(hidden_act)}
     return Change(config=config), Change(values=values), Change(config=config, values=values)
 
 
@@ -619,7 +616,7 @@ def stepwise_in_float16(x: Array) -> Array:
 
 def head_activation(pattern: str, hidden_act: str) -> Change:
     """Use an activation in place of the tanh of a head."""
-    return Change(values={pattern: lambda value, here: activations.ACTIVATIONS[hidden_act](here.before)})
+    return Change(values={pattern: activated(hidden_act)})
 
 
 def _states(here: Here) -> Array:
@@ -662,10 +659,7 @@ def pooled_by(pooling: str | None = None, padding: bool = False, unit: bool | No
         states, right = here.seen["last_hidden_state"], settings(here.model)
         mask = numpy.ones(states.shape[:2], bool) if padding else mask_of(here.inputs, states)
         x = pooled(states, mask, right.poolings if pooling is None else (pooling,))
-        steps = [step for step in right.steps if not (unit is False and isinstance(step, Normalize))]
-        for step in steps:
-            x = step(x)
-        return Normalize()(x) if unit else x[:, : right.truncate_dim]
+        return finish(x, right, unit, right.truncate_dim)
 
     return Change(values={NAME: edit})
 

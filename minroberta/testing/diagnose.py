@@ -22,7 +22,7 @@ from ..text.running import progress
 from ..weights import flat
 from .candidate import PLENTY, Candidate, Judged, is_large, kind_of, sampled
 from .changes import Change, Setting, to_bits
-from .compare import SUSPICIOUS, Kept, check_precision, in_common, trace_of
+from .compare import SHARE, SUSPICIOUS, Kept, check_precision, in_common, trace_of
 from .mistakes import PRECISIONS, Mistake, catalogue
 from .partly import heads_reordered, in_words, layers_reordered, rows_reordered, sets_of_layers, within
 from .pooling import NAME, Pooled
@@ -77,12 +77,32 @@ def diagnose(
     if plain is None:
         return Findings()
     in_common(plain.computed, port.values)
+    other = port if plain.ok else port.rearranged()
+    rearranged = plain if other is port else other.judged()
+    if rearranged is None or (rearranged.ok and not plain.ok):
+        return Findings()
     with progress(None, "mistakes") as advance:
         clock = _Clock(end, advance)
         if plain.ok and plain.remaining > SUSPICIOUS and set(port.values) <= {*ModelOutput.__annotations__, NAME}:
             port, plain = replace(port, bound=SUSPICIOUS), plain._replace(bound=SUSPICIOUS)
-        findings = [] if plain.ok else _explained(_Search(port, clock), plain)
+        either = [(port, plain), *([] if other is port else [(other, rearranged)])]
+        findings = [] if plain.ok else _of_either_order(either, clock)
     return Findings(findings, clock.left_out, _hint(plain, findings))
+
+
+def _of_either_order(either: list[tuple[Candidate, Judged]], clock: "_Clock") -> list[Finding]:
+    """The findings for the values as they are, or in the reference's order if their elements fit another one.
+
+    Only the steps after such a value tell whether a port also computes with that order. So the first explanation that
+    leaves no error counts, and otherwise that of the order with fewer errors.
+    """
+    likely = sorted(either, key=lambda one: len(one[1].bad))
+    found = []
+    for port, plain in likely:
+        found.append(_explained(_Search(port, clock), plain))
+        if found[-1] and not found[-1][0].left:
+            return found[-1]
+    return found[0]
 
 
 def _candidate(
@@ -97,12 +117,15 @@ def _candidate(
     return Candidate(precise, quick, given(**inputs), named, Kept(inputs, packed), bound_of(model.config, keys), unit)
 
 
-def explain(report: Report, reference: Any, candidate: Values, names: Names | None = None) -> Report:
+def explain(
+    report: Report, reference: Any, candidate: Values, names: Names | None = None, packed: Any = None
+) -> Report:
     """The report, with the result of `diagnose` added if the candidate is wrong and the reference has a model."""
     trace, _ = trace_of(reference)
     if report.ok or trace is None:
         return report
-    return report.explained(diagnose(trace.model, trace.inputs, candidate, names=names, precision=report.precision))
+    how: dict[str, Any] = {"names": names, "precision": report.precision, "packed": packed}
+    return report.explained(diagnose(trace.model, trace.inputs, candidate, **how))
 
 
 def _hint(plain: Judged, findings: Sequence[Finding]) -> str:
@@ -154,7 +177,10 @@ class _Clock:
 
 @dataclass
 class _Search:
-    """A search for the mistakes of one candidate. effects: the changes tried on each state, with what they change."""
+    """A search for the mistakes of one candidate.
+
+    tried: the trials after each sequence of changes. effects: the changes tried after it, with what they change.
+    """
 
     candidate: Candidate
     clock: _Clock
@@ -169,7 +195,7 @@ class _Search:
         return _Search(replace(self.candidate, unit=unit), self.clock)
 
     def single(self, before: Judged) -> list[_Trial]:
-        """The trials of the first kind of change that explains everything, or all trials if there is none.
+        """Try changes kind by kind, until one explains everything. Returns all trials so far.
 
         Each corrects the first bad value, and makes no good value wrong.
         """
@@ -220,7 +246,7 @@ class _Search:
         effects = self.effects.setdefault(before.ways, [])
         trials = []
         for mistake, way in self.clock.limited(ways, what):
-            value = self._reached(before, way) if _can_be(way, self.candidate, before) else None
+            value = self._reached(before, way) if _can_be(way, self.candidate, before.bad) else None
             if value is not None:
                 effects.append(((mistake, way), self._effect(before, value)))
                 judged = self._righted(before, way, value)
@@ -279,8 +305,9 @@ class _Search:
         ranked = _ranked(error, [effect for _, effect in effects])[:PAIRS]
         for i, j in self.clock.limited(ranked, "pairs of mistakes"):
             one, other = effects[i][0], effects[j][0]
-            if one[0].name.split("-")[0] == other[0].name.split("-")[0]:
-                continue  # variants of one mistake: a port makes at most one of them
+            kinds = {way[0].name.split("-")[0] for way in (one, other)}
+            if len(kinds) == 1 and kinds <= VARIANTS:
+                continue  # a port makes at most one of them
             found = self._both(before, one, other)
             if found:
                 return found
@@ -324,6 +351,9 @@ def _ranked(error: numpy.ndarray, effects: Sequence[numpy.ndarray]) -> list[tupl
 
 SAMPLE = 4096
 """Maximum number of elements of an effect that are kept."""
+
+VARIANTS = {"eps", "gelu", "positions", "pooling"}
+"""First words of the names of mistakes that exclude each other."""
 
 PAIRS = 150
 """Maximum number of pairs of mistakes that are tried."""
@@ -372,9 +402,7 @@ def _in_half_precision(search: _Search, plain: Judged) -> Chain | None:
     """Mistakes of a port whose wrong values are all exactly representable in a half-precision type."""
     for mistake in PRECISIONS:
         for way in mistake.ways:
-            if way.rounded and _can_be(
-                way, search.candidate, plain._replace(multiples=dict.fromkeys(plain.multiples, numpy.inf))
-            ):
+            if way.rounded and _can_be(way, search.candidate, plain.multiples):
                 unit = max(EPS[dtype] for dtype in way.rounded.values()) / EPS["float32"]
                 halved = search.of_precision(unit)
                 before = halved.candidate.judged()
@@ -416,9 +444,8 @@ def _in_part(search: _Search, plain: Judged) -> list[Finding]:
 
 
 def _finding(trial: _Trial, on_top_of: str | None, plain: Judged, left: tuple[str, ...]) -> Finding:
-    mistake, remaining = trial.mistake, trial.judged.remaining
+    mistake, remaining = trial.mistake, plain.remaining if left else trial.judged.remaining
     explanation = f"{mistake.explanation} This happens {trial.where}." if trial.where else mistake.explanation
-    remaining = plain.remaining if left else remaining
     return Finding(mistake.name, explanation, mistake.fix, remaining, on_top_of, mistake.seen_in, left, len(plain.bad))
 
 
@@ -468,14 +495,9 @@ def _is_convincing(judged: Judged, before: Judged, way: Change) -> bool:
 def _are_close(judged: Judged, names: Iterable[str]) -> bool:
     """True if the errors of these values are small compared with the values themselves.
 
-    The rounding errors of all layers in half precision may together be as large as an output. Then any output is within
-    them: zeros, or those of another text.
+    Otherwise any output is within the rounding errors of half precision: see `compare.SHARE`.
     """
     return all(judged.errors[name] <= SHARE * judged.sizes[name] for name in names)
-
-
-SHARE = 1 / 2
-"""Limit on the error of a value of half precision, as a fraction of the value; both are root mean squares."""
 
 
 def _is_reduced(name: str, judged: Judged, before: Judged) -> bool:
@@ -537,18 +559,14 @@ def _changes_something(way: Change, old: Setting, setting: Setting) -> bool:
 
 
 def _equal(x: Any, y: Any) -> bool:
-    """True if two inputs are the same array, or none."""
+    """True if two inputs or parameters are the same array, or none."""
     return x is y or (x is not None and y is not None and numpy.array_equal(to_host(x), to_host(y)))
 
 
 def _new_params(old: Setting, setting: Setting) -> list[str]:
     """Names of the parameters that differ."""
     before, after = flat(old.model.params), flat(setting.model.params)
-    return [n for n, x in after.items() if n not in before or (x is not before[n] and not _same(x, before[n]))]
-
-
-def _same(x: Any, y: Any) -> bool:
-    return x.shape == y.shape and bool((x == y).all())
+    return [name for name, array in after.items() if not _equal(array, before.get(name))]
 
 
 def _or_none(function: Callable[[], Any]) -> Any:
@@ -572,15 +590,15 @@ def _differs(value: Any, other: Any, noise: Any) -> bool:
 # --- half precision -------------------------------------------------------------------------------------------------
 
 
-def _can_be(way: Change, port: Candidate, before: Judged) -> bool:
-    """True if the rounding to half precision that the change makes can explain the bad values.
+def _can_be(way: Change, port: Candidate, names: Iterable[str]) -> bool:
+    """True if the rounding to half precision that the change makes can explain the errors of these values.
 
-    It can if all bad values that the change rounds to a half-precision type are exactly representable in that type, but
+    It can if all of them that the change rounds to a half-precision type are exactly representable in that type, but
     not all in a coarser one. Errors of this size may come from any mistake, but it cannot be by chance that all values
     end in zero bits. Integers and zeros are representable too, but come from elsewhere.
     """
     for pattern, dtype in way.rounded.items():
-        off = [port.values[name] for name in before.bad if re.fullmatch(pattern, name)]
+        off = [port.values[name] for name in names if re.fullmatch(pattern, name)]
         coarser = all(_holds("bfloat16" if dtype == "float16" else "coarse", array) for array in off)
         if coarser or not all(_holds(dtype, array) for array in off):
             return False

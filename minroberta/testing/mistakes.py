@@ -512,7 +512,7 @@ def _of_some_norms(model: Model) -> Iterator[Mistake]:
                 f"eps-{eps}-{group}",
                 f"{norms} use eps {eps}; the others use the right one.",
                 "Use layer_norm_eps from the configuration in every norm.",
-                (changes.with_eps(pattern, float(eps)),),
+                (Change(values={pattern: changes.normed_with(float(eps))}),),
                 url,
             )
 

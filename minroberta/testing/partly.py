@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy
 
-from .. import activations, ops
 from ..backend.arrays import Array
 from ..config import Config
 from .candidate import Candidate, Judged, kind_of, layer_of
-from .changes import CONTEXT, INTERMEDIATE, Change, Edit, Here, Params
+from .changes import CONTEXT, INTERMEDIATE, Change, Edit, Here, Params, activated, normed_with
 from .mistakes import Mistake
 
 # --- some of the layers ---------------------------------------------------------------------------------------------
@@ -18,17 +17,9 @@ from .mistakes import Mistake
 LAYER_NORMS = r"encoder\.layer\.\d+\..*LayerNorm"
 
 
-def _activated(hidden_act: str) -> Edit:
-    return lambda value, here: activations.ACTIVATIONS[hidden_act](here.before)
-
-
-def _normed_with(eps: float) -> Edit:
-    return lambda value, here: ops.layer_norm(here.before, **here.module.tree, eps=eps)
-
-
 AS_EDITS: Mapping[str, tuple[str, Callable[..., Edit]]] = {
-    "hidden_act": (INTERMEDIATE, _activated),
-    "layer_norm_eps": (LAYER_NORMS, _normed_with),
+    "hidden_act": (INTERMEDIATE, activated),
+    "layer_norm_eps": (LAYER_NORMS, normed_with),
 }
 """Fields of the configuration that concern every layer, each with an edit of the values that it affects."""
 
@@ -262,8 +253,15 @@ def _rows(candidate: Candidate, before: Judged, name: str) -> tuple[Array, Array
 
 def _nearest(vectors: Array, table: Array) -> Array:
     """The index of the row of the table that is nearest to each vector: (N, D), (V, D) -> (N,)."""
-    squares = (table * table).sum(-1) - 2 * vectors.astype(float) @ table.T  # (N, V)
-    return squares.argmin(-1)
+    squares, rows = (table * table).sum(-1), []
+    for start in range(0, len(vectors), BLOCK):
+        x = vectors[start : start + BLOCK].astype(float)
+        rows.append((squares - 2 * x @ table.T).argmin(-1))  # (n, V) -> (n,)
+    return numpy.concatenate([numpy.zeros(0, int), *rows])
+
+
+BLOCK = 64
+"""Number of vectors that are compared with a table at once, to limit memory."""
 
 
 def _rows_moved(name: str, moved: Mapping[int, int]) -> Callable[[Params, Config], Params]:

@@ -8,7 +8,7 @@ import numpy
 from ..backend.arrays import Array, to_host
 from ..loading import Model
 from ..text.embedding import Embedding
-from ..text.encode import read_vector
+from ..text.encode import finish, read_vector
 
 NAME = "sentence_embedding"
 """The value's name: the one that sentence-transformers gives it."""
@@ -31,19 +31,13 @@ class Pooled(Model):
         """The outputs of the model by name, with one more."""
         output = super().__call__(*arguments, **inputs)
         states = output["last_hidden_state"]
-        return {**output, NAME: finished(self, pooled(states, mask_of(inputs, states), settings(self).poolings))}
+        x, own = pooled(states, mask_of(inputs, states), settings(self).poolings), settings(self)
+        return {**output, NAME: finish(x, own, None, own.truncate_dim)}
 
 
 def settings(model: Model) -> Embedding:
-    """How the model's repository turns states into vectors."""
+    """The settings by which a model's repository turns states into vectors."""
     return model.embedding or Embedding()
-
-
-def finished(model: Model, x: numpy.ndarray) -> numpy.ndarray:
-    """The modules after pooling: (B, W) -> (B, W)."""
-    for step in settings(model).steps:
-        x = step(x)
-    return x[:, : settings(model).truncate_dim]
 
 
 def pooled(states: Array, mask: Array, poolings: Sequence[str]) -> numpy.ndarray:

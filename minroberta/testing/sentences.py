@@ -57,7 +57,7 @@ def _all_right(result: Result) -> tuple[str, str]:
 
 
 def _reserve(result: Result) -> str:
-    """What a right result has that one should know: suspicious values, and other layouts."""
+    """The end of a right result's headline: its suspicious values and other layouts."""
     names, layouts = shortened(merged(result.suspicious)), {row.layout for row in result.rows if row.layout}
     parts = [f"; suspicious: {names}, further off than in right ports"] if names else []
     return "".join([*parts, *(f"; in another layout: {plain(layout, 200)}" for layout in sorted(layouts))])

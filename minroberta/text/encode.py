@@ -69,7 +69,7 @@ def encode(
     pool = functools.partial(read_vector, poolings=poolings, start=start, pooler=model.pooled)
     vectors = run(model, rows, pool, _wanted(rows, poolings), batch_size)
     x = numpy.asarray(vectors, widened(model.dtype)).reshape(-1, len(poolings) * model.config.hidden_size)
-    result = _finish(x, embedding, normalize, truncate_dim)
+    result = finish(x, embedding, normalize, truncate_dim)
     return result[0] if isinstance(texts, str) else result
 
 
@@ -136,7 +136,7 @@ For cls and lasttoken alone, only the positions that they read are computed, so 
 """
 
 
-def _finish(x: numpy.ndarray, embedding: Embedding, normalize: bool | None, truncate_dim: int | None) -> numpy.ndarray:
+def finish(x: numpy.ndarray, embedding: Embedding, normalize: bool | None, truncate_dim: int | None) -> numpy.ndarray:
     """Apply the modules after pooling, truncation and normalisation. (N, W) -> (N, truncate_dim)."""
     for step in embedding.steps:
         if not (normalize is False and isinstance(step, Normalize)):

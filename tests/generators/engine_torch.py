@@ -1,4 +1,4 @@
-"""What the scripts for torch's engines share: weights as tensors, and the outputs of modules by name."""
+"""Helpers of the scripts for torch's engines: weights as tensors, and the outputs of modules by name."""
 
 from __future__ import annotations
 

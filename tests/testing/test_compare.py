@@ -583,7 +583,7 @@ def heads_interleaved(value: np.ndarray) -> np.ndarray:
 
 
 def test_heads_in_another_order_need_a_later_value() -> None:
-    """Whether the order is that of writing or a mistake, only a value computed from it shows."""
+    """Only a later value shows whether a port writes its heads in another order, or computes with it."""
     model, name = MODELS["post-LN"], "encoder.layer.1.attention.self"
     values = candidate(model)
     after = "encoder.layer.1.attention.output.dense"
@@ -613,3 +613,13 @@ def test_a_systematic_error_is_suspicious_in_any_layout(kept: Callable[[np.ndarr
     with pytest.warns(UserWarning, match="suspicious: last_hidden_state"):
         assert_matches(values, trace(model, **INPUTS))
     assert not found(model, with_eps(1e-5, kept)[1]).suspicious
+
+
+@pytest.mark.parametrize("made", [np.zeros_like, np.negative, lambda logits: 2 * logits])
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_what_is_far_from_the_value_is_not_half_precision(precision: str, made: Callable) -> None:
+    """The rounding errors of all layers together may be larger than the logits of a tiny model."""
+    model = MODELS["post-LN"]
+    logits = candidate(model)["logits"]
+    assert not found(model, {"logits": made(logits)}, precision=precision).ok
+    assert found(model, {"logits": logits.astype("float16")}, precision=precision).ok

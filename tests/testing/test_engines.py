@@ -4,7 +4,6 @@ The values come from `golden/engines`, written by `generators/make_engines_*.py`
 """
 
 import functools
-import re
 import zlib
 from collections import Counter
 from collections.abc import Mapping
@@ -101,9 +100,7 @@ def subset(candidate: Engine) -> dict[str, np.ndarray]:
 
 
 def named(candidate: Engine, values: Mapping[str, np.ndarray]) -> set[str]:
-    """The names that `diagnose` gives, without alternatives that differ only in the norms that have another eps."""
-    names = {finding.name for finding in diagnose(candidate.model, candidate.inputs, **candidate.given(values))}
-    return {name for name in names if re.sub(r"-(in|outside|but)-.*", "", name) not in names - {name}}
+    return {finding.name for finding in diagnose(candidate.model, candidate.inputs, **candidate.given(values))}
 
 
 # --- right ports ----------------------------------------------------------------------------------------------------
