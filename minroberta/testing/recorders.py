@@ -1,136 +1,120 @@
-"""The values of a live model in another framework: the output of every module or layer, by name."""
+"""The values of a live model in another framework: the output of every module or layer, by name.
+
+Each framework needs three functions: to NumPy, from NumPy, and a context in which modules' outputs are kept.
+"""
 
 import contextlib
-import dataclasses
 import sys
-import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 
+from ..backend.arrays import to_host
 from ..errors import BackendError
+from .recording import Recording
 from .values import from_torch
 
 
 def record(model: Any, /, *arguments: Any, **inputs: Any) -> dict[str, numpy.ndarray]:
-    """The output of every module within a live torch module, or of every layer of a Keras model, by name.
+    """The output of every module within a live model of torch, Keras, TensorFlow, Flax or MLX, by name.
 
         compare(trace(reference, **inputs), record(port, **inputs))
 
-    The model is called for inference, without dropout. For torch, gradients and fused paths are off, so that every
-    module runs, and NumPy arrays are converted to tensors. The output of a module's second call is called `name#2`. If
-    a module has several outputs, the first has the module's name, and the others are called `name.1` and so on. The
-    fields of the model's output keep their names, such as `logits` or `hidden_states.0`; an output without fields is
-    called `output`. A warning names an output that holds no tensors.
+    model: a torch module; a model of Keras 3 or tf_keras; a bound module of flax.linen, or a Flax model of
+    transformers; or a module of mlx.nn. NumPy arrays in the arguments are converted to torch's, MLX's or JAX's.
+
+    The model is called for inference: for torch and MLX in evaluation mode, and for torch without gradients and fused
+    paths, so that every module runs; the others have no dropout by default. The output of a module's second call is
+    called `name#2`. If a module has several outputs, the first has the module's name, and the others are called
+    `name.1` and so on. The fields of the model's output keep their names, such as `logits` or `hidden_states.0`; an
+    output without fields is called `output`. A warning names an output that holds no tensors.
 
     Raises BackendError for any other model, or if the model's library has not been imported.
     """
-    torch, keras = sys.modules.get("torch"), sys.modules.get("keras")
-    if keras is not None and isinstance(model, keras.layers.Layer):  # with Keras on torch, a layer is a module as well
-        recording = Recording(lambda x: keras.ops.convert_to_numpy(x) if keras.ops.is_tensor(x) else None)
-        with _watched_layers(model, recording):
-            recording.finish(model, model(*arguments, **inputs))
-    elif torch is not None and isinstance(model, torch.nn.Module):
-        device = next((x.device for x in model.parameters()), None)
-        tensors = _to_torch(torch, inputs, device)
-        recording = Recording(lambda x: from_torch(x) if isinstance(x, torch.Tensor) else None)
-        with torch.no_grad(), _unfused(torch), _inferring(model), _watched_modules(model, recording):
-            recording.finish(model, model(*(_to_torch(torch, x, device) for x in arguments), **tensors))
-    else:
-        raise BackendError(f"cannot record a {type(model).__name__}: give a torch module or a Keras model")
+    framework = next((found for recorder in RECORDERS if (found := recorder(model))), None)
+    if framework is None:
+        raise BackendError(
+            f"cannot record a {type(model).__name__}: give a torch module, a Keras model, a bound module of "
+            "flax.linen, a Flax model of transformers, or a module of mlx.nn"
+        )
+    recording = Recording(framework.to_numpy)
+    values = [_converted(value, framework.to_tensor) for value in arguments]
+    named = {name: _converted(value, framework.to_tensor) for name, value in inputs.items()}
+    with framework.watching(model, recording):
+        recording.finish(model, model(*values, **named))
     return recording.values
 
 
-class Recording:
-    """Outputs of modules by name, in the order in which they were computed.
+class Framework(NamedTuple):
+    """How models of a framework are recorded.
 
-    to_numpy: a function that returns a tensor as a NumPy array, and None for anything else.
+    to_numpy: a function that returns a tensor as a NumPy array, and None for anything else. watching: a context in
+    which a recording keeps the output of every module. to_tensor: a function that converts a NumPy array for the model.
     """
 
-    def __init__(self, to_numpy: Callable[[Any], numpy.ndarray | None]) -> None:
-        self.values: dict[str, numpy.ndarray] = {}
-        self._to_numpy, self._calls = to_numpy, Counter[str]()
-
-    def keep(self, name: str, output: Any) -> None:
-        """Keep the output of a module."""
-        self._calls[name] += 1
-        if self._calls[name] > 1:
-            name = f"{name}#{self._calls[name]}"
-        for ending, tensor in _tensors(output):
-            self._keep(name + ending, tensor)
-
-    def finish(self, model: Any, output: Any) -> None:
-        """Keep the output of the model. A warning names both if there are no tensors in it."""
-        before = len(self.values)
-        self._finish(_fields(output))
-        if len(self.values) == before:
-            warnings.warn(
-                f"the {type(model).__name__} returned a {type(output).__name__}, in which no tensors were found: "
-                "only its modules' outputs were recorded",
-                stacklevel=3,
-            )
-
-    def _finish(self, output: Any) -> None:
-        if not isinstance(output, Mapping):
-            self.keep("output", output)
-            return
-        for name, value in output.items():
-            several = isinstance(value, tuple | list)
-            for index, tensor in enumerate(value if several else [value]):
-                self._keep(f"{name}.{index}" if several else name, tensor)
-
-    def _keep(self, name: str, tensor: Any) -> None:
-        array = self._to_numpy(tensor)
-        if array is not None:
-            self.values[name] = array.copy()  # later modules may write into it
+    to_numpy: Callable[[Any], numpy.ndarray | None]
+    watching: Callable[[Any, Recording], contextlib.AbstractContextManager[None]]
+    to_tensor: Callable[[numpy.ndarray], Any] = lambda array: array
 
 
-def _tensors(output: Any) -> Iterator[tuple[str, Any]]:
-    """The tensors of an output, each with a suffix for its name; the first tensor's suffix is empty.
-
-    Tensors nested more deeply are left out, since they are other modules' outputs.
-    """
-    output = _fields(output)
-    if not isinstance(output, tuple | list | Mapping):
-        yield "", output
-        return
-    first, *others = [*(output.values() if isinstance(output, Mapping) else output)] or [None]
-    yield next(_tensors(first))
-    yield from ((f".{index}", other) for index, other in enumerate(others, 1))
-
-
-def _fields(output: Any) -> Any:
-    """The fields of a dataclass, a named tuple or another object as a dict; a mapping or a tensor as it is."""
-    if isinstance(output, type | Mapping) or hasattr(output, "shape"):
-        return output
-    if dataclasses.is_dataclass(output):
-        return {field.name: getattr(output, field.name) for field in dataclasses.fields(output)}
-    if isinstance(output, tuple) and hasattr(output, "_asdict"):
-        return output._asdict()
-    return dict(vars(output)) if hasattr(output, "__dict__") else output
-
-
-def _to_torch(torch: Any, value: Any, device: Any) -> Any:
+def _converted(value: Any, to_tensor: Callable[[numpy.ndarray], Any]) -> Any:
     """The value with every NumPy array in it, at any depth, as a tensor."""
     if isinstance(value, Mapping):
-        return {name: _to_torch(torch, part, device) for name, part in value.items()}
+        return {name: _converted(part, to_tensor) for name, part in value.items()}
     if type(value) in (list, tuple):  # such as the keys and values of a cache
-        return type(value)(_to_torch(torch, part, device) for part in value)
-    return torch.as_tensor(value, device=device) if isinstance(value, numpy.ndarray) else value
+        return type(value)(_converted(part, to_tensor) for part in value)
+    return to_tensor(value) if isinstance(value, numpy.ndarray) else value
 
 
 @contextlib.contextmanager
-def _inferring(module: Any) -> Iterator[None]:
-    """A context in which a module is in evaluation mode. Afterwards, all submodules are in their previous modes."""
-    training = [part for part in module.modules() if part.training]
-    module.eval()
+def _inferring(model: Any, set_training: Callable[[Any, bool], None]) -> Iterator[None]:
+    """A context in which a model of torch or MLX is in evaluation mode. Afterwards every module is in its own again."""
+    modes = [(part, part.training) for part in model.modules()]
+    model.eval()
     try:
         yield
     finally:
-        for part in training:
-            part.training = True
+        for part, training in modes:
+            set_training(part, training)
+
+
+# --- torch ----------------------------------------------------------------------------------------------------------
+
+
+def _torch(model: Any) -> Framework | None:
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(model, torch.nn.Module):
+        return None
+    device = next((x.device for x in model.parameters()), None)
+    return Framework(
+        lambda x: from_torch(x) if isinstance(x, torch.Tensor) else None,
+        _watched_modules,
+        lambda x: torch.as_tensor(x, device=device),
+    )
+
+
+COMPILED = "_orig_mod"
+"""Name that torch.compile gives to the module it wraps."""
+
+
+@contextlib.contextmanager
+def _watched_modules(model: Any, recording: Recording) -> Iterator[None]:
+    def keep(name: str) -> Callable[[Any, Any, Any], None]:
+        return lambda _, __, output: recording.keep(name, output)
+
+    hooks = [
+        part.register_forward_hook(keep(name.replace(f"{COMPILED}.", "")))
+        for name, part in model.named_modules()
+        if name and not name.endswith(COMPILED)
+    ]
+    torch = sys.modules["torch"]
+    try:
+        with torch.no_grad(), _unfused(torch), _inferring(model, lambda part, mode: setattr(part, "training", mode)):
+            yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @contextlib.contextmanager
@@ -148,25 +132,22 @@ def _unfused(torch: Any) -> Iterator[None]:
         mha.set_fastpath_enabled(before)
 
 
-COMPILED = "_orig_mod"
-"""Name that torch.compile gives to the module it wraps."""
+# --- Keras and TensorFlow -------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _watched_modules(module: Any, recording: Recording) -> Iterator[None]:
-    def keep(name: str) -> Callable[[Any, Any, Any], None]:
-        return lambda _, __, output: recording.keep(name, output)
+def _keras(model: Any) -> Framework | None:
+    keras = sys.modules.get("keras")
+    if keras is None or not isinstance(model, keras.layers.Layer) or not hasattr(keras, "ops"):
+        return None
+    return Framework(lambda x: keras.ops.convert_to_numpy(x) if keras.ops.is_tensor(x) else None, _watched_layers)
 
-    hooks = [
-        part.register_forward_hook(keep(name.replace(f"{COMPILED}.", "")))
-        for name, part in module.named_modules()
-        if name and not name.endswith(COMPILED)
-    ]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+
+def _keras_2(model: Any) -> Framework | None:
+    """Keras 2, also as tf_keras, which transformers' TensorFlow models use."""
+    tensorflow, found = sys.modules.get("tensorflow"), [sys.modules.get(name) for name in ("tf_keras", "keras")]
+    if tensorflow is None or not any(isinstance(model, keras.layers.Layer) for keras in found if keras is not None):
+        return None
+    return Framework(lambda x: x.numpy() if tensorflow.is_tensor(x) else None, _watched_layers)
 
 
 @contextlib.contextmanager
@@ -196,3 +177,72 @@ def _layers(layer: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for part in layer._flatten_layers(include_self=False, recursive=False):
         yield prefix + part.name, part
         yield from _layers(part, f"{prefix}{part.name}.")
+
+
+# --- Flax -----------------------------------------------------------------------------------------------------------
+
+
+def _flax(model: Any) -> Framework | None:
+    flax: Any = sys.modules.get("flax.linen")
+    if flax is None or not any(isinstance(x, flax.Module) for x in (model, getattr(model, "module", None))):
+        return None
+    jax = sys.modules["jax"]
+    return Framework(lambda x: to_host(x) if isinstance(x, jax.Array) else None, _intercepted, jax.numpy.asarray)
+
+
+@contextlib.contextmanager
+def _intercepted(model: Any, recording: Recording) -> Iterator[None]:
+    """A context in which each call of a module within is recorded. Nothing is compiled, so that outputs are numbers."""
+    flax, jax = sys.modules["flax.linen"], sys.modules["jax"]
+
+    def call_and_keep(call: Callable[..., Any], arguments: Any, inputs: Any, context: Any) -> Any:
+        output = call(*arguments, **inputs)
+        if context.method_name == "__call__" and context.module.path:
+            recording.keep(".".join(context.module.path), output)
+        return output
+
+    with flax.intercept_methods(call_and_keep), jax.disable_jit():
+        yield
+
+
+# --- MLX ------------------------------------------------------------------------------------------------------------
+
+
+def _mlx(model: Any) -> Framework | None:
+    nn, core = sys.modules.get("mlx.nn"), sys.modules.get("mlx.core")
+    if nn is None or core is None or not isinstance(model, nn.Module):
+        return None
+
+    def to_numpy(x: Any) -> numpy.ndarray | None:
+        if not isinstance(x, core.array):
+            return None
+        return numpy.array(x.astype(core.float32) if x.dtype == core.bfloat16 else x)
+
+    return Framework(to_numpy, _of_other_classes, core.array)
+
+
+@contextlib.contextmanager
+def _of_other_classes(model: Any, recording: Recording) -> Iterator[None]:
+    """A context in which each module has a subclass of its class that records, since MLX has no hooks."""
+
+    def recorded(name: str, kind: Any) -> type:
+        def call_and_keep(self: Any, *arguments: Any, **inputs: Any) -> Any:
+            output = kind.__call__(self, *arguments, **inputs)
+            recording.keep(name, output)
+            return output
+
+        return type(kind.__name__, (kind,), {"__call__": call_and_keep})
+
+    modules = {id(part): (name, part, type(part)) for name, part in model.named_modules() if name}  # the last first
+    for name, part, kind in modules.values():
+        part.__class__ = recorded(name, kind)
+    try:
+        with _inferring(model, sys.modules["mlx.nn"].Module.train):  # a module's parts follow it
+            yield
+    finally:
+        for _, part, kind in modules.values():
+            part.__class__ = kind
+
+
+RECORDERS = (_keras, _keras_2, _torch, _flax, _mlx)
+"""How each framework records a model, or None. Keras comes first: on torch, its layers are modules too."""

@@ -105,9 +105,21 @@ HUGGINGFACE = {
     r"hidden_states\.0": "embeddings",
     r"attentions\.(\d+)": r"encoder.layer.\1.attention.self.probs",
     r"cross_attentions\.(\d+)": r"encoder.layer.\1.crossattention.self.probs",
-    r"|dropout|classifier\.dropout|encoder\.layer\.\d+(\.(cross)?attention)?\.\d": None,
+    r"|dropout|classifier\.dropout|encoder\.layer(\.\d+(\.(cross)?attention)?\.\d)?": None,
 }
-"""Our names for modules of transformers 4 and 5 that only pass on a value, and for outputs that repeat a value."""
+"""Our names for modules of transformers 4 and 5 that only pass on a value, and for outputs that repeat a value.
+
+`encoder.layer` is a module of its Flax models.
+"""
+
+TENSORFLOW = {
+    r"(.*)encoder\.layer_\._(\d+)\.attention\.self\.dropout(_\d+)?": r"\1encoder.layer.\2.attention.self.probs",
+    r"(.*\.)?dropout(_\d+)?(#2)?": None,
+    r"(.*)encoder\.layer_\._(\d+)(.*)": r"\1encoder.layer.\2\3",
+    r"(.*\.)?pooler\.dense": None,  # tanh included, as in the pooler's output
+    r"classifier\.dense": "classifier.tanh",
+}
+"""Layers of transformers' TensorFlow models, whose other names are ours. A dense layer includes its activation."""
 
 KERAS_HUB = {
     r"embeddings\.token_embedding": "embeddings.word_embeddings",
@@ -189,6 +201,7 @@ def _batch_first(name: str, value: numpy.ndarray) -> numpy.ndarray:
 
 NAMES = {
     "huggingface": Framework("", {}, _as_it_is),  # our names are its names
+    "tensorflow": Framework("", TENSORFLOW, _as_it_is),
     "keras_hub": Framework(r"(?:\w+_backbone(?:_\d+)?\.)?", KERAS_HUB, _heads_merged),
     "fairseq": Framework(r"(?:encoder\.(?:sentence_encoder\.)?)?", FAIRSEQ, _batch_first),
 }

@@ -12,6 +12,15 @@ records the models of the framework that is installed, and writes a file for eac
 Values have the framework's names; the inputs of minroberta are under `inputs|input_ids` and `inputs|attention_mask`.
 The metadata's `port` gives in JSON the kind of `names`, the versions of the libraries, and the model: the name of a
 `checkpoint`, or a `config`; and its `head`.
+
+    PYTHONPATH=.. python -m generators.make_ports flax
+
+writes what the docs' example of a library gives into `tests/golden/ports/docs`:
+
+    flax          flax 0.10.6 with jax 0.10.2
+    mlx           mlx 0.32.4
+    tensorflow    tensorflow 2.21.0 with tf_keras 2.21.0 and transformers 4.48.3
+    onnxruntime   onnxruntime 1.32.0 and onnx 1.23.2, and for the model torch 2.13.0 and transformers 4.48.3
 """
 
 import doctest
@@ -19,8 +28,10 @@ import importlib
 import importlib.util
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,13 +74,43 @@ def versions(*libraries: str) -> dict[str, str]:
 
 def save_example(library: str) -> None:
     """Save the values recorded by the docs' example that needs a library."""
-    page = (GOLDEN.parents[1] / "docs/testing.md").read_text(encoding="utf-8")
-    end = page.index("```\n", page.index(f"```python {library}\n") + 3) + 4
-    example = doctest.DocTestParser().get_doctest(runnable(page[:end]), {}, library, "docs/testing.md", 0)
+    os.chdir(GOLDEN.parents[1])  # where the examples are run
+    docs = Path("docs").glob("*.md")
+    page = next(text for path in docs if f"```python {library}\n" in (text := path.read_text(encoding="utf-8")))
+    start = page.index(f"```python {library}\n")
+    if library == "onnxruntime":
+        export(after(page[:start])["model"])
+    values = after(page[: page.index("```\n", start + 3) + 4])["values"]
+    save_file({name: np.ascontiguousarray(value) for name, value in values.items()}, VALUES / f"{library}.safetensors")
+
+
+def after(page: str) -> dict[str, Any]:
+    """The variables that a page's examples leave."""
+    example = doctest.DocTestParser().get_doctest(runnable(page), {}, "page", None, 0)
     assert not doctest.DocTestRunner().run(example, clear_globs=False).failed
-    VALUES.mkdir(exist_ok=True)
-    arrays = {name: value.copy() for name, value in example.globs["values"].items()}
-    save_file(arrays, VALUES / f"{library}.safetensors")
+    return example.globs
+
+
+def export(model: Any) -> None:
+    """Write the ONNX file of the docs' example: transformers' model with the weights of ours."""
+    import torch
+    import transformers
+
+    with tempfile.TemporaryDirectory() as directory:
+        model.save(directory)
+        port = transformers.RobertaForMaskedLM.from_pretrained(directory, attn_implementation="eager")
+    names, example = ("input_ids", "attention_mask"), torch.ones(2, 5, dtype=int)
+    axes = {name: {0: "batch", 1: "length"} for name in names}
+    torch.onnx.export(
+        port.eval(),
+        (example, example),
+        str(VALUES / "roberta.onnx"),
+        opset_version=20,
+        dynamo=False,
+        input_names=list(names),
+        output_names=["logits"],
+        dynamic_axes=axes,
+    )
 
 
 # --- Hugging Face ---------------------------------------------------------------------------------------------------
@@ -162,7 +203,11 @@ def make_fairseq() -> None:
 
 
 def main() -> None:
-    """Record the models of the framework that is installed."""
+    """Record the models of the framework that is installed, or the docs' examples of the libraries given."""
+    if sys.argv[1:]:
+        for library in sys.argv[1:]:
+            save_example(library)
+        return
     os.environ["KERAS_BACKEND"] = "jax"
     has: Callable[[str], Any] = importlib.util.find_spec
     if has("fairseq"):

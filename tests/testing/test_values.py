@@ -1,13 +1,8 @@
 """Tests of a port's values: from files, hostile ones too; from live models; under each framework's names."""
 
-import collections
-import contextlib
-import dataclasses
 import io
 import json
 import re
-import sys
-import types
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
@@ -18,13 +13,13 @@ import numpy as np
 import pytest
 from generators.worked_examples import shown
 from hypothesis import given
-from support import CHECKPOINTS, GOLDEN, alone, mutated, mutations, owner, raises, slow_but, tiny, weights_of
+from support import CHECKPOINTS, GOLDEN, alone, mutated, mutations, owner, raises, slow_but, weights_of
 
 import minroberta
-from minroberta import BackendError, Config, InputError, Model, NameUnknownError, NotFoundError, WeightsError, trace
+from minroberta import Config, InputError, Model, NameUnknownError, NotFoundError, WeightsError, trace
 from minroberta.checkpoints.formats.safetensors import File
 from minroberta.config import labels_of_task
-from minroberta.testing import Report, compare, read, record
+from minroberta.testing import compare, read
 from minroberta.testing.values import under_our_names
 from minroberta.trace import Trace
 from minroberta.weights import move, tree
@@ -397,233 +392,20 @@ def test_bfloat16() -> None:
     assert np.array_equal(value, [1, 1, 1])
 
 
-# --- live models ----------------------------------------------------------------------------------------------------
-
-
-class Tensor(np.ndarray):
-    """A stand-in for torch's tensors."""
-
-    def detach(self) -> "Tensor":
-        return self
-
-    def cpu(self) -> "Tensor":
-        return self
-
-    def numpy(self) -> np.ndarray:
-        return self.view(np.ndarray)
-
-
-class Hook:
-    def __init__(self, hooks: list, function: Callable) -> None:
-        self.hooks, self.function = hooks, function
-        hooks.append(self)
-
-    def remove(self) -> None:
-        self.hooks.remove(self)
-
-
-class Module:
-    """A stand-in for torch's modules: children by name, hooks, modes."""
-
-    def __init__(self, function: Callable, **children: "Module") -> None:
-        self.function, self.children, self.hooks, self.training = function, children, [], True
-
-    def __call__(self, *arguments: Any, **inputs: Any) -> Any:
-        output = self.function(self, *arguments, **inputs)
-        for hook in list(self.hooks):
-            hook.function(self, arguments, output)
-        return output
-
-    def register_forward_hook(self, function: Callable) -> Hook:
-        return Hook(self.hooks, function)
-
-    def named_modules(self, prefix: str = "") -> Any:
-        yield prefix, self
-        for name, child in self.children.items():
-            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
-
-    def modules(self) -> Any:
-        return (module for _, module in self.named_modules())
-
-    def parameters(self) -> Any:
-        return iter(())
-
-    def eval(self) -> None:
-        for module in self.modules():
-            module.training = False
-
-
-class NoGrad:
-    def __enter__(self) -> None: ...
-    def __exit__(self, *error: Any) -> None: ...
-
-
-@pytest.fixture
-def torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stand-in for torch, with all that `record` uses."""
-    library: Any = types.ModuleType("torch")
-    library.nn = types.SimpleNamespace(Module=Module)
-    library.Tensor, library.no_grad = Tensor, NoGrad
-    library.as_tensor = lambda x, device: x.view(Tensor)
-    monkeypatch.setitem(sys.modules, "torch", library)
-
-
-def tensor(*numbers: float) -> Tensor:
-    return np.array(numbers).view(Tensor)
-
-
-def model_of_parts() -> Module:
-    double = Module(lambda self, x: (2 * x, {"cache": x}, x + 5))
-    twice = Module(lambda self, x: x + 1)
-    nothing = Module(lambda self, x: None)
-
-    def forward(self: Module, x: Tensor, *, scale: Any) -> dict:
-        assert isinstance(x, Tensor)
-        assert not any(part.training for part in self.modules())
-        y = double(twice(x))[0]
-        nothing(y)
-        logits = twice(y)
-        y *= 0  # after it was seen
-        return {"logits": scale * logits, "hidden_states": (x, y), "count": 3}
-
-    return Module(forward, body=Module(None, double=double, twice=twice), nothing=nothing)  # type: ignore[arg-type]
-
-
-def test_record(torch: None) -> None:
-    model = model_of_parts()
-    model.children["nothing"].training = False
-    values = record(model, np.array([1.0, 2.0]), scale=3)
-    assert {name: value.tolist() for name, value in values.items()} == {
-        "body.twice": [2, 3],
-        "body.double": [4, 6],
-        "body.double.2": [7, 8],
-        "body.twice#2": [5, 7],
-        "logits": [15, 21],
-        "hidden_states.0": [1, 2],
-        "hidden_states.1": [0, 0],
-    }
-    assert all(type(value) is np.ndarray for value in values.values())
-    assert [part.training for part in model.modules()] == [True, True, True, True, False]
-    assert not any(part.hooks for part in model.modules())
-
-
-def test_a_compiled_module_has_the_same_names(torch: None) -> None:
-    inner = Module(lambda self, x: x + 1)
-    layer = Module(lambda self, x: inner(x), _orig_mod=Module(None, inner=inner))  # type: ignore[arg-type]
-    model = Module(lambda self, x: layer(x), _orig_mod=Module(None, layer=layer))  # type: ignore[arg-type]
-    assert [*record(model, np.zeros(1))] == ["layer.inner", "layer", "output"]
-
-
-@pytest.mark.parametrize(
-    ("output", "names"),
-    [(tensor(1), ["output"]), ((tensor(1), tensor(2)), ["output", "output.1"]), ([[tensor(1)], None], ["output"]),
-     (3, []), ((), []), ({}, [])],
-)  # fmt: skip
-def test_an_output_without_fields(torch: None, output: Any, names: list[str]) -> None:
-    told = contextlib.nullcontext() if names else pytest.warns(UserWarning, match="in which no tensors were found")
-    with told:
-        assert [*record(Module(lambda self: output))] == names
-
-
-def test_arrays_within_lists_become_tensors(torch: None) -> None:
-    """Keys and values of a cache, as tuples of tuples."""
-
-    def forward(self: Module, *, past: tuple, masks: list) -> Tensor:
-        assert isinstance(past, tuple) and isinstance(past[0], tuple) and isinstance(masks, list)
-        assert all(isinstance(x, Tensor) for x in (*past[0], masks[0]))
-        return past[0][0]
-
-    x = np.zeros(1)
-    assert [*record(Module(forward), past=((x, x),), masks=[x])] == ["output"]
-
-
-def test_an_error_leaves_no_hooks(torch: None) -> None:
-    part = Module(lambda self: 1 / 0)
-    model = Module(lambda self: part(), part=part)
-    with pytest.raises(ZeroDivisionError):
-        record(model)
-    assert model.training and part.training and not part.hooks
-
-
-@pytest.mark.parametrize("model", [tiny(), None, "roberta-base"])
-def test_something_else_than_a_live_model(model: Any) -> None:
-    with raises(BackendError, TypeError, "torch module", "Keras model", type(model).__name__):
-        record(model)
-
-
-class Layer:
-    """A stand-in for Keras' layers."""
-
-    def __init__(self, name: str, call: Callable, *parts: "Layer") -> None:
-        self.name, self.function, self.parts = name, call, parts
-
-    def __call__(self, *arguments: Any, **inputs: Any) -> Any:
-        return self.call(*arguments, **inputs)
-
-    def call(self, *arguments: Any, **inputs: Any) -> Any:
-        return self.function(*arguments, **inputs)
-
-    def _flatten_layers(self, include_self: bool, recursive: bool) -> list["Layer"]:
-        assert not include_self and not recursive
-        return list(self.parts)
-
-
-@pytest.fixture
-def keras(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stand-in for Keras, with all that `record` uses."""
-    library: Any = types.ModuleType("keras")
-    library.layers = types.SimpleNamespace(Layer=Layer)
-    library.ops = types.SimpleNamespace(is_tensor=lambda x: isinstance(x, Tensor), convert_to_numpy=np.asarray)
-    monkeypatch.setitem(sys.modules, "keras", library)
-
-
-def test_record_a_keras_model(keras: None) -> None:
-    """A layer that two others hold has the first of its names."""
-    embedding = Layer("embedding", lambda x, reverse=False: -x if reverse else x + 1)
-    body = Layer("body", lambda x: 2 * embedding(x), embedding)
-    head = Layer("head", lambda x: embedding(x, reverse=True), embedding)
-    values = record(Layer("model", lambda x: head(body(x)), body, head), tensor(1, 2))
-    assert {name: value.tolist() for name, value in values.items()} == {
-        "body.embedding": [2, 3],
-        "body": [4, 6],
-        "body.embedding#2": [-4, -6],
-        "head": [-4, -6],
-        "output": [-4, -6],
-    }
-    assert not any("call" in vars(layer) for layer in (embedding, body, head))
-
-
-def found(model: Model, values: Mapping[str, Any], **options: Any) -> Report:
-    ids = np.array([[0, 7, 9, 2], [0, 8, 2, 1]])
-    return compare(trace(model, ids, attention_mask=(ids != 1).astype(int)), values, **options)
-
-
-def test_record_a_real_torch_module() -> None:
-    torch = pytest.importorskip("torch", reason="torch is not installed: its recordings are golden files")
-
-    class Port(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Dropout(0.5), torch.nn.ReLU(inplace=True))
-            self.narrow = torch.nn.Linear(3, 2).to(torch.bfloat16)
-
-        def forward(self, x: Any) -> Any:
-            return self.narrow(self.inner(x).to(torch.bfloat16))
-
-    port, x = Port(), np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)
-    values = record(port, x)
-    assert [*values] == ["inner.0", "inner.1", "inner.2", "inner", "narrow", "output"]
-    assert values["inner.0"].min() < 0 == values["inner.2"].min()  # in spite of inplace
-    assert np.array_equal(values["inner.0"], values["inner.1"])
-    assert values["narrow"].dtype == np.float32
-    assert port.training and port.inner[1].training
-
-
 def test_tensors_of_torch_are_values() -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
     given = {"logits": torch.ones(2, requires_grad=True), "loss": torch.ones((), dtype=torch.bfloat16)}
     values = under_our_names(given, None)
     assert values["logits"].tolist() == [1, 1] and values["loss"].dtype == np.float32
+
+
+def test_a_prefix_that_all_names_have_is_removed() -> None:
+    """As of a sentence-transformers model, whose first module holds the encoder."""
+    one = np.zeros(1)
+    values = {"0.auto_model.embeddings.word_embeddings": one, "0.auto_model.encoder.layer.1.output": one, "1": one}
+    assert list(under_our_names(values, None)) == ["embeddings.word_embeddings", "encoder.layer.1.output", "1"]
+    two = {"query.embeddings.word_embeddings": one, "document.embeddings.word_embeddings": one}
+    assert list(under_our_names(two, None)) == list(two)
 
 
 # --- the guide ------------------------------------------------------------------------------------------------------
@@ -646,41 +428,3 @@ def test_the_guide_says_how_many_values_a_framework_gives(port: str) -> None:
     reference, _, names = recorded(port)
     row = rf"\|[^|]*\| {names} \| {SHARED[port]} of {len(compare(reference, dict(reference)).rows)} \|"
     assert re.search(row.replace("huggingface", "").replace("|  ", "| "), GUIDE.replace("`", ""))
-
-
-def test_fused_paths_of_torch_are_off_while_recording() -> None:
-    torch = pytest.importorskip("torch", reason="torch is not installed: its recordings are golden files")
-    layer = torch.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
-    model = torch.nn.ModuleDict({"encoder": torch.nn.TransformerEncoder(layer, 2)})
-    model.forward = lambda x, mask: model["encoder"](x, src_key_padding_mask=mask)
-    x, mask = np.zeros((2, 5, 8), "float32"), np.arange(5) >= np.array([[5], [3]])
-    assert record(model, x=x, mask=mask)["encoder.layers.1.linear1"].shape == (2, 5, 16)
-    assert torch.backends.mha.get_fastpath_enabled()
-
-
-def test_outputs_of_other_kinds(torch: None) -> None:
-    """Dataclasses, named tuples and plain objects have fields; an output without tensors is told."""
-
-    @dataclasses.dataclass
-    class Output:
-        state: Any
-        layers: list[Any]
-
-    values = record(Module(lambda self, x: Output(x["a"], [x["a"], x["b"]])), {"a": np.ones(1), "b": np.zeros(2)})
-    assert {name: value.shape for name, value in values.items()} == {"state": (1,), "layers.0": (1,), "layers.1": (2,)}
-    pair = collections.namedtuple("pair", "state pooled")
-    for other in (pair(tensor(1), tensor(2)), types.SimpleNamespace(state=tensor(1), pooled=tensor(2))):
-        assert [*record(Module(lambda self, other=other: other))] == ["state", "pooled"]
-        part = Module(lambda self, other=other: other)
-        assert [*record(Module(lambda self, part=part: part().state, part=part))] == ["part", "part.1", "output"]
-    with pytest.warns(UserWarning, match="the Module returned a object, in which no tensors were found"):
-        assert record(Module(lambda self: object())) == {}
-
-
-def test_a_prefix_that_all_names_have_is_removed() -> None:
-    """As of a sentence-transformers model, whose first module holds the encoder."""
-    one = np.zeros(1)
-    values = {"0.auto_model.embeddings.word_embeddings": one, "0.auto_model.encoder.layer.1.output": one, "1": one}
-    assert list(under_our_names(values, None)) == ["embeddings.word_embeddings", "encoder.layer.1.output", "1"]
-    two = {"query.embeddings.word_embeddings": one, "document.embeddings.word_embeddings": one}
-    assert list(under_our_names(two, None)) == list(two)
