@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from support import alone, mutated, mutations, raises, slow_but, tiny
 import minroberta
 from minroberta import Cache, InputError, Model, NameUnknownError, NotFoundError, SaveError, WeightsError, trace
 from minroberta.checkpoints.formats import safetensors
-from minroberta.testing import compare, golden
+from minroberta.testing import compare, golden, read
 from minroberta.testing.cases import CASES, Case, model_of
 from minroberta.testing.runs import exact, run
 from minroberta.weights import flat, tree
@@ -98,7 +97,9 @@ def test_metadata(path: Path) -> None:
     assert metadata["command"] == "make it"
     assert json.loads(metadata["weights"]) == {"file": True}
     assert metadata["weights_sha256"] == golden.digest(model)
-    stated = re.findall(r"^\| `(\w+)`(?:, `(\w+)`)? \|", PAGE.partition("`__metadata__`")[2], re.MULTILINE)
+    stated = re.findall(
+        r"^\| `(\w+)`(?:, `(\w+)`)? \|", PAGE.partition("`__metadata__`")[2].partition("\n## ")[0], re.MULTILINE
+    )
     assert sorted(metadata) == sorted(name for names in stated for name in names if name)
 
 
@@ -514,32 +515,57 @@ def test_weights_are_exact_in_the_precision_of_the_case(case: Case) -> None:
 # --- other languages ------------------------------------------------------------------------------------------------
 
 
-def example(language: str) -> str:
-    return PAGE.partition(f"```{language}\n")[2].partition("```")[0]
-
-
-def read_by_c(directory: Path) -> list[str]:
-    (directory / "read.c").write_text(example("c"), encoding="utf-8")
-    subprocess.run(["cc", "-w", "-o", "read", "read.c"], check=True, cwd=directory)
-    return [str(directory / "read")]
-
-
-def read_by_javascript(directory: Path) -> list[str]:
-    (directory / "read.js").write_text(example("js"), encoding="utf-8")
-    return ["node", str(directory / "read.js")]
-
-
-@pytest.mark.parametrize(("program", "build"), [("cc", read_by_c), ("node", read_by_javascript)])
-def test_the_readers_of_the_page(program: str, build: Callable, path: Path, tmp_path: Path) -> None:
+def built(language: str, which: int, directory: Path) -> list[str]:
+    """The command that runs one of the page's programs in a language: 0 reads, 1 writes."""
+    program = {"c": "cc", "js": "node"}[language]
     if shutil.which(program) is None:
         pytest.skip(f"there is no {program}")
+    source = directory / f"program.{language}"
+    source.write_text(re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)[which], encoding="utf-8")
+    if language == "js":
+        return ["node", str(source)]
+    subprocess.run(["cc", "-w", "-o", "program", source], check=True, cwd=directory)
+    return [str(directory / "program")]
+
+
+@pytest.mark.parametrize("language", ["c", "js"])
+def test_the_readers_of_the_page(language: str, path: Path, tmp_path: Path) -> None:
     golden.save(path, model_of(CASES[1]), INPUTS)
-    file, command = safetensors.File(path), build(tmp_path)
+    file, command = safetensors.File(path), built(language, 0, tmp_path)
     names = ["values.embeddings", "values.encoder.layer.1.output", "values.logits", "inputs.input_ids"]
     for name in [*names, "weights.embeddings.LayerNorm.weight"]:
         said = subprocess.run([*command, str(path), name], capture_output=True, check=True, text=True).stdout
         first, last = map(file[name].dtype.type, said.split()[-2:])
         assert (first, last) == (file[name].ravel()[0], file[name].ravel()[-1])
+
+
+@pytest.mark.parametrize("language", ["c", "js"])
+def test_the_writers_of_the_page(language: str, tmp_path: Path) -> None:
+    file = tmp_path / "port" / "logits.npy"
+    file.parent.mkdir()
+    subprocess.run([*built(language, 1, tmp_path), str(file)], check=True)
+    array = read(file.parent)["logits"]
+    assert (array.dtype, array.tolist()) == (np.float32, [[[1, 2, 3]], [[4, 5, 0.5]]])
+
+
+def test_the_values_of_the_page() -> None:
+    """Every value of the encoder, the pooler and the head has a formula, and the shape that the page says."""
+    rows = re.findall(r"^\| (`.*`.*) \| ([A-Z, ]+) \| .+ \|$", PAGE.partition("and their formulas\n")[2], re.MULTILINE)
+    stated = {}
+    for names, shape in rows:
+        first, *others = re.findall(r"`([^`]+)`", names)
+        for name in (first, *(f"{first.rpartition('.')[0]}{x}" if x.startswith(".") else x for x in others)):
+            in_layer = name.startswith(("attention", "intermediate", "output"))
+            stated["encoder.layer.0." * in_layer + name.replace(".layer.i", ".layer.0")] = shape.split(", ")
+    found = {}
+    for head in ("encoder", "masked_lm"):
+        model = tiny(head, "float32")
+        sizes = {"H": model.config.num_attention_heads, "D": model.config.hidden_size, "V": model.config.vocab_size}
+        sizes |= {"B": 2, "L": 6, "F": model.config.intermediate_size}
+        output = model(**INPUTS)
+        values = {**trace(model, **INPUTS), **{name: output[name] for name in output}}
+        found |= {name: value.shape for name, value in values.items() if not name.startswith("encoder.layer.1")}
+    assert {name: tuple(sizes[axis] for axis in shape) for name, shape in stated.items()} == found
 
 
 def test_weights_that_float32_does_not_hold(path: Path) -> None:
