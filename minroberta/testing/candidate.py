@@ -17,7 +17,7 @@ from .changes import Change, Setting
 from .compare import Kept, all_differences, differences, for_each_row, multiple_of, usual
 from .layout import REORDERED, arranged
 from .pooling import NAME
-from .runs import EPS, RUNS, Edit, by_size, wiggled
+from .runs import EPS, RUNS, Edit, by_size, wiggled, with_numbers
 
 PLENTY = 2**17
 """Number of elements from which mistakes are first tried on some of them."""
@@ -109,7 +109,8 @@ class Candidate:
         judged = [name for name in computed if name in self.values and name not in self.unknown]
         moved = {name: numpy.zeros(computed[name].shape) for name in judged}
         for seed in range(RUNS):
-            other = self._run(setting, wiggled(self._continued, seed))
+            wiggle = wiggled(self._continued, seed)
+            other = self._run(setting._replace(inputs=with_numbers(setting.inputs, wiggle)), wiggle)
             moved = {name: numpy.fmax(most, abs(other[name] - computed[name])) for name, most in moved.items()}
         noise = {name: by_size(name, most, computed[name]) * self._unit(setting, name) for name, most in moved.items()}
         off = {name: self._differences(name, computed[name]) for name in noise}

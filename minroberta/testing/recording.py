@@ -58,13 +58,31 @@ def _tensors(output: Any) -> Iterator[tuple[str, Any]]:
 
     Tensors nested more deeply are left out, since they are other modules' outputs.
     """
+    first, *others = _parts(output) or [output]
+    yield "", _first(first)
+    yield from ((f".{index}", other) for index, other in enumerate(others, 1))
+
+
+def _first(output: Any) -> Any:
+    """The first tensor within an output; None if there are more than `DEPTH` objects around it, or if it is empty."""
+    for _ in range(DEPTH):
+        parts = _parts(output)
+        if parts is None:
+            return output
+        output = parts[0] if parts else None
+    return None
+
+
+DEPTH = 20
+"""Maximum depth at which a tensor is looked for: an object may hold itself."""
+
+
+def _parts(output: Any) -> list[Any] | None:
+    """The parts of a tuple, a list, a mapping or an object with fields; None for anything else, such as a tensor."""
     output = _fields(output)
     if not isinstance(output, tuple | list | Mapping):
-        yield "", output
-        return
-    first, *others = [*(output.values() if isinstance(output, Mapping) else output)] or [None]
-    yield next(_tensors(first))
-    yield from ((f".{index}", other) for index, other in enumerate(others, 1))
+        return None
+    return [*(output.values() if isinstance(output, Mapping) else output)]
 
 
 def _fields(output: Any) -> Any:

@@ -94,9 +94,7 @@ def noises(
 
     for seed in range(RUNS):
         wiggle = wiggled(edit, seed)
-        numbers = {name: numpy.asarray(to_host(inputs[name]), float) for name in NUMBERS if name in inputs}
-        rounded = {name: wiggle(name, array) for name, array in numbers.items()}
-        watch(model, {**inputs, **rounded}, see, wiggle)
+        watch(model, with_numbers(inputs, wiggle), see, wiggle)
     return {name: by_size(name, difference, values[name]) for name, difference in moved.items()}
 
 
@@ -151,6 +149,12 @@ def wiggled(edit: Edit | None, seed: int) -> Edit:
         return value * factor
 
     return wiggle
+
+
+def with_numbers(inputs: Mapping[str, Any], edit: Edit) -> dict[str, Any]:
+    """The inputs with `edit` applied to the floating-point ones, in float64."""
+    numbers = {name: numpy.asarray(to_host(inputs[name]), float) for name in NUMBERS if name in inputs}
+    return {**inputs, **{name: edit(name, array) for name, array in numbers.items()}}
 
 
 @functools.cache

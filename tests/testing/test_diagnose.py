@@ -13,7 +13,8 @@ from minroberta import InputError, Model, trace
 from minroberta.checkpoints.surgery import prune_heads
 from minroberta.model import ModelOutput
 from minroberta.testing import compare
-from minroberta.testing.diagnose import Finding, diagnose
+from minroberta.testing.diagnose import Finding, _candidate, diagnose
+from minroberta.testing.runs import exact, noises, run
 from minroberta.weights import flat, tree
 
 BY_NAME = {candidate.name: candidate for candidate in [*CATALOGUE, *TWO, *UNKNOWN, *RIGHT]}
@@ -472,3 +473,17 @@ def test_two_biases_that_are_missing_are_named_from_the_outputs() -> None:
     params = {**flat(model.params), **{name: 0 * flat(model.params)[name] for name in names}}
     values = {"logits": Model(model.config, tree(params), model.head)(**INPUTS).logits}
     assert {finding.name for finding in diagnose(model, INPUTS, values)} == {"bias-missing-query", "bias-missing-value"}
+
+
+@pytest.mark.parametrize("given", ["input_ids", "inputs_embeds"])
+def test_a_candidate_is_judged_by_the_noise_of_compare(given: str) -> None:
+    """The two runs of noise are the same, with rounded embeddings too."""
+    model = tiny("encoder", "float32")
+    ids = np.array([[0, 7, 9, 2]])
+    inputs = {given: ids if given == "input_ids" else model.params["embeddings"]["word_embeddings"]["weight"][ids]}
+    values = {"last_hidden_state": np.array(model(**inputs)["last_hidden_state"])}
+    judged = _candidate(model, inputs, values, None).judged()
+    assert judged is not None
+    precise = exact(model)
+    expected = noises(precise, inputs, run(precise, inputs))["last_hidden_state"]
+    assert np.array_equal(judged.noise["last_hidden_state"], expected)

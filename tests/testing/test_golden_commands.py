@@ -235,7 +235,7 @@ def test_names(file: Path, model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "telling"),
     [
-        (None, "give a JSON file, or one of huggingface, keras_hub, fairseq"),
+        (None, "give a JSON file, or one of huggingface, tensorflow, keras_hub, fairseq"),
         ("[]", "must hold a JSON object"),
         ('{"a": 1}', "must map each name to one of minroberta's names, or to null"),
     ],

@@ -222,6 +222,10 @@ def test_outputs_of_other_kinds(torch: None) -> None:
         assert [*record(Module(lambda self, part=part: part().state, part=part))] == ["part", "part.1", "output"]
     with pytest.warns(UserWarning, match="the Module returned a object, in which no tensors were found"):
         assert record(Module(lambda self: object())) == {}
+    endless = types.SimpleNamespace()
+    endless.itself, endless.state = endless, tensor(1)
+    part = Module(lambda self: endless)
+    assert [*record(Module(lambda self: part().state, part=part))] == ["part.1", "output"]
 
 
 # --- Keras and TensorFlow -------------------------------------------------------------------------------------------
