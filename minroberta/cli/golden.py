@@ -176,7 +176,9 @@ def _check_suite(suite: Path, candidates: Path, table: Table, precision: str | N
     missing = [name for name in names if name not in given]
     ok = all(result["ok"] for result in results)
     if as_json:
-        print_json({"ok": ok, "cases": results, "missing": missing})
+        print_json(
+            {"ok": ok, "cases": results, "in_every_wrong_case": _in_every_wrong_case(results), "missing": missing}
+        )
     else:
         _print_suite(results, missing)
     return ok
@@ -198,10 +200,18 @@ def _print_suite(results: Sequence[Mapping[str, Any]], missing: Sequence[str]) -
     Output(False, "case", "result", "values", "first wrong", "why").write([_line(result) for result in results])
     count = {name: sum(result[name] for result in results) for name in ("ok", "right", "values")}
     click.echo(f"\n{count['ok']} of {len(results)} cases are right, {count['right']} of {count['values']} values.")
+    if common := _in_every_wrong_case(results):
+        click.echo(f"Every wrong case is explained by {' or '.join(common)}.")
     if unknown := sorted({name for result in results for name in result["unknown"]}):
         click.echo(f"Unknown names, not compared: {printable(', '.join(unknown[:5]))}{', …' * (len(unknown) > 5)}")
     if missing:
         click.echo(f"Not given: {len(missing)} other cases; --json lists them.")
+
+
+def _in_every_wrong_case(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The mistakes that every wrong case names: a case alone may not distinguish a mistake from others."""
+    named = [result["findings"] for result in results if not result["ok"]]
+    return [name for name in named[0] if all(name in others for others in named)] if len(named) > 1 else []
 
 
 def _candidates(directory: Path) -> dict[str, Path]:

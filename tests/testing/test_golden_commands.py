@@ -14,6 +14,7 @@ from support import TINY
 
 from minroberta import init, load, trace
 from minroberta.cli.app import main
+from minroberta.cli.golden import _in_every_wrong_case
 from minroberta.testing import golden
 from minroberta.testing.cases import CASES
 
@@ -282,7 +283,22 @@ def test_a_suite(suite: Path, values: Path, model: Path) -> None:
     assert text.endswith("\n1 of 1 cases are right, 49 of 49 values.\nNot given: 1 other cases; --json lists them.\n")
     result = json.loads(printed("check", suite, values, "--json"))
     expected = {"name": "one", "ok": True, "values": 49, "right": 49, "first_bad": None, "findings": [], "unknown": []}
-    assert result == {"ok": True, "cases": [expected], "missing": ["two-b"]}
+    assert result == {"ok": True, "cases": [expected], "in_every_wrong_case": [], "missing": ["two-b"]}
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ([["a", "b"], ["b", "c"]], ["b"]),
+        ([["a", "b"], ["c"]], []),
+        ([["a"], []], []),
+        ([["a", "b"]], []),  # one case: its row says it
+        ([], []),
+    ],
+)
+def test_what_all_wrong_cases_have_in_common(found: list[list[str]], expected: list[str]) -> None:
+    right = {"ok": True, "findings": []}
+    assert _in_every_wrong_case([right, *({"ok": False, "findings": names} for names in found)]) == expected
 
 
 def test_a_suite_with_a_wrong_case(suite: Path, values: Path, model: Path) -> None:
