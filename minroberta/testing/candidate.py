@@ -77,7 +77,8 @@ class Candidate:
 
     model, inputs: the reference in float64, and its inputs. quick: the model that mistakes are first tried on. bound:
     the multiple of the noise up to which an error counts as rounding. unit: the unit roundoff of the candidate's
-    precision, as a multiple of float32's. unknown: names of values that are wrong for another reason.
+    precision, as a multiple of float32's. unknown: names of values that are wrong for another reason. given: names of
+    values whose layout `names` gives; they are in the reference's already.
     """
 
     model: Model
@@ -88,6 +89,7 @@ class Candidate:
     bound: float
     unit: float = 1.0
     unknown: frozenset[str] = frozenset()
+    given: frozenset[str] = frozenset()
 
     def setting(self, ways: Sequence[Change], quick: bool = False) -> Setting | None:
         """The reference with these changes; None if the last one changes nothing."""
@@ -178,7 +180,7 @@ class Candidate:
         orders: dict[str, str] = {}
 
         def continued(name: str, value: Array) -> Array:
-            if name in values and values[name].shape == value.shape:
+            if name in values and name not in self.given and values[name].shape == value.shape:
                 kept = self.kept(name, value)
                 array, orders[name] = arranged(values[name], value, self.model.config.num_attention_heads, kept)
                 values[name] = values[name] if array is None else array

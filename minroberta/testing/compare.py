@@ -15,12 +15,12 @@ from ..errors import Error, InputError, WeightsError
 from ..inputs import given
 from ..trace import Trace
 from .audit import audit
-from .layout import AXES, REORDERED, arranged
+from .layout import AXES, OF_TOKENS, REORDERED, arranged, as_given
 from .pooling import NAME, Pooled
 from .report import Report
 from .result import Row
 from .runs import EPS, MASKED, bound_of, exact, noises, run
-from .values import Names, Values, numbers, under_our_names
+from .values import Named, Names, Values, numbers, under_our_names
 
 NO_NOISE = (
     "rounding error is estimated from the largest element of each value: to have it measured, compare with a Trace "
@@ -45,9 +45,10 @@ def compare(
 
     reference: a `Trace`, a golden file, or a mapping from names to arrays. candidate: a mapping from names to arrays,
     such as `read` or `record` returns; some values may be missing. names: the translation of the candidate's names to
-    minroberta's: a dict, whose keys may be regular expressions; a function; or one of `NAMES`. precision: the dtype in
-    which the candidate computes: float32, float64, float16 or bfloat16. packed: a mask (B, L) of the tokens that a
-    packed candidate holds, if it is not the attention mask; other positions are not compared.
+    minroberta's: a dict, whose keys may be regular expressions; a function; or one of `NAMES`. It may also give the
+    layout of a value, such as "b h l e" for (B, H, L, E). precision: the dtype in which the candidate computes:
+    float32, float64, float16 or bfloat16. packed: a mask (B, L) of the tokens that a packed candidate holds, if it is
+    not the attention mask; other positions are not compared.
 
     If the reference has a model, every step of the candidate is judged alone: the reference recomputes it in float64
     from the candidate's values. A value's noise is the amount by which it changes when each of the preceding values is
@@ -68,7 +69,7 @@ def compare(
         model = Pooled.of(ours.trace.model)
         ours = _reference(Trace(model, ours.trace.inputs), precision, packed)
     shared = in_common(ours.values, theirs)
-    laid = _all_laid_out(ours, {name: theirs[name] for name in shared})
+    laid = _all_laid_out(ours, {name: theirs[name] for name in shared}, given_layouts(theirs, ours.values, ours.config))
     laid[shared[-1]] = _without_excuse(theirs[shared[-1]], *laid[shared[-1]])
     alone = _steps(ours, {name: array for name, (array, _) in laid.items() if array is not None})
     rows = tuple(_row(name, theirs[name], *laid[name], ours, alone.get(name)) for name in shared)
@@ -213,9 +214,6 @@ def _checked(packed: Any, ids: Any, embedded: bool) -> numpy.ndarray:
 NEGLIGIBLE, LOW = 100.0, -1000.0
 """A score so far below the largest one, or below 0, counts as masked: its probability is 0 in float32."""
 
-OF_TOKENS = re.compile(r"position_ids$|^(start|end)_logits$")
-"""Names of values of shape (B, L); other values with two axes are (B, D) or (B, N)."""
-
 
 def _mask(mask: Any, several: bool) -> numpy.ndarray | None:
     """A mask (B, L), False for padding; None if no mask is given, or a separate one for each query."""
@@ -302,21 +300,35 @@ LaidOut = tuple[numpy.ndarray | None, str]
 """A candidate's value in the reference's layout, or None if no layout fits; and the original layout in words."""
 
 
-def _all_laid_out(ours: Reference, theirs: Mapping[str, numpy.ndarray]) -> dict[str, LaidOut]:
+def given_layouts(
+    theirs: Named, values: Mapping[str, Array], config: Config | None
+) -> dict[str, tuple[numpy.ndarray, str]]:
+    """The candidate's values whose layout `names` gives, in the reference's; and the original layout in words."""
+    head_size = config.head_size if config else None
+    shared = [(name, layout) for name, layout in theirs.layouts.items() if name in values]
+    return {name: as_given(name, theirs[name], layout, values[name].shape, head_size) for name, layout in shared}
+
+
+def _all_laid_out(
+    ours: Reference, theirs: Mapping[str, numpy.ndarray], known: Mapping[str, tuple[numpy.ndarray, str]]
+) -> dict[str, LaidOut]:
     """Every value of the candidate in the reference's layout.
 
-    It is recognised by the reference's value, computed from the candidate's earlier values if there is a model.
+    Unless it is known, it is recognised by the reference's value, computed from the candidate's earlier values if there
+    is a model.
     """
-    result: dict[str, LaidOut] = {}
+    result: dict[str, LaidOut] = {**known}
 
     def continued(name: str, value: numpy.ndarray) -> numpy.ndarray:
         if name not in theirs:
             return value
-        result[name] = _laid_out(name, theirs[name], value, ours)
+        if name not in result:
+            result[name] = _laid_out(name, theirs[name], value, ours)
         array = result[name][0]
         return value if array is None else ours.kept.taken(name, array, value)
 
-    if ours.trace is not None and any(theirs[name].shape != ours.values[name].shape for name in theirs):
+    others = [name for name in theirs if name not in known]
+    if ours.trace is not None and any(theirs[name].shape != ours.values[name].shape for name in others):
         with numpy.errstate(all="ignore"):
             run(ours.trace.model, ours.trace.inputs, continued)
     return {name: result.get(name) or _laid_out(name, theirs[name], ours.values[name], ours) for name in theirs}

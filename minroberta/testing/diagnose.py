@@ -22,13 +22,13 @@ from ..text.running import progress
 from ..weights import flat
 from .candidate import PLENTY, Candidate, Judged, is_large, kind_of, sampled
 from .changes import Change, Setting, to_bits
-from .compare import SHARE, SUSPICIOUS, Kept, check_precision, in_common, trace_of
+from .compare import SHARE, SUSPICIOUS, Kept, check_precision, given_layouts, in_common, trace_of
 from .mistakes import PRECISIONS, Mistake, catalogue
 from .partly import heads_reordered, in_words, layers_reordered, rows_reordered, sets_of_layers, within
 from .pooling import NAME, Pooled
 from .report import Report
 from .result import Finding, Findings
-from .runs import EPS, MASKED, bound_of, exact
+from .runs import EPS, MASKED, bound_of, exact, run
 from .values import Names, Values, under_our_names
 
 LIMIT = 30.0
@@ -109,12 +109,15 @@ def _candidate(
     model: Model, inputs: Mapping[str, Any], values: Values, names: Names | None, unit: float = 1.0, packed: Any = None
 ) -> Candidate:
     canonical = model.config.family.canonical_name
-    named = {canonical(name): value for name, value in under_our_names(values, names, model.config.family).items()}
-    model = Pooled.of(model) if NAME in named and model.head == "encoder" else model
-    precise = exact(model)
+    theirs = under_our_names(values, names, model.config.family)
+    model = Pooled.of(model) if NAME in theirs and model.head == "encoder" else model
+    precise, inputs = exact(model), given(**inputs)
+    known = given_layouts(theirs, run(precise, inputs), model.config) if theirs.layouts else {}
+    named = {canonical(name): known[name][0] if name in known else array for name, array in theirs.items()}
     quick = model if is_large(model) else precise
     keys = max((array.shape[-1] for array in named.values() if array.ndim == 4), default=0)
-    return Candidate(precise, quick, given(**inputs), named, Kept(inputs, packed), bound_of(model.config, keys), unit)
+    kept, bound, names_known = Kept(inputs, packed), bound_of(model.config, keys), frozenset(map(canonical, known))
+    return Candidate(precise, quick, inputs, named, kept, bound, unit, given=names_known)
 
 
 def explain(

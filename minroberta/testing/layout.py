@@ -1,9 +1,16 @@
-"""Layouts of a port's values: transposed, heads split or merged, batch and length swapped, flattened, or packed."""
+"""Layouts of a port's values: transposed, heads split or merged, batch and length swapped, flattened, or packed.
+
+They are recognised, or given in a notation such as `b h l e`.
+"""
 
 import itertools
-from collections.abc import Iterator
+import math
+import re
+from collections.abc import Iterator, Sequence
 
 import numpy
+
+from ..errors import InputError
 
 CLOSE = 0.05
 """Maximum difference of two arrays that count as the same value, as a fraction of the largest element."""
@@ -11,6 +18,10 @@ CLOSE = 0.05
 AXES = {2: ("batch", "channel"), 3: ("batch", "token", "channel"), 4: ("batch", "head", "query", "key")}
 """Names of a value's axes, by the number of axes."""
 
+OF_TOKENS = re.compile(r"position_ids$|^(start|end)_logits$")
+"""Names of values of shape (B, L); other values with two axes are (B, D) or (B, N)."""
+
+# --- recognised -----------------------------------------------------------------------------------------------------
 
 REORDERED = "heads merged"
 """Start of the descriptions of layouts of the same shape, in which only the order of the channels differs."""
@@ -103,3 +114,66 @@ def _swap(axes: list[int], ndim: int) -> str:
     if ndim == 2:
         return "transposed"
     return "axes " + ", ".join(names[axis] if names else str(axis) for axis in axes) + " permuted"
+
+
+# --- given ----------------------------------------------------------------------------------------------------------
+
+LETTERS = {"b": "batch", "l": "tokens", "s": "keys", "h": "heads", "e": "channels of a head", "d": "all channels"}
+"""The axes of the notation; 1 is an axis of length 1. Parentheses merge axes: "b l (h e)" is "b l d"."""
+
+
+def as_given(
+    name: str, array: numpy.ndarray, layout: str, shape: Sequence[int], head_size: int | None
+) -> tuple[numpy.ndarray, str]:
+    """The array in the reference's layout, and `layout`, the layout that it has, in words ("" if they are the same).
+
+    shape: the shape of the reference's value. head_size: E, or None if unknown.
+
+    Raises InputError if `layout` is not a layout of this value, or if the array does not have it.
+    """
+    groups = _groups(name, layout)
+    axes = [axis for group in groups for axis in group if axis != "1"]
+    ours = _axes(name, axes, len(shape))
+    if sorted(axes) != sorted(ours):
+        raise InputError(f"the layout {layout!r} of {name} must name each axis of {' '.join(ours)!r} once")
+    sizes = _sizes(ours, shape, head_size, groups, array.shape)
+    lengths = tuple(math.prod(sizes.get(axis, 1) for axis in group) for group in groups)
+    if array.shape != lengths or not sizes.keys() >= {*axes} or math.prod(sizes.values()) != math.prod(shape):
+        known = ", ".join(f"{axis} = {size}" for axis, size in sizes.items())
+        raise InputError(f"the layout {layout!r} does not fit {name} of shape {array.shape}: {known}")
+    split = array.reshape([sizes[axis] for axis in axes])
+    result = split.transpose([axes.index(axis) for axis in ours]).reshape(shape)
+    same = axes == [*ours] and array.shape == tuple(shape)
+    return result, "" if same else f"{layout}, as `names` says"
+
+
+def _groups(name: str, layout: str) -> list[list[str]]:
+    """The axes that the notation merges into each axis of the array: "(b l) d" is [[b, l], [d]]."""
+    groups = [[*"".join((merged or one).split())] for merged, one in re.findall(r"\(([^()]*)\)|(\S)", layout)]
+    for axis in itertools.chain(*groups):
+        if axis != "1" and axis not in LETTERS:
+            known = ", ".join(f"{letter} ({words})" for letter, words in LETTERS.items())
+            raise InputError(f"unknown axis {axis!r} in the layout {layout!r} of {name}: give {known}, 1, or (b l)")
+    return groups
+
+
+def _axes(name: str, given: Sequence[str], ndim: int) -> str:
+    """The axes of the reference's value, with channels as d or as h and e, and the tokens of keys as l or s."""
+    if ndim == 3:
+        tokens = "s" if "s" in given and name.endswith((".key", ".value")) else "l"
+        return f"b{tokens}" + ("he" if {"h", "e"} & {*given} else "d")
+    return {4: "bhls", 2: "bl" if OF_TOKENS.search(name) else "bd", 1: "d"}.get(ndim, "")
+
+
+def _sizes(
+    ours: str, shape: Sequence[int], head_size: int | None, groups: Sequence[Sequence[str]], lengths: Sequence[int]
+) -> dict[str, int]:
+    """The sizes of the axes: those of the reference, and those that follow from the lengths of the array's axes."""
+    sizes = dict(zip(ours.removesuffix("he"), shape, strict=False))
+    if ours.endswith("he") and head_size:
+        sizes |= {"h": shape[-1] // head_size, "e": head_size}
+    for group, length in zip(groups, lengths, strict=False):
+        unknown = [axis for axis in group if axis not in sizes and axis != "1"]
+        if len(unknown) == 1:
+            sizes[unknown[0]] = length // max(1, math.prod(sizes.get(axis, 1) for axis in group))
+    return sizes

@@ -3,7 +3,7 @@
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,10 @@ from ..weights import PREFIXES
 Values = Mapping[str, Any]
 """A mapping from names to arrays."""
 
-Names = str | Mapping[str, str | None] | Callable[[str], str | None]
+Target = str | Sequence[str] | None
+"""Our name for a port's value; or our name and the layout of the port's value, such as "b h l e"; or None."""
+
+Names = str | Mapping[str, Target] | Callable[[str], Target]
 """Translation of port names to ours: one of `NAMES`, a function, or a dict whose keys may be regular expressions."""
 
 # --- from files -----------------------------------------------------------------------------------------------------
@@ -179,9 +182,9 @@ class Framework(NamedTuple):
     names: Mapping[str, str | None]
     arranged: Callable[[str, numpy.ndarray], numpy.ndarray]
 
-    def table(self) -> dict[str, str | None]:
+    def table(self) -> "Table":
         """The translation of names, with their prefixes."""
-        return {f"{self.start}(?:{theirs})": ours for theirs, ours in self.names.items()}
+        return {f"{self.start}(?:{theirs})": (ours, None) for theirs, ours in self.names.items()}
 
 
 def _as_it_is(name: str, value: numpy.ndarray) -> numpy.ndarray:
@@ -200,24 +203,38 @@ def _batch_first(name: str, value: numpy.ndarray) -> numpy.ndarray:
 
 
 NAMES = {
-    "huggingface": Framework("", {}, _as_it_is),  # our names are its names
+    "huggingface": Framework("", {}, _as_it_is),  # its names are ours, or of `HUGGINGFACE`
     "tensorflow": Framework("", TENSORFLOW, _as_it_is),
     "keras_hub": Framework(r"(?:\w+_backbone(?:_\d+)?\.)?", KERAS_HUB, _heads_merged),
     "fairseq": Framework(r"(?:encoder\.(?:sentence_encoder\.)?)?", FAIRSEQ, _batch_first),
 }
 """The frameworks whose names are known. Hugging Face is the default."""
 
+REPEATED = Framework("", HUGGINGFACE, _as_it_is).table()
 
-def under_our_names(values: Values, names: Names | None, family: Family | None = None) -> dict[str, numpy.ndarray]:
-    """The values under minroberta's names and in its layout.
+
+Table = Mapping[str, tuple[str | None, str | None]]
+"""A translation of names: for each name or pattern, our name or None, and the layout or None."""
+
+
+class Named(dict[str, numpy.ndarray]):
+    """Values under minroberta's names. layouts: the layouts that `names` gives, by our names."""
+
+    def __init__(self, both: Mapping[str, tuple[numpy.ndarray, str | None]]) -> None:
+        super().__init__({name: array for name, (array, _) in both.items()})
+        self.layouts = {name: layout for name, (_, layout) in both.items() if layout is not None}
+
+
+def under_our_names(values: Values, names: Names | None, family: Family | None = None) -> Named:
+    """The values under minroberta's names, and a framework's in its layout.
 
     names: see `Names`. A name that is mapped to None is left out; a name that a dict does not map is kept. A prefix
     that all names of embeddings and layers have is removed, and so is the base model's. Modules of Hugging Face that
     only pass a value on are renamed or left out.
     family: the family whose names to use instead of Roberta's.
 
-    Raises InputError if a value is not an array of numbers, or if two values get the same name; NameUnknownError for an
-    unknown framework.
+    Raises InputError if a value is not an array of numbers, if two values get the same name, or if `names` is
+    invalid; NameUnknownError for an unknown framework.
     """
     if not isinstance(values, Mapping):
         raise InputError(
@@ -225,10 +242,10 @@ def under_our_names(values: Values, names: Names | None, family: Family | None =
             "returns"
         )
     framework = _framework(names if isinstance(names, str) else "huggingface")
-    table = framework.table() if isinstance(names, str | None) else names
-    modules: dict[str, numpy.ndarray] = {}
-    passed_on: dict[str, numpy.ndarray] = {}
-    named = _without_wrapper(_named(values, table))
+    targets = _targets(values, framework.table() if isinstance(names, str | None) else names)
+    modules: dict[str, tuple[numpy.ndarray, str | None]] = {}
+    passed_on: dict[str, tuple[numpy.ndarray, str | None]] = {}
+    named = _without_wrapper(_named(targets))
     last = _last_state(named) if family and family.final_norm else None
     for given, foreign in named.items():
         plain = _without_base(given)
@@ -238,8 +255,8 @@ def under_our_names(values: Values, names: Names | None, family: Family | None =
         ours, kind = _of_family(name, family), modules if name == plain else passed_on
         if kind is modules and ours in modules:
             raise InputError(f"{foreign} is a second value for {ours}: leave out one of them")
-        kind[ours] = framework.arranged(name, numbers(foreign, values[foreign]))
-    return {**passed_on, **modules}
+        kind[ours] = framework.arranged(name, numbers(foreign, values[foreign])), targets[foreign][1]
+    return Named({**passed_on, **modules})
 
 
 def _last_state(names: Iterable[str]) -> str | None:
@@ -257,11 +274,31 @@ def _framework(name: str) -> Framework:
     return NAMES[name]
 
 
-def _named(values: Values, names: Mapping[str, str | None] | Callable[[str], str | None]) -> dict[str, str]:
+def _targets(values: Values, names: Mapping[str, Any] | Callable[[str], Target]) -> Table:
+    """Our name and the layout for each of the values."""
+    if callable(names):
+        return {foreign: _target(foreign, names(foreign)) for foreign in values}
+    if not isinstance(names, Mapping):
+        raise InputError(f"invalid `names` of type {type(names).__name__}: give a dict, a function, or a framework")
+    table = {theirs: _target(theirs, given) for theirs, given in names.items()}
+    return {foreign: _renamed(str(foreign), table) for foreign in values}
+
+
+def _target(foreign: str, given: Any) -> tuple[str | None, str | None]:
+    """Our name and the layout. Raises InputError if `names` gives something else."""
+    name, layout = given if isinstance(given, tuple | list) and len(given) == 2 else (given, None)
+    if all(part is None or isinstance(part, str) for part in (name, layout)):
+        return name, layout
+    raise InputError(
+        f"`names` maps {foreign} to {given!r}: give one of minroberta's names, None to leave it out, or a name and the "
+        'layout of its axes, such as ("encoder.layer.0.attention.self.query", "b h l e")'
+    )
+
+
+def _named(targets: Table) -> dict[str, str]:
     """A dict that maps translated names to the user's. Raises InputError if two names have the same translation."""
     result: dict[str, str] = {}
-    for foreign in values:
-        name = names(foreign) if callable(names) else _renamed(str(foreign), names)
+    for foreign, (name, _) in targets.items():
         if name in result:
             raise InputError(f"`names` maps both {result[name]} and {foreign} to {name}: map one of them to None")
         if name is not None:
@@ -269,18 +306,18 @@ def _named(values: Values, names: Mapping[str, str | None] | Callable[[str], str
     return result
 
 
-def _renamed(name: str, names: Mapping[str, str | None]) -> str | None:
-    """The name translated by a table whose keys are names or patterns; unchanged if no key matches."""
+def _renamed(name: str, names: Table) -> tuple[str | None, str | None]:
+    """The target of a name in a table whose keys are names or patterns; the name itself if no key matches."""
     if name in names:
         return names[name]
-    for pattern, ours in names.items():
+    for pattern, (ours, layout) in names.items():
         try:
             match = re.fullmatch(pattern, name)
             if match:
-                return None if ours is None else match.expand(ours)
+                return None if ours is None else match.expand(ours), layout
         except re.error as error:
             raise InputError(f"invalid pattern or replacement {pattern!r}: {ours!r} in `names`: {error}") from error
-    return name
+    return name, None
 
 
 def _without_wrapper(named: Mapping[str, str]) -> dict[str, str]:
@@ -302,7 +339,7 @@ def _without_base(name: str) -> str:
 def _of_module(name: str) -> str | None:
     """Our name for the output of a Hugging Face module; None if the output is left out."""
     later = re.fullmatch(r"hidden_states\.([1-9]\d*)", name)
-    return f"encoder.layer.{int(later[1]) - 1}" if later else _renamed(name, HUGGINGFACE)
+    return f"encoder.layer.{int(later[1]) - 1}" if later else _renamed(name, REPEATED)[0]
 
 
 def _of_family(name: str, family: Family | None) -> str:

@@ -233,12 +233,23 @@ def test_names(file: Path, model: Path, tmp_path: Path) -> None:
     assert printed("check", file, port(model, tmp_path), "--names", "huggingface")
 
 
+def test_names_and_layouts(file: Path, tmp_path: Path) -> None:
+    query = "encoder.layer.0.attention.self.query"
+    value = golden.load(file)[query]
+    np.savez(tmp_path / "port.npz", q=value.reshape(*value.shape[:2], -1, 6))
+    (tmp_path / "map.json").write_text(json.dumps({"q": [query, "b l h e"]}), encoding="utf-8")
+    text = printed("check", file, tmp_path / "port.npz", "--names", tmp_path / "map.json")
+    assert "in another layout: b l h e, as `names` says" in text
+
+
 @pytest.mark.parametrize(
     ("content", "telling"),
     [
         (None, "give a JSON file, or one of huggingface, tensorflow, keras_hub, fairseq"),
         ("[]", "must hold a JSON object"),
-        ('{"a": 1}', "must map each name to one of minroberta's names, or to null"),
+        ('{"a": 1}', "`names` maps a to 1: give one of minroberta's names, None to leave it out, or a name and"),
+        ('{"a": ["logits"]}', "`names` maps a to ['logits']: give one"),
+        ('{"logits": ["logits", "b x"]}', "unknown axis 'x' in the layout 'b x' of logits"),
     ],
 )
 def test_invalid_names(content: str | None, telling: str, file: Path, tmp_path: Path) -> None:
