@@ -164,7 +164,10 @@ def test_another_order_than_the_one_given_is_wrong() -> None:
     reference = traced("masked_lm")
     values = interleaved(reference)
     assert compare(reference, values).ok
-    report = compare(reference, values, names={QUERY: (QUERY, "b l (h e)")})
+    assert not diagnose(reference.model, reference.inputs, values, limit=0).left_out
+    names = {QUERY: (QUERY, "b l (h e)")}
+    report = compare(reference, values, names=names)
+    assert diagnose(reference.model, reference.inputs, values, names=names, limit=0).left_out  # a mistake is sought
     assert report.first_bad == QUERY and layouts(report)[QUERY] == ""
     assert compare(reference, dict(reference), names={QUERY: (QUERY, "b l (e h)")}).first_bad == QUERY
 
