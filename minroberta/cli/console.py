@@ -15,7 +15,7 @@ import click
 
 
 def say(kind: str, message: str) -> None:
-    """Print an error or a warning as one line on standard error."""
+    """Print an error, a warning or a note as one line on standard error."""
     click.echo(f"{kind}: {printable(' '.join(message.split()))}", err=True)
 
 

@@ -15,12 +15,13 @@ from ..errors import Error, InputError, NotFoundError
 from ..loading import Model, init
 from ..loading import load as load_model
 from ..testing import golden
+from ..testing.audit import audit
 from ..testing.compare import compare
 from ..testing.diagnose import explain
 from ..testing.report import Report
 from ..testing.runs import EPS
 from ..testing.values import NAMES, read
-from .console import Output, print_json, printable
+from .console import Output, print_json, printable, say
 from .options import takes_head
 
 File = click.Path(path_type=Path)
@@ -69,6 +70,8 @@ def make(
     )
     command = _command(name, model, texts, ids, names, seed)
     golden.save(output, model, inputs, names or None, weights=name if seed is None else seed, command=command)
+    if unseen := audit(model, inputs).of_inputs:
+        say("note", unseen)
 
 
 def _row(text: str) -> list[int]:

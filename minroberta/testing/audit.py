@@ -1,131 +1,205 @@
-"""The mistakes that given inputs or weights cannot show, so that a port with them seems right."""
+"""The mistakes that given inputs, values or weights cannot show, so that a port with them seems right."""
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy
 
-from ..backend.arrays import to_host
-from ..inputs import given
+from .. import ops
+from ..backend.arrays import Array, to_host
+from ..cache import cached_length
+from ..errors import InputError
+from ..inputs import check_shapes, given
 from ..loading import Model
+from ..model import self_attention_mask
 from ..weights import flat
-from .changes import WEIGHTS, Change, Setting, counted
-from .mistakes import catalogue
-
-LENGTH = 12
-"""Number of tokens of a row of `inputs`, if the model takes so many."""
+from .changes import WEIGHTS, Setting, counted
+from .mistakes import Mistake, catalogue
+from .telling import telling_inputs
 
 
 @dataclass(frozen=True)
 class Audit:
     """Names of the mistakes that a call cannot show, whatever the port gives.
 
-    inputs: those that other inputs would show. weights: those that other weights would show.
+    inputs: those that other inputs would show. apart: those that take a call of their own, with what it needs. values:
+    those that other values would show. weights: those that other weights would show.
     """
 
     inputs: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
+    apart: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def of_inputs(self) -> str:
+        """A sentence about the mistakes that `testing.inputs` would show, or ""."""
+        names = ", ".join(self.inputs)
+        return f"these inputs cannot tell: {names}; minroberta.testing.inputs(model) can" if names else ""
 
     def __str__(self) -> str:
-        found = []
-        if self.inputs:
-            found.append(f"these inputs cannot tell: {', '.join(self.inputs)}; minroberta.testing.inputs(model) can")
-        if self.weights:
-            found.append(f"these weights cannot tell: {', '.join(self.weights)}, because the biases are 0")
-        return "; ".join(found) or "of the mistakes examined, these inputs can tell every one"
+        apart = ", ".join(f"{name} ({need})" for name, need in self.apart.items())
+        found = [
+            self.of_inputs,
+            f"these take a call of their own: {apart}" if apart else "",
+            f"these values cannot tell: {', '.join(self.values)}" if self.values else "",
+            f"these weights cannot tell: {', '.join(self.weights)}, because they are 0" if self.weights else "",
+            "not examined: effects as small as rounding, as of an eps, equal layers or rows, one token's scores",
+        ]
+        return "; ".join(filter(None, found))
 
 
-def audit(model: Model, inputs: Mapping[str, Any]) -> Audit:
+def audit(model: Model, inputs: Mapping[str, Any], values: Iterable[str] | None = None) -> Audit:
     """Find the mistakes of the catalogue that have no effect on this call.
 
         print(audit(model, {"input_ids": ids}))
 
     A mistake that changes the inputs, such as an ignored mask or positions that count padding, has no effect if it
-    leaves these inputs as they are: a text without padding does not show whether the mask is applied. Such a mistake is
-    listed if `testing.inputs(model)` would show it. A missing bias has no effect if the bias is 0, as in new models.
-    The model is not run. Mistakes of other kinds are not examined. Raises InputError as `diagnose` does.
+    leaves the positions, the types, and the keys that each query attends to as they are. Others need a hidden key, or
+    more than one token. Such a mistake is listed if `testing.inputs(model)` would show it. A missing bias has no effect
+    if the bias is 0, as in new models. values: names of the values that the port gives, by default all: the bias of the
+    keys, for example, changes no output.
+
+    The model is not run, so effects are not compared with rounding. Raises InputError as `diagnose` does.
     """
-    best, here = _shown(model, telling_inputs(model)), _shown(model, inputs)
-    return Audit(tuple(name for name in best if name not in here), tuple(_without_bias(model)))
+    best, here = _Call.of(model, telling_inputs(model)), _Call.of(model, given(**inputs))
+    shown, shown_here = _shown(best), _shown(here)
+    better = tuple(name for name in shown if name not in shown_here)
+    apart = {name: need for name, need in _apart(model) if name not in {*shown, *shown_here}}
+    unseen = () if values is None else tuple(_unseen(here, [*values]))
+    return Audit(better, tuple(_without_effect(model)), unseen, apart)
 
 
-def _shown(model: Model, inputs: Mapping[str, Any]) -> list[str]:
-    """Names of the mistakes that change these inputs."""
-    setting = Setting(model, given(**inputs))
-    mistakes = [(one.name, one.ways) for one in catalogue(model) if all(way.inputs for way in one.ways)]
-    return [name for name, ways in mistakes if any(_changes(setting, way) for way in ways)]
+# --- what a model makes of its inputs -------------------------------------------------------------------------------
 
 
-def _changes(setting: Setting, way: Change) -> bool:
-    """True if a change of the inputs has an effect on a compared value."""
-    changed = way.inputs(setting.model, setting.inputs) if way.inputs else {}
-    return any(not _same(setting, name, value) for name, value in changed.items())
+class _Call(NamedTuple):
+    """A call of a model.
 
-
-def _same(setting: Setting, name: str, value: Any) -> bool:
-    """True if an input has this value where it has an effect: the positions and types of padding have none."""
-    before = _effective(setting, name, setting.inputs.get(name))
-    after = _effective(setting, name, value)
-    if before is None or after is None or before.shape != after.shape:
-        return before is after
-    mask = setting.inputs.get("attention_mask")
-    counts = mask is not None and numpy.shape(mask) == before.shape and name in ("position_ids", "token_type_ids")
-    return bool((before == after)[to_host(mask) > 0 if counts else ...].all())
-
-
-def _effective(setting: Setting, name: str, value: Any) -> numpy.ndarray | None:
-    """An input, with the value that the model uses if it is not given; None for a mask that hides nothing."""
-    if name.endswith("attention_mask"):
-        return None if value is None or (to_host(value) > 0).all() else to_host(value)
-    if value is not None:
-        return to_host(value)
-    right = counted(setting.model, setting.inputs)
-    return right if name == "position_ids" else numpy.zeros_like(right)
-
-
-def _without_bias(model: Model) -> Iterable[str]:
-    """Names of the mistakes that leave out a bias that is 0."""
-    held = {name: array for name, array in flat(model.params).items() if name.endswith(".bias")}
-    for part, pattern in WEIGHTS.items():
-        biases = [array for name, array in held.items() if re.fullmatch(rf"({pattern})\.bias", name)]
-        if biases and not any(to_host(array).any() for array in biases):
-            yield f"bias-missing-{part}"
-    if "lm_head.bias" in held and not to_host(held["lm_head.bias"]).any():
-        yield from ("lm-bias-missing", "lm-bias-doubled")
-
-
-def telling_inputs(model: Model, length: int = LENGTH) -> dict[str, numpy.ndarray]:
-    """Inputs that show what depends on padding, masks and ids: three rows, or a row of three choices.
-
-    The first row has no padding, but a token that the mask hides; the second is padded on the right, the third on the
-    left. Every row begins with id 0. If the model has several token types, they alternate. length: the number of tokens
-    of a row, at most the model's longest. Give more than 256 to see positions that are counted in bfloat16. Two things
-    take a call of their own: `mask-1e4` and `mask-inf` show only on a query that the mask hides from all keys, with a
-    mask (B, L, S), and `cache-position-off-by-one` only after a cache.
-
-    Returns integers of shape (3, L), or (1, 3, L) for multiple choice, by the names of the model's inputs. With
-    cross-attention there are also states to attend to, (3, 5, D), and their mask.
+    tokens: the positions and the types, (B, L). hidden: True for the keys that a query does not attend to, (B, L, S),
+    in self-attention and in cross-attention. compared: True for the queries whose values are compared, (B, L).
     """
-    config = model.config
-    L, pad = min(length, config.longest), config.pad_token_id
-    ids = 2 + numpy.arange(3 * L).reshape(3, L) * 7 % max(1, config.vocab_size - 3)
-    ids[ids == pad] = pad + 1
-    mask = numpy.ones((3, L), int)
-    mask[1, L - L // 3 :] = mask[2, : L // 4] = 0
-    ids[mask == 0] = pad
-    ids[0, 0] = ids[1, 0] = ids[2, L // 4] = 0
-    mask[0, L // 2] = 0
-    result = {"input_ids": ids, "attention_mask": mask}
-    if config.type_vocab_size > 1:
-        result["token_type_ids"] = numpy.arange(3 * L).reshape(3, L) // 2 % 2
-    if model.head == "multiple_choice":
-        return {name: array[None] for name, array in result.items()}
-    return result | (_memory(config.hidden_size) if config.add_cross_attention else {})
+
+    setting: Setting
+    tokens: list[numpy.ndarray]
+    hidden: list[numpy.ndarray]
+    compared: numpy.ndarray
+
+    @classmethod
+    def of(cls, model: Model, inputs: Mapping[str, Any]) -> "_Call":
+        arrays = {name: x if name == "past_key_values" else to_host(x) for name, x in inputs.items()}
+        check_shapes(model.config, model.head, arrays)
+        right = counted(model, arrays)
+        rows, mask = right.reshape(-1, right.shape[-1]), arrays.get("attention_mask")  # (B, C, L) -> (B·C, L)
+        mask = None if mask is None else mask.reshape(len(rows), *mask.shape[right.ndim - 1 :])
+        compared = numpy.ones(rows.shape, bool) if mask is None or mask.ndim == 3 else mask[:, -rows.shape[1] :] > 0
+        compared[:, 0] |= model.head in OF_FIRST
+        tokens = [arrays.get("position_ids", right), arrays.get("token_type_ids", 0 * right)]
+        tokens = [numpy.broadcast_to(x, right.shape).reshape(rows.shape) for x in tokens]
+        return cls(Setting(model, inputs), tokens, [*_hidden(model, arrays, mask, *rows.shape)], compared)
+
+    def differs(self, setting: Setting) -> bool:
+        """True if the setting's inputs make a difference to the values that are compared, or cannot be given."""
+        try:
+            other = _Call.of(setting.model, setting.inputs)
+        except InputError:
+            return True
+        pairs = zip(self.tokens + self.hidden, other.tokens + other.hidden, strict=True)
+        return any((x != y)[self.compared].any() for x, y in pairs)
 
 
-def _memory(D: int) -> dict[str, numpy.ndarray]:
-    """States for cross-attention, the last of them masked."""
-    states = numpy.random.default_rng(0).standard_normal((3, 5, D)).astype("float32")
-    return {"encoder_hidden_states": states, "encoder_attention_mask": numpy.array([[1, 1, 1, 1, 0]] * 3)}
+OF_FIRST = ("encoder", "sequence_classification", "multiple_choice")
+"""The heads that read the first token, or have a pooler that does."""
+
+
+def _hidden(model: Model, inputs: Mapping[str, Any], mask: Array | None, B: int, L: int) -> Iterator[numpy.ndarray]:
+    """The keys that a query does not attend to, (B, L, S); then the same in cross-attention, if there is any."""
+    past = cached_length(inputs.get("past_key_values"))
+    added = self_attention_mask(numpy.zeros((B, L, 1)), mask, past, model.config)
+    masks = [numpy.zeros((1, 1, 1, L + past)) if added is None else added]
+    if "encoder_hidden_states" in inputs:
+        every = numpy.ones(inputs["encoder_hidden_states"].shape[:2])
+        masks.append(ops.additive_mask(inputs.get("encoder_attention_mask", every), every.dtype))
+    yield from (numpy.broadcast_to(one < 0, (B, 1, L, one.shape[-1]))[:, 0] for one in masks)
+
+
+# --- what a mistake needs -------------------------------------------------------------------------------------------
+
+
+def _several(call: _Call) -> bool:
+    """True if there are several keys to attend to."""
+    return any(hidden.shape[-1] > 1 for hidden in call.hidden)
+
+
+def _a_hidden_key(call: _Call) -> bool:
+    return any(hidden[call.compared].any() for hidden in call.hidden)
+
+
+def _no_key(call: _Call) -> bool:
+    return _several(call) and any(hidden[call.compared].all(-1).any() for hidden in call.hidden)
+
+
+def _no_key_in_a_row(call: _Call) -> bool:
+    """The query need not be compared: in the next layer, its NaN reaches the others of its row."""
+    rows = call.compared.any(1, keepdims=True) if call.setting.model.config.num_hidden_layers > 1 else call.compared
+    return any((hidden.all(-1) & rows).any() for hidden in call.hidden)
+
+
+NEEDS: Mapping[str, Callable[[_Call], bool]] = {
+    "mask-after-softmax": _a_hidden_key,
+    "mask-multiplied": _a_hidden_key,
+    "mask-1e4": _no_key,
+    "mask-inf": _no_key_in_a_row,
+    "softmax-over-queries": _several,
+    "heads-unswapped": _several,
+    "distance-sign": lambda call: _several(call) and call.setting.model.config.position_embedding_type != "absolute",
+    "last-token": lambda call: _several(call) and call.setting.model.head in OF_FIRST,
+}
+"""Conditions without which a mistake has no effect on any value."""
+
+
+def _shown(call: _Call) -> list[str]:
+    """Names of the mistakes that have an effect on the call, of those that change the inputs or need something."""
+    return [one.name for one in catalogue(call.setting.model) if NEEDS.get(one.name, _of_inputs(one))(call)]
+
+
+def _of_inputs(mistake: Mistake) -> Callable[[_Call], bool]:
+    """The condition that a mistake makes a difference to the inputs."""
+
+    def differs(call: _Call) -> bool:
+        settings = [way.applied(call.setting) for way in mistake.ways if way.inputs]
+        return any(setting is not None and call.differs(setting) for setting in settings)
+
+    return differs
+
+
+def _apart(model: Model) -> Iterator[tuple[str, str]]:
+    """Names of the mistakes that `inputs` may not show, with what they need."""
+    yield from (("mask-1e4", "a query without keys"), ("mask-inf", "a query without keys"))
+    if model.config.position_embedding_type == "absolute":
+        yield from [("cache-position-off-by-one", "a cache")] * model.config.is_decoder
+        yield from [("positions-in-bfloat16", "more than 256 tokens")] * (model.config.longest > 256)
+
+
+def _unseen(call: _Call, values: Iterable[str]) -> Iterator[str]:
+    """Names of the mistakes that change none of these values, although they change scores."""
+    if not any(value.endswith((".scores", ".key")) for value in values):
+        yield from ["bias-missing-key"] * (call.setting.model.config.position_embedding_type != "relative_key_query")
+    if not any(value.endswith(".scores") for value in values):
+        yield from ["mask-added-raw"] * (not _a_hidden_key(call))
+
+
+def _without_effect(model: Model) -> Iterator[str]:
+    """Names of the mistakes that leave out parameters that are 0."""
+    yield from (f"bias-missing-{part}" for part, pattern in WEIGHTS.items() if _is_zero(model, rf"({pattern})\.bias"))
+    yield from ("lm-bias-missing", "lm-bias-doubled") if _is_zero(model, r"lm_head\.bias") else ()
+    if _is_zero(model, r"embeddings\.token_type_embeddings\.weight"):
+        yield from ("token-types-missing", "token-types-row-1")[: model.config.type_vocab_size]
+
+
+def _is_zero(model: Model, pattern: str) -> bool:
+    """True if there are parameters with such names, and all of them are 0."""
+    found = [array for name, array in flat(model.params).items() if re.fullmatch(pattern, name)]
+    return bool(found) and not any(to_host(array).any() for array in found)

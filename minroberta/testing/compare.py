@@ -82,14 +82,8 @@ def compare(
         precision,
         ours.bound,
     )
-    said = "" if ours.trace is None else _audited(ours.trace)
+    said = "" if ours.trace is None else audit(ours.trace.model, ours.trace.inputs).of_inputs
     return dataclasses.replace(found, between=tuple(_between(list(ours.values), found)), audit=said)
-
-
-def _audited(trace: Trace) -> str:
-    """A sentence about the mistakes that these inputs cannot show, or ""."""
-    found = audit(trace.model, trace.inputs)
-    return str(dataclasses.replace(found, weights=())) if found.inputs else ""
 
 
 def check_precision(precision: str) -> None:

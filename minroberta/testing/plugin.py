@@ -16,6 +16,7 @@ from ..weights import shapes, tree
 from .asserts import assert_matches
 from .cases import is_norm
 from .diagnose import diagnose
+from .telling import telling_inputs
 
 TINY: Mapping[str, Any] = {
     "vocab_size": 53,
@@ -29,9 +30,6 @@ TINY: Mapping[str, Any] = {
 }
 """Configuration of a tiny model. No two axes of a value have the same size, so that swapped axes are noticed."""
 
-LENGTHS = (7, 4)
-"""Lengths of the two sequences in a batch; the second is padded to the length of the first."""
-
 
 class Oracle:
     """Tiny models for tests of a port.
@@ -41,7 +39,7 @@ class Oracle:
             trace = roberta_oracle.trace(model, **roberta_oracle.inputs(model))
             roberta_oracle.assert_matches(my_port(model.params, **trace.inputs), trace)
 
-    `trace`, `assert_matches` and `diagnose` are those of minroberta and of `minroberta.testing`.
+    `trace`, `inputs`, `assert_matches` and `diagnose` are those of minroberta and of `minroberta.testing`.
     """
 
     def __call__(self, family: str = "roberta", head: str = "masked_lm", *, seed: int = 0, **config: Any) -> Model:
@@ -55,19 +53,7 @@ class Oracle:
         weights = {name: _weight(name, shape, seed) for name, shape in shapes(settings, head).items()}
         return Model(settings, tree(weights), head)
 
-    def inputs(self, model: Model, *, seed: int = 0) -> dict[str, numpy.ndarray]:
-        """`input_ids` and `attention_mask` of two sequences, the second padded.
-
-        Both are (2, 7), or (2, 3, 7) for multiple choice.
-        """
-        pad, longest = model.config.pad_token_id, min(max(LENGTHS), model.config.longest)
-        rows = (len(LENGTHS), 3) if model.head == "multiple_choice" else (len(LENGTHS),)
-        ids = numpy.random.default_rng(seed).integers(0, model.config.vocab_size - 1, (*rows, longest))
-        ids += ids >= pad  # no token is padding by chance
-        mask = numpy.arange(longest) < numpy.array(LENGTHS)[:, None]  # (2, L)
-        mask = numpy.broadcast_to(mask if len(rows) == 1 else mask[:, None], ids.shape)
-        return {"input_ids": numpy.where(mask, ids, pad), "attention_mask": mask.astype(numpy.int64)}
-
+    inputs = staticmethod(telling_inputs)
     trace = staticmethod(trace)
     assert_matches = staticmethod(assert_matches)
     diagnose = staticmethod(diagnose)

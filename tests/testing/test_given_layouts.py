@@ -15,7 +15,7 @@ from minroberta.testing.layout import as_given
 from minroberta.testing.plugin import Oracle
 from minroberta.trace import Trace
 
-B, L, S, H, E, D = 2, 7, 5, 5, 6, 30
+B, L, S, H, E, D = 3, 12, 5, 5, 6, 30
 Layout = Callable[[np.ndarray], np.ndarray]
 
 
@@ -72,9 +72,9 @@ def model_of(head: str) -> Model:
 def traced(head: str) -> Trace:
     model = model_of(head)
     states = np.random.default_rng(0).standard_normal((B, S, D)).astype("float32")
-    mask = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    mask = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0]])
     cross = {"encoder_hidden_states": states, "encoder_attention_mask": mask} if head == "causal_lm" else {}
-    return trace(model, **Oracle().inputs(model), **cross)
+    return trace(model, **{**Oracle().inputs(model), **cross})
 
 
 def laid_out(reference: Trace, index: int) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, str]]]:
@@ -104,7 +104,7 @@ PLACES = {
     "encoder.layer.0.crossattention.self.key": {"batch": 1, "token": 1, "channel": 8},
     "encoder.layer.1.attention.self": {"batch": 0, "token": 5, "channel": 29},
     "encoder.layer.0.attention.self.probs": {"batch": 1, "head": 3, "query": 2, "key": 1},
-    "encoder.layer.0.crossattention.self.scores": {"batch": 0, "head": 4, "query": 6, "key": 2},
+    "encoder.layer.0.crossattention.self.scores": {"batch": 0, "head": 4, "query": 5, "key": 2},
     "encoder.layer.1.intermediate": {"batch": 0, "token": 3, "channel": 36},
     "embeddings.position_ids": {"batch": 0, "token": 4},
     "pooler": {"batch": 1, "channel": 11},
@@ -231,7 +231,7 @@ def test_heads_are_found_without_a_configuration() -> None:
     for layout in ("b l h e", "b h l e", "(b h) l e"):
         names = {context: (context, layout)}
         assert compare(reference, {context: HEADS[layout](reference[context])}, names=names).ok
-    with raises(InputError, ValueError, "'b l (e h)' does not fit", f"{(B, L, D)}: b = 2, l = 7"):
+    with raises(InputError, ValueError, "'b l (e h)' does not fit", f"{(B, L, D)}: b = 3, l = 12"):
         compare(reference, {context: apart.reshape(B, L, D)}, names={context: (context, "b l (e h)")})
 
 
@@ -256,8 +256,8 @@ def test_heads_are_found_without_a_configuration() -> None:
         ("b l d s", ["each axis of 'b l d' once"]),
         ("b l d e", ["each axis of 'b l h e' once"]),
         ("b l h", ["each axis of 'b l h e' once"]),
-        ("l b d", [f"'l b d' does not fit embeddings of shape {(B, L, D)}: b = 2, l = 7, d = 30"]),
-        ("b l h e", [f"{(B, L, D)}: b = 2, l = 7, h = 5, e = 6"]),
+        ("l b d", [f"'l b d' does not fit embeddings of shape {(B, L, D)}: b = 3, l = 12, d = 30"]),
+        ("b l h e", [f"{(B, L, D)}: b = 3, l = 12, h = 5, e = 6"]),
         ("(b l) d", ["does not fit"]),
         ("b l d 1", ["does not fit"]),
     ],

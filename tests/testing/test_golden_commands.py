@@ -70,6 +70,12 @@ def test_make_from_ids(file: Path, model: Path) -> None:
     assert golden.digest(held.model()) == golden.digest(load(model))
 
 
+def test_make_says_what_its_inputs_cannot_tell(model: Path, tmp_path: Path) -> None:
+    result = call("make", model, "-o", tmp_path / "golden.safetensors", "--ids", IDS)
+    assert result.stdout == "" and result.stderr.startswith("note: these inputs cannot tell: positions-by-place, ")
+    assert result.stderr.endswith("; minroberta.testing.inputs(model) can\n") and result.stderr.count("\n") == 1
+
+
 def test_make_from_several_rows_and_names(model: Path, tmp_path: Path) -> None:
     path = tmp_path / "file"
     printed("make", model, "-o", path, "--ids", "0,7,2", "--ids", "0 9 2", "--names", "embeddings", "--names", "*.self")
