@@ -22,7 +22,7 @@ page             a result as HTML
 report           `Report`: a result that prints as a table, and converts to HTML and JSON
 changes          changes of the reference that make a mistake
 mistakes         the catalogue of known mistakes
-telling          inputs that show what depends on padding, masks and ids
+calls            inputs that show what depends on padding, masks and ids; what a model makes of its inputs
 audit            what inputs, values and weights can show
 compare          the comparison, step by step
 candidate        a port's values, judged by the reference with some mistakes made
@@ -39,13 +39,13 @@ plugin           the fixture `roberta_oracle`; pytest's hooks are in `minroberta
 from . import golden
 from .asserts import Mismatch, assert_matches
 from .audit import Audit, audit
+from .calls import telling_inputs as inputs
 from .compare import compare
 from .diagnose import diagnose
 from .gradients import reference_gradients
 from .recorders import record
 from .report import Report
 from .result import Finding, Findings, Row
-from .telling import telling_inputs as inputs
 from .values import read
 
 __all__ = [

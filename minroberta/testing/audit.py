@@ -3,21 +3,15 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy
-
-from .. import ops
-from ..backend.arrays import Array, to_host
-from ..cache import cached_length
-from ..errors import InputError
-from ..inputs import check_shapes, given
+from ..backend.arrays import to_host
+from ..inputs import given
 from ..loading import Model
-from ..model import self_attention_mask
 from ..weights import flat
-from .changes import WEIGHTS, Setting, counted
+from .calls import OF_FIRST, Call, telling_inputs
+from .changes import WEIGHTS
 from .mistakes import Mistake, catalogue
-from .telling import telling_inputs
 
 
 @dataclass(frozen=True)
@@ -64,7 +58,7 @@ def audit(model: Model, inputs: Mapping[str, Any], values: Iterable[str] | None 
 
     The model is not run, so effects are not compared with rounding. Raises InputError as `diagnose` does.
     """
-    best, here = _Call.of(model, telling_inputs(model)), _Call.of(model, given(**inputs))
+    best, here = Call.of(model, telling_inputs(model)), Call.of(model, given(**inputs))
     shown, shown_here = _shown(best), _shown(here)
     better = tuple(name for name in shown if name not in shown_here)
     apart = {name: need for name, need in _apart(model) if name not in {*shown, *shown_here}}
@@ -72,82 +66,26 @@ def audit(model: Model, inputs: Mapping[str, Any], values: Iterable[str] | None 
     return Audit(better, tuple(_without_effect(model)), unseen, apart)
 
 
-# --- what a model makes of its inputs -------------------------------------------------------------------------------
-
-
-class _Call(NamedTuple):
-    """A call of a model.
-
-    tokens: the positions and the types, (B, L). hidden: True for the keys that a query does not attend to, (B, L, S),
-    in self-attention and in cross-attention. compared: True for the queries whose values are compared, (B, L).
-    """
-
-    setting: Setting
-    tokens: list[numpy.ndarray]
-    hidden: list[numpy.ndarray]
-    compared: numpy.ndarray
-
-    @classmethod
-    def of(cls, model: Model, inputs: Mapping[str, Any]) -> "_Call":
-        arrays = {name: x if name == "past_key_values" else to_host(x) for name, x in inputs.items()}
-        check_shapes(model.config, model.head, arrays)
-        right = counted(model, arrays)
-        rows, mask = right.reshape(-1, right.shape[-1]), arrays.get("attention_mask")  # (B, C, L) -> (B·C, L)
-        mask = None if mask is None else mask.reshape(len(rows), *mask.shape[right.ndim - 1 :])
-        compared = numpy.ones(rows.shape, bool) if mask is None or mask.ndim == 3 else mask[:, -rows.shape[1] :] > 0
-        compared[:, 0] |= model.head in OF_FIRST
-        tokens = [arrays.get("position_ids", right), arrays.get("token_type_ids", 0 * right)]
-        tokens = [numpy.broadcast_to(x, right.shape).reshape(rows.shape) for x in tokens]
-        return cls(Setting(model, inputs), tokens, [*_hidden(model, arrays, mask, *rows.shape)], compared)
-
-    def differs(self, setting: Setting) -> bool:
-        """True if the setting's inputs make a difference to the values that are compared, or cannot be given."""
-        try:
-            other = _Call.of(setting.model, setting.inputs)
-        except InputError:
-            return True
-        pairs = zip(self.tokens + self.hidden, other.tokens + other.hidden, strict=True)
-        return any((x != y)[self.compared].any() for x, y in pairs)
-
-
-OF_FIRST = ("encoder", "sequence_classification", "multiple_choice")
-"""The heads that read the first token, or have a pooler that does."""
-
-
-def _hidden(model: Model, inputs: Mapping[str, Any], mask: Array | None, B: int, L: int) -> Iterator[numpy.ndarray]:
-    """The keys that a query does not attend to, (B, L, S); then the same in cross-attention, if there is any."""
-    past = cached_length(inputs.get("past_key_values"))
-    added = self_attention_mask(numpy.zeros((B, L, 1)), mask, past, model.config)
-    masks = [numpy.zeros((1, 1, 1, L + past)) if added is None else added]
-    if "encoder_hidden_states" in inputs:
-        every = numpy.ones(inputs["encoder_hidden_states"].shape[:2])
-        masks.append(ops.additive_mask(inputs.get("encoder_attention_mask", every), every.dtype))
-    yield from (numpy.broadcast_to(one < 0, (B, 1, L, one.shape[-1]))[:, 0] for one in masks)
-
-
-# --- what a mistake needs -------------------------------------------------------------------------------------------
-
-
-def _several(call: _Call) -> bool:
+def _several(call: Call) -> bool:
     """True if there are several keys to attend to."""
     return any(hidden.shape[-1] > 1 for hidden in call.hidden)
 
 
-def _a_hidden_key(call: _Call) -> bool:
+def _a_hidden_key(call: Call) -> bool:
     return any(hidden[call.compared].any() for hidden in call.hidden)
 
 
-def _no_key(call: _Call) -> bool:
+def _no_key(call: Call) -> bool:
     return _several(call) and any(hidden[call.compared].all(-1).any() for hidden in call.hidden)
 
 
-def _no_key_in_a_row(call: _Call) -> bool:
+def _no_key_in_a_row(call: Call) -> bool:
     """The query need not be compared: in the next layer, its NaN reaches the others of its row."""
     rows = call.compared.any(1, keepdims=True) if call.setting.model.config.num_hidden_layers > 1 else call.compared
     return any((hidden.all(-1) & rows).any() for hidden in call.hidden)
 
 
-NEEDS: Mapping[str, Callable[[_Call], bool]] = {
+NEEDS: Mapping[str, Callable[[Call], bool]] = {
     "mask-after-softmax": _a_hidden_key,
     "mask-multiplied": _a_hidden_key,
     "mask-1e4": _no_key,
@@ -160,15 +98,15 @@ NEEDS: Mapping[str, Callable[[_Call], bool]] = {
 """Conditions without which a mistake has no effect on any value."""
 
 
-def _shown(call: _Call) -> list[str]:
+def _shown(call: Call) -> list[str]:
     """Names of the mistakes that have an effect on the call, of those that change the inputs or need something."""
     return [one.name for one in catalogue(call.setting.model) if NEEDS.get(one.name, _of_inputs(one))(call)]
 
 
-def _of_inputs(mistake: Mistake) -> Callable[[_Call], bool]:
+def _of_inputs(mistake: Mistake) -> Callable[[Call], bool]:
     """The condition that a mistake makes a difference to the inputs."""
 
-    def differs(call: _Call) -> bool:
+    def differs(call: Call) -> bool:
         settings = [way.applied(call.setting) for way in mistake.ways if way.inputs]
         return any(setting is not None and call.differs(setting) for setting in settings)
 
@@ -183,7 +121,7 @@ def _apart(model: Model) -> Iterator[tuple[str, str]]:
         yield from [("positions-in-bfloat16", "more than 256 tokens")] * (model.config.longest > 256)
 
 
-def _unseen(call: _Call, values: Iterable[str]) -> Iterator[str]:
+def _unseen(call: Call, values: Iterable[str]) -> Iterator[str]:
     """Names of the mistakes that change none of these values, although they change scores."""
     if not any(value.endswith((".scores", ".key")) for value in values):
         yield from ["bias-missing-key"] * (call.setting.model.config.position_embedding_type != "relative_key_query")

@@ -14,9 +14,9 @@ from ..loading import Model
 from ..trace import trace
 from ..weights import shapes, tree
 from .asserts import assert_matches
+from .calls import telling_inputs
 from .cases import is_norm
 from .diagnose import diagnose
-from .telling import telling_inputs
 
 TINY: Mapping[str, Any] = {
     "vocab_size": 53,
