@@ -185,6 +185,16 @@ def test_nan_of_padding_spreads_in_the_next_layer() -> None:
         assert ("mask-inf" in listed(model, left)) == (layers == 1)
 
 
+@pytest.mark.parametrize("head", ["encoder", "masked_lm"])
+def test_a_hidden_row_is_compared_where_its_first_token_is_read(head: str) -> None:
+    """Padding is left out, but the pooler's outputs are compared for every row."""
+    model = model_of(head)
+    hidden = {**PADDED, "attention_mask": [[1, 1, 1, 1, 1], [0, 0, 0, 0, 0]]}
+    for name in ("mask-1e4", "mask-inf"):
+        assert (name in without_effect(model, hidden)) == (head == "masked_lm")
+        assert (name in listed(model, hidden)) == (head == "masked_lm")
+
+
 def test_values_that_cannot_tell() -> None:
     model = model_of()
     assert audit(model, PADDED).values == audit(model, PADDED, values=[KEY, "logits"]).values == ()
