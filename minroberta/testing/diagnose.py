@@ -300,7 +300,7 @@ class _Search:
         effects = [
             (way, effect)
             for way, effect in self.effects.get(before.ways, ())
-            if effect.size and way[0] not in PRECISIONS and not way[1].rounded
+            if effect.size and way[0] not in PRECISIONS and (way[1].values or not way[1].rounded)
         ]
         error = self._error(before)
         if not effects or error is None:
@@ -331,8 +331,12 @@ class _Search:
         both = None if value is None else self._righted(with_one, other[1], value)
         if both is None or not both.ok:
             return None
-        first = next(iter(self._beside(other, before)), _Trial(*one, both))
-        return [[first], self._beside((first.mistake, first.way), before) or [_Trial(*other, both)]]
+        firsts = self._beside(other, before)
+        first = firsts[0] if firsts else _Trial(*one, both)
+        seconds = self._beside((first.mistake, first.way), before)
+        if not (firsts and seconds) and (one[1].rounded or other[1].rounded):
+            return None  # the wide bound of a rounded value explains the rest, not that mistake
+        return [[first], seconds or [_Trial(*other, both)]]
 
     def _beside(self, known: Way, before: Judged) -> list[_Trial]:
         """The mistakes that explain everything together with a known one."""
@@ -598,9 +602,12 @@ def _can_be(way: Change, port: Candidate, names: Iterable[str]) -> bool:
 
     It can if all of them that the change rounds to a half-precision type are exactly representable in that type, but
     not all in a coarser one. Errors of this size may come from any mistake, but it cannot be by chance that all values
-    end in zero bits. Integers and zeros are representable too, but come from elsewhere.
+    end in zero bits. Integers and zeros are representable too, but come from elsewhere. Another formula whose result is
+    rounded may be known by later values alone.
     """
     for pattern, dtype in way.rounded.items():
+        if way.values and not any(re.fullmatch(pattern, name) for name in port.values):
+            continue
         off = [port.values[name] for name in names if re.fullmatch(pattern, name)]
         coarser = all(_holds("bfloat16" if dtype == "float16" else "coarse", array) for array in off)
         if coarser or not all(_holds(dtype, array) for array in off):
