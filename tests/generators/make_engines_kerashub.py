@@ -3,7 +3,7 @@
     KERAS_BACKEND=jax PYTHONPATH=..:. python -m generators.make_engines_kerashub
     KERAS_BACKEND=tensorflow PYTHONPATH=..:. python -m generators.make_engines_kerashub
 
-needs `pip install keras==3.15.1 keras-hub==0.32.0 jax==0.10.2 tensorflow-cpu==2.21.0 numpy safetensors`, and minroberta,
+needs `pip install keras==3.15.1 keras-hub==0.32.0 jax==0.10.2 tensorflow-cpu==2.21.0 numpy safetensors` and minroberta,
 which records the layers and gives them its names.
 
 KerasHub counts padding in positions, so that padding on the left is left out. It has no token types: the one row is
