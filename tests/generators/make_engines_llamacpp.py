@@ -22,7 +22,7 @@ import llama_cpp
 import numpy as np
 
 from generators import engine_cases
-from generators.engine_cases import FAMILIES, HIDDEN, INNER, LAYERS, POSITIONS, VOCAB, Candidates, setting
+from generators.engine_cases import FAMILIES, HIDDEN, Candidates, setting
 
 OURS = {
     "token_embd": "embeddings.word_embeddings",
@@ -41,26 +41,25 @@ OURS = {
 """llama.cpp's names of weights, mapped to ours."""
 
 
-def write(name: str, file: Path, shifted: bool) -> None:
-    """Write the setting's encoder as a GGUF without a vocabulary.
+def write(told: dict[str, Any], weights: dict[str, np.ndarray], file: Path, shifted: bool) -> None:
+    """Write an encoder as a GGUF without a vocabulary.
 
     shifted: the rows of the positions 0 and 1 are left out, as llama.cpp's converter does.
     """
-    told, weights = engine_cases.config(name), engine_cases.parameters(name)
     out = gguf.GGUFWriter(str(file), "bert")
-    out.add_vocab_size(VOCAB)
-    out.add_context_length(POSITIONS - 2 * shifted)
-    out.add_embedding_length(HIDDEN)
-    out.add_feed_forward_length(INNER)
-    out.add_block_count(LAYERS)
+    out.add_vocab_size(told["vocab_size"])
+    out.add_context_length(told["max_position_embeddings"] - 2 * shifted)
+    out.add_embedding_length(told["hidden_size"])
+    out.add_feed_forward_length(told["intermediate_size"])
+    out.add_block_count(told["num_hidden_layers"])
     out.add_head_count(told["num_attention_heads"])
     out.add_layer_norm_eps(told["layer_norm_eps"])
     out.add_causal_attention(False)
     out.add_pooling_type(gguf.PoolingType.NONE)
     out.add_tokenizer_model("no_vocab")
-    out.add_token_type_count(1)
+    out.add_token_type_count(told["type_vocab_size"])
     out.add_file_type(gguf.LlamaFileType.ALL_F32)
-    for (theirs, ours), layer in itertools.product(OURS.items(), range(LAYERS)):
+    for (theirs, ours), layer in itertools.product(OURS.items(), range(told["num_hidden_layers"])):
         for kind in ("weight", "bias"):
             key = f"{ours.format(layer)}.{kind}"
             if key in weights and ("{}" in ours or layer == 0):
@@ -196,7 +195,7 @@ def main() -> None:
         name = setting(family, padding=padding)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "model.gguf")
-            write(name, file, shifted)
+            write(engine_cases.config(name), engine_cases.parameters(name), file, shifted)
             given = values(file, name, 1 + (padding == "left"))
         keep = set(given) if family == "roberta" and padding != "left" else {"last_hidden_state", "ffn_inp-1"}
         found.add(

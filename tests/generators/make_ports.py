@@ -20,6 +20,7 @@ writes what the docs' example of a library gives into `tests/golden/ports/docs`:
     flax          flax 0.10.6 with jax 0.10.2
     mlx           mlx 0.32.4
     tensorflow    tensorflow 2.21.0 with tf_keras 2.21.0 and transformers 4.48.3
+    llama_cpp     llama-cpp-python 0.3.36 and gguf 0.19.0
     onnxruntime   onnxruntime 1.32.0 and onnx 1.23.2, and for the model torch 2.13.0 and transformers 4.48.3
 """
 
@@ -41,6 +42,7 @@ from generators import GOLDEN
 from generators.cases import parameter
 from generators.worked_examples import VALUES, runnable
 from minroberta.testing import record
+from minroberta.weights import flat
 
 OUT = GOLDEN / "ports"
 CHECKPOINTS = GOLDEN / "checkpoints"
@@ -80,6 +82,8 @@ def save_example(library: str) -> None:
     start = page.index(f"```python {library}\n")
     if library == "onnxruntime":
         export(after(page[:start])["model"])
+    if library == "llama_cpp":
+        export_gguf(after(page[:start])["model"])
     values = after(page[: page.index("```\n", start + 3) + 4])["values"]
     save_file({name: np.ascontiguousarray(value) for name, value in values.items()}, VALUES / f"{library}.safetensors")
 
@@ -200,6 +204,13 @@ def make_fairseq() -> None:
             checkpoint=checkpoint,
             head="sequence_classification" if head else "masked_lm",
         )
+
+
+def export_gguf(model: Any) -> None:
+    """Write the GGUF of the docs' example: the encoder with the weights of ours."""
+    from generators import make_engines_llamacpp
+
+    make_engines_llamacpp.write(model.config.to_dict(), flat(model.params), VALUES / "roberta.gguf", True)
 
 
 def main() -> None:
