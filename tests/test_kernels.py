@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import strict
 import warp
-from support import CASE, CASES, TINY, check, model_of, one_a_feature, slow_but
+from support import CASE, CASES, TINY, Case, check, model_of, one_a_feature, slow_but
 
 from minroberta import activations, init, ops
 from minroberta.backend import kernels
 from minroberta.backend.arrays import to_host
 from minroberta.backend.schedule import product_of_heads, rowwise
+from minroberta.config import FAMILIES
 
 pytestmark = pytest.mark.skipif(not warp.AVAILABLE, reason="the kernels are compiled by g++, on Linux on x86-64")
 
@@ -128,17 +129,26 @@ def cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
     return library
 
 
-SOME = {*[*CASE][::3], *(case.name for case in one_a_feature(CASES))}
-"""Every third case, and a case for each feature: compiling the kernels of all takes minutes."""
+def launched(case: Case) -> set[Any]:
+    """What decides which kernels a case launches, and in which order."""
+    order = FAMILIES[case.model_type]
+    return {case.config["hidden_act"], case.config["layer_norm_eps"], (case.head, order.norm_first), case.model_type}
 
 
-@pytest.mark.parametrize("name", slow_but(sorted(SOME), "position/relative_key_query/decoder/post"))
+EVERY = [case.name for case in one_a_feature(CASES)]
+"""A case for each feature: other cases differ from these in their numbers alone."""
+
+IN_FLOAT64 = [case.name for case in one_a_feature(CASES, launched)]
+"""A case for each kernel, and for each head with each order of norms: the rest of a model knows of no kernel."""
+
+
+@pytest.mark.parametrize("name", slow_but(EVERY, "position/relative_key_query/encoder/post"))
 def test_golden_with_kernels(name: str, cupy: Any) -> None:
     golden_with_kernels(name, "float32", cupy)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [case.name for case in one_a_feature(CASES)])
+@pytest.mark.parametrize("name", IN_FLOAT64)
 def test_golden_with_kernels_in_float64(name: str, cupy: Any) -> None:
     golden_with_kernels(name, "float64", cupy)
 

@@ -1,4 +1,4 @@
-"""CuPy's kernels on a processor: their bodies are compiled as C++, and 32 threads stand in for a warp.
+"""CuPy's kernels on a processor: their bodies are compiled as C++, and 32 lanes that take turns stand in for a warp.
 
 `ElementwiseKernel` stands in for CuPy's. It takes arrays of `strict`, and of NumPy.
 """
@@ -19,39 +19,60 @@ from strict import StrictArray
 AVAILABLE = (sys.platform, platform.machine()) == ("linux", "x86_64") and shutil.which("g++") is not None
 
 HEAD = r"""
-#include <barrier>
 #include <cmath>
 #include <cstddef>
-#include <immintrin.h>
-#include <thread>
-#include <vector>
+#include <ucontext.h>
 using namespace std;
+
+ucontext_t scheduler, lanes[32];
+char stacks[32][1 << 16];
+double passed[32];
+int own, ended;
+
+void meet() { swapcontext(&lanes[own], &scheduler); }
+
+template <typename N> N __shfl_xor_sync(unsigned mask, N number, int distance) {
+    passed[own] = number;
+    meet();
+    N other = passed[own ^ distance];
+    meet();
+    return other;
+}
+
+template <typename F> F *work;
+template <typename F> void lane() {
+    (*work<F>)(own);
+    ended++;
+}
+
+template <typename F> bool warp(F run) {
+    work<F> = &run;
+    for (own = 0; own < 32; own++) {
+        getcontext(&lanes[own]);
+        lanes[own].uc_stack = {stacks[own], 0, sizeof stacks[own]};
+        lanes[own].uc_link = &scheduler;
+        makecontext(&lanes[own], lane<F>, 0);
+    }
+    for (ended = 0; ended == 0;)
+        for (own = 0; own < 32; own++) swapcontext(&scheduler, &lanes[own]);
+    return ended == 32;
+}
+"""
+"""A warp: 32 lanes that take turns, each until it meets the others. False if some end while others wait for them.
+
+They share a thread, as 32 threads would spend most of their time in waking each other.
+"""
+
+HALF = r"""
+#include <immintrin.h>
 
 struct half {
     unsigned short bits;
     explicit half(float x) : bits(_cvtss_sh(x, 0)) {}
     explicit operator float() const { return _cvtsh_ss(bits); }
 };
-
-barrier<> meeting(32);
-double passed[32];
-thread_local int own;
-
-template <typename N> N __shfl_xor_sync(unsigned mask, N number, int distance) {
-    passed[own] = number;
-    meeting.arrive_and_wait();
-    N other = passed[own ^ distance];
-    meeting.arrive_and_wait();
-    return other;
-}
-
-template <typename F> void warp(F run, ptrdiff_t size) {
-    vector<thread> threads;
-    for (int lane = 0; lane < 32; lane++)
-        threads.emplace_back([=] { own = lane; for (ptrdiff_t i = lane; i < size; i += 32) run(i); });
-    for (thread &one : threads) one.join();
-}
 """
+"""For float16 alone: this header takes most of the time of a kernel's compilation."""
 
 KERNEL = """
 namespace kernel_%(number)d {
@@ -60,8 +81,8 @@ void body(ptrdiff_t i, %(parameters)s) {
 %(body)s
 }
 }
-extern "C" void run_%(number)d(%(outer)s, ptrdiff_t size) {
-    warp([=](ptrdiff_t i) { kernel_%(number)d::body(i, %(names)s); }, size);
+extern "C" bool run_%(number)d(%(outer)s, ptrdiff_t size) {
+    return warp([=](int lane) { for (ptrdiff_t i = lane; i < size; i += 32) kernel_%(number)d::body(i, %(names)s); });
 }
 """
 
@@ -83,11 +104,14 @@ def compile_all(kernels: Sequence[Kernel]) -> None:
     """Compile kernels at once, for `MADE`."""
     with tempfile.TemporaryDirectory() as folder:
         source, library = Path(folder) / "kernels.cpp", Path(folder) / "kernels.so"
-        source.write_text(HEAD + "".join(_code(number, kernel) for number, kernel in enumerate(kernels)))
-        flags = ["-std=c++20", "-O1", "-mf16c", "-fPIC", "-shared", "-pthread", "-Werror=narrowing"]
+        head = HEAD + HALF * any(kernel.dtype == "float16" for kernel in kernels)
+        source.write_text(head + "".join(_code(number, kernel) for number, kernel in enumerate(kernels)))
+        flags = ["-std=c++20", "-O1", "-mf16c", "-fPIC", "-shared", "-Werror=narrowing"]
         subprocess.run(["g++", *flags, str(source), "-o", str(library)], check=True)
         loaded = ctypes.CDLL(str(library))
-    MADE.update({kernel: getattr(loaded, f"run_{number}") for number, kernel in enumerate(kernels)})
+    for number, kernel in enumerate(kernels):
+        MADE[kernel] = getattr(loaded, f"run_{number}")
+        MADE[kernel].restype = ctypes.c_bool
 
 
 def _code(number: int, kernel: Kernel) -> str:
@@ -116,7 +140,7 @@ def call(kernel: Kernel, *arguments: Any, size: int) -> None:
     arrays = [np.ascontiguousarray(x) if isinstance(x, np.ndarray) else x for x in arrays[:-1]] + arrays[-1:]
     assert arrays[-1].flags.c_contiguous
     passed = [ctypes.c_void_p(x.ctypes.data) if isinstance(x, np.ndarray) else ctypes.c_longlong(x) for x in arrays]
-    MADE[kernel](*passed, ctypes.c_ssize_t(size))
+    assert MADE[kernel](*passed, ctypes.c_ssize_t(size)), "some threads of a warp wait for others that have ended"
 
 
 class ElementwiseKernel:
