@@ -108,6 +108,7 @@ def load(
     config: Mapping[str, Any] | None = None,
     adapter: str | Path | None = None,
     tokenizer: str | Path | Tokenizer | None = None,
+    trust_tokenizer: bool = False,
 ) -> Model:
     """Load a model by name. The weights are memory-mapped if the dtype and the array library allow it.
 
@@ -139,6 +140,8 @@ def load(
     tokenizer: a directory or a hub name, or another model's tokenizer, to use instead of the checkpoint's tokenizer. If
     it is None and the checkpoint's cannot be built, there is a warning, and methods that take text raise
     TokenizerError.
+    trust_tokenizer: build whatever a `tokenizer.json` says. By default, one is refused whose steps are of an unknown
+    kind, or could take far more time or memory than its size explains: see docs/formats.md.
 
     Raises NotFoundError, DownloadError, ConfigError, WeightsError, BackendError, NameUnknownError, InputError for an
     invalid seed, and TokenizerError if the tokenizer that `tokenizer` names cannot be built.
@@ -168,9 +171,10 @@ def load(
     reader = model.encoder or model
     directories = file.directories or (repository.model_directory,)
     if tokenizer is None:
-        model.tokenizer, model.tokenizer_error = _tokenizer_beside(directories, reader.config)
+        model.tokenizer, model.tokenizer_error = _tokenizer_beside(directories, reader.config, trust_tokenizer)
     else:
-        model.tokenizer = _tokenizer_named(tokenizer, reader.config, local_files_only, token)
+        places = {"local_files_only": local_files_only, "token": token}
+        model.tokenizer = _tokenizer_named(tokenizer, reader.config, trust_tokenizer, **places)
     reader.tokenizer = model.tokenizer
     if model.head == "encoder":
         model.embedding = read_embedding(repository, model.config)
@@ -204,10 +208,10 @@ def _of_halves(
     return model
 
 
-def _tokenizer_beside(directories: Sequence[Path], config: Config) -> tuple[Tokenizer | None, str | None]:
+def _tokenizer_beside(directories: Sequence[Path], config: Config, trust: bool) -> tuple[Tokenizer | None, str | None]:
     """The tokenizer in the first directory that has one; or None, a warning, and the reason if it cannot be built."""
     try:
-        places = (Tokenizer.load(directory, config) for directory in directories)
+        places = (Tokenizer.load(directory, config, trust) for directory in directories)
         return next((found for found in places if found), None), None
     except TokenizerError as error:
         reason = f"this model has no tokenizer, because its files cannot be used: {error}"
@@ -215,9 +219,7 @@ def _tokenizer_beside(directories: Sequence[Path], config: Config) -> tuple[Toke
         return None, reason
 
 
-def _tokenizer_named(
-    name: str | Path | Tokenizer, config: Config, local_files_only: bool, token: str | bool | None
-) -> Tokenizer:
+def _tokenizer_named(name: str | Path | Tokenizer, config: Config, trust: bool, **places: Any) -> Tokenizer:
     """The tokenizer of another directory or hub name, for a model of this configuration. Raises TokenizerError."""
     if isinstance(name, Tokenizer):
         return name.of_model(config)
@@ -227,10 +229,10 @@ def _tokenizer_named(
             "tokenizer=None for the checkpoint's own"
         )
     try:
-        repository = describe(hub.locate(name, weights=False, local_files_only=local_files_only, token=token))
+        repository = describe(hub.locate(name, weights=False, **places))
     except (NotFoundError, DownloadError) as error:
         raise type(error)(f"{error}. This name was given as tokenizer=") from None
-    found = Tokenizer.load(repository.model_directory, config)
+    found = Tokenizer.load(repository.model_directory, config, trust)
     if found is None:
         raise TokenizerError(f"{name} has no tokenizer: name a directory or a model that has one")
     return found

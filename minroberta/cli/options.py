@@ -32,11 +32,19 @@ class Source(NamedTuple):
     dtype: str = "float32"
     adapter: str | None = None
     tokenizer: str | None = None
+    trust_tokenizer: bool = False
 
     def load(self, head: str | None) -> Model:
         """Load the model. Messages do not mention `missing=` of `minroberta.load`, which is not an option here."""
         try:
-            return loading.load(self.name, head=head, dtype=self.dtype, adapter=self.adapter, tokenizer=self.tokenizer)
+            return loading.load(
+                self.name,
+                head=head,
+                dtype=self.dtype,
+                adapter=self.adapter,
+                tokenizer=self.tokenizer,
+                trust_tokenizer=self.trust_tokenizer,
+            )
         except WeightsError as error:
             text = str(error).partition(": give missing=")[0]
             raise click.ClickException(_missing_head(self, head) or text) from error
@@ -71,12 +79,14 @@ def takes_model(default: str | None = hub.EMBEDDED) -> Callable[[Command], Comma
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
-        def run(model: str, dtype: str, adapter: str | None, tokenizer: str | None, **others: Any) -> Any:
+        def run(
+            model: str, dtype: str, adapter: str | None, tokenizer: str | None, trust_tokenizer: bool, **others: Any
+        ) -> Any:
             if adapter and model == hub.EMBEDDED:
                 raise click.UsageError(
                     f"--adapter needs its base, which is not {hub.EMBEDDED}: give --model NAME as well"
                 )
-            return command(model=Source(model, dtype, adapter, tokenizer), **others)
+            return command(model=Source(model, dtype, adapter, tokenizer, trust_tokenizer), **others)
 
         for option in reversed(_options(default)):
             run = option(run)
@@ -98,6 +108,7 @@ def _options(default: str | None) -> list[Callable[[Callable], Callable]]:
         ),
         click.option("--adapter", metavar="NAME", help="Merge a LoRA adapter: a directory or a hub name."),
         click.option("--tokenizer", metavar="NAME", help="Use the tokenizer of another directory or hub name."),
+        click.option("--trust-tokenizer", is_flag=True, help="Build whatever tokenizer.json says, at any cost."),
         click.option(
             "--dtype",
             type=click.Choice(["float64", "float32", "float16"]),

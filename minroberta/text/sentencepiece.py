@@ -232,6 +232,12 @@ def check_charsmap(charsmap: bytes) -> None:
         raise ValueError("its character map points outside its texts, or into the middle of a character")
 
 
+def longest_replacement(charsmap: bytes) -> int:
+    """Number of characters in the longest text of a checked character map, by which it replaces a character."""
+    texts = charsmap[4 + int.from_bytes(charsmap[:4], "little") :].split(b"\0")
+    return max(1, *(len(text.decode(errors="replace")) for text in texts))
+
+
 # --- the tokenizer --------------------------------------------------------------------------------------------------
 
 

@@ -147,7 +147,7 @@ class Settings(NamedTuple):
     files. listed: added tokens by id. values: the fields of `tokenizer_config.json`. max_length: maximum number of
     tokens. lacking: the first of the ids given to tokens that occur in merges but not in the vocabulary; in a text they
     become the unknown token. files: the tokenizer's files, if a `tokenizer.json` cannot hold it. extra: special tokens
-    in `extra_special_tokens`.
+    in `extra_special_tokens`. trusted: True if a `tokenizer.json` is built whatever it costs.
     """
 
     name: str = "RobertaTokenizer"
@@ -160,6 +160,7 @@ class Settings(NamedTuple):
     lacking: int | None = None
     files: Mapping[str, bytes] = {}
     extra: tuple[Named, ...] = ()
+    trusted: bool = False
 
     @property
     def kind(self) -> Kind:

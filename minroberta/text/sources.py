@@ -1,17 +1,16 @@
 """`SOURCES`: the files that a tokenizer is read from, whichever framework wrote them."""
 
-import base64
 import contextlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..checkpoints.files import inside, read_json
 from ..config import Config
 from ..errors import TokenizerError
-from . import sentencepiece, settings
+from . import allowance, sentencepiece, settings
 from .settings import BYTE_LEVEL, WORDPIECE, Settings
 from .vocabularies import VOCABULARY, fairseq_vocabulary, read_merges, read_tokens, words_with_counts
 
@@ -23,13 +22,6 @@ LARGEST_JSON = 64_000_000
 
 LARGEST_VOCABULARY = 18_000_000
 """Maximum size of a `vocab.json` in bytes."""
-
-PLAIN = 1_500_000
-"""Size in bytes up to which the counts in a `tokenizer.json` are not checked.
-
-Loading such a file takes at most 300 times its size in memory.
-"""
-
 
 Built = tuple["tokenizers.Tokenizer", Settings]
 """A tokenizer, and its settings."""
@@ -48,11 +40,11 @@ class Source(NamedTuple):
         return not (self.classes and given.is_named) or given.name in self.classes
 
 
-def read(directory: Path, config: Config) -> Built | None:
+def read(directory: Path, config: Config, trust: bool = False) -> Built | None:
     """Read the tokenizer and its settings from the first of `SOURCES` whose files are all in the directory.
 
     Sources that belong to other classes than the named one are used only if there is no other. Returns None if there is
-    no source. Raises TokenizerError.
+    no source. trust: build whatever a `tokenizer.json` says, without the limits of `allowance`. Raises TokenizerError.
     """
     present = [source for source in SOURCES if all((directory / name).is_file() for name in source.names)]
     if not present:
@@ -60,7 +52,7 @@ def read(directory: Path, config: Config) -> Built | None:
     for name in (settings.SETTINGS, settings.SPECIAL, settings.ADDED):
         if (directory / name).is_file():
             inside(directory, name, TokenizerError)
-    given = settings.read(directory, config)
+    given = settings.read(directory, config)._replace(trusted=trust)
     source = next((source for source in present if source.serves(given)), present[0])
     for name in source.names:
         inside(directory, name, TokenizerError)
@@ -77,20 +69,24 @@ def _from_json(directory: Path, given: Settings) -> Built:
     import tokenizers
 
     path = directory / "tokenizer.json"
-    size = path.stat().st_size
-    if size > LARGEST_JSON:
-        raise TokenizerError(f"{path} has {size} bytes; the limit is {LARGEST_JSON}")
+    content = _content(path)
     with library_errors(f"{path} is not a valid tokenizer"):
-        if size > PLAIN:
-            _check_counts(json.loads(path.read_text(encoding="utf-8")), sentencepiece.Limits.of(size))
-        library = tokenizers.Tokenizer.from_file(str(path))
-        if library.normalizer is not None:
-            _check_normalizer(json.loads(library.normalizer.__getstate__()))
+        if not given.trusted:
+            allowance.check(allowance.read(content), len(content))
+        library = tokenizers.Tokenizer.from_str(content.decode())
         library.no_padding()
         _set_normalizer(library, given)
         settings.add_tokens(library, settings.with_tokens_of(library, given))
         _set_prefix(library, given)
     return library, given
+
+
+def _content(path: Path) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(LARGEST_JSON + 1)
+    if len(content) > LARGEST_JSON:
+        raise TokenizerError(f"{path} has more than {LARGEST_JSON} bytes, which is the limit")
+    return content
 
 
 def _set_normalizer(library: "tokenizers.Tokenizer", given: Settings) -> None:
@@ -345,23 +341,3 @@ def library_errors(beginning: str) -> Iterator[None]:
         if isinstance(error, TokenizerError) or not is_of_library:
             raise
         raise TokenizerError(f"{beginning}: {error}") from error
-
-
-def _check_counts(values: Mapping[str, Any], limits: sentencepiece.Limits) -> None:
-    """Raise ValueError if the tokenizer may need too much memory: the library aborts the process if memory runs out."""
-    model = values["model"]
-    pieces = model.get("vocab", ())
-    counts = {"pieces": pieces, "merges": model.get("merges", ()), "added tokens": values.get("added_tokens", ())}
-    most = (limits.pieces, limits.merges, sentencepiece.MOST_SYMBOLS)
-    for (name, found), count in zip(counts.items(), most, strict=True):
-        if len(found or ()) > count:
-            raise ValueError(f"it has {len(found)} {name}; the limit for its size is {count}")
-    if isinstance(pieces, list):  # a unigram model, whose pieces the library holds in a trie
-        sentencepiece.check_prefixes((str(piece).encode() for piece, _ in pieces), limits)
-
-
-def _check_normalizer(settings: Mapping[str, Any]) -> None:
-    """Raise ValueError if a normalizer, or one nested in it, has a character map that makes the library panic."""
-    for inner in settings.get("normalizers", ()):
-        _check_normalizer(inner)
-    sentencepiece.check_charsmap(base64.b64decode(settings.get("precompiled_charsmap", "")))

@@ -88,12 +88,13 @@ class Tokenizer:
         return Tokenizer, (self.library, self._config, self.settings)
 
     @classmethod
-    def load(cls, directory: Path, config: Config) -> "Tokenizer | None":
+    def load(cls, directory: Path, config: Config, trust: bool = False) -> "Tokenizer | None":
         """Load the tokenizer from its files in a directory; `sources.SOURCES` lists the possible files.
 
-        Returns None if there are no such files. Raises TokenizerError.
+        trust: build whatever a `tokenizer.json` says, however much it costs. Returns None if there are no such files.
+        Raises TokenizerError.
         """
-        found = sources.read(directory, config)
+        found = sources.read(directory, config, trust)
         return None if found is None else cls(found[0], config, found[1])
 
     def of_model(self, config: Config) -> "Tokenizer":
@@ -341,7 +342,8 @@ class Tokenizer:
 
     def text_of(self, ids: Sequence[int], skip_special_tokens: bool = False, clean: bool | None = None) -> str:
         """`decode` for ids that need no checks."""
-        text = self.library.decode(ids, skip_special_tokens)
+        with sources.library_errors("the tokenizer failed on ids"):
+            text = self.library.decode(ids, skip_special_tokens)
         if self.settings.cleans if clean is None else clean:
             for spaced in SPACED:
                 text = text.replace(spaced, spaced.strip(" "))

@@ -1,0 +1,246 @@
+"""What a stranger's `tokenizer.json` may ask of the tokenizers library, which does whatever the file says.
+
+A few hundred bytes can make a thousand characters of one, or compile to gigabytes. So the file is read strictly, and
+each of its steps must be of a known kind, with texts, patterns and counts of a bounded size. What passes costs no more
+to build than its size explains. The published tokenizers pass; with `trust_tokenizer=True` every file does.
+"""
+
+import base64
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from . import sentencepiece
+from .settings import LONGEST_TOKEN, MOST_ADDED
+
+Step = Mapping[str, Any]
+"""A step of a tokenizer: a JSON object with a `type`."""
+
+
+def read(content: bytes) -> dict[str, Any]:
+    """The JSON object in a file, as the library reads it too: UTF-8, no key twice, no NaN. Raises ValueError."""
+    values = json.loads(content.decode(), object_pairs_hook=_once, parse_constant=_no_number)
+    if not isinstance(values, dict):
+        raise ValueError(f"it holds a {type(values).__name__}, not a JSON object")
+    return values
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"it has the key {next(name for name in names if names.count(name) > 1)[:40]!r} twice")
+    return result
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"it has {name}, which JSON does not")
+
+
+def check(values: Mapping[str, Any], size: int) -> None:
+    """Raise ValueError if a tokenizer may take more time or memory than a file of this size explains."""
+    try:
+        _check(values, size)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError("one of its fields is missing, or of the wrong type") from error
+    except ValueError as error:
+        raise ValueError(f"{error} (if you trust the file, load it with trust_tokenizer=True)") from error
+
+
+def _check(values: Mapping[str, Any], size: int) -> None:
+    for part, kinds in KINDS.items():
+        steps = list(_steps(values.get(part), kinds, part.replace("_", "-")))
+        if len(steps) > MOST_STEPS:
+            raise ValueError(f"its {part} has {len(steps)} steps; the limit is {MOST_STEPS}")
+        for step in steps:
+            _check_texts(step, part)
+    for part in ("normalizer", "decoder"):
+        if (growth := growth_of(values.get(part))) > MOST_GROWTH:
+            raise ValueError(f"its {part} can make {growth} characters of one; the limit is {MOST_GROWTH}")
+    _check_lengths(values)
+    _check_added(values.get("added_tokens") or (), growth_of(values.get("normalizer")))
+    _check_model(values.get("model"), sentencepiece.Limits.of(size))
+
+
+# --- steps ----------------------------------------------------------------------------------------------------------
+
+SEQUENCES = ("normalizers", "pretokenizers", "processors", "decoders")
+"""Fields in which a Sequence of each part holds its steps."""
+
+KINDS: Mapping[str, tuple[str, ...]] = {
+    "normalizer": (
+        "BertNormalizer", "ByteLevel", "Lowercase", "NFC", "NFD", "NFKC", "NFKD", "Nmt", "Precompiled", "Prepend",
+        "Replace", "Sequence", "Strip", "StripAccents",
+    ),
+    "pre_tokenizer": (
+        "BertPreTokenizer", "ByteLevel", "CharDelimiterSplit", "Delimiter", "Digits", "Metaspace", "Punctuation",
+        "Sequence", "Split", "UnicodeScripts", "Whitespace", "WhitespaceSplit",
+    ),
+    "post_processor": ("BertProcessing", "ByteLevel", "RobertaProcessing", "Sequence", "TemplateProcessing"),
+    "decoder": (
+        "BPEDecoder", "ByteFallback", "ByteLevel", "CTC", "Fuse", "Metaspace", "Replace", "Sequence", "Strip",
+        "WordPiece",
+    ),
+}  # fmt: skip
+"""The kinds of steps of each part."""
+
+MOST_STEPS = 30
+"""Maximum number of steps of one part. Published tokenizers have up to 10."""
+
+
+def _steps(step: Any, kinds: Sequence[str], part: str) -> Iterator[Step]:
+    """A step and those within it. Raises ValueError for an unknown kind."""
+    if step is None:
+        return
+    kind = step.get("type") if isinstance(step, dict) else None
+    if not isinstance(kind, str) or kind not in kinds:
+        raise ValueError(f"it has the unknown {part} {kind!r:.60}: the known ones are {', '.join(kinds)}")
+    yield step
+    inner = [step[name] for name in SEQUENCES if name in step]
+    if kind == "Sequence" and not (len(inner) == 1 and isinstance(inner[0], list)):
+        raise ValueError(f"a Sequence in its {part} does not hold a list of steps")
+    for other in inner[0] if kind == "Sequence" else ():
+        yield from _steps(other, kinds, part)
+
+
+LONGEST_TEXT, LONGEST_LIST, LARGEST_NUMBER = 200, 100, 10_000
+"""Maximum length of a text and of a list in a step, and of the absolute value of a number but for ids."""
+
+
+def _check_texts(step: Step, part: str) -> None:
+    """Raise ValueError if a field of a step is too large, or a pattern of a form that may take long."""
+    for name, value in step.items():
+        if name not in (*SEQUENCES, "precompiled_charsmap"):
+            _check_value(value, f"{name} of {step['type']} in its {part}")
+    for pattern in (value for value in step.values() if isinstance(value, dict) and "Regex" in value):
+        check_pattern(pattern["Regex"])
+    if "precompiled_charsmap" in step:
+        sentencepiece.check_charsmap(_charsmap(step))
+
+
+def _check_value(value: Any, name: str) -> None:
+    if isinstance(value, str) and len(value) > LONGEST_TEXT:
+        raise ValueError(f"{name} has {len(value)} characters; the limit is {LONGEST_TEXT}")
+    if isinstance(value, list | dict) and len(value) > LONGEST_LIST:
+        raise ValueError(f"{name} has {len(value)} items; the limit is {LONGEST_LIST}")
+    for other in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _check_value(other, name)
+
+
+def _charsmap(step: Step) -> bytes:
+    return base64.b64decode(step["precompiled_charsmap"] or "")
+
+
+# --- growth ---------------------------------------------------------------------------------------------------------
+
+MOST_GROWTH = 100
+"""Maximum number of characters that the steps of a part together may make of one.
+
+XLM-Roberta's make up to 36: 18 for an Arabic ligature, and twice as many by a replacement.
+"""
+
+
+def growth_of(step: Any) -> int:
+    """The largest number of characters that a step or a sequence makes of one, but for Unicode's own forms."""
+    if step is None:
+        return 1
+    inner = next((step[name] for name in SEQUENCES if name in step), ())
+    own = GROWTH[step["type"]](step) if step["type"] in GROWTH else 1
+    return math.prod(map(growth_of, inner), start=own)
+
+
+def _of_replacement(step: Step) -> int:
+    pattern, content = step["pattern"], step["content"]
+    if "String" in pattern:
+        return math.ceil(len(content) / max(1, len(pattern["String"])))
+    return 1 + len(content)  # where the pattern matches nothing, the content is put before a character
+
+
+GROWTH: Mapping[str, Callable[[Step], int]] = {
+    "Replace": _of_replacement,
+    "Prepend": lambda step: 1 + len(step["prepend"]),
+    "Precompiled": lambda step: sentencepiece.longest_replacement(_charsmap(step)),
+}
+"""The growth of the steps that a file may make as large as it likes."""
+
+# --- patterns -------------------------------------------------------------------------------------------------------
+
+CLASS = r"\[\^?+\]?+(?>\\[pP]\{\^?\w+\}|\\[^pP]|\[:\^?\w+:\]|[^]\[&\\]|&(?!&))*+\]"
+ATOM = rf"(?>\\[pP]\{{\^?\w+\}}|\\[^pPk1-9]|{CLASS}|[^\\\[\]()|*+?{{}}])"
+REPEAT = r"(?>[*+]|\{\d{0,3},\})"
+PIECE = rf"{ATOM}(?>{REPEAT}|\?|\{{\d{{1,3}}\}}|\{{\d{{0,3}},\d{{1,3}}\}})?+[?+]?+"
+CONDITION = rf"\(\?<?+[=!](?>{ATOM}|\|)*+\)"
+GROUP = rf"\((?>\?:|\?i:)?+(?>{PIECE}|{CONDITION}|\|)*+\)\??+"
+PATTERN = re.compile(rf"(?>{PIECE}|{CONDITION}|{GROUP}|\|)*+")
+"""Patterns that are searched in a time bounded by the text's length. Every part is possessive, and so is this check."""
+
+MOST_REPEATS = 3
+"""Maximum number of unlimited repetitions in one alternative of a pattern."""
+
+
+def check_pattern(pattern: Any) -> None:
+    """Raise ValueError unless a pattern is of a form whose search takes a time that is bounded by the text's length.
+
+    Characters, classes and groups of these may follow each other, as alternatives or not, and characters and classes
+    may be repeated. A repeated group, a back-reference, or repetition within a condition takes too long on some texts.
+    """
+    if not isinstance(pattern, str) or not PATTERN.fullmatch(pattern):
+        raise ValueError(f"its pattern {pattern!r:.60} has a form that may take too long")
+    alternatives = re.split(r"(?<!\\)\|", pattern)
+    if max(len(re.findall(rf"(?<!\\){REPEAT}", one)) for one in alternatives) > MOST_REPEATS:
+        raise ValueError(f"its pattern {pattern!r:.60} repeats more than {MOST_REPEATS} parts after each other")
+
+
+# --- the other parts ------------------------------------------------------------------------------------------------
+
+
+def _check_lengths(values: Mapping[str, Any]) -> None:
+    """Raise ValueError for lengths to which the library would pad or cut; minroberta does both by itself."""
+    for part in ("truncation", "padding"):
+        for value in _numbers(values.get(part)):
+            if not 0 <= value <= LARGEST_NUMBER:
+                raise ValueError(f"its {part} has the number {value}; the limit is {LARGEST_NUMBER}")
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, int | float):
+        yield value
+    for other in value.values() if isinstance(value, dict) else ():
+        yield from _numbers(other)
+
+
+MOST_ADDED_CHARACTERS = 10_000_000
+"""Maximum number of characters of all added tokens, after the normalizer has made them longer."""
+
+
+def _check_added(tokens: Iterable[Any], growth: int) -> None:
+    contents = [token["content"] for token in tokens]
+    if len(contents) > MOST_ADDED:
+        raise ValueError(f"it has {len(contents)} added tokens; the limit is {MOST_ADDED}")
+    longest = max(map(len, contents), default=0)
+    if longest > LONGEST_TOKEN:
+        raise ValueError(f"it has an added token of {longest} characters; the limit is {LONGEST_TOKEN}")
+    if (total := growth * sum(map(len, contents))) > MOST_ADDED_CHARACTERS:
+        raise ValueError(f"its added tokens have up to {total} characters; the limit is {MOST_ADDED_CHARACTERS}")
+
+
+AFFIXES = ("continuing_subword_prefix", "end_of_word_suffix", "unk_token")
+
+
+def _check_model(model: Any, limits: "sentencepiece.Limits") -> None:
+    """Raise ValueError if the library may need too much memory: it ends the process if memory runs out."""
+    if not isinstance(model, dict):
+        raise ValueError("it has no model")
+    pieces, merges = model.get("vocab") or (), model.get("merges") or ()
+    for name, found, most in (("pieces", pieces, limits.pieces), ("merges", merges, limits.merges)):
+        if len(found) > most:
+            raise ValueError(f"it has {len(found)} {name}; the limit for its size is {most}")
+    if isinstance(pieces, list):  # a unigram model, whose pieces the library holds in a trie
+        sentencepiece.check_prefixes((str(piece).encode() for piece, _ in pieces), limits)
+    for name in AFFIXES:
+        if len(model.get(name) or "") > LONGEST_TEXT:
+            raise ValueError(f"its {name} has {len(model[name])} characters; the limit is {LONGEST_TEXT}")
+    if (most := model.get("max_input_chars_per_word", 0)) > LARGEST_NUMBER:
+        raise ValueError(f"its max_input_chars_per_word is {most}; the limit is {LARGEST_NUMBER}")

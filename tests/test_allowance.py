@@ -1,0 +1,290 @@
+"""Tests of what a `tokenizer.json` may ask for: published kinds pass, costly ones are refused before they are built."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import alone, raises, tiny
+
+import minroberta
+from minroberta import TokenizerError
+from minroberta.text import allowance, sources
+from minroberta.text.tokenizer import Tokenizer
+
+IDS = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "a": 4}
+TOKEN = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": True, "special": False}
+PLAIN: dict[str, Any] = {
+    "version": "1.0",
+    "truncation": None,
+    "padding": None,
+    "added_tokens": [],
+    "normalizer": None,
+    "pre_tokenizer": {"type": "Whitespace"},
+    "post_processor": None,
+    "decoder": None,
+    "model": {"type": "WordLevel", "vocab": IDS, "unk_token": "<unk>"},
+}
+
+
+def replace(pattern: str, content: str, kind: str = "String") -> dict[str, Any]:
+    return {"type": "Replace", "pattern": {kind: pattern}, "content": content}
+
+
+def split(pattern: str) -> dict[str, Any]:
+    return {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+
+
+def sequence(part: str, *steps: dict[str, Any]) -> dict[str, Any]:
+    names = {"normalizer": "normalizers", "pre_tokenizer": "pretokenizers", "decoder": "decoders"}
+    return {"type": "Sequence", names[part]: list(steps)}
+
+
+def template(count: int) -> dict[str, Any]:
+    text = {"Sequence": {"id": "A", "type_id": 0}}
+    return {"type": "TemplateProcessing", "single": [text] * count, "pair": [text], "special_tokens": {}}
+
+
+DOUBLED = replace("a", "aa")
+ADDED = {"id": 4, "content": "a" * 900, **TOKEN}
+
+LONG_MAP = base64.b64encode(bytes([4, 0, 0, 0]) + bytes(4) + b"a" * 9_000).decode()
+
+HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
+    "four replacements": (
+        {"normalizer": sequence("normalizer", *[replace("a", "a" * 6)] * 4), "added_tokens": [ADDED]},
+        "its normalizer can make 1296 characters of one; the limit is 100",
+    ),
+    "many doublings": ({"normalizer": sequence("normalizer", *[DOUBLED] * 40)}, "its normalizer has 41 steps"),
+    "prefixes": (
+        {"normalizer": sequence("normalizer", *[{"type": "Prepend", "prepend": "a" * 150}] * 2)},
+        "its normalizer can make 22801 characters of one",
+    ),
+    "doublings of decoded text": (
+        {"decoder": sequence("decoder", *[DOUBLED] * 10)},
+        "its decoder can make 1024 characters of one",
+    ),
+    "a long normalized token": (
+        {"added_tokens": [ADDED] * 9000, "normalizer": DOUBLED},
+        "its added tokens have up to 16200000 characters; the limit is 10000000",
+    ),
+    "sequences in sequences": (
+        {"pre_tokenizer": sequence("pre_tokenizer", *[sequence("pre_tokenizer", {"type": "Digits"})] * 20)},
+        "its pre_tokenizer has 41 steps; the limit is 30",
+    ),
+    "a long pattern": ({"pre_tokenizer": split(r"\p{L}" * 40_000)}, "has 200000 characters; the limit is 200"),
+    "an intersection of classes": ({"pre_tokenizer": split("[a&&b]")}, "has a form that may take too long"),
+    "a repeated group": ({"pre_tokenizer": split("(a+)+$")}, "its pattern '(a+)+$' has a form that may take too long"),
+    "a repeated condition": ({"pre_tokenizer": split("a+(?=.*b)")}, "has a form that may take too long"),
+    "a back-reference": ({"normalizer": replace(r"(a)\1", "a", "Regex")}, "has a form that may take too long"),
+    "many repetitions": ({"pre_tokenizer": split("a+a+a+a+b")}, "repeats more than 3 parts after each other"),
+    "a long template": ({"post_processor": template(30_000)}, "has 30000 items; the limit is 100"),
+    "a long template as text": (
+        {"post_processor": {**template(1), "single": "$A " * 30_000}},
+        "single of TemplateProcessing in its post_processor has 90000 characters; the limit is 200",
+    ),
+    "an added token of megabytes": (
+        {"added_tokens": [{**ADDED, "content": "a" * 2_000_000}]},
+        "it has an added token of 2000000 characters; the limit is 1000",
+    ),
+    "many added tokens": ({"added_tokens": [ADDED] * 10_001}, "it has 10001 added tokens; the limit is 10000"),
+    "padding to a billion": (
+        {"padding": {"strategy": {"Fixed": 10**9}, "pad_id": 1}},
+        "its padding has the number 1000000000; the limit is 10000",
+    ),
+    "a long affix": (
+        {"model": {**PLAIN["model"], "type": "WordPiece", "continuing_subword_prefix": "#" * 10**6}},
+        "its continuing_subword_prefix has 1000000 characters; the limit is 200",
+    ),
+    "long words": (
+        {"model": {**PLAIN["model"], "type": "WordPiece", "max_input_chars_per_word": 10**9}},
+        "its max_input_chars_per_word is 1000000000; the limit is 10000",
+    ),
+    "an unknown step": ({"normalizer": {"type": "Evil"}}, "it has the unknown normalizer 'Evil': the known ones are"),
+    "a step without a kind": ({"decoder": {"suffix": "</w>"}}, "it has the unknown decoder None"),
+    "a step of another part": ({"decoder": {"type": "NFC"}}, "it has the unknown decoder 'NFC'"),
+    "steps that are no list": ({"normalizer": {"type": "Sequence", "normalizers": 3}}, "does not hold a list of steps"),
+    "a replacement of nothing": ({"normalizer": {"type": "Replace"}}, "one of its fields is missing, or of the wrong"),
+    "no model": ({"model": None}, "it has no model"),
+    "a long replacement of a character": (
+        {"normalizer": {"type": "Precompiled", "precompiled_charsmap": LONG_MAP}},
+        "its character map",
+    ),
+}  # fmt: skip
+
+
+def written(folder: Path, values: Any, **settings: Any) -> Path:
+    text = values if isinstance(values, str) else json.dumps({**PLAIN, **values})
+    (folder / "tokenizer.json").write_text(text, encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}), "utf-8")
+    return folder
+
+
+def build(folder: Path, trust: bool = False) -> Tokenizer:
+    built = Tokenizer.load(folder, tiny().config, trust)
+    assert built
+    return built
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_costly_tokenizer_is_refused(name: str, tmp_path: Path) -> None:
+    values, sentence = HOSTILE[name]
+    with raises(TokenizerError, ValueError, "tokenizer.json is not a valid tokenizer: ", sentence):
+        build(written(tmp_path, values))
+
+
+LOADED = """
+import sys
+from pathlib import Path
+from minroberta import TokenizerError
+from minroberta.config import Config
+from minroberta.text.tokenizer import Tokenizer
+
+config = Config.from_dict({"model_type": "roberta"})
+for folder in sorted(Path(sys.argv[1]).iterdir()):
+    try:
+        Tokenizer.load(folder, config)
+    except TokenizerError as error:
+        assert len(str(error)) < 1000
+        print(folder.name)
+"""
+"""A program that prints which of the tokenizers in a folder are refused."""
+
+
+def test_together_they_take_neither_time_nor_memory(tmp_path: Path) -> None:
+    for name, (values, _) in HOSTILE.items():
+        (tmp_path / name).mkdir()
+        written(tmp_path / name, values)
+    assert alone(LOADED, tmp_path).splitlines() == sorted(HOSTILE)
+
+
+# --- strict JSON ----------------------------------------------------------------------------------------------------
+
+TEXT = json.dumps(PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (TEXT[:-1] + ', "model": {}}', "it has the key 'model' twice"),
+        (TEXT.replace('"a": 4', '"a": 4, "a": 5'), "it has the key 'a' twice"),
+        (TEXT.replace('"1.0"', "NaN"), "it has NaN, which JSON does not"),
+        ("[]", "it holds a list, not a JSON object"),
+        ("[" * 100_000, "recursion"),
+        ("{", "Expecting property name"),
+    ],
+)
+def test_json_that_two_readers_may_read_differently(text: str, sentence: str, tmp_path: Path) -> None:
+    with raises(TokenizerError, ValueError, "tokenizer.json is not a valid tokenizer", sentence):
+        build(written(tmp_path, text))
+
+
+def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
+    (written(tmp_path, {}) / "tokenizer.json").write_bytes(TEXT.replace("1.0", "é").encode("latin-1"))
+    with raises(TokenizerError, ValueError, "tokenizer.json is not a valid tokenizer", "utf-8"):
+        build(tmp_path)
+
+
+def test_a_file_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "LARGEST_JSON", len(TEXT) - 1)
+    with raises(TokenizerError, ValueError, f"has more than {len(TEXT) - 1} bytes, which is the limit"):
+        build(written(tmp_path, TEXT))
+
+
+# --- what passes ----------------------------------------------------------------------------------------------------
+
+GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
+    r"\s+(?!\S)|\s+"
+)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        GPT2,
+        LLAMA3,
+        " {2,}",
+        r"\s+",
+        r"\S+\n?",
+        r"(?<!</w>)\z",
+        r"[\p{Han}\p{Hiragana}]",
+        r"(\s|\p{P})",
+        "[-!\"&']",
+        "^a$",
+    ],
+)
+def test_patterns_of_published_tokenizers(pattern: str, tmp_path: Path) -> None:
+    allowance.check_pattern(pattern)
+    assert build(written(tmp_path, {"pre_tokenizer": split(pattern)}))
+
+
+@pytest.mark.parametrize(
+    "pattern", [None, 3, "[\\p{L}" * 40 + "!", "\\p{L" * 40, "(?:(a))", "a{100000}", "(?<n>a)\\k<n>"]
+)
+def test_other_patterns_are_refused_at_once(pattern: Any) -> None:
+    with pytest.raises(ValueError, match=r"its pattern .* has a form that may take too long"):
+        allowance.check_pattern(pattern)
+
+
+STEPS: dict[str, dict[str, Any]] = {
+    "XLM-Roberta": {
+        "normalizer": sequence("normalizer", {"type": "NFKC"}, replace(" {2,}", " ", "Regex")),
+        "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True},
+        "decoder": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True},
+    },
+    "Albert": {
+        "normalizer": sequence(
+            "normalizer",
+            replace("``", '"'),
+            replace("''", '"'),
+            {"type": "NFKD"},
+            {"type": "StripAccents"},
+            {"type": "Lowercase"},
+        ),
+    },
+    "Bert": {
+        "normalizer": {"type": "BertNormalizer", **dict.fromkeys(("clean_text", "handle_chinese_chars", "lowercase"), True)},
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+        "post_processor": {"type": "BertProcessing", "sep": ["</s>", 2], "cls": ["<s>", 0]},
+    },
+    "Llama": {
+        "normalizer": sequence("normalizer", {"type": "Prepend", "prepend": "▁"}, replace(" ", "▁")),
+        "decoder": sequence(
+            "decoder",
+            replace("▁", " "),
+            {"type": "ByteFallback"},
+            {"type": "Fuse"},
+            {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+        ),
+        "truncation": {"direction": "Right", "max_length": 512, "strategy": "LongestFirst", "stride": 0},
+        "padding": {"strategy": "BatchLongest", "direction": "Right", "pad_to_multiple_of": 8}
+        | {"pad_id": 1, "pad_type_id": 0, "pad_token": "<pad>"},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_steps_of_published_tokenizers(name: str, tmp_path: Path) -> None:
+    assert build(written(tmp_path, STEPS[name])).library.encode("a a").ids
+
+
+def test_a_trusted_tokenizer_is_built(tmp_path: Path) -> None:
+    """A repeated group is refused, although it is harmless on short texts."""
+    model = tiny("encoder", "float32", vocab_size=50)
+    model.save(tmp_path)
+    written(tmp_path, {"pre_tokenizer": split("(a+)+$")})
+    with pytest.warns(UserWarning, match="has a form that may take too long.*trust_tokenizer=True"):
+        assert minroberta.load(tmp_path, head="encoder").tokenizer is None
+    assert minroberta.load(tmp_path, head="encoder", trust_tokenizer=True).tokenizer.library.encode("a").ids == [4]
+    found = minroberta.load(tmp_path, head="encoder", tokenizer=tmp_path, trust_tokenizer=True)
+    assert found.tokenizer.library.encode("a").ids == [4]
+
+
+def test_a_decoder_that_fails_is_an_error(tmp_path: Path) -> None:
+    tokenizer = build(written(tmp_path, {"decoder": {"type": "Strip", "content": "a", "start": 3, "stop": 3}}))
+    with raises(TokenizerError, ValueError, "the tokenizer failed on ids"):
+        tokenizer.decode([4])
