@@ -168,7 +168,8 @@ TEXT = json.dumps(PLAIN)
     ("text", "sentence"),
     [
         (TEXT[:-1] + ', "model": {}}', "it has the key 'model' twice"),
-        (TEXT.replace('"a": 4', '"a": 4, "a": 5'), "it has the key 'a' twice"),
+        (TEXT.replace('"unk_token"', '"unk_token": "a", "unk_token"'), "it has the key 'unk_token' twice"),
+        (TEXT.replace('"type": "Whitespace"', '"type": "Digits", "type": "Whitespace"'), "it has the key 'type' twice"),
         (TEXT.replace('"1.0"', "NaN"), "it has NaN, which JSON does not"),
         ("[]", "it holds a list, not a JSON object"),
         ("[" * 100_000, "recursion"),
@@ -178,6 +179,25 @@ TEXT = json.dumps(PLAIN)
 def test_json_that_two_readers_may_read_differently(text: str, sentence: str, tmp_path: Path) -> None:
     with raises(TokenizerError, ValueError, "tokenizer.json is not a valid tokenizer", sentence):
         build(written(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        PLAIN,
+        {"model": {"merges": [['\\"', "]"], ["{", "\\"]], "vocab": {'"': 0, "\\": 1, "{": 2, "]}": 3}, "type": "BPE"}},
+        {"model": {"vocab": [["a]", -1.5], ['[\\"', 0]], "unk_id": 0}, "decoder": {"type": "vocab"}},
+        {"vocab": {"a": {"b": 1}}, "merges": [], "model": {"vocab": {}, "merges": []}},
+        {"model": {"x": '"vocab": ', "y": {"vocab": [1]}, "vocab": {}}, "added_tokens": [{"vocab": "{"}]},
+    ],
+)
+@pytest.mark.parametrize("style", [{}, {"indent": 1}, {"separators": (",", ":")}, {"ensure_ascii": False}])
+def test_a_vocabulary_is_passed_over(values: dict[str, Any], style: dict[str, Any]) -> None:
+    """But for a model's vocabulary and merges, which are empty, a file is what it says."""
+    expected = {**values, "model": dict(values["model"])}
+    for name in {"vocab", "merges"} & values["model"].keys():
+        expected["model"][name] = type(values["model"][name])()
+    assert allowance.read(json.dumps(values, **style).encode()) == expected
 
 
 def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
@@ -246,7 +266,8 @@ STEPS: dict[str, dict[str, Any]] = {
         ),
     },
     "Bert": {
-        "normalizer": {"type": "BertNormalizer", **dict.fromkeys(("clean_text", "handle_chinese_chars", "lowercase"), True)},
+        "normalizer": {"type": "BertNormalizer", "clean_text": True, "lowercase": True}
+        | {"handle_chinese_chars": True},
         "pre_tokenizer": {"type": "BertPreTokenizer"},
         "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
         "post_processor": {"type": "BertProcessing", "sep": ["</s>", 2], "cls": ["<s>", 0]},
