@@ -10,7 +10,7 @@ from support import alone, raises, tiny
 
 import minroberta
 from minroberta import TokenizerError
-from minroberta.text import allowance, sources
+from minroberta.text import allowance, sources, vocabularies
 from minroberta.text.tokenizer import Tokenizer
 
 IDS = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "a": 4}
@@ -309,3 +309,26 @@ def test_a_decoder_that_fails_is_an_error(tmp_path: Path) -> None:
     tokenizer = build(written(tmp_path, {"decoder": {"type": "Strip", "content": "a", "start": 3, "stop": 3}}))
     with raises(TokenizerError, ValueError, "the tokenizer failed on ids"):
         tokenizer.decode([4])
+
+
+# --- vocabularies in text files -------------------------------------------------------------------------------------
+
+MANY = {str(index): index for index in range(9)}
+TEXTS: dict[str, dict[str, str]] = {
+    "vocab.json": {"vocab.json": json.dumps(MANY), "merges.txt": ""},
+    "encoder.json": {"encoder.json": json.dumps(MANY), "vocab.bpe": "", "dict.txt": ""},
+    "dict.txt": {"encoder.json": "{}", "vocab.bpe": "", "dict.txt": "".join(f"a{i} 1\n" for i in range(4))},
+    "vocab.txt": {"vocab.txt": "".join(f"a{i} 1\n" for i in range(9)), "bpe.codes": ""},
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_vocabulary_with_too_many_tokens(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each token takes some hundred bytes, so that a file of 10 MB could take a gigabyte."""
+    monkeypatch.setattr(vocabularies, "MOST_PIECES", 8)
+    for other, text in TEXTS[name].items():
+        (tmp_path / other).write_text(text, encoding="utf-8")
+    if name == "vocab.txt":
+        (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "PhobertTokenizer"}', encoding="utf-8")
+    with raises(TokenizerError, ValueError, f"{name} has 9 tokens; the limit is 8"):
+        build(tmp_path)

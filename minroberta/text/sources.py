@@ -12,7 +12,7 @@ from ..config import Config
 from ..errors import TokenizerError
 from . import allowance, sentencepiece, settings
 from .settings import BYTE_LEVEL, WORDPIECE, Settings
-from .vocabularies import VOCABULARY, fairseq_vocabulary, read_merges, read_tokens, words_with_counts
+from .vocabularies import VOCABULARY, check_count, fairseq_vocabulary, read_merges, read_tokens, words_with_counts
 
 if TYPE_CHECKING:
     import tokenizers
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LARGEST_JSON = 64_000_000
 """Maximum size of a `tokenizer.json` in bytes. XLM-Roberta's is 9 MB, or 17 MB if indented; XLM-V's is 26 MB."""
 
-LARGEST_VOCABULARY = 18_000_000
+LARGEST_VOCABULARY = 10_000_000
 """Maximum size of a `vocab.json` in bytes."""
 
 Built = tuple["tokenizers.Tokenizer", Settings]
@@ -268,6 +268,7 @@ def _from_merges(vocabulary: Path, merges: Path, given: Settings, complete: bool
     complete: True if the vocabulary must have all tokens that occur in merges.
     """
     ids = read_json(vocabulary, TokenizerError, LARGEST_VOCABULARY)
+    check_count(len(ids), vocabulary)
     if not all(type(index) is int for index in ids.values()):
         raise TokenizerError(f"{vocabulary} is not a JSON object that maps tokens to integers")
     pairs = read_merges(merges)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..config import Config
 from ..errors import TokenizerError
-from .sentencepiece import MOST_MERGES
+from .sentencepiece import MOST_MERGES, MOST_PIECES
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def fairseq_vocabulary(directory: Path) -> tuple[dict[str, int], list[tuple[str,
     """
     listed, encoder, merged = (directory / name for name in VOCABULARY)
     tokens = ["<s>", "<pad>", "</s>", "<unk>", *_listed(listed, _tokens_by_id(encoder)), "<mask>"]
+    check_count(len(tokens), listed)
     vocab = {token: i for i, token in enumerate(tokens)}
     if len(vocab) < len(tokens):
         twice = next(token for i, token in enumerate(tokens) if vocab[token] != i)
@@ -49,6 +50,7 @@ def _tokens_by_id(path: Path) -> dict[str, str]:
         raise TokenizerError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(encoder, dict) or not all(type(index) is int for index in encoder.values()):
         raise TokenizerError(f"{path} is not a JSON object that maps tokens to integers")
+    check_count(len(encoder), path)
     return {str(index): token for token, index in encoder.items()}
 
 
@@ -99,7 +101,14 @@ def read_merges(path: Path, counts: bool = False) -> list[tuple[str, str]]:
 def read_tokens(path: Path) -> list[str]:
     """The tokens of a `vocab.txt`, a line each, in the order of their ids. Raises TokenizerError."""
     text = _text(path)
+    check_count(text.count("\n"), path)
     return text.removesuffix("\n").split("\n") if text else []
+
+
+def check_count(count: int, path: Path) -> None:
+    """Raise TokenizerError if a vocabulary in a text file has too many tokens: each takes some hundred bytes."""
+    if count > MOST_PIECES:
+        raise TokenizerError(f"{path} has {count} tokens; the limit is {MOST_PIECES}")
 
 
 def words_with_counts(path: Path) -> dict[str, int]:
