@@ -8,7 +8,6 @@ import importlib
 import inspect
 import pickle
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy
 
 from . import loading
+from .backend.locks import Lock
 from .checkpoints.hub import EMBEDDED
 from .errors import InputError, NameUnknownError
 
@@ -150,7 +150,7 @@ def _as_dicts(task: str, result: Any) -> list[dict[str, Any]]:
 # --- the model of a process -----------------------------------------------------------------------------------------
 
 _loaded: list[tuple[tuple[str | Path, Mapping[str, Any]], loading.Model]] = []
-_lock = threading.Lock()
+_lock = Lock()
 
 
 def _model(name: str | Path, options: Mapping[str, Any]) -> loading.Model:

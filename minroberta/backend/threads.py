@@ -8,10 +8,11 @@ in a thread of its own. If the library cannot be limited for all threads at once
 import functools
 import itertools
 import os
-import threading
 from collections.abc import Callable, Sequence
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, TypeVar
+
+from .locks import Lock
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -74,7 +75,7 @@ def each(function: Callable[[Item], Result], items: Sequence[Item], nbytes: int)
         _free.release()
 
 
-_free = threading.Lock()
+_free = Lock()
 """Held by the call that uses several threads, because the limit on BLAS applies to the whole process."""
 
 

@@ -1,7 +1,7 @@
 """`answer`: the span of a text that answers a question."""
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypedDict, overload
 
 import numpy
@@ -10,10 +10,10 @@ from .. import ops
 from ..backend.arrays import to_host, widen
 from ..errors import InputError, TokenizerError, check_flag, check_integer
 from ..model import Network
+from .encodings import positions_of
 from .running import Output, Row, best, ready, run
 from .texts import as_given, as_texts, which
 from .tokenizer import Encoding, Tokenizer
-from .windows import positions_of
 
 LONGEST = 384
 """Default for the maximum number of tokens in a window, as in transformers' pipeline."""
@@ -169,7 +169,7 @@ def _given(question: str | Iterable[str], context: str | Iterable[str]) -> tuple
 
 def _windows(
     tokenizer: Tokenizer, questions: list[str], contexts: list[str], longest: int, stride: int
-) -> list[list[Encoding]]:
+) -> Sequence[Sequence[Encoding]]:
     windows = []
     for index, (question, context) in enumerate(zip(questions, contexts, strict=True)):
         try:

@@ -16,7 +16,6 @@ class Encoding:
 
     def __init__(self, encoding: "tokenizers.Encoding", change: Callable[["tokenizers.Encoding"], Places]) -> None:
         self.ids, self.type_ids, self.sequence_ids = encoding.ids, encoding.type_ids, encoding.sequence_ids
-        self.overflowing = [Encoding(window, change) for window in encoding.overflowing]
         self._encoding, self._change = encoding, change
 
     def __len__(self) -> int:
@@ -60,3 +59,50 @@ def _with_letters(texts: Sequence[Any], encoding: "tokenizers.Encoding") -> Plac
             text = texts[number] if isinstance(texts[number], str) else texts[number][words[position]]
             offsets[position] = (start - (text[start - 1] != " "), end)
     return words, offsets
+
+
+# --- parts of an encoding -------------------------------------------------------------------------------------------
+
+
+class Window:
+    """Some of the tokens of an encoding. It has the properties that tasks read."""
+
+    def __init__(self, encoding: Encoding, positions: Sequence[int]) -> None:
+        self._encoding, self._positions = encoding, positions
+        self.ids, self.type_ids = self._some(encoding.ids), self._some(encoding.type_ids)
+        self.sequence_ids = self._some(encoding.sequence_ids)
+
+    def _some(self, values: Sequence[Any]) -> list[Any]:
+        return [values[i] for i in self._positions]
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    @property
+    def word_ids(self) -> Sequence[int | None]:
+        """The index of each token's word."""
+        return self._some(self._encoding.word_ids)
+
+    @property
+    def offsets(self) -> Sequence[tuple[int, int]]:
+        """Start and end of each token in its text."""
+        return self._some(self._encoding.offsets)
+
+
+def positions_of(encoding: Any, sequence: int) -> list[int]:
+    """Positions of the tokens of the first text (sequence 0) or of the second text (sequence 1)."""
+    return [position for position, number in enumerate(encoding.sequence_ids) if number == sequence]
+
+
+def windows(encoding: Any, positions: Sequence[int], room: int, stride: int) -> list[Window]:
+    """Windows of an encoding: all of its tokens, but of those at `positions` at most `room` that follow each other.
+
+    positions: those of the tokens of one text. Each window overlaps the next one by `stride` of them.
+    """
+    if not isinstance(encoding, Encoding):  # whose lists the library would copy for every window
+        encoding = Encoding(encoding, lambda encoding: (encoding.word_ids, encoding.offsets))
+    if len(positions) <= room:
+        return [Window(encoding, range(len(encoding)))]
+    before, after = range(positions[0]), range(positions[-1] + 1, len(encoding))
+    starts = range(0, len(positions) - stride, room - stride)
+    return [Window(encoding, [*before, *positions[start : start + room], *after]) for start in starts]

@@ -6,7 +6,6 @@ all 0, so they are left out. With BERT's, a pair is `[CLS] A [SEP] B [SEP]`, and
 
 import functools
 import json
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, Union
@@ -42,7 +41,7 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
-Encoding = Union["tokenizers.Encoding", encodings.Encoding]
+Encoding = Union["tokenizers.Encoding", encodings.Encoding, encodings.Window]
 
 Padding = bool | Literal["longest", "max_length", "do_not_pad"]
 Truncation = bool | Literal["longest_first", "only_first", "only_second", "do_not_truncate"]
@@ -82,10 +81,8 @@ class Tokenizer:
             for role in ("mask_token", "unk_token")
         )
         self.has_types = settings.types and config.type_vocab_size > 1
-        self._config, self._lock = config, threading.Lock()  # truncation is state of the library's tokenizer
-
-    def __reduce__(self) -> tuple[Any, ...]:  # for copies and pickles, which cannot hold a lock
-        return Tokenizer, (self.library, self._config, self.settings)
+        self._config = config
+        library.no_truncation()  # after this nothing is written to the library, which other threads may be using
 
     @classmethod
     def load(cls, directory: Path, config: Config, trust: bool = False) -> "Tokenizer | None":
@@ -99,9 +96,7 @@ class Tokenizer:
 
     def of_model(self, config: Config) -> "Tokenizer":
         """The same tokenizer for another model, with its padding id and maximum length."""
-        other = Tokenizer(self.library, config, self.settings)
-        other._lock = self._lock
-        return other
+        return Tokenizer(self.library, config, self.settings)
 
     def __copy__(self) -> "Tokenizer":
         return self.of_model(self._config)
@@ -132,8 +127,7 @@ class Tokenizer:
         before = {token.content for token in self.library.get_added_tokens_decoder().values()}
         if len(before.union(given)) > MOST_ADDED:
             raise TokenizerError(f"too many added tokens: a tokenizer may have at most {MOST_ADDED}")
-        with self._lock:
-            return self.library.add_special_tokens(given) if special else self.library.add_tokens(given)
+        return self.library.add_special_tokens(given) if special else self.library.add_tokens(given)
 
     def tokenize(
         self,
@@ -210,10 +204,8 @@ class Tokenizer:
             least = self.library.num_special_tokens_to_add(paired) if add_special_tokens else 0
             if limit is not None and limit <= least:
                 raise TokenizerError(f"{limit} tokens leave no room for text besides {least} special tokens")
-        with self._lock:
-            self.library.no_truncation()
-            with sources.library_errors("the tokenizer failed on a text"):
-                found = self._encode(inputs, is_split_into_words, add_special_tokens)
+        with sources.library_errors("the tokenizer failed on a text"):
+            found = self._encode(inputs, is_split_into_words, add_special_tokens)
         side = self.settings.values.get("truncation_side", "right")
         return [
             self.row(encoding, _kept(encoding, limit, truncation, side, which(index, found)), places)
@@ -255,7 +247,7 @@ class Tokenizer:
 
     def windows(
         self, text: str, pair: str | None = None, *, stride: int, max_length: int | None = None
-    ) -> list[Encoding]:
+    ) -> list[encodings.Window]:
         """Split a long text into windows of at most `max_length` tokens that overlap by `stride` tokens.
 
         With a pair, each window holds all of the first text and a part of the second. If there is room for
@@ -265,24 +257,16 @@ class Tokenizer:
         """
         inputs = _as_inputs(text, pair)
         limit = self.longest if max_length is None else max_length
-        with self._lock:
-            self.library.no_truncation()
-            with sources.library_errors("the tokenizer failed on a text"):
-                first = 0 if pair is None else len(self._encode([text], add_special_tokens=False)[0])
-            room = limit - first - self.library.num_special_tokens_to_add(pair is not None)
-            if room < 1:
-                also = (
-                    f" and a first text of {first} tokens: shorten it, or for a question give max_question_len"
-                    if first
-                    else ""
-                )
-                raise TokenizerError(f"{limit} tokens leave no room for text besides the special tokens{also}")
-            cut = "only_first" if pair is None else "only_second"
-            self.library.enable_truncation(limit, stride=stride if stride < room else room // 2, strategy=cut)
-            with sources.library_errors("the tokenizer failed on a text"):
-                (encoding,) = self._encode(inputs)
-            self.library.no_truncation()
-        return [encoding, *encoding.overflowing]
+        with sources.library_errors("the tokenizer failed on a text"):
+            (encoding,) = self._encode(inputs)
+        positions = encodings.positions_of(encoding, 0 if pair is None else 1)
+        room = limit - (len(encoding) - len(positions))
+        if room < 1:
+            first = len(encodings.positions_of(encoding, 0))
+            also = f" and a first text of {first} tokens: shorten it, or for a question give max_question_len"
+            message = f"{limit} tokens leave no room for text besides the special tokens"
+            raise TokenizerError(message if pair is None else message + also)
+        return encodings.windows(encoding, positions, room, stride if stride < room else room // 2)
 
     def _arrays(self, rows: Sequence[Row], least: int, offsets: bool, words: bool) -> dict[str, numpy.ndarray]:
         """The arrays of a batch, padded to at least `least` columns on the side that the tokenizer pads."""
@@ -382,9 +366,7 @@ class Tokenizer:
         for name, content in self.settings.files.items():
             (directory / name).write_bytes(content)
         if not self.settings.files:
-            with self._lock:
-                self.library.no_truncation()
-                self.library.save(str(directory / "tokenizer.json"))
+            self.library.save(str(directory / "tokenizer.json"))
         text = json.dumps(self._saved_settings(), indent=2, ensure_ascii=False)
         (directory / SETTINGS).write_text(text + "\n", encoding="utf-8")
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from ..model import Network
+from .encodings import positions_of
 from .running import Read, run
 from .texts import as_texts
 from .tokenizer import Encoding, Tokenizer
@@ -54,8 +55,3 @@ def _pieces(
         for i in positions[first : len(positions) - last]:
             unknown = ids[i] == tokenizer.unk_token_id
             yield Piece(next(count), tokenizer.entry(ids[i]), unknown, words[i], *offsets[i], values[i])
-
-
-def positions_of(window: Encoding, sequence: int) -> list[int]:
-    """Positions of the tokens of a window's first text (sequence 0) or of its second text (sequence 1)."""
-    return [position for position, number in enumerate(window.sequence_ids) if number == sequence]
