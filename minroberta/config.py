@@ -408,7 +408,7 @@ class Config:
             count = check_integer("num_labels", count, 1, MOST_LABELS, ConfigError)
             names = {i: f"LABEL_{i}" for i in range(count)}
         try:
-            names = {int(i): label for i, label in names.items()}
+            names = {int(i): _label(i, label) for i, label in names.items()}
             own_ids = {label: i for i, label in names.items()}
         except (AttributeError, TypeError, ValueError, OverflowError):
             raise ConfigError(
@@ -477,6 +477,13 @@ class Config:
                     f"pruned_heads names heads {reprlib.repr(heads)} of layer {layer}, but this model has "
                     f"{self.num_hidden_layers} layers of {self.num_attention_heads} heads, both counted from 0"
                 )
+
+
+def _label(index: Any, name: Any) -> str:
+    """The name of a label: that of a number is its digits, and null is no name. Raises TypeError for anything else."""
+    if not isinstance(name, str | int | float | None):
+        raise TypeError
+    return f"LABEL_{index}" if name is None else str(name)
 
 
 # --- the fields of a config.json, before they are a Config ----------------------------------------------------------

@@ -261,8 +261,7 @@ def init(
     _check_choices(head, seed, precision)
     mesh = None if devices is None else mesh_of(devices, xp)
     config, head = _settled(_fields(config_or_name), head, {})
-    shapes = weights.shapes(config, head).items()
-    arrays = {name: weights.random_weight(name, shape, config, seed) for name, shape in shapes}
+    arrays = weights.random_weights(weights.shapes(config, head), config, seed)
     return _model_of(arrays, config, head, dtype, xp, mesh, precision)
 
 

@@ -6,6 +6,8 @@ other model families.
 """
 
 import difflib
+import math
+import os
 import re
 import sys
 import warnings
@@ -17,7 +19,7 @@ import numpy
 
 from .backend.arrays import Namespace, dtype_of
 from .config import FAMILIES, HEADS, RELATIVE, Config
-from .errors import WeightsError
+from .errors import ConfigError, WeightsError
 
 Arrays = Mapping[str, Any]
 Shape = tuple[int, ...]
@@ -154,7 +156,7 @@ def load_arrays(arrays: Arrays, config: Config, head: str, *, missing: str, seed
     if missing == "init":
         fitting = {name for name, shape in wanted.items() if name in names and arrays[names[name]].shape == shape}
         absent = [name for name in wanted if name in of_head and name not in fitting]
-        result = {name: random_weight(name, wanted[name], config, seed) for name in absent}
+        result = random_weights({name: wanted[name] for name in absent}, config, seed)
     _check_held({*names, *result}, wanted, config, head)
     _warn_of_unknown(names, wanted, config)
     for name, shape in wanted.items():
@@ -267,6 +269,25 @@ def _check_tied(names: Mapping[str, str], arrays: Arrays, config: Config) -> Non
 
 
 # --- random weights -------------------------------------------------------------------------------------------------
+
+
+def random_weights(shapes: Mapping[str, Shape], config: Config, seed: int) -> dict[str, numpy.ndarray]:
+    """Weights of these shapes, each from `random_weight`. Raises ConfigError if memory is too small for them."""
+    needed, memory = 4 * sum(map(math.prod, shapes.values())), _memory()
+    if needed > memory:
+        raise ConfigError(
+            f"weights of these sizes take {needed / 1e9:,.0f} GB, and this machine has {memory / 1e9:,.0f} GB: reduce "
+            "the sizes in the configuration"
+        )
+    return {name: random_weight(name, shape, config, seed) for name, shape in shapes.items()}
+
+
+def _memory() -> float:
+    """The machine's memory in bytes; infinite if the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return math.inf
 
 
 def random_weight(name: str, shape: Shape, config: Config, seed: int) -> numpy.ndarray:

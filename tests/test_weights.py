@@ -27,6 +27,7 @@ from minroberta import (
     NotFoundError,
     SaveError,
     WeightsError,
+    weights,
 )
 from minroberta.config import BODY, FAMILIES, HEADS, PRESETS
 from minroberta.weights import flat, heads_in, shapes, tree
@@ -862,6 +863,20 @@ def test_a_config_of_odd_labels_is_saved(tmp_path: Path, names: Any) -> None:
     model = minroberta.init(tmp_path)
     model.save(tmp_path)
     assert load(tmp_path).config.id2label == model.config.id2label
+    assert all(isinstance(name, str) for name in model.config.id2label.values())
+
+
+def test_weights_that_memory_does_not_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are refused before anything is allocated: new ones, and those of a head that a checkpoint lacks."""
+    sentence = "weights of these sizes take 2,400 GB, and this machine has 16 GB: reduce the sizes in the configuration"
+    monkeypatch.setattr(weights, "_memory", lambda: 16e9)
+    with raises(ConfigError, ValueError, sentence):
+        minroberta.init({**TINY, "vocab_size": 10**9, "hidden_size": 600, "num_attention_heads": 5})
+    path = checkpoint(tmp_path, named(arrays_of("encoder")))
+    monkeypatch.setattr(weights, "_memory", lambda: 100.0)
+    with raises(ConfigError, ValueError, "weights of these sizes take"):
+        load(path, head="sequence_classification", missing="init")
+    assert load(path, head="encoder")
 
 
 def test_a_model_saved_over_the_file_that_it_is_mapped_from(tmp_path: Path) -> None:
