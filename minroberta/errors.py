@@ -8,9 +8,17 @@ import operator
 import reprlib
 from typing import Any
 
+LONGEST_MESSAGE = 5000
+"""Maximum number of characters in a message: a file's names and texts, which messages quote, may have megabytes."""
+
 
 class Error(Exception):
-    """Base class of all errors that minroberta raises on purpose."""
+    """Base class of all errors that minroberta raises on purpose. The middle of a long message is left out."""
+
+    def __init__(self, message: str = "") -> None:
+        if len(message) > LONGEST_MESSAGE:
+            message = f"{message[: LONGEST_MESSAGE - 1000]} … {message[-900:]}"
+        super().__init__(message)
 
 
 class ConfigError(Error, ValueError):

@@ -63,3 +63,12 @@ def test_nothing_raises_the_base() -> None:
         raised = [node.exc for node in ast.walk(tree) if isinstance(node, ast.Raise) and node.exc is not None]
         called = [exc.func if isinstance(exc, ast.Call) else exc for exc in raised]
         assert not [name for name in called if isinstance(name, ast.Name) and name.id in ("Error", "Exception")]
+
+
+@every_kind
+def test_the_middle_of_a_long_message_is_left_out(kind: type[Error]) -> None:
+    """A hostile file may have a name of megabytes, which a message quotes."""
+    message = str(kind("the file names " + "x" * 9_000_000 + ": save it again"))
+    assert message.startswith("the file names x") and message.endswith("x: save it again") and " … " in message
+    assert len(message) < 5000
+    assert str(kind("y" * 5000)) == "y" * 5000

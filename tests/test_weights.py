@@ -29,6 +29,7 @@ from minroberta import (
     WeightsError,
     weights,
 )
+from minroberta.checkpoints import read
 from minroberta.config import BODY, FAMILIES, HEADS, PRESETS
 from minroberta.weights import flat, heads_in, shapes, tree
 
@@ -523,6 +524,22 @@ def test_jax_with_float64(tmp_path: Path, jax: ModuleType) -> None:
 @pytest.fixture
 def shards(tmp_path: Path) -> Path:
     return sharded(tmp_path, named(arrays_of()))
+
+
+def test_two_shards_that_are_one_file(shards: Path) -> None:
+    """A hundred links to one file would be read a hundred times."""
+    names = sorted(path.name for path in shards.glob("model-*"))
+    (shards / names[1]).unlink()
+    (shards / names[1]).hardlink_to(shards / names[0])
+    with raises(WeightsError, ValueError, f"names {names[0]!r} and {names[1]!r}, which are the same file"):
+        load(shards)
+
+
+def test_shards_with_too_many_arrays(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is within the limit; together they are not, and the rest is not read."""
+    monkeypatch.setattr(read, "MOST_ARRAYS", 20)
+    with raises(WeightsError, ValueError, INDEX, "names shards with more than 20 arrays, which is the limit"):
+        load(shards)
 
 
 SHARD = "model-00001-of-00003.safetensors"

@@ -258,6 +258,9 @@ def _read_hdf5(path: Path) -> Arrays:
 
 MOST_SHARDS = 100
 
+MOST_ARRAYS = 100_000
+"""Maximum number of arrays in all shards together, as many as fit into the header of one file."""
+
 
 def _read_shards(index: Path) -> Gathered:
     weight_map = read_json(index, WeightsError).get("weight_map")
@@ -268,18 +271,31 @@ def _read_shards(index: Path) -> Gathered:
     ending = Path(index.name.partition(".index.")[0]).suffix
     files: dict[str, Arrays] = {}
     present = {path.name for path in index.parent.iterdir()}
+    _check_distinct(index, {index.parent / file for file in weight_map.values() if file in present})
     for file in sorted(set(weight_map.values())):
         if Path(file).name != file or "\\" in file or not file.endswith(ending):
             raise WeightsError(f"{index} names {file[:200]!r}: a shard must be a {ending} file next to the index")
         if file not in present:
             raise NotFoundError(f"{index} names {file[:200]!r}, which is missing: download the checkpoint again")
         files[file] = read_file(inside(index.parent, file, WeightsError))
+        if sum(map(len, files.values())) > MOST_ARRAYS:
+            raise WeightsError(f"{index} names shards with more than {MOST_ARRAYS} arrays, which is the limit")
     if ending in (".h5", ".msgpack"):  # the index has the framework's names
         return Gathered(index, files.values(), {name: (file, name) for file in files.values() for name in file})
     for name, file in weight_map.items():
         if name not in files[file]:
             raise WeightsError(f"{index} says that {file} holds {name}, but it does not")
     return Gathered(index, files.values(), {name: (files[file], name) for name, file in weight_map.items()})
+
+
+def _check_distinct(index: Path, shards: Iterable[Path]) -> None:
+    """Raise WeightsError if two shards are links to one file, which would be read again and again."""
+    found: dict[tuple[int, int], Path] = {}
+    for path in sorted(shards):
+        status = path.stat()
+        other = found.setdefault((status.st_dev, status.st_ino), path)
+        if other is not path:
+            raise WeightsError(f"{index} names {other.name[:100]!r} and {path.name[:100]!r}, which are the same file")
 
 
 # --- the configuration ----------------------------------------------------------------------------------------------

@@ -76,6 +76,20 @@ def test_more_links_than_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert set(File(tmp_path / "x.h5")) == {"a", *(f"{number:0>20}" for number in range(40_000))}
 
 
+def test_levels_of_a_heap_are_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index within an index of a heap, 64 times, would be followed for each of many thousand links."""
+    with h5py.File(tmp_path / "x.h5", "w", libver="latest") as file:
+        file["a"] = np.arange(3)
+        for number in range(1000):
+            file[f"{number:0>20}"] = file["a"]
+    monkeypatch.setattr(hdf5, "MOST_STEPS", 10**6)
+    steps = []
+    step = hdf5._Bytes.step
+    monkeypatch.setattr(hdf5._Bytes, "step", lambda data: (steps.append(1), step(data)))
+    found = len(File(tmp_path / "x.h5"))
+    assert found == 1001 and len(steps) > 7.5 * found  # 7 for a link without the level of the heap
+
+
 @pytest.fixture
 def real(tmp_path: Path) -> Path:
     path = tmp_path / "real.h5"

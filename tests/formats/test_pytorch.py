@@ -210,6 +210,13 @@ BOMBS = {
         b"}(", b"".join(b"J" + struct.pack("<i", i) + b"N" for i in range(100_000)),
         b"uq\0cargparse\nNamespace\n)\x81", b"h\0b" * 90_000,
     ),
+    "arguments again and again": built(
+        b"(", b"N" * 100_000, b"tq\0ctorch\ndevice\nq\1", b"h\1h\0R" * 33_000
+    ),
+    "wide storages": built(
+        b"(", text("storage"), b"ctorch\nFloatStorage\n", text("0"), text("cpu"), b"K\0", b"N" * 100_000,
+        b"tq\0", b"h\0Q" * 33_000,
+    ),
     "a memo everywhere": built(b"N", b"".join(b"r" + struct.pack("<I", 2**32 - 1 - i) for i in range(200_000))),
     "numbers that collide": built(
         b"}(", b"".join(b"\x8a\x10" + (i * (2**61 - 1)).to_bytes(16, "little") + b"N" for i in range(50_000)), b"u"

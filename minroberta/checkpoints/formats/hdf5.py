@@ -322,6 +322,7 @@ def _in_heap(data: _Bytes, heap: int, record: int) -> int:
     width = (bits + 7) // 8
     position = data.number(record + 1, width)
     while rows:
+        data.step()
         row = (position // (columns * first)).bit_length()
         size = first << max(row - 1, 0)
         position -= columns * size * (row > 0)

@@ -193,7 +193,7 @@ def unpickle(data: io.BytesIO, on_storage: Callable[[Storage], None]) -> Any:
                 stack[-2:] = [_known(*stack[-2:])]
             case "REDUCE" | "NEWOBJ":
                 function, arguments = stack[-2:]
-                steps += sum(len(x) for x in arguments if type(x) in (tuple, list))
+                steps += len(arguments) + sum(len(x) for x in arguments if type(x) in (tuple, list))
                 stack[-2:] = [_call(function, arguments)]
             case "BUILD":
                 state = stack.pop()
@@ -257,7 +257,7 @@ def _call(function: Any, arguments: Any) -> Any:
 
 def _storage(name: Any) -> Storage:
     """The storage for a persistent id: ("storage", class, key, device, count), followed by None in old files."""
-    if type(name) is not tuple or len(name) < 5 or name[0] != "storage" or any(name[5:]):
+    if type(name) is not tuple or len(name) not in (5, 6) or name[0] != "storage" or any(name[5:]):
         raise ValueError("it refers to something other than a storage")
     _, dtype, key, _, count = name[:5]
     if dtype not in STORAGES.values() or type(key) is not str or type(count) is not int or count < 0:
