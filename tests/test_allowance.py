@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,14 @@ def test_a_vocabulary_is_passed_over(values: dict[str, Any], style: dict[str, An
     for name in {"vocab", "merges"} & values["model"].keys():
         expected["model"][name] = type(values["model"][name])()
     assert allowance.read(json.dumps(values, **style).encode()) == expected
+
+
+def test_a_key_twice_among_many_is_found_at_once() -> None:
+    many = ", ".join(f'"{index:06}": 0' for index in range(200_000))
+    begun = time.process_time()
+    with pytest.raises(ValueError, match="it has the key '199999' twice"):
+        allowance.read(f'{{{many}, "199999": 1}}'.encode())
+    assert time.process_time() - begun < 5
 
 
 def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:

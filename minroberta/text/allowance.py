@@ -57,10 +57,11 @@ LARGE = re.compile(rb'"(?:vocab|merges)"\s*:\s*\Z')
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"it has the key {next(name for name in names if names.count(name) > 1)[:40]!r} twice")
+    result: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in result:
+            raise ValueError(f"it has the key {name[:40]!r} twice")
+        result[name] = value
     return result
 
 
