@@ -183,7 +183,6 @@ SETTINGS = [
     *itertools.product([True], FAMILIES, engine_cases.PADDING),
     (False, "roberta", "right"),
     (False, "xlm-roberta", "right"),
-    (False, "camembert", "left"),
 ]
 """Whether positions are shifted, as they should be; family; padding."""
 
