@@ -28,6 +28,9 @@ from minroberta.text.tokenizer import Tokenizer
 MEMORY, SECONDS = 2**30, 10
 """Limits of a worker: address space beyond what it starts with, and the time for one file."""
 
+LONGEST = 1_000_000
+"""Maximum number of characters of a text, which several changes could otherwise make gigabytes long."""
+
 STEPS: list[dict[str, Any]] = [
     {"type": "Replace", "pattern": {"String": "a"}, "content": "aaaa"},
     {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "▁"},
@@ -83,7 +86,7 @@ def changed(value: Any, chance: random.Random) -> Any:
     elif kind == 5 and isinstance(parent, dict):
         parent[str(chance.choice(ODD))[:50]] = copy.deepcopy(parent[key])
     elif isinstance(parent[key], str):
-        parent[key] = (parent[key] or "a") * chance.choice([2, 10, 1000, 100_000])
+        parent[key] = ((parent[key] or "a") * chance.choice([2, 10, 1000, 100_000]))[:LONGEST]
     elif isinstance(parent[key], int | float):
         parent[key] = chance.choice([-parent[key], parent[key] * 2**16, parent[key] + 1])
     else:
