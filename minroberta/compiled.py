@@ -112,7 +112,7 @@ def batches_of(
 
 def tokens_at_once(x: Array) -> int:
     """Largest number of positions, with padding, on one device in a batch, for a model with the parameter x."""
-    return TOKENS_ON_CPU if _is_on_cpu(x) else TOKENS
+    return TOKENS_ON_CPU if is_on_cpu(x) else TOKENS
 
 
 def parts_of(shape: Sequence[int], config: Config, count: int, x: Array) -> list[slice]:
@@ -121,11 +121,12 @@ def parts_of(shape: Sequence[int], config: Config, count: int, x: Array) -> list
     count: the number of devices; x: a parameter of the model.
     """
     each = math.prod(shape[1:-1]) * padded_length(shape[-1], config)
-    size = count * power_below(max(1, TOKENS_ON_CPU // each)) if _is_on_cpu(x) else shape[0]
+    size = count * power_below(max(1, TOKENS_ON_CPU // each)) if is_on_cpu(x) else shape[0]
     return blocks(slice(0, shape[0]), size)
 
 
-def _is_on_cpu(x: Array) -> bool:
+def is_on_cpu(x: Array) -> bool:
+    """True if an array of JAX is in a processor's memory."""
     return all(device.platform == "cpu" for device in x.devices())
 
 
@@ -296,7 +297,7 @@ def _part(x: Array, index: tuple[slice, ...]) -> Array:
     """x[index]. On a processor by NumPy, since JAX would compile a slice of each new shape, and its asarray a copy."""
     if all(part.stop is None or part.stop == size for part, size in zip(index, x.shape, strict=True)):
         return x
-    return x[index] if _is_traced(x) or not _is_on_cpu(x) else _put(numpy.asarray(x)[index])
+    return x[index] if _is_traced(x) or not is_on_cpu(x) else _put(numpy.asarray(x)[index])
 
 
 def joined(several: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

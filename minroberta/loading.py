@@ -14,9 +14,10 @@ from .backend.arrays import Namespace
 from .backend.devices import Devices, mesh_of, on_each
 from .backend.precision import check_precision
 from .checkpoints import adapters, halves, hub, read, save, surgery, unsupported
-from .checkpoints.arrays import Arrays
+from .checkpoints.arrays import Arrays, Watched, files_of
 from .checkpoints.files import read_json
 from .checkpoints.modules import describe
+from .compiled import is_on_cpu
 from .config import PRESETS, Config, check_head, check_head_name, head_of, labels_of_task, merge
 from .errors import (
     ConfigError,
@@ -109,6 +110,7 @@ def load(
     adapter: str | Path | None = None,
     tokenizer: str | Path | Tokenizer | None = None,
     trust_tokenizer: bool = False,
+    copy: bool = False,
 ) -> Model:
     """Load a model by name. The weights are memory-mapped if the dtype and the array library allow it.
 
@@ -142,6 +144,8 @@ def load(
     TokenizerError.
     trust_tokenizer: build whatever a `tokenizer.json` says. By default, one is refused whose steps are of an unknown
     kind, or could take far more time or memory than its size explains: see docs/formats.md.
+    copy: read the weights into memory instead of mapping them, for files that others may change. If a mapped file is
+    overwritten, the next call raises WeightsError; if it is made shorter during a call, the system ends the process.
 
     Raises NotFoundError, DownloadError, ConfigError, WeightsError, BackendError, NameUnknownError, InputError for an
     invalid seed, and TokenizerError if the tokenizer that `tokenizer` names cannot be built.
@@ -161,6 +165,7 @@ def load(
 
     def model_of(arrays: Arrays, config: Config, head: str) -> Model:
         loaded = weights.load_arrays(arrays, config, head, missing=missing, seed=seed, check=check)
+        loaded = {name: numpy.array(array) for name, array in loaded.items()} if copy else loaded
         return _model_of(loaded, config, head, dtype, xp, mesh, precision)
 
     if fields.get("model_type") == halves.KIND:
@@ -268,8 +273,19 @@ def init(
 def _model_of(
     arrays: Mapping[str, Any], config: Config, head: str, dtype: Any, xp: Namespace, mesh: Any, precision: str
 ) -> Model:
-    params = weights.tree(weights.move(arrays, dtype, xp))
-    return Model.of_checked(config, params if mesh is None else on_each(params, mesh), head, precision)
+    moved = weights.move(arrays, dtype, xp)
+    params = weights.tree(moved)
+    model = Model.of_checked(config, params if mesh is None else on_each(params, mesh), head, precision)
+    model.files = _files_behind(moved, arrays)
+    return model
+
+
+def _files_behind(moved: Mapping[str, Any], arrays: Mapping[str, Any]) -> Watched:
+    """The files that parameters are read from: NumPy's arrays are mapped, and JAX on a CPU may use their memory."""
+    first = next(iter(moved.values()))
+    if isinstance(first, numpy.ndarray):
+        return files_of(moved.values())
+    return files_of(arrays.values() if hasattr(first, "devices") and is_on_cpu(first) else ())
 
 
 def _check_choices(head: str | None, seed: int, precision: str) -> None:

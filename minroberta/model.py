@@ -318,6 +318,8 @@ class Network:
     """The encoder of an encoder-decoder, a `Network`, if this is its decoder; or None."""
     precision: str = "highest"
     """The precision of float32 matrix products, as `load` describes it."""
+    files: Iterable[Any] = ()
+    """The files that parameters are mapped from. A call checks that they have not changed."""
 
     def __init__(self, config: Config, params: Params, head: str = "encoder", tokenizer: Any = None) -> None:
         if not isinstance(config, Config):
@@ -403,7 +405,8 @@ class Network:
         reference's values; a compiled call on JAX only sets them to 0. This has no effect while values are recorded, or
         if hidden states, attentions or a cache are requested.
 
-        Raises InputError, with the offending value and its index.
+        Raises InputError, with the offending value and its index; and WeightsError if a file that the parameters are
+        mapped from has changed.
         """
         inputs = Inputs(
             input_ids, attention_mask, token_type_ids, position_ids, head_mask, inputs_embeds, encoder_hidden_states,
@@ -417,6 +420,7 @@ class Network:
         arrays = {name: x if name == "past_key_values" else as_array(name, x) for name, x in inputs.given.items()}
         check_shapes(self.config, self.head, arrays)
         check_values(self.config, self.head, arrays)
+        self._check_files()
         if skip_padding and not (is_recording() or use_cache or output_attentions or output_hidden_states):
             outputs = self._without_padding(arrays)
         else:
@@ -478,6 +482,7 @@ class Network:
         if not rows:
             return []
         self._check_rows(rows)
+        self._check_files()
         if compiled.compiles(table(self.params)):
             return self._on_compiled_rows(rows, wanted)
         if wanted is None and HEADS[self.head].reads_first:
@@ -489,6 +494,10 @@ class Network:
         counts = [len(positions) for positions in (rows if wanted is None else wanted)]
         flat = {name: outputs[name].reshape(sum(counts), -1) for name in packed.OUTPUTS if name in outputs}
         return [{name: x[span] for name, x in flat.items()} for span in packed.spans(counts)]
+
+    def _check_files(self) -> None:
+        for file in self.files:
+            file.check()
 
     def _check_rows(self, rows: Sequence[Sequence[int]]) -> None:
         """Raise InputError for ids that the model cannot take, by the number of their row, and for rows too long."""
@@ -558,6 +567,7 @@ class Network:
         past: the cache that the call for the same rows without their last tokens returned, or None for the first call.
         parents: for each row, its number in that call.
         """
+        self._check_files()
         if past is None:
             ids, last = numpy.array(rows), len(rows[0]) - 1
             check_values(self.config, self.head, {"input_ids": ids})

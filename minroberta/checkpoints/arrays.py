@@ -5,6 +5,8 @@ names or a different layout, its reader renames and transposes the arrays, using
 """
 
 import mmap
+import os
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,9 @@ class Arrays(Mapping[str, numpy.ndarray]):
     directories: tuple[Path, ...] = ()
     """Directories to look in, or none if the checkpoint's is the only one. The tokenizer is that of the first directory
     that has one, and the `config.json` that of the last."""
+
+    maps: tuple["Mapped", ...] = ()
+    """The files that arrays are mapped from."""
 
     _entries: Mapping[str, Any]
     """The location of each array, by name. Each reader has its own type of location."""
@@ -68,7 +73,7 @@ class Located(Arrays):
         self.path = path
         try:
             self._bytes = mapped(path)
-            self.size = len(self._bytes)
+            self.size, self.maps = len(self._bytes), (self._bytes,)
             self._entries = find(self._bytes)
         except (OSError, ValueError, LookupError, OverflowError) as error:
             size = path.stat().st_size if path.is_file() else 0
@@ -92,7 +97,7 @@ class Renamed(Arrays):
 
     def __init__(self, source: Arrays, entries: Mapping[str, tuple[str, View]]) -> None:
         self._source, self._entries = source, entries
-        self.path, self.size, self.format = source.path, source.size, source.format
+        self.path, self.size, self.format, self.maps = source.path, source.size, source.format, source.maps
 
     def __getitem__(self, name: str) -> numpy.ndarray:
         stored, view = self._entries[name]
@@ -141,17 +146,56 @@ def transposed(array: numpy.ndarray) -> numpy.ndarray:
 
 
 class Mapped(mmap.mmap):
-    """The read-only bytes of a file, with the path of the file."""
+    """The read-only bytes of a file, with the file's path, and what its size and time were when it was mapped."""
 
     path: Path
+    descriptor: int
+    seen: tuple[int, int]
+
+    def check(self) -> None:
+        """Raise WeightsError if the file was written to since, so that its arrays are no longer those of the model.
+
+        A file of the same name in its place does not matter: the old one stays until nothing is mapped from it.
+        """
+        if _size_and_time(self.descriptor) != self.seen:
+            raise WeightsError(
+                f"{self.path} was changed after it was loaded, and the model's weights are read from it: load the "
+                "model again, with copy=True if the file may change"
+            )
 
 
 def mapped(path: Path) -> Mapped:
     """Map the bytes of a file. Raises OSError, and ValueError for an empty file."""
     with path.open("rb") as file:
         result = Mapped(file.fileno(), 0, access=mmap.ACCESS_READ)
-    result.path = path
+        result.path, result.descriptor = path, os.dup(file.fileno())
+    weakref.finalize(result, os.close, result.descriptor)
+    result.seen = _size_and_time(result.descriptor)
     return result
+
+
+def _size_and_time(descriptor: int) -> tuple[int, int]:
+    status = os.fstat(descriptor)
+    return status.st_size, status.st_mtime_ns
+
+
+class Watched(tuple[Mapped, ...]):
+    """The files that a model's arrays are mapped from. A copy in another process has none: its arrays are in memory."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Watched, ()
+
+
+def files_of(arrays: Iterable[Any]) -> Watched:
+    """The files that some of the arrays are mapped from."""
+    found = {}
+    for array in arrays:
+        while isinstance(array, numpy.ndarray):
+            array = array.base
+        owner = array.obj if isinstance(array, memoryview) else array
+        if isinstance(owner, Mapped):
+            found[id(owner)] = owner
+    return Watched(found.values())
 
 
 def stored_dtype(name: str) -> numpy.dtype[Any]:

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..errors import Error, NotFoundError
 
@@ -26,13 +26,13 @@ def read_json(path: Path, error: type[Error], largest: int = LARGEST_JSON) -> di
 def read_any_json(path: Path, error: type[Error], largest: int = LARGEST_JSON) -> Any:
     """Read a JSON value of any type from a file. Raises the errors of `read_json`."""
     try:
-        inside(path.parent, path.name, error)
-    except NotFoundError as cause:
-        raise NotFoundError(f"there is no {path.name} in {path.parent.resolve()}") from cause
-    try:
-        with path.open("rb") as file:
+        with open_inside(path.parent, path.name, error) as file:
             content = file.read(largest + 1)
         value = json.loads(content.decode()) if len(content) <= largest else None
+    except NotFoundError as cause:
+        raise NotFoundError(f"there is no {path.name} in {path.parent.resolve()}") from cause
+    except Error:
+        raise
     except OSError as cause:
         raise error(f"{path} cannot be read: {cause.strerror}") from cause
     except (ValueError, RecursionError) as cause:
@@ -53,14 +53,41 @@ def inside(directory: Path, name: str, error: type[Error]) -> Path:
     Raises NotFoundError for a missing file, and `error` for a link that points outside the directory. Links in the
     hub's cache are allowed: each file in its `snapshots/REVISION` is a link to the repository's `blobs`.
     """
+    _target(directory, name, error)
+    return directory / name
+
+
+def _target(directory: Path, name: str, error: type[Error]) -> Path:
+    """The file that the path of `inside` leads to, without links. Raises the errors of `inside`."""
     path, root = directory / name, Path(os.path.realpath(directory))
     target = Path(os.path.realpath(path))
     blobs = [parent.parent / "blobs" for parent in root.parents if parent.name == "snapshots"]
     if not target.is_relative_to(root) and target.parent not in blobs:
         raise error(f"{path} is a link that points outside its directory: replace the link with a copy of the file")
-    if not path.is_file():
+    if not target.is_file():
         raise NotFoundError(f"{directory} has no file {name}")
-    return path
+    return target
+
+
+def open_inside(directory: Path, name: str, error: type[Error]) -> BinaryIO:
+    """Open a file in a directory, and raise the errors of `inside` for the file that was opened.
+
+    A link may be exchanged between the check and the opening. So the path is checked again when the file is open, and
+    must still lead to this file.
+    """
+    file = inside(directory, name, error).open("rb")
+    try:
+        check_is_inside(file.fileno(), directory, name, error)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def check_is_inside(descriptor: int, directory: Path, name: str, error: type[Error]) -> None:
+    """Raise `error` unless an open file is the one of this name in the directory, and `inside` accepts it."""
+    if not os.path.samestat(os.fstat(descriptor), _target(directory, name, error).lstat()):
+        raise error(f"{directory / name} was replaced while it was read: load it again")
 
 
 def folder_inside(directory: Path, name: str, error: type[Error]) -> Path:

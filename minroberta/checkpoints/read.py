@@ -18,7 +18,7 @@ from ..errors import ConfigError, NotFoundError, WeightsError
 from ..weights import BUFFERS, Shape, canonical_names, shapes, untangle_lm_bias, without_prefix
 from . import unsupported
 from .arrays import Arrays, Gathered
-from .files import directory_of, inside, read_json
+from .files import check_is_inside, directory_of, inside, read_json
 from .formats import safetensors
 from .wrapped import unwrapped
 
@@ -82,7 +82,7 @@ def _read_path(path: Path) -> Arrays:
         raise NotFoundError(f"{path} is neither a directory nor a weights file: check the path")
     for name in FILES:
         if (path / name).is_file():
-            return read_file(inside(path, name, WeightsError))
+            return _read_inside(path, name)
         if (path / (name + INDEX)).is_file():
             return _read_shards(path / (name + INDEX))
     return _read_another(path)
@@ -171,6 +171,15 @@ def _check_size(arrays: Arrays) -> None:
             f"{arrays.path} has only {arrays.size} bytes for {reprlib.repr(count)} elements, so "
             "its arrays share the same bytes, which is not allowed: save each array separately"
         )
+
+
+def _read_inside(directory: Path, name: str) -> Arrays:
+    """The arrays of a file in a directory. Raises the errors of `inside` for the file that was opened."""
+    arrays = read_file(inside(directory, name, WeightsError))
+    for file in arrays.maps:
+        if file.path.name == name:  # a KerasHub preset may have a second file, which it checks itself
+            check_is_inside(file.descriptor, directory, name, WeightsError)
+    return arrays
 
 
 # --- recognising the format -----------------------------------------------------------------------------------------
@@ -277,7 +286,7 @@ def _read_shards(index: Path) -> Gathered:
             raise WeightsError(f"{index} names {file[:200]!r}: a shard must be a {ending} file next to the index")
         if file not in present:
             raise NotFoundError(f"{index} names {file[:200]!r}, which is missing: download the checkpoint again")
-        files[file] = read_file(inside(index.parent, file, WeightsError))
+        files[file] = _read_inside(index.parent, file)
         if sum(map(len, files.values())) > MOST_ARRAYS:
             raise WeightsError(f"{index} names shards with more than {MOST_ARRAYS} arrays, which is the limit")
     if ending in (".h5", ".msgpack"):  # the index has the framework's names

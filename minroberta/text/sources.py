@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..checkpoints.files import inside, read_json
+from ..checkpoints.files import inside, open_inside, read_json
 from ..config import Config
 from ..errors import TokenizerError
 from . import allowance, sentencepiece, settings
@@ -82,8 +82,11 @@ def _from_json(directory: Path, given: Settings) -> Built:
 
 
 def _content(path: Path) -> bytes:
-    with path.open("rb") as file:
-        content = file.read(LARGEST_JSON + 1)
+    try:
+        with open_inside(path.parent, path.name, TokenizerError) as file:
+            content = file.read(LARGEST_JSON + 1)
+    except PermissionError as error:
+        raise TokenizerError(f"{path} cannot be read: {error.strerror}") from error
     if len(content) > LARGEST_JSON:
         raise TokenizerError(f"{path} has more than {LARGEST_JSON} bytes, which is the limit")
     return content

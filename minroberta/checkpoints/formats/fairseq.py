@@ -132,7 +132,7 @@ class Checkpoint(Arrays):
 
     def __init__(self, file: File) -> None:
         model, arguments = file.content["model"], _arguments(file.content)
-        self.path, self.size = file.path, file.size
+        self.path, self.size, self.maps = file.path, file.size, file.maps
         try:
             found = _found(model) | _classifier(model)
             _leave_out(found, arguments)

@@ -278,7 +278,7 @@ class Tensors(Arrays):
 
     def __init__(self, file: "File", tensors: Mapping[str, Tensor]) -> None:
         self._file, self._entries = file, tensors
-        self.path, self.size = file.path, file.size
+        self.path, self.size, self.maps = file.path, file.size, file.maps
 
     def __getitem__(self, name: str) -> numpy.ndarray:
         array = self._file.array(name, self._entries[name])
@@ -299,7 +299,7 @@ class File:
         self.path = path
         try:
             self._bytes = mapped(path)
-            self.size = len(self._bytes)
+            self.size, self.maps = len(self._bytes), (self._bytes,)
             self._order: Literal["<", ">"] = "<"
             self._starts: dict[str, int] = {}
             self.content = (self._read_archive if self._bytes[:2] == b"PK" else self._read_sequence)()

@@ -35,7 +35,7 @@ class File(Arrays):
     def __init__(self, path: Path) -> None:
         header, self._start = read_header(path)
         self._bytes = mapped(path)
-        self.path, self.size = path, len(self._bytes)
+        self.path, self.size, self.maps = path, len(self._bytes), (self._bytes,)
         self.metadata: dict[str, str] = header.get("__metadata__") or {}
         self._entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
 
