@@ -393,7 +393,9 @@ def test_two_masks() -> None:
 
 # --- two clusters ---------------------------------------------------------------------------------------------------
 
-ROWS, EACH = 2000, 250
+ROWS = 2000
+EACH = {"ray": 250, "dask": 50}
+"""Rows of a batch: those of Ray's example, and so few for Dask that the batches under way are little memory."""
 
 
 def run(script: str, *arguments: Any, home: Path) -> None:
@@ -426,36 +428,51 @@ def test_the_examples(engine: str, sentences: Path, tmp_path: Path) -> None:
     if not Path("/proc/self/status").exists():
         pytest.skip("the memory of processes is read from /proc")
     parquet = pytest.importorskip("pyarrow.parquet")
-    target, log = tmp_path / "vectors.parquet", tmp_path / "log"
-    run("tests/clusters.py", ROOT / f"examples/corpus_{engine}.py", sentences, target, log, home=tmp_path)
+    source, target, log = (tmp_path / name for name in ("sentences.parquet", "vectors.parquet", "log"))
+    given, each = parquet.read_table(sentences), EACH[engine]
+    parquet.write_table(given, source, row_group_size=each)
+    run("tests/clusters.py", ROOT / f"examples/corpus_{engine}.py", source, target, log, home=tmp_path)
 
-    given, found = parquet.read_table(sentences), parquet.read_table(target)
+    found = parquet.read_table(target)
     assert found["id"].to_pylist() == list(range(ROWS))
     assert found["text"].equals(given["text"])
     vectors = found["vector"].combine_chunks().flatten().to_numpy().reshape(ROWS, -1)
     assert vectors.shape[1] == clusters.WIDTH * clusters.REPEATED
-    expected = minroberta.load(head="encoder").encode(given["text"].to_pylist())
+    expected = minroberta.load(head="encoder").encode(given["text"].to_pylist()[::7])  # some of each batch
     # in one call, other texts stand beside each one, in products of other sizes: a few roundings of numbers below 8
-    assert np.abs(vectors[:, : clusters.WIDTH] - expected).max() < 1e-5
+    assert np.abs(vectors[::7, : clusters.WIDTH] - expected).max() < 1e-5
 
     entries = [json.loads(line) for line in log.read_text().splitlines()]
     batches = [entry for entry in entries if "first" in entry]
     firsts = [entry["first"] for entry in batches]
-    assert set(firsts) == set(range(0, ROWS, EACH))
+    assert set(firsts) == set(range(0, ROWS, each))
     assert log.with_suffix(".killed").exists()
     assert firsts.count(clusters.LAST) == 2, "the batch was computed, lost and computed again"
     assert len({entry["process"] for entry in batches}) >= 3
     assert {entry["models"] for entry in batches} == {1}
-    middle = entries.index(batches[len(batches) // 2])
-    for ours in (True, False):  # the process that started the cluster, and its workers
-        before, after = (
-            max(entry["memory"] for entry in half if ("first" not in entry) == ours)
-            for half in (entries[:middle], entries[middle:])
-        )
-        # if results stayed, the second half would add 1/2 of them to one process, or 1/4 to each of two
-        assert after - before < vectors.nbytes / 8
+    assert_bounded(entries[entries.index(batches[0]) :], vectors.nbytes)
 
 
+def assert_bounded(entries: list[dict[str, Any]], size: int) -> None:
+    """The processes do not keep the results, which have this size: neither the workers, nor the one that started them.
+
+    Ray's tables are in memory that processes share, so that they are counted too: one is at hand, and one comes next.
+    """
+    workers: dict[int, list[int]] = {}
+    for entry in entries:
+        if "first" in entry:
+            workers.setdefault(entry["process"], []).append(entry["memory"])
+    # if results stayed, all but each process's last would be here: 3/4 of them with Ray, which has few batches, and
+    # more than all with Dask; what it imports and keeps of 40 tasks is less than 1/2, also on a machine that is busy
+    assert sum(own[-1] - own[0] for own in workers.values()) < 2 / 3 * size
+    starter = [entry for entry in entries if "first" not in entry]
+    written = starter[-1]["written"]
+    memory = [entry["memory"] for entry in starter if entry["written"] or not written]  # Ray imports much before that
+    assert max(memory) - memory[0] < size / 4
+    assert max(entry["kept"] for entry in starter) <= 2
+
+
+SOME = 250
 SNIPPETS = re.findall(
     r"```python\n((?:import|from) (\w+).+?)```", (ROOT / "docs/corpus.md").read_text("utf-8"), re.DOTALL
 )
@@ -468,11 +485,11 @@ def test_the_engines_of_the_page(snippet: str, engine: str, sentences: Path, tmp
     skip_without(engine)
     parquet = pytest.importorskip("pyarrow.parquet")
     (tmp_path / "snippet.py").write_text(f"if __name__ == '__main__':\n{textwrap.indent(snippet, '    ')}")
-    parquet.write_table(parquet.read_table(sentences)[:EACH], tmp_path / "sentences.parquet", row_group_size=100)
+    parquet.write_table(parquet.read_table(sentences)[:SOME], tmp_path / "sentences.parquet", row_group_size=100)
     run(str(tmp_path / "snippet.py"), home=tmp_path)
     (target,) = re.findall(r"parquet\(\"((?!sentences).+?)\"", snippet)
     found = parquet.read_table(tmp_path / target)
-    assert found["id"].to_pylist() == list(range(EACH))
+    assert found["id"].to_pylist() == list(range(SOME))
     assert {"vector", "label"} & set(found.column_names)
 
 
