@@ -1,4 +1,4 @@
-"""Every golden case by `forward` on JAX, eagerly and under `jit`; gradients and `vmap` of the same functions.
+"""Every golden case by `forward` on JAX eagerly, and one for each feature under `jit`; gradients and `vmap` of it.
 
 The calls of a model, which JAX compiles for padded shapes, are tested in `test_compiled.py`.
 """
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import CASE, CASES, TINY, Case, check, flatten, golden, model_of, one_a_feature, slow_but
+from support import CASE, CASES, TINY, Case, check, features, flatten, golden, model_of, one_a_feature, slow_but
 
 from minroberta import BackendError, Cache, InputError, Model, forward, init, ops, trace
 from minroberta.ops import create_position_ids_from_input_ids
@@ -27,14 +27,12 @@ def _double_precision() -> Any:
         yield
 
 
-def golden_cases(quick: tuple[Case, ...], dtype: str) -> list[Any]:
-    """Each case in one dtype, all marked slow but the quick ones, and the quick ones in the other dtype, marked slow.
-
-    The tests that take these differ in the dtype, so that each case runs in both.
-    """
+def golden_cases(quick: tuple[Case, ...], dtype: str, cases: tuple[Case, ...] = CASES) -> list[Any]:
+    """Each case in one dtype, marked slow except for the quick ones, and the quick ones in the other dtype, slow."""
     (other,) = {*DTYPES} - {dtype}
+    every = dict.fromkeys((*quick, *cases))
     return [
-        *(pytest.param(case, dtype, id=f"{case.name}-{dtype}", marks=() if case in quick else SLOW) for case in CASES),
+        *(pytest.param(case, dtype, id=f"{case.name}-{dtype}", marks=() if case in quick else SLOW) for case in every),
         *(pytest.param(case, other, id=f"{case.name}-{other}", marks=SLOW) for case in quick),
     ]
 
@@ -56,8 +54,14 @@ def test_eagerly(case: Case, dtype: str) -> None:
     check(case, dtype, call)
 
 
-@pytest.mark.parametrize(("case", "dtype"), golden_cases(FEW[1::2], "float32"))
+FEATURES = one_a_feature(CASES)
+"""A case for each feature of any case."""
+
+
+@pytest.mark.parametrize(("case", "dtype"), golden_cases(FEW[1::2], "float32", FEATURES))
 def test_under_jit(case: Case, dtype: str) -> None:
+    """What compiling changes, it changes for a feature: every case runs eagerly, and is traced below."""
+
     def call(**inputs: Any) -> dict[str, Any]:
         function, arguments = pure(case, dtype, inputs)
         return jax.jit(function)(*arguments)
@@ -65,8 +69,12 @@ def test_under_jit(case: Case, dtype: str) -> None:
     check(case, dtype, call)
 
 
-TRACED = {case.name for case in one_a_feature(CASES)}
-"""A case for each feature of any case."""
+def calls_of(case: Case) -> set[Any]:
+    """The features of a case, without those of its configuration alone."""
+    return {one for one in features(case) if not (isinstance(one, tuple) and one[0] in case.config)}
+
+
+TRACED = {case.name for case in one_a_feature(CASES, calls_of)}
 
 
 @pytest.mark.parametrize("name", slow_but(CASE, *TRACED))
