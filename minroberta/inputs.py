@@ -323,6 +323,8 @@ def as_array(name: str, values: Any) -> numpy.ndarray:
     """Convert an input to a NumPy array. Integers become int64; other dtypes are kept. Raises InputError."""
     if isinstance(values, Mapping):
         raise InputError(f"{name} is a dict: pass its items instead, as in model(**inputs)")
+    if numpy.ma.is_masked(values):
+        raise InputError(f"{name} is a masked array: give {name}.filled(...), and its mask as attention_mask")
     try:
         array = to_host(values)
     except (ValueError, TypeError, RuntimeError) as error:
@@ -346,4 +348,4 @@ def as_array(name: str, values: Any) -> numpy.ndarray:
         raise InputError("labels have dtype bool: give integers for one class, or floats for several classes at once")
     if kind == "u" and array.size and array.max() > LARGEST_INTEGER:
         raise InputError(f"{name} has the value {array.max()}: give integers up to {LARGEST_INTEGER}")
-    return array.astype(numpy.int64, copy=False) if kind in "iu" else array
+    return array.astype(numpy.int64, copy=False) if kind in "iu" or name in IDS else array

@@ -107,6 +107,23 @@ def test_ids_of_python_objects(ids: Any) -> None:
         ENCODER(ids)
 
 
+@pytest.mark.parametrize("name", ["input_ids", "attention_mask", "inputs_embeds"])
+def test_a_masked_array(name: str) -> None:
+    """NumPy's functions would ignore the mask, or not, as it comes."""
+    model = tiny("encoder")
+    given = {"input_ids": np.array([[0, 5, 2]]), "attention_mask": np.ones((1, 3), int)}
+    if name == "inputs_embeds":
+        given = {"inputs_embeds": np.zeros((1, 3, model.config.hidden_size))}
+    masked = np.ma.array(given[name], mask=given[name] == given[name].max())
+    with raises(InputError, ValueError, f"{name} is a masked array: give {name}.filled(...)"):
+        model(**{**given, name: masked})
+    assert model(**{**given, name: np.ma.array(given[name])})  # nothing is masked
+
+
+def test_no_rows_of_any_dtype() -> None:
+    assert tiny("encoder")(np.zeros((0, 4))).last_hidden_state.shape[:2] == (0, 4)
+
+
 def test_ids_that_are_text_or_a_dict() -> None:
     with refused("input_ids is text: tokenize it first, as in model(**model.tokenize(text))"):
         ENCODER("hello")
