@@ -50,6 +50,7 @@ def template(count: int) -> dict[str, Any]:
 DOUBLED = replace("a", "aa")
 ADDED = {"id": 4, "content": "a" * 900, **TOKEN}
 
+LARGE_MAP = base64.b64encode((2**21).to_bytes(4, "little") + bytes(2**21 + 1)).decode()
 LONG_MAP = base64.b64encode(bytes([4, 0, 0, 0]) + bytes(4) + b"a" * 9_000).decode()
 
 HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
@@ -108,6 +109,10 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "steps that are no list": ({"normalizer": {"type": "Sequence", "normalizers": 3}}, "does not hold a list of steps"),
     "a replacement of nothing": ({"normalizer": {"type": "Replace"}}, "one of its fields is missing, or of the wrong"),
     "no model": ({"model": None}, "it has no model"),
+    "a large character map": (
+        {"normalizer": {"type": "Precompiled", "precompiled_charsmap": LARGE_MAP}},
+        "its character map has 2097157 bytes; the limit is 2000000",
+    ),
     "a long replacement of a character": (
         {"normalizer": {"type": "Precompiled", "precompiled_charsmap": LONG_MAP}},
         "its character map",

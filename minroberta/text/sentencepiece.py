@@ -34,6 +34,9 @@ MOST_PIECES = 300_000
 
 MOST_SYMBOLS = 10_000
 
+LARGEST_CHARSMAP = 2_000_000
+"""Maximum size of a character map in bytes. That of XLM-Roberta has 240 kB."""
+
 
 class Limits(NamedTuple):
     """Maximum counts in a tokenizer's file, so that reading it takes at most about 100 times its size in memory.
@@ -214,6 +217,8 @@ def check_charsmap(charsmap: bytes) -> None:
     """
     if not charsmap:
         return
+    if len(charsmap) > LARGEST_CHARSMAP:
+        raise ValueError(f"its character map has {len(charsmap)} bytes; the limit is {LARGEST_CHARSMAP}")
     size = int.from_bytes(charsmap[:4], "little")
     if size % 4 or not 4 <= size <= len(charsmap) - 4:
         raise ValueError(f"its character map has {len(charsmap)} bytes, but states that its trie has {size}")
