@@ -1,10 +1,11 @@
-"""Settings of JAX, made before anything imports it (a quick compiler with a cache, as the models are tiny), and of
-Hypothesis: few examples by default, and many with `--hypothesis-profile=thorough`."""
+"""Settings of JAX, made before anything imports it (a quick compiler with a cache, as the models are tiny), of the
+threads of OpenBLAS, and of Hypothesis: few examples by default, and many with `--hypothesis-profile=thorough`."""
 
 import os
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 FLAGS = ["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"]
@@ -31,3 +32,12 @@ ALLOWED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 settings.register_profile("quick", max_examples=50, deadline=None, suppress_health_check=ALLOWED)
 settings.register_profile("thorough", settings.get_profile("quick"), max_examples=300)
 settings.load_profile("quick")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One thread of BLAS in each of several processes: two would wait for those of the others, up to 30 times as long.
+
+    The processes of pytest-xdist start later, with this environment. `test_threads.py` sets other numbers of threads.
+    """
+    if config.getoption("numprocesses", None):
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
