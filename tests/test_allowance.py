@@ -93,7 +93,7 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "many added tokens": ({"added_tokens": [ADDED] * 10_001}, "it has 10001 added tokens; the limit is 10000"),
     "padding to a billion": (
         {"padding": {"strategy": {"Fixed": 10**9}, "pad_id": 1}},
-        "its padding has the number 1000000000; the limit is 10000",
+        "its padding has the number 1000000000; the limit is 1000000",
     ),
     "a long affix": (
         {"model": {**PLAIN["model"], "type": "WordPiece", "continuing_subword_prefix": "#" * 10**6}},

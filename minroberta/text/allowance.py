@@ -135,8 +135,8 @@ def _steps(step: Any, kinds: Sequence[str], part: str) -> Iterator[Step]:
         yield from _steps(other, kinds, part)
 
 
-LONGEST_TEXT, LONGEST_LIST, LARGEST_NUMBER = 200, 100, 10_000
-"""Maximum length of a text and of a list in a step, and of the absolute value of a number but for ids."""
+LONGEST_TEXT, LONGEST_LIST = 200, 100
+"""Maximum length of a text and of a list in a step."""
 
 
 def _check_texts(step: Step, part: str) -> None:
@@ -226,12 +226,16 @@ def check_pattern(pattern: Any) -> None:
 # --- the other parts ------------------------------------------------------------------------------------------------
 
 
+LARGEST_LENGTH, LONGEST_WORD = 1_000_000, 10_000
+"""Maximum number of tokens to pad or cut to, and of characters of a word that WordPiece splits."""
+
+
 def _check_lengths(values: Mapping[str, Any]) -> None:
     """Raise ValueError for lengths to which the library would pad or cut; minroberta does both by itself."""
     for part in ("truncation", "padding"):
         for value in _numbers(values.get(part)):
-            if not 0 <= value <= LARGEST_NUMBER:
-                raise ValueError(f"its {part} has the number {value}; the limit is {LARGEST_NUMBER}")
+            if not 0 <= value <= LARGEST_LENGTH:
+                raise ValueError(f"its {part} has the number {value}; the limit is {LARGEST_LENGTH}")
 
 
 def _numbers(value: Any) -> Iterator[float]:
@@ -272,5 +276,5 @@ def _check_model(model: Any, limits: "sentencepiece.Limits") -> None:
     for name in AFFIXES:
         if len(model.get(name) or "") > LONGEST_TEXT:
             raise ValueError(f"its {name} has {len(model[name])} characters; the limit is {LONGEST_TEXT}")
-    if (most := model.get("max_input_chars_per_word", 0)) > LARGEST_NUMBER:
-        raise ValueError(f"its max_input_chars_per_word is {most}; the limit is {LARGEST_NUMBER}")
+    if (most := model.get("max_input_chars_per_word", 0)) > LONGEST_WORD:
+        raise ValueError(f"its max_input_chars_per_word is {most}; the limit is {LONGEST_WORD}")
