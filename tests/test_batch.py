@@ -481,7 +481,7 @@ SNIPPETS = re.findall(
 @pytest.mark.slow
 @pytest.mark.parametrize(("snippet", "engine"), SNIPPETS, ids=[engine for _, engine in SNIPPETS])
 def test_the_engines_of_the_page(snippet: str, engine: str, sentences: Path, tmp_path: Path) -> None:
-    """Each snippet of docs/corpus.md writes as many rows as it reads, in order."""
+    """Each snippet of docs/corpus.md writes every row once; in order, but for the files that Ray's tasks write."""
     skip_without(engine)
     parquet = pytest.importorskip("pyarrow.parquet")
     (tmp_path / "snippet.py").write_text(f"if __name__ == '__main__':\n{textwrap.indent(snippet, '    ')}")
@@ -489,7 +489,9 @@ def test_the_engines_of_the_page(snippet: str, engine: str, sentences: Path, tmp
     run(str(tmp_path / "snippet.py"), home=tmp_path)
     (target,) = re.findall(r"parquet\(\"((?!sentences).+?)\"", snippet)
     found = parquet.read_table(tmp_path / target)
-    assert found["id"].to_pylist() == list(range(SOME))
+    ids = found["id"].to_pylist()
+    assert sorted(ids) == list(range(SOME))
+    assert ids == sorted(ids) or engine == "ray"
     assert {"vector", "label"} & set(found.column_names)
 
 
