@@ -86,7 +86,8 @@ def changed(value: Any, chance: random.Random) -> Any:
     elif kind == 5 and isinstance(parent, dict):
         parent[str(chance.choice(ODD))[:50]] = copy.deepcopy(parent[key])
     elif isinstance(parent[key], str):
-        parent[key] = ((parent[key] or "a") * chance.choice([2, 10, 1000, 100_000]))[:LONGEST]
+        text = parent[key] or "a"
+        parent[key] = text * min(chance.choice([2, 10, 1000, 100_000]), 1 + LONGEST // len(text))
     elif isinstance(parent[key], int | float):
         parent[key] = chance.choice([-parent[key], parent[key] * 2**16, parent[key] + 1])
     else:
