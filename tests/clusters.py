@@ -96,7 +96,7 @@ def main(example: str, source: str, target: str, log: str) -> None:
     def watch() -> None:
         while True:
             mapper.write(kept=sum(table() is not None for table in tables), written=len(tables))
-            time.sleep(0.1)
+            time.sleep(0.3)
 
     threading.Thread(target=watch, daemon=True).start()
     run(source, target, mapper, **({"width": WIDTH * REPEATED} if "dask" in example else {}))
