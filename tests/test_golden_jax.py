@@ -60,7 +60,7 @@ FEATURES = one_a_feature(CASES)
 
 @pytest.mark.parametrize(("case", "dtype"), golden_cases(FEW[1::2], "float32", FEATURES))
 def test_under_jit(case: Case, dtype: str) -> None:
-    """What compiling changes, it changes for a feature: every case runs eagerly, and is traced below."""
+    """What compiling changes, it changes for a feature: every case runs eagerly."""
 
     def call(**inputs: Any) -> dict[str, Any]:
         function, arguments = pure(case, dtype, inputs)
@@ -77,7 +77,7 @@ def calls_of(case: Case) -> set[Any]:
 TRACED = {case.name for case in one_a_feature(CASES, calls_of)}
 
 
-@pytest.mark.parametrize("name", slow_but(CASE, *TRACED))
+@pytest.mark.parametrize("name", slow_but(sorted({*TRACED, *(case.name for case in FEATURES)}), *TRACED))
 def test_can_be_traced(name: str) -> None:
     """The forward pass can be traced from shapes alone, as `jit` does, without the cost of compiling.
 
