@@ -481,7 +481,7 @@ SNIPPETS = re.findall(
 @pytest.mark.slow
 @pytest.mark.parametrize(("snippet", "engine"), SNIPPETS, ids=[engine for _, engine in SNIPPETS])
 def test_the_engines_of_the_page(snippet: str, engine: str, sentences: Path, tmp_path: Path) -> None:
-    """Each snippet of docs/corpus.md writes every row once; in order, but for the files that Ray's tasks write."""
+    """Each snippet of docs/corpus.md writes every row once; in order, but for Ray, which may lose it if it is busy."""
     skip_without(engine)
     parquet = pytest.importorskip("pyarrow.parquet")
     (tmp_path / "snippet.py").write_text(f"if __name__ == '__main__':\n{textwrap.indent(snippet, '    ')}")
