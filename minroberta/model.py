@@ -496,6 +496,7 @@ class Network:
         return [{name: x[span] for name, x in flat.items()} for span in packed.spans(counts)]
 
     def _check_files(self) -> None:
+        """Raise WeightsError if a file that parameters are mapped from has changed."""
         for file in self.files:
             file.check()
 

@@ -60,7 +60,7 @@ FEATURES = one_a_feature(CASES)
 
 @pytest.mark.parametrize(("case", "dtype"), golden_cases(FEW[1::2], "float32", FEATURES))
 def test_under_jit(case: Case, dtype: str) -> None:
-    """What compiling changes, it changes for a feature: every case runs eagerly."""
+    """One case for each feature, as compiling is about features. Every case runs eagerly."""
 
     def call(**inputs: Any) -> dict[str, Any]:
         function, arguments = pure(case, dtype, inputs)

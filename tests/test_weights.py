@@ -535,6 +535,14 @@ def test_two_shards_that_are_one_file(shards: Path) -> None:
         load(shards)
 
 
+def test_a_shard_that_is_a_link_to_nothing(shards: Path) -> None:
+    name = sorted(path.name for path in shards.glob("model-*"))[1]
+    (shards / name).unlink()
+    (shards / name).symlink_to(shards / "nothing")
+    with raises(NotFoundError, FileNotFoundError, f"has no file {name}"):
+        load(shards)
+
+
 def test_shards_with_too_many_arrays(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is within the limit; together they are not, and the rest is not read."""
     monkeypatch.setattr(read, "MOST_ARRAYS", 20)

@@ -26,15 +26,13 @@ def read_json(path: Path, error: type[Error], largest: int = LARGEST_JSON) -> di
 def read_any_json(path: Path, error: type[Error], largest: int = LARGEST_JSON) -> Any:
     """Read a JSON value of any type from a file. Raises the errors of `read_json`."""
     try:
-        with open_inside(path.parent, path.name, error) as file:
-            content = file.read(largest + 1)
-        value = json.loads(content.decode()) if len(content) <= largest else None
+        file = open_inside(path.parent, path.name, error)
     except NotFoundError as cause:
         raise NotFoundError(f"there is no {path.name} in {path.parent.resolve()}") from cause
-    except Error:
-        raise
-    except OSError as cause:
-        raise error(f"{path} cannot be read: {cause.strerror}") from cause
+    try:
+        with file:
+            content = file.read(largest + 1)
+        value = json.loads(content.decode()) if len(content) <= largest else None
     except (ValueError, RecursionError) as cause:
         raise error(f"{path} is not JSON: {cause}") from cause
     if len(content) > largest:
@@ -70,12 +68,16 @@ def _target(directory: Path, name: str, error: type[Error]) -> Path:
 
 
 def open_inside(directory: Path, name: str, error: type[Error]) -> BinaryIO:
-    """Open a file in a directory, and raise the errors of `inside` for the file that was opened.
+    """Open a file in a directory, and raise the errors of `inside` for it, or `error` if it cannot be opened.
 
     A link may be exchanged between the check and the opening. So the path is checked again when the file is open, and
     must still lead to this file.
     """
-    file = inside(directory, name, error).open("rb")
+    path = inside(directory, name, error)
+    try:
+        file = path.open("rb")
+    except OSError as cause:
+        raise error(f"{path} cannot be read: {cause.strerror}") from cause
     try:
         check_is_inside(file.fileno(), directory, name, error)
     except BaseException:

@@ -300,7 +300,7 @@ def _read_shards(index: Path) -> Gathered:
 def _check_distinct(index: Path, shards: Iterable[Path]) -> None:
     """Raise WeightsError if two shards are links to one file, which would be read again and again."""
     found: dict[tuple[int, int], Path] = {}
-    for path in sorted(shards):
+    for path in sorted(path for path in shards if path.is_file()):
         status = path.stat()
         other = found.setdefault((status.st_dev, status.st_ino), path)
         if other is not path:

@@ -12,7 +12,7 @@ pooling          sentence embeddings as a value of the reference
 runs             runs of the reference: exact, or with random rounding errors; the noise of every value
 layout           the layouts that a port's value may have
 values           a port's values, from files, under minroberta's names
-recording        what a live model's modules gave, by name
+recording        the outputs of a live model's modules, by name
 recorders        the values of a live model in another framework
 result           the result of a comparison as data: `Row`, `Finding`, `Result`
 sentences        the sentences and short numbers that describe a result, wherever it is shown

@@ -32,22 +32,22 @@ def record(model: Any, /, *arguments: Any, **inputs: Any) -> dict[str, numpy.nda
 
     Raises BackendError for any other model, or if the model's library has not been imported.
     """
-    framework = next((found for recorder in RECORDERS if (found := recorder(model))), None)
-    if framework is None:
+    recorder = next((found for of in RECORDERS if (found := of(model))), None)
+    if recorder is None:
         raise BackendError(
             f"cannot record a {type(model).__name__}: give a torch module, a Keras model, a bound module of "
             "flax.linen, a Flax model of transformers, or a module of mlx.nn"
         )
-    recording = Recording(framework.to_numpy)
-    values = [_converted(value, framework.to_tensor) for value in arguments]
-    named = {name: _converted(value, framework.to_tensor) for name, value in inputs.items()}
-    with framework.watching(model, recording):
+    recording = Recording(recorder.to_numpy)
+    values = [_converted(value, recorder.to_tensor) for value in arguments]
+    named = {name: _converted(value, recorder.to_tensor) for name, value in inputs.items()}
+    with recorder.watching(model, recording):
         recording.finish(model, model(*values, **named))
     return recording.values
 
 
-class Framework(NamedTuple):
-    """How models of a framework are recorded.
+class Recorder(NamedTuple):
+    """The functions that record the models of a framework.
 
     to_numpy: a function that returns a tensor as a NumPy array, and None for anything else. watching: a context in
     which a recording keeps the output of every module. to_tensor: a function that converts a NumPy array for the model.
@@ -82,12 +82,12 @@ def _inferring(model: Any, set_training: Callable[[Any, bool], None]) -> Iterato
 # --- torch ----------------------------------------------------------------------------------------------------------
 
 
-def _torch(model: Any) -> Framework | None:
+def _torch(model: Any) -> Recorder | None:
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(model, torch.nn.Module):
         return None
     device = next((x.device for x in model.parameters()), None)
-    return Framework(
+    return Recorder(
         lambda x: from_torch(x) if isinstance(x, torch.Tensor) else None,
         _watched_modules,
         lambda x: torch.as_tensor(x, device=device),
@@ -135,19 +135,19 @@ def _unfused(torch: Any) -> Iterator[None]:
 # --- Keras and TensorFlow -------------------------------------------------------------------------------------------
 
 
-def _keras(model: Any) -> Framework | None:
+def _keras(model: Any) -> Recorder | None:
     keras = sys.modules.get("keras")
     if keras is None or not isinstance(model, keras.layers.Layer) or not hasattr(keras, "ops"):
         return None
-    return Framework(lambda x: keras.ops.convert_to_numpy(x) if keras.ops.is_tensor(x) else None, _watched_layers)
+    return Recorder(lambda x: keras.ops.convert_to_numpy(x) if keras.ops.is_tensor(x) else None, _watched_layers)
 
 
-def _keras_2(model: Any) -> Framework | None:
+def _keras_2(model: Any) -> Recorder | None:
     """Keras 2, also as tf_keras, which transformers' TensorFlow models use."""
     tensorflow, found = sys.modules.get("tensorflow"), [sys.modules.get(name) for name in ("tf_keras", "keras")]
     if tensorflow is None or not any(isinstance(model, keras.layers.Layer) for keras in found if keras is not None):
         return None
-    return Framework(lambda x: x.numpy() if tensorflow.is_tensor(x) else None, _watched_layers)
+    return Recorder(lambda x: x.numpy() if tensorflow.is_tensor(x) else None, _watched_layers)
 
 
 @contextlib.contextmanager
@@ -182,12 +182,12 @@ def _layers(layer: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 # --- Flax -----------------------------------------------------------------------------------------------------------
 
 
-def _flax(model: Any) -> Framework | None:
+def _flax(model: Any) -> Recorder | None:
     flax: Any = sys.modules.get("flax.linen")
     if flax is None or not any(isinstance(x, flax.Module) for x in (model, getattr(model, "module", None))):
         return None
     jax = sys.modules["jax"]
-    return Framework(lambda x: to_host(x) if isinstance(x, jax.Array) else None, _intercepted, jax.numpy.asarray)
+    return Recorder(lambda x: to_host(x) if isinstance(x, jax.Array) else None, _intercepted, jax.numpy.asarray)
 
 
 @contextlib.contextmanager
@@ -208,7 +208,7 @@ def _intercepted(model: Any, recording: Recording) -> Iterator[None]:
 # --- MLX ------------------------------------------------------------------------------------------------------------
 
 
-def _mlx(model: Any) -> Framework | None:
+def _mlx(model: Any) -> Recorder | None:
     nn, core = sys.modules.get("mlx.nn"), sys.modules.get("mlx.core")
     if nn is None or core is None or not isinstance(model, nn.Module):
         return None
@@ -218,7 +218,7 @@ def _mlx(model: Any) -> Framework | None:
             return None
         return numpy.array(x.astype(core.float32) if x.dtype == core.bfloat16 else x)
 
-    return Framework(to_numpy, _of_other_classes, core.array)
+    return Recorder(to_numpy, _of_other_classes, core.array)
 
 
 @contextlib.contextmanager
@@ -245,4 +245,4 @@ def _of_other_classes(model: Any, recording: Recording) -> Iterator[None]:
 
 
 RECORDERS = (_keras, _keras_2, _torch, _flax, _mlx)
-"""How each framework records a model, or None. Keras comes first: on torch, its layers are modules too."""
+"""Functions from a model to its `Recorder`, or to None. Keras comes first: on torch, its layers are modules too."""

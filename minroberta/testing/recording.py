@@ -1,4 +1,4 @@
-"""What a live model's modules gave, by name."""
+"""The outputs of a live model's modules, by name."""
 
 import dataclasses
 import warnings

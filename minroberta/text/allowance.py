@@ -1,4 +1,4 @@
-"""What a stranger's `tokenizer.json` may ask of the tokenizers library, which does whatever the file says.
+"""Limits on a stranger's `tokenizer.json`: the tokenizers library does whatever the file says.
 
 A few hundred bytes can make a thousand characters of one, or compile to gigabytes. So the file is read strictly, and
 each of its steps must be of a known kind, with texts, patterns and counts of a bounded size. What passes costs no more
@@ -53,7 +53,7 @@ def _outline(content: bytes) -> bytes:
 
 
 LARGE = re.compile(rb'"(?:vocab|merges)"\s*:\s*\Z')
-"""What stands before a list or an object of a model that may be large."""
+"""The name of a list or an object in a model that may be large."""
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def check(values: Mapping[str, Any], size: int) -> None:
 
 def _check(values: Mapping[str, Any], size: int) -> None:
     for part, kinds in KINDS.items():
-        steps = list(_steps(values.get(part), kinds, part.replace("_", "-")))
+        steps = list(_steps(values.get(part), kinds, part))
         if len(steps) > MOST_STEPS:
             raise ValueError(f"its {part} has {len(steps)} steps; the limit is {MOST_STEPS}")
         for step in steps:

@@ -82,11 +82,8 @@ def _from_json(directory: Path, given: Settings) -> Built:
 
 
 def _content(path: Path) -> bytes:
-    try:
-        with open_inside(path.parent, path.name, TokenizerError) as file:
-            content = file.read(LARGEST_JSON + 1)
-    except PermissionError as error:
-        raise TokenizerError(f"{path} cannot be read: {error.strerror}") from error
+    with open_inside(path.parent, path.name, TokenizerError) as file:
+        content = file.read(LARGEST_JSON + 1)
     if len(content) > LARGEST_JSON:
         raise TokenizerError(f"{path} has more than {LARGEST_JSON} bytes, which is the limit")
     return content

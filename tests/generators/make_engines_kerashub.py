@@ -109,7 +109,7 @@ def values(name: str) -> dict[str, np.ndarray]:
 
 OUTPUTS = re.compile(r"logits|last_hidden_state|encoder\.layer\.1")
 FULL = re.compile(r"(?!.*layer\.[12]\.).*")
-"""Of the later layers the states alone."""
+"""The values that are kept: of the later layers, only their outputs."""
 
 WHOLE = ("roberta/masked_lm/right", "roberta/sequence_classification/right")
 """Settings of which all values of the first layer are kept."""

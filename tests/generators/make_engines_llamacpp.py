@@ -184,7 +184,7 @@ SETTINGS = [
     (False, "roberta", "right"),
     (False, "xlm-roberta", "right"),
 ]
-"""Whether positions are shifted, as they should be; family; padding."""
+"""The candidates: True if positions are shifted, as they should be; family; padding."""
 
 
 def main() -> None:
