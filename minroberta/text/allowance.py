@@ -28,7 +28,7 @@ PLAIN = 1_500_000
 def read(content: bytes) -> dict[str, Any]:
     """The JSON object in a file, as the library reads it too: UTF-8, no key twice, no NaN.
 
-    The vocabulary and the merges of a small file are left empty. Raises ValueError.
+    In a small file, a vocabulary that is an object and merges are left empty. Raises ValueError.
     """
     text = (_outline(content) if len(content) <= PLAIN else content).decode()
     values = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
@@ -47,13 +47,13 @@ def _outline(content: bytes) -> bytes:
     depth = numpy.cumsum(numpy.where(opens, 1, -1))
     starts, ends = brackets[opens & (depth == 3)], brackets[~opens & (depth == 2)]
     for start, end in reversed(list(zip(starts.tolist(), ends.tolist(), strict=False))):
-        if LARGE.search(plain, max(0, start - 40), start):
+        if LARGE.search(plain, max(0, start - 40), start + 1):
             content = content[: start + 1] + content[end:]
     return content
 
 
-LARGE = re.compile(rb'"(?:vocab|merges)"\s*:\s*\Z')
-"""The name of a list or an object in a model that may be large."""
+LARGE = re.compile(rb'"(?:vocab"\s*:\s*\{|merges"\s*:\s*\[)\Z')
+"""The beginning of a vocabulary or of merges in a model. The list of a unigram model's pieces is always looked at."""
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -272,7 +272,7 @@ def _check_model(model: Any, limits: "sentencepiece.Limits") -> None:
         if len(found) > most:
             raise ValueError(f"it has {len(found)} {name}; the limit for its size is {most}")
     if isinstance(pieces, list):  # a unigram model, whose pieces the library holds in a trie
-        sentencepiece.check_prefixes((str(piece).encode() for piece, _ in pieces), limits)
+        sentencepiece.check_prefixes([str(piece).encode() for piece, _ in pieces], limits)
     for name in AFFIXES:
         if len(model.get(name) or "") > LONGEST_TEXT:
             raise ValueError(f"its {name} has {len(model[name])} characters; the limit is {LONGEST_TEXT}")

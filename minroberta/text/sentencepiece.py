@@ -8,7 +8,7 @@ different special tokens.
 import itertools
 import math
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -365,7 +365,7 @@ def _algorithm(model: Model, tokens: list[tuple[str, float]], layout: Layout) ->
     ids = {token: index for index, (token, _) in enumerate(tokens)}
     index, piece = (ids["<unk>"], "<unk>") if layout.first else model.unknown
     if model.algorithm == UNIGRAM:
-        check_prefixes((token.encode() for token, _ in tokens), model.limits)
+        check_prefixes([token.encode() for token, _ in tokens], model.limits)
         return models.Unigram(tokens, index, byte_fallback=False)
     if model.algorithm == BPE:
         if piece not in ids:
@@ -375,8 +375,10 @@ def _algorithm(model: Model, tokens: list[tuple[str, float]], layout: Layout) ->
     raise ValueError(f"unsupported algorithm {model.algorithm}: only {UNIGRAM} (unigram) and {BPE} (BPE) are supported")
 
 
-def check_prefixes(pieces: Iterable[bytes], limits: Limits) -> None:
-    """Raise ValueError if the trie of the pieces would take too much memory."""
+def check_prefixes(pieces: Sequence[bytes], limits: Limits) -> None:
+    """Raise ValueError if the trie of the pieces would be too large, or too deep: the library frees it recursively."""
+    if (longest := max(map(len, pieces), default=0)) > LONGEST:
+        raise ValueError(f"it has a piece of {longest} bytes; the limit is {LONGEST}")
     if (count := count_prefixes(pieces)) > limits.prefixes:
         raise ValueError(f"its pieces have {count} distinct prefixes; the limit for its size is {limits.prefixes}")
 

@@ -1,13 +1,15 @@
 """Search for tokenizer files that end the process or take long: `python fuzz_tokenizers.py SECONDS [SEED]`.
 
-The files of a small tokenizer are changed at random, as trees: parts are removed, doubled, exchanged, repeated many
-times, or replaced by parts of other kinds, and texts and numbers by long, large or odd ones. Workers load the result
-and use it on a text, each under limits of memory and time. A worker that ends, hangs or raises anything but a
-`minroberta.Error` is reported with the seed, and `python fuzz_tokenizers.py 0 SEED` tries one seed again.
+The small golden tokenizers, of every kind of file, are changed at random: JSON, the lines of a vocabulary or of merges,
+and the fields of a sentencepiece model are trees, whose parts are removed, doubled, exchanged, repeated many times, or
+replaced by parts of other kinds, and whose texts and numbers become long, large or odd. Workers load the result and
+use it on a text, each under limits of memory and time; where the configuration was changed, they load a model with it,
+too. A worker that ends, hangs or raises anything but a `minroberta.Error` is reported with the seed, and
+`python fuzz_tokenizers.py 0 SEED` tries one seed again.
 """
 
 import collections
-import copy
+import itertools
 import json
 import multiprocessing
 import random
@@ -17,19 +19,22 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import minroberta
 from minroberta.config import Config
-from minroberta.text import allowance
+from minroberta.text import allowance, sentencepiece
 from minroberta.text.tokenizer import Tokenizer
+
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 MEMORY, SECONDS = 2**30, 10
 """Limits of a worker: address space beyond what it starts with, and the time for one file."""
 
 LONGEST = 1_000_000
-"""Maximum number of characters of a text, which several changes could otherwise make gigabytes long."""
+"""Maximum number of characters of a text, and a third of those of a repeated part: changes could make gigabytes."""
 
 STEPS: list[dict[str, Any]] = [
     {"type": "Replace", "pattern": {"String": "a"}, "content": "aaaa"},
@@ -69,65 +74,175 @@ ODD: list[Any] = [
 
 def changed(value: Any, chance: random.Random) -> Any:
     """The tree after one random change."""
-    places = list(_places(value))
+    places = list(_places(value)) if isinstance(value, list | dict) else []
+    if not places:
+        return chance.choice(ODD)
     parent, key = chance.choice(places)
     kind = chance.randrange(7)
     if kind == 0:
         del parent[key]
     elif kind == 1:
-        parent[key] = copy.deepcopy(chance.choice(ODD))
+        parent[key] = _copy(chance.choice(ODD))
     elif kind == 2:
-        parent[key] = copy.deepcopy(chance.choice(STEPS))
+        parent[key] = _copy(chance.choice(STEPS))
     elif kind == 3:
         other, name = chance.choice(places)
-        parent[key] = copy.deepcopy(other.get(name) if isinstance(other, dict) else other[name % len(other)])
+        parent[key] = _copy(other.get(name) if isinstance(other, dict) else other[name % len(other)])
     elif kind == 4 and isinstance(parent, list):
-        parent[key : key + 1] = [copy.deepcopy(parent[key]) for _ in range(chance.choice([2, 3, 40, 3000]))]
+        size = len(json.dumps(parent[key]))
+        parent[key : key + 1] = [_copy(parent[key])] * min(chance.choice([2, 3, 40, 3000]), 1 + 3 * LONGEST // size)
     elif kind == 5 and isinstance(parent, dict):
-        parent[str(chance.choice(ODD))[:50]] = copy.deepcopy(parent[key])
+        parent[str(chance.choice(ODD))[:50]] = _copy(parent[key])
     elif isinstance(parent[key], str):
         text = parent[key] or "a"
-        parent[key] = text * min(chance.choice([2, 10, 1000, 100_000]), 1 + LONGEST // len(text))
+        parent[key] = chance.choice([
+            text * min(chance.choice([2, 10, 1000, 100_000]), 1 + LONGEST // len(text)),
+            text[: chance.randrange(len(text))],
+            text[:-1] + chr(ord(text[-1]) ^ 1 << chance.randrange(8)),
+        ])  # fmt: skip
     elif isinstance(parent[key], int | float):
         parent[key] = chance.choice([-parent[key], parent[key] * 2**16, parent[key] + 1])
     else:
-        parent[key] = {"type": "Sequence", chance.choice(allowance.SEQUENCES): [copy.deepcopy(parent[key])] * 2}
+        parent[key] = {"type": "Sequence", chance.choice(allowance.SEQUENCES): [_copy(parent[key])] * 2}
     return value
 
 
-def _places(value: Any) -> Any:
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, part in list(items)[:60]:
-        yield value, key
-        yield from _places(part)
+def _copy(value: Any) -> Any:
+    return json.loads(json.dumps(value))
 
 
-def start() -> dict[str, Any]:
-    """The files that are changed: a small byte-level tokenizer, its settings, and a configuration."""
-    folder = Path(tempfile.mkdtemp())
-    model = minroberta.load(head="token_classification")
-    small = json.loads(model.tokenizer.library.to_str())
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """The containers in a tree, each with some of its keys: the first ones, and the last."""
+    left = [value]
+    while left:
+        part = left.pop()
+        keys = list(part) if isinstance(part, dict) else range(len(part))
+        for key in keys if len(keys) <= MOST else [*itertools.islice(keys, MOST - 1), keys[-1]]:
+            yield part, key
+            if isinstance(part[key], dict | list):
+                left.append(part[key])
+
+
+MOST = 12
+"""Number of entries of a vocabulary that are changed: more would leave too few changes to everything else."""
+
+# --- files as trees -------------------------------------------------------------------------------------------------
+
+
+def parsed(name: str, content: bytes) -> Any:
+    """The tree of a file: JSON, lines, or fields of a protobuf message. Bytes are Latin-1 texts."""
+    if name.endswith(".json"):
+        return json.loads(content)
+    if name.endswith(".model"):
+        return _fields(content, depth=2)
+    if name.endswith(".safetensors"):
+        return content.decode("latin-1")
+    return content.decode().split("\n")
+
+
+def written(name: str, value: Any) -> bytes:
+    """The inverse of `parsed`, for any tree."""
+    if name.endswith(".json"):
+        return json.dumps(value).encode()
+    if name.endswith((".model", ".safetensors")):
+        return _message(value)
+    return "\n".join(map(str, value if isinstance(value, list) else [value])).encode(errors="surrogatepass")
+
+
+def _fields(data: bytes, depth: int) -> list[Any]:
+    return [
+        [tag, _fields(value, depth - 1) if depth > 1 and tag in MESSAGES else _text(value)]
+        for tag, value in sentencepiece._fields(data)
+    ]
+
+
+MESSAGES = (sentencepiece.PIECE, sentencepiece.TRAINER, sentencepiece.NORMALIZER)
+
+
+def _text(value: Any) -> Any:
+    return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+def _message(value: Any) -> bytes:
+    """Fields that are pairs of a tag and a value are written with the form that the tag says, if the value allows."""
+    if isinstance(value, str):
+        return value.encode("latin-1", errors="replace")
+    if not isinstance(value, list):
+        return json.dumps(value).encode()
+    return b"".join(map(_field, value))
+
+
+def _field(field: Any) -> bytes:
+    if not (isinstance(field, list) and len(field) == 2 and type(field[0]) is int):
+        return _message(field)
+    tag, value = field
+    if type(value) is int:
+        return _varint(tag & ~7) + _varint(value)
+    content = _message(value)
+    return _varint(tag) + (_varint(len(content)) if tag & 7 == 2 else b"") + content
+
+
+def _varint(number: int) -> bytes:
+    number, data = number & 2**64 - 1, bytearray()
+    while number > 127:
+        data.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*data, number])
+
+
+# --- trying ---------------------------------------------------------------------------------------------------------
+
+Files = dict[str, Any]
+
+
+def start() -> list[Files]:
+    """The files that are changed: those of the golden tokenizers, and of the embedded one, made small."""
+    found = []
+    for directory in sorted(path for path in (GOLDEN / "tokenizers").iterdir() if path.is_dir()):
+        names = [path.name for path in directory.iterdir() if path.name != "expected.json"]
+        found.append({name: parsed(name, (directory / name).read_bytes()) for name in names})
+        if any(name.endswith(".model") for name in names):  # and what the library makes of it
+            tokenizer = Tokenizer.load(directory, Config.from_dict(found[-1]["config.json"]))
+            made = {"tokenizer.json": json.loads(tokenizer.library.to_str())} if tokenizer else {}
+            found.append(made | {name: found[-1][name] for name in names if name.endswith(".json")})
+    return [*found, _embedded(), _model()]
+
+
+def _embedded() -> Files:
+    tokenizer = minroberta.load(head="token_classification").tokenizer
+    small = json.loads(tokenizer.library.to_str())
     kept = dict(list(small["model"]["vocab"].items())[:300])
-    small["model"] |= {
-        "vocab": kept,
-        "merges": [pair for pair in small["model"]["merges"] if {*pair, "".join(pair)} <= {*kept}],
-    }
-    model.tokenizer.save(folder)
-    settings = json.loads((folder / "tokenizer_config.json").read_text())
-    return {"tokenizer.json": small, "tokenizer_config.json": settings, "config.json": model.config.to_dict()}
+    merges = [pair for pair in small["model"]["merges"] if {*pair, "".join(pair)} <= {*kept}]
+    small["model"] |= {"vocab": kept, "merges": merges}
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save(Path(folder))
+        settings = json.loads((Path(folder) / "tokenizer_config.json").read_bytes())
+    return {"tokenizer.json": small, "tokenizer_config.json": settings, "config.json": {}}
 
 
-def attempt(seed: int, files: dict[str, Any], folder: Path) -> str:
+def _model() -> Files:
+    """A tiny checkpoint with the embedded model's tokenizer."""
+    with tempfile.TemporaryDirectory() as folder:
+        minroberta.load(GOLDEN / "checkpoints" / "pytorch-zip").save(folder)
+        names = ("config.json", "model.safetensors")
+        return _embedded() | {name: parsed(name, (Path(folder) / name).read_bytes()) for name in names}
+
+
+def attempt(seed: int, kinds: list[str], folder: Path) -> str:
     """Change the files as the seed says, load them, and use what is loaded. Returns what became of it, in a word."""
     chance = random.Random(seed)
-    files = copy.deepcopy(files)
-    for _ in range(chance.choice([1, 1, 2, 3, 5, 10])):
-        name = chance.choices(["tokenizer.json", "tokenizer_config.json", "config.json"], [8, 2, 2])[0]
+    files: Files = json.loads(chance.choice([*kinds, *kinds[-2:] * 5]))
+    for _ in range(chance.choice([1, 1, 1, 1, 2, 3, 10])):
+        name = chance.choice([name for name in files if isinstance(files[name], list | dict)] or ["config.json"])
         files[name] = changed(files[name], chance)
+    for path in folder.iterdir():
+        path.unlink()
     for name, value in files.items():
-        (folder / name).write_text(json.dumps(value))
+        (folder / name).write_bytes(written(name, value))
     try:
-        tokenizer = Tokenizer.load(folder, Config.from_dict(json.loads((folder / "config.json").read_text())))
+        if "model.safetensors" in files:
+            minroberta.load(folder)([[0, 1, 2]])
+        tokenizer = Tokenizer.load(folder, Config.from_dict(files["config.json"]))
         if tokenizer is None:
             return "none"
         ids = tokenizer.tokenize(["a b", "An odd text, with 3 words\n\n and emoji 👩 é." * 3])["input_ids"]
@@ -138,7 +253,7 @@ def attempt(seed: int, files: dict[str, Any], folder: Path) -> str:
         return "refused"
 
 
-def work(first: int, end: float, files: dict[str, Any], said: Any) -> None:
+def work(first: int, end: float, kinds: list[str], said: Any) -> None:
     """Attempts from a seed on, until the time is up. Each is announced, so that the seed of one that ends is known."""
     warnings.simplefilter("ignore")
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -149,7 +264,7 @@ def work(first: int, end: float, files: dict[str, Any], said: Any) -> None:
             said.send(seed)
             signal.alarm(SECONDS)
             try:
-                said.send(attempt(seed, files, Path(folder)))
+                said.send(attempt(seed, kinds, Path(folder)))
             except Exception as error:
                 said.send(f"RAISED {type(error).__name__}: {error}"[:200])
             seed += 1
@@ -157,14 +272,14 @@ def work(first: int, end: float, files: dict[str, Any], said: Any) -> None:
 
 def main(seconds: float, count: int = 2) -> None:
     """Run workers side by side, and start another where one has ended."""
-    files, end, counts = start(), time.time() + seconds, collections.Counter[str]()
+    kinds, end, counts = list(map(json.dumps, start())), time.time() + seconds, collections.Counter[str]()
     process = multiprocessing.get_context("fork")
     first = int(time.time()) * 1000
     running: list[list[Any]] = []
 
     def begin(seed: int) -> list[Any]:
         ours, theirs = process.Pipe()
-        worker = process.Process(target=work, args=(seed, end, files, theirs))
+        worker = process.Process(target=work, args=(seed, end, kinds, theirs))
         worker.start()
         theirs.close()
         return [worker, ours, seed]
@@ -194,6 +309,6 @@ def main(seconds: float, count: int = 2) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 2:
-        print(attempt(int(sys.argv[2]), start(), Path(tempfile.mkdtemp())))
+        print(attempt(int(sys.argv[2]), list(map(json.dumps, start())), Path(tempfile.mkdtemp())))
     else:
         main(float(sys.argv[1]))
