@@ -33,8 +33,8 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 MEMORY, SECONDS = 2**30, 10
 """Limits of a worker: address space beyond what it starts with, and the time for one file."""
 
-LONGEST = 1_000_000
-"""Maximum number of characters of a text, and a third of those of a repeated part: changes could make gigabytes."""
+LARGEST = 2_000_000
+"""Number of characters from which a file only doubles by a change: several changes could make gigabytes."""
 
 STEPS: list[dict[str, Any]] = [
     {"type": "Replace", "pattern": {"String": "a"}, "content": "aaaa"},
@@ -78,6 +78,7 @@ def changed(value: Any, chance: random.Random) -> Any:
     if not places:
         return chance.choice(ODD)
     parent, key = chance.choice(places)
+    most = max(2, LARGEST // len(json.dumps(value)))
     kind = chance.randrange(7)
     if kind == 0:
         del parent[key]
@@ -89,14 +90,13 @@ def changed(value: Any, chance: random.Random) -> Any:
         other, name = chance.choice(places)
         parent[key] = _copy(other.get(name) if isinstance(other, dict) else other[name % len(other)])
     elif kind == 4 and isinstance(parent, list):
-        size = len(json.dumps(parent[key]))
-        parent[key : key + 1] = [_copy(parent[key])] * min(chance.choice([2, 3, 40, 3000]), 1 + 3 * LONGEST // size)
+        parent[key : key + 1] = [_copy(parent[key])] * min(chance.choice([2, 3, 40, 3000]), most)
     elif kind == 5 and isinstance(parent, dict):
         parent[str(chance.choice(ODD))[:50]] = _copy(parent[key])
     elif isinstance(parent[key], str):
         text = parent[key] or "a"
         parent[key] = chance.choice([
-            text * min(chance.choice([2, 10, 1000, 100_000]), 1 + LONGEST // len(text)),
+            text * min(chance.choice([2, 10, 1000, 1_000_000]), most),
             text[: chance.randrange(len(text))],
             text[:-1] + chr(ord(text[-1]) ^ 1 << chance.randrange(8)),
         ])  # fmt: skip
