@@ -503,6 +503,17 @@ def test_a_file_that_is_not_json(tmp_path: Path, text: str | bytes) -> None:
         read_config(written(tmp_path, text))
 
 
+@pytest.mark.parametrize("text", [r'{"id2label": {"0": "\ud800"}}', r'{"model_type": "roberta", "\uDC00": 1}'])
+def test_half_of_a_surrogate_pair(text: str, tmp_path: Path) -> None:
+    with raises(ConfigError, ValueError, "is not JSON: it holds half of a surrogate pair, which is not text"):
+        read_config(written(tmp_path, text))
+
+
+def test_a_whole_surrogate_pair(tmp_path: Path) -> None:
+    text = r'{"model_type": "roberta", "id2label": {"0": "\ud83d\ude00", "1": "\u00e9"}}'
+    assert list(read_config(written(tmp_path, text)).id2label.values()) == ["😀", "é"]
+
+
 def test_valid_json_that_is_nested_too_deeply(tmp_path: Path) -> None:
     with raises(ConfigError, ValueError, "is not JSON", "recursion"):
         read_config(written(tmp_path, '{"model_type": "roberta", "a": ' + "[" * 100_000 + "]" * 100_000 + "}"))

@@ -32,11 +32,21 @@ def read_any_json(path: Path, error: type[Error], largest: int = LARGEST_JSON) -
     try:
         with file:
             content = file.read(largest + 1)
-        value = json.loads(content.decode()) if len(content) <= largest else None
+        value = _parsed(content) if len(content) <= largest else None
     except (ValueError, RecursionError) as cause:
         raise error(f"{path} is not JSON: {cause}") from cause
     if len(content) > largest:
         raise error(f"{path} has more than {largest} bytes, which is the limit")
+    return value
+
+
+def _parsed(content: bytes) -> Any:
+    value = json.loads(content.decode())
+    try:
+        if b"\\u" in content:
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as cause:  # JSON can spell it, but no file and no library takes it
+        raise ValueError("it holds half of a surrogate pair, which is not text") from cause
     return value
 
 
