@@ -29,7 +29,6 @@ from minroberta import (
     WeightsError,
     weights,
 )
-from minroberta.checkpoints import read
 from minroberta.config import BODY, FAMILIES, HEADS, PRESETS
 from minroberta.weights import flat, heads_in, shapes, tree
 
@@ -543,13 +542,6 @@ def test_a_shard_that_is_a_link_to_nothing(shards: Path) -> None:
         load(shards)
 
 
-def test_shards_with_too_many_arrays(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is within the limit; together they are not, and the rest is not read."""
-    monkeypatch.setattr(read, "MOST_ARRAYS", 20)
-    with raises(WeightsError, ValueError, INDEX, "names shards with more than 20 arrays, which is the limit"):
-        load(shards)
-
-
 SHARD = "model-00001-of-00003.safetensors"
 
 
@@ -596,7 +588,7 @@ def test_a_missing_shard(shards: Path) -> None:
         load(shards)
 
 
-@pytest.mark.parametrize("file", ["x" * 5000 + ".safetensors", "a\0b.safetensors", "\ud800.safetensors"])
+@pytest.mark.parametrize("file", ["x" * 5000 + ".safetensors", "a\0b.safetensors"])
 def test_a_shard_with_an_impossible_file_name(shards: Path, file: str) -> None:
     write_index(shards, {"weight_map": {WORDS: file}})
     with raises(NotFoundError, FileNotFoundError, INDEX, "which is missing"):
@@ -882,7 +874,7 @@ def test_the_config_is_saved_whole(tmp_path: Path) -> None:
     assert list(values) == sorted(values)
 
 
-@pytest.mark.parametrize("names", [{"0": "a", "1": 1}, {"0": None, "1": "b"}, {"0": "\ud800", "1": "b"}])
+@pytest.mark.parametrize("names", [{"0": "a", "1": 1}, {"0": None, "1": "b"}])
 def test_a_config_of_odd_labels_is_saved(tmp_path: Path, names: Any) -> None:
     write_config(tmp_path, id2label=names)
     model = minroberta.init(tmp_path)

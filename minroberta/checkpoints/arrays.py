@@ -151,6 +151,8 @@ class Mapped(mmap.mmap):
     path: Path
     descriptor: int
     seen: tuple[int, int]
+    work: float = 0.0
+    """Size of the header that was read, or number of steps, as a part of the most that one file may take."""
 
     def check(self) -> None:
         """Raise WeightsError if the file was written to since, so that its arrays are no longer those of the model.

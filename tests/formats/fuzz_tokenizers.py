@@ -31,7 +31,7 @@ from minroberta.text.tokenizer import Tokenizer
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 MEMORY, SECONDS = 2**30, 10
-"""Limits of a worker: address space beyond what it starts with, and the time for one file."""
+"""Limits of a worker: address space beyond what it starts with, and a processor's time for one set of files."""
 
 LARGEST = 2_000_000
 """Number of characters from which a file only doubles by a change: several changes could make gigabytes."""
@@ -262,7 +262,8 @@ def work(first: int, end: float, kinds: list[str], said: Any) -> None:
         seed = first
         while time.time() < end:
             said.send(seed)
-            signal.alarm(SECONDS)
+            signal.setitimer(signal.ITIMER_PROF, SECONDS)
+            signal.alarm(20 * SECONDS)
             try:
                 said.send(attempt(seed, kinds, Path(folder)))
             except Exception as error:

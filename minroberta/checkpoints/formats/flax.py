@@ -122,6 +122,7 @@ class _Reader:
             )
         for _ in range(count):
             self._keys += 1
+            self._data.work = self._keys / MOST_KEYS
             name = path + self._text()
             if self._keys > MOST_KEYS or len(name) > LONGEST_NAME:
                 raise ValueError(f"it has more than {MOST_KEYS} keys, or a name of more than {LONGEST_NAME} characters")

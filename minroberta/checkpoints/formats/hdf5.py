@@ -115,6 +115,7 @@ class _Bytes:
 
     def step(self) -> None:
         self._steps += 1
+        self.data.work = self._steps / MOST_STEPS
         if self._steps > MOST_STEPS:
             raise ValueError(f"it has more than {MOST_STEPS} messages and links, or they form a cycle")
 

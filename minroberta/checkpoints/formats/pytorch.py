@@ -137,11 +137,11 @@ def operations(data: io.BytesIO) -> Iterator[tuple[pickletools.OpcodeInfo, Any, 
         yield from pickletools.genops(data)
 
 
-def unpickle(data: io.BytesIO, on_storage: Callable[[Storage], None]) -> Any:
+def unpickle(data: io.BytesIO, on_storage: Callable[[Storage], None]) -> tuple[Any, int]:
     """Interpret a pickle of protocol 2 to 5, and call `on_storage` with each storage.
 
-    The result consists of None, bools, numbers, strings, bytes, tuples, lists, dicts and the classes above. Raises one
-    of the errors in `REFUSED`.
+    Returns the object, and the number of steps that it took. The object consists of None, bools, numbers, strings,
+    bytes, tuples, lists, dicts and the classes above. Raises one of the errors in `REFUSED`.
     """
     stack: list[Any] = []
     marks: list[int] = []
@@ -204,7 +204,7 @@ def unpickle(data: io.BytesIO, on_storage: Callable[[Storage], None]) -> Any:
                 stack[-1] = _storage(stack[-1])
                 on_storage(stack[-1])
             case "STOP":
-                return stack.pop()
+                return stack.pop(), steps
             case "PROTO" | "FRAME":
                 pass
             case name:
@@ -366,7 +366,13 @@ class File:
             start, stop = entries[name]
             self._locate(storage, start, stop - start)
 
-        return unpickle(io.BytesIO(self._bytes[start:stop]), find)
+        self._bytes.work += len(entries) / MOST_STEPS
+        return self._unpickle(io.BytesIO(self._bytes[start:stop]), find)
+
+    def _unpickle(self, data: io.BytesIO, on_storage: Callable[[Storage], None]) -> Any:
+        content, steps = unpickle(data, on_storage)
+        self._bytes.work += steps / MOST_STEPS
+        return content
 
     def _read_sequence(self) -> Any:
         """Read five pickles (magic number, version, system, object, keys of the storages), and then the storages."""
@@ -375,12 +381,12 @@ class File:
         def note(storage: Storage) -> None:
             storages[storage.key] = storage
 
-        if unpickle(stream, note) != MAGIC or unpickle(stream, note) != 1001:
+        if self._unpickle(stream, note) != MAGIC or self._unpickle(stream, note) != 1001:
             raise ValueError("it does not begin like a file written by torch.save")
-        system = unpickle(stream, note)
+        system = self._unpickle(stream, note)
         if isinstance(system, dict) and system.get("little_endian") is False:
             self._order = ">"
-        content, keys = unpickle(stream, note), unpickle(stream, note)
+        content, keys = self._unpickle(stream, note), self._unpickle(stream, note)
         at = stream.tell()
         for key in keys:
             (count,) = struct.unpack_from(f"{self._order}q", self._bytes, at)

@@ -5,6 +5,7 @@ offsets, because for NumPy the library supports neither mapping nor bfloat16.
 """
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy
 
 from ...errors import WeightsError
-from ..arrays import Arrays, array_at, mapped
+from ..arrays import Arrays, Mapped, array_at, mapped
 from ..files import replacing
 
 DTYPES = {
@@ -33,8 +34,7 @@ class File(Arrays):
     format = "safetensors"
 
     def __init__(self, path: Path) -> None:
-        header, self._start = read_header(path)
-        self._bytes = mapped(path)
+        self._bytes, header, self._start = read_header(path)
         self.path, self.size, self.maps = path, len(self._bytes), (self._bytes,)
         self.metadata: dict[str, str] = header.get("__metadata__") or {}
         self._entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
@@ -58,17 +58,23 @@ class File(Arrays):
         return numpy.dtype(DTYPES[kind]).name if kind in DTYPES else kind, shape
 
 
-def read_header(path: Path) -> tuple[dict[str, Any], int]:
-    """The header of a file, checked by the safetensors library, and the offset of its end. Raises WeightsError."""
+def read_header(path: Path) -> tuple[Mapped, dict[str, Any], int]:
+    """The bytes of a file, its header, checked by the safetensors library, and the offset of the header's end.
+
+    Raises WeightsError.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > LARGEST_HEADER:
-                raise ValueError(f"its header has {length} bytes; the limit is {LARGEST_HEADER}")
-            with safe_open(path, framework="numpy"):
-                header = json.loads(file.read(length), object_pairs_hook=_without_duplicates)
+        data = mapped(path)
+        length = int.from_bytes(data[:8], "little")
+        if length > LARGEST_HEADER:
+            raise ValueError(f"its header has {length} bytes; the limit is {LARGEST_HEADER}")
+        with safe_open(path, framework="numpy"):
+            header = json.loads(data[8 : 8 + length], object_pairs_hook=_without_duplicates)
+        if not os.path.samestat(path.stat(), os.fstat(data.descriptor)):  # the library opens it by its name
+            raise ValueError("it was replaced while it was read")
+        data.work = length / LARGEST_HEADER
         for name, entry in header.items():  # the library accepts [dtype, shape, offsets] too, and {"F32": null}
             if name != "__metadata__" and not (isinstance(entry, dict) and isinstance(entry["dtype"], str)):
                 raise ValueError(f"the entry of {name} lacks dtype, shape or data_offsets")
@@ -78,7 +84,7 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
         raise WeightsError(
             f"{path} ({size} bytes) is not a readable safetensors file, or is incomplete: {what}"
         ) from error
-    return header, 8 + length
+    return data, header, 8 + length
 
 
 def _what_it_is(path: Path) -> str | None:
