@@ -1,10 +1,14 @@
 """Files of a checkpoint: a file is replaced as a whole, or stays as it was."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
+from support import raises
 
+import minroberta
+from minroberta import NotFoundError
 from minroberta.checkpoints.files import replacing, write_json
 
 
@@ -43,3 +47,16 @@ def test_a_value_that_is_not_json(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write_json(tmp_path / "file", {"a": object()})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_directory_whose_name_is_not_utf_8(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"x\xff")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system has no such names")
+    minroberta.load().save(folder)
+    model = minroberta.load(folder)
+    assert model.tokenizer is not None
+    with raises(NotFoundError, FileNotFoundError, "there is no directory or file", "check the path"):
+        minroberta.load(f"{folder}/none")
