@@ -26,18 +26,13 @@ def read_json(path: Path, error: type[Error], largest: int = LARGEST_JSON) -> di
 def read_any_json(path: Path, error: type[Error], largest: int = LARGEST_JSON) -> Any:
     """Read a JSON value of any type from a file. Raises the errors of `read_json`."""
     try:
-        file = open_inside(path.parent, path.name, error)
+        content = read_inside(path, error, largest)
     except NotFoundError as cause:
         raise NotFoundError(f"there is no {path.name} in {path.parent.resolve()}") from cause
     try:
-        with file:
-            content = file.read(largest + 1)
-        value = _parsed(content) if len(content) <= largest else None
+        return _parsed(content)
     except (ValueError, RecursionError) as cause:
         raise error(f"{path} is not JSON: {cause}") from cause
-    if len(content) > largest:
-        raise error(f"{path} has more than {largest} bytes, which is the limit")
-    return value
 
 
 def _parsed(content: bytes) -> Any:
@@ -75,6 +70,15 @@ def _target(directory: Path, name: str, error: type[Error]) -> Path:
     if not target.is_file():
         raise NotFoundError(f"{directory} has no file {name}")
     return target
+
+
+def read_inside(path: Path, error: type[Error], largest: int) -> bytes:
+    """The content of a file. Raises the errors of `open_inside`, and `error` if it has more than `largest` bytes."""
+    with open_inside(path.parent, path.name, error) as file:
+        content = file.read(largest + 1)
+    if len(content) > largest:
+        raise error(f"{path} has more than {largest} bytes, which is the limit")
+    return content
 
 
 def open_inside(directory: Path, name: str, error: type[Error]) -> BinaryIO:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy
 
+from ..checkpoints.files import read_inside
 from ..errors import TokenizerError
 from .settings import ADVICE_ON_CLASS, Settings, add_tokens, content_of, roles_of
 
@@ -118,14 +119,12 @@ class Model(NamedTuple):
 
 def read(path: Path, layout: Layout = XLM_ROBERTA) -> Model:
     """Read a model from a file. Raises TokenizerError."""
-    size = path.stat().st_size
-    if size > LARGEST:
-        raise TokenizerError(f"{path} has {size} bytes; the limit for a sentencepiece model is {LARGEST}")
+    data = read_inside(path, TokenizerError, LARGEST)
     try:
-        return _model(path.read_bytes(), layout)
+        return _model(data, layout)
     except (ValueError, IndexError, struct.error) as error:
         raise TokenizerError(
-            f"{path} ({size} bytes) is not a valid sentencepiece model, or is incomplete: {error}"
+            f"{path} ({len(data)} bytes) is not a valid sentencepiece model, or is incomplete: {error}"
         ) from error
 
 

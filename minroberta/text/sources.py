@@ -7,12 +7,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..checkpoints.files import inside, open_inside, read_json
+from ..checkpoints.files import inside, read_inside, read_json
 from ..config import Config
 from ..errors import TokenizerError
 from . import allowance, sentencepiece, settings
 from .settings import BYTE_LEVEL, WORDPIECE, Settings
-from .vocabularies import VOCABULARY, check_count, fairseq_vocabulary, read_merges, read_tokens, words_with_counts
+from .vocabularies import (
+    VOCABULARY,
+    check_count,
+    fairseq_vocabulary,
+    read_merges,
+    read_tokens,
+    read_whole,
+    words_with_counts,
+)
 
 if TYPE_CHECKING:
     import tokenizers
@@ -69,7 +77,7 @@ def _from_json(directory: Path, given: Settings) -> Built:
     import tokenizers
 
     path = directory / "tokenizer.json"
-    content = _content(path)
+    content = read_inside(path, TokenizerError, LARGEST_JSON)
     with library_errors(f"{path} is not a valid tokenizer"):
         if not given.trusted:
             allowance.check(allowance.read(content), len(content))
@@ -79,14 +87,6 @@ def _from_json(directory: Path, given: Settings) -> Built:
         settings.add_tokens(library, settings.with_tokens_of(library, given))
         _set_prefix(library, given)
     return library, given
-
-
-def _content(path: Path) -> bytes:
-    with open_inside(path.parent, path.name, TokenizerError) as file:
-        content = file.read(LARGEST_JSON + 1)
-    if len(content) > LARGEST_JSON:
-        raise TokenizerError(f"{path} has more than {LARGEST_JSON} bytes, which is the limit")
-    return content
 
 
 def _set_normalizer(library: "tokenizers.Tokenizer", given: Settings) -> None:
@@ -135,7 +135,7 @@ def _from_vocabulary(directory: Path, given: Settings) -> Built:
 def _with_files(directory: Path, library: "tokenizers.Tokenizer", given: Settings) -> Built:
     """Add the tokenizer's files to the settings, if a `tokenizer.json` cannot hold the tokenizer."""
     names = ("vocab.json", "merges.txt") if given.lacking is not None else ()
-    return library, given._replace(files={name: (directory / name).read_bytes() for name in names})
+    return library, given._replace(files={name: read_whole(directory / name) for name in names})
 
 
 def _from_keras(directory: Path, given: Settings) -> Built:
@@ -174,7 +174,7 @@ def _from_codes(directory: Path, given: Settings) -> Built:
     given = given._replace(
         name=given.name if given.is_named else by_field,
         roles={"mask_token": "<mask>", **given.roles},
-        files={name: (directory / name).read_bytes() for name in ("vocab.txt", "bpe.codes")},
+        files={name: read_whole(directory / name) for name in ("vocab.txt", "bpe.codes")},
     )
     if given.normalizes_tweets:
         from . import tweets

@@ -366,8 +366,8 @@ class Tokenizer:
         for name, content in self.settings.files.items():
             (directory / name).write_bytes(content)
         if not self.settings.files:
-            content = self.library.to_str(pretty=True)  # the library's own writing takes only names that are UTF-8
-            (directory / "tokenizer.json").write_bytes(content.encode())
+            text = self.library.to_str(pretty=True)  # the library's own writing takes only names that are UTF-8
+            (directory / "tokenizer.json").write_bytes(text.encode())
         text = json.dumps(self._saved_settings(), indent=2, ensure_ascii=False)
         (directory / SETTINGS).write_text(text + "\n", encoding="utf-8")
 

@@ -1,5 +1,6 @@
 """Vocabularies in text files, and in file formats other than Hugging Face's: those of fairseq, GPT-2 and KerasHub."""
 
+import io
 import json
 import re
 import warnings
@@ -7,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..checkpoints.files import read_inside
 from ..config import Config
 from ..errors import TokenizerError
 from .sentencepiece import MOST_MERGES, MOST_PIECES
@@ -139,14 +141,14 @@ def without_end(token: str) -> str:
     return token.removesuffix("</w>") if token.endswith("</w>") else f"{token}@@"
 
 
+def read_whole(path: Path) -> bytes:
+    """The content of a text file. Raises TokenizerError if it is too large, and the errors of `files.inside`."""
+    return read_inside(path, TokenizerError, LARGEST_TEXT)
+
+
 def _text(path: Path) -> str:
     try:
-        size = path.stat().st_size
-        if size > LARGEST_TEXT:
-            raise TokenizerError(f"{path} has {size} bytes; the limit is {LARGEST_TEXT}")
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise TokenizerError(f"{path} cannot be read: {error.strerror}") from error
+        return io.StringIO(read_whole(path).decode(), newline=None).read()  # every kind of line ends with \n
     except UnicodeDecodeError as error:
         raise TokenizerError(f"{path} is not UTF-8 text: {error}") from error
 
