@@ -272,13 +272,14 @@ def _read_shards(index: Path) -> Gathered:
     weight_map = read_json(index, WeightsError).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
         raise WeightsError(f"{index} must have a weight_map from weight names to file names")
-    if len(set(weight_map.values())) > MOST_SHARDS:
+    names = sorted(set(weight_map.values()))
+    if len(names) > MOST_SHARDS:
         raise WeightsError(f"{index} names more than {MOST_SHARDS} shards, which is the limit")
     ending = Path(index.name.partition(".index.")[0]).suffix
     files: dict[str, Arrays] = {}
     present = {path.name for path in index.parent.iterdir()}
-    _check_distinct(index, {index.parent / file for file in weight_map.values() if file in present})
-    for file in sorted(set(weight_map.values())):
+    _check_distinct(index, [index.parent / file for file in names if file in present])
+    for file in names:
         if Path(file).name != file or "\\" in file or not file.endswith(ending):
             raise WeightsError(f"{index} names {file[:200]!r}: a shard must be a {ending} file next to the index")
         if file not in present:
@@ -297,7 +298,7 @@ def _read_shards(index: Path) -> Gathered:
 def _check_distinct(index: Path, shards: Iterable[Path]) -> None:
     """Raise WeightsError if two shards are links to one file, which would be read again and again."""
     found: dict[tuple[int, int], Path] = {}
-    for path in sorted(path for path in shards if path.is_file()):
+    for path in filter(Path.is_file, shards):
         status = path.stat()
         other = found.setdefault((status.st_dev, status.st_ino), path)
         if other is not path:

@@ -39,7 +39,7 @@ def read(content: bytes) -> dict[str, Any]:
 
 def _outline(content: bytes) -> bytes:
     """The file with empty lists and objects in place of a vocabulary and merges: parsing these takes the most time."""
-    plain = content.replace(b"\\\\", b"__").replace(b'\\"', b"__")  # without escapes, quotes begin and end strings
+    plain = ESCAPE.sub(b"__", content)  # without escapes, quotes begin and end strings
     marks = numpy.frombuffer(plain, numpy.uint8)
     outside = ~numpy.logical_xor.accumulate(marks == ord('"'))
     brackets = numpy.flatnonzero(outside & ((marks | 32 == ord("{")) | (marks | 32 == ord("}"))))  # | 32: [ as {
@@ -51,6 +51,8 @@ def _outline(content: bytes) -> bytes:
             content = content[: start + 1] + content[end:]
     return content
 
+
+ESCAPE = re.compile(rb"\\.", re.DOTALL)
 
 LARGE = re.compile(rb'"(?:vocab"\s*:\s*\{|merges"\s*:\s*\[)\Z')
 """The beginning of a vocabulary or of merges in a model. The list of a unigram model's pieces is always looked at."""
@@ -272,7 +274,7 @@ def _check_model(model: Any, limits: "sentencepiece.Limits") -> None:
         if len(found) > most:
             raise ValueError(f"it has {len(found)} {name}; the limit for its size is {most}")
     if isinstance(pieces, list):  # a unigram model, whose pieces the library holds in a trie
-        sentencepiece.check_prefixes([str(piece).encode() for piece, _ in pieces], limits)
+        sentencepiece.check_prefixes((str(piece).encode() for piece, _ in pieces), limits)
     for name in AFFIXES:
         if len(model.get(name) or "") > LONGEST_TEXT:
             raise ValueError(f"its {name} has {len(model[name])} characters; the limit is {LONGEST_TEXT}")

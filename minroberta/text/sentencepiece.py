@@ -8,7 +8,7 @@ different special tokens.
 import itertools
 import math
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -364,7 +364,7 @@ def _algorithm(model: Model, tokens: list[tuple[str, float]], layout: Layout) ->
     ids = {token: index for index, (token, _) in enumerate(tokens)}
     index, piece = (ids["<unk>"], "<unk>") if layout.first else model.unknown
     if model.algorithm == UNIGRAM:
-        check_prefixes([token.encode() for token, _ in tokens], model.limits)
+        check_prefixes((token.encode() for token, _ in tokens), model.limits)
         return models.Unigram(tokens, index, byte_fallback=False)
     if model.algorithm == BPE:
         if piece not in ids:
@@ -374,18 +374,19 @@ def _algorithm(model: Model, tokens: list[tuple[str, float]], layout: Layout) ->
     raise ValueError(f"unsupported algorithm {model.algorithm}: only {UNIGRAM} (unigram) and {BPE} (BPE) are supported")
 
 
-def check_prefixes(pieces: Sequence[bytes], limits: Limits) -> None:
+def check_prefixes(pieces: Iterable[bytes], limits: Limits) -> None:
     """Raise ValueError if the trie of the pieces would be too large, or too deep: the library frees it recursively."""
-    if (longest := max(map(len, pieces), default=0)) > LONGEST:
+    ordered = sorted(pieces)
+    if (longest := max(map(len, ordered), default=0)) > LONGEST:
         raise ValueError(f"it has a piece of {longest} bytes; the limit is {LONGEST}")
-    if (count := count_prefixes(pieces)) > limits.prefixes:
+    if (count := count_prefixes(ordered)) > limits.prefixes:
         raise ValueError(f"its pieces have {count} distinct prefixes; the limit for its size is {limits.prefixes}")
 
 
 def count_prefixes(pieces: Iterable[bytes]) -> int:
-    """Number of distinct prefixes of all pieces, which is the number of nodes in their trie."""
+    """Number of distinct prefixes of all pieces, which are sorted: this is the number of nodes in their trie."""
     count, last = 0, b""
-    for piece in sorted(pieces):
+    for piece in pieces:
         shared = 0
         while shared < len(last) and last[shared] == piece[shared]:  # sorted, so `piece` is never a prefix of `last`
             shared += 1

@@ -81,7 +81,7 @@ def _from_json(directory: Path, given: Settings) -> Built:
     with library_errors(f"{path} is not a valid tokenizer"):
         if not given.trusted:
             allowance.check(allowance.read(content), len(content))
-        library = tokenizers.Tokenizer.from_str(content.decode())
+        library = tokenizers.Tokenizer.from_buffer(content)
         library.no_padding()
         _set_normalizer(library, given)
         settings.add_tokens(library, settings.with_tokens_of(library, given))

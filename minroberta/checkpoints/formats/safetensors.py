@@ -20,6 +20,8 @@ DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2",
     "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1", "U8": "<u1", "BOOL": "?",
 }  # fmt: skip
+NAMES = {**{kind: numpy.dtype(dtype).name for kind, dtype in DTYPES.items()}, "BF16": "bfloat16"}
+
 LARGEST_HEADER = 10_000_000
 """Limit on the bytes of a header, enough for 100,000 arrays. Parsing ten times as many would take a gigabyte."""
 
@@ -53,9 +55,7 @@ class File(Arrays):
         """The dtype and shape of an array as stored in the file, from the header alone."""
         entry = self._entries[name]
         kind, shape = entry["dtype"], tuple(entry["shape"])
-        if kind == "BF16":
-            return "bfloat16", shape
-        return numpy.dtype(DTYPES[kind]).name if kind in DTYPES else kind, shape
+        return NAMES.get(kind, kind), shape
 
 
 def read_header(path: Path) -> tuple[Mapped, dict[str, Any], int]:
