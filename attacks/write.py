@@ -114,13 +114,42 @@ DIRECTORIES = {
     "deep-config/model.safetensors": safetensors(json.dumps({WEIGHT: entry(0, 128, (8, 4))}).encode(), bytes(128)),
 }
 
-FILES = {"config.json": json.dumps({**CONFIG, **SIZES}).encode(), **PICKLES, **HEADERS, **DIRECTORIES}
+# --- tokenizers -----------------------------------------------------------------------------------------------------
+
+WORDS = {"type": "WordLevel", "vocab": {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "a": 4}, "unk_token": "<unk>"}
+TOKEN = {"id": 5, "content": "a" * 900, "normalized": True, "special": False} | dict.fromkeys(
+    ("single_word", "lstrip", "rstrip"), False
+)
+SIX_OF_ONE = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 6}
+
+
+def split(pattern: str) -> dict[str, object]:
+    return {"pre_tokenizer": {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}}
+
+
+def tokenizer(**parts: object) -> bytes:
+    return json.dumps({"version": "1.0", "added_tokens": [], "model": WORDS, **parts}).encode()
+
+
+TOKENIZERS = {
+    "many-of-one/tokenizer.json": tokenizer(
+        normalizer={"type": "Sequence", "normalizers": [SIX_OF_ONE] * 4}, added_tokens=[TOKEN]
+    ),
+    "doublings/tokenizer.json": tokenizer(
+        decoder={"type": "Sequence", "decoders": [{**SIX_OF_ONE, "content": "aa"}] * 40}
+    ),
+    "slow-pattern/tokenizer.json": tokenizer(**split("(a+)+$")),
+    "two-models/tokenizer.json": tokenizer()[:-1] + b', "model": ' + json.dumps(WORDS).encode() + b"}",
+}
+
+FILES = {"config.json": json.dumps({**CONFIG, **SIZES}).encode(), **PICKLES, **HEADERS, **DIRECTORIES, **TOKENIZERS}
 
 
 def answer(name: str) -> str:
-    """The message of `minroberta.load` for this file, with … for the words of a library."""
+    """The message of `minroberta.load` for this file or tokenizer, with … for the words of a library."""
+    path = HERE / name
     try:
-        minroberta.load(HERE / name)
+        minroberta.load(**({"tokenizer": path} if (path / "tokenizer.json").is_file() else {"name": path}))
     except minroberta.Error as error:
         sentence = str(error).replace(str(HERE / name), f"attacks/{name}").replace(f"{name}\\", f"{name}/")
         return re.sub(r"(Error while|maximum recursion).*", "…", sentence)
