@@ -1,5 +1,6 @@
 """RoBERTa from scratch in NumPy, CuPy and JAX: every intermediate value has a name and equals the reference's."""
 
+from .backward import Gradients, gradients
 from .cache import Cache
 from .config import Config
 from .errors import (
@@ -28,6 +29,7 @@ __all__ = [
     "ConfigError",
     "DownloadError",
     "Error",
+    "Gradients",
     "InputError",
     "Model",
     "ModelOutput",
@@ -38,6 +40,7 @@ __all__ = [
     "Trace",
     "WeightsError",
     "forward",
+    "gradients",
     "init",
     "load",
     "similarity",

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from . import ops
 from .backend.arrays import Array, cast, namespace
-from .backend.schedule import each
+from .backend.schedule import each, matmul
 from .config import Config
 from .trace import Node, is_watched, tap
 
@@ -32,7 +32,7 @@ class Masked(NamedTuple):
         probs = cast(ops.softmax(scores), q.dtype)
         if self.head_mask is not None:
             probs = probs * self.head_mask[:, None, None]
-        return tap(f"{p.path}.probs", probs) @ v  # (B, H, L, S) @ (B, H, S, E) -> (B, H, L, E)
+        return matmul(tap(f"{p.path}.probs", probs), v)  # (B, H, L, S) @ (B, H, S, E) -> (B, H, L, E)
 
     def of_sequences(self, some: slice) -> "Masked":
         """The same attention for a slice of the batch."""

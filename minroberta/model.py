@@ -417,10 +417,7 @@ class Network:
                 "the decoder of an encoder-decoder needs encoder_hidden_states: give "
                 "model.encoder(input_ids, attention_mask).last_hidden_state"
             )
-        arrays = {name: x if name == "past_key_values" else as_array(name, x) for name, x in inputs.given.items()}
-        check_shapes(self.config, self.head, arrays)
-        check_values(self.config, self.head, arrays)
-        self._check_files()
+        arrays = self.checked(inputs)
         if skip_padding and not (is_recording() or use_cache or output_attentions or output_hidden_states):
             outputs = self._without_padding(arrays)
         else:
@@ -432,6 +429,18 @@ class Network:
             )
         result = ModelOutput(outputs)
         return result if return_dict else result.to_tuple()  # type: ignore[return-value]  # few calls want a tuple
+
+    def checked(self, inputs: Inputs) -> dict[str, Any]:
+        """The given inputs as arrays. Raises the errors of a call."""
+        arrays = {name: x if name == "past_key_values" else as_array(name, x) for name, x in inputs.given.items()}
+        check_shapes(self.config, self.head, arrays)
+        check_values(self.config, self.head, arrays)
+        self._check_files()
+        return arrays
+
+    def moved(self, arrays: Mapping[str, Any]) -> Inputs:
+        """Inputs as arrays of the model's library."""
+        return Inputs(**{name: self._move(name, value) for name, value in arrays.items()})
 
     def to_numpy(self) -> Self:
         """Return the same model with its parameters on NumPy; the function `to_numpy` does so for outputs.
@@ -620,7 +629,7 @@ class Network:
         if packing is None and compiled.compiles(table(self.params)) and compiled.fits(self.config, inputs):
             asked["use_cache"] = keeps_cache(self.config, self.head, Inputs(**inputs), asked["use_cache"])
             return self._run_in_parts(inputs, **asked)
-        moved = Inputs(**{name: self._move(name, value) for name, value in inputs.items()})
+        moved = self.moved(inputs)
         return run(self.params, self.config, self.head, moved, packing, precision=self.precision, **asked)
 
     def _run_in_parts(self, inputs: Mapping[str, Any], with_zeros: bool = False, **asked: Any) -> dict[str, Any]:

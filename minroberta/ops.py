@@ -28,7 +28,9 @@ def embedding(ids: Array, weight: Array) -> Array:
 
 def linear(x: Array, weight: Array, bias: Array) -> Array:
     """x Wᵀ + b. x: (..., I), weight: (O, I) as PyTorch stores it, bias: (O,). Returns (..., O)."""
-    return product(x, weight) + bias  # (..., I) -> (..., O)
+    y = product(x, weight)  # (..., I) -> (..., O)
+    y += bias  # in place where arrays can be changed: the logits of a batch may take hundreds of megabytes
+    return y
 
 
 @rowwise

@@ -121,7 +121,7 @@ def test_a_recorder_sees_all_sequences(schedule: str, shared: set[tuple[str, int
     with recording(lambda name, value: seen.setdefault(name, value)):
         minroberta.load(head="encoder")([[0, 20, 30, 2]] * 4)
     assert seen["encoder"].shape[:2] == (4, 4)
-    assert not shared
+    assert shared <= {("matmul", 2)}  # within a value
 
 
 @given(st.lists(st.integers(0, 200), min_size=1, max_size=40), st.integers(1, 5))

@@ -224,6 +224,25 @@ def product(x: Array, weight: Array) -> Array:
     return result
 
 
+def matmul(x: Array, y: Array) -> Array:
+    """x y in each head. x: (B, H, L, N), y: (B, H, N, M) or (N, M). Returns (B, H, L, M).
+
+    NumPy's BLAS library would divide each of these small products among its threads, which wait for each other every
+    time, and for long if other programs use the processor. So several threads compute some sequences or heads each.
+    """
+    if namespace(x) is not numpy:
+        return x @ y
+    result = numpy.empty((*x.shape[:3], y.shape[-1]), numpy.result_type(x, y))
+    several, count = (0, len(x)) if len(x) > 1 else (1, x.shape[1])
+
+    def compute(some: slice) -> None:
+        own = (slice(None),) * several + (some,)
+        numpy.matmul(x[own], y[own] if y.ndim == 4 else y, out=result[own])
+
+    threads.each(compute, blocks(slice(0, count), max(1, -(-count // threads.count()))), result.nbytes)
+    return result
+
+
 def product_of_heads(x: Array, y: Array) -> Array:
     """x y in each head, in float32 if y is float16 or bfloat16, so that no sum exceeds the range of float16.
 
@@ -231,7 +250,7 @@ def product_of_heads(x: Array, y: Array) -> Array:
     """
     dtype = widened(y.dtype)
     if y.dtype == dtype:
-        return x @ y
+        return matmul(x, y)
     xp = namespace(y)
     if xp.__name__ == "jax.numpy":
         return xp.matmul(cast(x, y.dtype), y, preferred_element_type=dtype)
