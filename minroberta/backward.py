@@ -72,8 +72,11 @@ def norm(g: Array, x: Array, p: Node, to: Pass) -> Array:
 
 
 def embed(g: Array, ids: Array, p: Node, to: Pass, padding: int | None = None) -> None:
-    """y = W[ids]. padding: an id whose row gets no gradient, as with `padding_idx` of torch.nn.Embedding."""
-    g = tap(p.path, g)
+    """y = W[ids]. padding: an id whose row gets no gradient, as with `padding_idx` of torch.nn.Embedding.
+
+    If the ids are the same for all sequences, (1, L), the gradients of the sequences are summed.
+    """
+    g = tap(p.path, g.sum(0, keepdims=True) if len(ids) < len(g) else g)
     if padding is not None:
         g = namespace(g).where((ids != padding)[..., None], g, 0)
     to.add(f"{p.path}.weight", ops_backward.embedding(g, ids, len(p.weight)))
@@ -88,12 +91,10 @@ def embeddings(g: Array, p: Node, to: Pass) -> None:
     g = tap(p.path, g)
     if config.embedding_norm:
         g = tap(f"{p.path}.sum", norm(g, to.values[f"{p.path}.sum"], p.LayerNorm, to))
-    xp, places = namespace(g), g.shape[:2]
-    types = xp.zeros(places, dtype=int) if inputs.token_type_ids is None else inputs.token_type_ids
+    types = inputs.token_type_ids
     if config.position_embedding_type == "absolute":
-        ids = xp.broadcast_to(to.values[f"{p.path}.position_ids"], places)
-        embed(g, ids, p.position_embeddings, to, pad)
-    embed(g, xp.broadcast_to(types, places), p.token_type_embeddings, to)
+        embed(g, to.values[f"{p.path}.position_ids"], p.position_embeddings, to, pad)
+    embed(g, namespace(g).zeros(g.shape[:2], dtype=int) if types is None else types, p.token_type_embeddings, to)
     if inputs.inputs_embeds is None:
         embed(g, inputs.input_ids, p.word_embeddings, to, pad)
     else:

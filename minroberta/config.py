@@ -149,6 +149,7 @@ class Family:
         `hidden_states`; a final norm in the base model is not.
     names: a mapping from Roberta's module names within a layer, which the parameter tree uses, to the family's names.
     mask_in_token_loss: True if the token classification loss ignores labels where the attention mask is not 1.
+    feed_forward_dropout: True if training drops parts of the feed-forward's output, as of attention's.
     defaults: the defaults of configuration fields that differ from Roberta's in transformers 4.48.3.
     """
 
@@ -159,6 +160,7 @@ class Family:
     final_norm: Literal["LayerNorm", "encoder.LayerNorm"] | None = None
     names: Mapping[str, str] = field(default_factory=dict)
     mask_in_token_loss: bool = False
+    feed_forward_dropout: bool = True
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
     def own_name(self, name: str) -> str:
@@ -207,6 +209,7 @@ FAMILIES = {
             "output.LayerNorm": "LayerNorm",
         },
         mask_in_token_loss=True,
+        feed_forward_dropout=False,
         defaults={
             "vocab_size": 250880,
             "hidden_size": 2560,

@@ -1,0 +1,214 @@
+"""Training, with NumPy alone: AdamW, a schedule, clipping, dropout, masking, and the loop that uses them.
+
+Nothing here keeps a reference to a model: every function takes arrays and returns new ones. Weights and gradients are
+dicts by canonical name, as `weights.flat` and `backward.loss_and_gradients` give them.
+"""
+
+import copy
+import itertools
+import math
+import re
+import zlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import numpy
+
+from .backend.arrays import Array, namespace
+from .backward import loss_and_gradients, unchanged
+from .config import Config
+from .inputs import Inputs
+from .model import Network
+from .trace import Record
+from .weights import flat, tree
+
+Weights = dict[str, Array]
+
+# --- the optimizer --------------------------------------------------------------------------------------------------
+
+
+class Moments(NamedTuple):
+    """What AdamW remembers: the number of steps so far, and the running means of gradients and of their squares."""
+
+    steps: int
+    first: Weights
+    second: Weights
+
+    @classmethod
+    def of(cls, weights: Mapping[str, Array]) -> "Moments":
+        """Zeros for every weight."""
+        zeros = {name: namespace(x).zeros_like(x) for name, x in weights.items()}
+        return cls(0, zeros, dict(zeros))
+
+
+def adamw(
+    weights: Mapping[str, Array],
+    gradients: Mapping[str, Array],
+    moments: Moments,
+    rate: float,
+    *,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 0.01,
+) -> tuple[Weights, Moments]:
+    """A step of Adam with decoupled weight decay (Kingma and Ba 2015; Loshchilov and Hutter 2019, algorithm 2).
+
+        m = β₁ m + (1 - β₁) g,    v = β₂ v + (1 - β₂) g²
+        w = w - rate · (λ w + m̂ / (√v̂ + eps)),    m̂ = m / (1 - β₁ᵗ),    v̂ = v / (1 - β₂ᵗ)
+
+    λ is weight_decay for the weights that `decays` names, and 0 for others. Returns new weights and moments.
+    """
+    (one, two), t = betas, moments.steps + 1
+    result, first, second = {}, {}, {}
+    for name, w in weights.items():
+        g = gradients[name]
+        m = first[name] = one * moments.first[name] + (1 - one) * g
+        v = second[name] = two * moments.second[name] + (1 - two) * g * g
+        step = m / (1 - one**t) / (namespace(v).sqrt(v / (1 - two**t)) + eps)
+        result[name] = w * (1 - rate * weight_decay * decays(name)) - rate * step
+    return result, Moments(t, first, second)
+
+
+def decays(name: str) -> bool:
+    """True for the weights that decay: all but biases and the weights of norms, as in Devlin et al. 2019."""
+    *_, module, last = ("", *name.split("."))
+    return last != "bias" and module not in ("LayerNorm", "layer_norm")
+
+
+def clipped(gradients: Mapping[str, Array], most: float) -> Weights:
+    """The gradients, scaled down together if their norm exceeds `most` (Pascanu et al. 2013, algorithm 1).
+
+    The norm is √Σ g² over all elements of all gradients.
+    """
+    norm = math.sqrt(sum(float((g * g).sum()) for g in gradients.values()))
+    factor = min(1.0, most / (norm + 1e-6))
+    return {name: factor * g for name, g in gradients.items()}
+
+
+def warm_up_and_decay(step: int, warm_up: int, steps: int) -> float:
+    """The factor of the learning rate at a step from 0: up to 1 in `warm_up` steps, then down to 0, both linearly."""
+    if step < warm_up:
+        return step / warm_up
+    return max(0.0, (steps - step) / max(1, steps - warm_up))
+
+
+# --- noise ----------------------------------------------------------------------------------------------------------
+
+
+def dropout(config: Config, head: str, seed: Any) -> Record:
+    """A function of a value's name and the value, or its gradient, that sets a random part of it to 0.
+
+    What stays is divided by the probability of staying (Srivastava et al. 2014, section 10). The mask depends on the
+    seed and the name alone, so that a value and its gradient get the same one.
+    """
+
+    def dropped(name: str, value: Array) -> Array:
+        if not (p := dropout_at(name, config, head)):
+            return value
+        random = numpy.random.default_rng([*numpy.atleast_1d(seed), zlib.crc32(name.encode())])
+        kept = random.random(value.shape, numpy.float32) >= p
+        return value * namespace(value).asarray(kept / (1 - p), dtype=value.dtype)
+
+    return dropped
+
+
+def dropout_at(name: str, config: Config, head: str) -> float:
+    """The probability of dropping an element of a value, at the places of the reference; 0 elsewhere.
+
+    These are the embeddings, attention's weights, the outputs of attention and feed-forward before their residual sums
+    (XLM-RoBERTa-XL: only of attention), and what a classifier reads.
+    """
+    hidden, of_classifier = config.hidden_dropout_prob, config.classifier_dropout
+    if name.endswith(".self.probs"):
+        return config.attention_probs_dropout_prob
+    if name == "embeddings" or re.search(r"attention\.output\.dense$", name):
+        return hidden
+    if name.endswith(".output.dense"):
+        return hidden if config.family.feed_forward_dropout else 0.0
+    if head == "multiple_choice":
+        return hidden if name == "pooler" else 0.0
+    last = "LayerNorm" if config.family.final_norm == "LayerNorm" else "encoder"
+    if head in CLASSIFIERS and name in (last, *CLASSIFIERS[head]):
+        return hidden if of_classifier is None else of_classifier
+    return 0.0
+
+
+CLASSIFIERS: dict[str, tuple[str, ...]] = {"sequence_classification": ("classifier.tanh",), "token_classification": ()}
+"""The heads that drop a part of the last hidden state, and the other values of which they do."""
+
+
+def masked(ids: Any, config: Config, mask_token_id: int, special: Collection[int], seed: Any) -> tuple[Any, Any]:
+    """Choose 15% of the tokens for prediction, anew for each seed (Liu et al. 2019, section 4.1). ids: (B, L).
+
+    Of those, 80% become the mask token, 10% a random token, and 10% stay (Devlin et al. 2019, section 3.1). Special
+    tokens, such as padding, are never chosen. Returns the new ids, and the labels: -100 where nothing is predicted.
+    """
+    random, ids = numpy.random.default_rng(seed), numpy.asarray(ids)
+    chosen = (random.random(ids.shape) < 0.15) & ~numpy.isin(ids, list(special))
+    kind = random.random(ids.shape)
+    others = random.integers(0, config.vocab_size, ids.shape)
+    new = numpy.where(kind < 0.8, mask_token_id, numpy.where(kind < 0.9, others, ids))
+    return numpy.where(chosen, new, ids), numpy.where(chosen, ids, -100)
+
+
+# --- the loop -------------------------------------------------------------------------------------------------------
+
+AnyNetwork = TypeVar("AnyNetwork", bound=Network)
+
+
+class Step(NamedTuple):
+    """A step of training: its number from 1, the mean loss of its batches before it, and the learning rate."""
+
+    number: int
+    loss: float
+    rate: float
+
+
+def with_params(model: AnyNetwork, params: dict[str, Any]) -> AnyNetwork:
+    """The same model with other parameters, which no file is behind."""
+    result = copy.copy(model)
+    result.params, result.compilations, result.files = params, [], ()
+    return result
+
+
+def train(
+    model: AnyNetwork,
+    batches: Iterable[Mapping[str, Any]],
+    *,
+    steps: int,
+    learning_rate: float,
+    warm_up: int = 0,
+    weight_decay: float = 0.01,
+    most: float = 1.0,
+    accumulate: int = 1,
+    seed: int | None = None,
+    trained: Callable[[str], bool] = lambda name: True,
+) -> Iterator[tuple[Step, AnyNetwork]]:
+    """Train on batches, the inputs of calls with labels. Yields each step with the model after it.
+
+    learning_rate: the largest, after `warm_up` steps. most: the norm to which the gradients are clipped. accumulate:
+    the number of batches of a step, whose gradients are averaged. seed: of dropout; if None, nothing is dropped.
+    trained: a function that says of a canonical name whether that weight is trained.
+
+    Ends after `steps` steps, or when there are no more batches. Raises the errors of `gradients`.
+    """
+    source = iter(batches)
+    weights = {name: x for name, x in flat(model.params).items() if trained(name)}
+    moments = Moments.of(weights)
+    for step in range(steps):
+        own = list(itertools.islice(source, accumulate))
+        if not own:
+            return
+        total, loss = dict[str, Array](), 0.0
+        for index, batch in enumerate(own):
+            edit = unchanged if seed is None else dropout(model.config, model.head, (seed, step, index))
+            part, found = loss_and_gradients(
+                model.params, model.config, model.head, model.moved(model.checked(Inputs(**batch))),
+                precision=model.precision, on_value=edit, on_gradient=None if seed is None else edit,
+            )  # fmt: skip
+            loss += float(part) / len(own)
+            total = {name: total.get(name, 0) + found[name] / len(own) for name in weights}
+        rate = learning_rate * warm_up_and_decay(step, warm_up, steps)
+        weights, moments = adamw(weights, clipped(total, most), moments, rate, weight_decay=weight_decay)
+        model = with_params(model, tree({**flat(model.params), **weights}))
+        yield Step(step + 1, loss, rate), model
