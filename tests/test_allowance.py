@@ -47,6 +47,7 @@ def template(count: int) -> dict[str, Any]:
     return {"type": "TemplateProcessing", "single": [text] * count, "pair": [text], "special_tokens": {}}
 
 
+AFFIX = "continuing_subword_prefix"
 DOUBLED = replace("a", "aa")
 ADDED = {"id": 4, "content": "a" * 900, **TOKEN}
 
@@ -98,6 +99,10 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "a long affix": (
         {"model": {**PLAIN["model"], "type": "WordPiece", "continuing_subword_prefix": "#" * 10**6}},
         "its continuing_subword_prefix has 1000000 characters; the limit is 200",
+    ),
+    "a prefix that merges lack": (
+        {"model": {"type": "BPE", "vocab": {**IDS, "é": 5, "aé": 6}, "merges": [["a", "é"]]} | {AFFIX: "e"}},
+        "it has merges and the continuing_subword_prefix 'e': the library may fail on these",
     ),
     "long words": (
         {"model": {**PLAIN["model"], "type": "WordPiece", "max_input_chars_per_word": 10**9}},

@@ -278,5 +278,7 @@ def _check_model(model: Any, limits: "sentencepiece.Limits") -> None:
     for name in AFFIXES:
         if len(model.get(name) or "") > LONGEST_TEXT:
             raise ValueError(f"its {name} has {len(model[name])} characters; the limit is {LONGEST_TEXT}")
+    if "merges" in model and (prefix := model.get("continuing_subword_prefix")):
+        raise ValueError(f"it has merges and the continuing_subword_prefix {prefix!r}: the library may fail on these")
     if (most := model.get("max_input_chars_per_word", 0)) > LONGEST_WORD:
         raise ValueError(f"its max_input_chars_per_word is {most}; the limit is {LONGEST_WORD}")
