@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from . import ops
 from .activations import erf, gelu, sigmoid, softplus
-from .backend.arrays import Array, namespace, quietly, scattered
+from .backend.arrays import Array, namespace, scattered
 from .backend.schedule import matmul, rowwise
 
 Parameters = dict[str, Array]
@@ -104,15 +104,15 @@ def _selected(g: Array, index: Array) -> Array:
 # --- losses ---------------------------------------------------------------------------------------------------------
 
 
-@quietly
 def cross_entropy(logits: Array, labels: Array, ignored: int = -100) -> Array:
     """The mean of -log softmax(x)[label] over n labels: ∂x = (softmax(x) - one) / n, where `one` is 1 at the label.
 
-    From d log softmax(x)_i = dx_i - Σ_j softmax(x)_j dx_j. An ignored label gives 0. logits: (..., N), labels: (...).
+    From d log softmax(x)_i = dx_i - Σ_j softmax(x)_j dx_j. An ignored label gives 0, also if all are ignored and the
+    loss is NaN, as in PyTorch. logits: (..., N), labels: (...).
     """
     xp, kept = namespace(logits), labels != ignored
     one = xp.arange(logits.shape[-1]) == labels[..., None]  # (..., N)
-    weight = (kept / kept.sum()).astype(logits.dtype)
+    weight = (kept / xp.maximum(kept.sum(), 1)).astype(logits.dtype)
     return (ops.softmax(logits) - one) * weight[..., None]
 
 

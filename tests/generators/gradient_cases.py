@@ -1,6 +1,9 @@
-"""The cases whose gradients are stored: those of `cases.py` that have a loss, with one layer."""
+"""The cases whose gradients are stored: whole ones of a few with one layer, and a few sums of all that have a loss."""
 
 from dataclasses import replace
+from typing import Any
+
+import numpy as np
 
 from generators.cases import CASES, Case
 
@@ -29,3 +32,22 @@ def with_loss(case: Case) -> Case:
 
 
 GRADIENT_CASES = tuple(with_loss(case) for case in CASES if case.name in NAMES)
+
+WITH_LOSS = tuple(case for case in CASES if case.head != "encoder")
+
+
+def with_labels(case: Case) -> dict[str, Any]:
+    """The inputs of a case's first step, without flags, and with labels for its head where it has none."""
+    inputs = {name: x for name, x in case.steps[0].items() if not isinstance(x, bool)}
+    shape = inputs["input_ids"].shape if "input_ids" in inputs else inputs["inputs_embeds"].shape[:-1]
+    numbers = np.random.RandomState(0).randint(0, 2, shape)  # few labels are enough for every head
+    if case.head == "question_answering":
+        return {"start_positions": numbers[:, 0], "end_positions": numbers[:, 1], **inputs}
+    of_tokens = case.head in ("masked_lm", "causal_lm", "token_classification")
+    return {"labels": numbers if of_tokens else numbers.reshape(len(numbers), -1)[:, 0], **inputs}
+
+
+def sums(gradient: np.ndarray) -> list[float]:
+    """Two numbers that tell an array from others: its sum, and its sum weighted by cos(0), cos(1), ..."""
+    flat = gradient.reshape(-1)
+    return [float(f"{number:.12e}") for number in (flat.sum(), flat @ np.cos(np.arange(flat.size)))]
