@@ -2,16 +2,17 @@
 
 import base64
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import alone, raises, tiny
+from support import GOLDEN, alone, raises, tiny
 
 import minroberta
 from minroberta import TokenizerError
-from minroberta.text import allowance, sources, vocabularies
+from minroberta.text import allowance, sentencepiece, sources, vocabularies
 from minroberta.text.tokenizer import Tokenizer
 
 IDS = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "a": 4}
@@ -48,6 +49,7 @@ def template(count: int) -> dict[str, Any]:
 
 
 AFFIX = "continuing_subword_prefix"
+METASPACE = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
 DOUBLED = replace("a", "aa")
 ADDED = {"id": 4, "content": "a" * 900, **TOKEN}
 
@@ -57,7 +59,7 @@ LONG_MAP = base64.b64encode(bytes([4, 0, 0, 0]) + bytes(4) + b"a" * 9_000).decod
 HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "four replacements": (
         {"normalizer": sequence("normalizer", *[replace("a", "a" * 6)] * 4), "added_tokens": [ADDED]},
-        "its normalizer can make 1296 characters of one; the limit is 100",
+        "its normalizer can make 1296 characters of one; the limit is 40",
     ),
     "many doublings": ({"normalizer": sequence("normalizer", *[DOUBLED] * 40)}, "its normalizer has 41 steps"),
     "prefixes": (
@@ -69,8 +71,12 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
         "its decoder can make 1024 characters of one",
     ),
     "a long normalized token": (
-        {"added_tokens": [ADDED] * 9000, "normalizer": DOUBLED},
-        "its added tokens have up to 16200000 characters; the limit is 10000000",
+        {"added_tokens": [ADDED] * 200, "normalizer": replace("a", "a" * 30)},
+        "its normalizer may make 5400000 bytes of its added tokens; the limit is 5000000",
+    ),
+    "many long tokens": (
+        {"added_tokens": [ADDED] * 600},
+        "its added tokens have 540000 bytes; the limit is 500000",
     ),
     "sequences in sequences": (
         {"pre_tokenizer": sequence("pre_tokenizer", *[sequence("pre_tokenizer", {"type": "Digits"})] * 20)},
@@ -81,7 +87,53 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "a repeated group": ({"pre_tokenizer": split("(a+)+$")}, "its pattern '(a+)+$' has a form that may take too long"),
     "a repeated condition": ({"pre_tokenizer": split("a+(?=.*b)")}, "has a form that may take too long"),
     "a back-reference": ({"normalizer": replace(r"(a)\1", "a", "Regex")}, "has a form that may take too long"),
-    "many repetitions": ({"pre_tokenizer": split("a+a+a+a+b")}, "repeats more than 3 parts after each other"),
+    "many repetitions": ({"pre_tokenizer": split("a+a+a+a+b")}, "has repetitions after each other"),
+    "two repetitions before a letter": ({"pre_tokenizer": split(r"[^x]*[^x]*x|c")}, "has repetitions after each other"),
+    "counts after each other": (
+        {"pre_tokenizer": split("(?:a{0,99}|b)(?:a{0,99}|b)c")},
+        "has repetitions after each other",
+    ),
+    "many repetitions in alternatives": ({"pre_tokenizer": split("a*b|" * 11 + "c")}, "has repetitions after each"),
+    "a repeated count": ({"pre_tokenizer": split("a{1,99}+b|b")}, "has a form that may take too long"),
+    "a call of a group": ({"pre_tokenizer": split(r"(a*)\g<1>\g<1>b")}, "has a form that may take too long"),
+    "bytes of bytes": (
+        {"normalizer": sequence("normalizer", *[{"type": "ByteLevel"}] * 2)},
+        "its normalizer has the step ByteLevel twice",
+    ),
+    "spaces around spaces": (
+        {"pre_tokenizer": sequence("pre_tokenizer", split("."), METASPACE, split("."), METASPACE)},
+        "its pre_tokenizer has the step Metaspace twice",
+    ),
+    "ligatures of ligatures": (
+        {"normalizer": sequence("normalizer", *[{"type": "NFKD"}, replace("ل", "ﷺ")] * 9)},
+        "its normalizer has the step NFKD twice",
+    ),
+    "a replacement of nothing by much": (
+        {"normalizer": replace("", "ab")},
+        "pattern of Replace in its normalizer is empty",
+    ),
+    "a delimiter that is everywhere": (
+        {"decoder": {"type": "CTC", "pad_token": "p", "word_delimiter_token": "", "cleanup": True}},
+        "word_delimiter_token of CTC in its decoder is empty, so that it is found everywhere",
+    ),
+    "a suffix that is everywhere": (
+        {"decoder": {"type": "BPEDecoder", "suffix": ""}},
+        "suffix of BPEDecoder in its decoder is empty",
+    ),
+    "a long piece": (
+        {"model": {**PLAIN["model"], "vocab": {**IDS, "b" * 7000: 5}}},
+        "it has a piece of about 1166 characters; the limit is 1000",
+    ),
+    "ids by chance": (
+        {"model": {"type": "BPE", "vocab": IDS, "merges": [], "dropout": 0.5}},
+        "its model has a dropout of 0.5, by which ids are random",
+    ),
+    "many special tokens": (
+        {"post_processor": {**template(1), "single": [{"SpecialToken": {"id": "a", "type_id": 0}}] * 2, "pair": [
+            {"SpecialToken": {"id": "a", "type_id": 0}}] * 2,
+            "special_tokens": {"a": {"id": "a", "ids": [4] * 60, "tokens": ["a"] * 60}}}},
+        "it puts 120 special tokens around a pair; the limit is 100",
+    ),
     "a long template": ({"post_processor": template(30_000)}, "has 30000 items; the limit is 100"),
     "a long template as text": (
         {"post_processor": {**template(1), "single": "$A " * 30_000}},
@@ -106,7 +158,7 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "long words": (
         {"model": {**PLAIN["model"], "type": "WordPiece", "max_input_chars_per_word": 10**9}},
-        "its max_input_chars_per_word is 1000000000; the limit is 10000",
+        "its max_input_chars_per_word is 1000000000; the limit is 1000",
     ),
     "an unknown step": ({"normalizer": {"type": "Evil"}}, "it has the unknown normalizer 'Evil': the known ones are"),
     "a step without a kind": ({"decoder": {"suffix": "</w>"}}, "it has the unknown decoder None"),
@@ -335,6 +387,69 @@ def test_a_decoder_that_fails_is_an_error(tmp_path: Path) -> None:
         tokenizer.decode([4])
 
 
+def test_lists_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python needs a hundred bytes for each of two."""
+    monkeypatch.setattr(sentencepiece, "MOST_PIECES", 20)
+    monkeypatch.setattr(sentencepiece, "MOST_MERGES", 30)
+    with pytest.raises(ValueError, match="it has 51 lists and objects; the limit is 50"):
+        allowance.read(b'{"x": [' + b"[]," * 48 + b"[]]}")
+    assert allowance.read(b'{"x": [' + b"[]," * 47 + b"[]]}")
+
+
+# --- tokens of other files ------------------------------------------------------------------------------------------
+
+LOAD = """
+import sys
+from pathlib import Path
+from minroberta import TokenizerError
+from minroberta.config import Config
+from minroberta.text.tokenizer import Tokenizer
+try:
+    tokenizer = Tokenizer.load(Path(sys.argv[1]), Config.from_dict({"model_type": "roberta"}))
+    print(len(tokenizer), tokenizer("a")["input_ids"].tolist())
+except TokenizerError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("name", ["additional_special_tokens", "extra_special_tokens", "added_tokens_decoder"])
+def test_thousands_of_tokens_in_settings(name: str, tmp_path: Path) -> None:
+    """They are added at once: the library builds its search again at each call."""
+    many: Any = [f"<{index}>" for index in range(9990)]
+    if name == "added_tokens_decoder":
+        many = {str(5 + index): {**TOKEN, "content": token} for index, token in enumerate(many)}
+    written(tmp_path, {"added_tokens": []})
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", name: many}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
+    assert alone(LOAD, tmp_path) == "9995 [[4]]"
+
+
+def test_thousands_of_extra_ids(tmp_path: Path) -> None:
+    shutil.copy(GOLDEN / "tokenizers" / "t5-extra" / "spiece.model", tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "T5Tokenizer", "extra_ids": 9990}')
+    assert "[[" in alone(LOAD, tmp_path)
+
+
+def test_long_tokens_in_settings(tmp_path: Path) -> None:
+    """Together, and as a normalizer would lengthen them."""
+    written(tmp_path, {"normalizer": replace("a", "a" * 30)})
+    for count, sentence in (
+        (600, "its added tokens have 540000 bytes; the limit is"),
+        (300, "of its added tokens; the"),
+    ):
+        tokens = [f"{index:03}" + "a" * 897 for index in range(count)]
+        settings = {"tokenizer_class": "PreTrainedTokenizerFast", "additional_special_tokens": tokens}
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
+        with raises(TokenizerError, ValueError, sentence):
+            build(tmp_path)
+
+
+def test_an_integer_that_no_float_holds(tmp_path: Path) -> None:
+    written(tmp_path, {})
+    (tmp_path / "tokenizer_config.json").write_text('{"model_max_length": 1' + "0" * 400 + "}")
+    assert build(tmp_path).longest == tiny().config.longest
+
+
 # --- vocabularies in text files -------------------------------------------------------------------------------------
 
 MANY = {str(index): index for index in range(9)}
@@ -355,4 +470,28 @@ def test_a_vocabulary_with_too_many_tokens(name: str, tmp_path: Path, monkeypatc
     if name == "vocab.txt":
         (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "PhobertTokenizer"}', encoding="utf-8")
     with raises(TokenizerError, ValueError, f"{name} has 9 tokens; the limit is 8"):
+        build(tmp_path)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_token_of_megabytes(name: str, tmp_path: Path) -> None:
+    """A few ids of it would be decoded to gigabytes."""
+    for other, text in TEXTS[name].items():
+        changed = {"vocab.json": json.dumps({"a" * 2000: 0}), "dict.txt": "a" * 2000 + " 1"}.get(
+            other, "a" * 2000 + " 1"
+        )
+        (tmp_path / other).write_text(changed if other == name else text, encoding="utf-8")
+    if name == "encoder.json":
+        (tmp_path / name).write_text(json.dumps({"a" * 2000: 0}))
+    if name == "vocab.txt":
+        (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "PhobertTokenizer"}', encoding="utf-8")
+    with raises(TokenizerError, ValueError, f"{name} has a token of 200", "the limit is 1000"):
+        build(tmp_path)
+
+
+def test_merges_that_make_too_many_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vocabularies, "MOST_PIECES", 8)
+    (tmp_path / "vocab.json").write_text(json.dumps(IDS))
+    (tmp_path / "merges.txt").write_text("b c\nd e\n")
+    with raises(TokenizerError, ValueError, "merges.txt has 11 tokens; the limit is 8"):
         build(tmp_path)

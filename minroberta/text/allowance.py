@@ -9,17 +9,23 @@ import base64
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy
 
 from . import sentencepiece
-from .settings import LONGEST_TOKEN, MOST_ADDED
+from .settings import LONGEST_TOKEN, check_added
+
+if TYPE_CHECKING:
+    import tokenizers
 
 Step = Mapping[str, Any]
 """A step of a tokenizer: a JSON object with a `type`."""
 
+
+LARGE_FILE = 18_000_000
+"""Size in bytes from which a file may have more pieces than any of this size: XLM-V's has 26 MB."""
 
 PLAIN = 1_500_000
 """Size in bytes up to which a vocabulary is not looked at. The library needs at most 300 times its size in memory."""
@@ -30,6 +36,9 @@ def read(content: bytes) -> dict[str, Any]:
 
     In a small file, a vocabulary that is an object and merges are left empty. Raises ValueError.
     """
+    limits = sentencepiece.Limits.of(len(content), LARGE_FILE)
+    if (count := content.count(b"[") + content.count(b"{")) > limits.pieces + limits.merges:
+        raise ValueError(f"it has {count} lists and objects; the limit is {limits.pieces + limits.merges}")
     text = (_outline(content) if len(content) <= PLAIN else content).decode()
     values = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
     if not isinstance(values, dict):
@@ -48,6 +57,8 @@ def _outline(content: bytes) -> bytes:
     starts, ends = brackets[opens & (depth == 3)], brackets[~opens & (depth == 2)]
     for start, end in reversed(list(zip(starts.tolist(), ends.tolist(), strict=False))):
         if LARGE.search(plain, max(0, start - 40), start + 1):
+            quotes = numpy.flatnonzero(marks[start:end] == ord('"'))
+            _check_longest(int(numpy.diff(quotes).max(initial=0)) // LONGEST_ESCAPE)
             content = content[: start + 1] + content[end:]
     return content
 
@@ -56,6 +67,16 @@ ESCAPE = re.compile(rb"\\.", re.DOTALL)
 
 LARGE = re.compile(rb'"(?:vocab"\s*:\s*\{|merges"\s*:\s*\[)\Z')
 """The beginning of a vocabulary or of merges in a model. The list of a unigram model's pieces is always looked at."""
+
+
+LONGEST_ESCAPE = 6
+"""Maximum number of bytes by which JSON writes a character of the basic plane."""
+
+
+def _check_longest(length: int) -> None:
+    """Raise ValueError if a piece is so long that a few ids are decoded to gigabytes."""
+    if length > LONGEST_TOKEN:
+        raise ValueError(f"it has a piece of about {length} characters; the limit is {LONGEST_TOKEN}")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -71,29 +92,37 @@ def _no_number(name: str) -> None:
     raise ValueError(f"it has {name}, which JSON does not")
 
 
-def check(values: Mapping[str, Any], size: int) -> None:
-    """Raise ValueError if a tokenizer may take more time or memory than a file of this size explains."""
+def check(values: Mapping[str, Any], size: int, added: Sequence[str] = ()) -> None:
+    """Raise ValueError if a tokenizer may take more time or memory than a file of this size explains.
+
+    added: the tokens that other files add.
+    """
     try:
-        _check(values, size)
+        _check(values, size, added)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError("one of its fields is missing, or of the wrong type") from error
     except ValueError as error:
         raise ValueError(f"{error} (if you trust the file, load it with trust_tokenizer=True)") from error
 
 
-def _check(values: Mapping[str, Any], size: int) -> None:
+def _check(values: Mapping[str, Any], size: int, added: Sequence[str]) -> None:
     for part, kinds in KINDS.items():
         steps = list(_steps(values.get(part), kinds, part))
         if len(steps) > MOST_STEPS:
             raise ValueError(f"its {part} has {len(steps)} steps; the limit is {MOST_STEPS}")
+        for kind in ONCE:
+            if sum(step["type"] == kind for step in steps) > 1:
+                raise ValueError(f"its {part} has the step {kind} twice")
         for step in steps:
             _check_texts(step, part)
     for part in ("normalizer", "decoder"):
         if (growth := growth_of(values.get(part))) > MOST_GROWTH:
             raise ValueError(f"its {part} can make {growth} characters of one; the limit is {MOST_GROWTH}")
     _check_lengths(values)
-    _check_added(values.get("added_tokens") or (), growth_of(values.get("normalizer")))
-    _check_model(values.get("model"), sentencepiece.Limits.of(size))
+    own = [token["content"] for token in values.get("added_tokens") or ()]
+    check_added(own, growth_of(values.get("normalizer")))
+    check_added(added, growth_of(values.get("normalizer")))
+    _check_model(values.get("model"), sentencepiece.Limits.of(size, LARGE_FILE))
 
 
 # --- steps ----------------------------------------------------------------------------------------------------------
@@ -122,6 +151,10 @@ MOST_STEPS = 30
 """Maximum number of steps of one part. Published tokenizers have up to 10."""
 
 
+ONCE = ("BertNormalizer", "ByteLevel", "Lowercase", "Metaspace", "NFC", "NFD", "NFKC", "NFKD", "Precompiled")
+"""The kinds that may make a text longer by themselves, so that several of them could make it longer without end."""
+
+
 def _steps(step: Any, kinds: Sequence[str], part: str) -> Iterator[Step]:
     """A step and those within it. Raises ValueError for an unknown kind."""
     if step is None:
@@ -146,10 +179,17 @@ def _check_texts(step: Step, part: str) -> None:
     for name, value in step.items():
         if name not in (*SEQUENCES, "precompiled_charsmap"):
             _check_value(value, f"{name} of {step['type']} in its {part}")
+    for name in FOUND:
+        if step.get(name) in ("", {"String": ""}):
+            raise ValueError(f"{name} of {step['type']} in its {part} is empty, so that it is found everywhere")
     for pattern in (value for value in step.values() if isinstance(value, dict) and "Regex" in value):
         check_pattern(pattern["Regex"])
     if "precompiled_charsmap" in step:
         sentencepiece.check_charsmap(_charsmap(step))
+
+
+FOUND = ("pattern", "suffix", "word_delimiter_token")
+"""Fields with a text that a step looks for, to replace it."""
 
 
 def _check_value(value: Any, name: str) -> None:
@@ -167,7 +207,7 @@ def _charsmap(step: Step) -> bytes:
 
 # --- growth ---------------------------------------------------------------------------------------------------------
 
-MOST_GROWTH = 100
+MOST_GROWTH = 40
 """Maximum number of characters that the steps of a part together may make of one.
 
 XLM-Roberta's make up to 36: 18 for an Arabic ligature, and twice as many by a replacement.
@@ -175,7 +215,10 @@ XLM-Roberta's make up to 36: 18 for an Arabic ligature, and twice as many by a r
 
 
 def growth_of(step: Any) -> int:
-    """The largest number of characters that a step or a sequence makes of one, but for Unicode's own forms."""
+    """The largest number of characters that a step or a sequence makes of one, but for those in `ONCE` without a map.
+
+    These make at most 18 (of an Arabic ligature, by NFKD), and few texts have such characters.
+    """
     if step is None:
         return 1
     inner = next((step[name] for name in SEQUENCES if name in step), ())
@@ -199,36 +242,53 @@ GROWTH: Mapping[str, Callable[[Step], int]] = {
 
 # --- patterns -------------------------------------------------------------------------------------------------------
 
+ESCAPE_OF_PATTERN = r"\\(?>[AbBdDefhHnrsStuvwWxzZ]|[^\w])"
 CLASS = r"\[\^?+\]?+(?>\\[pP]\{\^?\w+\}|\\[^pP]|\[:\^?\w+:\]|[^]\[&\\]|&(?!&))*+\]"
-ATOM = rf"(?>\\[pP]\{{\^?\w+\}}|\\[^pPk1-9]|{CLASS}|[^\\\[\]()|*+?{{}}])"
-REPEAT = r"(?>[*+]|\{\d{0,3},\})"
-PIECE = rf"{ATOM}(?>{REPEAT}|\?|\{{\d{{1,3}}\}}|\{{\d{{0,3}},\d{{1,3}}\}})?+[?+]?+"
+ATOM = rf"(?>\\[pP]\{{\^?\w+\}}|{ESCAPE_OF_PATTERN}|{CLASS}|[^\\\[\]()|*+?{{}}])"
+COUNT = r"\{\d{0,3}(?>,\d{0,3})?+\}"
+REPEAT = rf"(?>[*+]|{COUNT})"
+PIECE = rf"{ATOM}(?>[*+?][+?]?+|{COUNT}\??+)?+"
 CONDITION = rf"\(\?<?+[=!](?>{ATOM}|\|)*+\)"
 GROUP = rf"\((?>\?:|\?i:)?+(?>{PIECE}|{CONDITION}|\|)*+\)\??+"
 PATTERN = re.compile(rf"(?>{PIECE}|{CONDITION}|{GROUP}|\|)*+")
 """Patterns that are searched in a time bounded by the text's length. Every part is possessive, and so is this check."""
 
-MOST_REPEATS = 3
-"""Maximum number of unlimited repetitions in one alternative of a pattern."""
+MOST_REPEATS = 10
+"""Maximum number of repetitions in a pattern."""
 
 
 def check_pattern(pattern: Any) -> None:
-    """Raise ValueError unless a pattern is of a form whose search takes a time that is bounded by the text's length.
+    """Raise ValueError unless a pattern is of a form whose search takes at most a time quadratic in the text's length.
 
     Characters, classes and groups of these may follow each other, as alternatives or not, and characters and classes
-    may be repeated. A repeated group, a back-reference, or repetition within a condition takes too long on some texts.
+    may be repeated. A repeated group, a call, a back-reference, or repetition within a condition may take too long on
+    some texts. So may two repetitions before something that may fail: every length of the first is tried with every
+    length of the second.
     """
     if not isinstance(pattern, str) or not PATTERN.fullmatch(pattern):
         raise ValueError(f"its pattern {pattern!r:.60} has a form that may take too long")
-    alternatives = re.split(r"(?<!\\)\|", pattern)
-    if max(len(re.findall(rf"(?<!\\){REPEAT}", one)) for one in alternatives) > MOST_REPEATS:
-        raise ValueError(f"its pattern {pattern!r:.60} repeats more than {MOST_REPEATS} parts after each other")
+    plain = re.sub(f"{ATOM}|(?P<repeat>{REPEAT})[+?]?", lambda found: "*" if found["repeat"] else "x", pattern)
+    alternatives = _alternatives(plain)
+    if plain.count("*") > MOST_REPEATS or not all(map(re.compile(r"[^*]*\*?[^*]*(\*[)?]*)?").fullmatch, alternatives)):
+        raise ValueError(f"its pattern {pattern!r:.60} has repetitions after each other, which may take too long")
+
+
+def _alternatives(pattern: str) -> list[str]:
+    """The alternatives of a pattern; those within groups are left together."""
+    depth, found = 0, [""]
+    for letter in pattern:
+        depth += {"(": 1, ")": -1}.get(letter, 0)
+        if letter == "|" and not depth:
+            found.append("")
+        else:
+            found[-1] += letter
+    return found
 
 
 # --- the other parts ------------------------------------------------------------------------------------------------
 
 
-LARGEST_LENGTH, LONGEST_WORD = 1_000_000, 10_000
+LARGEST_LENGTH, LONGEST_WORD = 1_000_000, 1000
 """Maximum number of tokens to pad or cut to, and of characters of a word that WordPiece splits."""
 
 
@@ -247,21 +307,6 @@ def _numbers(value: Any) -> Iterator[float]:
         yield from _numbers(other)
 
 
-MOST_ADDED_CHARACTERS = 10_000_000
-"""Maximum number of characters of all added tokens, after the normalizer has made them longer."""
-
-
-def _check_added(tokens: Iterable[Any], growth: int) -> None:
-    contents = [token["content"] for token in tokens]
-    if len(contents) > MOST_ADDED:
-        raise ValueError(f"it has {len(contents)} added tokens; the limit is {MOST_ADDED}")
-    longest = max(map(len, contents), default=0)
-    if longest > LONGEST_TOKEN:
-        raise ValueError(f"it has an added token of {longest} characters; the limit is {LONGEST_TOKEN}")
-    if (total := growth * sum(map(len, contents))) > MOST_ADDED_CHARACTERS:
-        raise ValueError(f"its added tokens have up to {total} characters; the limit is {MOST_ADDED_CHARACTERS}")
-
-
 AFFIXES = ("continuing_subword_prefix", "end_of_word_suffix", "unk_token")
 
 
@@ -275,6 +320,8 @@ def _check_model(model: Any, limits: "sentencepiece.Limits") -> None:
             raise ValueError(f"it has {len(found)} {name}; the limit for its size is {most}")
     if isinstance(pieces, list):  # a unigram model, whose pieces the library holds in a trie
         sentencepiece.check_prefixes((str(piece).encode() for piece, _ in pieces), limits)
+    else:
+        _check_longest(max(map(len, pieces), default=0))
     for name in AFFIXES:
         if len(model.get(name) or "") > LONGEST_TEXT:
             raise ValueError(f"its {name} has {len(model[name])} characters; the limit is {LONGEST_TEXT}")
@@ -282,3 +329,11 @@ def _check_model(model: Any, limits: "sentencepiece.Limits") -> None:
         raise ValueError(f"it has merges and the continuing_subword_prefix {prefix!r}: the library may fail on these")
     if (most := model.get("max_input_chars_per_word", 0)) > LONGEST_WORD:
         raise ValueError(f"its max_input_chars_per_word is {most}; the limit is {LONGEST_WORD}")
+    if model.get("dropout"):
+        raise ValueError(f"its model has a dropout of {model['dropout']!r:.20}, by which ids are random")
+
+
+def check_built(library: "tokenizers.Tokenizer") -> None:
+    """Raise ValueError if a tokenizer puts very many special tokens around a text, and so around each window of it."""
+    if (count := library.num_special_tokens_to_add(True)) > LONGEST_LIST:
+        raise ValueError(f"it puts {count} special tokens around a pair; the limit is {LONGEST_LIST}")

@@ -337,11 +337,17 @@ _READERS: dict[str, Callable[[Path, modules.Module], Step]] = {
 """The functions that read the modules after pooling."""
 
 
+LONGEST_PROMPT = 10_000
+"""Maximum number of characters in a prompt, which is put before every text."""
+
+
 def _prompts(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of an Embedding that are in `config_sentence_transformers.json`."""
     prompts, default = settings.get("prompts") or {}, settings.get("default_prompt_name")
     if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
         raise ConfigError(f"prompts must be an object from names to texts, not {reprlib.repr(prompts)}")
+    if (longest := max((len(text or "") for text in prompts.values()), default=0)) > LONGEST_PROMPT:
+        raise ConfigError(f"prompts has a text of {longest} characters; the limit is {LONGEST_PROMPT}")
     if default is not None and default not in list(prompts):
         raise ConfigError(
             f"default_prompt_name is {reprlib.repr(default)}, but the prompts are {_shortened(prompts)}: "

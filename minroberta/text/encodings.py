@@ -55,7 +55,7 @@ def _with_letters(texts: Sequence[Any], encoding: "tokenizers.Encoding") -> Plac
     words, offsets = encoding.word_ids, encoding.offsets
     for position, (token, number) in enumerate(zip(encoding.tokens, encoding.sequence_ids, strict=True)):
         start, end = offsets[position]
-        if number is not None and start and token[0] == "Ġ" and len(token) > 1:
+        if number is not None and start and token.startswith("Ġ") and len(token) > 1:
             text = texts[number] if isinstance(texts[number], str) else texts[number][words[position]]
             offsets[position] = (start - (text[start - 1] != " "), end)
     return words, offsets

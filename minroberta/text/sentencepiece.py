@@ -17,7 +17,7 @@ import numpy
 
 from ..checkpoints.files import read_inside
 from ..errors import TokenizerError
-from .settings import ADVICE_ON_CLASS, Settings, add_tokens, content_of, roles_of
+from .settings import ADVICE_ON_CLASS, Settings, add_tokens, check_added, content_of, roles_of
 
 if TYPE_CHECKING:
     import tokenizers
@@ -39,6 +39,13 @@ LARGEST_CHARSMAP = 2_000_000
 """Maximum size of a character map in bytes. That of XLM-Roberta has 240 kB."""
 
 
+LARGE_FILE = 8_000_000
+"""Size in bytes from which a file may have more pieces than any of this size."""
+
+LONGEST_REPLACEMENT = 40
+"""Maximum number of characters by which a character map replaces one. XLM-Roberta's has up to 18."""
+
+
 class Limits(NamedTuple):
     """Maximum counts in a tokenizer's file, so that reading it takes at most about 100 times its size in memory.
 
@@ -52,8 +59,10 @@ class Limits(NamedTuple):
     merges: int
 
     @classmethod
-    def of(cls, size: int) -> "Limits":
-        """The limits for a file of a size in bytes."""
+    def of(cls, size: int, large: int) -> "Limits":
+        """The limits for a file of a size in bytes. large: the size from which they are in proportion to it."""
+        if size < large:
+            return cls(MOST_PIECES, MOST_PREFIXES, MOST_MERGES)
         return cls(max(MOST_PIECES, size // 12), max(MOST_PREFIXES, size // 3), max(MOST_MERGES, size // 8))
 
 
@@ -129,7 +138,7 @@ def read(path: Path, layout: Layout = XLM_ROBERTA) -> Model:
 
 
 def _model(data: bytes, layout: Layout) -> Model:
-    limits = Limits.of(len(data))
+    limits = Limits.of(len(data), LARGE_FILE)
     pieces: dict[str, float] = {}
     kinds: list[int] = []
     others: dict[int, Any] = {TRAINER: b"", NORMALIZER: b""}
@@ -148,6 +157,8 @@ def _model(data: bytes, layout: Layout) -> Model:
         raise ValueError(f"its first pieces must be {', '.join(BEGINNING)}, as in XLM-Roberta's and Camembert's models")
     charsmap = dict(_fields(others[NORMALIZER])).get(CHARSMAP, b"")
     check_charsmap(charsmap)
+    if charsmap and (most := longest_replacement(charsmap)) > LONGEST_REPLACEMENT:
+        raise ValueError(f"its character map makes {most} characters of one; the limit is {LONGEST_REPLACEMENT}")
     trainer = dict(_fields(others[TRAINER]))
     unknown = trainer.get(UNKNOWN, 0), trainer.get(UNKNOWN_PIECE, b"<unk>").decode()
     return Model(pieces, kinds, trainer.get(ALGORITHM, UNIGRAM), charsmap, unknown, limits)
@@ -423,6 +434,7 @@ def _add_symbols(library: "tokenizers.Tokenizer", model: Model, layout: Layout) 
     }
     if (count := sum(map(len, by_kind.values()))) > MOST_SYMBOLS:
         raise ValueError(f"it has {count} control and user-defined symbols; the limit is {MOST_SYMBOLS}")
+    check_added([*by_kind[CONTROL], *by_kind[USER_DEFINED]], 1)
     special = [*layout.first, *by_kind[CONTROL]]
     library.add_special_tokens([AddedToken(name, normalized=False) for name in special])
     library.add_tokens([AddedToken(name, normalized=False) for name in by_kind[USER_DEFINED]])

@@ -4,9 +4,8 @@ They are in `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens
 `config.json`. They are read here, checked, and combined as transformers 4.48.3 does for a fast tokenizer.
 """
 
-import math
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,6 +28,28 @@ MOST_ADDED = 10_000
 
 LONGEST_TOKEN = 1000
 """Maximum number of characters in an added token."""
+
+MOST_BYTES, MOST_GROWN_BYTES = 500_000, 5_000_000
+"""Maximum number of bytes of all added tokens, and of what the normalizer may make of them."""
+
+
+def check_added(contents: Sequence[str], growth: int) -> None:
+    """Raise ValueError if the library may need too much time to find added tokens in a text.
+
+    growth: the number of characters that the normalizer makes of one.
+    """
+    if len(contents) > MOST_ADDED:
+        raise ValueError(f"it has {len(contents)} added tokens; the limit is {MOST_ADDED}")
+    longest = max(map(len, contents), default=0)
+    if longest > LONGEST_TOKEN:
+        raise ValueError(f"it has an added token of {longest} characters; the limit is {LONGEST_TOKEN}")
+    if (total := sum(len(content.encode()) for content in contents)) > MOST_BYTES:
+        raise ValueError(f"its added tokens have {total} bytes; the limit is {MOST_BYTES}")
+    if growth * total > MOST_GROWN_BYTES:
+        raise ValueError(
+            f"its normalizer may make {growth * total} bytes of its added tokens; the limit is {MOST_GROWN_BYTES}"
+        )
+
 
 UNLIMITED = 1e9
 """Smallest `model_max_length` that means no limit; transformers writes 1e30."""
@@ -183,6 +204,12 @@ class Settings(NamedTuple):
         """True if spaces before punctuation are removed from a decoded text."""
         return self.flag("clean_up_tokenization_spaces", False)
 
+    @property
+    def contents(self) -> list[str]:
+        """The tokens that the files add."""
+        named = (*self.listed.values(), *self.roles.values(), *(self.additional or ()), *self.extra)
+        return list({content_of(token): None for token in named})
+
     def flag(self, name: str, default: bool) -> bool:
         """A field that is true or false."""
         value = self.values.get(name)
@@ -224,12 +251,15 @@ def read(directory: Path, config: Config) -> Settings:
     if "added_tokens_decoder" not in own:
         known = {content_of(token) for token in (*roles.values(), *(additional or ()))}
         listed = dict(_added(_object(directory, ADDED), known, directory / ADDED))
-    if (count := len(listed) + len(additional or ()) + len(extra)) > MOST_ADDED:
-        raise TokenizerError(f"{directory} has {count} added tokens; the limit is {MOST_ADDED}")
     most = own.get("model_max_length")
     limit = None if most is None or most >= UNLIMITED else int(most)
     kind = (name or by_type).removesuffix("Fast")
-    return Settings(kind, name is not None, roles, additional, listed, own, limit, extra=extra)
+    result = Settings(kind, name is not None, roles, additional, listed, own, limit, extra=extra)
+    try:
+        check_added(result.contents, 1)
+    except ValueError as error:
+        raise TokenizerError(f"{directory} is not a valid tokenizer: {error}") from error
+    return result
 
 
 def _object(directory: Path, name: str) -> dict[str, Any]:
@@ -252,7 +282,7 @@ def _check_values(own: Mapping[str, Any], path: Path) -> None:
         if own.get(name, "right") not in ("left", "right"):
             raise TokenizerError(f'{path}: {name} must be "left" or "right", not {own[name]!r:.100}')
     most = own.get("model_max_length")
-    is_number = isinstance(most, int | float) and not isinstance(most, bool) and not math.isnan(most) and most >= 1
+    is_number = isinstance(most, int | float) and not isinstance(most, bool) and most >= 1  # NaN is not
     if not (most is None or is_number):
         raise TokenizerError(f"{path}: model_max_length must be a number of at least 1, not {most!r:.100}")
     extra = own.get("extra_ids", 100)
@@ -385,11 +415,13 @@ def add_tokens(library: "tokenizers.Tokenizer", settings: Settings) -> None:
         [token._replace(special=token.special or token.content in known).of_library() for token in listed]
     )
     contents = {token.content for token in library.get_added_tokens_decoder().values()}
-    for named in _special_tokens(library, settings):
-        if not isinstance(named, str):
-            library.add_tokens([named._replace(special=True).of_library()])
-        elif named not in contents:
-            library.add_tokens([special(named).of_library()])
+    library.add_tokens(
+        [
+            (special(named) if isinstance(named, str) else named._replace(special=True)).of_library()
+            for named in _special_tokens(library, settings)
+            if not (isinstance(named, str) and named in contents)
+        ]
+    )
 
 
 def with_named_tokens(ids: Mapping[str, int], settings: Settings) -> dict[str, int]:

@@ -14,7 +14,7 @@ from . import allowance, sentencepiece, settings
 from .settings import BYTE_LEVEL, WORDPIECE, Settings
 from .vocabularies import (
     VOCABULARY,
-    check_count,
+    check_tokens,
     fairseq_vocabulary,
     read_merges,
     read_tokens,
@@ -80,8 +80,10 @@ def _from_json(directory: Path, given: Settings) -> Built:
     content = read_inside(path, TokenizerError, LARGEST_JSON)
     with library_errors(f"{path} is not a valid tokenizer"):
         if not given.trusted:
-            allowance.check(allowance.read(content), len(content))
+            allowance.check(allowance.read(content), len(content), given.contents)
         library = tokenizers.Tokenizer.from_buffer(content)
+        if not given.trusted:
+            allowance.check_built(library)
         library.no_padding()
         _set_normalizer(library, given)
         settings.add_tokens(library, settings.with_tokens_of(library, given))
@@ -181,7 +183,7 @@ def _from_codes(directory: Path, given: Settings) -> Built:
 
         tweets.warn_of_emoji()
     own, merges = words_with_counts(directory / "vocab.txt"), read_merges(directory / "bpe.codes", counts=True)
-    ids, given = _with_lacking(settings.with_named_tokens(own, given), merges, given, "<unk>")
+    ids, given = _with_lacking(settings.with_named_tokens(own, given), merges, directory / "bpe.codes", given, "<unk>")
     with library_errors(f"{directory / 'bpe.codes'} and vocab.txt are not a valid tokenizer"):
         library = tokenizers.Tokenizer(models.BPE(ids, merges, unk_token="<unk>", end_of_word_suffix="</w>"))
         library.pre_tokenizer = pre_tokenizers.Split(Regex(r"\S+\n?"), "removed", invert=True)
@@ -268,12 +270,14 @@ def _from_merges(vocabulary: Path, merges: Path, given: Settings, complete: bool
     complete: True if the vocabulary must have all tokens that occur in merges.
     """
     ids = read_json(vocabulary, TokenizerError, LARGEST_VOCABULARY)
-    check_count(len(ids), vocabulary)
+    check_tokens(ids, vocabulary)
     if not all(type(index) is int for index in ids.values()):
         raise TokenizerError(f"{vocabulary} is not a JSON object that maps tokens to integers")
     pairs = read_merges(merges)
     if not complete:
-        ids, given = _with_lacking(ids, pairs, given, settings.content_of(given.roles.get("unk_token", "<unk>")))
+        ids, given = _with_lacking(
+            ids, pairs, merges, given, settings.content_of(given.roles.get("unk_token", "<unk>"))
+        )
     return _byte_level(ids, pairs, f"{merges} and {vocabulary.name}", given)
 
 
@@ -297,7 +301,7 @@ def _byte_level(ids: dict[str, int], merges: list[tuple[str, str]], files: str, 
 
 
 def _with_lacking(
-    ids: dict[str, int], merges: list[tuple[str, str]], given: Settings, unknown: str
+    ids: dict[str, int], merges: list[tuple[str, str]], merged: Path, given: Settings, unknown: str
 ) -> tuple[dict[str, int], Settings]:
     """Add the tokens that occur in merges but not in the vocabulary, with ids after all others.
 
@@ -307,6 +311,7 @@ def _with_lacking(
     lacking = [part for first, second in merges for part in (first, second, first + second) if part not in ids]
     if not lacking or unknown not in ids:
         return ids, given
+    check_tokens({*ids, *lacking}, merged)
     ids = settings.with_named_tokens(ids, given)
     first = 1 + max(ids.values())
     for part in lacking:

@@ -4,7 +4,7 @@ import io
 import json
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from ..checkpoints.files import read_inside
 from ..config import Config
 from ..errors import TokenizerError
 from .sentencepiece import MOST_MERGES, MOST_PIECES
-from .settings import Settings
+from .settings import LONGEST_TOKEN, Settings
 
 if TYPE_CHECKING:
     import tokenizers
@@ -36,7 +36,7 @@ def fairseq_vocabulary(directory: Path) -> tuple[dict[str, int], list[tuple[str,
     """
     listed, encoder, merged = (directory / name for name in VOCABULARY)
     tokens = ["<s>", "<pad>", "</s>", "<unk>", *_listed(listed, _tokens_by_id(encoder)), "<mask>"]
-    check_count(len(tokens), listed)
+    check_tokens(tokens, listed)
     vocab = {token: i for i, token in enumerate(tokens)}
     if len(vocab) < len(tokens):
         twice = next(token for i, token in enumerate(tokens) if vocab[token] != i)
@@ -52,7 +52,7 @@ def _tokens_by_id(path: Path) -> dict[str, str]:
         raise TokenizerError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(encoder, dict) or not all(type(index) is int for index in encoder.values()):
         raise TokenizerError(f"{path} is not a JSON object that maps tokens to integers")
-    check_count(len(encoder), path)
+    check_tokens(encoder, path)
     return {str(index): token for token, index in encoder.items()}
 
 
@@ -103,12 +103,21 @@ def read_merges(path: Path, counts: bool = False) -> list[tuple[str, str]]:
 def read_tokens(path: Path) -> list[str]:
     """The tokens of a `vocab.txt`, a line each, in the order of their ids. Raises TokenizerError."""
     text = _text(path)
-    check_count(text.count("\n"), path)
-    return text.removesuffix("\n").split("\n") if text else []
+    _check_count(text.count("\n"), path)
+    tokens = text.removesuffix("\n").split("\n") if text else []
+    check_tokens(tokens, path)
+    return tokens
 
 
-def check_count(count: int, path: Path) -> None:
-    """Raise TokenizerError if a vocabulary in a text file has too many tokens: each takes some hundred bytes."""
+def check_tokens(tokens: Collection[str], path: Path) -> None:
+    """Raise TokenizerError if a vocabulary in a text file has too many tokens, or one that is too long."""
+    _check_count(len(tokens), path)
+    if (longest := max(map(len, tokens), default=0)) > LONGEST_TOKEN:
+        raise TokenizerError(f"{path} has a token of {longest} characters; the limit is {LONGEST_TOKEN}")
+
+
+def _check_count(count: int, path: Path) -> None:
+    """Raise TokenizerError for too many tokens: each takes some hundred bytes."""
     if count > MOST_PIECES:
         raise TokenizerError(f"{path} has {count} tokens; the limit is {MOST_PIECES}")
 

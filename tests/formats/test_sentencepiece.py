@@ -315,7 +315,7 @@ def binary(longest: int) -> list[str]:
 SIGNS = [f"{chr(0x4E00 + i // 1000)}{chr(0x4E00 + i % 1000)}" for i in range(300_000)]
 
 LARGE = {
-    "prefixes": (1, distinct(30_000, 250), "its pieces have 74.* distinct prefixes; the limit for its size is 256"),
+    "prefixes": (1, distinct(30_000, 250), "its pieces have 74.* distinct prefixes; the limit for its size is 1200000"),
     "nearly as many": (1, distinct(200_000, 8), "^200005$"),
     "merges": (2, binary(15), "its pieces have more than 700000 merges"),
     "nearly as many merges": (2, binary(14), "^32771$"),
@@ -342,10 +342,10 @@ def test_albert_splits_a_comma_from_a_number(tmp_path: Path) -> None:
 
 def test_limits_follow_the_size_of_the_file() -> None:
     """XLM-V's files have 901,629 pieces, in 17 MB as a sentencepiece model and in 26 MB as a `tokenizer.json`."""
-    for size in (17_371_743, 25_633_290):
-        assert Limits.of(size).pieces > 901_629
-        assert Limits.of(size).prefixes * 300 <= 100 * size
-    assert Limits.of(1000) == (MOST_PIECES, MOST_PREFIXES, MOST_MERGES)
+    for size, large in ((17_371_743, 8_000_000), (25_633_290, 18_000_000)):
+        assert Limits.of(size, large).pieces > 901_629
+        assert Limits.of(size, large).prefixes * 300 <= 100 * size
+        assert Limits.of(large - 1, large) == (MOST_PIECES, MOST_PREFIXES, MOST_MERGES)
 
 
 # --- hostile tables of characters -------------------------------------------------------------------------------------
