@@ -124,6 +124,7 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
         {"model": {**PLAIN["model"], "vocab": {**IDS, "b" * 7000: 5}}},
         "it has a piece of about 1166 characters; the limit is 1000",
     ),
+    "a large id": ({"model": {**PLAIN["model"], "vocab": {**IDS, "b": 2**32 - 2}}}, "it has an id of 10000000 or more"),
     "ids by chance": (
         {"model": {"type": "BPE", "vocab": IDS, "merges": [], "dropout": 0.5}},
         "its model has a dropout of 0.5, by which ids are random",
@@ -132,7 +133,7 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
         {"post_processor": {**template(1), "single": [{"SpecialToken": {"id": "a", "type_id": 0}}] * 2, "pair": [
             {"SpecialToken": {"id": "a", "type_id": 0}}] * 2,
             "special_tokens": {"a": {"id": "a", "ids": [4] * 60, "tokens": ["a"] * 60}}}},
-        "it puts 120 special tokens around a pair; the limit is 100",
+        "it puts 120 special tokens around a text; the limit is 100",
     ),
     "a long template": ({"post_processor": template(30_000)}, "has 30000 items; the limit is 100"),
     "a long template as text": (
@@ -389,6 +390,7 @@ def test_a_decoder_that_fails_is_an_error(tmp_path: Path) -> None:
 
 def test_lists_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Python needs a hundred bytes for each of two."""
+    monkeypatch.setattr(allowance, "PLAIN", 50)
     monkeypatch.setattr(sentencepiece, "MOST_PIECES", 20)
     monkeypatch.setattr(sentencepiece, "MOST_MERGES", 30)
     with pytest.raises(ValueError, match="it has 51 lists and objects; the limit is 50"):
@@ -486,6 +488,25 @@ def test_a_token_of_megabytes(name: str, tmp_path: Path) -> None:
     if name == "vocab.txt":
         (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "PhobertTokenizer"}', encoding="utf-8")
     with raises(TokenizerError, ValueError, f"{name} has a token of 200", "the limit is 1000"):
+        build(tmp_path)
+
+
+def test_a_large_id_in_a_vocabulary(tmp_path: Path) -> None:
+    """And long numbers within tokens, which are none."""
+    (tmp_path / "merges.txt").touch()
+    (tmp_path / "vocab.json").write_text(json.dumps({**IDS, "b": 2**32 - 2}))
+    with raises(TokenizerError, ValueError, "vocab.json is not a valid vocabulary: it has an id of 10000000 or more"):
+        build(tmp_path)
+    numbers = {**IDS, "1234567890": 5, '"1234567890': 1234567}
+    assert build(written(tmp_path, {"model": {**PLAIN["model"], "vocab": numbers}}))
+
+
+@pytest.mark.parametrize("token", ["$A", "$", "[CLS]:1", "[C LS]"])
+def test_a_special_token_that_a_template_reads_otherwise(token: str, tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text("[UNK]\n[SEP]\na\n" + token)
+    settings = {"tokenizer_class": "BertTokenizer", "cls_token": token, "sep_token": "[SEP]"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    with raises(TokenizerError, ValueError, "a special token around a text must have no $, colon or space"):
         build(tmp_path)
 
 

@@ -347,6 +347,7 @@ def linear(**changes: Any) -> tuple[Any, ...]:
         ({"settings": {"max_seq_length": "long"}}, "max_seq_length must be an integer of at least 1, not 'long'"),
         ({"library": {"prompts": ["a"]}}, "prompts must be an object from names to texts, not ['a']"),
         ({"library": {"prompts": {"a": 3}}}, "prompts must be an object from names to texts"),
+        ({"library": {"prompts": {"a": "b" * 10_001}}}, "prompts has a text of 10001 characters; the limit is 10000"),
         ({"library": {"default_prompt_name": "a"}}, "default_prompt_name is 'a', but the prompts are none"),
         ({"library": {"prompts": {f"p{i}": "" for i in range(999)}, "default_prompt_name": "a"}}, "p0, p1, p2"),
         ({"library": {"default_prompt_name": []}}, "default_prompt_name is []"),

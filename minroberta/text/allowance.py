@@ -36,9 +36,10 @@ def read(content: bytes) -> dict[str, Any]:
 
     In a small file, a vocabulary that is an object and merges are left empty. Raises ValueError.
     """
-    limits = sentencepiece.Limits.of(len(content), LARGE_FILE)
-    if (count := content.count(b"[") + content.count(b"{")) > limits.pieces + limits.merges:
-        raise ValueError(f"it has {count} lists and objects; the limit is {limits.pieces + limits.merges}")
+    if len(content) > PLAIN:
+        limits = sentencepiece.Limits.of(len(content), LARGE_FILE)
+        if (count := content.count(b"[") + content.count(b"{")) > limits.pieces + limits.merges:
+            raise ValueError(f"it has {count} lists and objects; the limit is {limits.pieces + limits.merges}")
     text = (_outline(content) if len(content) <= PLAIN else content).decode()
     values = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
     if not isinstance(values, dict):
@@ -59,6 +60,10 @@ def _outline(content: bytes) -> bytes:
         if LARGE.search(plain, max(0, start - 40), start + 1):
             quotes = numpy.flatnonzero(marks[start:end] == ord('"'))
             _check_longest(int(numpy.diff(quotes).max(initial=0)) // LONGEST_ESCAPE)
+            digits = outside[start:end] & (marks[start:end] - ord("0") < 10)  # a byte below "0" becomes a large one
+            for step in (1, 2, 4):  # True where 2, 4, and then 8 digits begin
+                digits = digits[:-step] & digits[step:]
+            check_largest(10**7 * bool(digits.any()))
             content = content[: start + 1] + content[end:]
     return content
 
@@ -77,6 +82,15 @@ def _check_longest(length: int) -> None:
     """Raise ValueError if a piece is so long that a few ids are decoded to gigabytes."""
     if length > LONGEST_TOKEN:
         raise ValueError(f"it has a piece of about {length} characters; the limit is {LONGEST_TOKEN}")
+
+
+def check_largest(index: int) -> None:
+    """Raise ValueError for an id that is so large that to write the tokenizer takes gigabytes, one for each id."""
+    if index >= LARGEST_ID:
+        raise ValueError(f"it has an id of {LARGEST_ID} or more")
+
+
+LARGEST_ID = 10_000_000
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -322,6 +336,7 @@ def _check_model(model: Any, limits: "sentencepiece.Limits") -> None:
         sentencepiece.check_prefixes((str(piece).encode() for piece, _ in pieces), limits)
     else:
         _check_longest(max(map(len, pieces), default=0))
+        check_largest(max(pieces.values(), default=0) if isinstance(pieces, dict) else 0)
     for name in AFFIXES:
         if len(model.get(name) or "") > LONGEST_TEXT:
             raise ValueError(f"its {name} has {len(model[name])} characters; the limit is {LONGEST_TEXT}")
@@ -335,5 +350,6 @@ def _check_model(model: Any, limits: "sentencepiece.Limits") -> None:
 
 def check_built(library: "tokenizers.Tokenizer") -> None:
     """Raise ValueError if a tokenizer puts very many special tokens around a text, and so around each window of it."""
-    if (count := library.num_special_tokens_to_add(True)) > LONGEST_LIST:
-        raise ValueError(f"it puts {count} special tokens around a pair; the limit is {LONGEST_LIST}")
+    count = max(map(library.num_special_tokens_to_add, (False, True)))
+    if count > LONGEST_LIST:
+        raise ValueError(f"it puts {count} special tokens around a text; the limit is {LONGEST_LIST}")

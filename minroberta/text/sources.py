@@ -238,6 +238,11 @@ def _ends(library: "tokenizers.Tokenizer", given: Settings, path: str) -> tuple[
             f"{path} lacks the special tokens {', '.join(lacking)}: name them in tokenizer_config.json or "
             "special_tokens_map.json"
         )
+    for token in (roles["cls_token"], roles["sep_token"]):
+        if re.search(r"[$:\s]", token):
+            raise TokenizerError(
+                f"{path}: a special token around a text must have no $, colon or space, not {token!r:.60}"
+            )
     return roles["cls_token"], roles["sep_token"]
 
 
@@ -273,6 +278,8 @@ def _from_merges(vocabulary: Path, merges: Path, given: Settings, complete: bool
     check_tokens(ids, vocabulary)
     if not all(type(index) is int for index in ids.values()):
         raise TokenizerError(f"{vocabulary} is not a JSON object that maps tokens to integers")
+    with library_errors(f"{vocabulary} is not a valid vocabulary"):
+        allowance.check_largest(max(ids.values(), default=0))
     pairs = read_merges(merges)
     if not complete:
         ids, given = _with_lacking(
