@@ -13,7 +13,7 @@ from hypothesis import strategies as some
 from support import CASE, GOLDEN, Case, model_of, one_a_feature, raises, slow_but, tiny
 
 import minroberta
-from minroberta import InputError, Model, ops, ops_backward, trace
+from minroberta import InputError, Model, backward, heads, ops, ops_backward, trace
 from minroberta.activations import ACTIVATIONS
 from minroberta.backend.arrays import scattered
 from minroberta.backward import gradients, loss_and_gradients
@@ -122,6 +122,10 @@ def test_one_code_for_jax(name: str) -> None:
 
 
 # --- what is returned -----------------------------------------------------------------------------------------------
+
+
+def test_every_head_with_a_loss_is_reversed() -> None:
+    assert backward.HEADS.keys() == heads.HEADS.keys() - {"encoder"}
 
 
 def test_the_tree_is_that_of_the_parameters() -> None:
@@ -291,12 +295,12 @@ def test_losses(B: int, N: int, seed: int) -> None:
     random = np.random.RandomState(seed)
     x, labels, flags = random.randn(B, N), random.randint(0, N, B), random.rand(B, N)
     labels[1:2] = -100
-    for f, backward in (
+    for f, reverse in (
         (lambda x: ops.cross_entropy(x, labels), lambda g: [g * ops_backward.cross_entropy(x, labels)]),
         (lambda x: ops.binary_cross_entropy(x, flags), lambda g: [g * ops_backward.binary_cross_entropy(x, flags)]),
         (lambda x: ops.mean_squared_error(x, flags), lambda g: [g * ops_backward.mean_squared_error(x, flags)]),
     ):
-        check(f, backward, x, random=random)
+        check(f, reverse, x, random=random)
 
 
 def test_ids_that_occur_twice() -> None:
