@@ -188,12 +188,12 @@ def _from_codes(directory: Path, given: Settings) -> Built:
         library = tokenizers.Tokenizer(models.BPE(ids, merges, unk_token="<unk>", end_of_word_suffix="</w>"))
         library.pre_tokenizer = pre_tokenizers.Split(Regex(r"\S+\n?"), "removed", invert=True)
         settings.add_tokens(library, given)
-        names = [token.content for token in library.get_added_tokens_decoder().values()]
+        names = "|".join(f"^{re.escape(token.content)}" for token in library.get_added_tokens_decoder().values())
+        spaces = decoders.Replace(Regex(rf"(?<={names})\z"), "</w>")  # added tokens end words, as others with a mark do
         marked = decoders.Replace(Regex(r"(?<!</w>)\z"), "@@ "), decoders.Replace("</w>", " ")
-        spaces = [decoders.Replace(Regex(f"^{re.escape(name)}@@ $"), f"{name} ") for name in names]
         # Not Strip, which panics if there are no tokens.
         last = decoders.Fuse(), decoders.Replace(Regex(r" \z"), ""), decoders.Replace("@@ ", "")
-        library.decoder = decoders.Sequence([*marked, *spaces, *last])
+        library.decoder = decoders.Sequence([spaces, *marked, *last])
         library.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), False, False)
     return library, given
 
