@@ -52,18 +52,14 @@ def _outline(content: bytes) -> bytes:
     plain = ESCAPE.sub(b"__", content)  # without escapes, quotes begin and end strings
     marks = numpy.frombuffer(plain, numpy.uint8)
     outside = ~numpy.logical_xor.accumulate(marks == ord('"'))
-    brackets = numpy.flatnonzero(outside & ((marks | 32 == ord("{")) | (marks | 32 == ord("}"))))  # | 32: [ as {
-    opens = marks[brackets] | 32 == ord("{")
+    lower = marks | 32  # [ as {, and ] as }
+    brackets = numpy.flatnonzero(outside & ((lower == ord("{")) | (lower == ord("}"))))
+    opens = lower[brackets] == ord("{")
     depth = numpy.cumsum(numpy.where(opens, 1, -1))
     starts, ends = brackets[opens & (depth == 3)], brackets[~opens & (depth == 2)]
     for start, end in reversed(list(zip(starts.tolist(), ends.tolist(), strict=False))):
         if LARGE.search(plain, max(0, start - 40), start + 1):
-            quotes = numpy.flatnonzero(marks[start:end] == ord('"'))
-            _check_longest(int(numpy.diff(quotes).max(initial=0)) // LONGEST_ESCAPE)
-            digits = outside[start:end] & (marks[start:end] - ord("0") < 10)  # a byte below "0" becomes a large one
-            for step in (1, 2, 4):  # True where 2, 4, and then 8 digits begin
-                digits = digits[:-step] & digits[step:]
-            check_largest(10**7 * bool(digits.any()))
+            _check_entries(marks[start:end], outside[start:end])
             content = content[: start + 1] + content[end:]
     return content
 
@@ -72,6 +68,17 @@ ESCAPE = re.compile(rb"\\.", re.DOTALL)
 
 LARGE = re.compile(rb'"(?:vocab"\s*:\s*\{|merges"\s*:\s*\[)\Z')
 """The beginning of a vocabulary or of merges in a model. The list of a unigram model's pieces is always looked at."""
+
+
+def _check_entries(marks: numpy.ndarray, outside: numpy.ndarray) -> None:
+    """Raise ValueError for a piece or an id that is too large. marks: the bytes; outside: True outside of strings."""
+    quotes, half = marks == ord('"'), LONGEST_TOKEN * LONGEST_ESCAPE // 2
+    if not quotes[: len(marks) // half * half].reshape(-1, half).any(1).all():  # else there is none twice as long
+        _check_longest(int(numpy.diff(numpy.flatnonzero(quotes)).max(initial=0)) // LONGEST_ESCAPE)
+    digits = outside & (marks - ord("0") < 10)  # a byte below "0" becomes a large one
+    for step in (1, 2, 4):  # True where 2, 4, and then 8 digits begin
+        digits = digits[:-step] & digits[step:]
+    check_largest(LARGEST_ID * bool(digits.any()))
 
 
 LONGEST_ESCAPE = 6
