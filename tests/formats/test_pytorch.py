@@ -24,6 +24,7 @@ from minroberta.checkpoints.formats.pytorch import (
     GLOBALS,
     LARGEST_INDEX,
     LARGEST_PICKLE,
+    MAGIC,
     MOST_STEPS,
     REFUSED,
     File,
@@ -184,7 +185,19 @@ def test_a_pickle_cannot_change_the_package() -> None:
 SIZE, REBUILD = b"ctorch\nSize\n", b"ctorch._utils\n_rebuild_tensor_v2\n"
 STORAGE = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + b"K\1tQ"
 
+
+def in_sequence(*pickles: bytes) -> bytes:
+    """A file that is not an archive: the magic number, the version, the system, and then these pickles."""
+    return b"".join([pickle.dumps(value, 2) for value in (MAGIC, 1001, {})]) + b"".join(pickles)
+
+
+DEEP = b")" + b"\x85" * 150_000
+"""A tuple nested so deep that hashing or comparing it would end the process."""
+
 BOMBS = {
+    "pairs with a deep key as a state": built(b"cargparse\nNamespace\n)\x81]", DEEP, b"N\x86ab"),
+    "deep keys of storages": in_sequence(built(b"}"), built(b"]", DEEP, b"a"), bytes(8)),
+    "a deep kind of a storage": built(b"(", text("storage"), DEEP, text("0"), text("cpu"), b"K\0tQ"),
     "a string as a size": built(text("x" * 4_000_000), b"q\0", SIZE, b"q\1", b"h\1h\0\x85R" * 200),
     "a dict of a dict": built(
         b"}(", b"".join(text(f"{i:05}") + b"N" for i in range(60_000)),
@@ -224,11 +237,12 @@ BOMBS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("what", slow_but(BOMBS, *list(BOMBS)[::4]))
+@pytest.mark.parametrize("what", slow_but(BOMBS, *list(BOMBS)[:2], *list(BOMBS)[2::4]))
 def test_a_bomb_takes_neither_time_nor_memory(what: str, tmp_path: Path) -> None:
     """In a new process, with at most 500 MB and five seconds."""
-    archive(tmp_path / "bomb.bin", BOMBS[what])
-    said = alone(READ, tmp_path / "bomb.bin")
+    path, bomb = tmp_path / "bomb.bin", BOMBS[what]
+    path.write_bytes(bomb) if bomb.startswith(in_sequence()) else archive(path, bomb)
+    said = alone(READ, path)
     assert "is not a readable PyTorch file" in said or "must hold a dict from names to tensors" in said
 
 

@@ -198,8 +198,7 @@ def unpickle(data: io.BytesIO, on_storage: Callable[[Storage], None]) -> tuple[A
             case "BUILD":
                 state = stack.pop()
                 if isinstance(stack[-1], Namespace):  # the states of other objects are not needed
-                    steps += len(state)
-                    stack[-1].values = dict(state)
+                    stack[-1].values = _state(state)
             case "BINPERSID":
                 stack[-1] = _storage(stack[-1])
                 on_storage(stack[-1])
@@ -236,6 +235,13 @@ def _set_items(target: Any, items: Sequence[Any]) -> None:
         if type(key) not in (str, int, float, bool, bytes, type(None)):
             raise ValueError(f"it has a dict with a key of type {type(key).__name__}")
         target[key] = value
+
+
+def _state(state: Any) -> dict[str, Any]:
+    """The attributes of an object. Only a dict of the pickle's: to make one of pairs would hash any key."""
+    if type(state) is not dict:
+        raise ValueError(f"it has an object whose attributes are a {type(state).__name__}, not a dict")
+    return state
 
 
 def _known(module: Any, name: Any) -> Any:
@@ -387,6 +393,8 @@ class File:
         if isinstance(system, dict) and system.get("little_endian") is False:
             self._order = ">"
         content, keys = self._unpickle(stream, note), self._unpickle(stream, note)
+        if type(keys) is not list or not all(type(key) is str for key in keys):  # hashing others may overflow the stack
+            raise ValueError("its keys of storages must be a list of strings")
         at = stream.tell()
         for key in keys:
             (count,) = struct.unpack_from(f"{self._order}q", self._bytes, at)
