@@ -157,11 +157,11 @@ def load(
     if not (config is None or (isinstance(config, Mapping) and all(isinstance(name, str) for name in config))):
         raise ConfigError(f"config must be a dict from field names to values, not {config!r}")
     repository = describe(hub.locate(name, revision=revision, local_files_only=local_files_only, token=token))
-    file = adapters.read_merged(repository.model, adapter, local_files_only=local_files_only, token=token)
+    file = adapters.read_merged(repository, adapter, local_files_only=local_files_only, token=token)
     if head is None and repository.is_embedding and "architectures" not in file.changes:
         head = "encoder"
     check_modules(repository, head)
-    fields = read.fields_of(repository.model, file) | repository.fields
+    fields = read.fields_of(repository.model, file, repository.root) | repository.fields
 
     def model_of(arrays: Arrays, config: Config, head: str) -> Model:
         loaded = weights.load_arrays(arrays, config, head, missing=missing, seed=seed, check=check)
@@ -185,7 +185,8 @@ def load(
         model.embedding = read_embedding(repository, model.config)
     if model.head == "causal_lm":
         fields = fields if model.encoder else model.config.to_dict()
-        model.generation = read_generation(directories[-1], fields, model.config)
+        root = repository.root if directories[-1] == repository.model_directory else None  # not of an adapter's base
+        model.generation = read_generation(directories[-1], fields, model.config, root)
     return model
 
 
@@ -348,8 +349,8 @@ def _fields(config: Config | Mapping[str, Any] | str | Path) -> dict[str, Any]:
         raise ConfigError(f"a configuration must be a Config, a dict, a path or a name, not {type(config).__name__}")
     if config in PRESETS:
         return dict(PRESETS[str(config)])
-    directory = describe(hub.locate(config, weights=False)).model_directory
-    return read_json(directory / "config.json", ConfigError)
+    repository = describe(hub.locate(config, weights=False))
+    return read_json(repository.model_directory / "config.json", ConfigError, root=repository.root)
 
 
 def _refuse_misspelt(values: Mapping[str, Any]) -> None:

@@ -72,6 +72,13 @@ def test_a_base_that_is_not_there(tmp_path: Path) -> None:
         minroberta.load(tmp_path)
 
 
+@pytest.mark.parametrize("revision", [None, "main"])
+def test_a_base_whose_name_no_system_has(revision: str | None, tmp_path: Path) -> None:
+    adapter(tmp_path, base_model_name_or_path="a" * 300, revision=revision)
+    with raises(NotFoundError, FileNotFoundError, "names it as the base: give the base yourself"):
+        minroberta.load(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["whole", "whole_dense"])
 def test_a_peft_model_saved_whole(name: str) -> None:
     assert_equal(minroberta.load(ADAPTERS / name), name)

@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import time
@@ -12,11 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import raises, tiny
+from support import CHECKPOINTS, raises, tiny
 
 import minroberta
 from minroberta import WeightsError
-from minroberta.checkpoints import files, read
+from minroberta.checkpoints import files, modules, read
+from minroberta.checkpoints.arrays import Arrays
+from minroberta.checkpoints.formats import keras, safetensors
+from minroberta.text import embedding
 from minroberta.weights import flat
 
 IDS = [[0, 5, 6, 2]]
@@ -162,19 +166,101 @@ def test_a_link_that_is_exchanged_between_the_check_and_the_opening(
 
 def test_a_file_that_is_exchanged_while_it_is_opened(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both are in the directory, but they are not the same."""
-    config = folder / "config.json"
-    opened = Path.open
+    read_file = read.read_file
 
-    def open_another(path: Path, *options: Any, **others: Any) -> Any:
-        file = opened(path, *options, **others)
-        if path == config:
-            (folder / "new").write_text("{}", encoding="utf-8")
-            (folder / "new").replace(config)
-        return file
+    def and_exchange(path: Path) -> Arrays:
+        arrays = read_file(path)
+        shutil.copy(path, folder / "new")
+        (folder / "new").replace(path)
+        return arrays
 
-    monkeypatch.setattr(Path, "open", open_another)
+    monkeypatch.setattr(read, "read_file", and_exchange)
+    with raises(WeightsError, ValueError, "model.safetensors was replaced while it was read: load it again"):
+        read.read(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_file_that_is_exchanged_with_a_pipe(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not waited for."""
+    (folder / "config.json").unlink()
+    os.mkfifo(folder / "config.json")
+    monkeypatch.setattr(files, "is_file", lambda path: True)
     with raises(minroberta.ConfigError, ValueError, "config.json was replaced while it was read: load it again"):
-        files.read_json(config, minroberta.ConfigError)
+        files.read_json(folder / "config.json", minroberta.ConfigError)
+
+
+def exchange(folder: Path, other: Path) -> None:
+    """Put a link to another folder in the place of a folder."""
+    if not folder.is_symlink():
+        folder.rename(folder.with_name("aside"))
+        folder.symlink_to(other)
+
+
+@pytest.mark.parametrize("place", ["1_Pooling", "0_Transformer", "2_Dense"])
+def test_a_folder_of_a_module_that_is_exchanged_after_the_check(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing in the folder that is then there is read: neither settings nor weights."""
+    kinds = ["Transformer", "Pooling", "Dense"]
+    listed = [{"type": f"sentence_transformers.models.{kind}", "path": f"{i}_{kind}"} for i, kind in enumerate(kinds)]
+    size = tiny("encoder", "float32").config.hidden_size
+    dense = {"in_features": size, "out_features": size, "bias": False, "activation_function": "torch.nn.Identity"}
+    tiny("encoder", "float32").save(tmp_path / "in/0_Transformer")
+    files.write_json(tmp_path / "in/modules.json", listed)
+    for name, settings in (("1_Pooling", {"pooling_mode_mean_tokens": True}), ("2_Dense", dense)):
+        (tmp_path / "in" / name).mkdir()
+        files.write_json(tmp_path / "in" / name / "config.json", settings)
+    safetensors.write(tmp_path / "in/2_Dense/model.safetensors", {"linear.weight": np.eye(size, dtype="f4")}, {})
+    assert minroberta.load(tmp_path / "in").embedding
+    shutil.copytree(tmp_path / "in", tmp_path / "out")
+    checked = files.folder_inside
+
+    def and_exchange(directory: Path, name: str, error: type[minroberta.Error]) -> Path:
+        path = checked(directory, name, error)
+        if name == place:
+            exchange(path, tmp_path / "out" / place)
+        return path
+
+    for module in (modules, embedding):
+        monkeypatch.setattr(module, "folder_inside", and_exchange)
+    with pytest.raises(minroberta.Error, match="is a link that points outside its directory"):
+        minroberta.load(tmp_path / "in")
+
+
+def test_a_folder_of_a_preset_that_is_exchanged_after_the_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(CHECKPOINTS / "keras_nlp_classifier", tmp_path / "in")
+    shutil.copytree(tmp_path / "in", tmp_path / "out")
+
+    def and_exchange(directory: Path, name: str, error: type[minroberta.Error]) -> Path:
+        path = files.inside(directory, name, error)
+        if name.startswith(keras.ASSETS):
+            exchange(path.parent, tmp_path / "out" / keras.ASSETS)
+        return path
+
+    monkeypatch.setattr(keras, "inside", and_exchange)
+    with pytest.raises(minroberta.Error, match="is a link that points outside its directory"):
+        read.read(tmp_path / "in")
+
+
+@pytest.mark.skipif(os.open not in os.supports_dir_fd, reason="a file is opened by its whole path here")
+def test_a_folder_that_is_exchanged_between_the_check_and_the_opening(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("in", "out"):
+        (tmp_path / name / "folder").mkdir(parents=True)
+        (tmp_path / name / "folder/file.json").write_text("{}", encoding="utf-8")
+    path, opened = tmp_path / "in/folder", files._descriptor
+
+    def exchange_and_open(place: Path, target: str) -> int:
+        exchange(path, tmp_path / "out/folder")
+        return opened(place, target)
+
+    assert files.read_json(path / "file.json", WeightsError, root=tmp_path / "in") == {}
+    monkeypatch.setattr(files, "_descriptor", exchange_and_open)
+    with raises(WeightsError, ValueError, "file.json cannot be read: Not a directory"):
+        files.read_json(path / "file.json", WeightsError, root=tmp_path / "in")
 
 
 RACE = """
@@ -183,24 +269,29 @@ from pathlib import Path
 from minroberta import Error, WeightsError
 from minroberta.checkpoints import files
 
-folder, secret = Path(sys.argv[1]), Path(sys.argv[2])
-(folder / "mine").write_text('{"mine": 1}')
-secret.write_text('{"secret": 1}')
+folder, secret, name = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[4]
+for place, what in ((folder / "mine", "mine"), (secret, "secret")):
+    place.mkdir()
+    (place / "file.json").write_text('{"%s": 1}' % what)
+if name == "file.json":
+    secret /= name
 stop, seen = threading.Event(), set()
 
 def exchange():
     turn = 0
     while not stop.is_set():
         turn += 1
-        os.symlink("mine" if turn % 2 else secret, folder / "link")
-        os.replace(folder / "link", folder / "file.json")
+        mine = "mine/file.json" if name == "file.json" else "mine"
+        os.symlink(mine if turn % 2 else secret, folder / "link")
+        os.replace(folder / "link", folder / name)
 
+path = folder / name if name == "file.json" else folder / name / "file.json"
 thread = threading.Thread(target=exchange)
 thread.start()
 sys.setswitchinterval(1e-5)
 for _ in range(int(sys.argv[3])):
     try:
-        seen |= files.read_json(folder / "file.json", WeightsError).keys()
+        seen |= files.read_json(path, WeightsError, root=folder).keys()
     except Error as error:
         seen.add(type(error).__name__)
 stop.set()
@@ -209,12 +300,13 @@ print(sorted(seen))
 """
 
 
+@pytest.mark.parametrize("name", ["file.json", "folder"])
 @pytest.mark.parametrize("count", [3000, pytest.param(40_000, marks=pytest.mark.slow)])
-def test_a_race_for_a_link(count: int, tmp_path: Path) -> None:
-    """A thread exchanges a link without end; nothing is ever read outside."""
+def test_a_race_for_a_link(count: int, name: str, tmp_path: Path) -> None:
+    """A thread exchanges a link without end, to the file or to its folder; nothing is ever read outside."""
     if not hasattr(os, "symlink"):
         pytest.skip("there are no links")
     (tmp_path / "in").mkdir()
-    command = [sys.executable, "-c", RACE, str(tmp_path / "in"), str(tmp_path / "secret"), str(count)]
+    command = [sys.executable, "-c", RACE, str(tmp_path / "in"), str(tmp_path / "secret"), str(count), name]
     said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
     assert "mine" in said and "secret" not in said

@@ -309,6 +309,19 @@ def test_lists_of_modules_that_are_refused(listed: Any, said: str, tmp_path: Pat
         minroberta.load(tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["Transformer", "Pooling", "Dense", "Normalize"])
+def test_a_folder_whose_name_no_system_has(kind: str, tmp_path: Path) -> None:
+    opened(CASE["plain"], tmp_path)
+    write_json(tmp_path / "1_Pooling" / "config.json", pooling("cls")[1])
+    listed = {"Transformer": "", "Pooling": "1_Pooling", kind: "a" * 300}
+    write_json(tmp_path / "modules.json", [module(path, PLACE + name) for name, path in listed.items()])
+    if kind == "Normalize":  # it needs no folder
+        assert minroberta.load(tmp_path).embedding
+    else:
+        with raises(NotFoundError, FileNotFoundError, "has no folder aaa"):
+            minroberta.load(tmp_path)
+
+
 POOLED = {"method": "forward", "method_output_name": "pooler_output"}
 
 

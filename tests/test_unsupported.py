@@ -1,6 +1,7 @@
 """What is not supported gets a sentence: what was found, and what to do. Nothing is loaded as if it were one."""
 
 import json
+import os
 import shutil
 import struct
 import zipfile
@@ -56,6 +57,23 @@ def test_files_of_other_programs(files: dict[str, bytes], sentence: str, directo
     with raises(NotFoundError, FileNotFoundError, "holds no weights", sentence) as caught:
         minroberta.load(directory)
     assert "give the path of one of these files" not in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_what_is_no_file_of_the_directory_is_not_opened(
+    directory: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Neither a pipe, which would wait without end, nor what a link leads to."""
+    (directory / WEIGHTS).unlink()
+    secret = tmp_path_factory.mktemp("outside") / "secret"
+    secret.write_bytes(CTRANSLATE2)
+    (directory / "mine.bin").symlink_to(secret)
+    for put in (os.mkfifo, lambda path: path.symlink_to(secret)):
+        put(directory / "model.bin")
+        with raises(NotFoundError, FileNotFoundError, "holds no weights") as caught:
+            minroberta.load(directory)
+        assert "CTranslate2" not in str(caught.value) and "mine.bin" not in str(caught.value)
+        (directory / "model.bin").unlink()
 
 
 def test_a_variant_that_is_alone(directory: Path) -> None:

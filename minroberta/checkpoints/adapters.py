@@ -21,8 +21,8 @@ from ..errors import ConfigError, DownloadError, NotFoundError, WeightsError
 from ..weights import DECODER, plain_name
 from . import hub, read
 from .arrays import Arrays, Renamed, as_stored
-from .files import directory_of, inside, read_json
-from .modules import describe
+from .files import directory_of, read_json
+from .modules import Repository, describe
 from .wrapped import ANCHOR as WORDS
 from .wrapped import WRAPPERS, unwrapped
 
@@ -339,21 +339,26 @@ def _check_array(arrays: Arrays, name: str, shape: tuple[int, ...]) -> None:
 
 
 def read_merged(
-    path: Path, adapter: str | Path | None = None, *, local_files_only: bool = False, token: str | bool | None = None
+    repository: Repository,
+    adapter: str | Path | None = None,
+    *,
+    local_files_only: bool = False,
+    token: str | bool | None = None,
 ) -> Arrays:
     """Read the arrays of a checkpoint, merged with an adapter if there is one.
 
-    path: a checkpoint, or an adapter, whose base is found by the name in its configuration. adapter: an adapter for
-    the checkpoint, as a path or a hub name. Raises NotFoundError, DownloadError, ConfigError, WeightsError.
+    repository: of a checkpoint, or an adapter, whose base is found by the name in its configuration. adapter: an
+    adapter for the checkpoint, as a path or a hub name. Raises NotFoundError, DownloadError, ConfigError, WeightsError.
     """
+    path = repository.model
     place = directory_of(path)
     if adapter is not None:
         found = hub.locate_adapter(adapter, local_files_only=local_files_only, token=token)
-        return _merge(path, _plain(path), found)
+        return _merge(path, _plain(repository), found)
     if path.name in FILES or (path.is_dir() and _is_adapter(path) and not read.has_weights(path)):
         base = _base(place, local_files_only, token)
-        return _merge(base, _plain(base), path)
-    arrays = read.read_raw(path)
+        return _merge(base.model, _plain(base), path)
+    arrays = read.read_raw(path, repository.root)
     if any(map(is_part, arrays)):
         return _within(place, arrays)
     if path.is_dir() and (path / CONFIG).is_file():
@@ -368,20 +373,21 @@ def _is_adapter(directory: Path) -> bool:
     return (directory / CONFIG).is_file() and any((directory / name).is_file() for name in FILES)
 
 
-def _plain(base: Path) -> Arrays:
+def _plain(repository: Repository) -> Arrays:
     """The arrays of a base. Raises WeightsError if it is an adapter as well."""
+    base = repository.model
     if base.name in FILES or (base.is_dir() and _is_adapter(base) and not read.has_weights(base)):
         raise WeightsError(f"{base} is an adapter, but an adapter's base must be a model: merge it with peft first")
-    return read.read(base)
+    return read.read(base, repository.root)
 
 
-def _base(directory: Path, local_files_only: bool, token: str | bool | None) -> Path:
-    """The path of the base that an adapter names, downloaded if necessary. Raises NotFoundError, DownloadError."""
+def _base(directory: Path, local_files_only: bool, token: str | bool | None) -> Repository:
+    """The base that an adapter names, downloaded if necessary. Raises NotFoundError, DownloadError."""
     settings = _settings(directory)
     name, revision = settings.base, settings.fields.get("revision")
-    revision = revision if isinstance(revision, str) and not Path(name).exists() else None
+    revision = revision if isinstance(revision, str) and not hub.exists(Path(name)) else None
     try:
-        return describe(hub.locate(name, revision=revision, local_files_only=local_files_only, token=token)).model
+        return describe(hub.locate(name, revision=revision, local_files_only=local_files_only, token=token))
     except (NotFoundError, DownloadError) as error:
         advice = f"{settings.path} names it as the base: give the base yourself, as in load(BASE, adapter=...)"
         raise type(error)(f"{error}. {advice}") from error
@@ -397,7 +403,7 @@ def _merge(base: Path, arrays: Arrays, adapter: Path) -> Merged:
     file = adapter if adapter.is_file() else next((adapter / x for x in FILES if (adapter / x).is_file()), None)
     if file is None:
         raise NotFoundError(f"{adapter} holds no adapter: it has none of {', '.join(FILES)}")
-    given = read.read_raw(inside(directory, file.name, WeightsError))
+    given = read.read_raw(directory / file.name, directory)
     places = directory, directory_of(base)
     return Merged(arrays, given, parts_of(given, whole=False), settings, places)
 

@@ -7,7 +7,7 @@ names or a different layout, its reader renames and transposes the arrays, using
 import mmap
 import os
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -117,9 +117,10 @@ class Gathered(Arrays):
     entries: for each name, the file that holds the array, and the array's name in that file.
     """
 
-    def __init__(self, path: Path, files: Iterable[Arrays], entries: Mapping[str, tuple[Arrays, str]]) -> None:
+    def __init__(self, path: Path, files: Collection[Arrays], entries: Mapping[str, tuple[Arrays, str]]) -> None:
         sizes = {file.path: file.size for file in files}  # a path that occurs twice counts once
         self.path, self.size, self._entries = path, sum(sizes.values()), entries
+        self.maps = tuple(mapped for file in files for mapped in file.maps)
         self.format = next((file.format for file, _ in entries.values()), "several files")
 
     def __getitem__(self, name: str) -> numpy.ndarray:

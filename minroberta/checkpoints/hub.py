@@ -11,6 +11,7 @@ from pathlib import Path
 from ..config import HUB_NAMES
 from ..errors import DownloadError, NotFoundError
 from . import modules
+from .files import is_file, is_folder
 from .read import only_variant, shards_of, variants_in
 from .unsupported import advice_on_module, described
 
@@ -106,6 +107,11 @@ def locate(
     return _from_hub(HUB_NAMES.get(name, name), weights, revision, local_files_only, token)
 
 
+def exists(path: Path) -> bool:
+    """True if there is a file or folder of this name, which may also be one that no system has."""
+    return is_file(path) or is_folder(path)
+
+
 def locate_adapter(name: str | Path, *, local_files_only: bool = False, token: str | bool | None = None) -> Path:
     """Find the directory or file of an adapter by its path or hub name, and download it if necessary.
 
@@ -113,7 +119,7 @@ def locate_adapter(name: str | Path, *, local_files_only: bool = False, token: s
     """
     if not isinstance(name, str | Path) or not str(name):
         raise NotFoundError(f"an adapter's name must be a path or a hub name, not {name!r}")
-    if Path(name).exists():
+    if exists(Path(name)):
         return Path(name)
     repository = str(name).removeprefix("hf://")
     if repository.count("/") != 1 or repository.startswith((".", "/", "~")):

@@ -126,6 +126,11 @@ class Repository(NamedTuple):
         return self.settings.get("model_type") == "CrossEncoder"
 
     @property
+    def root(self) -> Path | None:
+        """The directory that the model's files must be in, or None for a weights file, which the user named."""
+        return None if self.model.is_file() else self.directory
+
+    @property
     def model_directory(self) -> Path:
         """The directory of the model's own files."""
         return directory_of(self.model)
@@ -169,7 +174,7 @@ def model_settings(repository: Repository, task: str) -> dict[str, Any]:
         only |= {"max_seq_length": None, "do_lower_case": False}
     for file in MODEL_SETTINGS:
         path = repository.model_directory / file
-        if settings := read_optional(path):
+        if settings := read_optional(path, repository.directory):
             for key, value in only.items():
                 _check_setting(path, key, settings.get(key), value)
             warn_of_unknown(path, settings, (*only, "max_seq_length", "do_lower_case", "unpad_inputs"))
@@ -197,6 +202,6 @@ def _check_setting(path: Path, key: str, given: Any, only: Any) -> None:
         )
 
 
-def read_optional(path: Path) -> dict[str, Any]:
+def read_optional(path: Path, root: Path | None = None) -> dict[str, Any]:
     """A file's JSON object, or an empty one if there is no such file. Raises ConfigError."""
-    return read_json(path, ConfigError) if path.is_file() else {}
+    return read_json(path, ConfigError, root=root) if path.is_file() else {}

@@ -18,7 +18,7 @@ from ..errors import ConfigError, NotFoundError, WeightsError
 from ..weights import BUFFERS, Shape, canonical_names, shapes, untangle_lm_bias, without_prefix
 from . import unsupported
 from .arrays import Arrays, Gathered
-from .files import check_is_inside, directory_of, inside, read_json
+from .files import check_is_inside, directory_of, inside, read_json, start_inside
 from .formats import safetensors
 from .wrapped import unwrapped
 
@@ -50,17 +50,18 @@ SHARD = re.compile(r".+-\d{5}-of-\d{5}\.(safetensors|bin|h5|msgpack)")
 """A part of a checkpoint, which cannot be loaded alone."""
 
 
-def read(path: Path) -> Arrays:
+def read(path: Path, root: Path | None = None) -> Arrays:
     """Read the arrays of a checkpoint, from a weights file or from a directory with a weights file or shards.
 
-    Raises NotFoundError, WeightsError.
+    root: the directory that the files must be in. By default, it is `path`; if that is a file, which the user named, it
+    may be anywhere. Raises NotFoundError, WeightsError.
     """
-    return unwrapped(read_raw(path))
+    return unwrapped(read_raw(path, root))
 
 
-def read_raw(path: Path) -> Arrays:
+def read_raw(path: Path, root: Path | None = None) -> Arrays:
     """Read the arrays of a checkpoint as `read` does, but keep the names that they have in the file."""
-    arrays = _read_path(path)
+    arrays = _read_path(path, root)
     _check_size(arrays)
     unsupported.check_names(arrays)
     return arrays
@@ -71,29 +72,29 @@ def has_weights(directory: Path) -> bool:
     return any((directory / name).is_file() for file in FILES for name in (file, file + INDEX))
 
 
-def _read_path(path: Path) -> Arrays:
+def _read_path(path: Path, root: Path | None) -> Arrays:
     if path.is_file() and path.name.endswith(".json") and ".index." in path.name:
-        return _read_shards(path)
+        return _read_shards(path, root or path.parent)
     if path.suffix == ".json":
         raise WeightsError(f"{path} holds no weights: give its directory, or a weights file next to it")
     if path.is_file():
-        return read_file(path)
+        return read_file(path) if root is None else _read_inside(path, root)
     if not path.is_dir():
         raise NotFoundError(f"{path} is neither a directory nor a weights file: check the path")
     for name in FILES:
         if (path / name).is_file():
-            return _read_inside(path, name)
+            return _read_inside(path / name, root or path)
         if (path / (name + INDEX)).is_file():
-            return _read_shards(path / (name + INDEX))
-    return _read_another(path)
+            return _read_shards(path / (name + INDEX), root or path)
+    return _read_another(path, root or path)
 
 
-def _read_another(path: Path) -> Arrays:
+def _read_another(path: Path, root: Path) -> Arrays:
     """Read the variant in a directory that has none of `FILES`. Raises NotFoundError."""
     names = sorted(child.name for child in path.iterdir() if child.is_file())
     if variant := only_variant(names):
         warnings.warn(f"{path} has no weights other than the variant {variant}, which is read", stacklevel=4)
-        return _read_path(inside(path, variant, WeightsError))
+        return _read_path(path / variant, root)
     start = f"{path} holds no weights: it has none of {', '.join(FILES)}"
     advice = _advice(path, names)
     raise NotFoundError(f"{start}. {advice}" if advice else start)
@@ -107,7 +108,7 @@ def _advice(path: Path, names: list[str]) -> str | None:
         return (
             f"It has shards, such as {shards[0]}, but no index that lists them, such as {index}: download that as well"
         )
-    others = variants or [name for name in names if _is_readable(path / name)]
+    others = variants or [name for name in names if _is_readable(path, name)]
     if others:
         return f"It has {', '.join(others)}: give the path of one of these files"
     return unsupported.description(path) or _advice_on_folders(path)
@@ -144,16 +145,16 @@ def shards_of(variant: str) -> str:
     return f"{Path(name).stem}.{kind}-*-of-*{Path(name).suffix}" if is_index else variant
 
 
-def _is_readable(path: Path) -> bool:
+def _is_readable(directory: Path, name: str) -> bool:
     """True if a file's name is that of weights, and its first bytes are those of a supported format."""
-    if path.suffix not in (".safetensors", ".bin", ".h5", ".msgpack", ".pt", ".ckpt") or unsupported.is_not_a_model(
-        path
-    ):
-        return False
-    start = _start(path)
-    is_safetensors = int.from_bytes(start, "little") <= safetensors.LARGEST_HEADER
+    ending = Path(name).suffix
     others = {".msgpack": bytes(MAPS), ".h5": b"\x89", ".bin": b"P\x80", ".pt": b"P\x80", ".ckpt": b"P\x80"}
-    return is_safetensors if path.suffix == ".safetensors" else len(start) > 0 and start[0] in others[path.suffix]
+    if ending not in (".safetensors", *others) or unsupported.is_not_a_model(name):
+        return False
+    start = start_inside(directory, name)[:8]
+    if ending == ".safetensors":
+        return len(start) == 8 and int.from_bytes(start, "little") <= safetensors.LARGEST_HEADER
+    return len(start) > 0 and start[0] in others[ending]
 
 
 LARGEST_RATIO = 8
@@ -173,12 +174,12 @@ def _check_size(arrays: Arrays) -> None:
         )
 
 
-def _read_inside(directory: Path, name: str) -> Arrays:
+def _read_inside(path: Path, root: Path) -> Arrays:
     """The arrays of a file in a directory. Raises the errors of `inside` for the file that was opened."""
-    arrays = read_file(inside(directory, name, WeightsError))
-    for file in arrays.maps:
-        if file.path.name == name:  # a KerasHub preset may have a second file, which it checks itself
-            check_is_inside(file.descriptor, directory, name, WeightsError)
+    inside(root, str(path.relative_to(root)), WeightsError)
+    arrays = read_file(path)
+    for file in arrays.maps:  # a KerasHub preset may have two
+        check_is_inside(file.descriptor, root, str(file.path.relative_to(root)), WeightsError)
     return arrays
 
 
@@ -268,8 +269,8 @@ def _read_hdf5(path: Path) -> Arrays:
 MOST_SHARDS = 100
 
 
-def _read_shards(index: Path) -> Gathered:
-    weight_map = read_json(index, WeightsError).get("weight_map")
+def _read_shards(index: Path, root: Path) -> Gathered:
+    weight_map = read_json(index, WeightsError, root=root).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
         raise WeightsError(f"{index} must have a weight_map from weight names to file names")
     names = sorted(set(weight_map.values()))
@@ -284,7 +285,7 @@ def _read_shards(index: Path) -> Gathered:
             raise WeightsError(f"{index} names {file[:200]!r}: a shard must be a {ending} file next to the index")
         if file not in present:
             raise NotFoundError(f"{index} names {file[:200]!r}, which is missing: download the checkpoint again")
-        files[file] = _read_inside(index.parent, file)
+        files[file] = _read_inside(index.parent / file, root)
         if sum(part.work for arrays in files.values() for part in arrays.maps) > 1:
             raise WeightsError(f"{index} names shards whose headers are together larger than that of one file may be")
     if ending in (".h5", ".msgpack"):  # the index has the framework's names
@@ -308,20 +309,22 @@ def _check_distinct(index: Path, shards: Iterable[Path]) -> None:
 # --- the configuration ----------------------------------------------------------------------------------------------
 
 
-def config_of(path: Path, arrays: Arrays) -> Config:
+def config_of(path: Path, arrays: Arrays, root: Path | None = None) -> Config:
     """The Config of a checkpoint, made from `fields_of`. Raises ConfigError, NotFoundError."""
-    return Config.from_dict(fields_of(path, arrays))
+    return Config.from_dict(fields_of(path, arrays, root))
 
 
-def fields_of(path: Path, arrays: Arrays) -> dict[str, Any]:
+def fields_of(path: Path, arrays: Arrays, root: Path | None = None) -> dict[str, Any]:
     """The fields of a checkpoint's configuration, as implied by its format or read from its `config.json`.
 
-    If the `model_type` does not fit the names of the weights, it is replaced. Raises ConfigError, NotFoundError.
+    root: the directory that the file must be in, by default that of the checkpoint. If the `model_type` does not fit
+    the names of the weights, it is replaced. Raises ConfigError, NotFoundError.
     """
     if arrays.config is not None:
         return _with_changes(dict(arrays.config), arrays.changes)
     directory = arrays.directories[-1] if arrays.directories else directory_of(path)
-    fields = _with_family(read_json(directory / "config.json", ConfigError), arrays)
+    root = root if directory == directory_of(path) else None  # not that of an adapter's base
+    fields = _with_family(read_json(directory / "config.json", ConfigError, root=root), arrays)
     return _with_changes(fields, arrays.changes)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import WeightsError
 from .arrays import Arrays
+from .files import start_inside
 
 # --- files ----------------------------------------------------------------------------------------------------------
 
@@ -34,7 +35,7 @@ CTRANSLATE2 = "a CTranslate2 model: give the repository that it was converted fr
 def description(directory: Path) -> str | None:
     """Describe what a directory without supported weights holds instead, with advice, or return None if unknown."""
     paths = sorted(path for pattern in ("*", "onnx/*", "openvino/*") for path in directory.glob(pattern))
-    if is_ctranslate2(directory / "model.bin"):
+    if is_ctranslate2(start_inside(directory, "model.bin")):
         return f"model.bin is {CTRANSLATE2}"
     return described([path.relative_to(directory).as_posix() for path in paths])
 
@@ -60,18 +61,13 @@ NOT_MODELS = (
 """Patterns of files with the endings of weights that hold no model, or none that can be loaded alone."""
 
 
-def is_not_a_model(path: Path) -> bool:
+def is_not_a_model(name: str) -> bool:
     """True if a file has the ending of weights, but its name is that of something else."""
-    return any(fnmatch.fnmatchcase(path.name, pattern) for pattern in NOT_MODELS)
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in NOT_MODELS)
 
 
-def is_ctranslate2(path: Path) -> bool:
+def is_ctranslate2(start: bytes) -> bool:
     """True if a file begins as CTranslate2's do: a version, the length of a name, and the name of a specification."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(64)
-    except OSError:
-        return False
     return 0 < int.from_bytes(start[:4], "little") < 100 and b"Spec\0" in start
 
 

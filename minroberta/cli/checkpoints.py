@@ -36,8 +36,8 @@ def info(name: str, as_json: bool) -> None:
     Parameters are named as in `model.params`, whatever the file calls them.
     """
     repository = describe(hub.locate(name))
-    file = read_merged(repository.model)
-    config = read.config_of(repository.model, file)
+    file = read_merged(repository)
+    config = read.config_of(repository.model, file, repository.root)
     held, unused = read.inventory(file, config)
     tokenizer = _tokenizer(repository.model_directory, config)
     facts = {
@@ -169,7 +169,7 @@ def convert(source: str, directory: Path, kind: str, head: str | None, dtype: st
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise click.ClickException(f"{directory} exists, but is not an empty directory: give a new or empty directory")
     path = hub.locate(source)
-    arrays = read_merged(describe(path).model)
+    arrays = read_merged(describe(path))
     model = Source(path, dtype or _stored_dtype(arrays)).load(head)
     _warn_of_other_heads(arrays, model.config, model.head)
     if kind == "hf":
@@ -222,7 +222,7 @@ def verify(one: str, other: str, head: str | None, as_json: bool) -> None:
     the same, 1 if they differ, and 2 after an error.
     """
     paths = [hub.locate(name) for name in (one, other)]
-    dtype = str(numpy.result_type(*(_stored_dtype(read_merged(describe(path).model)) for path in paths)))
+    dtype = str(numpy.result_type(*(_stored_dtype(read_merged(describe(path))) for path in paths)))
     first = Source(paths[0], dtype).load(head)
     verdict = compare(first, Source(paths[1], dtype).load(first.head))
     if as_json:

@@ -52,9 +52,9 @@ class Source(NamedTuple):
 
 def _missing_head(source: Source, head: str | None) -> str | None:
     """The message if only weights of the head are missing, otherwise None."""
-    path = describe(hub.locate(source.name)).model
-    file = read_merged(path, source.adapter)
-    fields = read.fields_of(path, file)
+    repository = describe(hub.locate(source.name))
+    file = read_merged(repository, source.adapter)
+    fields = read.fields_of(repository.model, file, repository.root)
     if fields.get("model_type") == halves.KIND:
         return None
     config = Config.from_dict(fields)

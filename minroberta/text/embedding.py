@@ -17,7 +17,7 @@ import numpy
 from .. import activations, ops
 from ..backend.arrays import Array, cast, is_float, namespace
 from ..checkpoints import modules, read
-from ..checkpoints.files import folder_inside, inside, read_json, write_json
+from ..checkpoints.files import folder_inside, inside, is_file, read_json, write_json
 from ..checkpoints.formats import safetensors
 from ..checkpoints.modules import Repository
 from ..checkpoints.unsupported import advice_on_module
@@ -324,7 +324,7 @@ def _read_layer_norm(directory: Path, module: modules.Module) -> LayerNorm:
 
 
 def _read_normalize(directory: Path, module: modules.Module) -> Normalize:
-    if (directory / module.path / "config.json").is_file():  # earlier versions do not write it
+    if is_file(directory / module.path / "config.json"):  # earlier versions do not write it
         _check_names(_settings(directory, module), module)
     return Normalize()
 
@@ -372,7 +372,7 @@ def _shortened(names: Iterable[str]) -> str:
 def _settings(directory: Path, module: modules.Module) -> dict[str, Any]:
     """The settings of a module, from the `config.json` in its folder."""
     path = folder_inside(directory, module.path, ConfigError) / "config.json"
-    settings = read_json(path, ConfigError)
+    settings = read_json(path, ConfigError, root=directory)
     modules.warn_of_unknown(path, settings, modules.WITH_CONFIG[module.kind])
     return settings
 
@@ -381,7 +381,7 @@ def _weights(directory: Path, module: modules.Module, names: tuple[str, ...]) ->
     """Arrays of floats, by their names, from the weights file in a module's folder."""
     folder = folder_inside(directory, module.path, ConfigError)
     file = next((name for name in modules.WEIGHTS if (folder / name).is_file()), modules.WEIGHTS[0])
-    arrays = read.read(inside(folder, file, WeightsError))
+    arrays = read.read(inside(directory, f"{module.path}/{file}", WeightsError), directory)
     for name in names:
         if name not in arrays:
             raise WeightsError(f"{folder / file} lacks {name}: download or save it again")

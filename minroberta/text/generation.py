@@ -158,14 +158,17 @@ NOT_SUPPORTED = {
 """Other fields that change the tokens in transformers, each with the value that has no effect there."""
 
 
-def read_generation(directory: Path, config_fields: Mapping[str, Any], config: Config) -> Generation:
+def read_generation(
+    directory: Path, config_fields: Mapping[str, Any], config: Config, root: Path | None = None
+) -> Generation:
     """Read a repository's settings for generation, with a warning for those that are not supported.
 
     config_fields: the fields of its `config.json`, for use if there is no `generation_config.json`. config: the
-    configuration of the decoder. Raises ConfigError.
+    configuration of the decoder. root: the directory that the file must be in, by default the given one. Raises
+    ConfigError.
     """
     if (directory / FILE).is_file():
-        values, where = _of_file(directory / FILE), f"{directory / FILE}: "
+        values, where = _of_file(directory / FILE, root), f"{directory / FILE}: "
     else:
         values, where = _of_config(config_fields, config), "config.json: "
     ignored = [name for name, value in NOT_SUPPORTED.items() if values.get(name) not in (None, value, [])]
@@ -177,13 +180,13 @@ def read_generation(directory: Path, config_fields: Mapping[str, Any], config: C
     return Generation().changed(values, ConfigError, where)
 
 
-def _of_file(path: Path) -> dict[str, Any]:
+def _of_file(path: Path, root: Path | None) -> dict[str, Any]:
     """The settings in a `generation_config.json`, without those that have no effect.
 
     If the file has no `eos_token_id`, there is no end-of-sequence token. If it has no `top_k`, sampling is restricted
     to the 50 likeliest tokens.
     """
-    given = read_json(path, ConfigError)
+    given = read_json(path, ConfigError, root=root)
     values = {"eos_token_id": (), **{name: value for name, value in given.items() if value is not None}}
     if isinstance(values["eos_token_id"], int | list):
         ids = values["eos_token_id"] if isinstance(values["eos_token_id"], list) else [values["eos_token_id"]]

@@ -25,7 +25,7 @@ from ...config import FAMILIES, HEADS, Config
 from ...errors import ConfigError, Error, NotFoundError, TokenizerError, WeightsError, check_integer
 from ...weights import shapes
 from ..arrays import Arrays, Gathered, Renamed, View, as_stored
-from ..files import directory_of, inside, read_json
+from ..files import check_is_inside, directory_of, inside, read_json
 from .hdf5 import File
 
 # --- names ----------------------------------------------------------------------------------------------------------
@@ -136,7 +136,7 @@ class Preset(Renamed):
         directory = directory_of(path)
         backbone, self.config = _read_config(directory)
         config = Config.from_dict(self.config)
-        files = [File(file) for file in _weights_files(directory, path)]
+        files = [_read_file(directory, file) for file in _weights_files(directory, path)]
         source = _layers(files, above=f"layers/{snake(backbone)}/")
         entries: dict[str, tuple[str, View]] = {}
         wanted = shapes(config, config.head)
@@ -235,7 +235,7 @@ def _read_object(directory: Path, name: str) -> tuple[str, Mapping[str, Any]]:
 
 
 def _read_json(directory: Path, name: str) -> dict[str, Any]:
-    return read_json(_file(directory, name, ConfigError), ConfigError, LARGEST_JSON)
+    return read_json(_file(directory, name, ConfigError), ConfigError, LARGEST_JSON, directory)
 
 
 def _integer(settings: Mapping[str, Any], name: str, directory: Path) -> int:
@@ -266,6 +266,14 @@ def _weights_files(directory: Path, path: Path) -> list[Path]:
         return [_file(directory, path.name, WeightsError)]
     names = [BACKBONE_FILE, TASK_FILE] if _has(directory, TASK_FILE) else [BACKBONE_FILE]
     return [_file(directory, name, WeightsError) for name in names]
+
+
+def _read_file(directory: Path, path: Path) -> File:
+    """The arrays of a weights file. Raises WeightsError if a link to another directory was in its place."""
+    file = File(path)
+    for opened in file.maps:
+        check_is_inside(opened.descriptor, directory, path.name, WeightsError)
+    return file
 
 
 def _has(directory: Path, name: str) -> bool:
