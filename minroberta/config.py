@@ -480,6 +480,10 @@ class Config:
                     f"pruned_heads names heads {reprlib.repr(heads)} of layer {layer}, but this model has "
                     f"{self.num_hidden_layers} layers of {self.num_attention_heads} heads, both counted from 0"
                 )
+            if len(heads) == self.num_attention_heads:
+                raise ConfigError(
+                    f"pruned_heads names all {self.num_attention_heads} heads of layer {layer}: a layer must keep one"
+                )
 
 
 def _label(index: Any, name: Any) -> str:

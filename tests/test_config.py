@@ -407,6 +407,12 @@ def test_pruned_heads_of_a_wrong_form(value: Any) -> None:
         config(pruned_heads=value)
 
 
+def test_a_layer_without_heads() -> None:
+    """It would add nothing, and its arrays would have no rows."""
+    with raises(ConfigError, ValueError, "pruned_heads names all 5 heads of layer 1: a layer must keep one"):
+        config(pruned_heads={"1": [4, 3, 2, 1, 0]})
+
+
 @pytest.mark.parametrize("value", [{"2": [0]}, {"-1": [0]}, {"0": [5]}, {"0": [-1]}, {"1": [0, 10**30]}])
 def test_pruned_heads_out_of_range(value: Any) -> None:
     with raises(ConfigError, ValueError, "pruned_heads names heads", "2 layers of 5 heads"):

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from support import GOLDEN
+from support import GOLDEN, raises
 
 import minroberta
 from minroberta import ConfigError, InputError, Model, NameUnknownError
@@ -195,6 +195,15 @@ def test_settings_of_our_own_are_saved(tmp_path: Path) -> None:
     again = minroberta.load(tmp_path).generation
     assert (again.num_beams, again.top_k) == (2, 0)
     assert (again.bos_token_id, again.eos_token_id) == (model.config.bos_token_id, (model.config.eos_token_id,))
+
+
+@pytest.mark.parametrize("name", ["temperature", "top_p", "length_penalty", "repetition_penalty"])
+def test_settings_of_hundreds_of_digits(name: str, tmp_path: Path) -> None:
+    """JSON may hold an integer that is larger than any float."""
+    opened("untied").save(tmp_path)
+    (tmp_path / "generation_config.json").write_text(json.dumps({"do_sample": True, name: 10**400}), encoding="utf-8")
+    with raises(ConfigError, ValueError, f"{name} must be a", "not 1000"):
+        minroberta.load(tmp_path)
 
 
 def test_settings_of_the_base_of_an_adapter(tmp_path: Path) -> None:

@@ -480,6 +480,16 @@ def test_a_repository_of_sentence_transformers(name: str, hub: Hub, tmp_path: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("folder", ["nowhere", "a" * 300])
+def test_a_repository_of_a_folder_that_is_not_there(folder: str, hub: Hub, tmp_path: Path) -> None:
+    listed = [{"type": "sentence_transformers.models.Transformer", "path": folder}]
+    hub.repositories[NAME] = {"modules.json": json.dumps(listed).encode()}
+    result = load(hub, tmp_path)
+    assert result.get("error") == "NotFoundError", result
+    assert f"{folder} has none of" in result["message"]
+
+
+@pytest.mark.slow
 def test_a_repository_of_a_module_that_is_not_supported(hub: Hub, tmp_path: Path) -> None:
     router = {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.base.modules.router.Router"}
     names = ["query_0_Transformer/model.safetensors", "router_config.json"]

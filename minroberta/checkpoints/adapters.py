@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy
 
-from ..config import HEADS, head_of
-from ..errors import ConfigError, DownloadError, NotFoundError, WeightsError
+from ..config import HEADS, LARGEST_SIZE, head_of
+from ..errors import ConfigError, DownloadError, NotFoundError, WeightsError, check_integer
 from ..weights import DECODER, plain_name
 from . import hub, read
 from .arrays import Arrays, Renamed, as_stored
@@ -84,8 +84,7 @@ class Settings:
         """The rank of a module's matrices, and the factor of their product. Raises ConfigError."""
         rank = self._of_module("rank_pattern", module, self.fields.get("r", 8))
         alpha = self._of_module("alpha_pattern", module, self.fields.get("lora_alpha", 8))
-        if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
-            raise ConfigError(f"{self.path}: the rank r must be an integer of at least 1, not {reprlib.repr(rank)}")
+        rank = check_integer(f"{self.path}: the rank r", rank, 1, LARGEST_SIZE, ConfigError)
         if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not abs(alpha) < 1e30:
             raise ConfigError(f"{self.path}: lora_alpha must be a finite number, not {reprlib.repr(alpha)}")
         return rank, alpha / (math.sqrt(rank) if self.fields.get("use_rslora") else rank)

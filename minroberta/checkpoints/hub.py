@@ -154,12 +154,12 @@ def _from_hub(
         fetch_model(*modules.MODEL_SETTINGS)
         _fetch_modules(listed, fetch)
     directory = repository_directory / folder
-    if (directory / "metadata.json").is_file():
+    if is_file(directory / "metadata.json"):
         directory = fetch_model(ASSETS)
-    elif not (directory / TOKENIZER[0]).is_file():
+    elif not is_file(directory / TOKENIZER[0]):
         for files in OTHER_TOKENIZERS:
             directory = fetch_model(*files)
-            if all((directory / file).is_file() for file in files):
+            if all(is_file(directory / file) for file in files):
                 break
     for files in WEIGHTS[1:] if weights else ():
         if not _has_weights(directory):
@@ -181,13 +181,14 @@ def _fetch_modules(listed: list[modules.Module], fetch: Callable[..., Path]) -> 
     weighty = [module.path for module in listed if module.kind in modules.WITH_WEIGHTS]
     first, second = modules.WEIGHTS
     directory = fetch(*settings, *(f"{path}/{first}" for path in weighty)) if settings else None
-    if directory and (lacking := [path for path in weighty if not (directory / path / first).is_file()]):
+    if directory and (lacking := [path for path in weighty if not is_file(directory / path / first)]):
         fetch(*(f"{path}/{second}" for path in lacking))
 
 
 def _has_weights(directory: Path) -> bool:
-    usual = any((directory / file).is_file() for files in WEIGHTS for file in files[:2])
-    return usual or only_variant(path.name for path in directory.iterdir()) is not None
+    if any(is_file(directory / file) for files in WEIGHTS for file in files[:2]):
+        return True
+    return is_folder(directory) and only_variant(path.name for path in directory.iterdir()) is not None
 
 
 def _names(repository: str, revision: str | None, token: str | bool | None) -> list[str]:

@@ -3,6 +3,7 @@
 The names and defaults are those of transformers 4.48.3.
 """
 
+import math
 import numbers
 import reprlib
 import warnings
@@ -92,10 +93,13 @@ def _integer(least: int, most: int | None = None) -> Check:
 
 def _number(least: float, most: float, allowed: str) -> Check:
     def check(name: str, value: Any, error: type[Error]) -> float:
-        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        if not (is_number and least <= float(value) <= most):
+        try:
+            number = float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
+        except OverflowError:  # an integer of hundreds of digits
+            number = math.inf
+        if not least <= number <= most:
             raise error(f"{name} must be {allowed}, not {reprlib.repr(value)}")
-        return float(value)
+        return number
 
     return check
 
