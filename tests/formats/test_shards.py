@@ -83,9 +83,11 @@ def archive(before: bytes = b"", entries: int = 0) -> bytes:
 
 
 EMPTY = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+JUNK: list[object] = [{"": 0}] * 1_420_000
 MAKERS: dict[str, Callable[[], bytes]] = {
     "model.safetensors": lambda: header({str(i): EMPTY for i in range(150_000)}),
     "notes.safetensors": lambda: header({"__metadata__": {str(i): "" for i in range(600_000)}, "a": EMPTY}),
+    "junk.safetensors": lambda: header({"a": {**EMPTY, "x": JUNK}}),
     "steps.bin": lambda: archive(b"N" * (pytorch.MOST_STEPS - 100)),
     "entries.bin": lambda: archive(entries=150_000),
     "keys.msgpack": lambda: b"\xde\xc3\x50" + b"".join(b"\xa5" + f"{i:05}".encode() + b"\x80" for i in range(50_000)),

@@ -22,6 +22,8 @@ DTYPES = {
 }  # fmt: skip
 NAMES = {**{kind: numpy.dtype(dtype).name for kind, dtype in DTYPES.items()}, "BF16": "bfloat16"}
 
+FIELDS = ("dtype", "shape", "data_offsets")
+
 LARGEST_HEADER = 10_000_000
 """Limit on the bytes of a header, enough for 100,000 arrays. Parsing ten times as many would take a gigabyte."""
 
@@ -38,8 +40,9 @@ class File(Arrays):
     def __init__(self, path: Path) -> None:
         self._bytes, header, self._start = read_header(path)
         self.path, self.size, self.maps = path, len(self._bytes), (self._bytes,)
-        self.metadata: dict[str, str] = header.get("__metadata__") or {}
-        self._entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        self.metadata: dict[str, str] = header.pop("__metadata__", None) or {}
+        # An entry may have other fields, of any size, which must not stay while further shards are read.
+        self._entries = {name: {field: entry[field] for field in FIELDS} for name, entry in header.items()}
 
     def __getitem__(self, name: str) -> numpy.ndarray:
         entry = self._entries[name]
