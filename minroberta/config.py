@@ -28,7 +28,7 @@ BODY = ("embeddings", "encoder", "LayerNorm", "pooler")
 
 LARGEST_SIZE = 2**31 - 1
 MOST_LAYERS = 1000
-MOST_LABELS = 1_000_000
+MOST_LABELS = 100_000
 
 
 # --- heads ----------------------------------------------------------------------------------------------------------

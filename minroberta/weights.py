@@ -5,6 +5,7 @@ names are Hugging Face's names for Roberta, without the base model's prefix; a t
 other model families.
 """
 
+import contextlib
 import difflib
 import math
 import os
@@ -13,6 +14,7 @@ import sys
 import warnings
 import zlib
 from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -276,18 +278,43 @@ def random_weights(shapes: Mapping[str, Shape], config: Config, seed: int) -> di
     needed, memory = 4 * sum(map(math.prod, shapes.values())), _memory()
     if needed > memory:
         raise ConfigError(
-            f"weights of these sizes take {needed / 1e9:,.0f} GB, and this machine has {memory / 1e9:,.0f} GB: reduce "
-            "the sizes in the configuration"
+            f"weights of these sizes take {needed / 1e9:,.1f} GB, and {memory / 1e9:,.1f} GB of memory are left: "
+            "reduce the sizes in the configuration"
         )
-    return {name: random_weight(name, shape, config, seed) for name, shape in shapes.items()}
+    try:
+        return {name: random_weight(name, shape, config, seed) for name, shape in shapes.items()}
+    except MemoryError as error:
+        raise ConfigError(
+            f"weights of these sizes take {needed / 1e9:,.1f} GB, which are not left: reduce the sizes in the "
+            "configuration"
+        ) from error
 
 
 def _memory() -> float:
-    """The machine's memory in bytes; infinite if the system does not say."""
-    try:
+    """The memory in bytes that is left for this process, as far as the system says; infinite if it does not."""
+    return min(_of_machine(), _of_process())
+
+
+def _of_machine() -> float:
+    """The memory that Linux can give without swapping; elsewhere all that the machine has, or infinity."""
+    with contextlib.suppress(OSError, TypeError):
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+        return int(re.search(r"MemAvailable: *(\d+) kB", text)[1]) * 1024  # type: ignore[index]
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # Windows has no sysconf
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
-        return math.inf
+    return math.inf
+
+
+def _of_process() -> float:
+    """The memory that the limit of this process (`ulimit -v`) leaves, on Linux; infinite without a limit."""
+    with contextlib.suppress(ImportError, OSError):
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if limit != resource.RLIM_INFINITY:
+            pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
+            return max(0, limit - int(pages) * resource.getpagesize())
+    return math.inf
 
 
 def random_weight(name: str, shape: Shape, config: Config, seed: int) -> numpy.ndarray:
@@ -301,7 +328,8 @@ def random_weight(name: str, shape: Shape, config: Config, seed: int) -> numpy.n
     if re.search(r"(LayerNorm|layer_norm)\.weight$", name):
         return numpy.ones(shape, numpy.float32)
     random = numpy.random.default_rng([seed, zlib.crc32(name.encode())])
-    weight = random.standard_normal(shape, numpy.float32) * numpy.float32(config.initializer_range)
+    weight = random.standard_normal(shape, numpy.float32)
+    weight *= numpy.float32(config.initializer_range)
     if name in ("embeddings.word_embeddings.weight", "embeddings.position_embeddings.weight"):
         weight[config.pad_token_id : config.pad_token_id + 1] = 0  # an empty slice if there are fewer rows
     return weight

@@ -375,6 +375,13 @@ def test_heads_that_do_not_divide_the_hidden_size() -> None:
         config(num_attention_heads=7)
 
 
+def test_an_absurd_number_of_labels() -> None:
+    """Each has a name, which takes some hundred bytes."""
+    with raises(ConfigError, ValueError, "num_labels must be an integer from 1 to 100000, not 1000000"):
+        config(num_labels=1_000_000)
+    assert config(num_labels=100_000).id2label[99_999] == "LABEL_99999"
+
+
 def test_an_absurd_number_of_layers() -> None:
     with raises(ConfigError, ValueError, "num_hidden_layers must be an integer from 1 to 1000, not 1000000"):
         config(num_hidden_layers=1_000_000)
@@ -565,7 +572,7 @@ FIELDS = st.dictionaries(st.sampled_from([f.name for f in fields(Config)]), JSON
 
 
 @pytest.mark.filterwarnings("ignore:num_labels .* is ignored", "ignore:the configuration has no model_type")
-@settings(deadline=3000)  # a million labels take a while
+@settings(deadline=3000)  # a hundred thousand labels take a while
 @given(FIELDS, st.booleans())
 def test_any_fields_give_a_config_or_an_error(changes: dict[str, Any], known: bool) -> None:
     values = {**changes, "model_type": "roberta"} if known else changes

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
-from support import TINY, flatten, raises, tiny, weights_of
+from support import TINY, alone, flatten, raises, tiny, weights_of
 
 import minroberta
 from minroberta import (
@@ -885,7 +885,7 @@ def test_a_config_of_odd_labels_is_saved(tmp_path: Path, names: Any) -> None:
 
 def test_weights_that_memory_does_not_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are refused before anything is allocated: new ones, and those of a head that a checkpoint lacks."""
-    sentence = "weights of these sizes take 2,400 GB, and this machine has 16 GB: reduce the sizes in the configuration"
+    sentence = "weights of these sizes take 2,400.0 GB, and 16.0 GB of memory are left: reduce the sizes in"
     monkeypatch.setattr(weights, "_memory", lambda: 16e9)
     with raises(ConfigError, ValueError, sentence):
         minroberta.init({**TINY, "vocab_size": 10**9, "hidden_size": 600, "num_attention_heads": 5})
@@ -894,6 +894,29 @@ def test_weights_that_memory_does_not_hold(tmp_path: Path, monkeypatch: pytest.M
     with raises(ConfigError, ValueError, "weights of these sizes take"):
         load(path, head="sequence_classification", missing="init")
     assert load(path, head="encoder")
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_weights_that_the_limit_of_the_process_does_not_hold(known: bool, tmp_path: Path) -> None:
+    """The machine has more memory than the process may take, which the system may not say beforehand."""
+    path = checkpoint(tmp_path, named(arrays_of("encoder")))
+    program = """
+import resource, sys
+import minroberta
+from minroberta import weights
+if sys.argv[2] == "False":
+    weights._memory = lambda: float("inf")
+resource.setrlimit(resource.RLIMIT_AS, (2 * 10**9, 2 * 10**9))
+wide = {"hidden_size": 2**15, "num_attention_heads": 16, "num_hidden_layers": 1, "intermediate_size": 2**15}
+for make in (lambda: minroberta.init({**TINY, **wide}), lambda: minroberta.load(sys.argv[1], missing="init", **MANY)):
+    try:
+        make()
+    except minroberta.ConfigError as error:
+        print(error)
+""".replace("TINY", repr(TINY)).replace("**MANY", "head='masked_lm', config={'vocab_size': 10**9}")
+    said = alone(program, path, known).splitlines()
+    end = "GB of memory are left: reduce the sizes" if known else "GB, which are not left: reduce the sizes"
+    assert len(said) == 2 and all("weights of these sizes take" in line and end in line for line in said)
 
 
 def test_a_model_saved_over_the_file_that_it_is_mapped_from(tmp_path: Path) -> None:
