@@ -292,6 +292,18 @@ def test_a_configuration_of_dicts() -> None:
     assert Checkpoint(file).config["num_attention_heads"] == 16
 
 
+def test_a_hidden_size_that_no_array_shows() -> None:
+    """The zeros in the place of token types are not made to learn their shape."""
+
+    def change(given: dict[str, Any], model: dict[str, Any]) -> None:
+        del given["encoder_embed_dim"]
+        words = model["encoder.sentence_encoder.embed_tokens.weight"]
+        model["encoder.sentence_encoder.embed_tokens.weight"] = words._replace(shape=(0, 10**14))
+
+    name = "embeddings.token_type_embeddings.weight"
+    assert changed("fairseq", change).stored(name) == ("float32", (1, 10**14))
+
+
 def test_few_arguments_are_enough() -> None:
     file = File(FILES["fairseq"])
     file.content["cfg"] = None

@@ -451,8 +451,9 @@ def test_a_task_that_lies(tmp_path: Path, changes: dict[str, Any], error: type[E
         Preset(directory)
 
 
-@pytest.mark.parametrize("pad", [None, -1, "1", 1.5, True, [1], 10**12])
+@pytest.mark.parametrize("pad", [None, -1, "1", 1.5, True, [1], 10**12, 24])
 def test_a_vocabulary_that_lies(tmp_path: Path, pad: Any) -> None:
+    """An id of padding after the 24 positions would have as many rows made before the position embeddings."""
     directory = copied(MASKED_LM, tmp_path)
     (directory / "assets/tokenizer/vocabulary.json").write_text(json.dumps({"<pad>": pad}))
     with at_once(), raises(ConfigError, ValueError, "must be an integer"):

@@ -148,8 +148,8 @@ class Checkpoint(Arrays):
         return self._tensors[name]
 
     def stored(self, name: str) -> tuple[str, tuple[int, ...]]:
-        """The dtype and shape of an array as stored in the file."""
-        return super().stored(name) if name == TOKEN_TYPES else self._tensors.stored(name)
+        """The dtype and shape of an array as stored in the file; those of the zeros without making them."""
+        return ("float32", (1, self.config["hidden_size"])) if name == TOKEN_TYPES else self._tensors.stored(name)
 
 
 def _arguments(content: Mapping[str, Any]) -> dict[str, Any]:

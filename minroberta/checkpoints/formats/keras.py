@@ -164,14 +164,15 @@ def _read_config(directory: Path) -> tuple[str, dict[str, Any]]:
             f"the supported ones are {', '.join(BACKBONES)}"
         )
     fields: dict[str, Any] = {name: _integer(settings, theirs, directory) for name, theirs in SIZES.items()}
-    ids = _special_ids(directory)
+    positions = _integer(settings, "max_sequence_length", directory)
+    ids = _special_ids(directory, positions)
     task = _read_task(directory, FAMILIES[BACKBONES[backbone]].architecture, fields["hidden_size"])
     return backbone, {
         **fields,
         **ids,
         **task,
         "model_type": BACKBONES[backbone],
-        "max_position_embeddings": _integer(settings, "max_sequence_length", directory) + ids["pad_token_id"] + 1,
+        "max_position_embeddings": positions + ids["pad_token_id"] + 1,
         "type_vocab_size": 1,
         "layer_norm_eps": 1e-5,
         "hidden_act": "gelu",
@@ -214,14 +215,18 @@ def _check_classifier(directory: Path, settings: Mapping[str, Any], hidden_size:
         )
 
 
-def _special_ids(directory: Path) -> dict[str, int]:
-    """The ids of special tokens, from a byte-level vocabulary if there is one; by default those of RoBERTa."""
+def _special_ids(directory: Path, positions: int) -> dict[str, int]:
+    """The ids of special tokens, from a byte-level vocabulary if there is one; by default those of RoBERTa.
+
+    That of padding decides how many rows are put before the position embeddings: never more than there are positions.
+    """
     ids = {"<s>": 0, "<pad>": 1, "</s>": 2}
     if "vocabulary.json" in tokenizer_files(directory):
         given = _read_json(directory, f"{ASSETS}/vocabulary.json")
         ids |= {token: given[token] for token in ids if token in given}
         for token, value in ids.items():
-            check_integer(f"the id of {token} in {directory / ASSETS / 'vocabulary.json'}", value, 0, error=ConfigError)
+            most = positions - 1 if token == "<pad>" else None
+            check_integer(f"the id of {token} in {directory / ASSETS / 'vocabulary.json'}", value, 0, most, ConfigError)
     return {"bos_token_id": ids["<s>"], "pad_token_id": ids["<pad>"], "eos_token_id": ids["</s>"]}
 
 
