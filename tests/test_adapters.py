@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from generators import GOLDEN
 from safetensors.numpy import load_file, save_file
-from support import raises
+from support import raises, slow_but
 
 import minroberta
 from minroberta import ConfigError, Model, NotFoundError, WeightsError
@@ -171,8 +171,8 @@ def adapter(directory: Path, change: Callable[[dict[str, Any]], Any] | None = No
         ({"rank_pattern": [1]}, "rank_pattern must be an object of at most 500 entries, not [1]"),
         ({"rank_pattern": {"(a+)+b": 1}}, "a pattern in rank_pattern must have at most 200 characters, 1 repeat and"),
         ({"alpha_pattern": {".*.*.*.*x": 1}}, "a pattern in alpha_pattern must have at most 200 characters, 1 repeat"),
+        ({"alpha_pattern": {r"(.*)\1y": 1}}, "characters, 1 repeat and 3 groups, and no back-reference, not"),
         ({"alpha_pattern": {"(|a)" * 40: 1}}, "a pattern in alpha_pattern must have at most 200 characters, 1 repeat"),
-        ({"alpha_pattern": {f"{i}.*": 1 for i in range(21)}}, "at most 20 patterns in alpha_pattern may have a repeat"),
         ({"alpha_pattern": {"[": 1}}, "'[' in alpha_pattern is not a regular expression"),
     ],
 )
@@ -257,14 +257,46 @@ def test_many_modules_are_refused(tmp_path: Path) -> None:
         minroberta.load(BASE, adapter=tmp_path)
 
 
-def test_patterns_take_no_time() -> None:
-    """As many patterns and modules as are allowed, each with a repeat where it may have one."""
-    patterns = {f"(a|b|c)(a|b)(a|b)[^x]*{i}": 1 for i in range(20)} | {"a" * 196 + f"{i:03}": 1 for i in range(480)}
-    settings = adapters.Settings(
-        Path("adapter_config.json"),
-        {"peft_type": "LORA", "alpha_pattern": patterns, "rank_pattern": {f"b{key}": 1 for key in patterns}},
-    )
-    start = time.perf_counter()
-    for i in range(1000):
-        settings.scale(f"{'.abc' * 49}{i:03}")
-    assert time.perf_counter() - start < 5
+ALTERNATIVES = "(" + "|".join(["..", r".\w", r"\w.", r"\w\w", ".[^b]", "[^b].", "[^c].", ".[^c]"]) + ")"
+LONG = "[^x]*" + "[^x]" * 45 + "y"
+PATTERNS = ["a" * 196, "[^x]" * 48, ".*[^q]y", LONG, ALTERNATIVES * 3, "(.|.)(.|.)(.|.).*[^q]y", "[^x]*[ab.][ab.]y"]
+"""Patterns that match no name, or only after trying much."""
+
+
+def settings_of(patterns: list[str]) -> adapters.Settings:
+    entries = dict.fromkeys(patterns, 1)
+    fields = {"peft_type": "LORA", "alpha_pattern": entries, "rank_pattern": entries}
+    return adapters.Settings(Path("adapter_config.json"), fields)
+
+
+@pytest.mark.parametrize("pattern", slow_but(PATTERNS, ALTERNATIVES * 3))
+def test_patterns_take_no_time(pattern: str) -> None:
+    """As many patterns as are allowed, on as many modules, with as many dots in their names."""
+    modules = [f"{'a.' * 98}{i:03}" for i in range(1000)]
+    patterns = [f"{pattern}{i:03}"[-adapters.LONGEST :] for i in range(500)]
+    with raises(ConfigError, ValueError, "in rank_pattern that may take too long on the names of 1000 modules"):
+        settings_of(patterns).check_work(modules)
+    most = max(1, adapters.LARGEST_WORK // (99_000 * adapters._cost(patterns[0])))
+    settings = settings_of(patterns[:most])
+    modules = modules[: adapters.LARGEST_WORK // (99 * most * adapters._cost(patterns[0]))]
+    settings.check_work(modules)
+    start = time.process_time()
+    for module in modules:
+        settings.scale(module)
+    assert time.process_time() - start < 5
+
+
+def test_patterns_of_a_large_model() -> None:
+    """A rank for each module of the largest model, as peft writes them, and groups of its layers."""
+    parts = ["attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense",
+             "intermediate.dense", "output.dense"]  # fmt: skip
+    modules = [f"roberta.encoder.layer.{i}.{part}" for i in range(48) for part in parts]
+    layers = "|".join(map(str, range(48)))
+    settings = settings_of([*(name.replace(".", r"\.") for name in modules), rf"layer\.({layers})\.attention.*query"])
+    settings.check_work(modules)
+
+
+def test_an_adapter_whose_patterns_take_long(tmp_path: Path) -> None:
+    adapter(tmp_path, rank_pattern={f"({'|'.join('.' * 20)})" * 3 + f"q{i}": 2 for i in range(500)})
+    with raises(ConfigError, ValueError, "has patterns in rank_pattern that may take too long on the names of"):
+        minroberta.load(BASE, adapter=tmp_path)

@@ -9,7 +9,7 @@ import math
 import re
 import reprlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,17 @@ class Settings:
     def _refuse(self, what: str) -> None:
         raise ConfigError(f"{self.path} {what}: {ADVICE}")
 
+    def check_work(self, modules: Collection[str]) -> None:
+        """Raise ConfigError if to try the patterns on the names of all modules may take too long."""
+        dots = sum(module.count(".") + 1 for module in modules)
+        for name, patterns in self._compiled.items():
+            work = dots * sum(map(_cost, patterns))
+            if work > LARGEST_WORK:
+                self._refuse(
+                    f"has patterns in {name} that may take too long on the names of {len(modules)} modules "
+                    f"(their work is {work:.0e}; the limit is {LARGEST_WORK:.0e})"
+                )
+
     def scale(self, module: str) -> tuple[int, float]:
         """The rank of a module's matrices, and the factor of their product. Raises ConfigError."""
         rank = self._of_module("rank_pattern", module, self.fields.get("r", 8))
@@ -122,11 +133,16 @@ class Settings:
 MOST_PATTERNS, MOST_MODULES, LONGEST = 500, 1000, 200
 """Limits on the patterns of an adapter, on the modules that it changes, and on the length of their names.
 
-Every pattern is tried on every module. The largest model, XLM-RoBERTa-XXL, has 288 linear modules in its layers.
+Every pattern is tried at every dot of every module's name. The largest model, XLM-RoBERTa-XXL, has 288 linear modules
+in its layers.
 """
 
-MOST_WITH_REPEATS = 20
-"""Limit on the patterns with a repeat. Each may have only one: a regular expression with many may take very long."""
+LARGEST_WORK = 2 * 10**9
+"""Limit on the costs of an adapter's patterns at all dots of its modules' names: up to two seconds."""
+
+
+REPEAT = re.compile(r"[*+{?]")
+"""A repeat, of which a pattern may have only one: a regular expression with many may take very long."""
 
 
 def _compiled(path: Path, name: str, patterns: Any) -> dict[str, re.Pattern[str]]:
@@ -135,21 +151,28 @@ def _compiled(path: Path, name: str, patterns: Any) -> dict[str, re.Pattern[str]
     if not isinstance(patterns, Mapping) or len(patterns) > MOST_PATTERNS:
         given = reprlib.repr(patterns)
         raise ConfigError(f"{path}: {name} must be an object of at most {MOST_PATTERNS} entries, not {given}")
-    repeats = {pattern: len(re.findall(r"[*+{?]", pattern)) for pattern in patterns}
-    for pattern, count in repeats.items():
-        if len(pattern) > LONGEST or count > 1 or pattern.count("(") > 3 or re.search(r"\)[*+{]", pattern):
+    for pattern in patterns:
+        repeats, groups = len(REPEAT.findall(pattern)), pattern.count("(")
+        if len(pattern) > LONGEST or repeats > 1 or groups > 3 or re.search(r"\)[*+{]|\\\d", pattern):
             raise ConfigError(
-                f"{path}: a pattern in {name} must have at most {LONGEST} characters, 1 repeat and 3 groups, not "
-                f"{reprlib.repr(pattern)}: {ADVICE}"
+                f"{path}: a pattern in {name} must have at most {LONGEST} characters, 1 repeat and 3 groups, and no "
+                f"back-reference, not {reprlib.repr(pattern)}: {ADVICE}"
             )
         try:
             result[pattern] = re.compile(rf".*\.{pattern}$")
         except (re.error, OverflowError, RecursionError) as error:
             given = reprlib.repr(pattern)
             raise ConfigError(f"{path}: {given} in {name} is not a regular expression: {error}") from error
-    if sum(repeats.values()) > MOST_WITH_REPEATS:
-        raise ConfigError(f"{path}: at most {MOST_WITH_REPEATS} patterns in {name} may have a repeat: {ADVICE}")
     return result
+
+
+def _cost(pattern: str) -> int:
+    """About how long a pattern takes at a dot of a name: its length, for each of the ways through its alternatives.
+
+    A repeat tries the rest of the pattern at each character, of which a name has at most `LONGEST`.
+    """
+    ways = math.prod(part.count("|") + 1 for part in re.split(r"[()]", pattern))
+    return (len(pattern) + 20) * ways * (LONGEST // 2 if REPEAT.search(pattern) else 1)
 
 
 # --- the arrays of an adapter ---------------------------------------------------------------------------------------
@@ -284,6 +307,7 @@ class Merged(Arrays):
     def _check(self) -> None:
         if len(self._updates) > MOST_MODULES:
             raise WeightsError(f"the adapter changes {len(self._updates)} modules; the limit is {MOST_MODULES}")
+        self._settings.check_work([module for module, _ in self._updates.values()])
         for name, (module, names) in self._updates.items():
             if name not in self._entries or len(module) > LONGEST:
                 raise WeightsError(f"the adapter changes {module[:200]}, which the base lacks: give the adapter's base")
