@@ -185,7 +185,7 @@ def load(
         model.embedding = read_embedding(repository, model.config)
     if model.head == "causal_lm":
         fields = fields if model.encoder else model.config.to_dict()
-        root = repository.root if directories[-1] == repository.model_directory else None  # not of an adapter's base
+        root = file.root if file.directories else repository.root
         model.generation = read_generation(directories[-1], fields, model.config, root)
     return model
 

@@ -16,6 +16,7 @@ from support import raises, slow_but
 import minroberta
 from minroberta import ConfigError, Model, NotFoundError, WeightsError
 from minroberta.checkpoints import adapters
+from minroberta.checkpoints.arrays import Arrays
 from minroberta.checkpoints.formats import pytorch
 
 ADAPTERS = GOLDEN / "adapters"
@@ -114,6 +115,28 @@ def test_a_base_in_a_folder_of_a_sentence_transformers_repository(tmp_path: Path
     model = minroberta.load(tmp_path, adapter=ADAPTERS / "features")
     assert model.embedding and model.embedding.poolings == ("cls",)
     assert_equal(model, "features")
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_folder_of_a_base_that_is_exchanged(named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link in its place, after the weights were read, leads to no `config.json` outside."""
+    folder, sort = tmp_path / "base/0_Transformer", adapters.parts_of
+    for place in (folder, tmp_path / "outside"):
+        shutil.copytree(BASE, place)
+    listed = [{"path": folder.name, "type": "sentence_transformers.models.Transformer"}]
+    (tmp_path / "base/modules.json").write_text(json.dumps(listed))
+    adapter(tmp_path / "adapter", base_model_name_or_path=str(tmp_path / "base"))
+
+    def exchange(arrays: Arrays, whole: bool) -> adapters.Parts:
+        folder.rename(tmp_path / "aside")
+        folder.symlink_to(tmp_path / "outside")
+        return sort(arrays, whole)
+
+    monkeypatch.setattr(adapters, "parts_of", exchange)
+    with raises(ConfigError, ValueError, "is a link that points outside its directory"):
+        if named:
+            minroberta.load(tmp_path / "adapter")
+        minroberta.load(tmp_path / "base", adapter=tmp_path / "adapter")
 
 
 def test_a_classifier_on_a_sentence_transformers_repository(tmp_path: Path) -> None:

@@ -240,13 +240,21 @@ class Merged(Arrays):
     """A base's arrays with an adapter merged into them when they are read. Raises WeightsError for wrong shapes.
 
     changes: fields of the configuration that follow from the adapter: the head, the number of labels, the size of the
-    vocabulary, and whether the decoder is tied. directories: the adapter's, if it has one, and the base's.
+    vocabulary, and whether the decoder is tied. directories: the adapter's, if it has one, and the base's. root: the
+    directory that the base must be in, if it is a folder that a file names.
     """
 
     def __init__(
-        self, base: Arrays, adapter: Arrays, parts: Parts, settings: Settings, directories: tuple[Path, ...]
+        self,
+        base: Arrays,
+        adapter: Arrays,
+        parts: Parts,
+        settings: Settings,
+        directories: tuple[Path, ...],
+        root: Path | None,
     ) -> None:
         self.path, self.size, self.format, self.config = base.path, base.size, base.format, base.config
+        self.root = root
         self.directories, self._base, self._adapter, self._settings = directories, base, adapter, settings
         self._stored = {plain_name(name): name for name in base}
         self._replaced = {plain_name(name): stored for name, stored in parts.replaced.items()}
@@ -377,13 +385,12 @@ def read_merged(
     place = directory_of(path)
     if adapter is not None:
         found = hub.locate_adapter(adapter, local_files_only=local_files_only, token=token)
-        return _merge(path, _plain(repository), found)
+        return _merge(repository, found)
     if path.name in FILES or (path.is_dir() and _is_adapter(path) and not read.has_weights(path)):
-        base = _base(place, local_files_only, token)
-        return _merge(base.model, _plain(base), path)
+        return _merge(_base(place, local_files_only, token), path)
     arrays = read.read_raw(path, repository.root)
     if any(map(is_part, arrays)):
-        return _within(place, arrays)
+        return _within(place, arrays, repository.root)
     if path.is_dir() and (path / CONFIG).is_file():
         warnings.warn(
             f"{path} has an adapter beside its weights, which is not applied: give the same name as adapter= as well",
@@ -416,22 +423,22 @@ def _base(directory: Path, local_files_only: bool, token: str | bool | None) -> 
         raise type(error)(f"{error}. {advice}") from error
 
 
-def _settings(directory: Path) -> Settings:
-    return Settings(directory / CONFIG, read_json(directory / CONFIG, ConfigError))
+def _settings(directory: Path, root: Path | None = None) -> Settings:
+    return Settings(directory / CONFIG, read_json(directory / CONFIG, ConfigError, root=root))
 
 
-def _merge(base: Path, arrays: Arrays, adapter: Path) -> Merged:
-    directory = directory_of(adapter)
+def _merge(base: Repository, adapter: Path) -> Merged:
+    arrays, directory = _plain(base), directory_of(adapter)
     settings = _settings(directory)
     file = adapter if adapter.is_file() else next((adapter / x for x in FILES if (adapter / x).is_file()), None)
     if file is None:
         raise NotFoundError(f"{adapter} holds no adapter: it has none of {', '.join(FILES)}")
     given = read.read_raw(directory / file.name, directory)
-    places = directory, directory_of(base)
-    return Merged(arrays, given, parts_of(given, whole=False), settings, places)
+    places = directory, base.model_directory
+    return Merged(arrays, given, parts_of(given, whole=False), settings, places, base.root)
 
 
-def _within(directory: Path, arrays: Arrays) -> Merged:
+def _within(directory: Path, arrays: Arrays, root: Path | None) -> Merged:
     """The arrays of a PeftModel's state dict, merged."""
     if not (directory / CONFIG).is_file():
         raise WeightsError(
@@ -439,4 +446,4 @@ def _within(directory: Path, arrays: Arrays) -> Merged:
         )
     parts = parts_of(arrays, whole=True)
     base = Renamed(arrays, {name: (stored, as_stored) for name, stored in parts.kept.items()})
-    return Merged(base, arrays, parts, _settings(directory), (directory,))
+    return Merged(base, arrays, parts, _settings(directory, root), (directory,), root)

@@ -36,6 +36,8 @@ class Arrays(Mapping[str, numpy.ndarray]):
     directories: tuple[Path, ...] = ()
     """Directories to look in, or none if the checkpoint's is the only one. The tokenizer is that of the first directory
     that has one, and the `config.json` that of the last."""
+    root: Path | None = None
+    """The directory that the last of `directories` must be in, if it is a folder that a file names."""
 
     maps: tuple["Mapped", ...] = ()
     """The files that arrays are mapped from."""

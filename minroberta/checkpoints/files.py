@@ -127,13 +127,13 @@ def open_inside(directory: Path, name: str, error: type[Error]) -> BinaryIO:
     """
     place, target = _target(directory, name, error)
     try:
-        file = os.fdopen(_descriptor(place, target), "rb")
+        descriptor = _descriptor(place, target)
     except OSError as cause:
         raise error(f"{directory / name} cannot be read: {cause.strerror}") from cause
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
         raise error(f"{directory / name} was replaced while it was read: load it again")
-    return file
+    return os.fdopen(descriptor, "rb")
 
 
 FOLDER = sum(getattr(os, flag, 0) for flag in ("O_DIRECTORY", "O_NOFOLLOW", "O_PATH"))

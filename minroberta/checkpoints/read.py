@@ -323,7 +323,7 @@ def fields_of(path: Path, arrays: Arrays, root: Path | None = None) -> dict[str,
     if arrays.config is not None:
         return _with_changes(dict(arrays.config), arrays.changes)
     directory = arrays.directories[-1] if arrays.directories else directory_of(path)
-    root = root if directory == directory_of(path) else None  # not that of an adapter's base
+    root = arrays.root if arrays.directories else root
     fields = _with_family(read_json(directory / "config.json", ConfigError, root=root), arrays)
     return _with_changes(fields, arrays.changes)
 
