@@ -126,9 +126,9 @@ class Model(NamedTuple):
     limits: Limits
 
 
-def read(path: Path, layout: Layout = XLM_ROBERTA) -> Model:
-    """Read a model from a file. Raises TokenizerError."""
-    data = read_inside(path, TokenizerError, LARGEST)
+def read(path: Path, layout: Layout = XLM_ROBERTA, root: Path | None = None) -> Model:
+    """Read a model from a file. root: as for `read_inside`. Raises TokenizerError."""
+    data = read_inside(path, TokenizerError, LARGEST, root)
     try:
         return _model(data, layout)
     except (ValueError, IndexError, struct.error) as error:
@@ -256,16 +256,18 @@ def longest_replacement(charsmap: bytes) -> int:
 # --- the tokenizer --------------------------------------------------------------------------------------------------
 
 
-def tokenizer(path: Path, settings: Settings, layout: Layout | None = None) -> "tokenizers.Tokenizer":
+def tokenizer(
+    path: Path, settings: Settings, layout: Layout | None = None, root: Path | None = None
+) -> "tokenizers.Tokenizer":
     """Build the tokenizer of a model file, with the same ids as the class's fast tokenizer in transformers 4.48.3.
 
-    layout: by default, that of the settings' class. Raises TokenizerError.
+    layout: by default, that of the settings' class. root: as for `read_inside`. Raises TokenizerError.
     """
     import tokenizers
     from tokenizers import decoders, pre_tokenizers
 
     layout = layout or _layout(path, settings)
-    model = read(path, layout)
+    model = read(path, layout, root)
     try:
         tokens = _tokens(model, layout, settings)
         library = tokenizers.Tokenizer(_algorithm(model, tokens, layout))

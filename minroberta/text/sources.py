@@ -141,7 +141,8 @@ def _with_files(directory: Path, library: "tokenizers.Tokenizer", given: Setting
 
 
 def _from_keras(directory: Path, given: Settings) -> Built:
-    return _from_merges(directory / ASSETS / "vocabulary.json", directory / ASSETS / "merges.txt", Settings())
+    files = directory / ASSETS / "vocabulary.json", directory / ASSETS / "merges.txt"
+    return _from_merges(*files, Settings(), root=directory)
 
 
 def _from_fairseq(directory: Path, given: Settings) -> Built:
@@ -152,7 +153,7 @@ def _from_fairseq(directory: Path, given: Settings) -> Built:
 def _from_keras_pieces(directory: Path, given: Settings) -> Built:
     path = directory / ASSETS / "vocabulary.spm"
     own = Settings("XLMRobertaTokenizer")
-    return sentencepiece.tokenizer(path, own, sentencepiece.XLM_ROBERTA), own
+    return sentencepiece.tokenizer(path, own, sentencepiece.XLM_ROBERTA, directory), own
 
 
 def _from_pieces(directory: Path, given: Settings) -> Built:
@@ -269,18 +270,20 @@ SOURCES: tuple[Source, ...] = (
 # --- byte-level BPE -------------------------------------------------------------------------------------------------
 
 
-def _from_merges(vocabulary: Path, merges: Path, given: Settings, complete: bool = True) -> Built:
+def _from_merges(
+    vocabulary: Path, merges: Path, given: Settings, complete: bool = True, root: Path | None = None
+) -> Built:
     """Build byte-level BPE from a JSON file (tokens mapped to ids) and a text file (a pair of tokens on each line).
 
-    complete: True if the vocabulary must have all tokens that occur in merges.
+    complete: True if the vocabulary must have all tokens that occur in merges. root: as for `read_inside`.
     """
-    ids = read_json(vocabulary, TokenizerError, LARGEST_VOCABULARY)
+    ids = read_json(vocabulary, TokenizerError, LARGEST_VOCABULARY, root)
     check_tokens(ids, vocabulary)
     if not all(type(index) is int for index in ids.values()):
         raise TokenizerError(f"{vocabulary} is not a JSON object that maps tokens to integers")
     with library_errors(f"{vocabulary} is not a valid vocabulary"):
         allowance.check_largest(max(ids.values(), default=0))
-    pairs = read_merges(merges)
+    pairs = read_merges(merges, root=root)
     if not complete:
         ids, given = _with_lacking(
             ids, pairs, merges, given, settings.content_of(given.roles.get("unk_token", "<unk>"))

@@ -77,13 +77,13 @@ def _listed(path: Path, gpt2: Mapping[str, str]) -> Iterator[str]:
 # --- merges ---------------------------------------------------------------------------------------------------------
 
 
-def read_merges(path: Path, counts: bool = False) -> list[tuple[str, str]]:
+def read_merges(path: Path, counts: bool = False, root: Path | None = None) -> list[tuple[str, str]]:
     """The pairs of tokens in a `merges.txt` or `vocab.bpe`, in order. Raises TokenizerError.
 
-    counts: a number follows each pair, as in PhoBERT's `bpe.codes`.
+    counts: a number follows each pair, as in PhoBERT's `bpe.codes`. root: as for `read_inside`.
     """
     merges = []
-    for line in _text(path).split("\n"):
+    for line in _text(path, root).split("\n"):
         first, *rest = line.split(" ")
         if line and not line.startswith("#version"):
             if len(rest) != 1 + counts:
@@ -150,14 +150,14 @@ def without_end(token: str) -> str:
     return token.removesuffix("</w>") if token.endswith("</w>") else f"{token}@@"
 
 
-def read_whole(path: Path) -> bytes:
+def read_whole(path: Path, root: Path | None = None) -> bytes:
     """The content of a text file. Raises TokenizerError if it is too large, and the errors of `files.inside`."""
-    return read_inside(path, TokenizerError, LARGEST_TEXT)
+    return read_inside(path, TokenizerError, LARGEST_TEXT, root)
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, root: Path | None = None) -> str:
     try:
-        return io.StringIO(read_whole(path).decode(), newline=None).read()  # every kind of line ends with \n
+        return io.StringIO(read_whole(path, root).decode(), newline=None).read()  # every kind of line ends with \n
     except UnicodeDecodeError as error:
         raise TokenizerError(f"{path} is not UTF-8 text: {error}") from error
 
