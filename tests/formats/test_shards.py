@@ -83,7 +83,7 @@ def archive(before: bytes = b"", entries: int = 0) -> bytes:
 
 
 EMPTY = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
-JUNK: list[object] = [{"": 0}] * 1_420_000
+JUNK: list[object] = [{"": 0}] * 1_100_000
 MAKERS: dict[str, Callable[[], bytes]] = {
     "model.safetensors": lambda: header({str(i): EMPTY for i in range(150_000)}),
     "notes.safetensors": lambda: header({"__metadata__": {str(i): "" for i in range(600_000)}, "a": EMPTY}),
