@@ -17,6 +17,7 @@ import numpy
 from .backend.arrays import Array, namespace
 from .backward import loss_and_gradients, unchanged
 from .config import Config
+from .errors import ConfigError
 from .inputs import Inputs
 from .model import Network
 from .trace import Record
@@ -99,8 +100,13 @@ def dropout(config: Config, head: str, seed: Any) -> Record:
     """A function of a value's name and the value, or its gradient, that sets a random part of it to 0.
 
     What stays is divided by the probability of staying (Srivastava et al. 2014, section 10). The mask depends on the
-    seed and the name alone, so that a value and its gradient get the same one.
+    seed and the name alone, so that a value and its gradient get the same one. Raises ConfigError for a probability
+    that is not from 0 to less than 1; inference does not look at it.
     """
+    for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"):
+        p = getattr(config, name)
+        if not (p is None or (isinstance(p, int | float) and 0 <= p < 1)):
+            raise ConfigError(f"{name} must be a number from 0 to less than 1, not {p!r:.100}")
 
     def dropped(name: str, value: Array) -> Array:
         if not (p := dropout_at(name, config, head)):

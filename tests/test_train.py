@@ -8,10 +8,10 @@ import pytest
 from generators.gradient_cases import GRADIENT_CASES
 from hypothesis import given
 from hypothesis import strategies as some
-from support import CASE, GOLDEN, Case, config_of, model_of, tiny
+from support import CASE, GOLDEN, Case, config_of, model_of, raises, tiny
 
 import minroberta
-from minroberta import Config, trace
+from minroberta import Config, ConfigError, trace
 from minroberta.train import Moments, adamw, clipped, decays, dropout, dropout_at, masked, train, warm_up_and_decay
 from minroberta.weights import flat
 
@@ -111,6 +111,13 @@ def test_the_part_that_is_dropped() -> None:
     assert edit("encoder.layer.0.attention.self.query", ones) is ones
     one, other = (edit(f"encoder.layer.{i}.output.dense", ones) for i in (0, 1))
     assert not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("rate", ["x", 1, -0.1, 10**400, float("nan"), [0.1]])
+def test_a_rate_that_is_none(rate: Any) -> None:
+    config = Config.from_dict({"model_type": "roberta", "classifier_dropout": rate})
+    with raises(ConfigError, ValueError, "classifier_dropout must be a number from 0 to less than 1, not"):
+        dropout(config, "masked_lm", 0)
 
 
 def test_training_with_dropout_is_seeded() -> None:
