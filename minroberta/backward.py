@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from . import ops, ops_backward
-from .backend.arrays import Array, namespace
+from .backend.arrays import Array, namespace, scattered
 from .backend.precision import precise
 from .config import HEADS as HEADS_OF_MODELS
 from .config import Config
@@ -210,16 +210,19 @@ def body(g: Array, p: Node, to: Pass) -> None:
 # --- the heads ------------------------------------------------------------------------------------------------------
 
 
-def of_first(g: Array, x: Array) -> Array:
-    """y = x₀: only position 0 of ∂x is not 0. (B, D) -> (B, L, D)."""
+def tanh_of_first(g: Array, x: Array, p: Node, to: Pass) -> Array:
+    """y = tanh(u), u = x₀ Wᵀ + b: ∂u = tanh'(u) · ∂y, and ∂x is 0 but at position 0. (B, D) -> (B, L, D).
+
+    The slope is taken from u, because a recorder may have changed y since, as dropout does.
+    """
     xp = namespace(x)
-    return xp.concatenate([g[:, None], xp.zeros_like(x[:, 1:])], axis=1)
+    g = dense(g * SLOPES["tanh"](to.values[p.path]), x[:, 0], p, to)  # (B, D)
+    return xp.concatenate([g[:, None], xp.zeros_like(x[:, 1:])], axis=1)  # (B, D) -> (B, L, D)
 
 
 def pooler(g: Array, x: Array, p: Node, to: Pass) -> Array:
-    """y = tanh(u), u = x₀ Wᵀ + b: ∂u = (1 - y²) · ∂y. (B, D) -> (B, L, D)."""
-    pooled = to.values[p.path]
-    return of_first(dense(tap(p.path, g) * (1 - pooled * pooled), x[:, 0], p.dense, to), x)  # (B, D) -> (B, L, D)
+    """y = tanh(x₀ Wᵀ + b). (B, D) -> (B, L, D)."""
+    return tanh_of_first(tap(p.path, g), x, p.dense, to)
 
 
 def lm_head(g: Array, x: Array, p: Node, to: Pass) -> Array:
@@ -247,7 +250,7 @@ def masked_lm_where_labelled(g: Array, x: Array, p: Node, to: Pass) -> Array:
     names = ("lm_head.dense", "lm_head.gelu", "lm_head.layer_norm", "logits")
     own = {name: to.values[name].reshape(len(x), -1)[kept] for name in names}  # (n, D) and (n, V)
     g = lm_head(g * ops_backward.cross_entropy(own["logits"], labels), x[kept], p, to._replace(values=own))
-    return ops_backward.embedding(g, kept, len(x)).reshape(*to.labels.shape, -1)  # (n, D) -> (B, L, D)
+    return scattered(g, kept, len(x)).reshape(*to.labels.shape, -1)  # (n, D) -> (B, L, D)
 
 
 def causal_lm(g: Array, x: Array, p: Node, to: Pass) -> Array:
@@ -268,9 +271,9 @@ def sequence_classification(g: Array, x: Array, p: Node, to: Pass) -> Array:
             g = g * ops_backward.cross_entropy(logits, labels.reshape(-1))
         case _:
             g = g * ops_backward.binary_cross_entropy(logits, labels.reshape(logits.shape))
-    hidden = to.values[f"{head.path}.tanh"]
-    g = dense(tap(head.path, tap("logits", g)), hidden, head.out_proj, to)  # (B, N) -> (B, D)
-    return of_first(dense(tap(f"{head.path}.tanh", g) * (1 - hidden * hidden), x[:, 0], head.dense, to), x)
+    name = f"{head.path}.tanh"
+    g = dense(tap(head.path, tap("logits", g)), to.values[name], head.out_proj, to)  # (B, N) -> (B, D)
+    return tanh_of_first(tap(name, g), x, head.dense, to)
 
 
 def multiple_choice(g: Array, x: Array, p: Node, to: Pass) -> Array:

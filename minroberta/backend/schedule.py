@@ -230,7 +230,7 @@ def matmul(x: Array, y: Array) -> Array:
     NumPy's BLAS library would divide each of these small products among its threads, which wait for each other every
     time, and for long if other programs use the processor. So several threads compute some sequences or heads each.
     """
-    if namespace(x) is not numpy:
+    if namespace(x) is not numpy or threads.is_inside() or x.nbytes < threads.SHARE:
         return x @ y
     result = numpy.empty((*x.shape[:3], y.shape[-1]), numpy.result_type(x, y))
     several, count = (0, len(x)) if len(x) > 1 else (1, x.shape[1])
