@@ -136,13 +136,13 @@ def _check(values: Mapping[str, Any], size: int, added: Sequence[str]) -> None:
                 raise ValueError(f"its {part} has the step {kind} twice")
         for step in steps:
             _check_texts(step, part)
-    for part in ("normalizer", "decoder"):
-        if (growth := growth_of(values.get(part))) > MOST_GROWTH:
-            raise ValueError(f"its {part} can make {growth} characters of one; the limit is {MOST_GROWTH}")
+    growth = {part: growth_of(values.get(part)) for part in ("normalizer", "decoder")}
+    for part, count in growth.items():
+        if count > MOST_GROWTH:
+            raise ValueError(f"its {part} can make {count} characters of one; the limit is {MOST_GROWTH}")
     _check_lengths(values)
-    own = [token["content"] for token in values.get("added_tokens") or ()]
-    check_added(own, growth_of(values.get("normalizer")))
-    check_added(added, growth_of(values.get("normalizer")))
+    for tokens in ([token["content"] for token in values.get("added_tokens") or ()], added):
+        check_added(tokens, growth["normalizer"])
     _check_model(values.get("model"), sentencepiece.Limits.of(size, LARGE_FILE))
 
 
