@@ -344,8 +344,7 @@ def gradients(model: Network, input_ids: Any = None, *, intermediates: bool = Fa
 
     Raises InputError if the call computes no loss, or the model is in half precision, and the errors of a call.
     """
-    if model.dtype.itemsize == 2:
-        raise InputError(f"gradients are computed in float32 or float64, not {model.dtype}: load the model as float32")
+    check_dtype(model)
     moved = model.moved(model.checked(Inputs(input_ids, **inputs)))
     own_name, seen = model.config.family.own_name, dict[str, Array]()
 
@@ -360,6 +359,12 @@ def gradients(model: Network, input_ids: Any = None, *, intermediates: bool = Fa
     result = Gradients({own_name(name): g for name, g in found.items()})
     result.loss, result.tree, result.intermediates = loss, tree(found), seen
     return result
+
+
+def check_dtype(model: Network) -> None:
+    """Raise InputError for a model in half precision."""
+    if model.dtype.itemsize == 2:
+        raise InputError(f"gradients are computed in float32 or float64, not {model.dtype}: load the model as float32")
 
 
 def unchanged(name: str, value: Array) -> Array:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy
 
 from .backend.arrays import Array, namespace
-from .backward import loss_and_gradients, unchanged
+from .backward import check_dtype, loss_and_gradients, unchanged
 from .config import Config
 from .errors import ConfigError
 from .inputs import Inputs
@@ -162,12 +162,35 @@ def masked(ids: Any, config: Config, mask_token_id: int, special: Collection[int
 AnyNetwork = TypeVar("AnyNetwork", bound=Network)
 
 
+class Part:
+    """The weights of a model that are trained: those whose canonical names a function chooses; the others stay.
+
+    weights: where training begins, by name. `lora.Lora` is another kind of part.
+    """
+
+    def __init__(self, model: Network, chosen: Callable[[str], bool] = lambda name: True) -> None:
+        self.weights: Weights = {name: x for name, x in flat(model.params).items() if chosen(name)}
+
+    def merged(self, weights: Weights) -> Weights:
+        """The model's weights that follow from the trained ones."""
+        return weights
+
+    def gradients(self, weights: Weights, found: Mapping[str, Array]) -> Weights:
+        """The gradients of the trained weights, from those of the model's weights."""
+        return {name: found[name] for name in weights}
+
+
 class Step(NamedTuple):
-    """A step of training: its number from 1, the mean loss of its batches before it, and the learning rate."""
+    """A step of training: its number from 1, the mean loss of its batches before it, and the learning rate.
+
+    weights, moments: what is trained, after the step. With these, `train` can go on from here.
+    """
 
     number: int
     loss: float
     rate: float
+    weights: Weights
+    moments: Moments
 
 
 def with_params(model: AnyNetwork, params: dict[str, Any]) -> AnyNetwork:
@@ -188,33 +211,36 @@ def train(
     most: float = 1.0,
     accumulate: int = 1,
     seed: int | None = None,
-    trained: Callable[[str], bool] = lambda name: True,
+    part: Part | None = None,
+    moments: Moments | None = None,
 ) -> Iterator[tuple[Step, AnyNetwork]]:
     """Train on batches, the inputs of calls with labels. Yields each step with the model after it.
 
     learning_rate: the largest, after `warm_up` steps. most: the norm to which the gradients are clipped. accumulate:
     the number of batches of a step, whose gradients are averaged. seed: of dropout; if None, nothing is dropped.
-    trained: a function that says of a canonical name whether that weight is trained.
+    part: what is trained; by default, all weights. moments: those of an earlier step, after which training goes on:
+    `part` then holds the weights of that step, and `batches` those that follow.
 
     Ends after `steps` steps, or when there are no more batches. Raises the errors of `gradients`.
     """
-    source = iter(batches)
-    weights = {name: x for name, x in flat(model.params).items() if trained(name)}
-    moments = Moments.of(weights)
-    for step in range(steps):
+    check_dtype(model)
+    part, source, base = part or Part(model), iter(batches), flat(model.params)
+    weights, moments = part.weights, moments or Moments.of(part.weights)
+    for step in range(moments.steps, steps):
         own = list(itertools.islice(source, accumulate))
         if not own:
             return
+        model = with_params(model, tree({**base, **part.merged(weights)}))
         total, loss = dict[str, Array](), 0.0
         for index, batch in enumerate(own):
             edit = unchanged if seed is None else dropout(model.config, model.head, (seed, step, index))
-            part, found = loss_and_gradients(
+            one, found = loss_and_gradients(
                 model.params, model.config, model.head, model.moved(model.checked(Inputs(**batch))),
                 precision=model.precision, on_value=edit, on_gradient=None if seed is None else edit,
             )  # fmt: skip
-            loss += float(part) / len(own)
-            total = {name: total.get(name, 0) + found[name] / len(own) for name in weights}
+            loss += float(one) / len(own)
+            total = {name: total.get(name, 0) + g / len(own) for name, g in part.gradients(weights, found).items()}
         rate = learning_rate * warm_up_and_decay(step, warm_up, steps)
         weights, moments = adamw(weights, clipped(total, most), moments, rate, weight_decay=weight_decay)
-        model = with_params(model, tree({**flat(model.params), **weights}))
-        yield Step(step + 1, loss, rate), model
+        model = with_params(model, tree({**base, **part.merged(weights)}))
+        yield Step(step + 1, loss, rate, weights, moments), model

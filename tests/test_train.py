@@ -11,8 +11,19 @@ from hypothesis import strategies as some
 from support import CASE, GOLDEN, Case, config_of, model_of, raises, tiny
 
 import minroberta
-from minroberta import Config, ConfigError, trace
-from minroberta.train import Moments, adamw, clipped, decays, dropout, dropout_at, masked, train, warm_up_and_decay
+from minroberta import Config, ConfigError, InputError, trace
+from minroberta.train import (
+    Moments,
+    Part,
+    adamw,
+    clipped,
+    decays,
+    dropout,
+    dropout_at,
+    masked,
+    train,
+    warm_up_and_decay,
+)
 from minroberta.weights import flat
 
 STORED = json.loads((GOLDEN / "training.json").read_text(encoding="utf-8"))
@@ -166,7 +177,9 @@ def test_accumulated_gradients_are_those_of_the_whole_batch() -> None:
 def test_only_some_weights() -> None:
     model = tiny("sequence_classification")
     batch = {"input_ids": IDS, "labels": np.array([0, 1])}
-    ((_, after),) = train(model, [batch], steps=1, learning_rate=0.1, trained=lambda name: "classifier" in name)
+    ((_, after),) = train(
+        model, [batch], steps=1, learning_rate=0.1, part=Part(model, lambda name: "classifier" in name)
+    )
     changed = {name for name, x in flat(after.params).items() if not np.array_equal(x, flat(model.params)[name])}
     assert changed == {name for name in flat(model.params) if "classifier" in name}
 
@@ -188,3 +201,8 @@ def test_a_trained_model_answers_and_is_saved(tmp_path: Any) -> None:
     after.save(tmp_path)
     assert minroberta.load(tmp_path).fill_mask("A cat sat on the <mask>.")[0]["token_str"].strip() == "house"
     assert model.fill_mask("A cat sat on the <mask>.")[0] == before
+
+
+def test_a_model_in_half_precision_is_not_trained() -> None:
+    with raises(InputError, ValueError, "gradients are computed in float32 or float64, not float16"):
+        next(train(minroberta.load(dtype="float16"), [BATCH], steps=1, learning_rate=0.1))

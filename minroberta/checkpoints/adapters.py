@@ -21,7 +21,7 @@ from ..errors import ConfigError, DownloadError, NotFoundError, WeightsError, ch
 from ..weights import DECODER, plain_name
 from . import hub, read
 from .arrays import Arrays, Renamed, as_stored
-from .files import directory_of, read_json
+from .files import directory_of, is_file, read_json
 from .modules import Repository, describe
 from .wrapped import ANCHOR as WORDS
 from .wrapped import WRAPPERS, unwrapped
@@ -58,6 +58,7 @@ class Settings:
 
     path: Path
     fields: Mapping[str, Any]
+    root: Path | None = None  # the directory that files beside this one must be in
     _compiled: dict[str, dict[str, re.Pattern[str]]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -107,6 +108,16 @@ class Settings:
         """
         found = next((key for key, pattern in self._compiled[name].items() if pattern.match(module)), module)
         return (self.fields.get(name) or {}).get(found, default)
+
+    def labels(self, count: int) -> dict[str, Any]:
+        """The meaning of this many labels, from a `config.json` beside the adapter; peft itself does not keep it."""
+        directory = self.path.parent
+        if not is_file(directory / "config.json"):
+            return {}
+        fields = read_json(directory / "config.json", ConfigError, root=self.root)
+        named = isinstance(fields.get("id2label"), Mapping) and len(fields["id2label"]) == count
+        kept = ("id2label", "label2id", "problem_type") if named else ()
+        return {name: fields[name] for name in kept if fields.get(name) is not None}
 
     @property
     def base(self) -> str:
@@ -352,6 +363,7 @@ class Merged(Arrays):
         for name, letters in HEADS[head or "encoder"].weights.items():
             if letters == "ND" and name in self._replaced:
                 changes["num_labels"] = self._rows(name)
+                changes |= self._settings.labels(changes["num_labels"])
         return changes
 
     def _rows(self, name: str) -> int:
@@ -424,7 +436,7 @@ def _base(directory: Path, local_files_only: bool, token: str | bool | None) -> 
 
 
 def _settings(directory: Path, root: Path | None = None) -> Settings:
-    return Settings(directory / CONFIG, read_json(directory / CONFIG, ConfigError, root=root))
+    return Settings(directory / CONFIG, read_json(directory / CONFIG, ConfigError, root=root), root)
 
 
 def _merge(base: Repository, adapter: Path) -> Merged:

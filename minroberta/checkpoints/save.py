@@ -29,13 +29,16 @@ def own_arrays(params: Any, config: Config, head: str) -> dict[str, Any]:
 
     transformers needs `lm_head.decoder.bias` in addition to `lm_head.bias`; otherwise it sets both to zero.
     """
-    arrays = {}
-    for name, array in flat(params).items():
-        prefix = f"{config.family.prefix}." if head != "encoder" and name.split(".")[0] in BODY else ""
-        arrays[prefix + config.family.own_name(name)] = to_host(array)
+    arrays = {name_in_file(name, config, head): to_host(array) for name, array in flat(params).items()}
     if "lm_head.bias" in arrays:
         arrays["lm_head.decoder.bias"] = arrays["lm_head.bias"].copy()
     return arrays
+
+
+def name_in_file(name: str, config: Config, head: str) -> str:
+    """The name of a weight in a file of this head, from its canonical name."""
+    prefix = f"{config.family.prefix}." if head != "encoder" and name.split(".")[0] in BODY else ""
+    return prefix + config.family.own_name(name)
 
 
 def own_fields(config: Config, head: str) -> dict[str, Any]:

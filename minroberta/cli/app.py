@@ -8,7 +8,7 @@ import click
 
 from .. import __version__
 from ..errors import Error
-from . import checkpoints, look, tasks
+from . import checkpoints, fine_tune, look, tasks
 from .console import say, warnings_in_a_line
 
 
@@ -68,6 +68,7 @@ def main(context: click.Context) -> None:
       minroberta encode --file lines.txt --output vectors.npy
       minroberta generate --model NAME "Once upon a time" --max-new-tokens 50
       minroberta predict-all "The old man reads the paper."
+      minroberta fine-tune reviews.csv --head sequence_classification --output DIR
       minroberta info
       minroberta bench
       minroberta trace "Time flies." --name "*.probs"
@@ -128,6 +129,7 @@ for command in (
     tasks.encode,
     tasks.generate,
     tasks.predict_all,
+    fine_tune.command,
     checkpoints.info,
     look.bench,
     look.trace,

@@ -174,7 +174,7 @@ class Tokenizer:
             raise TokenizerError(
                 f"texts of {min(lengths)} to {max(lengths)} tokens do not fit into one array: give padding=True"
             )
-        return self._arrays(rows, limit if pad == "max_length" else 0, return_offsets, return_word_ids)
+        return self.padded(rows, limit if pad == "max_length" else 0, return_offsets, return_word_ids)
 
     __call__ = tokenize
 
@@ -268,7 +268,9 @@ class Tokenizer:
             raise TokenizerError(message if pair is None else message + also)
         return encodings.windows(encoding, positions, room, stride if stride < room else room // 2)
 
-    def _arrays(self, rows: Sequence[Row], least: int, offsets: bool, words: bool) -> dict[str, numpy.ndarray]:
+    def padded(
+        self, rows: Sequence[Row], least: int = 0, offsets: bool = False, words: bool = False
+    ) -> dict[str, numpy.ndarray]:
         """The arrays of a batch, padded to at least `least` columns on the side that the tokenizer pads."""
         length = max([least, *map(len, rows)]) if rows else 0
 
@@ -306,6 +308,12 @@ class Tokenizer:
     @property
     def _has_ends(self) -> bool:
         return "bpe.codes" in self.settings.files
+
+    @property
+    def special_ids(self) -> frozenset[int]:
+        """The ids of special tokens, such as `<s>` and padding."""
+        added = self.library.get_added_tokens_decoder().items()
+        return frozenset({self.pad_token_id, *(index for index, token in added if token.special)})
 
     @functools.cached_property
     def _added(self) -> frozenset[int]:

@@ -246,8 +246,10 @@ def write_checkpoint(model: Tiny, out: Path) -> None:
     labels = {"text-classification": SENTIMENTS, "token-classification": TAGS}
     config = {
         "architectures": ["RobertaForMaskedLM"],
+        "attention_probs_dropout_prob": 0.0,
         "bos_token_id": START,
         "eos_token_id": END,
+        "hidden_dropout_prob": 0.0,
         "hidden_size": body.embeddings.word_embeddings.embedding_dim,
         "intermediate_size": body.encoder.layer[0].intermediate.dense.out_features,
         "layer_norm_eps": body.embeddings.LayerNorm.eps,

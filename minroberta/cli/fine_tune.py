@@ -1,0 +1,288 @@
+"""The command fine-tune: from a file of labelled examples to a model that has learned from them."""
+
+import contextlib
+import sys
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import click
+
+from ..checkpoints import hub
+from ..errors import ConfigError, InputError, WeightsError
+from ..loading import Model, load
+from ..train import Part
+from ..tuning.examples import ROLES, Example, examples_of, known_names
+from ..tuning.labels import MULTI, REGRESSION, SINGLE, label_fields, names_in, numbers_of
+from ..tuning.loop import Progress, divided, fine_tune, usual_rate
+from ..tuning.lora import Lora, new_to_each_task
+from ..tuning.measures import Scores, better, measure
+from ..tuning.records import read_records
+from ..tuning.rows import rows_of
+from ..tuning.run import Run
+from ..weights import flat
+from .console import cell, print_facts, print_json, printable, say
+from .options import Source, takes_model
+
+RATES = {"all": 1, "head": 50, "lora": 25}
+"""What is trained, and the factor of the usual learning rate for it."""
+
+
+class Data(NamedTuple):
+    """The examples to train on and to measure with, and the column of each role."""
+
+    examples: list[Example]
+    held_out: list[Example]
+    columns: dict[str, str]
+
+
+def _as_columns(_: click.Context, __: click.Parameter, given: Sequence[str]) -> dict[str, str]:
+    """Roles and columns, from options such as text=body."""
+    for one in given:
+        if "=" not in one:
+            raise click.UsageError(f"--column takes a role and a column, such as text=body, not {one}")
+    return dict(one.split("=", 1) for one in given)
+
+
+@click.command(name="fine-tune")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option(
+    "--head",
+    type=click.Choice(list(ROLES)),
+    metavar="HEAD",
+    required=True,
+    help=f"What is learned: {', '.join(ROLES)}.",
+)
+@click.option(
+    "--output", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Directory of the new model."
+)
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="ROLE=NAME",
+    callback=_as_columns,
+    help="The column of a role, such as text=body or label=2; by default, found by usual names.",
+)
+@click.option(
+    "--problem-type",
+    type=click.Choice([SINGLE, MULTI, REGRESSION]),
+    metavar="TYPE",
+    help=f"What a text's label means: {SINGLE}, {MULTI} or {REGRESSION}. By default, fractions are numbers to predict, "
+    "and JSON lists are several labels.",
+)
+@click.option(
+    "--held-out",
+    default="0.1",
+    show_default=True,
+    metavar="SHARE|FILE",
+    help="The share of the examples, or the other file, that the model is measured with.",
+)
+@click.option(
+    "--train",
+    "what",
+    type=click.Choice(list(RATES)),
+    default="all",
+    show_default=True,
+    help="All weights, the head alone, or the head and LoRA's matrices, which are saved as peft saves them.",
+)
+@click.option("--rank", type=click.IntRange(1), default=8, show_default=True, help="Rank of LoRA's matrices.")
+@click.option("--epochs", type=click.IntRange(1), default=3, show_default=True, help="Readings of the examples.")
+@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Examples in a step.")
+@click.option("--learning-rate", type=float, help="By default, it depends on the size of the model and on --train.")
+@click.option("--max-length", type=click.IntRange(8), help="Largest number of tokens of an example.")
+@click.option("--dropout/--no-dropout", default=True, show_default=True, help="As the model's configuration says.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the order, and all that is random."
+)
+@takes_model()
+def command(data: Path, output: Path, model: Source, head: str, what: str, as_json: bool, **options: Any) -> None:
+    """Train a model on examples of your own, with NumPy alone.
+
+    \b
+      minroberta fine-tune data.csv --head sequence_classification --output critic
+      minroberta classify --model critic "A moving story."
+
+    DATA is a file of examples: .csv, .tsv, .jsonl, .json (a list, or SQuAD's), .conll, .conllu or .txt. The columns of
+    a text, its label and so on are found by usual names, or told with --column; a table whose first line does not name
+    them has the columns 1, 2 and so on. A part of the examples is held out, and the model is measured with it before
+    training and after each epoch; the best one is kept in DIR, and opens in transformers.
+
+    Ctrl-C ends the run, and keeps the best model so far. The same command then goes on.
+    """
+    if what == "lora" and model.adapter:
+        raise click.UsageError("--train lora needs a base without --adapter: merge the adapter first, with convert")
+    settings = {"model": str(model.name), "adapter": model.adapter, "tokenizer": model.tokenizer, "dtype": model.dtype}
+    run = Run(output, {**settings, "head": head, "train": what, **options, "data": _checksum(data)})
+    given = _data(data, head, options)
+    base, is_new = _model(model, head, given, options)
+    part = _part(base, what, options)
+    if not as_json:
+        print_facts(_facts(given, base, str(model.name), is_new, part))
+    before, best = _train(run, base, part, given, what, str(model.name), options, quiet=as_json)
+    if as_json:
+        print_json({"directory": str(output), "before": before, "after": best, "history": run.history})
+    else:
+        click.echo(printable(f"{output}: {_in_words(before)} before, {_in_words(best)} after"))
+    if not better(best, before):
+        say("warning", "training made the model no better on the held-out examples")
+
+
+def _checksum(path: Path) -> int:
+    """Of the data, so that a run does not go on with other examples."""
+    return zlib.crc32(path.read_bytes()) if path.is_file() else 0
+
+
+# --- what is given --------------------------------------------------------------------------------------------------
+
+
+def _data(path: Path, head: str, options: Mapping[str, Any]) -> Data:
+    """The examples of a file, and those held out: a share of them, or those of another file."""
+    columns = options["columns"]
+    examples, found = examples_of(read_records(path, known_names(head, columns)), head, columns)
+    other = options["held_out"]
+    try:
+        share = float(other)
+    except ValueError:
+        return Data(examples, examples_of(read_records(other, known_names(head, columns)), head, found)[0], found)
+    if not 0 < share < 1:
+        raise click.UsageError(f"--held-out takes a share between 0 and 1, or a file, not {other}")
+    return Data(*divided(examples, head, share, options["seed"]), found)
+
+
+def _model(source: Source, head: str, given: Data, options: Mapping[str, Any]) -> tuple[Model, bool]:
+    """The model, with its own head if that knows the labels, or else with a new one; True if it is new."""
+    examples, problem = [*given.examples, *given.held_out], options["problem_type"]
+    how: dict[str, Any] = {**source._asdict(), "head": head}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they come again below
+            own = load(**how)
+            numbers_of(examples, head, own.config)
+        fits = head != "sequence_classification" or problem in (None, own.config.problem(integer_labels=True))
+    except (ConfigError, InputError, WeightsError):
+        fits = False
+    if fits:
+        return load(**how), False
+    fields = label_fields(examples, head, problem)
+    return load(**how, missing="init", seed=options["seed"], config=fields), True
+
+
+def _part(model: Model, what: str, options: Mapping[str, Any]) -> Part:
+    if what == "lora":
+        return Lora(model, options["rank"], seed=options["seed"])
+    if what == "all":
+        return Part(model)
+    head = set(new_to_each_task(model))
+    if not head:
+        raise click.UsageError("--train head is for heads that are new to a task, not for language models")
+    return Part(model, head.__contains__)
+
+
+def _facts(given: Data, model: Model, name: str, is_new: bool, part: Part) -> dict[str, Any]:
+    """What was found and will be done, to be checked by a person."""
+    examples = [*given.examples, *given.held_out]
+    several = {role: [f"column {column}"] for role, column in given.columns.items()}
+    counts: Counter[str] = Counter()
+    if model.head in ("sequence_classification", "token_classification") and model.config.problem_type != REGRESSION:
+        for example in examples:
+            label = example.label
+            counts.update(label if isinstance(label, list) else names_in(label, model.config.problem_type or SINGLE))
+    trained, all_weights = (sum(x.size for x in some.values()) for some in (part.weights, flat(model.params)))
+    return {
+        "examples": len(given.examples),
+        "held out": len(given.held_out),
+        **several,
+        **({"labels": [f"{name} {count:,}" for name, count in counts.most_common(20)]} if counts else {}),
+        "model": f"{name}, {model.head}, {'with a new head' if is_new else 'with its own head'}",
+        "trained": f"{trained:,} weights; the model has {all_weights:,}",
+    }
+
+
+# --- training -------------------------------------------------------------------------------------------------------
+
+
+def _train(
+    run: Run, model: Model, part: Part, given: Data, what: str, name: str, options: Mapping[str, Any], quiet: bool
+) -> tuple[Scores, Scores]:
+    """Train, keep the best model in the run's directory, and return the scores before and those of the best."""
+    rows = rows_of(model, given.held_out, options["max_length"])
+    resumed = run.resumed(part.weights)
+    if resumed is None:
+        run.history = [(0, measure(model, rows, given.held_out))]
+        moments = None
+    else:
+        part.weights, moments = resumed
+        say("note", f"{run.directory} holds the first {moments.steps} steps of this run: it goes on from there")
+    if not quiet:
+        click.echo(printable(f"{'before':<24}{_in_words(run.history[0][1])}"))
+
+    def keep(progress: Progress, scores: Scores, loss: float) -> None:
+        if run.is_best(scores):
+            _save(run.directory, progress, part, name)
+        run.add(progress.step, scores)
+        if not quiet:
+            done = f"{progress.step.number:,} of {progress.steps:,} steps"
+            click.echo(printable(f"{done:<24}{_in_words(scores)}, training loss {cell(loss)}"))
+
+    last, losses = None, list[float]()
+    rate = RATES[what] * usual_rate(model) if options["learning_rate"] is None else options["learning_rate"]
+    how = {name: options[name] for name in ("epochs", "batch_size", "max_length", "dropout", "seed")}
+    steps = fine_tune(model, given.examples, given.held_out, learning_rate=rate, part=part, moments=moments, **how)
+    try:
+        with _bar(quiet) as show:
+            for last in steps:
+                losses.append(last.step.loss)
+                show(last, losses)
+                if last.scores is not None:
+                    keep(last, last.scores, fmean(losses))
+                    losses.clear()
+    except KeyboardInterrupt:
+        if last is not None and last.scores is None:
+            say("note", f"measuring the model of step {last.step.number:,}; Ctrl-C again to leave it out")
+            keep(last, measure(last.model, rows, given.held_out), fmean(losses))
+        say("note", f"interrupted: {_kept(run)}; the same command goes on")
+        raise
+    run.end()
+    return run.history[0][1], run.best
+
+
+def _kept(run: Run) -> str:
+    return f"{run.directory} holds the best model so far" if len(run.history) > 1 else "nothing was trained yet"
+
+
+def _save(directory: Path, progress: Progress, part: Part, name: str) -> None:
+    """The whole model, or LoRA's matrices, for which the base must be found by its name or its whole path."""
+    model = progress.model
+    if isinstance(part, Lora):
+        base = str(Path(name).resolve()) if hub.exists(Path(name)) else name
+        part.save(directory, progress.step.weights, model.config, model.head, base)
+        if model.tokenizer is not None:
+            model.tokenizer.save(directory)
+    else:
+        model.save(directory)
+
+
+@contextlib.contextmanager
+def _bar(quiet: bool) -> Iterator[Callable[[Progress, Sequence[float]], None]]:
+    """A progress bar with the mean loss of the last steps, if standard error is a terminal."""
+    if quiet or not (sys.stderr and sys.stderr.isatty()):
+        yield lambda progress, losses: None
+        return
+    from tqdm import tqdm  # type: ignore[import-untyped]
+
+    with tqdm(unit=" steps", leave=False) as bar:
+
+        def show(progress: Progress, losses: Sequence[float]) -> None:
+            bar.total, bar.n = progress.steps, progress.step.number
+            bar.set_postfix_str(f"loss {fmean(losses[-50:]):.4f}")
+
+        yield show
+
+
+def _in_words(scores: Scores) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {cell(value)}" for name, value in scores.items())
