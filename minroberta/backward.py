@@ -8,9 +8,12 @@ after the value that it belongs to, so that a recorder can see or change it.
 Letters: B batch, L queries, S keys, D hidden size, H heads, E head size (D = H·E), V vocabulary, N labels.
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from . import heads as forward_heads
+from . import model as forward_model
 from . import ops, ops_backward
 from .backend.arrays import Array, namespace, scattered
 from .backend.precision import precise
@@ -19,10 +22,10 @@ from .config import Config
 from .errors import InputError
 from .inputs import Inputs
 from .layers import LayerInputs
-from .model import Network, layer_inputs, run, table
+from .model import Network, layer_inputs, table
 from .ops_backward import SLOPES
-from .trace import Node, Record, is_recording, recording, tap
-from .weights import flat, tree
+from .trace import Node, Record, recording, tap
+from .weights import flat, head_shapes, tree
 
 Backward = Callable[[Array, Array], Array]
 """A function from the gradient of its result and its input to the gradient of its input."""
@@ -36,7 +39,7 @@ class Pass(NamedTuple):
 
     config: Config
     inputs: Inputs
-    values: Mapping[str, Array]
+    values: dict[str, Array]
     gradients: dict[str, Array]
 
     @property
@@ -44,8 +47,13 @@ class Pass(NamedTuple):
         """The labels of the loss."""
         return self.inputs.labels
 
+    def forget_after(self, name: str) -> None:
+        """Free the values that were computed after this one, once the backward pass has come back to it."""
+        while next(reversed(self.values)) != name:
+            self.values.popitem()
+
     def add(self, name: str, g: Array) -> None:
-        """Add to the gradient of a parameter: a tied table is used twice, and a memory by every layer."""
+        """Add to the gradient of a parameter, or of a memory, which every layer reads."""
         self.gradients[name] = self.gradients.pop(name) + g if name in self.gradients else g
 
     def of_module(self, p: Node, own: Mapping[str, Array]) -> None:
@@ -76,10 +84,12 @@ def embed(g: Array, ids: Array, p: Node, to: Pass, padding: int | None = None) -
 
     If the ids are the same for all sequences, (1, L), the gradients of the sequences are summed.
     """
+    xp, name = namespace(g), f"{p.path}.weight"
     g = tap(p.path, g.sum(0, keepdims=True) if len(ids) < len(g) else g)
     if padding is not None:
-        g = namespace(g).where((ids != padding)[..., None], g, 0)
-    to.add(f"{p.path}.weight", ops_backward.embedding(g, ids, len(p.weight)))
+        g = xp.where((ids != padding)[..., None], g, 0)
+    sums = to.gradients.pop(name) if name in to.gradients else xp.zeros(p.weight.shape, g.dtype)  # of a tied decoder
+    to.gradients[name] = ops_backward.embedding(g, ids, sums)
 
 
 # --- embeddings -----------------------------------------------------------------------------------------------------
@@ -159,7 +169,8 @@ def feed_forward(g: Array, x: Array, p: Node, to: Pass) -> Array:
     """y = act(u) W₂ᵀ + b₂ with u = x W₁ᵀ + b₁: ∂u = act'(u) · ∂y W₂. (B, L, D) -> (B, L, D)."""
     inner = p.intermediate
     g = tap(inner.path, dense(g, to.values[inner.path], p.output.dense, to))  # (B, L, D) -> (B, L, F)
-    return dense(g * SLOPES[to.config.hidden_act](to.values[inner.dense.path]), x, inner.dense, to)
+    g = ops_backward.activation(g, to.values[inner.dense.path], slope=SLOPES[to.config.hidden_act])
+    return dense(g, x, inner.dense, to)
 
 
 def residual(g: Array, x: Array, f: Backward, p: Node, to: Pass) -> Array:
@@ -190,21 +201,44 @@ def encoder_layer(g: Array, x: Array, p: Node, inputs: LayerInputs, to: Pass) ->
     return residual(tap(p.attention.path, g), x, own, p.attention.output, to)
 
 
-def body(g: Array, p: Node, to: Pass) -> None:
-    """From the last hidden state to all parameters of the base model. g: (B, L, D)."""
+def body(g: Array, p: Node, to: Pass, lowest: int) -> None:
+    """From the last hidden state to the layer with the number `lowest`, or to the embeddings if it is -1. g: (B, L, D).
+
+    The values of a layer are freed as soon as it is reversed.
+    """
     values, layers = to.values, p.encoder.layer
+    to.forget_after(last_of_body(p))
     if "LayerNorm" in p:
         g = norm(g, values[p.encoder.path], p.LayerNorm, to)
     g = tap(p.encoder.path, g)
     if "LayerNorm" in p.encoder:
         g = norm(g, values[layers[len(layers) - 1].path], p.encoder.LayerNorm, to)
     inputs = layer_inputs(values[p.embeddings.path], to.config, to.inputs)
-    for index in reversed(range(len(layers))):
-        x = values[layers[index - 1].path if index else p.embeddings.path]
-        g = encoder_layer(g, x, layers[index], inputs[index], to)
-    embeddings(g, p.embeddings, to)
-    if MEMORY in to.gradients:
-        tap(MEMORY, to.gradients.pop(MEMORY))
+    for index in reversed(range(max(lowest, 0), len(layers))):
+        before = layers[index - 1].path if index else p.embeddings.path
+        g = encoder_layer(g, values[before], layers[index], inputs[index], to)
+        to.forget_after(before)
+    if lowest < 0:
+        embeddings(g, p.embeddings, to)
+        if MEMORY in to.gradients:
+            tap(MEMORY, to.gradients.pop(MEMORY))
+
+
+def last_of_body(p: Node) -> str:
+    """The name of the last hidden state."""
+    return p.LayerNorm.path if "LayerNorm" in p else p.encoder.path
+
+
+def lowest_of(names: Iterable[str], layers: int) -> int:
+    """The lowest layer that has one of these parameters: -1 for the embeddings, `layers` for what is above them all."""
+
+    def layer_of(name: str) -> int:
+        if name.startswith("embeddings."):
+            return -1
+        found = re.match(r"encoder\.layer\.(\d+)\.", name)
+        return int(found[1]) if found else layers
+
+    return min(map(layer_of, names), default=layers)
 
 
 # --- the heads ------------------------------------------------------------------------------------------------------
@@ -216,7 +250,7 @@ def tanh_of_first(g: Array, x: Array, p: Node, to: Pass) -> Array:
     The slope is taken from u, because a recorder may have changed y since, as dropout does.
     """
     xp = namespace(x)
-    g = dense(g * SLOPES["tanh"](to.values[p.path]), x[:, 0], p, to)  # (B, D)
+    g = dense(ops_backward.activation(g, to.values[p.path], slope=SLOPES["tanh"]), x[:, 0], p, to)  # (B, D)
     return xp.concatenate([g[:, None], xp.zeros_like(x[:, 1:])], axis=1)  # (B, D) -> (B, L, D)
 
 
@@ -233,24 +267,13 @@ def lm_head(g: Array, x: Array, p: Node, to: Pass) -> Array:
     to.add(f"{decoder.path}.weight", own["weight"])
     to.add(f"{head.path}.bias", own["bias"])
     g = tap(f"{head.path}.gelu", norm(g, to.values[f"{head.path}.gelu"], head.layer_norm, to))
-    return dense(g * SLOPES["gelu"](to.values[head.dense.path]), x, head.dense, to)
+    g = ops_backward.activation(g, to.values[head.dense.path], slope=SLOPES["gelu"])
+    return dense(g, x, head.dense, to)
 
 
 def masked_lm(g: Array, x: Array, p: Node, to: Pass) -> Array:
     """The cross entropy at every position, and the head. () -> (B, L, D), as for the other heads."""
-    if not is_recording():
-        return masked_lm_where_labelled(g, x, p, to)
     return lm_head(tap("logits", g * ops_backward.cross_entropy(to.values["logits"], to.labels)), x, p, to)
-
-
-def masked_lm_where_labelled(g: Array, x: Array, p: Node, to: Pass) -> Array:
-    """The same without the positions whose label is -100, where every gradient is 0: usually six of seven."""
-    (kept,) = namespace(x).nonzero(to.labels.reshape(-1) != -100)  # (n,)
-    x, labels = x.reshape(-1, x.shape[-1]), to.labels.reshape(-1)[kept]
-    names = ("lm_head.dense", "lm_head.gelu", "lm_head.layer_norm", "logits")
-    own = {name: to.values[name].reshape(len(x), -1)[kept] for name in names}  # (n, D) and (n, V)
-    g = lm_head(g * ops_backward.cross_entropy(own["logits"], labels), x[kept], p, to._replace(values=own))
-    return scattered(g, kept, len(x)).reshape(*to.labels.shape, -1)  # (n, D) -> (B, L, D)
 
 
 def causal_lm(g: Array, x: Array, p: Node, to: Pass) -> Array:
@@ -354,7 +377,7 @@ def gradients(model: Network, input_ids: Any = None, *, intermediates: bool = Fa
 
     loss, found = loss_and_gradients(
         model.params, model.config, model.head, moved, precision=model.precision,
-        on_gradient=record if intermediates else None,
+        on_gradient=record if intermediates else None, everywhere=intermediates,
     )  # fmt: skip
     result = Gradients({own_name(name): g for name, g in found.items()})
     result.loss, result.tree, result.intermediates = loss, tree(found), seen
@@ -381,29 +404,64 @@ def loss_and_gradients(
     precision: str = "highest",
     on_value: Record = unchanged,
     on_gradient: Record | None = None,
+    everywhere: bool = True,
+    wanted: Collection[str] | None = None,
 ) -> tuple[Array, dict[str, Array]]:
     """The loss of `model.run`, and the gradients by canonical name, those closest to the loss first.
 
     on_value, on_gradient: functions of a name and a value, or of a name and its gradient, that return what to go on
-    with. Dropout, which multiplies a value by a mask, multiplies its gradient by the same one.
+    with. Dropout, which multiplies a value by a mask, multiplies its gradient by the same one. everywhere: if false,
+    the head of a masked language model is computed only at the n positions that have a label, usually one in seven, and
+    its values are (1, n, ...); the loss is that of all positions. wanted: the names of the parameters whose gradients
+    are returned, by default all. The pass ends at the lowest layer that has one of them.
     """
-    values: dict[str, Array] = {}
+    p, values, weights = Node(params), dict[str, Array](), flat(params)
+    names = {name for name in weights if wanted is None or name in wanted}
+    is_in_body = not names <= head_shapes(config, head).keys()
+    is_for_few = head == "masked_lm" and inputs.labels is not None and not everywhere
 
     def record(name: str, value: Array) -> Array:
         values[name] = value = on_value(name, value)
         return value
 
-    with recording(record):
-        loss = run(params, config, head, inputs, precision=precision)["loss"] if head in HEADS else None
+    rows = inputs.without_choices() if HEADS_OF_MODELS[head].choices else inputs
+    with recording(record if is_in_body or on_value is not unchanged else None), precise(table(params), precision):
+        x = forward_model.body(p, config, rows)
+    read, of_head = where_labelled(x, inputs) if is_for_few else (x, inputs)
+    with recording(record), precise(table(params), precision):
+        loss = forward_heads.HEADS[head](read, p, config, of_head).get("loss")
     if loss is None:
         raise InputError(
             f"head {head!r} computed no loss to differentiate: add labels to the inputs "
             "(for question_answering, start_positions and end_positions)"
         )
-    p, rows = Node(params), inputs.without_choices() if HEADS_OF_MODELS[head].choices else inputs
     to = Pass(config, rows, values, {})
     with precise(table(params), precision), recording(on_gradient):
-        x = values[p.LayerNorm.path if "LayerNorm" in p else p.encoder.path]
-        body(HEADS[head](tap("loss", namespace(x).ones_like(loss)), x, p, to), p, to)
-    unused = {name: weight for name, weight in flat(params).items() if name not in to.gradients}
-    return loss, {**to.gradients, **{name: namespace(weight).zeros_like(weight) for name, weight in unused.items()}}
+        g = HEADS[head](tap("loss", namespace(x).ones_like(loss)), read, p, to._replace(inputs=of_head))
+        if is_for_few:
+            g = from_where_labelled(g, x, inputs)
+        if is_in_body:
+            body(g, p, to, lowest_of(names, config.num_hidden_layers))
+    found = {name: g for name, g in to.gradients.items() if name in names}
+    unused = [name for name in weights if name in names and name not in found]
+    return loss, {**found, **{name: namespace(x).zeros_like(weights[name]) for name in unused}}
+
+
+def labelled(inputs: Inputs) -> Array:
+    """The positions whose label is not -100, (n,), counted over all sequences."""
+    labels: Array = inputs.labels
+    (kept,) = namespace(labels).nonzero(labels.reshape(-1) != -100)
+    return kept
+
+
+def where_labelled(x: Array, inputs: Inputs) -> tuple[Array, Inputs]:
+    """x and the labels at the n positions that have one. (B, L, D) -> (1, n, D)."""
+    labels: Array = inputs.labels
+    kept = labelled(inputs)
+    return x.reshape(-1, x.shape[-1])[None, kept], inputs._replace(labels=labels.reshape(-1)[None, kept])
+
+
+def from_where_labelled(g: Array, x: Array, inputs: Inputs) -> Array:
+    """The gradient at all positions: 0 where there is no label. (1, n, D) -> (B, L, D)."""
+    zeros = namespace(x).zeros_like(x).reshape(-1, x.shape[-1])
+    return scattered(g[0], labelled(inputs), zeros).reshape(x.shape)

@@ -4,8 +4,9 @@
 a formula in `ops`, takes ∂ of the formula's result as g, and what the formula was called with, and returns ∂ of its
 arguments. Each docstring derives it from the differential: if dy = Σ a dx, then ∂x = Σ a ∂y.
 
-As in `ops`, the array library is that of the arguments, and every function returns new arrays. The letters are those of
-`ops`: B batch, L queries, S keys, D hidden size, H heads, E head size, P position rows, V vocabulary, N labels.
+As in `ops`, the array library is that of the arguments, and every function but `embedding` returns new arrays. The
+letters are those of `ops`: B batch, L queries, S keys, D hidden size, H heads, E head size, P position rows, V
+vocabulary, N labels.
 """
 
 import math
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from . import ops
 from .activations import erf, gelu, sigmoid, softplus
 from .backend.arrays import Array, namespace, scattered
-from .backend.schedule import matmul, rowwise
+from .backend.schedule import matmul, matrix_product, rowwise
 
 Parameters = dict[str, Array]
 """∂ of a module's parameters, by name: weight and bias."""
@@ -22,9 +23,12 @@ Parameters = dict[str, Array]
 # --- parts of layers ------------------------------------------------------------------------------------------------
 
 
-def embedding(g: Array, ids: Array, rows: int) -> Array:
-    """y = W[ids]: row i of ∂W is the sum of g over all places with the id i. g: (B, L, D). Returns (rows, D)."""
-    return scattered(g.reshape(-1, g.shape[-1]), ids.reshape(-1), rows)  # (B, L, D) -> (V, D)
+def embedding(g: Array, ids: Array, onto: Array) -> Array:
+    """y = W[ids]: row i of ∂W is the sum of g over all places with the id i. g: (B, L, D).
+
+    onto: zeros, or what ∂W has from another use of W, (V, D); the sums are added to it, in place where possible.
+    """
+    return scattered(g.reshape(-1, g.shape[-1]), ids.reshape(-1), onto)  # (B, L, D) -> (V, D)
 
 
 def linear(g: Array, x: Array, weight: Array) -> tuple[Array, Parameters]:
@@ -33,8 +37,8 @@ def linear(g: Array, x: Array, weight: Array) -> tuple[Array, Parameters]:
     From dy_o = Σ_i (W_oi dx_i + x_i dW_oi) + db_o. g: (..., O), x: (..., I), weight: (O, I).
     """
     outputs, inputs = g.reshape(-1, g.shape[-1]), x.reshape(-1, x.shape[-1])
-    own = {"weight": outputs.T @ inputs, "bias": outputs.sum(0)}  # (O, I), (O,)
-    return (outputs @ weight).reshape(x.shape), own
+    own = {"weight": matrix_product(outputs.T, inputs), "bias": outputs.sum(0)}  # (O, I), (O,)
+    return matrix_product(outputs, weight).reshape(x.shape), own
 
 
 def layer_norm(g: Array, x: Array, weight: Array, eps: float) -> tuple[Array, Parameters]:
@@ -51,6 +55,7 @@ def layer_norm(g: Array, x: Array, weight: Array, eps: float) -> tuple[Array, Pa
     return gx, {"weight": (g * z).sum(places), "bias": g.sum(places)}
 
 
+@rowwise
 def softmax(g: Array, p: Array) -> Array:
     """p = softmax(s) over the last axis: ∂s = p · (g - Σ g·p).
 
@@ -127,6 +132,12 @@ def mean_squared_error(predictions: Array, labels: Array) -> Array:
 
 
 # --- activations ----------------------------------------------------------------------------------------------------
+
+
+@rowwise
+def activation(g: Array, x: Array, *, slope: Callable[[Array], Array]) -> Array:
+    """y = f(x) in each element: ∂x = g · f'(x)."""
+    return g * slope(x)
 
 
 def bell(x: Array) -> Array:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy
 
 from .backend.arrays import Array, namespace
+from .backend.schedule import rowwise
 from .backward import check_dtype, loss_and_gradients, unchanged
 from .config import Config
 from .errors import ConfigError
@@ -62,12 +63,29 @@ def adamw(
     (one, two), t = betas, moments.steps + 1
     result, first, second = {}, {}, {}
     for name, w in weights.items():
-        g = gradients[name]
-        m = first[name] = one * moments.first[name] + (1 - one) * g
-        v = second[name] = two * moments.second[name] + (1 - two) * g * g
-        step = m / (1 - one**t) / (namespace(v).sqrt(v / (1 - two**t)) + eps)
-        result[name] = w * (1 - rate * weight_decay * decays(name)) - rate * step
+        m = first[name] = running_mean(moments.first[name], gradients[name], beta=one)
+        v = second[name] = running_mean_of_squares(moments.second[name], gradients[name], beta=two)
+        shrink = 1 - rate * weight_decay * decays(name)
+        result[name] = stepped(w, m, v, rate=rate, shrink=shrink, of_m=1 - one**t, of_v=1 - two**t, eps=eps)
     return result, Moments(t, first, second)
+
+
+@rowwise
+def running_mean(m: Array, g: Array, *, beta: float) -> Array:
+    """β m + (1 - β) g."""
+    return beta * m + (1 - beta) * g
+
+
+@rowwise
+def running_mean_of_squares(v: Array, g: Array, *, beta: float) -> Array:
+    """β v + (1 - β) g²."""
+    return beta * v + (1 - beta) * g * g
+
+
+@rowwise
+def stepped(w: Array, m: Array, v: Array, *, rate: float, shrink: float, of_m: float, of_v: float, eps: float) -> Array:
+    """Shrink · w - rate · m̂ / (√v̂ + eps), with m̂ = m / of_m and v̂ = v / of_v."""
+    return shrink * w - rate * (m / of_m / (namespace(v).sqrt(v / of_v) + eps))
 
 
 def decays(name: str) -> bool:
@@ -81,9 +99,14 @@ def clipped(gradients: Mapping[str, Array], most: float) -> Weights:
 
     The norm is √Σ g² over all elements of all gradients.
     """
-    norm = math.sqrt(sum(float((g * g).sum()) for g in gradients.values()))
+    norm = math.sqrt(sum(float(sum_of_squares(g)) for g in gradients.values()))
     factor = min(1.0, most / (norm + 1e-6))
-    return {name: factor * g for name, g in gradients.items()}
+    return {name: factor * g for name, g in gradients.items()} if factor < 1 else dict(gradients)
+
+
+def sum_of_squares(g: Array) -> Array:
+    """Σ g², a sum of those of the rows, so that no array of squares is stored and float32 rounds less."""
+    return namespace(g).einsum("...d,...d->...", g, g).sum()
 
 
 def warm_up_and_decay(step: int, warm_up: int, steps: int) -> float:
@@ -100,8 +123,9 @@ def dropout(config: Config, head: str, seed: Any) -> Record:
     """A function of a value's name and the value, or its gradient, that sets a random part of it to 0.
 
     What stays is divided by the probability of staying (Srivastava et al. 2014, section 10). The mask depends on the
-    seed and the name alone, so that a value and its gradient get the same one. Raises ConfigError for a probability
-    that is not from 0 to less than 1; inference does not look at it.
+    seed and the name alone, so that a value and its gradient get the same one. A probability is rounded down to a
+    multiple of 2⁻¹⁶, since 16 random bits decide about an element. Raises ConfigError for a probability that is not
+    from 0 to less than 1; inference does not look at it.
     """
     for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"):
         p = getattr(config, name)
@@ -112,8 +136,9 @@ def dropout(config: Config, head: str, seed: Any) -> Record:
         if not (p := dropout_at(name, config, head)):
             return value
         random = numpy.random.default_rng([*numpy.atleast_1d(seed), zlib.crc32(name.encode())])
-        kept = random.random(value.shape, numpy.float32) >= p
-        return value * namespace(value).asarray(kept / (1 - p), dtype=value.dtype)
+        least = int(p * 2**16)
+        kept = random.integers(0, 2**16, value.shape, numpy.uint16) >= least
+        return value * namespace(value).asarray(kept) * (2**16 / (2**16 - least))
 
     return dropped
 
@@ -226,21 +251,26 @@ def train(
     check_dtype(model)
     part, source, base = part or Part(model), iter(batches), flat(model.params)
     weights, moments = part.weights, moments or Moments.of(part.weights)
+    changed = part.merged(weights)
+    model = with_params(model, tree({**base, **changed}))
     for step in range(moments.steps, steps):
         own = list(itertools.islice(source, accumulate))
         if not own:
             return
-        model = with_params(model, tree({**base, **part.merged(weights)}))
         total, loss = dict[str, Array](), 0.0
         for index, batch in enumerate(own):
             edit = unchanged if seed is None else dropout(model.config, model.head, (seed, step, index))
             one, found = loss_and_gradients(
                 model.params, model.config, model.head, model.moved(model.checked(Inputs(**batch))),
                 precision=model.precision, on_value=edit, on_gradient=None if seed is None else edit,
+                everywhere=False, wanted=changed,
             )  # fmt: skip
             loss += float(one) / len(own)
-            total = {name: total.get(name, 0) + g / len(own) for name, g in part.gradients(weights, found).items()}
+            total = {name: total[name] + g for name, g in found.items()} if total else found
+        mean = {name: g / len(own) for name, g in total.items()} if len(own) > 1 else total
         rate = learning_rate * warm_up_and_decay(step, warm_up, steps)
-        weights, moments = adamw(weights, clipped(total, most), moments, rate, weight_decay=weight_decay)
-        model = with_params(model, tree({**base, **part.merged(weights)}))
+        found = clipped(part.gradients(weights, mean), most)
+        weights, moments = adamw(weights, found, moments, rate, weight_decay=weight_decay)
+        changed = part.merged(weights)
+        model = with_params(model, tree({**base, **changed}))
         yield Step(step + 1, loss, rate, weights, moments), model

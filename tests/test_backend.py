@@ -80,6 +80,19 @@ def test_rowwise_is_for_floats(dtype: str) -> None:
         scaled(np.ones((2, 3), dtype), by=2.0)
 
 
+@given(rows=st.integers(1, 40), columns=st.integers(1, 30), block=st.integers(1, 5000))
+def test_rowwise_takes_several_arrays(rows: int, columns: int, block: int) -> None:
+    x, y = np.random.RandomState(0).standard_normal((2, 3, rows, columns)).astype(np.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backend, "BLOCK", block)
+        assert np.array_equal(difference(x, y, by=2.0), x - 2 * y)
+
+
+@rowwise
+def difference(x: Any, y: Any, *, by: float) -> Any:
+    return x - by * y
+
+
 def test_rowwise_leaves_its_input_alone() -> None:
     x = np.ones((200, 300), np.float32)
     scaled(x, by=2.0)

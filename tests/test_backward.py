@@ -2,6 +2,7 @@
 
 import functools
 import json
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -150,6 +151,64 @@ def test_positions_without_a_label_can_be_left_out() -> None:
     assert_equal(gradients(model, **some_labels), gradients(model, intermediates=True, **some_labels))
     whole = gradients(model, intermediates=True, **some_labels).intermediates["logits"]
     assert whole.shape == (2, 6, model.config.vocab_size) and np.count_nonzero(whole.any(-1)) == 1
+
+
+PARTS = {
+    "the head": ("lm_head", 2),
+    "the norm after the encoder": ("LayerNorm", 2),
+    "the last layer": ("encoder.layer.1", 1),
+    "a part of the first layer and the head": ("encoder.layer.0.attention.self.key|lm_head.dense", 0),
+    "the embeddings": ("embeddings", -1),
+    "nothing": ("nothing", 2),
+}
+"""The parameters whose names begin with one of these, and the lowest of two layers that has any; 2 for none."""
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("family", ["roberta", "roberta-prelayernorm"])
+def test_only_some_gradients(part: str, family: str) -> None:
+    """They are those of the whole, and the pass ends where the lowest of them is."""
+    model, (beginnings, lowest) = tiny("masked_lm", model_type=family, num_hidden_layers=2), PARTS[part]
+    wanted, seen = {n for n in flat(model.params) if n.startswith(tuple(beginnings.split("|")))}, dict[str, Any]()
+
+    def loss(**options: Any) -> tuple[Any, dict[str, Any]]:
+        return loss_and_gradients(model.params, model.config, "masked_lm", Inputs(**INPUTS), **options)
+
+    def record(name: str, g: Any) -> Any:
+        seen[name] = g
+        return g
+
+    loss_of_all, all_of_them = loss()
+    for everywhere in (True, False):
+        found_loss, found = loss(wanted=wanted, everywhere=everywhere, on_gradient=record)
+        assert found_loss == pytest.approx(loss_of_all, rel=1e-14)
+        assert found.keys() == wanted
+        assert seen["logits"].shape[:2] == ((2, 6) if everywhere else (1, 10))  # ten positions have a label
+        for name, g in found.items():
+            np.testing.assert_allclose(g, all_of_them[name], rtol=0, atol=1e-14, err_msg=name)
+    assert ("encoder" in seen) == any(not name.startswith("lm_head") for name in wanted)
+    assert ("embeddings" in seen) == (lowest < 0)
+    assert ("encoder.layer.0" in seen) == (lowest < 1)
+    assert ("encoder.layer.1" in seen) == (lowest < 2)
+
+
+def test_values_are_freed_on_the_way_back() -> None:
+    """When the first layer is reversed, nothing that was computed in a later one is left."""
+    model, left, alive = tiny("masked_lm", num_hidden_layers=3), set[str](), dict[str, weakref.ref]()
+
+    def value(name: str, x: Any) -> Any:
+        if x.ndim:
+            alive[name] = weakref.ref(x)
+        return x
+
+    def gradient(name: str, g: Any) -> Any:
+        if name == "encoder.layer.0":
+            left.update(own for own, x in alive.items() if x() is not None and x() is not alive["encoder"]())
+        return g
+
+    loss_and_gradients(model.params, model.config, "masked_lm", Inputs(**INPUTS), on_value=value, on_gradient=gradient)
+    assert "encoder.layer.0.attention.self.probs" in left
+    assert not any(name.startswith(("encoder.layer.1.", "encoder.layer.2.", "lm_head")) for name in left)
 
 
 def test_the_memory_and_given_embeddings() -> None:
@@ -315,9 +374,9 @@ def test_losses(B: int, N: int, seed: int) -> None:
 
 def test_ids_that_occur_twice() -> None:
     g = np.arange(12.0).reshape(1, 4, 3)
-    found = ops_backward.embedding(g, np.array([[2, 0, 2, 2]]), 4)
+    found = ops_backward.embedding(g, np.array([[2, 0, 2, 2]]), np.zeros((4, 3)))
     assert found.tolist() == [[3, 4, 5], [0, 0, 0], [15, 18, 21], [0, 0, 0]]
-    assert scattered(g[0, :0], np.array([], int), 2).tolist() == [[0, 0, 0], [0, 0, 0]]
+    assert scattered(g[0, :0], np.array([], int), np.zeros((2, 3))).tolist() == [[0, 0, 0], [0, 0, 0]]
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)

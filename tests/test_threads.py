@@ -85,7 +85,7 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, int]]:
 @pytest.mark.parametrize("schedule", ["three threads"], indirect=True)
 def test_a_sequence_is_shared_among_threads(schedule: str, shared: set[tuple[str, int]]) -> None:
     minroberta.load(dtype="float64")([[0, *range(20, 60), 2]])
-    assert {name for name, _ in shared} == {"placewise", "rowwise", "blockwise"}
+    assert {name for name, _ in shared} == {"placewise", "rowwise", "blockwise", "matrix_product"}
     assert ("placewise", 3) in shared
 
 

@@ -62,14 +62,16 @@ def constant(x: Array) -> Array:
     return sys.modules["jax"].lax.stop_gradient(x) if namespace(x).__name__ == "jax.numpy" else x
 
 
-def scattered(x: Array, index: Array, rows: int) -> Array:
-    """The sum of x's rows that have each index: (N, D), with an index for each row, (N,) -> (rows, D)."""
+def scattered(x: Array, index: Array, onto: Array) -> Array:
+    """`onto`, (R, D), with each row of x, (N, D), added to the row that its index names, (N,).
+
+    It is added in place where arrays can be changed: a table of embeddings is large, and few of its rows change.
+    """
     xp = namespace(x)
-    result = xp.zeros((rows, x.shape[-1]), x.dtype)
     if xp.__name__ == "jax.numpy":
-        return result.at[index].add(x)
-    xp.add.at(result, index, x)
-    return result
+        return onto.at[index].add(x)
+    xp.add.at(onto, index, x)
+    return onto
 
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")

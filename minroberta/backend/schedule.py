@@ -47,32 +47,32 @@ FEW = 64
 
 
 def rowwise(formula: Callable[..., Array]) -> Callable[..., Array]:
-    """Schedule formula(x, **constants), whose rows (the last axis) are independent: (..., D) -> (..., D).
+    """Schedule formula(x, *others, **constants), whose rows (the last axis) are independent: (..., D) -> (..., D).
 
-    NumPy computes blocks of rows that fit in the cache, on several threads if the array is large. The block size does
-    not affect the result. CuPy computes one kernel. Half-precision arrays are computed in float32 and returned in their
-    original dtype. Raises BackendError for integers.
+    The others have the shape of x. NumPy computes blocks of rows that fit in the cache, on several threads if the array
+    is large. The block size does not affect the result. CuPy computes one kernel if there are no others. Half-precision
+    arrays are computed in float32 and returned in the dtype of x. Raises BackendError for integers.
     """
 
-    def in_float32(x: Array, **constants: Any) -> Array:
-        return cast(formula(widen(x), **constants), x.dtype)
+    def in_float32(x: Array, *others: Array, **constants: Any) -> Array:
+        return cast(formula(widen(x), *map(widen, others), **constants), x.dtype)
 
     @functools.wraps(formula)
-    def scheduled(x: Array, **constants: Any) -> Array:
+    def scheduled(x: Array, *others: Array, **constants: Any) -> Array:
         if not is_float(x.dtype):
             raise BackendError(f"{formula.__name__} takes floating-point arrays, not {x.dtype}: give float32")
-        if kernels.fuses(x, constants):
+        if not others and kernels.fuses(x, constants):
             return kernels.fused(formula, x, constants)
         if namespace(x) is not numpy or x.nbytes <= block_size():
-            return in_float32(x, **constants)
-        rows = x.reshape(-1, x.shape[-1])
-        result = numpy.empty(rows.shape, x.dtype)
+            return in_float32(x, *others, **constants)
+        arrays = [array.reshape(-1, x.shape[-1]) for array in (x, *others)]
+        result = numpy.empty(arrays[0].shape, x.dtype)
 
         def compute(share: slice) -> None:
             for block in blocks(share, max(1, block_size() // (x.shape[-1] * x.itemsize))):
-                result[block] = in_float32(rows[block], **constants)
+                result[block] = in_float32(*(rows[block] for rows in arrays), **constants)
 
-        threads.each(compute, shares(len(rows), x.nbytes), x.nbytes)
+        threads.each(compute, shares(len(result), x.nbytes), x.nbytes)
         return result.reshape(x.shape)
 
     return scheduled
@@ -206,29 +206,38 @@ def sequence_shares(x: Array, lengths: Sequence[int]) -> list[slice]:
 def product(x: Array, weight: Array) -> Array:
     """x Wᵀ. x: (..., I), weight: (O, I). Returns (..., O).
 
-    On NumPy and CuPy, a whole batch is computed as a single product of matrices. `x @ weight.T` would be one product
-    for each sequence on NumPy. On CuPy it would be a batched product, for which CuPy copies the weight and converts
-    half types to float32. For few rows, NumPy computes (W xᵀ)ᵀ, which is 25 to 50% faster with its BLAS library.
+    On NumPy and CuPy, a whole batch is computed as a product of matrices. `x @ weight.T` would be one product for each
+    sequence on NumPy. On CuPy it would be a batched product, for which CuPy copies the weight and converts half types
+    to float32. For few rows, NumPy computes (W xᵀ)ᵀ, which is 25 to 50% faster with its BLAS library.
     """
     xp = namespace(x)
     if xp.__name__ == "jax.numpy":
         return x @ weight.T
     rows = x.reshape(-1, x.shape[-1])
-    if xp is not numpy:
-        return (rows @ weight.T).reshape(*x.shape[:-1], len(weight))
-    result = numpy.empty((*x.shape[:-1], len(weight)), numpy.result_type(x, weight))
-    if len(rows) <= FEW:
-        result.reshape(-1, len(weight))[:] = (weight @ rows.T).T
+    if xp is numpy and len(rows) <= FEW:
+        result = numpy.ascontiguousarray((weight @ rows.T).T)
     else:
-        numpy.matmul(rows, weight.T, out=result.reshape(-1, len(weight)))
+        result = matrix_product(rows, weight.T)
+    return result.reshape(*x.shape[:-1], len(weight))  # (N, O) -> (..., O)
+
+
+def matrix_product(x: Array, y: Array) -> Array:
+    """x y for matrices: (N, I), (I, O) -> (N, O).
+
+    If there are many rows, several of our threads compute some of them each, with one thread of BLAS. The threads of
+    NumPy's BLAS library wait for each other in every product, and for long if other programs use the processor.
+    """
+    if namespace(x) is not numpy or len(parts := shares(len(x), x.nbytes)) < 2:
+        return x @ y
+    result = numpy.empty((len(x), y.shape[1]), numpy.result_type(x, y))
+    threads.each(lambda some: numpy.matmul(x[some], y, out=result[some]), parts, x.nbytes)
     return result
 
 
 def matmul(x: Array, y: Array) -> Array:
     """x y in each head. x: (B, H, L, N), y: (B, H, N, M) or (N, M). Returns (B, H, L, M).
 
-    NumPy's BLAS library would divide each of these small products among its threads, which wait for each other every
-    time, and for long if other programs use the processor. So several threads compute some sequences or heads each.
+    As in `matrix_product`, several of our threads compute some sequences or heads each.
     """
     if namespace(x) is not numpy or threads.is_inside() or x.nbytes < threads.SHARE:
         return x @ y
