@@ -32,6 +32,25 @@ RATES = {"all": 1, "head": 50, "lora": 25}
 """What is trained, and the factor of the usual learning rate for it."""
 
 
+class Asked(NamedTuple):
+    """What the user asks for. what: the part that is trained, a key of RATES. options: all others, by name."""
+
+    data: Path
+    output: Path
+    model: Source
+    head: str
+    what: str
+    as_json: bool
+    options: Mapping[str, Any]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What must be the same for a run to go on, with a checksum of the data."""
+        own = {"model": str(self.model.name), "adapter": self.model.adapter, "tokenizer": self.model.tokenizer}
+        data = zlib.crc32(self.data.read_bytes()) if self.data.is_file() else 0
+        return {**own, "dtype": self.model.dtype, "head": self.head, "train": self.what, **self.options, "data": data}
+
+
 class Data(NamedTuple):
     """The examples to train on and to measure with, and the column of each role."""
 
@@ -116,14 +135,15 @@ def command(data: Path, output: Path, model: Source, head: str, what: str, as_js
     """
     if what == "lora" and model.adapter:
         raise click.UsageError("--train lora needs a base without --adapter: merge the adapter first, with convert")
-    settings = {"model": str(model.name), "adapter": model.adapter, "tokenizer": model.tokenizer, "dtype": model.dtype}
-    run = Run(output, {**settings, "head": head, "train": what, **options, "data": _checksum(data)})
-    given = _data(data, head, options)
-    base, is_new = _model(model, head, given, options)
-    part = _part(base, what, options)
+    asked = Asked(data, output, model, head, what, as_json, options)
+    run = Run(output, asked.settings)
+    given = _data(asked)
+    base, is_new = _model(asked, given)
+    part = _part(asked, base)
     if not as_json:
-        print_facts(_facts(given, base, str(model.name), is_new, part))
-    before, best = _train(run, base, part, given, what, str(model.name), options, quiet=as_json)
+        print_facts(_facts(asked, given, base, is_new, part))
+    _train(asked, run, base, part, given)
+    (_, before), best = run.history[0], run.best
     if as_json:
         print_json({"directory": str(output), "before": before, "after": best, "history": run.history})
     else:
@@ -132,32 +152,27 @@ def command(data: Path, output: Path, model: Source, head: str, what: str, as_js
         say("warning", "training made the model no better on the held-out examples")
 
 
-def _checksum(path: Path) -> int:
-    """Of the data, so that a run does not go on with other examples."""
-    return zlib.crc32(path.read_bytes()) if path.is_file() else 0
-
-
 # --- what is given --------------------------------------------------------------------------------------------------
 
 
-def _data(path: Path, head: str, options: Mapping[str, Any]) -> Data:
+def _data(asked: Asked) -> Data:
     """The examples of a file, and those held out: a share of them, or those of another file."""
-    columns = options["columns"]
-    examples, found = examples_of(read_records(path, known_names(head, columns)), head, columns)
-    other = options["held_out"]
+    columns, held_out = asked.options["columns"], asked.options["held_out"]
+    names = known_names(asked.head, columns)
+    examples, found = examples_of(read_records(asked.data, names), asked.head, columns)
     try:
-        share = float(other)
+        share = float(held_out)
     except ValueError:
-        return Data(examples, examples_of(read_records(other, known_names(head, columns)), head, found)[0], found)
+        return Data(examples, examples_of(read_records(held_out, names), asked.head, found)[0], found)
     if not 0 < share < 1:
-        raise click.UsageError(f"--held-out takes a share between 0 and 1, or a file, not {other}")
-    return Data(*divided(examples, head, share, options["seed"]), found)
+        raise click.UsageError(f"--held-out takes a share between 0 and 1, or a file, not {held_out}")
+    return Data(*divided(examples, asked.head, share, asked.options["seed"]), found)
 
 
-def _model(source: Source, head: str, given: Data, options: Mapping[str, Any]) -> tuple[Model, bool]:
+def _model(asked: Asked, given: Data) -> tuple[Model, bool]:
     """The model, with its own head if that knows the labels, or else with a new one; True if it is new."""
-    examples, problem = [*given.examples, *given.held_out], options["problem_type"]
-    how: dict[str, Any] = {**source._asdict(), "head": head}
+    examples, head, problem = [*given.examples, *given.held_out], asked.head, asked.options["problem_type"]
+    how: dict[str, Any] = {**asked.model._asdict(), "head": head}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they come again below
@@ -169,13 +184,13 @@ def _model(source: Source, head: str, given: Data, options: Mapping[str, Any]) -
     if fits:
         return load(**how), False
     fields = label_fields(examples, head, problem)
-    return load(**how, missing="init", seed=options["seed"], config=fields), True
+    return load(**how, missing="init", seed=asked.options["seed"], config=fields), True
 
 
-def _part(model: Model, what: str, options: Mapping[str, Any]) -> Part:
-    if what == "lora":
-        return Lora(model, options["rank"], seed=options["seed"])
-    if what == "all":
+def _part(asked: Asked, model: Model) -> Part:
+    if asked.what == "lora":
+        return Lora(model, asked.options["rank"], seed=asked.options["seed"])
+    if asked.what == "all":
         return Part(model)
     head = set(new_to_each_task(model))
     if not head:
@@ -183,7 +198,7 @@ def _part(model: Model, what: str, options: Mapping[str, Any]) -> Part:
     return Part(model, head.__contains__)
 
 
-def _facts(given: Data, model: Model, name: str, is_new: bool, part: Part) -> dict[str, Any]:
+def _facts(asked: Asked, given: Data, model: Model, is_new: bool, part: Part) -> dict[str, Any]:
     """What was found and will be done, to be checked by a person."""
     examples = [*given.examples, *given.held_out]
     several = {role: [f"column {column}"] for role, column in given.columns.items()}
@@ -198,7 +213,7 @@ def _facts(given: Data, model: Model, name: str, is_new: bool, part: Part) -> di
         "held out": len(given.held_out),
         **several,
         **({"labels": [f"{name} {count:,}" for name, count in counts.most_common(20)]} if counts else {}),
-        "model": f"{name}, {model.head}, {'with a new head' if is_new else 'with its own head'}",
+        "model": f"{asked.model.name}, {model.head}, {'with a new head' if is_new else 'with its own head'}",
         "trained": f"{trained:,} weights; the model has {all_weights:,}",
     }
 
@@ -206,65 +221,56 @@ def _facts(given: Data, model: Model, name: str, is_new: bool, part: Part) -> di
 # --- training -------------------------------------------------------------------------------------------------------
 
 
-def _train(
-    run: Run, model: Model, part: Part, given: Data, what: str, name: str, options: Mapping[str, Any], quiet: bool
-) -> tuple[Scores, Scores]:
-    """Train, keep the best model in the run's directory, and return the scores before and those of the best."""
+def _train(asked: Asked, run: Run, model: Model, part: Part, given: Data) -> None:
+    """Train, keep the best model in the run's directory, and note all scores there."""
+    options, moments = asked.options, None
     rows = rows_of(model, given.held_out, options["max_length"])
-    resumed = run.resumed(part.weights)
-    if resumed is None:
-        run.history = [(0, measure(model, rows, given.held_out))]
-        moments = None
-    else:
+    if resumed := run.resumed(part.weights):
         part.weights, moments = resumed
         say("note", f"{run.directory} holds the first {moments.steps} steps of this run: it goes on from there")
-    if not quiet:
-        click.echo(printable(f"{'before':<24}{_in_words(run.history[0][1])}"))
+    else:
+        run.history = [(0, measure(model, rows, given.held_out))]
+    _show(asked, "before", run.history[0][1])
 
-    def keep(progress: Progress, scores: Scores, loss: float) -> None:
+    def keep(progress: Progress, scores: Scores) -> None:
         if run.is_best(scores):
-            _save(run.directory, progress, part, name)
+            _save(asked, progress, part)
         run.add(progress.step, scores)
-        if not quiet:
-            done = f"{progress.step.number:,} of {progress.steps:,} steps"
-            click.echo(printable(f"{done:<24}{_in_words(scores)}, training loss {cell(loss)}"))
+        done = f"{progress.step.number:,} of {progress.steps:,} steps"
+        _show(asked, done, {**scores, "training loss": fmean(losses)})
+        losses.clear()
 
     last, losses = None, list[float]()
-    rate = RATES[what] * usual_rate(model) if options["learning_rate"] is None else options["learning_rate"]
+    rate = RATES[asked.what] * usual_rate(model) if options["learning_rate"] is None else options["learning_rate"]
     how = {name: options[name] for name in ("epochs", "batch_size", "max_length", "dropout", "seed")}
     steps = fine_tune(model, given.examples, given.held_out, learning_rate=rate, part=part, moments=moments, **how)
     try:
-        with _bar(quiet) as show:
+        with _bar(asked.as_json) as show:
             for last in steps:
                 losses.append(last.step.loss)
                 show(last, losses)
                 if last.scores is not None:
-                    keep(last, last.scores, fmean(losses))
-                    losses.clear()
+                    keep(last, last.scores)
     except KeyboardInterrupt:
         if last is not None and last.scores is None:
             say("note", f"measuring the model of step {last.step.number:,}; Ctrl-C again to leave it out")
-            keep(last, measure(last.model, rows, given.held_out), fmean(losses))
-        say("note", f"interrupted: {_kept(run)}; the same command goes on")
+            keep(last, measure(last.model, rows, given.held_out))
+        kept = f"{run.directory} holds the best model so far" if len(run.history) > 1 else "nothing was trained yet"
+        say("note", f"interrupted: {kept}; the same command goes on")
         raise
     run.end()
-    return run.history[0][1], run.best
 
 
-def _kept(run: Run) -> str:
-    return f"{run.directory} holds the best model so far" if len(run.history) > 1 else "nothing was trained yet"
-
-
-def _save(directory: Path, progress: Progress, part: Part, name: str) -> None:
+def _save(asked: Asked, progress: Progress, part: Part) -> None:
     """The whole model, or LoRA's matrices, for which the base must be found by its name or its whole path."""
-    model = progress.model
-    if isinstance(part, Lora):
-        base = str(Path(name).resolve()) if hub.exists(Path(name)) else name
-        part.save(directory, progress.step.weights, model.config, model.head, base)
-        if model.tokenizer is not None:
-            model.tokenizer.save(directory)
-    else:
-        model.save(directory)
+    model, name = progress.model, asked.model.name
+    if not isinstance(part, Lora):
+        model.save(asked.output)
+        return
+    base = str(Path(name).resolve()) if hub.exists(Path(name)) else str(name)
+    part.save(asked.output, progress.step.weights, model.config, model.head, base)
+    if model.tokenizer is not None:
+        model.tokenizer.save(asked.output)
 
 
 @contextlib.contextmanager
@@ -282,6 +288,12 @@ def _bar(quiet: bool) -> Iterator[Callable[[Progress, Sequence[float]], None]]:
             bar.set_postfix_str(f"loss {fmean(losses[-50:]):.4f}")
 
         yield show
+
+
+def _show(asked: Asked, when: str, scores: Scores) -> None:
+    """Print a line of scores."""
+    if not asked.as_json:
+        click.echo(printable(f"{when:<24}{_in_words(scores)}"))
 
 
 def _in_words(scores: Scores) -> str:
