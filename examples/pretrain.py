@@ -96,7 +96,7 @@ def initial(library: tokenizers.Tokenizer) -> minroberta.Model:
     """A model with random weights, but for positions, and for attention in the first layer.
 
     Positions start as sinusoids, in which a shift is a rotation (Vaswani et al. 2017, section 3.5). Each head of the
-    first layer starts by looking at one neighbour, because its queries are rotated by the shift to it.
+    first layer starts by looking at one neighbour, beside the token itself: its queries are rotated by that shift.
     """
     fields = {"model_type": "roberta", "vocab_size": library.get_vocab_size(), "max_position_embeddings": LENGTH + 2}
     config = {**fields, **SIZES, "type_vocab_size": 1, "initializer_range": SPREAD}
