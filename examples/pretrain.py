@@ -1,13 +1,13 @@
 """Train a tokenizer and a small RoBERTa on a text file by masked language modelling, on a CPU, with NumPy alone.
 
     python examples/pretrain.py TEXT DIRECTORY
-    minroberta fill-mask --model DIRECTORY "The river flows into the<mask>."
+    minroberta fill-mask --model DIRECTORY "The film was directed<mask> John Smith."
 
 TEXT has a paragraph on each line, 5 MB or more in all. Its last fiftieth is held out. The model has learned more than
 the frequencies of tokens when its held-out loss, in nats per masked token, is below that of guessing by them.
 
-Ten minutes are short. Random weights would predict by frequencies for most of them: only 15 % of the tokens are masked.
-So the first part of the time goes into predicting the next token at every position, with the same weights.
+Only 15 % of the tokens are masked, too few to learn more than frequencies from random weights in ten minutes. So in the
+first part of the time, the same weights learn to predict the next token at every position (docs/decisions/7-tiny.md).
 """
 
 import itertools
@@ -147,12 +147,16 @@ def after(model: minroberta.Model, rows: numpy.ndarray, seconds: float, steps: i
 def main(text: Path, directory: Path, minutes: float, steps: int | None) -> None:
     """Train a tokenizer and a small RoBERTa on TEXT, and save them to DIRECTORY."""
     directory.mkdir(parents=True, exist_ok=True)  # now, because an error in ten minutes would be late
-    lines = [line for line in text.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        lines = [line for line in text.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"{text} is not UTF-8 text (byte {error.start}): convert it, as iconv does") from None
     own, other = lines[: -len(lines) // 50], lines[-len(lines) // 50 :]
     library = trained_tokenizer(own)
     rows, other_rows = packed(library, own), packed(library, other)
     if min(len(rows), len(other_rows)) < BATCH:
-        raise click.UsageError(f"a fiftieth of {text} is {other_rows.size} tokens of {BATCH * LENGTH}: give more text")
+        least = f"its last fiftieth has {other_rows.size} tokens, and {BATCH * LENGTH} are held out"
+        raise click.UsageError(f"{text} is too short ({least}): give more text")
 
     model = initial(library)
     held_out = held_out_batches(other_rows, model)

@@ -130,8 +130,16 @@ def test_heads_of_the_first_layer_look_at_neighbours(script: ModuleType) -> None
     assert [shifts[best] for best in np.argmax(by_shift, axis=1)] == [-2, -1, 1, 2]
 
 
-def test_a_short_text(script: ModuleType, tmp_path: Path) -> None:
-    (tmp_path / "text.txt").write_text("\n".join(SENTENCES), encoding="utf-8")
-    done = CliRunner().invoke(script.main, [str(tmp_path / "text.txt"), str(tmp_path)])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("\n".join(SENTENCES).encode(), "give more text"),
+        (b"", "give more text"),
+        (b"caf\xe9", "is not UTF-8 text (byte 3): convert it"),
+    ],
+)
+def test_a_text_that_cannot_be_used(script: ModuleType, tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "text.txt").write_bytes(content)
+    done = CliRunner().invoke(script.main, [str(tmp_path / "text.txt"), str(tmp_path / "model")])
     assert done.exit_code == 2
-    assert "give more text" in done.output
+    assert message in " ".join(done.output.split())
