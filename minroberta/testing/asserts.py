@@ -10,6 +10,8 @@ from typing import Any
 from ..trace import Trace
 from .compare import compare
 from .diagnose import explain
+from .diagnose_gradients import explain_gradients
+from .gradients import Gradients
 from .report import Report
 from .sentences import headline, in_brief
 from .values import Names, Values
@@ -60,13 +62,24 @@ def assert_matches(
     if found.ok:
         return found
     explained = functools.partial(explain, found, reference, candidate, names, packed)
-    lines = [*in_brief(found), _next(isinstance(reference, Trace))]
+    if isinstance(reference, Gradients):
+        explained = functools.partial(explain_gradients, found, reference, candidate, names)
+    lines = [*in_brief(found), _next(reference)]
     if report is not None:
         explained().save_html(report)
         lines.append(f"page: {report}")
     raise Mismatch(found, "\n".join(lines), explained)
 
 
-def _next(has_model: bool) -> str:
-    model = "trace.model, trace.inputs" if has_model else "model, inputs"
-    return f"next: minroberta.testing.diagnose({model}, candidate) names the mistake if it is a known one"
+def _next(reference: Trace | Values) -> str:
+    call = (
+        "diagnose(trace.model, trace.inputs, candidate)" if isinstance(reference, Trace) else _without_trace(reference)
+    )
+    return f"next: minroberta.testing.{call} names the mistake if it is a known one"
+
+
+def _without_trace(reference: Values) -> str:
+    of_gradients = isinstance(reference, Gradients)
+    return (
+        "diagnose_gradients(model, inputs, candidate, labels)" if of_gradients else "diagnose(model, inputs, candidate)"
+    )

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy
@@ -51,10 +51,11 @@ def compare(
     not the attention mask; other positions are not compared.
 
     If the reference has a model, every step of the candidate is judged alone: the reference recomputes it in float64
-    from the candidate's values. A value's noise is the amount by which it changes when each of the preceding values is
-    rounded once. A difference of up to 2·√n times the noise counts as rounding error, where n is the number of terms in
-    the longest sum (the hidden size, the feed-forward size or the number of keys), but at least 64. Padding is not
-    compared, since implementations may differ there.
+    from the candidate's values, or for `reference_gradients` from its gradients of later values. A value's noise is the
+    amount by which it changes when each of the preceding values is rounded once. A difference of up to 2·√n times the
+    noise counts as rounding error, where n is the number of terms in the longest sum (the hidden size, the feed-forward
+    size or the number of keys, and for gradients the number of tokens), but at least 64. Padding is not compared, since
+    implementations may differ there, but gradients are.
 
     Raises InputError if nothing can be compared.
     """
@@ -70,6 +71,7 @@ def compare(
         ours = _reference(Trace(model, ours.trace.inputs), precision, packed)
     shared = in_common(ours.values, theirs)
     laid = _all_laid_out(ours, {name: theirs[name] for name in shared}, given_layouts(theirs, ours.values, ours.config))
+    laid = laid if ours.steps is None else weights_alike(laid, theirs)
     laid[shared[-1]] = _without_excuse(theirs[shared[-1]], *laid[shared[-1]])
     alone = _steps(ours, {name: array for name, (array, _) in laid.items() if array is not None})
     rows = tuple(_row(name, theirs[name], *laid[name], ours, alone.get(name)) for name in shared)
@@ -84,6 +86,17 @@ def compare(
     )
     said = "" if ours.trace is None else audit(ours.trace.model, ours.trace.inputs).of_inputs
     return dataclasses.replace(found, between=tuple(_between(list(ours.values), found)), audit=said)
+
+
+def laid_out(reference: Values, candidate: Values, names: Names | None = None) -> dict[str, numpy.ndarray]:
+    """The candidate's gradients by our names and in our layout, or as they are if no layout fits.
+
+    reference: the result of `reference_gradients`.
+    """
+    ours, theirs = _reference(reference, "float32", None), under_our_names(candidate, names)
+    shared = {name: theirs[name] for name in in_common(ours.values, theirs)}
+    laid = weights_alike(_all_laid_out(ours, shared, given_layouts(theirs, ours.values, None)), shared)
+    return {name: theirs[name] if array is None else array for name, (array, _) in laid.items()}
 
 
 def check_precision(precision: str) -> None:
@@ -131,6 +144,7 @@ class Reference(NamedTuple):
     unit: float  # the unit roundoff of the candidate's precision, as a multiple of float32's
     trace: Trace | None  # of the model in float64
     unavailable: tuple[str, ...] = ()
+    steps: Callable[[Values], Mapping[str, Any]] | None = None  # of gradients: each step on a candidate's
 
     @property
     def heads(self) -> int | None:
@@ -237,7 +251,10 @@ def _reference(reference: Any, precision: str, packed: Any) -> Reference:
     kept = Kept(getattr(reference, "inputs", {}), packed)
     known = getattr(reference, "noise", None)
     estimated = {name: _estimated(value, kept(name, value)) for name, value in values.items()}
-    config = getattr(reference, "config", None)
+    config, steps = getattr(reference, "config", None), getattr(reference, "steps", None)
+    if steps is not None:  # of gradients
+        bound = getattr(reference, "bound", ESTIMATED)
+        return Reference(values, known or estimated, kept, None, bound, unit, None, (), steps)
     bound = ESTIMATED if config is None else _bound(config, values)
     return Reference(values, known or estimated, kept, config, bound, unit, None, (why,) if known else (NO_NOISE, why))
 
@@ -339,6 +356,21 @@ def _laid_out(name: str, array: numpy.ndarray, truth: numpy.ndarray, ours: Refer
     return arranged(array, truth, ours.heads, ours.kept(name, truth))
 
 
+def weights_alike(laid: Mapping[str, LaidOut], theirs: Mapping[str, numpy.ndarray]) -> dict[str, LaidOut]:
+    """Gradients of weights, of which square ones are transposed if the others are: their shape does not tell."""
+    weights = {name: theirs[name] for name in laid if OF_WEIGHT.fullmatch(name) and theirs[name].ndim == 2}
+    square = {name for name, array in weights.items() if array.shape[0] == array.shape[1]}
+    orders = [laid[name][1] for name in weights.keys() - square]
+    if not orders:
+        return dict(laid)
+    alike = {name: (theirs[name].T, orders[0]) if all(orders) else (theirs[name], "") for name in square}
+    return {name: alike.get(name, one) for name, one in laid.items()}
+
+
+OF_WEIGHT = re.compile(r"(?!.*embedding).*weight")
+"""Names of the weights of linear layers, and of norms, which are no matrices."""
+
+
 def for_each_row(name: str, array: numpy.ndarray, truth: numpy.ndarray) -> numpy.ndarray:
     """A value that was given once for the whole batch, repeated for each row; any other value as it is."""
     once = FOR_ALL.fullmatch(name) and array.shape == (1, *truth.shape[1:])
@@ -358,6 +390,8 @@ class Step(NamedTuple):
 
 def _steps(ours: Reference, theirs: Mapping[str, numpy.ndarray]) -> dict[str, Step]:
     """Each step of the candidate, recomputed by the reference; empty if the reference has no model."""
+    if ours.steps is not None:
+        return {name: Step(value, noise) for name, (value, noise) in ours.steps(theirs).items()}
     if ours.trace is None:
         return {}
     model, inputs = ours.trace.model, ours.trace.inputs

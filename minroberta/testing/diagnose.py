@@ -63,14 +63,7 @@ def diagnose(
 
     Raises InputError if the model does not accept the inputs, or if the model and the candidate share no name.
     """
-    if not isinstance(model, Model) or not isinstance(inputs, Mapping):
-        raise InputError(
-            f"diagnose was given a {type(model).__name__} and a {type(inputs).__name__}: give a Model, a dict of its "
-            "inputs, such as {'input_ids': ids}, and a port's values"
-        )
-    check_precision(precision)
-    if not limit >= 0:
-        raise InputError(f"limit must be a number of seconds, not {limit!r}")
+    check_call("diagnose", model, inputs, precision, limit)
     end = time.monotonic() + limit
     port = _candidate(model, inputs, candidate, names, EPS[precision] / EPS["float32"], packed)
     plain = port.judged()
@@ -82,7 +75,7 @@ def diagnose(
     if rearranged is None or (rearranged.ok and not plain.ok):
         return Findings()
     with progress(None, "mistakes") as advance:
-        clock = _Clock(end, advance)
+        clock = Clock(end, advance)
         if plain.ok and plain.remaining > SUSPICIOUS and set(port.values) <= {*ModelOutput.__annotations__, NAME}:
             port, plain = replace(port, bound=SUSPICIOUS), plain._replace(bound=SUSPICIOUS)
         either = [(port, plain), *([] if other is port else [(other, rearranged)])]
@@ -90,7 +83,19 @@ def diagnose(
     return Findings(findings, clock.left_out, _hint(plain, findings))
 
 
-def _of_either_order(either: list[tuple[Candidate, Judged]], clock: "_Clock") -> list[Finding]:
+def check_call(name: str, model: Any, inputs: Any, precision: str, limit: float) -> None:
+    """Raise InputError for arguments that neither `diagnose` nor `diagnose_gradients`, whichever it is, can take."""
+    if not isinstance(model, Model) or not isinstance(inputs, Mapping):
+        raise InputError(
+            f"{name} was given a {type(model).__name__} and a {type(inputs).__name__}: give a Model, a dict of its "
+            f"inputs, such as {{'input_ids': ids}}, and a port's {'values' if name == 'diagnose' else 'gradients'}"
+        )
+    check_precision(precision)
+    if not limit >= 0:
+        raise InputError(f"limit must be a number of seconds, not {limit!r}")
+
+
+def _of_either_order(either: list[tuple[Candidate, Judged]], clock: "Clock") -> list[Finding]:
     """The findings for the values as they are, or in the reference's order if their elements fit another one.
 
     Only the steps after such a value tell whether a port also computes with that order. So the first explanation that
@@ -161,7 +166,7 @@ Chain = list[list[_Trial]]
 
 
 @dataclass
-class _Clock:
+class Clock:
     """The time that is left, and what was left out when it ran out."""
 
     end: float
@@ -186,7 +191,7 @@ class _Search:
     """
 
     candidate: Candidate
-    clock: _Clock
+    clock: Clock
     tried: dict[tuple, list[_Trial]] = field(default_factory=dict)
     effects: dict[tuple, list[tuple[Way, numpy.ndarray]]] = field(default_factory=dict)
 
