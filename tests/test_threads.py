@@ -124,6 +124,21 @@ def test_a_recorder_sees_all_sequences(schedule: str, shared: set[tuple[str, int
     assert shared <= {("matmul", 2)}  # within a value
 
 
+@pytest.mark.parametrize("schedule", ["three threads"], indirect=True)
+def test_gradients_are_shared_among_threads(schedule: str, shared: set[tuple[str, int]]) -> None:
+    """Within each value, since the values are recorded."""
+    model, ids = minroberta.load(dtype="float64", head="masked_lm"), np.random.default_rng(0).integers(5, 300, (4, 7))
+    found = minroberta.gradients(model, ids, labels=ids)
+    assert {("matrix_product", 3), ("matmul", 2), ("rowwise", 3)} <= shared
+    assert not {"encoder", "sequencewise", "placewise"} & {name for name, _ in shared}
+    with threadpoolctl.threadpool_limits(1, user_api="blas"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "count", lambda: 1)
+        plain = minroberta.gradients(model, ids, labels=ids)
+    most = max(abs(g).max() for g in plain.values())  # not each one's: those of the keys' biases are rounding
+    for name, g in plain.items():
+        np.testing.assert_allclose(found[name], g, rtol=0, atol=1e-12 * most, err_msg=name)
+
+
 @given(st.lists(st.integers(0, 200), min_size=1, max_size=40), st.integers(1, 5))
 def test_shares_of_sequences_are_fair(lengths: list[int], count: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
