@@ -17,6 +17,7 @@ from . import model as forward_model
 from . import ops, ops_backward
 from .backend.arrays import Array, namespace, scattered
 from .backend.precision import precise
+from .backend.schedule import steady
 from .config import HEADS as HEADS_OF_MODELS
 from .config import Config
 from .errors import InputError
@@ -375,10 +376,11 @@ def gradients(model: Network, input_ids: Any = None, *, intermediates: bool = Fa
         seen[own_name(name)] = g
         return g
 
-    loss, found = loss_and_gradients(
-        model.params, model.config, model.head, moved, precision=model.precision,
-        on_gradient=record if intermediates else None, everywhere=intermediates,
-    )  # fmt: skip
+    with steady(model.xp):
+        loss, found = loss_and_gradients(
+            model.params, model.config, model.head, moved, precision=model.precision,
+            on_gradient=record if intermediates else None, everywhere=intermediates,
+        )  # fmt: skip
     result = Gradients({own_name(name): g for name, g in found.items()})
     result.loss, result.tree, result.intermediates = loss, tree(found), seen
     return result

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy
 
 from .backend.arrays import Array, namespace
-from .backend.schedule import rowwise
+from .backend.schedule import rowwise, steady
 from .backward import check_dtype, loss_and_gradients, unchanged
 from .config import Config
 from .errors import ConfigError
@@ -260,11 +260,12 @@ def train(
         total, loss = dict[str, Array](), 0.0
         for index, batch in enumerate(own):
             edit = unchanged if seed is None else dropout(model.config, model.head, (seed, step, index))
-            one, found = loss_and_gradients(
-                model.params, model.config, model.head, model.moved(model.checked(Inputs(**batch))),
-                precision=model.precision, on_value=edit, on_gradient=None if seed is None else edit,
-                everywhere=False, wanted=changed,
-            )  # fmt: skip
+            with steady(model.xp):
+                one, found = loss_and_gradients(
+                    model.params, model.config, model.head, model.moved(model.checked(Inputs(**batch))),
+                    precision=model.precision, on_value=edit, on_gradient=None if seed is None else edit,
+                    everywhere=False, wanted=changed,
+                )  # fmt: skip
             loss += float(one) / len(own)
             total = {name: total[name] + g for name, g in found.items()} if total else found
         mean = {name: g / len(own) for name, g in total.items()} if len(own) > 1 else total

@@ -290,3 +290,19 @@ def test_products_too_small_for_threads_run_in_one() -> None:
         seen = threads.each(lambda _: (threading.current_thread(), library_threads()), range(9), threads.SHARE)
         assert seen == [(threading.current_thread(), 1)] * 9
         assert library_threads() == 2
+
+
+@needs_openblas
+def test_one_thread_of_blas_for_a_whole_pass() -> None:
+    """`each` still uses several; and the limit ends with the last of its users, in whatever order they end."""
+    with threadpoolctl.threadpool_limits(3, user_api="blas"):
+        one, other = threads.limited(), threads.limited()
+        one.__enter__()
+        assert library_threads() == 1 and threads.count() == 3
+        here = threads.each(lambda _: (threading.current_thread(), library_threads()), range(9), 10**9)
+        assert (threading.current_thread(), 1) not in here and {count for _, count in here} == {1}
+        other.__enter__()
+        one.__exit__(None, None, None)
+        assert library_threads() == 1 and threads.count() == 3
+        other.__exit__(None, None, None)
+        assert library_threads() == 3 and threads.count() == 3

@@ -12,6 +12,7 @@ kernel. While values are recorded, the last two decorators have no effect on Num
 complete.
 """
 
+import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ import numpy
 from ..errors import BackendError
 from ..trace import is_recording, is_watched
 from . import fused, kernels, threads
-from .arrays import Array, cast, is_float, namespace, widen, widened
+from .arrays import Array, Namespace, cast, is_float, namespace, widen, widened
 
 BLOCK = 96 * 1024
 """Bytes in one block of rows. A few blocks fit in a core's L2 cache. Each is smaller than 128 KiB, the size from which
@@ -122,6 +123,11 @@ def _mask_of(mask: Array, one: slice, rows: slice) -> Array:
 def blocks(rows: slice, step: int) -> list[slice]:
     """Split the rows into blocks of `step` rows; the last block may be smaller."""
     return [slice(start, min(start + step, rows.stop)) for start in range(rows.start, rows.stop, step)]
+
+
+def steady(xp: Namespace) -> contextlib.AbstractContextManager[None]:
+    """A context for passes of many small products: on NumPy, only our threads are several, and BLAS has one."""
+    return threads.limited() if xp is numpy else contextlib.nullcontext()
 
 
 # --- shares ---------------------------------------------------------------------------------------------------------

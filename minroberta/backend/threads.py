@@ -5,6 +5,7 @@ needs are in the caches of the others. Here, threadpoolctl limits the library to
 in a thread of its own. If the library cannot be limited for all threads at once, the work is not divided.
 """
 
+import contextlib
 import functools
 import itertools
 import os
@@ -32,8 +33,7 @@ def count() -> int:
     """Number of threads for a call: as many as the BLAS library would use, or 1 if the caller already runs in one of
     the threads of `each`.
     """
-    library = None if is_inside() else _shareable()
-    return 1 if library is None else max(one.num_threads or 1 for one in library.lib_controllers)
+    return 1 if is_inside() or _shareable() is None else _limit.count()
 
 
 def libraries() -> list[dict[str, Any]]:
@@ -55,6 +55,41 @@ def _shareable() -> Any:
     return found if found and all(one.threading_layer == "pthreads" for one in found.lib_controllers) else None
 
 
+class _Limit:
+    """A limit of one thread of BLAS while there is a user. They are counted, as the limit is that of the process."""
+
+    def __init__(self) -> None:
+        self._lock, self._users = Lock(), 0
+
+    def count(self) -> int:
+        """The number of BLAS's threads, without this limit."""
+        return self._before if self._users else max(one.num_threads or 1 for one in _shareable().lib_controllers)
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._before = self.count()
+                self._limiter = _shareable().limit(limits=1)
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                self._limiter.restore_original_limits()
+
+
+_limit = _Limit()
+
+
+def limited() -> contextlib.AbstractContextManager[None]:
+    """Within this context, BLAS has one thread, and only `each` uses several: for a pass of a thousand small products.
+
+    The threads of BLAS wait for each other in every product: beside a busy process, for ten times as long as they work.
+    """
+    return contextlib.nullcontext() if _shareable() is None else _limit
+
+
 def each(function: Callable[[Item], Result], items: Sequence[Item], nbytes: int) -> list[Result]:
     """Return function(item) for each item, in order. Several threads are used if the items are large enough.
 
@@ -64,7 +99,7 @@ def each(function: Callable[[Item], Result], items: Sequence[Item], nbytes: int)
     if len(items) < 2 or nbytes < SHARE or (threads := count()) == 1 or not _free.acquire(blocking=False):
         return [function(item) for item in items]
     try:
-        with _shareable().limit(limits=1):
+        with _limit:
             if nbytes < SHARE * len(items):
                 return [function(item) for item in items]
             token = _inside.set(True)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy
 
 from ..backend.arrays import to_host, widen
+from ..backend.schedule import steady
 from ..loading import Model
 from ..text.running import label_names, progress
 from .examples import Example
@@ -37,7 +38,8 @@ def measure(model: Model, rows: Sequence[Labelled], examples: Sequence[Example])
         for start in range(0, len(rows), AT_ONCE):
             some = by_length[start : start + AT_ONCE]
             batch = batch_of(model, some, seed=(0, start))
-            output = model(**batch)
+            with steady(model.xp):
+                output = model(**batch)
             losses.append(float(output["loss"]))
             weights.append(_weight(batch))
             found += [] if model.head == "question_answering" else _predicted(model, output["logits"], batch)
