@@ -599,7 +599,7 @@ def test_an_adapter(tmp_path: Path) -> None:
     assert "has no head 'token_classification'" in refused("tag", "the cup is wet", *given)
     without = refused("classify", "the cup is wet", "--model", str(base), "--tokenizer", tokenizer)
     assert "has no head 'sequence_classification'" in without
-    assert "--adapter needs its base, which is not minroberta/tiny: give --model" in refused(
+    assert "--adapter needs its base: give --model NAME as well, or give the adapter itself" in refused(
         "tag", "a", "--adapter", str(adapter)
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from safetensors.numpy import load_file, save_file
 from support import raises, tiny
 
 import minroberta
@@ -16,11 +17,11 @@ from minroberta import ConfigError, InputError, Model, NameUnknownError, NotFoun
 from minroberta.cli import fine_tune as command
 from minroberta.cli import main
 from minroberta.train import Moments, Part, train
-from minroberta.tuning import Example, Lora, examples_of, fine_tune, read_records
-from minroberta.tuning.examples import known_names
+from minroberta.tuning import Example, Lora, examples_of, fine_tune, read_examples, with_new_head
 from minroberta.tuning.labels import label_fields, numbers_of, problem_of
 from minroberta.tuning.loop import divided, order_of_epoch
 from minroberta.tuning.measures import _entities, _of_answers, better, measure
+from minroberta.tuning.records import read_records
 from minroberta.tuning.rows import Labelled, batch_of, rows_of
 from minroberta.weights import flat
 
@@ -43,8 +44,7 @@ def written(directory: Path, name: str, content: str | bytes) -> Path:
 def found(directory: Path, name: str, content: Any, head: str, **columns: str) -> list[Example]:
     """The examples in a file with this content; what is not a str is written as JSON."""
     text = content if isinstance(content, str | bytes) else json.dumps(content)
-    records = read_records(written(directory, name, text), known_names(head, columns))
-    return examples_of(records, head, columns)[0]
+    return read_examples(written(directory, name, text), head, columns)[0]
 
 
 FILES: dict[str, tuple[str, Any, Mapping[str, str]]] = {
@@ -52,9 +52,11 @@ FILES: dict[str, tuple[str, Any, Mapping[str, str]]] = {
     "a byte order mark": ("a.csv", "\ufeffText,Label\nA cat,good\nA dog,bad\n", {}),
     "other order, more columns": ("a.csv", "id,stars,review\n1,good,A cat\n2,bad,A dog\n", {}),
     "semicolons": ("a.csv", "text;label\nA cat;good\nA dog;bad", {}),
+    "tabs": ("a.csv", 'text\tlabel\n"A cat"\tgood \nA dog\tbad', {}),
     "told": ("a.csv", "x,y\nA cat,good\nA dog,bad", {"text": "x", "label": "y"}),
     "no names": ("a.tsv", "good\tA cat\nbad\tA dog\ngood\tA cow", {}),
     "numbers of columns": ("a.tsv", "good\tx\tA cat\nbad\tx\tA dog", {"text": "3", "label": "1"}),
+    "numbers, the first label being one": ("a.tsv", "1\tA cat\n2\tA dog", {"text": "2", "label": "1"}),
     "JSON lines": ("a.jsonl", '{"sentence": "A cat", "label": "good"}\n\n{"sentence": "A dog", "label": "bad"}\n', {}),
     "JSON": ("a.json", [{"text": "A cat", "label": "good"}, {"text": "A dog", "label": "bad"}], {}),
 }
@@ -64,7 +66,8 @@ FILES: dict[str, tuple[str, Any, Mapping[str, str]]] = {
 def test_texts_with_labels(tmp_path: Path, name: str) -> None:
     file, content, columns = FILES[name]
     examples = found(tmp_path, file, content, CLASSES, **columns)
-    assert examples[:2] == [Example(("A cat",), "good"), Example(("A dog",), "bad")]
+    assert [text for text, _ in examples[:2]] == [("A cat",), ("A dog",)]
+    assert [label for _, label in examples[:2]] == (["1", "2"] if "being one" in name else ["good", "bad"])
 
 
 def test_quotes_hold_delimiters_and_lines_in_csv_alone(tmp_path: Path) -> None:
@@ -143,10 +146,22 @@ def test_questions(tmp_path: Path, content: Any) -> None:
     [
         "prompt,choice1,choice2,label\nIt rained,she got wet,she burnt,0\n",
         "id,sent1,ending0,ending1,label\n7,It rained,she got wet,she burnt,A\n",
+        "label,choice2,choice1,prompt\n0,she burnt,she got wet,It rained\n",
     ],
 )
 def test_choices(tmp_path: Path, content: str) -> None:
     assert found(tmp_path, "a.csv", content, CHOICES) == [Example(("It rained", "she got wet", "she burnt"), 0)]
+
+
+def test_choices_in_columns_that_are_told(tmp_path: Path) -> None:
+    row = "x\tIt rained\tshe got wet\tshe burnt\t0\n"
+    told = {"prompt": "2", "choices": "3,4", "label": "5"}
+    assert found(tmp_path, "a.tsv", row, CHOICES, **told) == [Example(("It rained", "she got wet", "she burnt"), 0)]
+    columns = read_examples(written(tmp_path, "a.csv", "prompt,choice1,choice2,label\nA,b,c,1\n"), CHOICES)[1]
+    assert columns == {"prompt": "prompt", "label": "label", "choices": "choice1,choice2"}
+
+
+HEADER = "opinion,verdict\n" + "".join(f"A cat {i},{i % 2}\n" for i in range(6))
 
 
 @pytest.mark.parametrize(
@@ -159,8 +174,29 @@ def test_choices(tmp_path: Path, content: str) -> None:
         ("a.jsonl", '{"text": "a"}\n{"text"', CLASSES, {}, "line 2 is not JSON"),
         ("a.json", "3", CLASSES, {}, "must hold a list of objects, or SQuAD's object with data"),
         ("a.json", "[" * 100_000, CLASSES, {}, "a.json"),
-        ("a.csv", "a,b,c\n1,2,3\n", CLASSES, {}, "no column is known to be the text, among 1, 2, 3: name it, such as"),
-        ("a.csv", "text,label\n ,1\n", CLASSES, {}, "example 1: the text must be a text, not ' '"),
+        ("a.csv", "a,b,c\n1,2,3\n", CLASSES, {}, "the first line has no known name: a, b, c. If it has na"),
+        ("a.jsonl", '{"a": "x", "b": "y"}', CLASSES, {}, "no column is known to be the text, among a, b: name i"),
+        ("a.csv", HEADER, CLASSES, {}, "the first line seems to name the columns, opinion, verdict: s"),
+        ("a.csv", "text,label,label\nA,b,c\n", CLASSES, {}, "two columns are named 'label': give each another name"),
+        ("a.csv", "a,b\nA,b\n", CLASSES, {"text": "a", "label": "a"}, "the column 'a' is given two roles"),
+        ("a.csv", "text,label\n ,1\n", CLASSES, {}, "a.csv: example 1: the text is empty"),
+        ("a.csv", "text,label\nA,\n", CLASSES, {}, "example 1: the label is empty"),
+        ("a.conll", "a O\nb B\n", CLASSES, {}, "no column is known to be the text"),
+        ("a.conll", "a\nb\n", TAGS, {}, "no column is known to be the words"),
+        ("a.jsonl", '{"words": ["a"], "tags": [null]}', TAGS, {}, "tags must be names or numbers, not [None]"),
+        ("a.json", {"data": [{"paragraphs": ["x"]}]}, QUESTIONS, {}, "a paragraph must be an object, not str"),
+        ("a.json", {"data": [{"paragraphs": None}]}, QUESTIONS, {}, "must be a list, not NoneType"),
+        ("a.json", {"data": [{"context": "c", "qas": None}]}, QUESTIONS, {}, "must be a list, not NoneType"),
+        (
+            "a.json", [{"question": "q", "context": "cx", "answers": {"text": ["x"], "answer_start": 1}}], QUESTIONS,
+            {}, "the answers must have a list of text and one of answer_start, of the same length",
+        ),
+        (
+            "a.json", [{"question": "q", "context": "c", "answers": [{"text": "c", "answer_start": "b"}]}], QUESTIONS,
+            {}, "the start of an answer must be the number of a character",
+        ),
+        ("a.json", [{"question": "q", "context": "c", "answers": {"text": None}}], QUESTIONS, {}, "must be a text, not N"),
+        ("a.csv", "text,label\n" + "x" * 140_000 + ",1\n", CLASSES, {}, "field larger than field limit", ),
         ("a.jsonl", '{"text": "a", "label": null}', CLASSES, {}, "the label must be a name, a number or a list of"),
         ("a.jsonl", '{"text": "a", "label": 1}\n{"label": 1}', CLASSES, {}, "example 2: it has no 'text'"),
         ("a.conll", "a O\nb\n", TAGS, {}, "line 2 has 1 columns, but the line before has 2"),
@@ -203,7 +239,10 @@ def labelled(*labels: Any) -> list[Example]:
 def test_what_labels_mean() -> None:
     assert problem_of(labelled("a", "b")) == "single_label_classification"
     assert problem_of(labelled(1, 2)) == problem_of(labelled("1", "2")) == "single_label_classification"
-    assert problem_of(labelled(0.5, "2.0")) == "regression"
+    assert problem_of(labelled(0.5, "2.0")) == problem_of(labelled(1, 0.00001)) == "regression"
+    assert problem_of(labelled("0.5", "nan")) == problem_of(labelled(".", "1")) == "single_label_classification"
+    with raises(InputError, ValueError, "the labels are lists of 0 and 1: give lists of names or numbers"):
+        problem_of(labelled(["0", "1", "1"], ["1", "0", "0"]))
     assert problem_of(labelled(["a"], [])) == "multi_label_classification"
 
 
@@ -211,8 +250,10 @@ def test_labels_are_sorted_integers_as_numbers() -> None:
     assert label_fields(labelled("10", "9", "9"), CLASSES)["id2label"] == {0: "9", 1: "10"}
     assert label_fields(labelled("b", "10", "9"), CLASSES)["id2label"] == {0: "10", 1: "9", 2: "b"}
     assert label_fields(labelled("4,27", "4"), CLASSES, "multi_label_classification")["label2id"] == {"4": 0, "27": 1}
-    with raises(InputError, ValueError, "all examples have the label 'a'"):
+    with raises(InputError, ValueError, "all examples have the label a: give examples of two labels or more"):
         label_fields(labelled("a", "a"), CLASSES)
+    with raises(InputError, ValueError, "all examples have the label none"):
+        label_fields(labelled([], []), CLASSES)
     with raises(NameUnknownError, KeyError, "unknown problem_type 'x'"):
         label_fields(labelled("a", "b"), CLASSES, "x")
 
@@ -226,6 +267,9 @@ def test_numbers_of_labels() -> None:
     assert numbers(["good", "bad"], [], **names) == [[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
     assert numbers("0", 1, num_labels=2) == [0, 1]
     assert numbers("0.5", 2, num_labels=1) == [0.5, 2.0]
+    assert numbers(["2"], ["0", "1"], num_labels=3) == [[0.0, 0.0, 1.0], [1.0, 1.0, 0.0]]
+    with raises(InputError, ValueError, "the label must be a number, not 'inf'"):
+        numbers("inf", num_labels=1)
     with raises(InputError, ValueError, "the model has no label 'awful', but bad, good, so-so: give load("):
         numbers("awful", **names)
     with raises(InputError, ValueError, "the label must be a number, not 'awful', since problem_type is regression"):
@@ -293,34 +337,43 @@ def test_batches(models: Callable[[str], Model]) -> None:
     assert 0.05 < (one["labels"] != -100).mean() < 0.25
 
 
-def test_padding_on_the_left(models: Callable[[str], Model]) -> None:
-    """Labels are where their tokens are."""
-    for head, examples in ((TAGS, [Example(("A", "dog"), ["DET", "NOUN"])]), (QUESTIONS, ANSWERED[:1])):
+def test_batches_are_padded_on_the_right() -> None:
+    """As tasks do, in effect: a classifier reads the first position, where a row may not begin with padding."""
+    for head, examples in ((TAGS, [Example(("A", "big", "dog"), ["DET", "ADJ", "NOUN"])]), (QUESTIONS, ANSWERED)):
         model = minroberta.load(head=head)
-        short = (
-            Example((*examples[0].texts[:1],), examples[0].label[:1])
-            if head == TAGS
-            else Example(("?", "1945"), [(0, 4)])
-        )
-        rows = rows_of(model, [*examples, short])
+        other = Example(("dog",), ["NOUN"]) if head == TAGS else Example(("?", "1945"), [(0, 4)])
+        rows = rows_of(model, [*examples, other])
         right = batch_of(model, rows, 0)
         model.tokenizer.settings.values["padding_side"] = "left"
         try:
             left = batch_of(model, rows, 0)
         finally:
             del model.tokenizer.settings.values["padding_side"]
-        assert left["attention_mask"][1, 0] == 0
-        if head == TAGS:
-            assert [row[row != -100].tolist() for row in left["labels"]] == [
-                row[row != -100].tolist() for row in right["labels"]
-            ]
-            assert np.array_equal(
-                left["input_ids"][left["labels"] != -100], right["input_ids"][right["labels"] != -100]
-            )
-        else:
-            for side in ("start_positions", "end_positions"):
-                ids = [batch["input_ids"][[0, 1], batch[side]].tolist() for batch in (left, right)]
-                assert ids[0] == ids[1]
+        assert all(np.array_equal(left[name], right[name]) for name in right)
+        assert left["attention_mask"][:, 0].all() and not left["attention_mask"].all()
+
+
+def test_there_is_always_a_masked_token(models: Callable[[str], Model]) -> None:
+    """Otherwise the loss is NaN. Special tokens are never masked."""
+    model = models("masked_lm")
+    rows = rows_of(model, [Example(("A cat.",), None)])
+    for seed in range(40):
+        batch = batch_of(model, rows, seed)
+        assert (batch["labels"] != -100).any()
+        assert not np.isin(batch["labels"], list(model.tokenizer.special_ids)).any()
+        assert np.array_equal(batch["input_ids"][:, [0, -1]], [[0, 2]])
+
+
+def test_half_an_answer_is_none(models: Callable[[str], Model]) -> None:
+    """In a window that ends within the answer, it is as if there were none."""
+    model, context = models(QUESTIONS), "one two three four five six seven eight nine ten " * 3
+    start, end = context.index("three"), context.index("ten") + 3
+    rows = rows_of(model, [Example(("?", context), [(start, end)])], max_length=14)
+    whole = [row for row in rows if row.label != (0, 0)]
+    for row in whole:
+        text = model.tokenizer.decode(list(row.rows[0][row.label[0] : row.label[1] + 1])).strip()
+        assert text == context[start:end]
+    assert len(rows) > len(whole) and len(whole) < 2
 
 
 def test_texts_that_are_too_long_are_cut_with_a_warning(models: Callable[[str], Model]) -> None:
@@ -343,8 +396,10 @@ class Answering:
     def __init__(self, *answers: str) -> None:
         self.given = [[{"answer": answer}] for answer in answers]
 
-    def answer(self, questions: list[str], contexts: list[str], handle_impossible_answer: bool) -> Any:
-        assert handle_impossible_answer is True
+    def answer(
+        self, questions: list[str], contexts: list[str], handle_impossible_answer: bool, max_seq_len: int
+    ) -> Any:
+        assert handle_impossible_answer is True and max_seq_len == 99
         return self.given
 
 
@@ -352,7 +407,7 @@ def test_answers_are_scored_as_for_squad() -> None:
     text = "the Eiffel Tower, in Paris"
     tower, paris = Example(("?", text), [(4, 16), (0, 16)]), Example(("?", text), [(21, 26)])
     examples: Any = [tower, tower, paris, Example(("?", text), []), Example(("?", text), [])]
-    scores = _of_answers(Answering("The Eiffel Tower!", "Tower of Paris", "London", "", "x"), examples)  # type: ignore[arg-type]
+    scores = _of_answers(Answering("The Eiffel Tower!", "Tower of Paris", "London", "", "x"), examples, 99)  # type: ignore[arg-type]
     assert scores["exact_match"] == pytest.approx(2 / 5)
     assert scores["f1"] == pytest.approx((1 + 2 / 5 + 0 + 1 + 0) / 5)
 
@@ -361,7 +416,9 @@ def test_which_is_better() -> None:
     assert better({"accuracy": 0.6, "loss": 2.0}, {"accuracy": 0.5, "loss": 1.0})
     assert better({"accuracy": 0.5, "loss": 0.9}, {"accuracy": 0.5, "loss": 1.0})
     assert not better({"accuracy": 0.5, "loss": 1.0}, {"accuracy": 0.5, "loss": 1.0})
-    assert better({"accuracy": 0.1, "loss": 1.0}, {"accuracy": float("nan"), "loss": 1.0}) is False
+    assert better({"loss": 0.9, "accuracy": 0.1}, {"loss": 1.0, "accuracy": 0.5})
+    assert better({"accuracy": 0.5, "loss": 9.0}, {"accuracy": 0.6, "loss": float("nan")})
+    assert not better({"accuracy": float("nan"), "loss": 1.0}, {"accuracy": 0.1, "loss": 1.0})
 
 
 def test_measures_of_texts(models: Callable[[str], Model]) -> None:
@@ -399,6 +456,39 @@ def test_measures_of_numbers_and_of_several_labels() -> None:
     ]
     both, either = sum(a and b for a, b in pairs), sum(int(a) + int(b) for a, b in pairs)
     assert scores["f1"] == pytest.approx(2 * both / either)
+
+
+def test_measures_of_language_models() -> None:
+    """The mean over predicted tokens, in batches of different lengths; the last prediction of a text has no label."""
+    model = small("causal_lm", is_decoder=True)
+    examples = [Example((text,), None) for text in (*REVIEWS[:3], "A. " * 20, *REVIEWS[3:40])]
+    scores = measure(model, rows_of(model, examples), examples)
+    losses, right = [], []
+    for (text,), _ in examples:
+        ids = model.tokenizer(text)["input_ids"]
+        logits = model(ids)["logits"][0, :-1].astype("f8")
+        losses += list(np.log(np.exp(logits).sum(-1)) - logits[np.arange(len(logits)), ids[0, 1:]])
+        right += list(logits.argmax(-1) == ids[0, 1:])
+    assert next(iter(scores)) == "loss" and scores["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
+    assert scores["accuracy"] == pytest.approx(np.mean(right))
+
+
+def test_measures_of_entities(models: Callable[[str], Model]) -> None:
+    """The F1 of whole entities is 2 · shared / (found + right), of all sentences together."""
+    names = {0: "O", 1: "B-X", 2: "I-X"}
+    model = small(TAGS, id2label=names)
+    words = [text.rstrip(".").split() for text in REVIEWS]
+    examples = [Example(tuple(some), ["B-X", "I-X", "O"][: len(some)]) for some in words]
+    scores = measure(model, rows_of(model, examples), examples)
+    shared = both = 0
+    for example in examples:
+        (row,) = rows_of(model, [example])
+        at = [i for i, label in enumerate(row.label) if label != -100]
+        guess = [names[i] for i in model(np.array([row.rows[0]]))["logits"][0][at].argmax(-1)]
+        one, other = _entities(guess), _entities(example.label)
+        shared, both = shared + len(one & other), both + len(one) + len(other)
+    assert next(iter(scores)) == "f1" and scores["f1"] == pytest.approx(2 * shared / both)
+    assert 0 < scores["accuracy"] < 1
 
 
 # --- learning -------------------------------------------------------------------------------------------------------
@@ -459,9 +549,59 @@ def test_what_is_held_out() -> None:
         divided(examples, QUESTIONS, 0.01, seed=0)
 
 
+def test_a_new_head_is_new() -> None:
+    """Also if the old one has as many labels: `load` would keep it."""
+    model = minroberta.load(head=CLASSES)
+    new = with_new_head(model)
+    before, after = flat(model.params), flat(new.params)
+    changed = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert changed == {
+        "classifier.dense.weight",
+        "classifier.out_proj.weight",
+        "classifier.dense.bias",
+        "classifier.out_proj.bias",
+    }
+    assert after["classifier.dense.weight"].std() == pytest.approx(0.02, rel=0.05)
+    assert not after["classifier.dense.bias"].any() and new.tokenizer is model.tokenizer
+    assert not np.array_equal(
+        flat(with_new_head(model, 1).params)["classifier.dense.weight"], after["classifier.dense.weight"]
+    )
+
+
+def test_the_optimizer_has_the_settings_of_the_paper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A warm-up of 6 % of the steps, and a decay of 0.1; the rate of a narrow model is larger."""
+    model = small(**NAMED)
+    seen = {}
+
+    def spied(*arguments: Any, **options: Any) -> Iterator[Any]:
+        seen.update(options)
+        yield from train(*arguments, **options)
+
+    monkeypatch.setattr("minroberta.tuning.loop.train", spied)
+    next(fine_tune(model, EXAMPLES, EXAMPLES, epochs=50, batch_size=6))
+    assert (seen["steps"], seen["warm_up"], seen["weight_decay"], seen["seed"]) == (200, 12, 0.1, 0)
+    assert seen["learning_rate"] == pytest.approx(2e-5 * 768 / model.config.hidden_size)
+    next(fine_tune(model, EXAMPLES, EXAMPLES, dropout=False))
+    assert seen["seed"] is None
+
+
+def test_training_that_diverges_ends_with_a_sentence() -> None:
+    model = small(**NAMED)
+    with np.errstate(all="ignore"), raises(InputError, ValueError, "the loss at step", "give a smaller learning_rate"):
+        list(fine_tune(model, EXAMPLES, EXAMPLES, learning_rate=1e30, batch_size=8))
+
+
+def test_a_causal_model_must_be_a_decoder() -> None:
+    """Otherwise it sees what it should predict."""
+    with raises(InputError, ValueError, "this causal_lm is no decoder", "config={'is_decoder': True}"):
+        next(fine_tune(small("causal_lm"), EXAMPLES, EXAMPLES))
+
+
 @pytest.mark.parametrize(
     ("options", "telling"),
     [
+        ({"seed": -1}, "seed must be an integer of at least 0, not -1"),
+        ({"learning_rate": "x"}, "learning_rate must be a positive number, not 'x'"),
         ({"epochs": 0}, "epochs must be an integer of at least 1, not 0"),
         ({"batch_size": 0}, "batch_size must be an integer of at least 1"),
         ({"learning_rate": -1.0}, "learning_rate must be a positive number, not -1.0"),
@@ -512,6 +652,8 @@ def test_lora_begins_with_the_model_itself() -> None:
     assert a.shape == (4, model.config.hidden_size) and abs(a).max() <= 1 / math.sqrt(model.config.hidden_size)
     with raises(InputError, ValueError, "rank must be an integer from 1 to"):
         Lora(model, rank=0)
+    with raises(InputError, ValueError, "alpha must be a positive number, not 0"):
+        Lora(model, alpha=0)
     with raises(InputError, ValueError, "no linear layer is named queries: give targets such as query, value"):
         Lora(model, targets=["queries"])
 
@@ -530,12 +672,13 @@ def test_a_trained_adapter_is_read_again(tmp_path: Path, head: str) -> None:
         batch = {"input_ids": ids[None], "labels": np.array([1])}
     part = Lora(base, rank=2, targets=("query", "intermediate.dense"))
     *_, (step, after) = train(base, [batch] * 3, steps=3, learning_rate=1e-2, part=part)
-    part.save(tmp_path / "lora", step.weights, base.config, head, str(tmp_path / "base"))
+    part.save(tmp_path / "lora", step.weights, after, str(tmp_path / "base"))
     loaded = minroberta.load(tmp_path / "lora")
     assert loaded.head == head and loaded.config.id2label == base.config.id2label
     inputs = {name: x for name, x in batch.items() if name != "labels"}
     np.testing.assert_allclose(loaded(**inputs)["logits"], after(**inputs)["logits"], rtol=1e-4, atol=1e-5)
     assert abs(loaded(**inputs)["logits"] - base(**inputs)["logits"]).max() > 1e-3
+    assert loaded.tokenizer is not None and loaded.tokenizer("A cat")["input_ids"].shape[0] == 1
     settings = json.loads((tmp_path / "lora" / "adapter_config.json").read_text())
     assert settings["r"] == 2 and settings["lora_alpha"] == 4
     assert settings["modules_to_save"] == {CLASSES: ["classifier"], CHOICES: ["classifier", "pooler"]}.get(head)
@@ -545,11 +688,16 @@ def test_labels_beside_an_adapter_must_be_labels(tmp_path: Path) -> None:
     base = small(**NAMED)
     base.save(tmp_path / "base")
     part = Lora(base)
-    part.save(tmp_path / "lora", part.weights, base.config, CLASSES, str(tmp_path / "base"))
+    part.save(tmp_path / "lora", part.weights, base, str(tmp_path / "base"))
     path = tmp_path / "lora" / "config.json"
     fields = json.loads(path.read_text())
     path.write_text(json.dumps({**fields, "id2label": {"0": "x"}}))  # of another number of labels
     assert minroberta.load(tmp_path / "lora").config.id2label == base.config.id2label
+    path.write_text(
+        json.dumps({**fields, "id2label": {"0": "x", "1": "y"}, "problem_type": "multi_label_classification"})
+    )
+    config = minroberta.load(tmp_path / "lora").config
+    assert config.id2label == {0: "x", 1: "y"} and config.problem_type == "multi_label_classification"
     path.write_text("{")
     with raises(ConfigError, ValueError, "config.json is not JSON"):
         minroberta.load(tmp_path / "lora")
@@ -648,16 +796,107 @@ def test_ctrl_c_keeps_the_best_and_the_same_command_goes_on(
     monkeypatch.undo()
     other = run(*options, "--output", tmp_path / "out", "--seed", 1)
     assert other.exit_code == 2 and "holds a run with another seed, 0, not 1: give the same again" in other.stderr
-    result = run(*options, "--output", tmp_path / "out")
-    assert result.exit_code == 0 and "holds the first 9 steps of this run" in result.stderr
+    again = run(*options, "--output", tmp_path / "out")
+    assert again.exit_code == 0 and "holds the first 9 steps of this run" in again.stderr
     records = [json.loads((tmp_path / name / "training.json").read_text()) for name in ("whole", "out")]
     assert [steps for steps, _ in records[1]["history"]] == [0, 6, 9, 12, 18]
-    assert records[0]["history"][-1] == records[1]["history"][-1]
-    one, two = (flat(minroberta.load(tmp_path / name, head=CLASSES).params) for name in ("whole", "out"))
-    best = [max(steps for steps, scores in record["history"][1:] if scores == min(
-        (scores for _, scores in record["history"][1:]), key=lambda scores: (-scores["accuracy"], scores["loss"])
-    )) for record in records]  # fmt: skip
-    assert best[0] != best[1] or all(np.array_equal(one[name], two[name]) for name in one)
+    assert records[0]["history"] == [one for one in records[1]["history"] if one[0] != 9]
+
+
+def test_the_best_model_is_kept(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the last one, whose scores are worse here."""
+    small(**NAMED).save(tmp_path / "base")
+    real = command.fine_tune
+
+    def worse_and_worse(*arguments: Any, **options: Any) -> Iterator[Any]:
+        for progress in real(*arguments, **options):
+            scores = {"accuracy": 1 / progress.step.number, "loss": 1.0} if progress.scores else None
+            yield progress._replace(scores=scores)
+            if progress.step.number == 6:
+                first.append(flat(progress.model.params))
+
+    first: list[Any] = []
+    monkeypatch.setattr(command, "fine_tune", worse_and_worse)
+    result = run(
+        data, "--head", CLASSES, "--model", tmp_path / "base", "--batch-size", 4, "--held-out", data,
+        "--output", tmp_path / "out", "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0 and json.loads(result.stdout)["step"] == 6
+    kept = flat(minroberta.load(tmp_path / "out", head=CLASSES).params)
+    assert all(np.array_equal(kept[name], first[0][name]) for name in kept)
+
+
+def test_a_run_does_not_go_on_with_other_data(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small(**NAMED).save(tmp_path / "base")
+    other = written(tmp_path, "held.csv", data.read_bytes())
+    options = (data, "--head", CLASSES, "--model", tmp_path / "base", "--held-out", other, "--output", tmp_path / "out")
+    real = command.fine_tune
+
+    def interrupted(*arguments: Any, **options: Any) -> Iterator[Any]:
+        yield next(real(*arguments, **options))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "fine_tune", interrupted)
+    assert run(*options).exit_code == 130
+    monkeypatch.undo()
+    content = other.read_text()
+    other.write_text(content.replace("A good film", "A good night"))
+    result = run(*options)
+    assert result.exit_code == 2 and f"holds a run with another checksum of {other}: give the same" in result.stderr
+    other.write_text(content)
+    file = tmp_path / "out" / "training.safetensors"
+    arrays = load_file(file)
+    metadata = {"history": json.dumps([[0, {"loss": 1.0}], [1, {"loss": 1.0}]])}
+    other_shape = {**arrays, next(iter(arrays)): np.ones(3)}
+    for wrong, kept in (({"history": "[]"}, arrays), ({}, arrays), (metadata, other_shape),
+                        (metadata, dict(list(arrays.items())[1:]))):  # fmt: skip
+        save_file(kept, file, wrong)
+        result = run(*options)
+        assert result.exit_code == 2 and "training.safetensors is not that of this run" in result.stderr
+    record = tmp_path / "out" / "training.json"
+    record.write_text("{}")
+    assert "training.json has no settings: give another directory" in run(*options).stderr
+
+
+def test_an_interruption_before_the_first_measurement(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even within the saving of the first model: the same command begins again."""
+    small(**NAMED).save(tmp_path / "base")
+    options = (data, "--head", CLASSES, "--model", tmp_path / "base", "--epochs", 1, "--output", tmp_path / "out")
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "_save", interrupted)
+    assert run(*options).exit_code == 130
+    monkeypatch.undo()
+    assert run(*options).exit_code == 0
+
+
+def test_the_command_makes_a_decoder(tmp_path: Path) -> None:
+    """So that no token sees the one that it should predict."""
+    path = written(tmp_path, "a.txt", "\n".join(REVIEWS))
+    small("causal_lm", is_decoder=True).save(tmp_path / "base")
+    result = run(path, "--head", "causal_lm", "--model", tmp_path / "base", "--epochs", 1, "--output", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert minroberta.load(tmp_path / "out").config.is_decoder is True
+    assert minroberta.load(tmp_path / "out").generate("A good")[0]["generated_text"].startswith("A good")
+
+
+def test_the_command_says_why_a_head_is_new(tmp_path: Path, data: Path) -> None:
+    """And it is: the model's own head would answer as before under other names."""
+    small(id2label={0: "bad", 1: "good"}).save(tmp_path / "base")
+    result = run(
+        data, "--head", CLASSES, "--model", tmp_path / "base", "--epochs", 1, "--output", tmp_path / "out",
+        "--train", "lora", "--rank", 1, "--learning-rate", 1e-9,
+    )  # fmt: skip
+    assert (
+        "with a new head (its own knows bad, good)" in result.stdout
+        and "learning rate           1.0e-09" in result.stdout
+    )
+    base, new = (minroberta.load(tmp_path / name, head=CLASSES).params["classifier"] for name in ("base", "out"))
+    assert abs(new["dense"]["weight"] - base["dense"]["weight"]).max() > 0.01
 
 
 @pytest.mark.parametrize(
@@ -669,7 +908,7 @@ def test_ctrl_c_keeps_the_best_and_the_same_command_goes_on(
         (("--column", "text=body"), "there is no column 'body' for text"),
         (("--dtype", "float16"), "gradients are computed in float32 or float64, not float16"),
         (("--adapter", "x", "--model", "y", "--train", "lora"), "--train lora needs a base without --adapter"),
-        (("--learning-rate", "0"), "learning_rate must be a positive number, not 0.0"),
+        (("--learning-rate", "0"), "Invalid value for '--learning-rate': 0.0 is not in the range x>0"),
     ],
 )
 def test_commands_that_cannot_be(tmp_path: Path, data: Path, options: tuple[str, ...], telling: str) -> None:

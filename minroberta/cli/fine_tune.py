@@ -12,16 +12,18 @@ from typing import Any, NamedTuple
 
 import click
 
+from ..backward import check_dtype
 from ..checkpoints import hub
 from ..errors import ConfigError, InputError, WeightsError
 from ..loading import Model, load
+from ..text.running import label_names
 from ..train import Part
-from ..tuning.examples import ROLES, Example, examples_of, known_names
+from ..tuning.examples import ROLES, Example, read_examples
+from ..tuning.heads import new_to_each_task, with_new_head
 from ..tuning.labels import MULTI, REGRESSION, SINGLE, label_fields, names_in, numbers_of
 from ..tuning.loop import Progress, divided, fine_tune, usual_rate
-from ..tuning.lora import Lora, new_to_each_task
+from ..tuning.lora import Lora
 from ..tuning.measures import Scores, better, measure
-from ..tuning.records import read_records
 from ..tuning.rows import rows_of
 from ..tuning.run import Run
 from ..weights import flat
@@ -30,6 +32,9 @@ from .options import Source, takes_model
 
 RATES = {"all": 1, "head": 50, "lora": 25}
 """What is trained, and the factor of the usual learning rate for it."""
+
+SHOWN = 20
+"""Number of labels that are shown."""
 
 
 class Asked(NamedTuple):
@@ -45,10 +50,11 @@ class Asked(NamedTuple):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What must be the same for a run to go on, with a checksum of the data."""
+        """What must be the same for a run to go on, with checksums of the examples."""
         own = {"model": str(self.model.name), "adapter": self.model.adapter, "tokenizer": self.model.tokenizer}
-        data = zlib.crc32(self.data.read_bytes()) if self.data.is_file() else 0
-        return {**own, "dtype": self.model.dtype, "head": self.head, "train": self.what, **self.options, "data": data}
+        files = [path for path in (self.data, Path(self.options["held_out"])) if path.is_file()]
+        checksums = {f"checksum of {path}": zlib.crc32(path.read_bytes()) for path in files}
+        return {**own, "dtype": self.model.dtype, "head": self.head, "train": self.what, **self.options, **checksums}
 
 
 class Data(NamedTuple):
@@ -85,7 +91,7 @@ def _as_columns(_: click.Context, __: click.Parameter, given: Sequence[str]) -> 
     multiple=True,
     metavar="ROLE=NAME",
     callback=_as_columns,
-    help="The column of a role, such as text=body or label=2; by default, found by usual names.",
+    help="The column of a role, such as text=body or label=2, or choices=3,4; by default, found by usual names.",
 )
 @click.option(
     "--problem-type",
@@ -110,14 +116,16 @@ def _as_columns(_: click.Context, __: click.Parameter, given: Sequence[str]) -> 
     help="All weights, the head alone, or the head and LoRA's matrices, which are saved as peft saves them.",
 )
 @click.option("--rank", type=click.IntRange(1), default=8, show_default=True, help="Rank of LoRA's matrices.")
-@click.option("--epochs", type=click.IntRange(1), default=3, show_default=True, help="Readings of the examples.")
+@click.option("--epochs", type=click.IntRange(1), default=3, show_default=True, help="How often the examples are read.")
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Examples in a step.")
-@click.option("--learning-rate", type=float, help="By default, it depends on the size of the model and on --train.")
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(0, min_open=True),
+    help="By default, it depends on the size of the model and on --train.",
+)
 @click.option("--max-length", type=click.IntRange(8), help="Largest number of tokens of an example.")
 @click.option("--dropout/--no-dropout", default=True, show_default=True, help="As the model's configuration says.")
-@click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the order, and all that is random."
-)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all that is random.")
 @takes_model()
 def command(data: Path, output: Path, model: Source, head: str, what: str, as_json: bool, **options: Any) -> None:
     """Train a model on examples of your own, with NumPy alone.
@@ -138,18 +146,24 @@ def command(data: Path, output: Path, model: Source, head: str, what: str, as_js
     asked = Asked(data, output, model, head, what, as_json, options)
     run = Run(output, asked.settings)
     given = _data(asked)
-    base, is_new = _model(asked, given)
+    base, which_head = _model(asked, given)
     part = _part(asked, base)
+    facts = _facts(asked, given, base, which_head, part)
     if not as_json:
-        print_facts(_facts(asked, given, base, is_new, part))
+        print_facts(facts)
     _train(asked, run, base, part, given)
-    (_, before), best = run.history[0], run.best
+    (_, before), (step, after) = run.history[0], run.best
     if as_json:
-        print_json({"directory": str(output), "before": before, "after": best, "history": run.history})
+        scores = {"before": before, "after": after, "step": step, "history": run.history}
+        print_json({"directory": str(output), **facts, **scores})
     else:
-        click.echo(printable(f"{output}: {_in_words(before)} before, {_in_words(best)} after"))
-    if not better(best, before):
-        say("warning", "training made the model no better on the held-out examples")
+        click.echo(printable(f"{output}: {_in_words(before)} before, {_in_words(after)} after step {step:,}"))
+    if not better(after, before):
+        say(
+            "warning",
+            f"training made the model no better on the held-out examples, but {output} holds the trained one: try more "
+            "examples, another --learning-rate, or another number of --epochs",
+        )
 
 
 # --- what is given --------------------------------------------------------------------------------------------------
@@ -158,33 +172,36 @@ def command(data: Path, output: Path, model: Source, head: str, what: str, as_js
 def _data(asked: Asked) -> Data:
     """The examples of a file, and those held out: a share of them, or those of another file."""
     columns, held_out = asked.options["columns"], asked.options["held_out"]
-    names = known_names(asked.head, columns)
-    examples, found = examples_of(read_records(asked.data, names), asked.head, columns)
+    examples, found = read_examples(asked.data, asked.head, columns)
     try:
         share = float(held_out)
     except ValueError:
-        return Data(examples, examples_of(read_records(held_out, names), asked.head, found)[0], found)
+        return Data(examples, read_examples(held_out, asked.head, columns)[0], found)
     if not 0 < share < 1:
         raise click.UsageError(f"--held-out takes a share between 0 and 1, or a file, not {held_out}")
     return Data(*divided(examples, asked.head, share, asked.options["seed"]), found)
 
 
-def _model(asked: Asked, given: Data) -> tuple[Model, bool]:
-    """The model, with its own head if that knows the labels, or else with a new one; True if it is new."""
+def _model(asked: Asked, given: Data) -> tuple[Model, str]:
+    """The model, with its own head if that knows the labels, or else with a new one; and which of them it is."""
     examples, head, problem = [*given.examples, *given.held_out], asked.head, asked.options["problem_type"]
     how: dict[str, Any] = {**asked.model._asdict(), "head": head}
+    if head == "causal_lm":
+        return load(**how, config={"is_decoder": True}), "its own head"
+    fields, which = label_fields(examples, head, problem), "a new head"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they come again below
             own = load(**how)
+            which += f" (its own knows {', '.join(map(str, label_names(own.config))):.100})" if fields else ""
             numbers_of(examples, head, own.config)
         fits = head != "sequence_classification" or problem in (None, own.config.problem(integer_labels=True))
     except (ConfigError, InputError, WeightsError):
         fits = False
     if fits:
-        return load(**how), False
-    fields = label_fields(examples, head, problem)
-    return load(**how, missing="init", seed=asked.options["seed"], config=fields), True
+        return load(**how), "its own head"
+    seed = asked.options["seed"]
+    return with_new_head(load(**how, missing="init", seed=seed, config=fields), seed), which
 
 
 def _part(asked: Asked, model: Model) -> Part:
@@ -198,7 +215,7 @@ def _part(asked: Asked, model: Model) -> Part:
     return Part(model, head.__contains__)
 
 
-def _facts(asked: Asked, given: Data, model: Model, is_new: bool, part: Part) -> dict[str, Any]:
+def _facts(asked: Asked, given: Data, model: Model, which_head: str, part: Part) -> dict[str, Any]:
     """What was found and will be done, to be checked by a person."""
     examples = [*given.examples, *given.held_out]
     several = {role: [f"column {column}"] for role, column in given.columns.items()}
@@ -207,15 +224,23 @@ def _facts(asked: Asked, given: Data, model: Model, is_new: bool, part: Part) ->
         for example in examples:
             label = example.label
             counts.update(label if isinstance(label, list) else names_in(label, model.config.problem_type or SINGLE))
+    labels = [f"{name} {count:,}" for name, count in counts.most_common(SHOWN)]
+    labels += [f"and {len(counts) - SHOWN} more"] if len(counts) > SHOWN else []
     trained, all_weights = (sum(x.size for x in some.values()) for some in (part.weights, flat(model.params)))
     return {
         "examples": len(given.examples),
         "held out": len(given.held_out),
         **several,
-        **({"labels": [f"{name} {count:,}" for name, count in counts.most_common(20)]} if counts else {}),
-        "model": f"{asked.model.name}, {model.head}, {'with a new head' if is_new else 'with its own head'}",
+        **({"labels": labels} if labels else {}),
+        "model": f"{asked.model.name}, {model.head}, with {which_head}",
         "trained": f"{trained:,} weights; the model has {all_weights:,}",
+        "learning rate": cell(_rate(asked, model)),
     }
+
+
+def _rate(asked: Asked, model: Model) -> float:
+    given: float | None = asked.options["learning_rate"]
+    return RATES[asked.what] * usual_rate(model) if given is None else given
 
 
 # --- training -------------------------------------------------------------------------------------------------------
@@ -223,13 +248,19 @@ def _facts(asked: Asked, given: Data, model: Model, is_new: bool, part: Part) ->
 
 def _train(asked: Asked, run: Run, model: Model, part: Part, given: Data) -> None:
     """Train, keep the best model in the run's directory, and note all scores there."""
-    options, moments = asked.options, None
-    rows = rows_of(model, given.held_out, options["max_length"])
-    if resumed := run.resumed(part.weights):
-        part.weights, moments = resumed
-        say("note", f"{run.directory} holds the first {moments.steps} steps of this run: it goes on from there")
+    options = asked.options
+    check_dtype(model)
+
+    def measured(model: Model) -> Scores:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of long texts, which training gives too
+            rows = rows_of(model, given.held_out, options["max_length"])
+        return measure(model, rows, given.held_out, options["max_length"])
+
+    if moments := run.resumed(part):
+        say("note", f"{run.directory} holds the first {moments.steps:,} steps of this run: it goes on from there")
     else:
-        run.history = [(0, measure(model, rows, given.held_out))]
+        run.begin(measured(model))
     _show(asked, "before", run.history[0][1])
 
     def keep(progress: Progress, scores: Scores) -> None:
@@ -241,9 +272,10 @@ def _train(asked: Asked, run: Run, model: Model, part: Part, given: Data) -> Non
         losses.clear()
 
     last, losses = None, list[float]()
-    rate = RATES[asked.what] * usual_rate(model) if options["learning_rate"] is None else options["learning_rate"]
     how = {name: options[name] for name in ("epochs", "batch_size", "max_length", "dropout", "seed")}
-    steps = fine_tune(model, given.examples, given.held_out, learning_rate=rate, part=part, moments=moments, **how)
+    steps = fine_tune(
+        model, given.examples, given.held_out, learning_rate=_rate(asked, model), part=part, moments=moments, **how
+    )
     try:
         with _bar(asked.as_json) as show:
             for last in steps:
@@ -254,7 +286,7 @@ def _train(asked: Asked, run: Run, model: Model, part: Part, given: Data) -> Non
     except KeyboardInterrupt:
         if last is not None and last.scores is None:
             say("note", f"measuring the model of step {last.step.number:,}; Ctrl-C again to leave it out")
-            keep(last, measure(last.model, rows, given.held_out))
+            keep(last, measured(last.model))
         kept = f"{run.directory} holds the best model so far" if len(run.history) > 1 else "nothing was trained yet"
         say("note", f"interrupted: {kept}; the same command goes on")
         raise
@@ -267,10 +299,7 @@ def _save(asked: Asked, progress: Progress, part: Part) -> None:
     if not isinstance(part, Lora):
         model.save(asked.output)
         return
-    base = str(Path(name).resolve()) if hub.exists(Path(name)) else str(name)
-    part.save(asked.output, progress.step.weights, model.config, model.head, base)
-    if model.tokenizer is not None:
-        model.tokenizer.save(asked.output)
+    part.save(asked.output, progress.step.weights, model, str(Path(name).resolve() if hub.exists(Path(name)) else name))
 
 
 @contextlib.contextmanager

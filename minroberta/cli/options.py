@@ -84,7 +84,7 @@ def takes_model(default: str | None = hub.EMBEDDED) -> Callable[[Command], Comma
         ) -> Any:
             if adapter and model == hub.EMBEDDED:
                 raise click.UsageError(
-                    f"--adapter needs its base, which is not {hub.EMBEDDED}: give --model NAME as well"
+                    "--adapter needs its base: give --model NAME as well, or give the adapter itself as --model"
                 )
             return command(model=Source(model, dtype, adapter, tokenizer, trust_tokenizer), **others)
 

@@ -269,9 +269,9 @@ class Tokenizer:
         return encodings.windows(encoding, positions, room, stride if stride < room else room // 2)
 
     def padded(
-        self, rows: Sequence[Row], least: int = 0, offsets: bool = False, words: bool = False
+        self, rows: Sequence[Row], least: int = 0, offsets: bool = False, words: bool = False, side: str | None = None
     ) -> dict[str, numpy.ndarray]:
-        """The arrays of a batch, padded to at least `least` columns on the side that the tokenizer pads."""
+        """The arrays of a batch, padded to at least `least` columns, by default on the side that the tokenizer pads."""
         length = max([least, *map(len, rows)]) if rows else 0
 
         def padded(values: Iterable[Sequence[Any]], fill: Any, shape: tuple[int, ...] = ()) -> numpy.ndarray:
@@ -283,7 +283,7 @@ class Tokenizer:
                         row[:] = numpy.roll(row, len(some) - length, axis=0)
             return array
 
-        left = self.settings.values.get("padding_side") == "left"
+        left = (side or self.settings.values.get("padding_side")) == "left"
         result = {"input_ids": padded(rows, self.pad_token_id)}
         if self.has_types:
             result["token_type_ids"] = padded((row.types or [] for row in rows), 0)

@@ -1,11 +1,13 @@
 """Examples from records: which column is the text, which the label, and what a label means."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import InputError, NameUnknownError
-from .records import Record
+from .records import Record, read_records
 
 
 class Example(NamedTuple):
@@ -53,15 +55,19 @@ ROLES = {
 }
 """The roles of columns for each head that has a loss."""
 
-CHOICE = re.compile(r"(?:choice|ending|option|answer)_?(?:\d|[a-e])", re.IGNORECASE)
-"""Names of columns that hold a choice each."""
+CHOICE = re.compile(r"(?:choice|ending|option|answer)_?(?:[0-9]{1,2}|[a-e])", re.IGNORECASE)
+"""Names of columns that hold a choice each; together they are the column of the role choices, with commas between."""
 
 
 def known_names(head: str, columns: Mapping[str, str]) -> set[str]:
-    """The names of columns by which a table's first line is recognised, those of `columns` included."""
+    """The names of columns by which a table's first line is recognised, those of `columns` included.
+
+    A number in `columns` is that of a column in a table whose first line does not name them.
+    """
     check_roles(head, columns)
+    told = {name for both in columns.values() for name in (both, *both.split(",")) if not name.isdigit()}
     roles = ROLES[head]
-    return {*columns.values(), *(name for names in (*roles.needed.values(), *roles.also.values()) for name in names)}
+    return {*told, *(name for names in (*roles.needed.values(), *roles.also.values()) for name in names)}
 
 
 def check_roles(head: str, columns: Mapping[str, str]) -> None:
@@ -71,6 +77,20 @@ def check_roles(head: str, columns: Mapping[str, str]) -> None:
     roles = [*ROLES[head].needed, *ROLES[head].also]
     for role in columns.keys() - set(roles):
         raise NameUnknownError(f"unknown role {role!r} of a column for {head}: give one of {', '.join(roles)}")
+
+
+def read_examples(
+    path: str | Path, head: str, columns: Mapping[str, str] | None = None
+) -> tuple[list[Example], dict[str, str]]:
+    """The examples in a file for a head, and the column of each role, as for `examples_of`.
+
+    Raises its errors and those of `read_records`, with the name of the file.
+    """
+    records = read_records(path, known_names(head, columns or {}))
+    try:
+        return examples_of(records, head, columns)
+    except (InputError, NameUnknownError) as error:
+        raise type(error)(f"{path}: {error}") from error
 
 
 def examples_of(
@@ -88,7 +108,9 @@ def examples_of(
     for number, record in enumerate(records, 1):
         try:
             own = {role: record[name] for role, name in found.items() if name in record}
-            if missing := [found[role] for role in ROLES[head].needed if role in found and role not in own]:
+            if "choices" in found and "choices" not in own:
+                own["choices"] = [record.get(name) for name in found["choices"].split(",")]
+            if missing := [found[role] for role in ROLES[head].needed if role not in own]:
                 raise ValueError(f"it has no {missing[0]!r}")
             examples.append(make(own, record))
         except ValueError as error:
@@ -102,41 +124,83 @@ def examples_of(
 def _columns(records: Sequence[Record], head: str, given: Mapping[str, str]) -> dict[str, str]:
     """The column of each role: as given, or the first that has a usual name."""
     names = list(dict.fromkeys(name for record in records[:100] for name in record))
-    for role, name in given.items():
+    told = [(role, name) for role, both in given.items() for name in (both.split(",") if role == "choices" else [both])]
+    for role, name in told:
         if name not in names:
             raise NameUnknownError(f"there is no column {name!r} for {role}: give one of {', '.join(names)}")
+        if [other for _, other in told].count(name) > 1:
+            raise InputError(f"the column {name!r} is given two roles: give each role a column of its own")
     lower, found = {name.lower(): name for name in reversed(names)}, dict(given)
     for role, usual in {**ROLES[head].needed, **ROLES[head].also}.items():
         free = [lower[name] for name in usual if name in lower and lower[name] not in found.values()]
         if role not in found and free:
             found[role] = free[0]
-    if names == [str(number) for number in range(1, len(names) + 1)]:
+    if _are_numbers(names):
         found = {**_by_values(records, head, names), **found}
+        if "label" in found and not given:
+            _check_first_line(records, found["label"])
+    choices = sorted((name for name in names if CHOICE.fullmatch(name) and name not in found.values()), key=_in_order)
+    if head == "multiple_choice" and choices:
+        found.setdefault("choices", ",".join(choices))
     if missing := [role for role in ROLES[head].needed if role not in found]:
-        raise InputError(
-            f"no column is known to be the {missing[0]}, among {', '.join(names)}: name it, such as "
-            f"--column {missing[0]}={names[0]}"
-        )
+        raise InputError(_unknown(missing[0], records, names))
     return found
+
+
+def _unknown(role: str, records: Sequence[Record], names: Sequence[str]) -> str:
+    """The message if the column of a role is not found."""
+    if not _are_numbers(names):
+        return (
+            f"no column is known to be the {role}, among {', '.join(names)}: name it, as in --column {role}={names[0]}"
+        )
+    name = next(iter(records[0].values()))
+    return (
+        f"no column is known to be the {role}, and the first line has no known name: {_first_line(records)}. If it has "
+        f"names, give one, as in --column {role}={name!s:.30}; if it is an example, a number, as in --column {role}=1"
+    )
+
+
+def _are_numbers(names: Sequence[str]) -> bool:
+    """True for the columns of a table whose first line does not name them."""
+    return list(names) == [str(number) for number in range(1, len(names) + 1)]
 
 
 def _by_values(records: Sequence[Record], head: str, names: Sequence[str]) -> dict[str, str]:
     """Roles in a table without names: of two columns, the label's has fewer values; words come first, tags last."""
-    if head == "token_classification" and isinstance(records[0]["1"], list):
+    are_words = any(isinstance(value, list) for value in records[0].values())
+    if head == "token_classification" and are_words and len(names) > 1:
         return {"words": "2", "tags": "4"} if len(names) == 10 else {"words": "1", "tags": names[-1]}  # 10 in CoNLL-U
-    if head == "sequence_classification" and len(names) == 2:
-        counts = {name: len({record[name] for record in records}) for name in names}
+    if head == "sequence_classification" and len(names) == 2 and not are_words:
+        counts = {name: len({str(record.get(name)) for record in records}) for name in names}
         label, text = sorted(names, key=lambda name: counts[name])
         return {"text": text, "label": label} if counts[label] < counts[text] else {}
     return {"text": "1"} if head.endswith("lm") and len(names) == 1 else {}
+
+
+def _check_first_line(records: Sequence[Record], label: str) -> None:
+    """Raise InputError if the first line of a table looks like names: its label is the only one that occurs once."""
+    counts = Counter(str(record.get(label)) for record in records)
+    first = str(records[0].get(label))
+    if len(records) > 3 and counts.pop(first) == 1 and min(counts.values(), default=1) > 1:
+        raise InputError(
+            f"the first line seems to name the columns, {_first_line(records)}: say so with a name, such as "
+            f"--column label={first:.50}; or, if it is an example, with numbers, such as --column label={label}"
+        )
+
+
+def _first_line(records: Sequence[Record]) -> str:
+    """The first line of a table, shortened."""
+    return ", ".join(f"{value!s:.30}" for value in records[0].values())
 
 
 # --- an example of each head ----------------------------------------------------------------------------------------
 
 
 def _text(value: Any, role: str) -> str:
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str):
         raise ValueError(f"the {role} must be a text, not {value!r:.100}")
+    if not value.strip():
+        raise ValueError(f"the {role} is empty")
     return value
 
 
@@ -145,70 +209,84 @@ def _plain(own: Mapping[str, Any], _: Record) -> Example:
 
 
 def _labelled(own: Mapping[str, Any], _: Record) -> Example:
-    label = own["label"]
+    label = own["label"].strip() if isinstance(own["label"], str) else own["label"]
     several = isinstance(label, list) and all(isinstance(one, str | int) for one in label)
-    if not (several or isinstance(label, str | int | float)) or label == "":
+    if label == "":
+        raise ValueError("the label is empty")
+    if not (several or isinstance(label, str | int | float)):
         raise ValueError(f"the label must be a name, a number or a list of names, not {label!r:.100}")
     pair = (_text(own["pair"], "pair"),) if "pair" in own else ()
-    return Example((_text(own["text"], "text"), *pair), [str(one) for one in label] if several else label)
+    return Example((_text(own["text"], "text"), *pair), [str(one).strip() for one in label] if several else label)
 
 
 def _tagged(own: Mapping[str, Any], _: Record) -> Example:
     words, tags = own["words"], own["tags"]
     if not (isinstance(words, list) and isinstance(tags, list) and len(words) == len(tags) > 0):
         raise ValueError("words and tags must be two lists of the same length")
+    if not all(isinstance(tag, str | int) for tag in tags):
+        raise ValueError(f"tags must be names or numbers, not {tags!r:.100}")
     return Example(tuple(_text(word, "word") for word in words), [str(tag) for tag in tags])
 
 
 def _question(own: Mapping[str, Any], record: Record) -> Example:
     question, context = _text(own["question"], "question"), _text(own["context"], "context")
-    answers, starts = _answers(own["answers"]), [own["start"]] if "start" in own else []
-    if record.get("is_impossible") is True:
-        answers = []
-    spans = []
-    for index, (answer, start) in enumerate(answers):
-        start = starts[index] if start is None and index < len(starts) else start
-        spans.append(_span(context, answer, start))
-    return Example((question, context), spans)
+    answers = [] if record.get("is_impossible") is True else _answers(own["answers"])
+    if len(answers) == 1 and answers[0][1] is None:
+        answers = [(answers[0][0], own.get("start"))]
+    return Example((question, context), [_span(context, answer, start) for answer, start in answers])
 
 
 def _answers(value: Any) -> list[tuple[str, Any]]:
     """Texts and starts, from SQuAD's list, the columns of datasets, or a text alone. No answer is an empty list."""
-    if isinstance(value, Mapping):
-        texts = value.get("text", [])
+    if isinstance(value, Mapping) and isinstance(value.get("text"), list):
+        texts = value["text"]
         starts = value.get("answer_start", [None] * len(texts))
+        if not isinstance(starts, list) or len(starts) != len(texts):
+            raise ValueError("the answers must have a list of text and one of answer_start, of the same length")
         return [(_text(text, "answer"), start) for text, start in zip(texts, starts, strict=True)]
     if isinstance(value, str):
         return [(value, None)] if value.strip() else []
-    if not isinstance(value, list):
+    if not isinstance(value, list | Mapping):
         raise ValueError(f"the answers must be a text or a list, not {value!r:.100}")
-    found = [(one.get("text"), one.get("answer_start")) if isinstance(one, Mapping) else (one, None) for one in value]
+    several = value if isinstance(value, list) else [value]
+    found = [(one.get("text"), one.get("answer_start")) if isinstance(one, Mapping) else (one, None) for one in several]
     return [(_text(text, "answer"), start) for text, start in found]
 
 
 def _span(context: str, answer: str, start: Any) -> tuple[int, int]:
     """The answer's place; the first one, if none is given."""
-    first = context.find(answer) if start is None else int(start)
+    first = context.find(answer) if start in (None, "", []) else _whole(start)
     if first < 0 or context[first : first + len(answer)] != answer:
         place = "" if start is None else f" at character {start}"
         raise ValueError(f"the context does not have the answer {answer!r:.100}{place}")
     return first, first + len(answer)
 
 
-def _choice(own: Mapping[str, Any], record: Record) -> Example:
+def _whole(start: Any) -> int:
+    """A character's number, which a list may hold alone, and a table has as text."""
+    start = start[0] if isinstance(start, list) and len(start) == 1 else start
+    if isinstance(start, bool) or not re.fullmatch(r"[0-9]{1,15}", str(start)):
+        raise ValueError(f"the start of an answer must be the number of a character, not {start!r:.100}")
+    return int(start)
+
+
+def _choice(own: Mapping[str, Any], _: Record) -> Example:
     choices = own.get("choices")
-    if choices is None:
-        choices = [record[name] for name in record if CHOICE.fullmatch(name) and name not in own]
     if not isinstance(choices, list) or len(choices) < 2:
         raise ValueError("at least two choices are needed, in columns such as choice1 and choice2, or in a list")
     right = _number_of(own["label"], len(choices))
     return Example((_text(own["prompt"], "prompt"), *(_text(choice, "choice") for choice in choices)), right)
 
 
+def _in_order(name: str) -> tuple[int, str]:
+    """By number, or by letter: choice2 before choice10."""
+    return len(name), name.lower()
+
+
 def _number_of(label: Any, count: int) -> int:
     """The number of a choice, from 0: a number from 0, or a letter from A."""
     name = str(label).strip().upper()
-    number = int(name) if name.isdigit() else ord(name) - ord("A") if len(name) == 1 else -1
+    number = int(name) if re.fullmatch("[0-9]{1,9}", name) else ord(name) - ord("A") if len(name) == 1 else -1
     if not 0 <= number < count:
         raise ValueError(f"the label must be a number from 0 to {count - 1}, or a letter from A, not {label!r:.100}")
     return number

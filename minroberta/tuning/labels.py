@@ -1,5 +1,6 @@
 """Names of labels and their numbers: from the examples to a model's configuration, and to the arrays of a loss."""
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -11,15 +12,29 @@ from .examples import Example
 
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
 
-FRACTION = re.compile(r"[+-]?\d*\.\d*(e[+-]?\d+)?", re.IGNORECASE)
+WHOLE = re.compile(r"[+-]?[0-9]+")
 
 
 def problem_of(examples: Sequence[Example]) -> str:
-    """The `problem_type` of examples of a text's label: lists mean several labels, fractions numbers to predict."""
+    """The `problem_type` of examples of texts: lists are several labels, numbers that are not all whole are predicted.
+
+    Raises InputError for lists of 0 and 1 alone, in which a place would be the label.
+    """
     labels = [example.label for example in examples]
-    if any(isinstance(label, list) for label in labels):
+    lists = [label for label in labels if isinstance(label, list)]
+    if lists and len(lists[0]) > 1 and all(len(label) == len(lists[0]) and {*label} <= {"0", "1"} for label in lists):
+        raise InputError("the labels are lists of 0 and 1: give lists of names or numbers, such as [2, 7]")
+    if lists:
         return MULTI
-    return REGRESSION if all(FRACTION.fullmatch(str(label)) for label in labels) else SINGLE
+    are_numbers = all(_is_number(label) for label in labels)
+    return REGRESSION if are_numbers and not all(WHOLE.fullmatch(str(label)) for label in labels) else SINGLE
+
+
+def _is_number(label: Any) -> bool:
+    try:
+        return not isinstance(label, bool) and math.isfinite(float(label))
+    except ValueError:
+        return False
 
 
 def label_fields(examples: Sequence[Example], head: str, problem_type: str | None = None) -> dict[str, Any]:
@@ -51,7 +66,9 @@ def _fields_of(names: Iterable[str]) -> dict[str, Any]:
     integers = all(re.fullmatch(r"-?\d{1,9}", name) for name in found)
     labels = sorted(found, key=int if integers else str)
     if len(labels) < 2:
-        raise InputError(f"all examples have the label {labels[0]!r}: give examples of at least two labels")
+        raise InputError(
+            f"all examples have the label {', '.join(labels) or 'none'}: give examples of two labels or more"
+        )
     return {
         "num_labels": len(labels),
         "id2label": dict(enumerate(labels)),
@@ -63,7 +80,7 @@ def names_in(label: Any, problem: str) -> list[str]:
     """The names in a text's label: one, or those of a list, which a table has with commas between them."""
     if problem == SINGLE:
         return [str(label)]
-    names = label if isinstance(label, list) else str(label).split(",")
+    names = [str(name) for name in label] if isinstance(label, list) else str(label).split(",")
     return [name.strip() for name in names if name.strip()]
 
 
@@ -75,32 +92,27 @@ def numbers_of(examples: Sequence[Example], head: str, config: Config) -> list[A
     """
     if head in ("multiple_choice", "question_answering", "masked_lm", "causal_lm"):
         return [example.label for example in examples]
-    named = {str(name): index for index, name in enumerate(label_names(config))}
-    number_of = {
-        name.removeprefix("LABEL_"): index for name, index in named.items()
-    } | named  # of a model without names
+    names = [str(name) for name in label_names(config)]
+    plain = [name.removeprefix("LABEL_") for name in names]  # numbers, for a model without names
+    number_of = {name: index for several in (plain, names) for index, name in enumerate(several)}
+    problem = config.problem(integer_labels=not any(isinstance(example.label, list) for example in examples))
     try:
-        return [_number(example, head, config, number_of) for example in examples]
+        if head == "token_classification":
+            return [[number_of[tag] for tag in example.label] for example in examples]
+        if problem == REGRESSION:
+            return [_as_float(example.label) for example in examples]
+        numbers = [[number_of[name] for name in names_in(example.label, problem)] for example in examples]
     except KeyError as error:
-        names = ", ".join(named)
         raise InputError(
-            f"the model has no label {error}, but {names:.200}: give load(..., missing='init', "
+            f"the model has no label {error}, but {', '.join(names):.200}: give load(..., missing='init', "
             "config=label_fields(examples, head))"
         ) from error
-
-
-def _number(example: Example, head: str, config: Config, number_of: dict[str, int]) -> Any:
-    if head == "token_classification":
-        return [number_of[tag] for tag in example.label]
-    problem = config.problem(integer_labels=not isinstance(example.label, list))
-    if problem == REGRESSION:
-        return _as_float(example.label)
-    own = [number_of[name] for name in names_in(example.label, problem)]
-    return own[0] if problem == SINGLE else [float(index in own) for index in range(len(number_of))]
+    if problem == SINGLE:
+        return [own[0] for own in numbers]
+    return [[float(index in own) for index in range(config.num_labels)] for own in numbers]
 
 
 def _as_float(label: Any) -> float:
-    try:
-        return float(label)
-    except (TypeError, ValueError):
-        raise InputError(f"the label must be a number, not {label!r:.100}, since problem_type is regression") from None
+    if isinstance(label, list) or not _is_number(label):
+        raise InputError(f"the label must be a number, not {label!r:.100}, since problem_type is regression")
+    return float(label)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy
 
+from ..backward import check_dtype
 from ..errors import InputError, check_integer
 from ..loading import Model
 from ..train import Moments, Part, Step, train
@@ -58,10 +59,17 @@ def fine_tune(
     """
     check_integer("epochs", epochs, 1)
     check_integer("batch_size", batch_size, 1)
+    check_dtype(model)
+    check_integer("seed", seed, 0)
+    if model.head == "causal_lm" and not model.config.is_decoder:
+        raise InputError(
+            "this causal_lm is no decoder, so that it sees the tokens that it should predict: give load(..., "
+            "config={'is_decoder': True})"
+        )
     if not examples or not held_out:
         raise InputError("there are no examples to train on, or none to measure with: give at least one of each")
     rate = usual_rate(model) if learning_rate is None else learning_rate
-    if not 0 < rate < math.inf:
+    if not (isinstance(rate, int | float) and 0 < rate < math.inf):
         raise InputError(f"learning_rate must be a positive number, not {learning_rate!r}")
     rows, others = rows_of(model, examples, max_length), rows_of(model, held_out, max_length)
     per_epoch = math.ceil(len(rows) / batch_size)
@@ -74,7 +82,13 @@ def fine_tune(
     )  # fmt: skip
     for step, after in trained:
         is_last = step.number % per_epoch == 0
-        yield Progress(step, steps, after, measure(after, others, held_out) if is_last else None)
+        scores = measure(after, others, held_out, max_length) if is_last else None
+        for loss in (step.loss, *([scores["loss"]] if scores else [])):
+            if not math.isfinite(loss):
+                raise InputError(
+                    f"the loss at step {step.number} is {loss}: give a smaller learning_rate than {rate:.1e}"
+                )
+        yield Progress(step, steps, after, scores)
 
 
 def usual_rate(model: Model) -> float:

@@ -17,11 +17,13 @@ from ..checkpoints.adapters import CONFIG, ENDINGS, FILES
 from ..checkpoints.files import write_json
 from ..checkpoints.formats import safetensors
 from ..checkpoints.save import name_in_file, own_fields
-from ..config import HEADS, Config
+from ..config import HEADS
 from ..errors import InputError, check_integer
+from ..loading import Model
 from ..model import Network
 from ..train import Part, Weights
-from ..weights import flat, head_shapes
+from ..weights import flat
+from .heads import new_to_each_task
 
 TARGETS = ("query", "value")
 """The modules beside which there are matrices by default, as in section 4.2 and in peft."""
@@ -45,7 +47,9 @@ class Lora(Part):
     ) -> None:
         weights, head = flat(model.params), new_to_each_task(model)
         self.rank = check_integer("rank", rank, 1, model.config.hidden_size)
-        self.alpha, self.targets = alpha or 2 * self.rank, tuple(targets)
+        self.alpha, self.targets = 2 * self.rank if alpha is None else alpha, tuple(targets)
+        if not 0 < self.alpha < math.inf:
+            raise InputError(f"alpha must be a positive number, not {alpha!r}")
         endings = tuple(f".{target}.weight" for target in self.targets)
         self.base = {
             name: w for name, w in weights.items() if name.endswith(endings) and w.ndim == 2 and name not in head
@@ -76,11 +80,13 @@ class Lora(Part):
             own[b] = s * (found[name] @ weights[a].T)  # (O, I) @ (I, r) -> (O, r)
         return {name: own.get(name, found.get(name)) for name in weights}
 
-    def save(self, directory: Path, weights: Weights, config: Config, head: str, base: str) -> None:
-        """Write `adapter_config.json` and `adapter_model.safetensors`, as peft 0.14 does, and a `config.json`.
+    def save(self, directory: str | Path, weights: Weights, model: Model, base: str) -> None:
+        """Write `adapter_config.json` and `adapter_model.safetensors`, as peft 0.14 does, the labels and the tokenizer.
 
-        peft does not read the latter; it holds the names of the labels. base: the model's name or path. Raises OSError.
+        weights: those of a `Step`. base: the name or path under which the model without the adapter is found. The names
+        of the labels are in a `config.json`, which peft does not read. Raises OSError.
         """
+        directory, config, head = Path(directory), model.config, model.head
         directory.mkdir(parents=True, exist_ok=True)
         whole = sorted({name.split(".")[0] for name in weights if ".lora_" not in name})
         arrays = {f"base_model.model.{name_in_file(name, config, head)}": to_host(x) for name, x in weights.items()}
@@ -102,13 +108,8 @@ class Lora(Part):
         }
         write_json(directory / CONFIG, fields, indent=2)
         write_json(directory / "config.json", dict(sorted(own_fields(config, head).items())), indent=2)
-
-
-def new_to_each_task(model: Network) -> list[str]:
-    """The names of the head's weights; none for a language model, whose head is that of pre-training."""
-    if model.head in ("masked_lm", "causal_lm"):
-        return []
-    return [name for name in head_shapes(model.config, model.head) if name in flat(model.params)]
+        if model.tokenizer is not None:
+            model.tokenizer.save(directory)
 
 
 def _a(name: str) -> str:

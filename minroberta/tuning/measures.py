@@ -1,5 +1,6 @@
 """How good a model is on examples that it was not trained on: the loss, and the usual measure of each head."""
 
+import math
 import re
 import string
 from collections import Counter
@@ -10,6 +11,7 @@ import numpy
 
 from ..backend.arrays import to_host, widen
 from ..backend.schedule import steady
+from ..config import HEADS
 from ..loading import Model
 from ..text.running import label_names, progress
 from .examples import Example
@@ -22,10 +24,10 @@ AT_ONCE = 32
 Scores = dict[str, float]
 """Figures by name, of which the first decides between two models."""
 
-SMALLER_IS_BETTER = ("loss", "squared_error")
 
-
-def measure(model: Model, rows: Sequence[Labelled], examples: Sequence[Example]) -> Scores:
+def measure(
+    model: Model, rows: Sequence[Labelled], examples: Sequence[Example], max_length: int | None = None
+) -> Scores:
     """The scores of a model on the rows of some examples, with the same masked tokens in each call.
 
     accuracy: of texts, words, choices, or predicted tokens. f1: of several labels or of entities, over all examples
@@ -41,26 +43,36 @@ def measure(model: Model, rows: Sequence[Labelled], examples: Sequence[Example])
             with steady(model.xp):
                 output = model(**batch)
             losses.append(float(output["loss"]))
-            weights.append(_weight(batch))
+            weights.append(_weight(model, batch))
             found += [] if model.head == "question_answering" else _predicted(model, output["logits"], batch)
             advance(len(some))
-    loss = {"loss": float(numpy.average(losses, weights=weights)) if any(weights) else float("nan")}
+    total = math.fsum(loss * weight for loss, weight in zip(losses, weights, strict=True) if weight)
+    loss = {"loss": total / sum(weights) if any(weights) else math.nan}
     if model.head == "question_answering":
-        return {**_of_answers(model, examples), **loss}
+        return {**_of_answers(model, examples, max_length), **loss}
+    if model.head in ("masked_lm", "causal_lm"):
+        return {**loss, **_of_predictions(model, found)}
     return {**_of_predictions(model, found), **loss}
 
 
 def better(one: Scores, other: Scores) -> bool:
     """True if the first measure of `one` is better than that of `other`; of equal ones, if its loss is smaller."""
-    name = next(iter(one))
-    sign = -1 if name in SMALLER_IS_BETTER else 1
-    return (sign * one[name], -one["loss"]) > (sign * other[name], -other["loss"])
+    return _order(one) > _order(other)
 
 
-def _weight(batch: dict[str, Any]) -> int:
+def _order(scores: Scores) -> tuple[float, float]:
+    """Larger is better. NaN, as from weights that have grown without bound, is worst."""
+    first = next(iter(scores))
+    both = (-scores[first] if first == "loss" else scores[first], -scores["loss"])
+    return both if all(map(math.isfinite, both)) else (-math.inf, -math.inf)
+
+
+def _weight(model: Model, batch: dict[str, Any]) -> int:
     """The number of terms in the mean that the loss is: words and tokens with a label, or texts."""
     labels = batch.get("labels")
-    return len(batch["input_ids"]) if labels is None or labels.ndim < 2 else int((labels != IGNORED).sum())
+    if labels is None or HEADS[model.head].labels != "BL":
+        return len(batch["input_ids"])
+    return int(((labels[:, 1:] if model.head == "causal_lm" else labels) != IGNORED).sum())
 
 
 def _predicted(model: Model, logits: Any, batch: dict[str, Any]) -> list[tuple[Any, Any]]:
@@ -131,10 +143,11 @@ def _entities(tags: Sequence[str]) -> set[tuple[str, int, int]]:
 # --- answers --------------------------------------------------------------------------------------------------------
 
 
-def _of_answers(model: Model, examples: Sequence[Example]) -> Scores:
+def _of_answers(model: Model, examples: Sequence[Example], max_length: int | None) -> Scores:
     questions, contexts = (list(texts) for texts in zip(*(example.texts for example in examples), strict=True))
     may_lack = any(not example.label for example in examples)
-    given = [found[0]["answer"] for found in model.answer(questions, contexts, handle_impossible_answer=may_lack)]
+    answers = model.answer(questions, contexts, handle_impossible_answer=may_lack, max_seq_len=max_length)
+    given = [found[0]["answer"] for found in answers]
     right = [[example.texts[1][start:end] for start, end in example.label] or [""] for example in examples]
     return {
         "exact_match": _mean(given, right, lambda one, other: float(_plain(one) == _plain(other))),

@@ -22,8 +22,9 @@ def read_records(path: str | Path, known: Iterable[str] = ()) -> list[Record]:
     """Read a file in the format that its name ends in.
 
     known: names of columns. The first line of a table names the columns if it has one of these names.
-    .csv: fields between commas, or semicolons if the first line has only these, in quotes where needed. .tsv: between
-    tabs, never in quotes. .jsonl, .ndjson: an object in each line. .json: a list of objects, or SQuAD's `data`.
+    .csv: fields between commas, or between semicolons or tabs if the first line has no comma, in quotes where needed.
+    .tsv: between tabs, never in quotes. .jsonl, .ndjson: an object in each line. .json: a list of objects, or SQuAD's
+    `data`.
     .conll, .bio, .iob, .conllu: a word in each line, and an empty line after each sentence; columns are divided by tabs
     or spaces. A record is then a sentence, whose columns are lists. .txt: a text in each line, without empty ones.
 
@@ -44,7 +45,9 @@ def read_records(path: str | Path, known: Iterable[str] = ()) -> list[Record]:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     try:
         records = list(_records(text, ending, {name.lower() for name in known}))
-    except (ValueError, csv.Error, RecursionError) as error:
+    except csv.Error as error:
+        raise InputError(f"{path} is not a table: {error}; JSON lines can hold any text") from error
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: {error}") from error
     if not records:
         raise InputError(f"{path} holds no examples")
@@ -70,7 +73,8 @@ def _records(text: str, ending: str, known: set[str]) -> Iterator[Record]:
 
 def _of_table(text: str, with_tabs: bool, known: set[str]) -> Iterator[Record]:
     first = text.partition("\n")[0]
-    delimiter = "\t" if with_tabs else ";" if ";" in first and "," not in first else ","
+    others = [character for character in ";\t" if character in first and "," not in first]
+    delimiter = "\t" if with_tabs else next(iter(others), ",")
     rows = csv.reader(
         io.StringIO(text, newline=""),
         delimiter=delimiter,
@@ -84,6 +88,8 @@ def _of_table(text: str, with_tabs: bool, known: set[str]) -> Iterator[Record]:
         if names is None:
             is_header = not known.isdisjoint(name.strip().lower() for name in row)
             names = [name.strip() for name in row] if is_header else numbered(row)
+            if twice := [name for name in names if name and names.count(name) > 1]:
+                raise ValueError(f"two columns are named {twice[0]!r}: give each another name")
             if is_header:
                 continue
         if len(row) != len(names):
@@ -122,9 +128,18 @@ def _of_json(value: Any) -> Iterator[Record]:
 def _of_squad(articles: Sequence[Any]) -> Iterator[Record]:
     """A record for each question. A paragraph may also stand alone, without an article around it."""
     for number, article in enumerate(articles, 1):
-        for paragraph in _object(article, f"item {number} of data").get("paragraphs", [article]):
-            for question in paragraph.get("qas", [paragraph]):
+        name = f"item {number} of data"
+        for paragraph in _list(_object(article, name).get("paragraphs", [article]), f"the paragraphs of {name}"):
+            for question in _list(
+                _object(paragraph, "a paragraph").get("qas", [paragraph]), f"a list of qas in {name}"
+            ):
                 yield {"context": paragraph.get("context"), **_object(question, "a question")}
+
+
+def _list(value: Any, name: str) -> Sequence[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{name} must be a list, not {type(value).__name__}")
+    return value
 
 
 def _object(value: Any, name: str) -> Record:

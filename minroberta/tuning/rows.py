@@ -8,7 +8,7 @@ import numpy
 
 from ..errors import InputError, check_integer
 from ..model import Network
-from ..text.answer import SHARED
+from ..text.answer import LONGEST, SHARED
 from ..text.encodings import positions_of
 from ..text.running import ready
 from ..text.tokenizer import Encoding, Row, Tokenizer
@@ -40,7 +40,7 @@ def rows_of(model: Network, examples: Sequence[Example], max_length: int | None 
     max_length: the largest number of tokens in a row; by default the model's. Raises InputError, TokenizerError.
     """
     tokenizer = ready(model, "fine-tuning", model.head)
-    limit = tokenizer.longest
+    limit = min(tokenizer.longest, LONGEST) if model.head == "question_answering" else tokenizer.longest
     if max_length is not None:
         limit = check_integer("max_length", max_length, 1, tokenizer.longest)
     match model.head:
@@ -107,7 +107,7 @@ def _of_words(
 def _of_questions(tokenizer: Tokenizer, examples: Sequence[Example], limit: int) -> Iterator[Labelled]:
     """The positions of an answer's first and last token; of the first token, if the answer is not in the window."""
     for texts, answers in examples:
-        for window in tokenizer.windows(*texts, stride=SHARED, max_length=limit):
+        for window in tokenizer.windows(*texts, stride=min(limit // 2, SHARED), max_length=limit):
             span = _positions(window, *answers[0]) if answers else (0, 0)
             yield Labelled((tokenizer.row(window),), span)
 
@@ -126,19 +126,18 @@ def _positions(window: Encoding, start: int, end: int) -> tuple[int, int]:
 def batch_of(model: Network, some: Sequence[Labelled], seed: Any) -> dict[str, Any]:
     """The inputs of a call with a loss, padded to the longest row. seed: of the tokens that a masked model predicts."""
     tokenizer = ready(model, "fine-tuning", model.head)
-    arrays = tokenizer.padded([row for one in some for row in one.rows])
+    arrays = tokenizer.padded([row for one in some for row in one.rows], side="right")
     ids, mask = arrays["input_ids"], arrays["attention_mask"]  # (B, L); for choices, (B·C, L)
     match model.head:
         case "masked_lm":
-            arrays["input_ids"], labels = masked(ids, model.config, _mask_of(tokenizer), tokenizer.special_ids, seed)
+            arrays["input_ids"], labels = _masked(ids, model, tokenizer, seed)
         case "causal_lm":
             labels = numpy.where(mask == 1, ids, IGNORED)
         case "token_classification":
             labels = numpy.full(ids.shape, IGNORED)
             labels[mask == 1] = numpy.concatenate([one.label for one in some])
         case "question_answering":
-            places = [numpy.flatnonzero(row)[list(one.label)] for row, one in zip(mask, some, strict=True)]
-            start, end = numpy.transpose(places)  # (B, 2) -> (B,) twice
+            start, end = numpy.transpose([one.label for one in some])  # (B, 2) -> (B,) twice
             return {**arrays, "start_positions": start, "end_positions": end}
         case "multiple_choice":
             arrays = {name: x.reshape(len(some), -1, x.shape[1]) for name, x in arrays.items()}  # (B·C, L) -> (B, C, L)
@@ -149,7 +148,15 @@ def batch_of(model: Network, some: Sequence[Labelled], seed: Any) -> dict[str, A
     return {**arrays, "labels": labels}
 
 
-def _mask_of(tokenizer: Tokenizer) -> int:
+DRAWS = 100
+"""How often the masked tokens of a batch are drawn, until there is one: a few short rows may have none."""
+
+
+def _masked(ids: numpy.ndarray, model: Network, tokenizer: Tokenizer, seed: Any) -> tuple[numpy.ndarray, numpy.ndarray]:
     if tokenizer.mask_token_id is None:
         raise InputError("the tokenizer has no mask token: give a model whose tokenizer has one, or another head")
-    return tokenizer.mask_token_id
+    drawn = (
+        masked(ids, model.config, tokenizer.mask_token_id, tokenizer.special_ids, (*numpy.atleast_1d(seed), draw))
+        for draw in range(DRAWS)
+    )
+    return next((pair for pair in drawn if (pair[1] != IGNORED).any()), (ids, numpy.full_like(ids, IGNORED)))
