@@ -5,7 +5,8 @@ function's result, and returns the gradient with respect to its input x. What el
 of the forward pass by name, as `trace` has them, and the sums of the parameters' gradients. `tap` names each gradient
 after the value that it belongs to, so that a recorder can see or change it.
 
-Letters: B batch, L queries, S keys, D hidden size, H heads, E head size (D = H·E), V vocabulary, N labels.
+Letters: B batch, L queries, S keys, D hidden size, H heads, E head size (D = H·E), F feed-forward size,
+V vocabulary, C choices, N labels.
 """
 
 import re
@@ -33,7 +34,7 @@ Backward = Callable[[Array, Array], Array]
 
 
 class Pass(NamedTuple):
-    """What a backward pass reads and adds to. values: those of the forward pass, by name, as the model computed them.
+    """Inputs and sums of a backward pass. values: those of the forward pass, by name, as the model computed them.
 
     gradients: the sum so far for each parameter, by name, and for the memory of cross-attention.
     """
@@ -153,7 +154,8 @@ def attend(g: Array, k: Array, v: Array, p: Node, head_mask: Array | None, to: P
     g = tap(f"{at}.probs", g)  # (B, H, L, S)
     if head_mask is not None:
         g = g * head_mask[:, None, None]
-    g = tap(f"{at}.scores", ops_backward.softmax(g, ops.softmax(to.values[f"{at}.scores"])))
+    p_again = ops.softmax(to.values[f"{at}.scores"])  # as before a recorder, such as dropout, changed the value probs
+    g = tap(f"{at}.scores", ops_backward.softmax(g, p_again))
     gq, gk, g = ops_backward.attention_scores(g, q, k)
     if "distance_embedding" in p.self:
         with_key = to.config.position_embedding_type == "relative_key_query"
@@ -167,7 +169,7 @@ def attend(g: Array, k: Array, v: Array, p: Node, head_mask: Array | None, to: P
 
 
 def feed_forward(g: Array, x: Array, p: Node, to: Pass) -> Array:
-    """y = act(u) W₂ᵀ + b₂ with u = x W₁ᵀ + b₁: ∂u = act'(u) · ∂y W₂. (B, L, D) -> (B, L, D)."""
+    """y = act(u) W₂ᵀ + b₂ with u = x W₁ᵀ + b₁: ∂u = act'(u) · (∂y W₂), ∂x = ∂u W₁. (B, L, D) -> (B, L, D)."""
     inner = p.intermediate
     g = tap(inner.path, dense(g, to.values[inner.path], p.output.dense, to))  # (B, L, D) -> (B, L, F)
     g = ops_backward.activation(g, to.values[inner.dense.path], slope=SLOPES[to.config.hidden_act])
@@ -175,7 +177,10 @@ def feed_forward(g: Array, x: Array, p: Node, to: Pass) -> Array:
 
 
 def residual(g: Array, x: Array, f: Backward, p: Node, to: Pass) -> Array:
-    """y = norm(x + f(x)) or x + f(norm(x)): the sum passes its gradient on to both of its parts."""
+    """y = norm(x + f(x)) or x + f(norm(x)): x is used twice, so ∂x = the sum's gradient + what f passes back.
+
+    f: the backward pass of f, a function of ∂f and of f's input. (B, L, D) -> (B, L, D).
+    """
     g = tap(p.path, g)
     if to.config.norm_first:
         return g + norm(f(g, to.values[p.LayerNorm.path]), x, p.LayerNorm, to)
@@ -186,8 +191,8 @@ def residual(g: Array, x: Array, f: Backward, p: Node, to: Pass) -> Array:
 def encoder_layer(g: Array, x: Array, p: Node, inputs: LayerInputs, to: Pass) -> Array:
     """Feed-forward, cross-attention if there is a memory, and self-attention. (B, L, D) -> (B, L, D)."""
     last = p.attention if inputs.memory is None else p.crossattention
-    within = to.values[last.path]
-    g = residual(tap(p.path, g), within, lambda g, x: feed_forward(g, x, p, to), p.output, to)
+    middle = to.values[last.path]
+    g = residual(tap(p.path, g), middle, lambda g, x: feed_forward(g, x, p, to), p.output, to)
     if inputs.memory is not None:
 
         def across(g: Array, x: Array) -> Array:

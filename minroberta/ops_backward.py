@@ -1,12 +1,16 @@
 """The backward pass of `ops` and `activations`, formula by formula: from a result's gradient to its arguments'.
 
-∂y stands for the gradient of the loss with respect to y, an array with the shape of y. A function here has the name of
-a formula in `ops`, takes ∂ of the formula's result as g, and what the formula was called with, and returns ∂ of its
-arguments. Each docstring derives it from the differential: if dy = Σ a dx, then ∂x = Σ a ∂y.
+∂y stands for the gradient of the loss with respect to y, an array with the shape of y: dy changes the loss by Σ ∂y·dy.
+If dy_i = Σ_j a_ij dx_j, then ∂x_j = Σ_i a_ij ∂y_i: the same matrix, transposed. Docstrings give the differential of
+their formula. a·b is elementwise, and a b is a product of matrices.
+
+A function takes g, ∂ of a formula's result, and returns ∂ of its arguments. It has the formula's name in `ops`, but
+`weighted_sum` is the last product of an attention, and `activation` is any of `activations`. The losses take no g: they
+return ∂ for ∂loss = 1.
 
 As in `ops`, the array library is that of the arguments, and every function but `embedding` returns new arrays. The
 letters are those of `ops`: B batch, L queries, S keys, D hidden size, H heads, E head size, P position rows, V
-vocabulary, N labels.
+vocabulary, N labels; and I inputs and O outputs of a linear layer.
 """
 
 import math
@@ -24,7 +28,7 @@ Parameters = dict[str, Array]
 
 
 def embedding(g: Array, ids: Array, onto: Array) -> Array:
-    """y = W[ids]: row i of ∂W is the sum of g over all places with the id i. g: (B, L, D).
+    """y = W[ids], dy = dW[ids]: row i of ∂W is the sum of g over all positions with the id i. g: (B, L, D).
 
     onto: zeros, or what ∂W has from another use of W, (V, D); the sums are added to it, in place where possible.
     """
@@ -32,7 +36,7 @@ def embedding(g: Array, ids: Array, onto: Array) -> Array:
 
 
 def linear(g: Array, x: Array, weight: Array) -> tuple[Array, Parameters]:
-    """y = x Wᵀ + b: ∂x = g W, and, summed over all positions, ∂W = gᵀ x and ∂b = g.
+    """y = x Wᵀ + b: ∂x = g W, ∂W = gᵀ x and ∂b = Σ g, with all positions as the rows of g and x.
 
     From dy_o = Σ_i (W_oi dx_i + x_i dW_oi) + db_o. g: (..., O), x: (..., I), weight: (O, I).
     """
@@ -44,9 +48,9 @@ def linear(g: Array, x: Array, weight: Array) -> tuple[Array, Parameters]:
 def layer_norm(g: Array, x: Array, weight: Array, eps: float) -> tuple[Array, Parameters]:
     """y = z·w + b, z = (x - mean x) / s, s = √(variance + eps): ∂x = (h - mean h - z · mean(h·z)) / s with h = g·w.
 
-    The mean and s change with x: ds = mean(z·dx), so dz = (dx - mean dx - z · mean(z·dx)) / s. This map from dx to dz
-    is a symmetric matrix, so it is also the map from ∂z = h to ∂x. Over all positions, ∂w = Σ g·z and ∂b = Σ g.
-    g, x: (..., D); weight: (D,).
+    The variance is mean((x - mean x)²) and mean z = 0, so ds = mean(z·dx) and dz = (dx - mean dx - z · mean(z·dx)) / s.
+    This map from dx to dz has a symmetric matrix, (I - 1 1ᵀ/D - z zᵀ/D) / s, so it is also the map from ∂z = h to ∂x.
+    Over all positions, ∂w = Σ g·z and ∂b = Σ g. mean: over the last axis. g, x: (..., D); weight: (D,).
     """
     x = x - x.mean(-1, keepdims=True)
     s = namespace(x).sqrt((x * x).mean(-1, keepdims=True) + eps)  # (..., 1)
@@ -59,7 +63,8 @@ def layer_norm(g: Array, x: Array, weight: Array, eps: float) -> tuple[Array, Pa
 def softmax(g: Array, p: Array) -> Array:
     """p = softmax(s) over the last axis: ∂s = p · (g - Σ g·p).
 
-    From dp_i = p_i (ds_i - Σ_j p_j ds_j), again a symmetric matrix: diag(p) - p pᵀ. g, p: (..., S).
+    From log p_i = s_i - log Σ_j exp s_j: dp_i = p_i d log p_i = p_i (ds_i - Σ_j p_j ds_j). The matrix of this map,
+    diag(p) - p pᵀ, is symmetric, so it also maps g to ∂s. g, p: (..., S).
     """
     return p * (g - (g * p).sum(-1, keepdims=True))
 
@@ -68,12 +73,19 @@ def softmax(g: Array, p: Array) -> Array:
 
 
 def weighted_sum(g: Array, p: Array, v: Array) -> tuple[Array, Array]:
-    """y = p v in each head: ∂p = g vᵀ and ∂v = pᵀ g. g: (B, H, L, E), p: (B, H, L, S), v: (B, H, S, E)."""
+    """y = p v in each head: ∂p = g vᵀ and ∂v = pᵀ g.
+
+    From dy_le = Σ_s (dp_ls v_se + p_ls dv_se). g: (B, H, L, E), p: (B, H, L, S), v: (B, H, S, E).
+    """
     return matmul(g, v.swapaxes(2, 3)), matmul(p.swapaxes(2, 3), g)
 
 
 def attention_scores(g: Array, q: Array, k: Array) -> tuple[Array, Array, Array]:
-    """s = (q kᵀ + r) / √E + mask: ∂r = g / √E, ∂q = ∂r k and ∂k = ∂rᵀ q. g: (B, H, L, S). Returns ∂q, ∂k, ∂r."""
+    """y = (q kᵀ + r) / √E + mask, r being the relative scores: ∂r = g / √E, ∂q = ∂r k and ∂k = ∂rᵀ q.
+
+    From dy_ls = (Σ_e (k_se dq_le + q_le dk_se) + dr_ls) / √E; the mask is a constant. g: (B, H, L, S), q: (B, H, L, E),
+    k: (B, H, S, E). Returns ∂q, ∂k, ∂r.
+    """
     g = g / math.sqrt(q.shape[-1])
     return matmul(g, k), matmul(g.swapaxes(2, 3), q), g
 
@@ -83,9 +95,10 @@ def relative_scores(
 ) -> tuple[Array, Array | float, Array]:
     """r_ls = q_l·a(l - s), plus k_s·a(l - s) if with_key: ∂q_l = Σ_s g_ls a(l - s), ∂a(d) = Σ g_ls q_l over l - s = d.
 
-    With the key, ∂k_s = Σ_l g_ls a(l - s), and ∂a(d) has Σ g_ls k_s as well. So g is first arranged by distance, the
-    inverse of selecting each key's distance in `ops.relative_scores`. g: (B, H, L, S). Returns ∂q, ∂k, and
-    ∂distance_embedding, (2P - 1, E).
+    With the key, ∂k_s = Σ_l g_ls a(l - s), and ∂a(d) has Σ g_ls k_s as well. l and s are positions, q_l·a is a dot
+    product, and ∂a(d) sums over batch and heads too. As ∂q_l = Σ_d g_l,l-d a(d), g is first arranged by distance, the
+    inverse of selecting each key's distance in `ops.relative_scores`. g: ∂r of `attention_scores`, (B, H, L, S).
+    Returns ∂q, ∂k, which is 0 without the key, and ∂distance_embedding, (2P - 1, E), with ∂a(d) in row d + P - 1.
     """
     xp, (L, S), P = namespace(g), g.shape[2:], (distance_embedding.shape[0] + 1) // 2
     table, distances = distance_embedding[P - S : P + S - 1], xp.arange(1 - S, S)  # (2S - 1, E), (2S - 1,)
@@ -110,15 +123,15 @@ def _selected(g: Array, index: Array) -> Array:
 
 
 def cross_entropy(logits: Array, labels: Array, ignored: int = -100) -> Array:
-    """The mean of -log softmax(x)[label] over n labels: ∂x = (softmax(x) - one) / n, where `one` is 1 at the label.
+    """The mean of -log softmax(x)[label] over the n labels not ignored: ∂x = (softmax(x) - one_hot(label)) / n.
 
-    From d log softmax(x)_i = dx_i - Σ_j softmax(x)_j dx_j. An ignored label gives 0, also if all are ignored and the
-    loss is NaN, as in PyTorch. logits: (..., N), labels: (...).
+    From d log softmax(x)_i = dx_i - Σ_j softmax(x)_j dx_j at i = label. ∂x is 0 where the label is ignored, even if all
+    are and the loss is NaN, as in PyTorch. logits: (..., N), labels: (...). Returns (..., N).
     """
     xp, kept = namespace(logits), labels != ignored
-    one = xp.arange(logits.shape[-1]) == labels[..., None]  # (..., N)
+    one_hot = xp.arange(logits.shape[-1]) == labels[..., None]  # (..., N)
     weight = (kept / xp.maximum(kept.sum(), 1)).astype(logits.dtype)
-    return (ops.softmax(logits) - one) * weight[..., None]
+    return (ops.softmax(logits) - one_hot) * weight[..., None]
 
 
 def binary_cross_entropy(logits: Array, labels: Array) -> Array:
@@ -153,7 +166,10 @@ def gelu_slope(x: Array) -> Array:
 
 @rowwise
 def gelu_tanh_slope(x: Array) -> Array:
-    """(x/2 · (1 + t))' = (1 + t)/2 + x/2 · (1 - t²) u', where t = tanh u, u = √(2/π)·(x + 0.044715 x³)."""
+    """(x/2 · (1 + t))' = (1 + t)/2 + x/2 · (1 - t²) u', t = tanh u, u = √(2/π)·(x + 0.044715 x³).
+
+    u' = √(2/π)·(1 + 3 · 0.044715 x²).
+    """
     scale = math.sqrt(2 / math.pi)
     t = namespace(x).tanh(scale * (x + 0.044715 * x * x * x))
     return (1 + t) / 2 + x / 2 * (1 - t * t) * scale * (1 + 3 * 0.044715 * x * x)
@@ -162,7 +178,7 @@ def gelu_tanh_slope(x: Array) -> Array:
 @rowwise
 def gelu_10_slope(x: Array) -> Array:
     """That of gelu, and 0 where gelu is clipped."""
-    return gelu_slope(x) * (gelu(x) < 10)
+    return gelu_slope(x) * (gelu(x) <= 10)
 
 
 def sigmoid_slope(x: Array) -> Array:

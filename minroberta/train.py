@@ -30,7 +30,7 @@ Weights = dict[str, Array]
 
 
 class Moments(NamedTuple):
-    """What AdamW remembers: the number of steps so far, and the running means of gradients and of their squares."""
+    """State of AdamW: the number of steps so far, and the running means of gradients and of their squares."""
 
     steps: int
     first: Weights
@@ -84,7 +84,7 @@ def running_mean_of_squares(v: Array, g: Array, *, beta: float) -> Array:
 
 @rowwise
 def stepped(w: Array, m: Array, v: Array, *, rate: float, shrink: float, of_m: float, of_v: float, eps: float) -> Array:
-    """Shrink · w - rate · m̂ / (√v̂ + eps), with m̂ = m / of_m and v̂ = v / of_v."""
+    """w · shrink - rate · m̂ / (√v̂ + eps), with m̂ = m / of_m and v̂ = v / of_v."""
     return shrink * w - rate * (m / of_m / (namespace(v).sqrt(v / of_v) + eps))
 
 
@@ -97,7 +97,7 @@ def decays(name: str) -> bool:
 def clipped(gradients: Mapping[str, Array], most: float) -> Weights:
     """The gradients, scaled down together if their norm exceeds `most` (Pascanu et al. 2013, algorithm 1).
 
-    The norm is √Σ g² over all elements of all gradients.
+    The norm is √Σ g² over all elements of all gradients. As in PyTorch, 1e-6 is added to it.
     """
     norm = math.sqrt(sum(float(sum_of_squares(g)) for g in gradients.values()))
     factor = min(1.0, most / (norm + 1e-6))
@@ -110,7 +110,7 @@ def sum_of_squares(g: Array) -> Array:
 
 
 def warm_up_and_decay(step: int, warm_up: int, steps: int) -> float:
-    """The factor of the learning rate at a step from 0: up to 1 in `warm_up` steps, then down to 0, both linearly."""
+    """The factor of the learning rate at a step, counted from 0: up to 1 at `warm_up`, then down to 0, linearly."""
     if step < warm_up:
         return step / warm_up
     return max(0.0, (steps - step) / max(1, steps - warm_up))
@@ -144,7 +144,7 @@ def dropout(config: Config, head: str, seed: Any) -> Record:
 
 
 def dropout_at(name: str, config: Config, head: str) -> float:
-    """The probability of dropping an element of a value, at the places of the reference; 0 elsewhere.
+    """The probability of dropping an element of a value, where the reference has dropout; 0 elsewhere.
 
     These are the embeddings, attention's weights, the outputs of attention and feed-forward before their residual sums
     (XLM-RoBERTa-XL: only of attention), and what a classifier reads.
@@ -169,9 +169,9 @@ CLASSIFIERS: dict[str, tuple[str, ...]] = {"sequence_classification": ("classifi
 
 
 def masked(ids: Any, config: Config, mask_token_id: int, special: Collection[int], seed: Any) -> tuple[Any, Any]:
-    """Choose 15% of the tokens for prediction, anew for each seed (Liu et al. 2019, section 4.1). ids: (B, L).
+    """Choose each token with probability 15%, anew for each seed (Liu et al. 2019, section 4.1). ids: (B, L).
 
-    Of those, 80% become the mask token, 10% a random token, and 10% stay (Devlin et al. 2019, section 3.1). Special
+    Of these, 80% become the mask token, 10% a random token, and 10% stay (Devlin et al. 2019, section 3.1). Special
     tokens, such as padding, are never chosen. Returns the new ids, and the labels: -100 where nothing is predicted.
     """
     random, ids = numpy.random.default_rng(seed), numpy.asarray(ids)
@@ -206,7 +206,7 @@ class Part:
 
 
 class Step(NamedTuple):
-    """A step of training: its number from 1, the mean loss of its batches before it, and the learning rate.
+    """A step of training: its number from 1, the mean loss of its batches, before the weights change, and the rate.
 
     weights, moments: what is trained, after the step. With these, `train` can go on from here.
     """
@@ -219,7 +219,7 @@ class Step(NamedTuple):
 
 
 def with_params(model: AnyNetwork, params: dict[str, Any]) -> AnyNetwork:
-    """The same model with other parameters, which no file is behind."""
+    """The same model with other parameters, which come from no file."""
     result = copy.copy(model)
     result.params, result.compilations, result.files = params, [], ()
     return result

@@ -393,3 +393,9 @@ def test_slopes_of_activations(name: str) -> None:
 def test_a_corner_has_the_slope_of_pytorch(name: str) -> None:
     """0 at 0, or 0.01: the slope of the left side."""
     assert ops_backward.SLOPES[name](np.zeros(1)) == [0.01 if name == "leaky_relu" else 0]
+
+
+def test_where_clipping_begins() -> None:
+    """PyTorch's clamp passes the gradient at its bounds, and its hardtanh, which is relu6, does not."""
+    assert ops_backward.SLOPES["gelu_10"](np.array([10.0, 10.1], "f4")).tolist() == [1, 0]
+    assert ops_backward.SLOPES["relu6"](np.array([5.9, 6.0])).tolist() == [1, 0]

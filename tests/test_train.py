@@ -75,6 +75,7 @@ def test_what_decays() -> None:
     names = flat(tiny("masked_lm").params)
     kept = {name for name in names if not decays(name)}
     assert kept == {name for name in names if name.endswith("bias") or "norm" in name.lower()}
+    assert decays("encoder.layer.0.attention.self.query.lora_A.weight")
     weights = {"a.weight": np.ones(2), "a.bias": np.ones(2), "LayerNorm.weight": np.ones(2)}
     zeros = {name: np.zeros(2) for name in weights}
     new, _ = adamw(weights, zeros, Moments.of(weights), 0.1, weight_decay=0.5)

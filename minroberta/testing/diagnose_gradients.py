@@ -68,7 +68,8 @@ def diagnose_gradients(
     check_call("diagnose_gradients", model, inputs, precision, limit)
     if precision not in PRECISIONS:
         raise InputError(
-            f"mistakes are not told from rounding in {precision}: compute gradients in {', '.join(PRECISIONS)}"
+            f"mistakes cannot be distinguished from rounding in {precision}: compute gradients in "
+            f"{', '.join(PRECISIONS)}"
         )
     end = time.monotonic() + limit
     reference = reference_gradients(model, inputs, labels, intermediates=True)
@@ -281,7 +282,11 @@ def _factors(before: Judged, theirs: Mapping[str, numpy.ndarray], own_name: Call
     yield of("gradient-scaled", f"The gradient of {own_name(first)}, in every layer, is", _in_every_layer(first))
     from_here = f"Every gradient from {own_name(module)} on, backwards to the embeddings, is"
     yield of("gradients-scaled-from", from_here, re.escape(module))
-    yield of("gradients-scaled-in", f"What passes {own_name(module)}, in every layer, is", _in_every_layer(module))
+    yield of(
+        "gradients-scaled-in",
+        f"The gradient that flows back through {own_name(module)}, in every layer, is",
+        _in_every_layer(module),
+    )
 
 
 def _in_every_layer(name: str) -> str:

@@ -95,7 +95,7 @@ class Findings(list[Finding]):
     @property
     def sentences(self) -> list[str]:
         """Sentences about what was not tried, and about the precision."""
-        cut = f"the time was up before these were all tried: {', '.join(self.left_out)}; give diagnose a longer limit"
+        cut = f"the time was up before these were all tried: {', '.join(self.left_out)}; give a longer limit"
         return [*([cut] if self.left_out else []), *([self.hint] if self.hint else [])]
 
 

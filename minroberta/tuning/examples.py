@@ -11,7 +11,7 @@ from .records import Record, read_records
 
 
 class Example(NamedTuple):
-    """What a model reads, and what it should answer.
+    """Input of a model, and the right answer.
 
     texts: one text or a pair; a question and its context; a prompt and its choices; or the words of a sentence.
     label: a name, a number, or a list of names; the number of the right choice, from 0; the tags of the words; the
@@ -129,7 +129,7 @@ def _columns(records: Sequence[Record], head: str, given: Mapping[str, str]) -> 
         if name not in names:
             raise NameUnknownError(f"there is no column {name!r} for {role}: give one of {', '.join(names)}")
         if [other for _, other in told].count(name) > 1:
-            raise InputError(f"the column {name!r} is given two roles: give each role a column of its own")
+            raise InputError(f"the column {name!r} is given two roles: give each role another column")
     lower, found = {name.lower(): name for name in reversed(names)}, dict(given)
     for role, usual in {**ROLES[head].needed, **ROLES[head].also}.items():
         free = [lower[name] for name in usual if name in lower and lower[name] not in found.values()]
@@ -150,13 +150,12 @@ def _columns(records: Sequence[Record], head: str, given: Mapping[str, str]) -> 
 def _unknown(role: str, records: Sequence[Record], names: Sequence[str]) -> str:
     """The message if the column of a role is not found."""
     if not _are_numbers(names):
-        return (
-            f"no column is known to be the {role}, among {', '.join(names)}: name it, as in --column {role}={names[0]}"
-        )
+        among = ", ".join(names)
+        return f"no column has a usual name for the {role}, among {among}: name it, as in --column {role}={names[0]}"
     name = next(iter(records[0].values()))
     return (
-        f"no column is known to be the {role}, and the first line has no known name: {_first_line(records)}. If it has "
-        f"names, give one, as in --column {role}={name!s:.30}; if it is an example, a number, as in --column {role}=1"
+        f"no column has a usual name for the {role} in the first line, {_first_line(records)}: give a name, as in "
+        f"--column {role}={name!s:.30}, or if that line is an example, a number, as in --column {role}=1"
     )
 
 
@@ -254,7 +253,7 @@ def _answers(value: Any) -> list[tuple[str, Any]]:
 
 
 def _span(context: str, answer: str, start: Any) -> tuple[int, int]:
-    """The answer's place; the first one, if none is given."""
+    """Position of the answer in the context; its first one, if none is given."""
     first = context.find(answer) if start in (None, "", []) else _whole(start)
     if first < 0 or context[first : first + len(answer)] != answer:
         place = "" if start is None else f" at character {start}"

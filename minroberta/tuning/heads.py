@@ -17,7 +17,7 @@ def new_to_each_task(model: Network) -> list[str]:
 
 
 def with_new_head(model: AnyNetwork, seed: int = 0) -> AnyNetwork:
-    """The same model with random weights in its head, as `init` gives them. `load` keeps a head that has the shapes."""
+    """The same model with random weights in its head, as `init` gives them. `load` keeps one with the same shapes."""
     weights = flat(model.params)
     shapes = {name: weights[name].shape for name in new_to_each_task(model)}
     own = move(random_weights(shapes, model.config, seed), model.dtype.name, model.xp)

@@ -85,7 +85,7 @@ def names_in(label: Any, problem: str) -> list[str]:
 
 
 def numbers_of(examples: Sequence[Example], head: str, config: Config) -> list[Any]:
-    """The label of each example as the loss takes it, but for questions and language models, whose labels are places.
+    """The label of each example as the loss takes it; for questions, whose labels are positions, as it is given.
 
     A number, a list of 0.0 and 1.0 for several labels, a list of numbers for words. Raises InputError for a label that
     the configuration does not name.

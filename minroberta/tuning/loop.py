@@ -50,8 +50,8 @@ def fine_tune(
             print(progress.step.number, progress.step.loss, progress.scores)
         progress.model.save("directory")
 
-    Rates, decay and warm-up are those of Liu et al. 2019, table 10: AdamW with a weight decay of 0.1, a warm-up of 6 %
-    of the steps, then a linear decay. learning_rate: by default 2e-5 for a hidden size of 768, and in inverse
+    AdamW with a weight decay of 0.1, a warm-up of 6 % of the steps, then a linear decay, as for GLUE in Liu et al.
+    2019, table 10. learning_rate: by default 2e-5 for a hidden size of 768, and in inverse
     proportion for others. dropout: drop values as the configuration says. seed: of the order, of dropout and of masked
     tokens. part, moments: what is trained, and where it goes on, as for `train`.
 
@@ -63,8 +63,8 @@ def fine_tune(
     check_integer("seed", seed, 0)
     if model.head == "causal_lm" and not model.config.is_decoder:
         raise InputError(
-            "this causal_lm is no decoder, so that it sees the tokens that it should predict: give load(..., "
-            "config={'is_decoder': True})"
+            "this causal_lm is not a decoder, so it sees the tokens that it should predict: load it with "
+            "config={'is_decoder': True}"
         )
     if not examples or not held_out:
         raise InputError("there are no examples to train on, or none to measure with: give at least one of each")
@@ -86,7 +86,8 @@ def fine_tune(
         for loss in (step.loss, *([scores["loss"]] if scores else [])):
             if not math.isfinite(loss):
                 raise InputError(
-                    f"the loss at step {step.number} is {loss}: give a smaller learning_rate than {rate:.1e}"
+                    f"the loss at step {step.number} is {loss}: give a smaller learning_rate than {rate:.1e}, "
+                    "or check that every example has a label"
                 )
         yield Progress(step, steps, after, scores)
 

@@ -30,7 +30,7 @@ TARGETS = ("query", "value")
 
 
 class Lora(Part):
-    """Two matrices beside the weight of each target, and the whole head if it is new to each task.
+    """Two matrices beside the weight of each target, and the weights of the head, except a language model's.
 
     rank: r. alpha: by default 2 r. targets: the last parts of the names of linear layers, or two parts, such as
     `intermediate.dense`. seed: of A, which is uniform within ±1/√I, as peft has it. Raises InputError.

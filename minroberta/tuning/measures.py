@@ -1,4 +1,4 @@
-"""How good a model is on examples that it was not trained on: the loss, and the usual measure of each head."""
+"""Measures of a model on examples that it was not trained on: the loss, and the usual measure of each head."""
 
 import math
 import re
@@ -76,7 +76,7 @@ def _weight(model: Model, batch: dict[str, Any]) -> int:
 
 
 def _predicted(model: Model, logits: Any, batch: dict[str, Any]) -> list[tuple[Any, Any]]:
-    """What was predicted and what is right, for each text, or for the labelled positions of each row."""
+    """Predictions and right labels, for each text, or for the labelled positions of each row."""
     logits, labels = to_host(widen(logits)), batch["labels"]
     if labels.dtype.kind == "f":
         regresses = model.config.problem(integer_labels=False) == REGRESSION

@@ -121,7 +121,7 @@ def _of_json(value: Any) -> Iterator[Record]:
     if isinstance(value, Mapping) and isinstance(value.get("data"), list):
         return _of_squad(value["data"])
     if not isinstance(value, list):
-        raise ValueError("it must hold a list of objects, or SQuAD's object with data")
+        raise ValueError("it must be a list of objects, or SQuAD's object with a list named data")
     return (_object(one, f"item {number}") for number, one in enumerate(value, 1))
 
 
@@ -152,7 +152,7 @@ def _object(value: Any, name: str) -> Record:
 
 
 def _of_sentences(text: str, universal: bool) -> Iterator[Record]:
-    """universal: CoNLL-U, which has comments, and lines with ids such as 1-2 and 1.1, which are no words."""
+    """universal: CoNLL-U, which has comments, and lines with ids such as 1-2 and 1.1, which are not words."""
     words: list[list[str]] = []
     for number, line in enumerate([*text.split("\n"), ""], 1):
         fields = line.rstrip("\r").split("\t") if "\t" in line.strip() else line.split()

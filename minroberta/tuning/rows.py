@@ -149,7 +149,7 @@ def batch_of(model: Network, some: Sequence[Labelled], seed: Any) -> dict[str, A
 
 
 DRAWS = 100
-"""How often the masked tokens of a batch are drawn, until there is one: a few short rows may have none."""
+"""Largest number of attempts to choose masked tokens for a batch: a few short rows may have none at first."""
 
 
 def _masked(ids: numpy.ndarray, model: Network, tokenizer: Tokenizer, seed: Any) -> tuple[numpy.ndarray, numpy.ndarray]:

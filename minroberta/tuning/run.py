@@ -1,7 +1,7 @@
 """The directory of a run: the best model so far, and what is needed to go on after an interruption.
 
 `training.json` has the settings and the scores; `training.safetensors` the trained weights and their moments after the
-last measurement, and the scores until then. The latter is removed when the run ends.
+last measurement, and the scores so far. `training.safetensors` is removed when the run ends.
 """
 
 import itertools
@@ -70,7 +70,7 @@ class Run:
                     raise ValueError(f"{name} is {some[name].dtype} {some[name].shape}")
             steps = self.history[-1][0]
         except (KeyError, ValueError, TypeError, IndexError) as error:
-            raise InputError(f"{file.path} is not that of this run ({error}): give another directory") from error
+            raise InputError(f"{file.path} does not belong to this run ({error}): give another directory") from error
         xp = namespace(next(iter(part.weights.values())))
         part.weights, first, second = ({name: xp.array(x) for name, x in some.items()} for some in kinds)
         return Moments(steps, first, second)

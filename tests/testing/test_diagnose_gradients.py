@@ -251,7 +251,7 @@ def test_a_factor_at_one_place_in_every_layer() -> None:
     port = port_of("masked_lm", but(roots=lambda self: (self.dtype(7), self.dtype(self.E**0.5))))
     (finding,) = diagnose_gradients(model_of("masked_lm"), call_of("masked_lm")[0], port.found, call_of("masked_lm")[1])
     assert finding.name == "gradients-scaled-in"
-    assert "passes encoder.layer.1.attention.self.query, in every layer, is 0.3499 times" in finding.explanation
+    assert "through encoder.layer.1.attention.self.query, in every layer, is 0.3499 times" in finding.explanation
 
 
 # --- where, by `compare` --------------------------------------------------------------------------------------------
