@@ -884,6 +884,19 @@ def test_the_command_makes_a_decoder(tmp_path: Path) -> None:
     assert minroberta.load(tmp_path / "out").generate("A good")[0]["generated_text"].startswith("A good")
 
 
+def test_a_head_for_one_label_is_not_one_for_several(tmp_path: Path) -> None:
+    """Although it knows the names: `classify` takes a softmax of its logits, not a sigmoid of each."""
+    small(id2label={0: "bad", 1: "good"}).save(tmp_path / "base")
+    lines = [json.dumps({"text": text, "label": ["bad", "good"][: i % 3]}) for i, text in enumerate(REVIEWS)]
+    path = written(tmp_path, "a.jsonl", "\n".join(lines))
+    result = run(path, "--head", CLASSES, "--model", tmp_path / "base", "--epochs", 1, "--output", tmp_path / "out")
+    assert "with a new head" in result.stdout
+    model = minroberta.load(tmp_path / "out", head=CLASSES)
+    assert model.config.problem_type == "multi_label_classification"
+    scores = [one["score"] for one in model.classify("A film.", top_k=None)]
+    assert sum(scores) != pytest.approx(1, abs=1e-6)
+
+
 def test_the_command_says_why_a_head_is_new(tmp_path: Path, data: Path) -> None:
     """And it is: the model's own head would answer as before under other names."""
     small(id2label={0: "bad", 1: "good"}).save(tmp_path / "base")

@@ -184,18 +184,18 @@ def _data(asked: Asked) -> Data:
 
 def _model(asked: Asked, given: Data) -> tuple[Model, str]:
     """The model, with its own head if that knows the labels, or else with a new one; and which of them it is."""
-    examples, head, problem = [*given.examples, *given.held_out], asked.head, asked.options["problem_type"]
+    examples, head = [*given.examples, *given.held_out], asked.head
     how: dict[str, Any] = {**asked.model._asdict(), "head": head}
     if head == "causal_lm":
         return load(**how, config={"is_decoder": True}), "its own head"
-    fields, which = label_fields(examples, head, problem), "a new head"
+    fields, which = label_fields(examples, head, asked.options["problem_type"]), "a new head"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they come again below
             own = load(**how)
             which += f" (its own knows {', '.join(map(str, label_names(own.config))):.100})" if fields else ""
             numbers_of(examples, head, own.config)
-        fits = head != "sequence_classification" or problem in (None, own.config.problem(integer_labels=True))
+        fits = fields.get("problem_type") in (None, own.config.problem(integer_labels=True))
     except (ConfigError, InputError, WeightsError):
         fits = False
     if fits:
