@@ -50,6 +50,7 @@ def run(script: ModuleType, *arguments: object) -> str:
     return done.output
 
 
+@pytest.mark.slow
 def test_it_learns_more_than_frequencies(script: ModuleType, text: Path, tmp_path: Path) -> None:
     """In these sentences, the words around a token tell which one it is. The saved model has the printed loss."""
     printed = run(script, text, tmp_path / "model", "--steps", 100)

@@ -2,7 +2,11 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -939,3 +943,34 @@ def test_a_language_models_head_is_not_trained_alone(tmp_path: Path) -> None:
     path = written(tmp_path, "a.txt", "\n".join(REVIEWS))
     result = run(path, "--head", "masked_lm", "--output", tmp_path / "out", "--train", "head")
     assert result.exit_code == 2 and "--train head is for heads that are new to a task" in result.stderr
+
+
+def test_a_bar_with_the_loss_on_a_terminal(tmp_path: Path, data: Path) -> None:
+    pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
+    small(**NAMED).save(tmp_path / "base")
+    options = ["--head", CLASSES, "--model", str(tmp_path / "base"), "--output", str(tmp_path / "out"), "--epochs", "1"]
+    ours, theirs = pty.openpty()
+    import_module("termios").tcsetwinsize(theirs, (24, 80))  # a new one has no columns
+    line = [sys.executable, "-m", "minroberta", "fine-tune", str(data), *options]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    subprocess.run(line, env=environment, stdout=subprocess.PIPE, stderr=theirs, timeout=60, check=True)
+    shown = os.read(ours, 10_000).decode()
+    os.close(ours)
+    os.close(theirs)
+    assert "2/2" in shown and "loss 0." in shown
+
+
+@pytest.mark.slow
+def test_training_is_the_same_on_jax() -> None:
+    """LoRA, and all weights, in float32."""
+    jax = pytest.importorskip("jax", reason="JAX is not installed")
+    model = small(**NAMED)
+    moved = minroberta.Model(model.config, jax.tree.map(jax.numpy.asarray, model.params), CLASSES)
+    moved.tokenizer = model.tokenizer
+    options: dict[str, Any] = {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3}
+    for part in (Part, Lora):
+        one, two = (
+            [progress.step.loss for progress in fine_tune(each, EXAMPLES, EXAMPLES, part=part(each), **options)]
+            for each in (model, moved)
+        )
+        np.testing.assert_allclose(one, two, rtol=1e-4)

@@ -303,7 +303,7 @@ def test_the_guide(pytester: pytest.Pytester) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     pytester.makepyfile(**{f"test_block_{number}": block for number, block in enumerate(blocks)})
     result = pytester.runpytest(*PLUGIN)
-    result.assert_outcomes(passed=42 + 2 + 1 + 1, failed=1)
+    result.assert_outcomes(passed=42 + 2 + 1 + 1 + 1, failed=1)
     (shown,) = re.findall(r"^```text\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     said = re.sub(r"[-\d.e+]+", "#", result.stdout.str())
     for line in shown.splitlines():
