@@ -462,9 +462,10 @@ def test_measures_of_numbers_and_of_several_labels() -> None:
     assert scores["f1"] == pytest.approx(2 * both / either)
 
 
-def test_measures_of_language_models() -> None:
+def test_measures_of_language_models(monkeypatch: pytest.MonkeyPatch) -> None:
     """The mean over predicted tokens, in batches of different lengths; the last prediction of a text has no label."""
-    model = small("causal_lm", is_decoder=True)
+    monkeypatch.setattr("minroberta.tuning.measures.AT_ONCE", 4)
+    model = minroberta.load(head="causal_lm", config={"is_decoder": True})
     examples = [Example((text,), None) for text in (*REVIEWS[:3], "A. " * 20, *REVIEWS[3:40])]
     scores = measure(model, rows_of(model, examples), examples)
     losses, right = [], []
@@ -474,7 +475,7 @@ def test_measures_of_language_models() -> None:
         losses += list(np.log(np.exp(logits).sum(-1)) - logits[np.arange(len(logits)), ids[0, 1:]])
         right += list(logits.argmax(-1) == ids[0, 1:])
     assert next(iter(scores)) == "loss" and scores["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
-    assert scores["accuracy"] == pytest.approx(np.mean(right))
+    assert scores["accuracy"] == pytest.approx(np.mean(right)) and any(right)
 
 
 def test_measures_of_entities(models: Callable[[str], Model]) -> None:
@@ -682,7 +683,7 @@ def test_a_trained_adapter_is_read_again(tmp_path: Path, head: str) -> None:
     inputs = {name: x for name, x in batch.items() if name != "labels"}
     np.testing.assert_allclose(loaded(**inputs)["logits"], after(**inputs)["logits"], rtol=1e-4, atol=1e-5)
     assert abs(loaded(**inputs)["logits"] - base(**inputs)["logits"]).max() > 1e-3
-    assert loaded.tokenizer is not None and loaded.tokenizer("A cat")["input_ids"].shape[0] == 1
+    assert (tmp_path / "lora" / "tokenizer.json").is_file()
     settings = json.loads((tmp_path / "lora" / "adapter_config.json").read_text())
     assert settings["r"] == 2 and settings["lora_alpha"] == 4
     assert settings["modules_to_save"] == {CLASSES: ["classifier"], CHOICES: ["classifier", "pooler"]}.get(head)
@@ -760,7 +761,9 @@ def test_the_command_trains_a_part(tmp_path: Path, data: Path, what: str) -> Non
         "--train", what, "--held-out", data, "--json",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    after = json.loads(result.stdout)["after"]
+    printed = json.loads(result.stdout)
+    after, usual = printed["after"], 2e-5 * 768 / small().config.hidden_size
+    assert float(printed["learning rate"]) == pytest.approx(usual * {"lora": 25, "head": 50}[what], abs=1e-4)
     model = minroberta.load(tmp_path / "out", head=CLASSES)
     scores = measure(model, rows_of(model, EXAMPLES), EXAMPLES)
     assert scores["accuracy"] == after["accuracy"] and scores["loss"] == pytest.approx(after["loss"], rel=1e-4)
@@ -869,7 +872,10 @@ def test_an_interruption_before_the_first_measurement(
     small(**NAMED).save(tmp_path / "base")
     options = (data, "--head", CLASSES, "--model", tmp_path / "base", "--epochs", 1, "--output", tmp_path / "out")
 
-    def interrupted(*_: Any) -> None:
+    real = command._save
+
+    def interrupted(*arguments: Any) -> None:
+        real(*arguments)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command, "_save", interrupted)
@@ -881,7 +887,7 @@ def test_an_interruption_before_the_first_measurement(
 def test_the_command_makes_a_decoder(tmp_path: Path) -> None:
     """So that no token sees the one that it should predict."""
     path = written(tmp_path, "a.txt", "\n".join(REVIEWS))
-    small("causal_lm", is_decoder=True).save(tmp_path / "base")
+    small("causal_lm").save(tmp_path / "base")
     result = run(path, "--head", "causal_lm", "--model", tmp_path / "base", "--epochs", 1, "--output", tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert minroberta.load(tmp_path / "out").config.is_decoder is True
