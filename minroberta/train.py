@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy
 
-from .backend.arrays import Array, namespace
+from .backend.arrays import Array, namespace, to_host
 from .backend.schedule import rowwise, steady
 from .backward import check_dtype, loss_and_gradients, unchanged
 from .config import Config
@@ -99,7 +99,7 @@ def clipped(gradients: Mapping[str, Array], most: float) -> Weights:
 
     The norm is √Σ g² over all elements of all gradients. As in PyTorch, 1e-6 is added to it.
     """
-    norm = math.sqrt(sum(float(sum_of_squares(g)) for g in gradients.values()))
+    norm = math.sqrt(sum(float(to_host(sum_of_squares(g))) for g in gradients.values()))
     factor = min(1.0, most / (norm + 1e-6))
     return {name: factor * g for name, g in gradients.items()} if factor < 1 else dict(gradients)
 
@@ -266,7 +266,7 @@ def train(
                     precision=model.precision, on_value=edit, on_gradient=None if seed is None else edit,
                     everywhere=False, wanted=changed,
                 )  # fmt: skip
-            loss += float(one) / len(own)
+            loss += float(to_host(one)) / len(own)
             total = {name: total[name] + g for name, g in found.items()} if total else found
         mean = {name: g / len(own) for name, g in total.items()} if len(own) > 1 else total
         rate = learning_rate * warm_up_and_decay(step, warm_up, steps)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 FUNCTIONS = (
-    "arange", "asarray", "broadcast_to", "clip", "concatenate", "exp", "full", "log", "logaddexp", "maximum", "minimum",
-    "ones", "sqrt", "take_along_axis", "tanh", "where", "zeros",
+    "arange", "asarray", "broadcast_to", "clip", "concatenate", "einsum", "exp", "full", "log", "logaddexp", "maximum",
+    "minimum", "ones", "ones_like", "pad", "sqrt", "stack", "take_along_axis", "tanh", "where", "zeros", "zeros_like",
 )  # fmt: skip
 DTYPES = ("float64", "float32", "float16", "dtype")
 METHODS = ("astype", "clip", "cumsum", "max", "mean", "reshape", "sum", "swapaxes")
@@ -111,6 +111,18 @@ def _function(name: str) -> Any:
         return StrictArray(getattr(np, name)(*_unwrap(args), **kwargs))
 
     return function
+
+
+def nonzero(x: StrictArray) -> tuple[StrictArray, ...]:
+    return tuple(map(StrictArray, np.nonzero(x.values)))
+
+
+class add:
+    """The one function that writes into an array."""
+
+    @staticmethod
+    def at(x: StrictArray, index: StrictArray, other: StrictArray) -> None:
+        np.add.at(x.values, index.values, other.values)
 
 
 def asarray(values: Any, dtype: Any = None) -> StrictArray:

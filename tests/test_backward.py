@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import strict
 from generators.gradient_cases import WITH_LOSS, sums, with_labels
 from hypothesis import given
 from hypothesis import strategies as some
@@ -44,6 +45,18 @@ def test_as_torch_has_them(case: Case) -> None:
     for name, two in theirs.items():
         np.testing.assert_allclose(sums(ours[name]), two, rtol=4 * digits, atol=digits * most, err_msg=name)
     assert all(not g.any() for name, g in ours.items() if name not in theirs)
+
+
+@pytest.mark.parametrize("case", one_a_feature(WITH_LOSS), ids=lambda case: case.name)
+def test_on_the_stand_in_for_cupy(case: Case) -> None:
+    """No NumPy function is called on another library's array, and the gradients are those of NumPy."""
+    found = gradients(model_of(case, "float64", strict), **with_labels(case), intermediates=True)
+    expected = gradients(model_of(case, "float64"), **with_labels(case), intermediates=True)
+    for one, other in ((found, expected), (found.intermediates, expected.intermediates)):
+        assert one.keys() == other.keys()
+        for name, g in one.items():
+            assert isinstance(g, strict.StrictArray), name
+            np.testing.assert_allclose(g.get(), other[name], rtol=1e-12, atol=1e-12, err_msg=name)
 
 
 # --- the whole, by JAX ----------------------------------------------------------------------------------------------

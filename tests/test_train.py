@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import strict
 from generators.gradient_cases import GRADIENT_CASES
 from hypothesis import given
 from hypothesis import strategies as some
 from support import CASE, GOLDEN, Case, config_of, model_of, raises, tiny
 
 import minroberta
-from minroberta import Config, ConfigError, InputError, trace
+from minroberta import Config, ConfigError, InputError, Model, trace
 from minroberta.train import (
     Moments,
     Part,
@@ -24,7 +25,7 @@ from minroberta.train import (
     train,
     warm_up_and_decay,
 )
-from minroberta.weights import flat
+from minroberta.weights import flat, move, tree
 
 STORED = json.loads((GOLDEN / "training.json").read_text(encoding="utf-8"))
 IDS = np.array([[0, 7, 9, 11, 13, 2], [0, 8, 12, 2, 1, 1]])
@@ -207,3 +208,15 @@ def test_a_trained_model_answers_and_is_saved(tmp_path: Any) -> None:
 def test_a_model_in_half_precision_is_not_trained() -> None:
     with raises(InputError, ValueError, "gradients are computed in float32 or float64, not float16"):
         next(train(minroberta.load(dtype="float16"), [BATCH], steps=1, learning_rate=0.1))
+
+
+def test_a_step_on_the_stand_in_for_cupy() -> None:
+    """With dropout and clipping: the losses are those of NumPy."""
+    model = tiny("sequence_classification", hidden_dropout_prob=0.1)
+    moved = Model(model.config, tree(move(flat(model.params), "float64", strict)), model.head)
+    batch = {"input_ids": IDS, "labels": np.array([0, 1])}
+    one, two = (
+        [step.loss for step, _ in train(each, [batch] * 3, steps=3, learning_rate=0.1, most=0.1, seed=0)]
+        for each in (model, moved)
+    )
+    np.testing.assert_allclose(one, two, rtol=1e-12)

@@ -42,7 +42,7 @@ def measure(
             batch = batch_of(model, some, seed=(0, start))
             with steady(model.xp):
                 output = model(**batch)
-            losses.append(float(output["loss"]))
+            losses.append(float(to_host(output["loss"])))
             weights.append(_weight(model, batch))
             found += [] if model.head == "question_answering" else _predicted(model, output["logits"], batch)
             advance(len(some))
