@@ -468,7 +468,8 @@ def assert_bounded(entries: list[dict[str, Any]], size: int) -> None:
     starter = [entry for entry in entries if "first" not in entry]
     written = starter[-1]["written"]
     memory = [entry["memory"] for entry in starter if entry["written"] or not written]  # Ray imports much before that
-    assert max(memory) - memory[0] < size / 4
+    # two of Ray's eight tables are here, and what it keeps of its own; if results stayed, it would be seven
+    assert max(memory) - memory[0] < size / 2
     assert max(entry["kept"] for entry in starter) <= 2
 
 
