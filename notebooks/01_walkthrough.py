@@ -11,11 +11,12 @@
 # ---
 
 # %% [markdown]
-# # 1. One sentence, from bytes to a prediction
+# # One sentence, from bytes to a prediction
 #
-# A RoBERTa reads a text in which a word is hidden, and says what the word may be. Here we follow one sentence through
-# a small one, step by step, and look at every array on the way. There is nothing behind the curtain: each step is a
-# line or two of NumPy, and at the end our own steps give exactly what the finished model gives.
+# A RoBERTa ([Liu et al. 2019](https://arxiv.org/abs/1907.11692)) reads a text in which a word is hidden, and says what
+# the word may be. Here we follow one sentence through a small one, step by step, and look at every array on the way.
+# Each step is a line or two of NumPy, which we write out once before we call the package's function for it, and at the
+# end our own steps give exactly what the finished model gives.
 #
 # You need to know what a matrix product is, and a little Python. Wherever the text claims something that a computer
 # can check, the code beside it checks it, with `assert`. Weights of a newer training may draw other pictures than you
@@ -24,12 +25,13 @@
 # %%
 import itertools
 import json
+import math
 
 import matplotlib.pyplot as plt
 import numpy as np
 
 import minroberta
-from minroberta import activations, heads, layers, ops
+from minroberta import activations, heads, layers, ops, weights
 
 np.set_printoptions(precision=2, suppress=True, linewidth=110)
 plt.rcParams.update({"font.size": 10, "axes.titlesize": 11, "axes.titlelocation": "left", "figure.dpi": 80})
@@ -51,8 +53,8 @@ print(model)
 
 # %%
 def same(ours, theirs):
-    """Equal, but for the last digits of float32."""
-    return ours.shape == theirs.shape and np.allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+    """Equal, but for the last digits of float32: the largest number has seven of them."""
+    return ours.shape == theirs.shape and np.abs(ours - theirs).max() <= 1e-4 * np.abs(theirs).max()
 
 
 def heat(ax, matrix, title, rows=None, columns=None, low=None, high=None, colours="RdBu_r", labels=("", "")):
@@ -87,7 +89,8 @@ assert bytes([0xC3, 0xA9]).decode() == "é"
 # %% [markdown]
 # Bytes are awkward to print, for one of them is the space, and others are no letters at all. Byte-level tokenizers
 # therefore write each byte as a visible character. A plain letter stands for itself; the space is written
-# `Ġ`. First the text is cut into words, and each word keeps the space on its left.
+# `Ġ`, and the two bytes of é, which are no letters of English, are written `Ã©`. First the text is cut into words, and
+# each word keeps the space on its left.
 
 # %%
 library = model.tokenizer.library  # the tokenizers library does this part of the work
@@ -175,8 +178,8 @@ print("the mask stands at place", mask_place)
 # ## Positions
 #
 # The steps that follow treat all positions alike: they would not notice if the words were shuffled. So each token is
-# also given the number of its position. RoBERTa counts from 2. Number 1 is for padding, as token id 1 is `<pad>`;
-# number 0 is never used.
+# also given the number of its position. RoBERTa counts from the id of `<pad>` plus 1, which is 2: the number 1 itself
+# is for padding, and 0 is never used. So the longest text has two tokens fewer than there are numbers.
 #
 # Padding is needed when texts of different lengths share one array. It is on the right here, but it could be anywhere:
 # the count simply steps over it.
@@ -192,6 +195,14 @@ print("attention mask\n", batch["attention_mask"])
 pads = batch["input_ids"] == config.pad_token_id
 assert (positions[pads] == config.pad_token_id).all()
 assert (positions[0] == np.arange(2, 2 + L)).all()
+
+# %%
+real = batch["input_ids"] != config.pad_token_id
+counted = config.pad_token_id + np.cumsum(real, axis=1) * real  # only real tokens are counted, and padding gets 1
+
+assert (counted == positions).all()
+print(config.max_position_embeddings, "numbers, but at most", config.longest, "tokens")
+assert config.longest == config.max_position_embeddings - config.pad_token_id - 1
 
 # %% [markdown]
 # The attention mask, 1 for a token and 0 for padding, keeps real tokens from looking at padding. With it, a text's
@@ -263,7 +274,7 @@ plt.show()
 # %% [markdown]
 # One array of shape (1, tokens, 256) goes into the layers, and an array of the same shape comes out of each. It is
 # called the *residual stream*. So far no token knows of any other: `<mask>` has the same vector in every sentence in
-# which it stands at this position. That is about to change.
+# which it stands at this position. Here is another sentence, to see that; we come back to it when the layers are done.
 
 # %%
 moved = model.tokenize("He " * (mask_place - 1) + "<mask>")["input_ids"]
@@ -292,6 +303,21 @@ q1, k1, v1 = q[0, head], k[0, head], v[0, head]  # one head of one text: (L, E)
 
 assert same(ops.merge_heads(q), trace["encoder.layer.0.attention.self.query"])
 print("all heads", q.shape, "(B, H, L, E);  one head", q1.shape, "(L, E)")
+
+# %% [markdown]
+# Let us open these two functions. A *linear map* makes each output from all inputs: a weighted sum, plus a number of
+# its own, the *bias*. Its weight has a row for each output, so x is multiplied by the transposed weight. `part.tree` is
+# a dict with the weight and the bias, and `**` hands them over by name. To split the heads, the 256 channels are cut
+# into 8 times 32, and the axis of the heads moves to the front; merging is the way back.
+
+# %%
+D, H = config.hidden_size, config.num_attention_heads
+query = x @ own.query.weight.T + own.query.bias  # (B, L, D) @ (D, D) -> (B, L, D)
+by_head = query.reshape(B, L, H, E).swapaxes(1, 2)  # (B, L, D) -> (B, L, H, E) -> (B, H, L, E)
+
+assert same(query, ops.linear(x, **own.query.tree))
+assert same(by_head, ops.split_heads(query, E))
+assert same(by_head.swapaxes(1, 2).reshape(B, L, D), query)  # ops.merge_heads
 
 # %% [markdown]
 # How well does the query of token *l* fit the key of token *s*? The measure is their dot product, divided by √E so
@@ -363,9 +389,9 @@ figure.suptitle("The eight heads of the first layer: each row is a token, and sh
 plt.show()
 
 # %% [markdown]
-# Look for stripes. A diagonal means that a token looks at itself, a line beside the diagonal that it looks at a
-# neighbour, a column that all look at one token, often `<s>` or `</s>`. Do not read too much into a single
-# picture: what a head *does* with what it sees depends on its values, too.
+# Look for stripes. A line just beside the diagonal means that each token looks at its neighbour, the diagonal itself
+# that it looks at itself, and a column that all look at one token, often `<s>` or `</s>`. Do not read too much into a
+# single picture: what a head *does* with what it sees depends on its values, too.
 
 # %% [markdown]
 # ## Add, and norm
@@ -396,6 +422,8 @@ transformed = ops.linear(bent, **p.encoder.layer[0].output.dense.tree)  # (B, L,
 assert same(bent, trace["encoder.layer.0.intermediate"])
 assert same(transformed, trace["encoder.layer.0.output.dense"])
 assert bent.min() > -0.18  # gelu's lowest point
+below = (1 + np.vectorize(math.erf)(wide / 2**0.5)) / 2  # Φ, by the error function of Python
+assert same(wide * below, bent)
 print("wide", wide.shape, " back", transformed.shape)
 print(f"{(wide < 0).mean():.1%} of the wide values were below 0, and are now between -0.17 and 0")
 
@@ -471,7 +499,8 @@ print("post-LN", post.shape, " pre-LN", pre.shape)
 # %% [markdown]
 # The weights were trained for post-LN, so as a pre-LN model they will guess badly. But they show what the order does
 # to the stream. In pre-LN nothing on the stream is ever scaled, so that its end is a plain sum: the embeddings, plus
-# what each half of each layer had to add. In post-LN the sum is scaled anew at each step.
+# what each half of each layer had to add. In post-LN the sum is scaled anew at each step. Real pre-LN models have one
+# more norm, after the last layer, so that the head gets numbers of a usual size.
 
 # %%
 pre_model = minroberta.Model(pre_config, model.params, "masked_lm", model.tokenizer)
@@ -491,6 +520,7 @@ assert np.allclose(standard.std(-1), 1, atol=1e-2)
 
 # %%
 depth = range(config.num_hidden_layers + 1)
+stages = ["embeddings", *(f"after layer {i}" for i in depth[:-1])]  # layers are counted from 0
 
 
 def spread(trace):
@@ -503,7 +533,7 @@ figure, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
 ax.plot(depth, spread(trace), "o-", label="post-LN: set anew by each norm")
 ax.plot(depth, spread(pre_trace), "s--", label="pre-LN, same weights: a growing sum")
 ax.set_title("How large the stream is after each layer")
-ax.set_xlabel("layers done (0: embeddings)")
+ax.set_xticks(depth, stages, rotation=20)
 ax.set_ylabel("spread of a token's channels")
 ax.set_ylim(0)
 ax.legend()
@@ -523,6 +553,21 @@ assert same(states[-1], trace["encoder"])
 assert all(state.shape == (B, L, config.hidden_size) for state in states)
 print(f"{len(states)} states of shape {states[0].shape}")
 
+# %% [markdown]
+# Here is the other sentence again, with `<mask>` at the same position. The two vectors of `<mask>` were equal at the
+# start. From the first layer on they differ, because each has collected something from its own sentence. (The cosine is
+# 1 for vectors of the same direction, and 0 for vectors that have nothing in common.)
+
+# %%
+other = minroberta.trace(model, moved)
+others = [other["embeddings"], *(other[f"encoder.layer.{i}"] for i in depth[:-1])]
+for stage, mine, theirs in zip(stages, states, others, strict=True):
+    a, b = mine[0, mask_place], theirs[0, mask_place]
+    print(f"{stage:<15} cosine {a @ b / np.linalg.norm(a) / np.linalg.norm(b):.3f}")
+
+assert same(states[0][0, mask_place], others[0][0, mask_place])
+assert not any(same(a[0, mask_place], b[0, mask_place]) for a, b in zip(states[1:], others[1:], strict=True))
+
 # %%
 looks = np.stack([trace[f"encoder.layer.{i}.attention.self.probs"][0, :, mask_place].mean(0) for i in depth[:-1]])
 assert np.allclose(looks.sum(-1), 1)
@@ -536,11 +581,23 @@ figure.colorbar(image, ax=ax, label="share")
 plt.show()
 
 # %% [markdown]
+# Shares have to sum to 1, also for a head that finds nothing to collect in this text. Such a head can rest on a token
+# that is in every text, `<s>` or `</s>`. How much of the attention of `<mask>` rests there, in each layer?
+
+# %%
+resting = looks[:, 0] + looks[:, -1]
+for i, share in enumerate(resting):
+    print(f"layer {i}: {share:.0%}")
+
+assert resting.max() > 2 / L  # more than these two tokens would get if all tokens got the same
+
+# %% [markdown]
 # ## From a vector to a guess
 #
-# The last state of `<mask>` is 256 numbers. The *head* of the model turns them into a score for each token of the
-# vocabulary: a linear map, a gelu, a norm, and then the dot product with each token's embedding. So the table that
-# made vectors from tokens at the start makes scores from vectors at the end.
+# The last state of `<mask>` is 256 numbers. The *language modelling head* of the model, which has nothing to do with
+# the heads of attention, turns them into a score for each token of the vocabulary: a linear map, a gelu, a norm, and
+# then the dot product with each token's embedding. So the table that made vectors from tokens at the start makes scores
+# from vectors at the end.
 
 # %%
 hidden = ops.layer_norm(
@@ -583,7 +640,6 @@ assert same(guesses[-1], probabilities)
 
 # %%
 chances = np.take_along_axis(guesses, best, -1)
-stages = ["embeddings", *(f"after layer {i}" for i in depth[:-1])]
 
 figure, ax = plt.subplots(figsize=(11, 4.6), layout="constrained")
 image = heat(ax, chances, f"{text}   What the head would say at each stage", stages, range(1, 7), 0, None, "Blues")
@@ -627,8 +683,22 @@ assert np.allclose([candidate["score"] for candidate in filled], probabilities[o
 assert all(candidate["token_str"] in candidate["sequence"] for candidate in filled)
 
 # %% [markdown]
-# That is a whole RoBERTa. The large ones have more layers, wider vectors and more tokens, and nothing else:
-# `minroberta.load` takes the name "roberta-base" for the real one, and its trace has the same names.
+# That is a whole RoBERTa. How many numbers has it learned? A linear map from n to m channels has n·m + m of them, and a
+# norm has 2 for each channel.
+
+# %%
+F, V, layer_count = config.intermediate_size, config.vocab_size, config.num_hidden_layers
+tables = (V + config.max_position_embeddings + config.type_vocab_size) * D + 2 * D  # and a norm
+each_layer = 4 * (D * D + D) + 2 * D + (D * F + F) + (F * D + D) + 2 * D
+in_head = (D * D + D) + 2 * D + V  # the table of tokens is used again, so that only a bias is new
+
+assert tables + layer_count * each_layer + in_head == sum(x.size for x in weights.flat(model.params).values())
+print(f"tables {tables:,}, layers {layer_count} · {each_layer:,}, head {in_head:,}")
+
+# %% [markdown]
+# The large ones have more layers, wider vectors and more tokens, and nothing else: `minroberta.load` takes the name
+# "roberta-base" for the real one, and its trace has the same names. How a model learns its numbers is the subject of
+# [docs/training.md](../docs/training.md).
 #
 # ## Three exercises
 #
@@ -645,7 +715,9 @@ shuffled_positions = None  # (1, L)
 
 # %%
 # check 1
-if shuffled_ids is not None:
+if shuffled_ids is None:
+    print("exercise 1 is not answered yet")
+else:
     assert (np.sort(shuffled_ids) == np.sort(ids)).all(), "the same tokens, please"
     assert (shuffled_ids != ids).any(), "another order, please"
     found = model(shuffled_ids, position_ids=shuffled_positions).logits[shuffled_ids == mask_id][0]
@@ -663,15 +735,21 @@ my_layer = None  # a function of x (B, L, D) and p_layer, such as p.encoder.laye
 
 # %%
 # check 2
-if my_layer is not None:
-    made = my_layer(states[-2], p.encoder.layer[config.num_hidden_layers - 1])
+if my_layer is None:
+    print("exercise 2 is not answered yet")
+else:
+    last_layer = config.num_hidden_layers - 1
+    made, after_half = my_layer(states[-2], p.encoder.layer[last_layer]), trace[f"encoder.layer.{last_layer}.attention"]
+    assert made is not None, "my_layer gives nothing back: does it end with return?"
+    assert made.shape == x.shape, f"the result has shape {made.shape}, not {x.shape}"
+    assert not same(made, after_half), "that is the first half of the layer: the feed-forward half is still to come"
     assert same(made, states[-1]), "not what the last layer makes"
     print("right")
 
 # %% [markdown]
-# **3. The head that matters most.** Switch off one head, and the guess becomes more or less sure. Which single head,
-# switched off, makes the model's first guess *least* likely? (Hint: `model(ids, head_mask=mask)` takes an array of
-# ones and zeros, of shape (layers, heads). There are only 48 heads: try them all.)
+# **3. The attention head that matters most.** Switch off one of them, and the guess becomes more or less sure. Which
+# single one, switched off, makes the model's first guess *least* likely? (Hint: `model(ids, head_mask=mask)` takes an
+# array of ones and zeros, of shape (layers, heads). There are only 48 heads: try them all.)
 
 # %%
 # exercise 3
@@ -684,7 +762,10 @@ def without(layer, head):
 
 # %%
 # check 3
-if most_important is not None:
+if most_important is None:
+    print("exercise 3 is not answered yet")
+else:
+    assert without(0, 0) is not None, "without gives nothing back: does it end with return?"
     winner, (i, j) = order[0], most_important
     zero = {f"encoder.layer.{i}.attention.self": lambda x: x * (np.arange(x.shape[-1]) // E != j).astype(x.dtype)}
     left = ops.softmax(minroberta.trace(model, ids, edit=zero).output.logits[0, mask_place])[winner]
