@@ -702,7 +702,7 @@ print(f"tables {tables:,}, layers {layer_count} · {each_layer:,}, head {in_head
 #
 # ## Three exercises
 #
-# Replace `None` by your answer and run the cell; what you make is checked.
+# Replace `None` by your answer and run the cell; what you make is checked. A solution is folded below each check.
 #
 # **1. A bag of words?** Attention does not know what order its tokens come in: only the positions tell. So hand the
 # model the same tokens *in another order*, without changing its guess for the mask. (Hint: a model can be called as
@@ -725,6 +725,15 @@ else:
     print("right")
 
 # %% [markdown]
+# <details><summary>A solution of exercise 1</summary>
+#
+# ```python
+# shuffled_ids, shuffled_positions = ids[:, ::-1], positions[:, ::-1]
+# ```
+#
+# </details>
+
+# %% [markdown]
 # **2. A layer of your own.** Write the last layer as a function of x and its parameters, from `ops` and
 # `activations`, without `layers`. (Hint: it takes ten lines, and all of them stand above: q, k and v; scores, softmax,
 # context, linear; sum and norm; linear, gelu, linear; sum and norm.)
@@ -745,6 +754,23 @@ else:
     assert not same(made, after_half), "that is the first half of the layer: the feed-forward half is still to come"
     assert same(made, states[-1]), "not what the last layer makes"
     print("right")
+
+# %% [markdown]
+# <details><summary>A solution of exercise 2</summary>
+#
+# ```python
+# def my_layer(x, p_layer):
+#     own = p_layer.attention.self
+#     q, k, v = (ops.split_heads(ops.linear(x, **part.tree), E) for part in (own.query, own.key, own.value))
+#     context = ops.merge_heads(ops.softmax(ops.attention_scores(q, k)) @ v)
+#     out, eps = p_layer.attention.output, config.layer_norm_eps
+#     x = ops.layer_norm(x + ops.linear(context, **out.dense.tree), **out.LayerNorm.tree, eps=eps)
+#     bent = activations.gelu(ops.linear(x, **p_layer.intermediate.dense.tree))
+#     out = p_layer.output
+#     return ops.layer_norm(x + ops.linear(bent, **out.dense.tree), **out.LayerNorm.tree, eps=eps)
+# ```
+#
+# </details>
 
 # %% [markdown]
 # **3. The attention head that matters most.** Switch off one of them, and the guess becomes more or less sure. Which
@@ -773,3 +799,17 @@ else:
     heads_of_all = np.ndindex(config.num_hidden_layers, config.num_attention_heads)
     assert all(without(*one) >= left * 0.999 for one in heads_of_all), "another head matters more"
     print("right:", most_important)
+
+# %% [markdown]
+# <details><summary>A solution of exercise 3</summary>
+#
+# ```python
+# def without(layer, head):
+#     head_mask = np.ones((config.num_hidden_layers, config.num_attention_heads))
+#     head_mask[layer, head] = 0
+#     return ops.softmax(model(ids, head_mask=head_mask).logits[0, mask_place])[order[0]]
+#
+# most_important = min(np.ndindex(config.num_hidden_layers, config.num_attention_heads), key=lambda one: without(*one))
+# ```
+#
+# </details>

@@ -20,32 +20,8 @@ pytest.importorskip("matplotlib", reason=REASON)
 FOLDER = Path(__file__).parents[1] / "notebooks"
 SOURCES = sorted(FOLDER.glob("*.py"))
 
-SOLUTIONS = {
-    "01_walkthrough": {
-        "1": "shuffled_ids, shuffled_positions = ids[:, ::-1], positions[:, ::-1]",
-        "2": """
-def my_layer(x, p_layer):
-    own = p_layer.attention.self
-    q, k, v = (ops.split_heads(ops.linear(x, **part.tree), E) for part in (own.query, own.key, own.value))
-    context = ops.merge_heads(ops.softmax(ops.attention_scores(q, k)) @ v)
-    for f, p_sum in (
-        (lambda x: context, p_layer.attention.output),
-        (lambda x: activations.gelu(ops.linear(x, **p_layer.intermediate.dense.tree)), p_layer.output),
-    ):
-        made = ops.linear(f(x), **p_sum.dense.tree)
-        x = ops.layer_norm(x + made, **p_sum.LayerNorm.tree, eps=config.layer_norm_eps)
-    return x
-""",
-        "3": """
-def without(layer, head):
-    head_mask = np.ones((config.num_hidden_layers, config.num_attention_heads))
-    head_mask[layer, head] = 0
-    return ops.softmax(model(ids, head_mask=head_mask).logits[0, mask_place])[order[0]]
-
-most_important = min(np.ndindex(config.num_hidden_layers, config.num_attention_heads), key=lambda one: without(*one))
-""",
-    }
-}
+SOLUTION = re.compile(r"<summary>A solution of exercise (\d)</summary>\n\n```python\n(.*?)```", re.DOTALL)
+"""The folded solutions in a notebook."""
 
 
 def cells(notebook: Any) -> list[tuple[str, str]]:
@@ -53,7 +29,7 @@ def cells(notebook: Any) -> list[tuple[str, str]]:
 
 
 def test_there_are_notebooks() -> None:
-    assert {source.stem for source in SOURCES} == {page.stem for page in FOLDER.glob("*.ipynb")} == set(SOLUTIONS)
+    assert {source.stem for source in SOURCES} == {page.stem for page in FOLDER.glob("*.ipynb")}
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
@@ -88,9 +64,10 @@ def test_the_notebook_runs_from_clean_and_its_exercises_can_be_solved(source: Pa
     """After the notebook run solutions and the checks again, which in the notebook skip what was not tried."""
     notebook = jupytext.read(source)
     checks = [cell for cell in notebook.cells if cell.source.startswith("# check ")]
-    assert len(checks) == len(SOLUTIONS[source.stem]) == 3
+    solutions = [found.groups() for cell in notebook.cells for found in SOLUTION.finditer(cell.source)]
+    assert len(checks) == len(solutions) == 3
     solved = []
-    for (number, solution), check in zip(SOLUTIONS[source.stem].items(), checks, strict=True):
+    for (number, solution), check in zip(solutions, checks, strict=True):
         assert check.source.startswith(f"# check {number}\n")
         solved += [nbformat.v4.new_code_cell(solution), nbformat.v4.new_code_cell(check.source)]
     notebook.cells += solved
