@@ -860,7 +860,7 @@ def test_the_examples_run(line: str, models: dict[str, str], tmp_path: Path, mon
     elif "NAME" in arguments:
         kinds = {"choose": "choice", "zero-shot": "inference"}
         arguments[arguments.index("NAME")] = models[kinds.get(command, "decoder")]
-    else:
+    elif command != "notebooks":
         arguments += [models["all"]] if command in ("info", "bench") else ["--model", models["all"]]
     result = run(command, *arguments)
     noted = {"golden": "note: these inputs cannot tell: ", "fine-tune": "warning: training made the model no better"}
@@ -973,3 +973,30 @@ def test_on_a_terminal(model: str) -> None:
     os.close(theirs)
     assert done.returncode == 2
     assert done.stderr.startswith(b"error: no text: ")
+
+
+# --- notebooks ------------------------------------------------------------------------------------------------------
+
+
+def test_notebooks_are_copied_and_never_replaced(tmp_path: Path) -> None:
+    expected = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    assert printed("notebooks", str(tmp_path / "new")).splitlines() == [
+        str(tmp_path / "new" / p.name) for p in expected
+    ]
+    for path in expected:
+        copy = tmp_path / "new" / path.name
+        assert copy.read_bytes() == path.read_bytes()
+        copy.write_text("mine")
+    (again,) = lines("notebooks", str(tmp_path / "new"))
+    assert again["kept"] == again["notebooks"] == [path.name for path in expected]
+    assert (tmp_path / "new" / expected[0].name).read_text() == "mine"
+
+
+def test_a_wheel_has_the_notebooks() -> None:
+    """`pyproject.toml` lists each of them."""
+    import tomllib
+
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]
+    included = build["targets"]["wheel"]["force-include"]
+    names = [path.name for path in (ROOT / "notebooks").glob("*.ipynb")]
+    assert included == {f"notebooks/{name}": f"minroberta/notebooks/{name}" for name in names}

@@ -8,7 +8,7 @@ import click
 
 from .. import __version__
 from ..errors import Error
-from . import checkpoints, fine_tune, look, tasks
+from . import checkpoints, fine_tune, look, notebooks, tasks
 from .console import say, warnings_in_a_line
 
 
@@ -75,6 +75,7 @@ def main(context: click.Context) -> None:
       minroberta convert pytorch_model.bin DIRECTORY
       minroberta verify pytorch_model.bin DIRECTORY
       minroberta golden make NAME -o golden.safetensors --ids "0 31 42 2"
+      minroberta notebooks DIR
 
     A command that takes several texts reads them from its arguments, or one per line from --file or standard input; an
     empty line counts as a text. Results are printed as a table; long texts are shortened on a terminal, but not in a
@@ -136,5 +137,6 @@ for command in (
     checkpoints.convert,
     checkpoints.verify,
     golden_files,
+    notebooks.notebooks,
 ):
     main.add_command(command)
