@@ -25,7 +25,7 @@ CONFIG |= {"layer_norm_eps": 1e-5, "pad_token_id": 1, "bos_token_id": 0, "eos_to
 DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
 AGREE = 1e-4
-"""How far the losses, of about 11, may differ in float32."""
+"""Largest difference between losses, which are about 11, in float32."""
 
 Step = Callable[[], tuple[float, list[Any]]]
 """Computes the loss and all gradients."""

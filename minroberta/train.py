@@ -218,10 +218,10 @@ class Step(NamedTuple):
     moments: Moments
 
 
-def with_params(model: AnyNetwork, params: dict[str, Any]) -> AnyNetwork:
-    """The same model with other parameters, which come from no file."""
+def with_params(model: AnyNetwork, params: dict[str, Any], files: Iterable[Any] = ()) -> AnyNetwork:
+    """The same model with other parameters. files: those that some of them are mapped from."""
     result = copy.copy(model)
-    result.params, result.compilations, result.files = params, [], ()
+    result.params, result.compilations, result.files = params, [], files
     return result
 
 
@@ -252,7 +252,8 @@ def train(
     part, source, base = part or Part(model), iter(batches), flat(model.params)
     weights, moments = part.weights, moments or Moments.of(part.weights)
     changed = part.merged(weights)
-    model = with_params(model, tree({**base, **changed}))
+    files = () if changed.keys() == base.keys() else model.files  # of the weights that stay
+    model = with_params(model, tree({**base, **changed}), files)
     for step in range(moments.steps, steps):
         own = list(itertools.islice(source, accumulate))
         if not own:
@@ -273,5 +274,5 @@ def train(
         found = clipped(part.gradients(weights, mean), most)
         weights, moments = adamw(weights, found, moments, rate, weight_decay=weight_decay)
         changed = part.merged(weights)
-        model = with_params(model, tree({**base, **changed}))
+        model = with_params(model, tree({**base, **changed}), files)
         yield Step(step + 1, loss, rate, weights, moments), model

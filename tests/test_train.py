@@ -12,7 +12,7 @@ from hypothesis import strategies as some
 from support import CASE, GOLDEN, Case, config_of, model_of, raises, tiny
 
 import minroberta
-from minroberta import Config, ConfigError, InputError, Model, trace
+from minroberta import Config, ConfigError, InputError, Model, WeightsError, trace
 from minroberta.train import (
     Moments,
     Part,
@@ -220,3 +220,18 @@ def test_a_step_on_the_stand_in_for_cupy() -> None:
         for each in (model, moved)
     )
     np.testing.assert_allclose(one, two, rtol=1e-12)
+
+
+def test_a_model_of_which_a_part_is_trained_still_watches_its_file(tmp_path: Any) -> None:
+    """The weights that stay are mapped from it; if all are trained, none is."""
+    tiny("sequence_classification", "float32").save(tmp_path)
+    model, batch = minroberta.load(tmp_path), {"input_ids": IDS, "labels": np.array([0, 1])}
+    head = Part(model, lambda name: "classifier" in name)
+    ((_, part),) = train(model, [batch], steps=1, learning_rate=0.1, part=head)
+    ((_, whole),) = train(model, [batch], steps=1, learning_rate=0.1)
+    assert part(IDS).logits.shape == whole(IDS).logits.shape
+    content = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(content[:-8] + bytes(8))
+    with raises(WeightsError, ValueError, "was changed after it was loaded"):
+        part(IDS)
+    assert whole(IDS).logits.shape == (2, 2)

@@ -18,8 +18,8 @@ from support import raises, tiny
 
 import minroberta
 from minroberta import ConfigError, InputError, Model, NameUnknownError, NotFoundError, gradients
-from minroberta.cli import fine_tune as command
 from minroberta.cli import main
+from minroberta.cli import training as command
 from minroberta.train import Moments, Part, train
 from minroberta.tuning import Example, Lora, examples_of, fine_tune, read_examples, with_new_head
 from minroberta.tuning.labels import label_fields, numbers_of, problem_of

@@ -82,7 +82,7 @@ def inside(directory: Path, name: str, error: type[Error]) -> Path:
 
 
 def _target(directory: Path, name: str, error: type[Error]) -> tuple[Path, str]:
-    """What the path of `inside` leads to: a directory and the path of a file from there, both without links.
+    """Target of the path of `inside`: a directory and the path of a file from there, both without links.
 
     The directory is the given one, or the hub's `blobs`. Raises the errors of `inside`.
     """
@@ -138,7 +138,7 @@ def open_inside(directory: Path, name: str, error: type[Error]) -> BinaryIO:
 
 FOLDER = sum(getattr(os, flag, 0) for flag in ("O_DIRECTORY", "O_NOFOLLOW", "O_PATH"))
 FILE = sum(getattr(os, flag, 0) for flag in ("O_BINARY", "O_NOFOLLOW", "O_NONBLOCK"))
-"""How a folder and a file are opened, as far as the system knows it: no link is followed, and no pipe waited for."""
+"""Flags for opening a folder and a file, as far as the system has them: to follow no link, and to wait for no pipe."""
 
 
 def _descriptor(place: Path, target: str) -> int:

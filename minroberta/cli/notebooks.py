@@ -9,7 +9,7 @@ from .. import __file__ as own
 from .console import print_json, printable
 
 PLACES = (Path(own).parent / "notebooks", Path(own).parents[1] / "notebooks")
-"""Where they are: in an installed package, and in a clone."""
+"""Folders of the notebooks: in an installed package, and in a clone."""
 
 
 @click.command()

@@ -72,14 +72,9 @@ def assert_matches(
 
 
 def _next(reference: Trace | Values) -> str:
-    call = (
-        "diagnose(trace.model, trace.inputs, candidate)" if isinstance(reference, Trace) else _without_trace(reference)
-    )
+    call = "diagnose(model, inputs, candidate)"
+    if isinstance(reference, Trace):
+        call = "diagnose(trace.model, trace.inputs, candidate)"
+    elif isinstance(reference, Gradients):
+        call = "diagnose_gradients(model, inputs, candidate, labels)"
     return f"next: minroberta.testing.{call} names the mistake if it is a known one"
-
-
-def _without_trace(reference: Values) -> str:
-    of_gradients = isinstance(reference, Gradients)
-    return (
-        "diagnose_gradients(model, inputs, candidate, labels)" if of_gradients else "diagnose(model, inputs, candidate)"
-    )

@@ -1,12 +1,8 @@
 """The weights of a model's head, which each task learns anew."""
 
-from typing import TypeVar
-
 from ..model import Network
-from ..train import with_params
+from ..train import AnyNetwork, with_params
 from ..weights import flat, head_shapes, move, random_weights, tree
-
-AnyNetwork = TypeVar("AnyNetwork", bound=Network)
 
 
 def new_to_each_task(model: Network) -> list[str]:
@@ -21,4 +17,4 @@ def with_new_head(model: AnyNetwork, seed: int = 0) -> AnyNetwork:
     weights = flat(model.params)
     shapes = {name: weights[name].shape for name in new_to_each_task(model)}
     own = move(random_weights(shapes, model.config, seed), model.dtype.name, model.xp)
-    return with_params(model, tree({**weights, **own}))
+    return with_params(model, tree({**weights, **own}), model.files)

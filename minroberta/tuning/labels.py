@@ -5,12 +5,12 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..config import Config
+from ..config import PROBLEM_TYPES, Config
 from ..errors import InputError, NameUnknownError
 from ..text.running import label_names
 from .examples import Example
 
-SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
+REGRESSION, SINGLE, MULTI = PROBLEM_TYPES
 
 WHOLE = re.compile(r"[+-]?[0-9]+")
 
@@ -56,8 +56,8 @@ def label_fields(examples: Sequence[Example], head: str, problem_type: str | Non
 
 
 def _checked(problem: str) -> str:
-    if problem not in (SINGLE, MULTI, REGRESSION):
-        raise NameUnknownError(f"unknown problem_type {problem!r}: give one of {SINGLE}, {MULTI}, {REGRESSION}")
+    if problem not in PROBLEM_TYPES:
+        raise NameUnknownError(f"unknown problem_type {problem!r}: give one of {', '.join(PROBLEM_TYPES)}")
     return problem
 
 
