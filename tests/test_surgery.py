@@ -135,7 +135,8 @@ def test_a_new_tokens_logit_is_the_mean_of_the_old_ones() -> None:
 def test_fewer_tokens_keep_the_first_rows() -> None:
     old = tiny("masked_lm", tie_word_embeddings=False)
     new = resize_token_embeddings(old, 9)
-    assert np.array_equal(new(IDS).logits, old(IDS).logits[..., :9])
+    # A matrix library may sum a narrower product in another order, on some processors.
+    assert np.abs(new(IDS).logits - old(IDS).logits[..., :9]).max() <= FLOAT64
     for name in (EMBEDDING, DECODER, BIAS):
         assert np.array_equal(flat(new.params)[name], flat(old.params)[name][:9])
 
