@@ -65,7 +65,7 @@ def test_the_notebook_runs_from_clean_and_its_exercises_can_be_solved(source: Pa
     notebook = jupytext.read(source)
     checks = [cell for cell in notebook.cells if cell.source.startswith("# check ")]
     solutions = [found.groups() for cell in notebook.cells for found in SOLUTION.finditer(cell.source)]
-    assert len(checks) == len(solutions) == 3
+    assert len(checks) == len(solutions) in (2, 3)
     solved = []
     for (number, solution), check in zip(solutions, checks, strict=True):
         assert check.source.startswith(f"# check {number}\n")
@@ -79,5 +79,7 @@ def test_the_notebook_runs_from_clean_and_its_exercises_can_be_solved(source: Pa
         client.execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert not [output for output in outputs if output.get("name") == "stderr"]
+    for cell in checks:
+        assert re.match(r"exercise \d is not answered yet|not yet: your function returns None", cell.outputs[0].text)
     for cell in solved[1::2]:
         assert cell.outputs[0].text.startswith("right")
