@@ -1,6 +1,11 @@
-"""Write each notebooks/*.ipynb from its .py, executed in a new kernel. Needs the extra `notebooks`."""
+"""Write notebooks/*.ipynb from their .py, executed in a new kernel. Needs the extra `notebooks`.
+
+    python tools/notebooks.py         # all of them
+    python tools/notebooks.py 04 05   # those whose names begin so
+"""
 
 import hashlib
+import sys
 from pathlib import Path
 
 import jupytext
@@ -12,8 +17,8 @@ FOLDER = ROOT / "notebooks"
 WEIGHTS = ROOT / "minroberta" / "tiny" / "model.safetensors"
 
 
-def main() -> None:
-    for source in sorted(FOLDER.glob("*.py")):
+def main(*beginnings: str) -> None:
+    for source in sorted(path for path in FOLDER.glob("*.py") if path.name.startswith(beginnings or "")):
         notebook = jupytext.read(source)
         for place, cell in enumerate(notebook.cells):
             cell["id"] = f"cell-{place}"  # by default ids are random, and every cell would differ at every run
@@ -27,4 +32,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])
