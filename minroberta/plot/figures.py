@@ -38,8 +38,8 @@ STYLE: dict[str, Any] = {
 }
 """Settings for `plt.rcParams.update(plot.STYLE)`, for a notebook's other pictures."""
 
-NAMED = 50
-"""Number of names that an axis has room for; of more, only every second, third, ... is written."""
+ROOM = 0.17
+"""Inches that a name on an axis needs; without room for all, only every second, third, ... is written."""
 
 MASKED = 1e30
 """Size from which a number is a mask's, not a score's."""
@@ -78,9 +78,9 @@ def matrix(
     If numbers are negative, zero is white, positive numbers are red and negative ones blue; otherwise zero is white and
     the largest number dark blue. Masked scores, and numbers that are not finite, are grey.
 
-    numbers: a 2-D array of any library. rows, columns: a name for each. labels: of the vertical and the horizontal
-    axis. low, high: the numbers at the ends of the colours. unit: the label of a colour bar; without one, there is no
-    bar. Returns the image, for a colour bar that several share. Raises InputError for another shape.
+    numbers: a 2-D array of any library. rows, columns: a name for each; by default, its index. labels: of the vertical
+    and the horizontal axis. low, high: the numbers at the ends of the colours. unit: the label of a colour bar; without
+    one, there is no bar. Returns the image, for a colour bar that several share. Raises InputError for another shape.
     """
     array = to_host(widen(to_host(numbers)))
     if array.ndim != 2 or not array.size:
@@ -96,21 +96,31 @@ def matrix(
     ax.set_title(title, loc="left")
     ax.set_ylabel(labels[0])
     ax.set_xlabel(labels[1])
-    if rows is not None:
-        ax.set_yticks(*_ticks(rows, array.shape[0], "rows"))
-    if columns is not None:
-        ax.set_xticks(*_ticks(columns, array.shape[1], "columns"), rotation=60, ha="right", rotation_mode="anchor")
+    inches = ax.get_window_extent().transformed(ax.figure.dpi_scale_trans.inverted())
+    down = range(array.shape[0]) if rows is None else rows
+    along = range(array.shape[1]) if columns is None else columns
+    ax.set_yticks(*_ticks(down, array.shape[0], inches.height, "rows"))
+    ax.set_xticks(*_ticks(along, array.shape[1], inches.width, "columns"), **SLANTED)
     if unit is not None:
-        ax.figure.colorbar(image, ax=ax, label=unit)
+        ax.figure.colorbar(image, ax=ax, label=unit, aspect=30)
     return image
 
 
-def _ticks(names: Sequence[Any], count: int, axis: str) -> tuple[list[int], list[str]]:
-    """The indices to name on an axis, and their names; a `$` does not begin a formula."""
+SLANTED: dict[str, Any] = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"}
+"""How names stand below an axis."""
+
+
+def _ticks(names: Sequence[Any], count: int, inches: float, axis: str) -> tuple[list[int], list[str]]:
+    """The indices that an axis of this length has room to name, and their names. Raises InputError."""
     if len(names) != count:
         raise InputError(f"{len(names)} names were given for {count} {axis}: give one for each")
-    named = list(range(0, count, 1 + (count - 1) // NAMED))
-    return named, [str(names[index]).replace("$", r"\$") for index in named]
+    named = list(range(0, count, math.ceil(count * ROOM / inches)))
+    return named, [_plain(str(names[index])) for index in named]
+
+
+def _plain(name: str) -> str:
+    """A name in which `$` does not begin a formula."""
+    return name.replace("$", r"\$")
 
 
 def _side(count: int) -> float:
@@ -148,14 +158,14 @@ def heads(trace: Trace, layer: int, *, text: int = 0, across: bool = False) -> "
     rows, columns = values.tokens(trace, text), values.keys(trace, probs.shape[2], text, across)
     across_page = min(4, len(probs))
     down = math.ceil(len(probs) / across_page)
-    side = min(max(2.2, 0.19 * len(rows)), 4.5)
-    picture = _picture(across_page * side + 2, down * side + 1.6)
+    side = min(max(2.0, ROOM * len(rows)), 3.2)
+    picture = _picture(across_page * side + 1.8, down * side + 1.4)
     axes = picture.subplots(down, across_page, sharex=True, sharey=True, squeeze=False).flat
     for head, (ax, shares) in enumerate(zip(axes, probs, strict=False)):
         image = matrix(ax, shares, f"head {head}", rows, columns, low=0, high=float(probs.max()))
     for ax in list(axes)[len(probs) :]:
         ax.set_visible(False)
-    picture.colorbar(image, ax=picture.axes, label="share of attention", shrink=0.6)
+    picture.colorbar(image, ax=picture.axes, label="share of attention", shrink=0.6, aspect=30)
     kind = "cross-attention heads" if across else "heads"
     picture.suptitle(f"Layer {layer}, all {len(probs)} {kind}: each row is a token, and shows what it reads")
     return picture
@@ -183,17 +193,13 @@ def lens(trace: Trace, position: int | None = None, *, text: int = 0, top: int =
     picture = _picture(1.6 * top + 2.6, 0.5 * len(states) + 1.2)
     ax = picture.subplots()
     title = f"What the head would guess for {_plain(names[position])} (token {position}) at each stage"
-    guesses = [f"guess {number}" for number in range(1, top + 1)]
-    matrix(ax, numbers, title, list(states), guesses, low=0, high=1, unit="probability")
+    matrix(ax, numbers, title, list(states), low=0, high=1, unit="probability")
+    ax.set_xticks(range(top), [f"guess {number}" for number in range(1, top + 1)], rotation=0, ha="center")
     for row, column in numpy.ndindex(best.shape):
         name, chance = values.name_of(trace, int(best[row, column])), numbers[row, column]
         colour = "white" if chance > 0.55 else "black"
         ax.text(column, row, f"{_plain(name)}\n{chance:.1%}", ha="center", va="center", color=colour, fontsize=9)
     return picture
-
-
-def _plain(name: str) -> str:
-    return name.replace("$", r"\$")
 
 
 def norms(trace: Trace, *, text: int = 0) -> "Picture":
@@ -213,7 +219,7 @@ def norms(trace: Trace, *, text: int = 0) -> "Picture":
     ax.plot(sizes[:, largest], "s--", color=SAFE["orange"], linewidth=1.5, markersize=5, label=label)
     ax.plot(sizes.mean(1), "o-", color=SAFE["blue"], linewidth=2.5, label="mean of all tokens")
     ax.set_title("How large the residual stream is at each stage", loc="left")
-    ax.set_xticks(range(len(stages)), stages, rotation=60, ha="right", rotation_mode="anchor")
+    ax.set_xticks(range(len(stages)), stages, **SLANTED)
     ax.set_ylabel("length of a token's vector")
     ax.set_ylim(0, 1.05 * sizes[stage, largest])
     ax.legend()
@@ -259,9 +265,9 @@ def _parts(ax: "Axes", report: "Result") -> None:
     for number, (_, start, stop) in enumerate(parts):
         if number % 2:
             ax.axvspan(start - 0.5, stop - 0.5, color="0.94", zorder=0)
+    named, names = _ticks([part for part, *_ in parts], len(parts), 8.0, "parts")
     middles = [(start + stop - 1) / 2 for _, start, stop in parts]
-    named, names = _ticks([part for part, *_ in parts], len(parts), "parts")
-    ax.set_xticks([middles[index] for index in named], names, rotation=60, ha="right", rotation_mode="anchor")
+    ax.set_xticks([middles[index] for index in named], names, **SLANTED)
     ax.set_xlim(-0.5, len(report.rows) - 0.5)
 
 
