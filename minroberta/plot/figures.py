@@ -158,12 +158,12 @@ def heads(trace: Trace, layer: int, *, text: int = 0, across: bool = False) -> "
     rows, columns = values.tokens(trace, text), values.keys(trace, probs.shape[2], text, across)
     across_page = min(4, len(probs))
     down = math.ceil(len(probs) / across_page)
-    side = min(max(2.0, ROOM * len(rows)), 3.2)
+    side = min(max(2.0, 0.22 * len(rows)), 3.4)
     picture = _picture(across_page * side + 1.8, down * side + 1.4)
-    axes = picture.subplots(down, across_page, sharex=True, sharey=True, squeeze=False).flat
+    axes = list(picture.subplots(down, across_page, sharex=True, sharey=True, squeeze=False).flat)
     for head, (ax, shares) in enumerate(zip(axes, probs, strict=False)):
         image = matrix(ax, shares, f"head {head}", rows, columns, low=0, high=float(probs.max()))
-    for ax in list(axes)[len(probs) :]:
+    for ax in axes[len(probs) :]:
         ax.set_visible(False)
     picture.colorbar(image, ax=picture.axes, label="share of attention", shrink=0.6, aspect=30)
     kind = "cross-attention heads" if across else "heads"
