@@ -8,7 +8,7 @@ import click
 
 from .. import __version__
 from ..errors import Error
-from . import checkpoints, fine_tune, look, notebooks, tasks
+from . import checkpoints, explain, fine_tune, look, notebooks, tasks
 from .console import say, warnings_in_a_line
 
 
@@ -72,6 +72,7 @@ def main(context: click.Context) -> None:
       minroberta info
       minroberta bench
       minroberta trace "Time flies." --name "*.probs"
+      minroberta explain NAME "Time <mask>." -o page.html
       minroberta convert pytorch_model.bin DIRECTORY
       minroberta verify pytorch_model.bin DIRECTORY
       minroberta golden make NAME -o golden.safetensors --ids "0 31 42 2"
@@ -134,6 +135,7 @@ for command in (
     checkpoints.info,
     look.bench,
     look.trace,
+    explain.explain,
     checkpoints.convert,
     checkpoints.verify,
     golden_files,

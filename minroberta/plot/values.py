@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy
 
-from .. import heads, ops
+from .. import heads
 from ..backend.arrays import Array, to_host, widen
 from ..errors import InputError, check_integer
 from ..layers import norm
+from ..text.running import probabilities
 from ..text.tokenizer import Tokenizer
 from ..trace import Trace
 
@@ -61,16 +62,21 @@ def _printable(text: str) -> str:
     return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 
+def masks(trace: Trace, text: int = 0) -> list[int]:
+    """Positions of a text's mask tokens, as far as a tokenizer says which these are."""
+    ids, tokenizer = trace.inputs.get("input_ids"), trace.model.tokenizer
+    if ids is None or tokenizer is None:
+        return []
+    return numpy.flatnonzero(to_host(ids)[text] == tokenizer.mask_token_id).tolist()
+
+
 def position_of_guess(trace: Trace, text: int = 0) -> int:
     """Position whose guesses matter: the first mask, or a decoder's last token. Raises InputError if there is none."""
-    ids, tokenizer = trace.inputs.get("input_ids"), trace.model.tokenizer
     length = trace["embeddings"].shape[1]
     if trace.model.head == "causal_lm":
         return length - 1
-    if ids is not None and tokenizer is not None:
-        (masks,) = numpy.nonzero(to_host(ids)[text] == tokenizer.mask_token_id)
-        if masks.size:
-            return int(masks[0])
+    if found := masks(trace, text):
+        return found[0]
     raise InputError(f"no mask token is known in this text: give position=, an integer from 0 to {length - 1}")
 
 
@@ -128,4 +134,4 @@ def guesses(trace: Trace, state: Array) -> numpy.ndarray:
     for node in (p.encoder, p):
         if "LayerNorm" in node:
             x = norm(x, node.LayerNorm, config)
-    return to_host(ops.softmax(widen(heads.lm_head(x, p, config))))[0]
+    return probabilities(heads.lm_head(x, p, config))[0]
