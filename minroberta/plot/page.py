@@ -30,13 +30,17 @@ def facts(model: Model, text: Text) -> dict[str, Any]:
     tokens at each position and stage, (L, layers + 1, 5, 2), each with its probability in thousandths; None for a head
     without a vocabulary. answers: of the head, or a sentence.
 
-    Raises InputError if the model is an encoder-decoder or the text too long for a page, and TokenizerError.
+    Raises InputError for an encoder-decoder, a text that is too long for a page, and values that are not finite;
+    TokenizerError.
     """
     if model.encoder is not None:
         raise InputError("a page shows a model that reads one text, not an encoder-decoder: load its head 'encoder'")
     run = trace(model, **_inputs(model, text))  # type: ignore[arg-type]  # no key is `edit`
-    layers = range(model.config.num_hidden_layers)
-    guesses = _guesses(run) if "lm_head" in model.p else None
+    layers, sizes = range(model.config.num_hidden_layers), values.sizes(run)
+    if not numpy.isfinite(sizes).all():
+        raise InputError(
+            "this run has values that are not finite: minroberta.load(name, check=True) says whether the weights have any"
+        )
     return {
         "text": text if isinstance(text, str) else " / ".join(text),
         "head": model.head,
@@ -44,8 +48,8 @@ def facts(model: Model, text: Text) -> dict[str, Any]:
         "chosen": values.position_of_guess(run) if values.masks(run) or model.head == "causal_lm" else 0,
         "stages": list(values.states(run)),
         "shares": [_thousandths(values.shares(run, layer)) for layer in layers],
-        "sizes": [[float(f"{size:.4g}") for size in row] for row in values.sizes(run)],
-        "guesses": guesses,
+        "sizes": [[float(f"{size:.4g}") for size in row] for row in sizes],
+        "guesses": _guesses(run) if "lm_head" in model.p else None,
         "answers": answers(run, text) or WITHOUT[model.head],
     }
 
