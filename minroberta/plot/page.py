@@ -39,7 +39,7 @@ def facts(model: Model, text: Text) -> dict[str, Any]:
     layers, sizes = range(model.config.num_hidden_layers), values.sizes(run)
     if not numpy.isfinite(sizes).all():
         raise InputError(
-            "this run has values that are not finite: minroberta.load(name, check=True) says whether the weights have any"
+            "this run has values that are not finite: minroberta.load(name, check=True) says whether weights have any"
         )
     return {
         "text": text if isinstance(text, str) else " / ".join(text),
