@@ -372,6 +372,12 @@ def test_no_text_ends_the_script_or_starts_an_element(browser: Any, tmp_path: Pa
 # --- the command ----------------------------------------------------------------------------------------------------
 
 
+def test_a_wheel_has_the_page() -> None:
+    wheel = pytest.importorskip("hatchling.builders.wheel", reason="hatchling makes the wheel")
+    files = wheel.WheelBuilder(str(Path(__file__).parents[1])).recurse_included_files()
+    assert "minroberta/plot/page.html" in {Path(file.distribution_path).as_posix() for file in files}
+
+
 def test_json(tmp_path: Path) -> None:
     path = tmp_path / "page.html"
     arguments = ["explain", "minroberta/tiny", "It <mask>.", "--json", "-o", str(path)]

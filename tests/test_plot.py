@@ -10,11 +10,13 @@ from typing import Any
 import jax.numpy
 import numpy as np
 import pytest
+import tokenizers
 
 import minroberta
 from minroberta import InputError, NameUnknownError, heads, ops
 from minroberta.plot import STYLE, values
 from minroberta.testing import compare
+from minroberta.text.tokenizer import Tokenizer
 
 matplotlib = pytest.importorskip("matplotlib", reason='pictures are tested where matplotlib is: pip install ".[plot]"')
 from minroberta import plot  # noqa: E402
@@ -265,6 +267,14 @@ def test_names_of_tokens() -> None:
     assert not any("\ufffd" in name for name in names)
     assert values.token_name(model.tokenizer, 7999) == "<mask>"
     assert values.token_name(model.tokenizer, 8000) == "8000"  # an id that the vocabulary lacks
+
+
+def test_names_in_a_sentencepiece_vocabulary() -> None:
+    """Its decoder drops the space before a first word, and its entries have it as another character."""
+    library = tokenizers.Tokenizer(tokenizers.models.WordLevel({"▁river": 0, "s": 1, "▁": 2}, unk_token="s"))
+    library.decoder = tokenizers.decoders.Metaspace()
+    tokenizer = Tokenizer(library, minroberta.Config())
+    assert [values.token_name(tokenizer, token) for token in range(3)] == ["·river", "s", "·"]
 
 
 def test_names_without_a_tokenizer_or_ids() -> None:
