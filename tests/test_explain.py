@@ -395,7 +395,7 @@ def test_json(tmp_path: Path) -> None:
     [
         (["minroberta/tiny", "a"], "Missing option '-o' / '--output'"),
         (["minroberta/tiny", " a" * 200, "-o", "x.html"], "at most 144 tokens"),
-        (["minroberta/tiny", "a", "-o", "no/such/x.html"], "no/such/x.html: No such file or directory"),
+        (["minroberta/tiny", "a", "-o", "no/such/x.html"], "x.html: No such file or directory"),
         (["minroberta/tiny", "a", "--head", "multiple_choice", "-o", "x.html"], "has no head 'multiple_choice'"),
     ],
 )

@@ -19,7 +19,7 @@ from . import values
 from .answers import BEST, WITHOUT, answers
 
 MOST = 1_000_000
-"""Maximum number of attention probabilities on a page, which take two to three bytes each."""
+"""Maximum number of attention probabilities on a page, which take two to four bytes each."""
 
 
 def facts(model: Model, text: Text) -> dict[str, Any]:
