@@ -1,0 +1,180 @@
+"""What the site needs beside Sphinx and MyST: links into the repository, docstrings in plain text, formulas, commands.
+
+A Sphinx extension, which `conf.py` names.
+"""
+
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+import minroberta
+from minroberta import testing
+from minroberta.cli.app import main
+
+ROOT = Path(__file__).parents[1]
+HOME = "https://github.com/minroberta/minroberta"
+
+
+# --- links ----------------------------------------------------------------------------------------------------------
+
+
+def resolve_links(app: Sphinx, doctree: nodes.document) -> None:
+    """Lead a link to a file that is not a page to the repository on GitHub, and a link to a folder to its first page."""
+    folder = (ROOT / app.env.docname).parent
+    for node in [*doctree.findall(addnodes.download_reference), *doctree.findall(addnodes.pending_xref)]:
+        if node.get("reftype") != "myst" or node.get("refdomain"):
+            continue
+        path = (folder / node["reftarget"]).resolve()
+        page = app.env.path2doc(str(path / "README.md"))
+        if path.is_dir() and page in app.env.found_docs:
+            node["refdomain"], node["reftarget"], node["reftargetid"] = "doc", page, None
+        elif path.exists():
+            kind = "tree" if path.is_dir() else "blob"
+            address = f"{HOME}/{kind}/main/{path.relative_to(ROOT).as_posix()}"
+            node.replace_self(nodes.reference("", "", *node.children, refuri=address))
+
+
+def list_folder(app: Sphinx, doctree: nodes.document) -> None:
+    """Make the links of a README to pages beside it the table of contents of its folder."""
+    folder, _, name = app.env.docname.rpartition("/")
+    if name != "README" or not folder:
+        return
+    links = [node["reftarget"] for node in doctree.findall(addnodes.pending_xref) if node["refdomain"] == "doc"]
+    beside = [page for page in dict.fromkeys(links) if page.rpartition("/")[0] == folder]
+    entries = [(None, page) for page in beside]
+    doctree[0] += addnodes.toctree(
+        parent=app.env.docname, entries=entries, includefiles=beside, glob=False, hidden=True, maxdepth=-1, titlesonly=True
+    )
+
+
+# --- docstrings -----------------------------------------------------------------------------------------------------
+
+PUBLIC = {
+    **{name: f"minroberta.{name}" for name in minroberta.__all__},
+    **{name: f"minroberta.testing.{name}" for name in testing.__all__},
+}
+"""The full names of what a docstring may name in backticks, and which is then a link."""
+
+
+def docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Replace a docstring in plain text by reST that looks like it."""
+    text = "\n".join(lines).strip("\n")
+    lines[:] = "\n\n".join(rest(block, names(obj)) for block in re.split(r"\n\s*\n", text)).split("\n")
+
+
+def names(obj: Any) -> set[str]:
+    """The names of an object's parameters and annotated fields, which its docstring explains as "name: text"."""
+    try:
+        parameters = set(inspect.signature(obj).parameters)
+    except (TypeError, ValueError):
+        parameters = set()
+    return parameters | set(getattr(obj, "__annotations__", ()))
+
+
+def rest(block: str, explained: set[str]) -> str:
+    """A paragraph, a list, or a block of code or of columns, as reST."""
+    rows = block.split("\n")
+    if all(row.startswith("    ") for row in rows) or all(re.search(r"\S {2,}\S|^ {4}", row) for row in rows):
+        return "::\n\n" + "\n".join(f"    {row}" for row in rows)
+    return "\n".join(items(rows, explained))
+
+
+def items(rows: list[str], explained: set[str]) -> Iterator[str]:
+    """The lines of a paragraph; an item of a list, or the explanation of a parameter, begins a paragraph of its own."""
+    indent = ""
+    for row in rows:
+        text = row.strip()
+        explains = re.match(r"(\w+(?:, \w+)*): ", text)
+        if text.startswith("- "):
+            yield f"\n- {inline(text[2:], explained)}"
+            indent = "  "
+        elif explains and set(explains[1].split(", ")) & explained:
+            yield f"\n{inline(text, explained)}"
+            indent = ""
+        else:
+            yield indent + inline(text, explained)
+
+
+def inline(text: str, explained: set[str]) -> str:
+    """A line of text: words in backticks are code or links, names of parameters before a colon are code."""
+    parts = re.split(r"`([^`]+)`", text)
+    for place, part in enumerate(parts):
+        if place % 2:
+            parts[place] = f":py:obj:`{part} <{PUBLIC[part]}>`" if part in PUBLIC else f"``{part}``"
+        else:
+            pieces = re.split(r"((?:^|(?<=[.;] ))(?:\w+, )*\w+(?=: ))", part)
+            code = (bool(set(piece.split(", ")) & explained) for piece in pieces)
+            parts[place] = "".join(
+                f"``{piece}``" if is_code else re.sub(r"([\\*_|])", r"\\\1", piece)
+                for piece, is_code in zip(pieces, code, strict=True)
+            )
+    return "".join(parts)
+
+
+# --- formulas -------------------------------------------------------------------------------------------------------
+
+
+def inline_formula(self: Any, node: nodes.math) -> None:
+    """A formula as MathML, which browsers show without a script."""
+    self.body.append(tex2mathml(node.astext(), as_block=False))
+    raise nodes.SkipNode
+
+
+def formula(self: Any, node: nodes.math_block) -> None:
+    """A formula in a line of its own."""
+    self.body.append(f'<div class="formula">{tex2mathml(node.astext(), as_block=True)}</div>')
+    raise nodes.SkipNode
+
+
+# --- commands -------------------------------------------------------------------------------------------------------
+
+
+class Commands(SphinxDirective):
+    """A section for each command of `minroberta`, with its help."""
+
+    def run(self) -> list[nodes.Node]:
+        """The sections, in the order of `minroberta --help`."""
+        context = click.Context(main, info_name="minroberta")
+        return [self._section(context, name) for name in main.list_commands(context)]
+
+    def _section(self, parent: click.Context, name: str) -> nodes.Node:
+        command = main.get_command(parent, name)
+        assert command
+        section = nodes.section("", nodes.title(text=name), ids=[f"minroberta-{name}"], names=[f"minroberta-{name}"])
+        help_text = command.get_help(click.Context(command, parent, name, max_content_width=96, terminal_width=96))
+        section += nodes.literal_block(help_text, help_text, language="text")
+        return section
+
+
+# --- what stands above a page ---------------------------------------------------------------------------------------
+
+
+def offers(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
+    """Put links above a notebook: run it in the browser, if JupyterLite is in the output folder, or download it."""
+    if doctree is None or not page.startswith("notebooks/"):
+        return
+    name = f"{Path(page).name}.ipynb"
+    links = [f'<a href="{HOME}/blob/main/notebooks/{name}">{name} on GitHub</a>']
+    if (Path(app.outdir) / "lite" / "lab" / "index.html").exists():
+        links.insert(0, f'<a href="../lite/lab/index.html?path={name}">Run it here in the browser, in JupyterLite</a>')
+    context["body"] = f'<p class="offers">{" · ".join(links)}</p>{context["body"]}'
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Connect all of this."""
+    app.connect("doctree-read", resolve_links, priority=400)  # before files that are linked are copied as downloads
+    app.connect("doctree-read", list_folder, priority=450)
+    app.connect("autodoc-process-docstring", docstring)
+    app.connect("html-page-context", offers)
+    app.add_html_math_renderer("mathml", (inline_formula, None), (formula, None))
+    app.add_directive("commands", Commands)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
