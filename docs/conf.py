@@ -51,6 +51,7 @@ html_theme = "furo"
 html_title = "minroberta"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_copy_source = False
 html_math_renderer = "mathml"
 html_theme_options = {
     "source_repository": "https://github.com/minroberta/minroberta/",

@@ -3,6 +3,7 @@
 A Sphinx extension, which `conf.py` names.
 """
 
+import html
 import inspect
 import re
 from collections.abc import Iterator
@@ -11,9 +12,11 @@ from typing import Any
 
 import click
 from docutils import nodes
+from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 import minroberta
@@ -22,6 +25,7 @@ from minroberta.cli.app import main
 
 ROOT = Path(__file__).parents[1]
 HOME = "https://github.com/minroberta/minroberta"
+LOG = logging.getLogger(__name__)
 
 
 # --- links ----------------------------------------------------------------------------------------------------------
@@ -43,17 +47,24 @@ def resolve_links(app: Sphinx, doctree: nodes.document) -> None:
             node.replace_self(nodes.reference("", "", *node.children, refuri=address))
 
 
+def end_code(app: Sphinx, doctree: nodes.document) -> None:
+    """Remove the empty line that ends an example, which doctest needs."""
+    for node in doctree.findall(nodes.literal_block):
+        node.rawsource = node.astext().rstrip()
+        node.children = [nodes.Text(node.rawsource)]
+
+
 def list_folder(app: Sphinx, doctree: nodes.document) -> None:
     """Make the links of a README to pages beside it the table of contents of its folder."""
     folder, _, name = app.env.docname.rpartition("/")
-    if name != "README" or not folder:
+    if name != "README" or folder in ("", "docs"):  # these two are pages of their own in the table of contents
         return
     links = [node["reftarget"] for node in doctree.findall(addnodes.pending_xref) if node["refdomain"] == "doc"]
     beside = [page for page in dict.fromkeys(links) if page.rpartition("/")[0] == folder]
-    entries = [(None, page) for page in beside]
-    doctree[0] += addnodes.toctree(
-        parent=app.env.docname, entries=entries, includefiles=beside, glob=False, hidden=True, maxdepth=-1, titlesonly=True
-    )
+    if beside:
+        shown = {"glob": False, "hidden": True, "maxdepth": -1, "titlesonly": True}
+        entries = [(None, page) for page in beside]
+        doctree[0] += addnodes.toctree(parent=app.env.docname, includefiles=beside, entries=entries, **shown)
 
 
 # --- docstrings -----------------------------------------------------------------------------------------------------
@@ -69,6 +80,15 @@ def docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: 
     """Replace a docstring in plain text by reST that looks like it."""
     text = "\n".join(lines).strip("\n")
     lines[:] = "\n\n".join(rest(block, names(obj)) for block in re.split(r"\n\s*\n", text)).split("\n")
+
+
+NAMES = r"(?:\w+(?:, | and ))*\w+(?=: )"
+"""The names that an explanation begins with: "ids: ...", "weight, bias: ..."."""
+
+
+def words(text: str) -> set[str]:
+    """The single names."""
+    return set(re.findall(r"\w+", text))
 
 
 def names(obj: Any) -> set[str]:
@@ -93,11 +113,11 @@ def items(rows: list[str], explained: set[str]) -> Iterator[str]:
     indent = ""
     for row in rows:
         text = row.strip()
-        explains = re.match(r"(\w+(?:, \w+)*): ", text)
+        explains = re.match(NAMES, text)
         if text.startswith("- "):
             yield f"\n- {inline(text[2:], explained)}"
             indent = "  "
-        elif explains and set(explains[1].split(", ")) & explained:
+        elif explains and words(explains[0]) & explained:
             yield f"\n{inline(text, explained)}"
             indent = ""
         else:
@@ -111,13 +131,19 @@ def inline(text: str, explained: set[str]) -> str:
         if place % 2:
             parts[place] = f":py:obj:`{part} <{PUBLIC[part]}>`" if part in PUBLIC else f"``{part}``"
         else:
-            pieces = re.split(r"((?:^|(?<=[.;] ))(?:\w+, )*\w+(?=: ))", part)
-            code = (bool(set(piece.split(", ")) & explained) for piece in pieces)
+            pieces = re.split(rf"((?:^|(?<=[.;,] )){NAMES})", part)  # every second is what stands before a colon
             parts[place] = "".join(
-                f"``{piece}``" if is_code else re.sub(r"([\\*_|])", r"\\\1", piece)
-                for piece, is_code in zip(pieces, code, strict=True)
+                f"``{piece}``" if odd % 2 and words(piece) & explained else re.sub(r"([\\*_|])", r"\\\1", piece)
+                for odd, piece in enumerate(pieces)
             )
     return "".join(parts)
+
+
+def signature(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, given: str | None, returned: str | None
+) -> tuple[str | None, str | None]:
+    """Leave out annotations that say nothing: an array may be of any library, so that its type is `Any`."""
+    return given and re.sub(r": (~typing\.)?Any\b(?! \|)", "", given), None if returned == "~typing.Any" else returned
 
 
 # --- formulas -------------------------------------------------------------------------------------------------------
@@ -125,14 +151,23 @@ def inline(text: str, explained: set[str]) -> str:
 
 def inline_formula(self: Any, node: nodes.math) -> None:
     """A formula as MathML, which browsers show without a script."""
-    self.body.append(tex2mathml(node.astext(), as_block=False))
+    self.body.append(mathml(node, as_block=False))
     raise nodes.SkipNode
 
 
 def formula(self: Any, node: nodes.math_block) -> None:
     """A formula in a line of its own."""
-    self.body.append(f'<div class="formula">{tex2mathml(node.astext(), as_block=True)}</div>')
+    self.body.append(f'<div class="formula">{mathml(node, as_block=True)}</div>')
     raise nodes.SkipNode
+
+
+def mathml(node: nodes.Element, as_block: bool) -> str:
+    """The formula in LaTeX that a node holds, as MathML; as it is, with a warning, if it has commands that docutils lacks."""
+    try:
+        return tex2mathml(node.astext(), as_block=as_block)
+    except MathError as error:
+        LOG.warning("this formula cannot be converted to MathML: %s", error, location=node)
+        return f"<code>{html.escape(node.astext())}</code>"
 
 
 # --- commands -------------------------------------------------------------------------------------------------------
@@ -155,25 +190,28 @@ class Commands(SphinxDirective):
         return section
 
 
-# --- what stands above a page ---------------------------------------------------------------------------------------
+# --- links of a notebook ---------------------------------------------------------------------------------------
 
 
 def offers(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
-    """Put links above a notebook: run it in the browser, if JupyterLite is in the output folder, or download it."""
+    """Put links below the title of a notebook: run it in the browser, if JupyterLite is in the output folder, or see its file."""
     if doctree is None or not page.startswith("notebooks/"):
         return
     name = f"{Path(page).name}.ipynb"
     links = [f'<a href="{HOME}/blob/main/notebooks/{name}">{name} on GitHub</a>']
     if (Path(app.outdir) / "lite" / "lab" / "index.html").exists():
         links.insert(0, f'<a href="../lite/lab/index.html?path={name}">Run it here in the browser, in JupyterLite</a>')
-    context["body"] = f'<p class="offers">{" · ".join(links)}</p>{context["body"]}'
+    offer = f'</h1>\n<p class="offers">{" · ".join(links)}</p>'
+    context["body"] = context["body"].replace("</h1>", offer, 1)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Connect all of this."""
     app.connect("doctree-read", resolve_links, priority=400)  # before files that are linked are copied as downloads
     app.connect("doctree-read", list_folder, priority=450)
+    app.connect("doctree-read", end_code)
     app.connect("autodoc-process-docstring", docstring)
+    app.connect("autodoc-process-signature", signature)
     app.connect("html-page-context", offers)
     app.add_html_math_renderer("mathml", (inline_formula, None), (formula, None))
     app.add_directive("commands", Commands)
