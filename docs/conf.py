@@ -1,7 +1,7 @@
 """Settings of the documentation site. `python tools/site.py site` builds it; `rendering.py` has what Sphinx lacks.
 
-The source directory is the repository itself, so that a page of the site has the path that it has on GitHub, and a link from file
-to file works in both.
+The source directory is the repository itself, so that a page of the site has the path that it has on GitHub, and a link
+from file to file works in both.
 """
 
 import sys
@@ -52,6 +52,8 @@ html_title = "minroberta"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
+html_use_index = False  # search finds names as well
+html_domain_indices = False
 html_math_renderer = "mathml"
 html_theme_options = {
     "source_repository": "https://github.com/minroberta/minroberta/",

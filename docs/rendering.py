@@ -32,7 +32,7 @@ LOG = logging.getLogger(__name__)
 
 
 def resolve_links(app: Sphinx, doctree: nodes.document) -> None:
-    """Lead a link to a file that is not a page to the repository on GitHub, and a link to a folder to its first page."""
+    """Lead a link to a file that is not a page to the repository on GitHub, and one to a folder to its README."""
     folder = (ROOT / app.env.docname).parent
     for node in [*doctree.findall(addnodes.download_reference), *doctree.findall(addnodes.pending_xref)]:
         if node.get("reftype") != "myst" or node.get("refdomain"):
@@ -162,7 +162,7 @@ def formula(self: Any, node: nodes.math_block) -> None:
 
 
 def mathml(node: nodes.Element, as_block: bool) -> str:
-    """The formula in LaTeX that a node holds, as MathML; as it is, with a warning, if it has commands that docutils lacks."""
+    """The LaTeX of a node as MathML; as it is, with a warning, if docutils does not know a command."""
     try:
         return tex2mathml(node.astext(), as_block=as_block)
     except MathError as error:
@@ -178,23 +178,36 @@ class Commands(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """The sections, in the order of `minroberta --help`."""
-        context = click.Context(main, info_name="minroberta")
-        return [self._section(context, name) for name in main.list_commands(context)]
+        return [command_section(context) for context in commands_of(click.Context(main, info_name="minroberta"))]
 
-    def _section(self, parent: click.Context, name: str) -> nodes.Node:
-        command = main.get_command(parent, name)
+
+def commands_of(group: click.Context) -> Iterator[click.Context]:
+    """A context for each command of a group, and of the groups in it."""
+    assert isinstance(group.command, click.Group)
+    for name in group.command.list_commands(group):
+        command = group.command.get_command(group, name)
         assert command
-        section = nodes.section("", nodes.title(text=name), ids=[f"minroberta-{name}"], names=[f"minroberta-{name}"])
-        help_text = command.get_help(click.Context(command, parent, name, max_content_width=96, terminal_width=96))
-        section += nodes.literal_block(help_text, help_text, language="text")
-        return section
+        context = click.Context(command, group, name, max_content_width=96, terminal_width=96)
+        yield context
+        if isinstance(command, click.Group):
+            yield from commands_of(context)
 
 
-# --- links of a notebook ---------------------------------------------------------------------------------------
+def command_section(context: click.Context) -> nodes.section:
+    """The help of a command, under its name."""
+    name = context.command_path.partition(" ")[2]
+    anchor = f"minroberta-{name.replace(' ', '-')}"
+    shown = context.get_help()
+    return nodes.section(
+        "", nodes.title(text=name), nodes.literal_block(shown, shown, language="text"), ids=[anchor], names=[anchor]
+    )
+
+
+# --- last changes to a page -----------------------------------------------------------------------------------------
 
 
 def offers(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
-    """Put links below the title of a notebook: run it in the browser, if JupyterLite is in the output folder, or see its file."""
+    """Put links below the title of a notebook: to its file, and to JupyterLite if that is in the output folder."""
     if doctree is None or not page.startswith("notebooks/"):
         return
     name = f"{Path(page).name}.ipynb"
@@ -205,6 +218,12 @@ def offers(app: Sphinx, page: str, template: str, context: dict[str, Any], doctr
     context["body"] = context["body"].replace("</h1>", offer, 1)
 
 
+def no_way_back(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
+    """Remove the links from the code to its documentation: they are wrong for names that `minroberta` reexports."""
+    if page.startswith("_modules/"):
+        context["body"] = re.sub(r'<a class="viewcode-back".*?</a>', "", context["body"])
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Connect all of this."""
     app.connect("doctree-read", resolve_links, priority=400)  # before files that are linked are copied as downloads
@@ -213,6 +232,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", docstring)
     app.connect("autodoc-process-signature", signature)
     app.connect("html-page-context", offers)
+    app.connect("html-page-context", no_way_back)
     app.add_html_math_renderer("mathml", (inline_formula, None), (formula, None))
     app.add_directive("commands", Commands)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,7 +1,7 @@
 """Build the documentation site: `python tools/site.py OUT`. Needs the extra `docs`.
 
-The live start page of `tools/web.py` becomes OUT/index.html, beside the folders `docs` and `notebooks`. A JupyterLite in OUT/lite, if
-it was built before, is linked from each notebook.
+The live start page of `tools/web.py` becomes OUT/index.html, beside the folders `docs` and `notebooks`. A JupyterLite
+in OUT/lite, if it was built before, is linked from each notebook.
 """
 
 import subprocess
