@@ -1,7 +1,4 @@
-"""What the site needs beside Sphinx and MyST: links into the repository, docstrings in plain text, formulas, commands.
-
-A Sphinx extension, which `conf.py` names.
-"""
+"""An extension of Sphinx: links into the repository, docstrings in plain text, formulas without scripts, commands."""
 
 import html
 import inspect
@@ -127,12 +124,12 @@ def items(rows: list[str], explained: set[str]) -> Iterator[str]:
 def inline(text: str, explained: set[str]) -> str:
     """A line of text: words in backticks are code or links, names of parameters before a colon are code."""
     parts = re.split(r"`([^`]+)`", text)
-    for place, part in enumerate(parts):
-        if place % 2:
-            parts[place] = f":py:obj:`{part} <{PUBLIC[part]}>`" if part in PUBLIC else f"``{part}``"
+    for number, part in enumerate(parts):
+        if number % 2:
+            parts[number] = f":py:obj:`{part} <{PUBLIC[part]}>`" if part in PUBLIC else f"``{part}``"
         else:
             pieces = re.split(rf"((?:^|(?<=[.;,] )){NAMES})", part)  # every second is what stands before a colon
-            parts[place] = "".join(
+            parts[number] = "".join(
                 f"``{piece}``" if odd % 2 and words(piece) & explained else re.sub(r"([\\*_|])", r"\\\1", piece)
                 for odd, piece in enumerate(pieces)
             )
@@ -207,15 +204,18 @@ def command_section(context: click.Context) -> nodes.section:
 
 
 def offers(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
-    """Put links below the title of a notebook: to its file, and to JupyterLite if that is in the output folder."""
-    if doctree is None or not page.startswith("notebooks/"):
-        return
-    name = f"{Path(page).name}.ipynb"
-    links = [f'<a href="{HOME}/blob/main/notebooks/{name}">{name} on GitHub</a>']
-    if (Path(app.outdir) / "lite" / "lab" / "index.html").exists():
-        links.insert(0, f'<a href="../lite/lab/index.html?path={name}">Run it here in the browser, in JupyterLite</a>')
-    offer = f'</h1>\n<p class="offers">{" · ".join(links)}</p>'
-    context["body"] = context["body"].replace("</h1>", offer, 1)
+    """Put links below two kinds of titles: to the live page, and to the file of a notebook and to JupyterLite."""
+    links = []
+    if page == "docs/index" and (ROOT / "tools" / "web.py").exists():
+        links = ['<a href="../index.html">Type a sentence of your own, and see every layer guess</a>']
+    elif doctree is not None and page.startswith("notebooks/"):
+        name = f"{Path(page).name}.ipynb"
+        links = [f'<a href="{HOME}/blob/main/notebooks/{name}">{name} on GitHub</a>']
+        if (Path(app.outdir) / "lite" / "lab" / "index.html").exists():
+            links.insert(0, f'<a href="../lite/lab/index.html?path={name}">Run it here, in JupyterLite</a>')
+    if links:
+        offer = f'</h1>\n<p class="offers">{" · ".join(links)}</p>'
+        context["body"] = context["body"].replace("</h1>", offer, 1)
 
 
 def no_way_back(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:

@@ -139,6 +139,9 @@ def test_the_site(tmp_path: Path) -> None:
     for needed in ("sphinx", "furo", "myst_nb", "sphinx_copybutton"):
         pytest.importorskip(needed, reason=NEEDS)
     site = tmp_path / "site"
+    lite = site / "lite" / "lab" / "index.html"  # in place of a JupyterLite
+    lite.parent.mkdir(parents=True)
+    lite.write_text("<h1>JupyterLite</h1>", encoding="utf-8")
     built = subprocess.run(
         [sys.executable, ROOT / "tools" / "site.py", site],
         capture_output=True,
@@ -152,6 +155,7 @@ def test_the_site(tmp_path: Path) -> None:
     assert_links_lead_somewhere(site, pages)
     assert_nothing_is_loaded_from_elsewhere(site, pages)
     assert_public_names_are_explained(site, pages)
+    assert "../lite/lab/index.html?path=01_walkthrough.ipynb" in pages[site / "notebooks/01_walkthrough.html"].links
     assert max(path.stat().st_size for path in pages) < 4e6
 
 
