@@ -50,6 +50,7 @@ copybutton_prompt_is_regexp = True
 html_theme = "furo"
 html_title = "minroberta"
 html_static_path = ["_static"]
+html_favicon = "_static/icon.svg"
 html_css_files = ["site.css"]
 html_copy_source = False
 html_use_index = False  # search finds names as well

@@ -68,9 +68,9 @@ def list_folder(app: Sphinx, doctree: nodes.document) -> None:
 
 PUBLIC = {
     **{name: f"minroberta.{name}" for name in minroberta.__all__},
-    **{name: f"minroberta.testing.{name}" for name in testing.__all__},
+    **{name: f"minroberta.testing.{name}" for name in testing.__all__ if name not in ("golden", "inputs", "read")},
 }
-"""The full names of what a docstring may name in backticks, and which is then a link."""
+"""The full names of what a docstring may name in backticks, and which is then a link; three are words of other uses."""
 
 
 def docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
