@@ -33,10 +33,10 @@ nitpicky = True
 nitpick_ignore_regex = [("py:class", ".*")]  # types in signatures: most are not pages of this site
 show_warning_types = True
 
-myst_enable_extensions = ["deflist", "dollarmath"]
+myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
-myst_links_external_new_tab = False
-nb_execution_mode = "off"  # notebooks are shown with their saved outputs, which the tests compare with the code
+myst_update_mathjax = False  # formulas become MathML, in rendering.py
+nb_execution_mode = "off"  # notebooks are shown with their saved outputs; the tests execute them
 
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
