@@ -29,6 +29,7 @@ include_patterns = [
 exclude_patterns = [".*", "build", "dist", "site", "tests"]
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_copybutton", "rendering"]
+smartquotes = False  # a quoted word in a docstring is often a value
 nitpicky = True
 nitpick_ignore_regex = [("py:class", ".*")]  # types in signatures: most are not pages of this site
 show_warning_types = True
