@@ -49,6 +49,7 @@ copybutton_prompt_text = r">>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = "minroberta"
 html_static_path = ["_static"]
 html_favicon = "_static/icon.svg"
