@@ -216,8 +216,14 @@ def _why_none(names: list[str], listed: list[modules.Module]) -> str:
 def _fetch(
     repository: str, patterns: list[str], revision: str | None, local_files_only: bool, token: str | bool | None
 ) -> Path:
-    import huggingface_hub
-    from huggingface_hub import errors
+    try:
+        import huggingface_hub
+        from huggingface_hub import errors
+    except ImportError:  # as in a browser
+        raise NotFoundError(
+            f"{repository} is not an existing path, and downloads need huggingface_hub, which is not installed: give "
+            "the path of a directory"
+        ) from None
 
     # `from None` leaves out the client's own tracebacks, which are long, wherever the message says everything.
     try:

@@ -17,6 +17,7 @@ import numpy
 
 from ..checkpoints.files import read_inside
 from ..errors import TokenizerError
+from .plain import check_library
 from .settings import ADVICE_ON_CLASS, Settings, add_tokens, check_added, content_of, roles_of
 
 if TYPE_CHECKING:
@@ -263,6 +264,7 @@ def tokenizer(
 
     layout: by default, that of the settings' class. root: as for `read_inside`. Raises TokenizerError.
     """
+    check_library("a sentencepiece model")
     import tokenizers
     from tokenizers import decoders, pre_tokenizers
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..checkpoints.files import read_json
 from ..config import Config
 from ..errors import TokenizerError
+from . import plain
 
 if TYPE_CHECKING:
     import tokenizers
@@ -70,9 +71,7 @@ class Token(NamedTuple):
 
     def of_library(self) -> "tokenizers.AddedToken":
         """The token as the tokenizers library takes it."""
-        import tokenizers
-
-        return tokenizers.AddedToken(**self._asdict())
+        return plain.library().AddedToken(**self._asdict())
 
 
 Named = str | Token

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..checkpoints.files import inside, read_inside, read_json
 from ..config import Config
 from ..errors import TokenizerError
-from . import allowance, sentencepiece, settings
+from . import allowance, plain, sentencepiece, settings
 from .settings import BYTE_LEVEL, WORDPIECE, Settings
 from .vocabularies import (
     VOCABULARY,
@@ -74,14 +74,12 @@ def read(directory: Path, config: Config, trust: bool = False) -> Built | None:
 
 
 def _from_json(directory: Path, given: Settings) -> Built:
-    import tokenizers
-
     path = directory / "tokenizer.json"
     content = read_inside(path, TokenizerError, LARGEST_JSON)
     with library_errors(f"{path} is not a valid tokenizer"):
         if not given.trusted:
             allowance.check(allowance.read(content), len(content), given.contents)
-        library = tokenizers.Tokenizer.from_buffer(content)
+        library = plain.library().Tokenizer.from_buffer(content)
         if not given.trusted:
             allowance.check_built(library)
         library.no_padding()
@@ -93,10 +91,10 @@ def _from_json(directory: Path, given: Settings) -> Built:
 
 def _set_normalizer(library: "tokenizers.Tokenizer", given: Settings) -> None:
     """Set the options of BERT's normalizer from the settings, for the classes of `WORDPIECE`, as transformers does."""
-    from tokenizers import normalizers
-
     state = json.loads(library.normalizer.__getstate__()) if library.normalizer is not None else {}
     if given.name in WORDPIECE and state.get("type") == "BertNormalizer":
+        from tokenizers import normalizers
+
         library.normalizer = normalizers.BertNormalizer(state["clean_text"], *_options_of_bert(given))
 
 
@@ -108,18 +106,17 @@ def _options_of_bert(given: Settings) -> tuple[bool, bool | None, bool]:
 
 def _set_prefix(library: "tokenizers.Tokenizer", given: Settings) -> None:
     """Set `add_prefix_space` of byte-level BPE from the settings, not from `tokenizer.json`, as transformers does."""
-    from tokenizers import pre_tokenizers, processors
-
-    prefix = given.flag("add_prefix_space", False)
+    tokenizers, prefix = plain.library(), given.flag("add_prefix_space", False)
     splits = json.loads(library.pre_tokenizer.__getstate__()) if library.pre_tokenizer is not None else {}
     if splits.get("type") == "ByteLevel":
-        library.pre_tokenizer = pre_tokenizers.ByteLevel(
+        library.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(
             prefix, trim_offsets=splits.get("trim_offsets", True), use_regex=splits.get("use_regex", True)
         )
     state = json.loads(library.post_processor.__getstate__()) if library.post_processor is not None else {}
     if given.name in BYTE_LEVEL and state.get("type") == "RobertaProcessing":
         trim = given.flag("trim_offsets", True)
-        library.post_processor = processors.RobertaProcessing(tuple(state["sep"]), tuple(state["cls"]), trim, prefix)
+        around = tokenizers.processors.RobertaProcessing
+        library.post_processor = around(tuple(state["sep"]), tuple(state["cls"]), trim, prefix)
 
 
 def _from_vocabulary(directory: Path, given: Settings) -> Built:
@@ -165,6 +162,7 @@ def _from_pieces(directory: Path, given: Settings) -> Built:
 
 def _from_codes(directory: Path, given: Settings) -> Built:
     """PhoBERT's and BERTweet's BPE, which marks the end of a word."""
+    plain.check_library("a BPE that marks the ends of words")
     import tokenizers
     from tokenizers import Regex, decoders, models, pre_tokenizers, processors
 
@@ -201,6 +199,7 @@ def _from_codes(directory: Path, given: Settings) -> Built:
 
 def _from_words(directory: Path, given: Settings) -> Built:
     """BERT's WordPiece."""
+    plain.check_library("WordPiece")
     import tokenizers
     from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
@@ -293,20 +292,17 @@ def _from_merges(
 
 def _byte_level(ids: dict[str, int], merges: list[tuple[str, str]], files: str, given: Settings) -> Built:
     """Build RoBERTa's byte-level BPE. ids: the id of each token. merges: pairs to merge, in order of priority."""
-    import tokenizers
-    from tokenizers import decoders, models, pre_tokenizers, processors
-
-    prefix = given.flag("add_prefix_space", False)
+    tokenizers, prefix = plain.library(), given.flag("add_prefix_space", False)
     unknown = settings.content_of(given.roles.get("unk_token", "<unk>"))
     with library_errors(f"{files} are not a valid tokenizer"):
-        library = tokenizers.Tokenizer(models.BPE(ids, merges, unk_token=unknown))
-        library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
-        library.decoder = decoders.ByteLevel()
+        library = tokenizers.Tokenizer(tokenizers.models.BPE(ids, merges, unk_token=unknown))
+        library.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=prefix)
+        library.decoder = tokenizers.decoders.ByteLevel()
         settings.add_tokens(library, _with_flags(library, given))
         first, end = _ends(library, given, files)
         ids = library.get_vocab()
         sep, cls, trim = (end, ids[end]), (first, ids[first]), given.flag("trim_offsets", True)
-        library.post_processor = processors.RobertaProcessing(sep, cls, trim, prefix)
+        library.post_processor = tokenizers.processors.RobertaProcessing(sep, cls, trim, prefix)
     return library, given
 
 

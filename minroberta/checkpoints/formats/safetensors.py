@@ -1,12 +1,15 @@
 """Safetensors: an 8-byte length, a JSON header with dtypes, shapes and offsets, and the arrays' bytes.
 
 The safetensors library opens each file first and rejects invalid headers. Then this module maps the arrays by their
-offsets, because for NumPy the library supports neither mapping nor bfloat16.
+offsets, because for NumPy the library supports neither mapping nor bfloat16. If the library cannot be imported, as in a
+browser, this module checks the header and writes files itself.
 """
 
+import contextlib
 import json
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,26 +65,25 @@ class File(Arrays):
 
 
 def read_header(path: Path) -> tuple[Mapped, dict[str, Any], int]:
-    """The bytes of a file, its header, checked by the safetensors library, and the offset of the header's end.
-
-    Raises WeightsError.
-    """
-    from safetensors import SafetensorError, safe_open
-
+    """The bytes of a file, its checked header, and the offset of the header's end. Raises WeightsError."""
     try:
         data = mapped(path)
         length = int.from_bytes(data[:8], "little")
         if length > LARGEST_HEADER:
             raise ValueError(f"its header has {length} bytes; the limit is {LARGEST_HEADER}")
-        with safe_open(path, framework="numpy"):
-            header = json.loads(data[8 : 8 + length], object_pairs_hook=_without_duplicates)
+        with _checked_by_library(path) as is_checked:
+            header = json.loads(data[8 : 8 + length].decode(), object_pairs_hook=_without_duplicates)
         if not os.path.samestat(path.stat(), os.fstat(data.descriptor)):  # the library opens it by its name
             raise ValueError("it was replaced while it was read")
         data.work = length / LARGEST_HEADER
+        if not isinstance(header, dict):
+            raise ValueError("its header is not a JSON object")
         for name, entry in header.items():  # the library accepts [dtype, shape, offsets] too, and {"F32": null}
-            if name != "__metadata__" and not (isinstance(entry, dict) and isinstance(entry["dtype"], str)):
+            if name != "__metadata__" and not (isinstance(entry, dict) and isinstance(entry.get("dtype"), str)):
                 raise ValueError(f"the entry of {name} lacks dtype, shape or data_offsets")
-    except (SafetensorError, OSError, ValueError) as error:
+        if not is_checked:
+            _check(header, len(data) - 8 - length)
+    except (OSError, ValueError, RecursionError) as error:
         size = path.stat().st_size if path.is_file() else 0
         what = _what_it_is(path) or f"{error}. Download or save it again"
         raise WeightsError(
@@ -109,14 +111,111 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
+@contextlib.contextmanager
+def _checked_by_library(path: Path) -> Iterator[bool]:
+    """True while the library has a file open that it accepts; False without the library. Raises ValueError."""
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ImportError:
+        yield False
+        return
+    try:
+        with safe_open(path, framework="numpy"):
+            yield True
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+
+
+# --- without the library --------------------------------------------------------------------------------------------
+
+
+SIZES = {
+    **{kind: numpy.dtype(dtype).itemsize for kind, dtype in DTYPES.items()},
+    "U64": 8, "U32": 4, "U16": 2, "C64": 8, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1,
+}  # fmt: skip
+"""Bytes of a number of each dtype, those that are not supported included."""
+
+
+def _check(header: Mapping[str, Any], size: int) -> None:
+    """Raise ValueError for a header that the library rejects: arrays fill the file, without a hole or an overlap.
+
+    size: the number of bytes after the header.
+    """
+    metadata = header.get("__metadata__") or {}
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise ValueError("its __metadata__ does not map texts to texts")
+    done = 0
+    for start, stop, name in sorted(_span(header[name], name) for name in header if name != "__metadata__"):
+        if start != done:
+            raise ValueError(f"{name} begins at byte {start} instead of {done}")
+        done = stop
+    if done != size:
+        raise ValueError(f"its arrays have {done} bytes, but it has {size}")
+
+
+def _span(entry: Mapping[str, Any], name: str) -> tuple[int, int, str]:
+    """Start and end of an array. Raises ValueError if its shape does not have this size."""
+    fields: list[Any] = [entry.get(field) for field in FIELDS]
+    kind, shape, offsets = fields
+    if kind not in SIZES or not (_are_sizes(shape) and _are_sizes(offsets) and len(offsets) == 2):
+        raise ValueError(f"the entry of {name} has an invalid dtype, shape or data_offsets")
+    start, stop = offsets
+    if stop - start != math.prod(shape) * SIZES[kind]:
+        raise ValueError(f"{name} has {stop - start} bytes, which its shape and {kind} do not need")
+    return start, stop, name
+
+
+def _are_sizes(values: Any) -> bool:
+    return (
+        isinstance(values, list)
+        and len(values) <= MOST_AXES
+        and all(type(value) is int and 0 <= value < 2**64 for value in values)
+    )
+
+
+MOST_AXES = 1000
+"""Limit on the axes of an array, far above NumPy's. The product of a million sizes would take minutes."""
+
+
+def _save(arrays: Mapping[str, numpy.ndarray], path: Path, metadata: Mapping[str, str]) -> None:
+    """Write a file as the library does: large numbers first, so that all are aligned. Raises ValueError."""
+    kinds = {name: kind for kind, name in NAMES.items()}
+    if unknown := [array.dtype.name for array in arrays.values() if array.dtype.name not in kinds]:
+        raise ValueError(f"safetensors has no dtype {unknown[0]}: the supported ones are {', '.join(kinds)}")
+    order = sorted(arrays.items(), key=lambda item: (-item[1].dtype.itemsize, item[0]))
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    done = 0
+    for name, array in order:
+        header[name] = dict(
+            zip(FIELDS, (kinds[array.dtype.name], array.shape, (done, done + array.nbytes)), strict=True)
+        )
+        done += array.nbytes
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for _, array in order:
+            file.write(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
+
+
+def _writer() -> Callable[..., None]:
+    """The library's function, or without the library this module's."""
+    try:
+        from safetensors.numpy import save_file
+    except ImportError:
+        return _save
+    return save_file
+
+
 def write(path: Path, arrays: Mapping[str, numpy.ndarray], metadata: Mapping[str, str]) -> None:
     """Write a file atomically. Raises OSError."""
-    from safetensors.numpy import save_file
-
     # The library writes arrays that are not in C order incorrectly.
     contiguous = {name: numpy.asarray(x, order="C") for name, x in arrays.items()}
     with replacing(path) as partial:
         partial.touch()
         mode = partial.stat().st_mode  # by the user's umask; the library's own mode lets only the owner read the file
-        save_file(contiguous, partial, metadata=dict(metadata))
+        _writer()(contiguous, partial, dict(metadata))
         partial.chmod(mode)
