@@ -95,7 +95,7 @@ class ByteLevel(Step):
 
     def split(self, text: str) -> list[Word]:
         """The words of a text. The space that is put before it belongs to its first character."""
-        prefix = " " if self.add_prefix_space and not text.startswith(" ") else ""
+        prefix = " " if text and self.add_prefix_space and not text.startswith(" ") else ""
         whole = prefix + text
         words = [_bytes_of(whole[start:end], start - len(prefix)) for start, end in words_of(whole)]
         return [(letters, [max(owner, 0) for owner in owners]) for letters, owners in words]

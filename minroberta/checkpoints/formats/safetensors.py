@@ -178,7 +178,7 @@ MOST_AXES = 1000
 
 
 def _save(arrays: Mapping[str, numpy.ndarray], path: Path, metadata: Mapping[str, str]) -> None:
-    """Write a file as the library does: large numbers first, so that all are aligned. Raises ValueError."""
+    """Write a file, the largest numbers first, so that all arrays are aligned. Raises ValueError."""
     kinds = {name: kind for kind, name in NAMES.items()}
     if unknown := [array.dtype.name for array in arrays.values() if array.dtype.name not in kinds]:
         raise ValueError(f"safetensors has no dtype {unknown[0]}: the supported ones are {', '.join(kinds)}")
