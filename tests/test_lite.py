@@ -1,0 +1,198 @@
+"""The notebooks in a browser: `tools/lite.py` builds the page, and chromium runs the first notebook on it.
+
+Nothing is loaded from elsewhere: requests to other hosts would go to a proxy, which refuses and records them.
+"""
+
+import functools
+import http.server
+import json
+import re
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import in_browsers
+import pytest
+
+pytestmark = pytest.mark.slow
+constants = pytest.importorskip(
+    "jupyterlite_pyodide_kernel.constants", reason='the page is built with its extra: pip install -e ".[lite]"'
+)
+
+NOTEBOOKS = in_browsers.ROOT / "notebooks"
+FIRST = NOTEBOOKS / "01_walkthrough.ipynb"
+OF_THE_BROWSER = re.compile(rb"[\w.-]+\.(googleapis|google)\.com[:/]")
+"""What chromium itself asks for: updates of its parts."""
+
+
+def settings(folder: Path) -> dict[str, Any]:
+    """The settings of the page, and of its kernel."""
+    found = json.loads((folder / "jupyter-lite.json").read_text(encoding="utf-8"))["jupyter-config-data"]
+    return {**found, **found["litePluginSettings"]["@jupyterlite/pyodide-kernel-extension:kernel"]}
+
+
+# --- what is built --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def default(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page that takes Python from Pyodide's servers."""
+    out = tmp_path_factory.mktemp("default") / "out"
+    in_browsers.tool("lite").build(out)
+    return out
+
+
+def test_by_default_python_comes_from_its_own_servers(default: Path) -> None:
+    """The address is in the kernel's code. Its version is that of the local folder, with which the tests run."""
+    assert "pyodideUrl" not in settings(default) and not (default / "static" / "pyodide").exists()
+    code = "".join(path.read_text(encoding="utf-8") for path in default.glob("extensions/*/*/static/*.js"))
+    version = in_browsers.tool("pyodide").PYODIDE
+    assert f"https://cdn.jsdelivr.net/pyodide/v{version}/full/" in code
+    assert version == constants.PYODIDE_VERSION
+
+
+def test_nothing_comes_from_pypi(default: Path) -> None:
+    assert settings(default)["disablePyPIFallback"] is True
+    names = {path.name.split("-")[0] for path in (default / "pypi").glob("*.whl")}
+    assert names == {"minroberta", "comm"}
+
+
+def test_only_the_kernel_s_extension_is_there(default: Path) -> None:
+    assert [found["name"] for found in settings(default)["federated_extensions"]] == [in_browsers.tool("lite").KERNEL]
+
+
+def test_every_notebook_is_there_and_installs_first(default: Path) -> None:
+    assert {path.name for path in (default / "files").glob("*.ipynb")} == {p.name for p in NOTEBOOKS.glob("*.ipynb")}
+    ours, theirs = (json.loads(path.read_text(encoding="utf-8")) for path in (default / "files" / FIRST.name, FIRST))
+    assert 'piplite.install("minroberta")' in ours["cells"][0]["source"]
+    assert ours["cells"][1:] == theirs["cells"]
+
+
+def test_no_name_of_a_machine_is_there(default: Path) -> None:
+    texts = [path for path in default.rglob("*") if path.suffix in (".json", ".html") and path.is_file()]
+    assert texts and not [path for path in texts if str(default.parent) in path.read_text(encoding="utf-8")]
+
+
+# --- in chromium ----------------------------------------------------------------------------------------------------
+
+
+class Files(http.server.SimpleHTTPRequestHandler):
+    """A folder, with the types that browsers ask for."""
+
+    extensions_map = {**http.server.SimpleHTTPRequestHandler.extensions_map, ".mjs": "text/javascript"}  # noqa: RUF012
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+def served(folder: Path) -> http.server.ThreadingHTTPServer:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Files, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+def recorded(listener: socket.socket, lines: list[bytes]) -> None:
+    """The proxy: record the first line of each request, and hang up."""
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:  # closed
+            return
+        with connection:
+            lines.append(connection.recv(500).split(b"\r\n")[0])
+
+
+class Run(NamedTuple):
+    """What a notebook gave on the page."""
+
+    cells: list[dict[str, Any]]
+    elsewhere: list[bytes]
+    seconds: dict[str, float]
+
+    def outputs(self) -> list[dict[str, Any]]:
+        return [output for cell in self.cells for output in cell["outputs"]]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """The first notebook, all cells."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="a browser is driven with: pip install playwright")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("chromium is not installed")
+    out = tmp_path_factory.mktemp("local") / "out"
+    in_browsers.tool("lite").build(out, in_browsers.pyodide())
+    page_settings = out / "jupyter-lite.json"
+    changed = json.loads(page_settings.read_text(encoding="utf-8"))
+    changed["jupyter-config-data"]["exposeAppInBrowser"] = True  # so that the test can read the cells
+    page_settings.write_text(json.dumps(changed), encoding="utf-8")
+    server, proxy, lines = served(out), socket.create_server(("127.0.0.1", 0)), list[bytes]()
+    threading.Thread(target=recorded, args=(proxy, lines), daemon=True).start()
+    with playwright.sync_playwright() as driver:
+        options = ["--no-sandbox", f"--proxy-server=http://127.0.0.1:{proxy.getsockname()[1]}"]
+        browser = driver.chromium.launch(executable_path=chromium, args=options)
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        url = f"http://127.0.0.1:{server.server_port}/lab/index.html?path={FIRST.name}"
+        yield Run(*cells_of(page, url, out.parent / "page.png", lines))
+        browser.close()
+    server.shutdown()
+    server.server_close()
+    proxy.close()
+
+
+def cells_of(
+    page: Any, url: str, shot: Path, lines: list[bytes]
+) -> tuple[list[dict[str, Any]], list[bytes], dict[str, float]]:
+    """Open the notebook, choose "Run All Cells", and wait until each cell has a number."""
+    start, seconds = time.perf_counter(), {}
+    page.goto(url)
+    notebook = "window.jupyterapp?.shell.currentWidget?.content?.model"
+    page.wait_for_function(f"{notebook}?.cells.length > 3", timeout=60_000)
+    seconds["page"] = time.perf_counter() - start
+    kernel = "jupyterapp.shell.currentWidget.sessionContext.session?.kernel"
+    page.wait_for_function(f"{kernel}?.status === 'idle'", timeout=120_000)
+    seconds["kernel"] = time.perf_counter() - start
+    page.evaluate("jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
+    page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
+    code = f"{notebook}.toJSON().cells.filter(cell => cell.cell_type === 'code')"
+    failed = "cell.outputs.some(output => output.output_type === 'error')"
+    page.wait_for_function(
+        f"{code}.every(cell => cell.execution_count) || {code}.some(cell => {failed})", timeout=180_000
+    )
+    seconds["all cells"] = time.perf_counter() - start
+    page.screenshot(path=shot)  # to look at
+    return page.evaluate(code), lines, seconds
+
+
+def test_all_cells_run(run: Run) -> None:
+    assert [output for output in run.outputs() if output["output_type"] == "error"] == []
+    assert [output["text"] for output in run.outputs() if output.get("name") == "stderr"] == []
+    assert [cell["execution_count"] for cell in run.cells] == list(range(1, len(run.cells) + 1))
+
+
+def test_the_pictures_are_drawn(run: Run) -> None:
+    """As many as are saved in the notebook."""
+    saved = [cell for cell in json.loads(FIRST.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    expected = [output for cell in saved for output in cell["outputs"] if "image/png" in output.get("data", {})]
+    pictures = [output["data"]["image/png"] for output in run.outputs() if "image/png" in output.get("data", {})]
+    assert len(pictures) == len(expected) > 5
+    assert all(len(picture) > 5_000 for picture in pictures)
+
+
+def test_it_was_python_in_the_browser(run: Run) -> None:
+    """The cells ran there, with the plain tokenizer: nothing else can have given these outputs."""
+    texts = "".join("".join(output["text"]) for output in run.outputs() if output.get("name") == "stdout")
+    assert "<minroberta.Model roberta, masked_lm, 6 layers of 256, 8 heads, float32, numpy>" in texts
+
+
+def test_nothing_is_loaded_from_elsewhere(run: Run) -> None:
+    assert [line for line in run.elsewhere if not OF_THE_BROWSER.search(line)] == []
+
+
+def test_it_takes_no_longer_than_docs_browser_says(run: Run) -> None:
+    """With room for a slow, busy machine."""
+    assert run.seconds["all cells"] < 180
