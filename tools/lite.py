@@ -2,10 +2,10 @@
 
     python tools/lite.py OUT [--pyodide FOLDER]
 
-OUT is a new folder of static files, for any web server; `OUT/lab/index.html?path=01_walkthrough.ipynb` opens the first
-notebook. minroberta is in it as a wheel. The browser takes Python itself, NumPy and matplotlib from Pyodide's own
-servers. With `--pyodide FOLDER`, a folder that `tools/pyodide.py` wrote, they are in OUT too, and the page loads nothing
-from elsewhere. Needs the extra `lite`.
+OUT is a new folder of static files, for any web server. `OUT/lab/index.html?path=01_walkthrough.ipynb` opens the first
+notebook in JupyterLab, and `notebooks` in place of `lab` alone, as on a phone. minroberta is in OUT as a wheel. The
+browser takes Python itself, NumPy and matplotlib from Pyodide's own servers. With `--pyodide FOLDER`, a folder that
+`tools/pyodide.py` wrote, they are in OUT too, and the page loads nothing from elsewhere. Needs the extra `lite`.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def _choices() -> dict[str, Any]:
     found = [Path(folder) / KERNEL for folder in jupyter_path("labextensions")]
     kernel = next(folder for folder in found if folder.is_dir())
     return {
-        "apps": ["lab"],
+        "apps": ["lab", "notebooks", "tree"],
         "contents": ["notebooks"],
         "federated_extensions": [str(kernel)],
         "ignore_sys_prefix": True,
