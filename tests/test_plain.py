@@ -206,11 +206,15 @@ def small() -> bytes:
 
 
 SMALL = small()
+EARLY = {"special": True, "normalized": False}
 
 
 @given(
     st.lists(added, max_size=3), st.lists(st.sampled_from(PARTS) | contents, max_size=12).map("".join), st.booleans()
 )
+@example([[("xy", {}), ("xyz", {})]], "xyz xy", False)
+@example([[("xy", {"rstrip": True}), ("yz", {"lstrip": True})]], "xy  yz  xy", False)
+@example([[("xy", EARLY | {"normalized": True}), ("yz", EARLY)], [("xy", EARLY)]], "xyz", False)
 @example([[("xy", {"lstrip": True})], [("xy", {"normalized": False})]], "x xy  xyz", False)
 def test_any_added_tokens(batches: list[list[tuple[str, dict[str, bool]]]], text: str, keep: bool) -> None:
     """One after the other, some of them again with other flags."""

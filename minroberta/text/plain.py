@@ -223,8 +223,7 @@ class Added:
     def __init__(self, model: BPE) -> None:
         self.ids: dict[str, int] = {}
         self.by_id: dict[int, AddedToken] = {}
-        self.special: dict[str, AddedToken] = {}
-        self._others: list[AddedToken] = []
+        self.special: set[str] = set()  # a token that was special once stays so
         self._model = model
         self.add([])
 
@@ -234,9 +233,7 @@ class Added:
 
     def add(self, tokens: Sequence[AddedToken]) -> int:
         """Add tokens. Those of the vocabulary keep their ids. Returns the number of those that are new or changed."""
-        for token in tokens:
-            if token.special:
-                self.special.setdefault(token.content, token)
+        self.special |= {token.content for token in tokens if token.special}
         changed = 0
         for token in tokens:
             index = self.id_of(token.content)
@@ -245,10 +242,8 @@ class Added:
             if index is None:
                 index = max(len(self._model.ids), *(known + 1 for known in self.ids.values()), 0)
             self.ids[token.content], self.by_id[index] = index, token
-            if token.content not in self.special:
-                self._others.append(token)
             changed += 1
-        known = (*self.special.values(), *self._others)
+        known = self.by_id.values()
         self._patterns = [
             _pattern(token.content for token in known if token.normalized is late) for late in (False, True)
         ]
