@@ -24,7 +24,7 @@ FILES = ("config.json", "tokenizer.json", "model.safetensors")
 TEXT = "She was the first woman to win the <mask> Prize."
 """The sentence that the page begins with, which is the golden file's too."""
 
-GUESSES = 4
+GUESSES = 3
 """Number of guesses for each layer, as in web/app.js."""
 
 HOME = re.compile(r"https://github\.com/minroberta/minroberta/blob/main/([^\"]+)\.(?:md|ipynb)")

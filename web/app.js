@@ -8,11 +8,11 @@ import { read, write } from "./safetensors.js";
 import { Tokenizer } from "./tokenizer.js";
 
 const LONGEST = 40; // tokens: more rows and columns would be too small to see on a phone
-const GUESSES = 4; // for each layer
+const GUESSES = 3; // for each layer
 const MASK = "<mask>";
 
 const $ = (id) => document.getElementById(id);
-const percent = (p) => `${(100 * p).toFixed(p < 0.0995 ? 1 : 0)} %`;
+const percent = (p) => `${(100 * p).toFixed(p < 0.0995 ? 1 : 0)}\u00a0%`;
 const shown = (token) => token.replaceAll(" ", "␣").replaceAll("\n", "↵") || "∅";
 
 /** An element with these properties and children. */
@@ -120,16 +120,18 @@ function headOf([layer, head]) {
   return view.attention[layer].subarray(head * size, (head + 1) * size);
 }
 
-/** A small picture for each head; made once, for layers × heads. */
+/** A small picture for each head, made once: a row for each layer, a column for each head, with their numbers. */
 function makeHeads(layers, heads) {
   factors = Array.from({ length: layers }, () => Array(heads).fill(1));
+  const number = (i) => element("span", { ariaHidden: true }, i);
+  $("heads").style.setProperty("--heads", heads);
+  $("heads").append(number(""), ...Array.from({ length: heads }, (_, head) => number(head)));
   for (let layer = 0; layer < layers; layer++) {
     const pictures = Array.from({ length: heads }, (_, head) =>
       radio("head", `${layer} ${head}`, `layer ${layer}, head ${head}`, element("canvas")),
     );
-    $("heads").append(element("span", { ariaHidden: true }, layer), ...pictures);
+    $("heads").append(number(layer), ...pictures);
   }
-  $("heads").style.setProperty("--heads", heads);
 }
 
 function showHeads() {
@@ -137,10 +139,10 @@ function showHeads() {
   for (const input of $("heads").querySelectorAll("input")) {
     const [layer, head] = input.value.split(" ").map(Number);
     const canvas = input.nextElementSibling;
-    const [red, green, blue] = getComputedStyle(canvas).color.match(/\d+/g);
-    const pixels = Array.from(headOf([layer, head]), (p) => [red, green, blue, 255 * Math.min(p, 1)]);
-    Object.assign(canvas, { width: L, height: L });
-    canvas.getContext("2d").putImageData(new ImageData(Uint8ClampedArray.from(pixels.flat()), L), 0, 0);
+    const rgb = getComputedStyle(canvas).color.match(/\d+/g);
+    const image = new ImageData(L, L); // in which a number above 255, of a head with a factor above 1, becomes 255
+    headOf([layer, head]).forEach((p, i) => image.data.set([...rgb, 255 * p], 4 * i));
+    Object.assign(canvas, { width: L, height: L }).getContext("2d").putImageData(image, 0, 0);
     input.checked = layer === chosen[0] && head === chosen[1];
     input.parentElement.classList.toggle("changed", factors[layer][head] !== 1);
   }
@@ -161,17 +163,19 @@ function showHead() {
     return element("tr", { className: i === view.position ? "chosen" : "" }, element("th", { scope: "row" }, shown(token)), ...cells);
   });
   const caption = element("caption", {}, `Layer ${layer}, head ${head}`);
+  $("matrix").classList.toggle("crowded", L > 24);
   $("matrix").replaceChildren(caption, element("tr", {}, element("td"), ...columns), ...rows);
   $("reading").textContent = `Layer ${layer}, head ${head}: ${reading(view.position, strongest(view.position))}.`;
   showControls();
 
   function strongest(i) {
     const row = probs.subarray(i * L, (i + 1) * L);
-    return [...row.keys()].sort((one, other) => row[other] - row[one]).slice(0, 3);
+    const keys = [...row.keys()].filter((j) => row[j] >= 0.005); // those that show as more than 0 %
+    return keys.sort((one, other) => row[other] - row[one]).slice(0, 3);
   }
   function reading(i, keys) {
     const parts = keys.map((j) => `${shown(view.tokens[j])} ${percent(probs[i * L + j])}`);
-    return `${shown(view.tokens[i])} reads ${parts.join(", ")}`;
+    return `${shown(view.tokens[i])} reads ${parts.join(", ") || "nothing"}`;
   }
 }
 
@@ -216,25 +220,24 @@ function showVerdict(rows, input, logits) {
   if (wrong.length) {
     const mask = tokenizer.ids.get(MASK);
     const [[id, p]] = likeliest(logits, 1)[input.data.indexOf(mask)];
-    const guess = `The guess is${id === trueGuess(mask) ? " still" : ""} ${tokenizer.decode([id]).trim()}, ${percent(p)}.`;
-    $("verdict").textContent = `✗ ${wrong.length} of ${rows.length} values are wrong. The first is ${wrong[0].name}. ${guess}`;
+    const guess = `${tokenizer.decode([id]).trim()}, ${percent(p)}`;
+    const same = id === likeliest(golden.arrays["values.logits"], 1)[input.data.indexOf(mask)][0][0];
+    $("verdict").textContent =
+      `✗ ${wrong.length} of ${rows.length} values are wrong. The first is ${wrong[0].name}. ` +
+      (same ? `The guess is still ${guess}: the answer alone shows nothing.` : `The guess is ${guess}.`);
     return;
   }
   const worst = rows.reduce((one, other) => (other.multiple > one.multiple ? other : one));
   $("verdict").textContent =
     `✓ All ${rows.length} values agree. The worst is ${worst.name}: it differs by ${worst.difference.toExponential(1)}, ` +
     `which is ${worst.multiple.toFixed(2)} times what float32's rounding does to it. Up to ${most.toFixed(0)} times is right.`;
-
-  function trueGuess(mask) {
-    const logits = golden.arrays["values.logits"];
-    return likeliest(logits, 1)[input.data.indexOf(mask)][0][0];
-  }
 }
 
 function showRows(rows) {
   const heading = ["value", "shape", "largest difference", "of the largest number", "of rounding"];
   const cells = ({ name, shape, difference, relative, multiple }) => [
-    name, shape.join(" × "), difference.toExponential(1), relative.toExponential(1), multiple.toFixed(2),
+    name, shape.join(" × "), difference.toExponential(1), relative.toExponential(1),
+    multiple < 1000 ? multiple.toFixed(2) : multiple.toExponential(1),
   ];
   const head = element("tr", {}, ...heading.map((text) => element("th", { scope: "col" }, text)));
   const body = rows.map((row) => {
@@ -318,7 +321,8 @@ async function fetched(name, size, progress = () => {}) {
 const json = async (name) => JSON.parse(new TextDecoder().decode(await fetched(name)));
 
 async function start() {
-  const prepared = JSON.parse($("prepared").textContent); // by tools/web.py: the view of the first sentence
+  const prepared = JSON.parse($("prepared").textContent); // the view of the first sentence
+  if (!prepared) throw Error("its folder lacks the model, which tools/web.py puts there");
   const attention = prepared.attention.map((text) => Float32Array.from(atob(text), (byte) => byte.charCodeAt(0) / 255));
   view = { ...prepared, attention };
   $("text").value ||= prepared.text;
