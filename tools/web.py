@@ -32,18 +32,22 @@ HOME = re.compile(r"https://github\.com/minroberta/minroberta/blob/main/([^\"]+)
 
 
 def build(out: Path) -> None:
-    """Write the page to a folder. If the folder has pages of the documents, index.html links to these."""
+    """Write the page to a folder, which may hold the pages of the documents already."""
     shutil.copytree(ROOT / "web", out, dirs_exist_ok=True)
     (out / "tiny").mkdir(exist_ok=True)
     for name in FILES:
         shutil.copyfile(TINY / name, out / "tiny" / name)
     model = minroberta.load(TINY)
     golden.save(out / "golden.safetensors", model, {"input_ids": model.tokenize([TEXT])["input_ids"]})
+    (out / "index.html").write_text(index(out, prepared(model)), encoding="utf-8")
+
+
+def index(out: Path, view: dict[str, object]) -> str:
+    """The text of index.html with a view, and with links to the pages of the documents that are in the folder."""
     page = (ROOT / "web" / "index.html").read_text(encoding="utf-8")
-    text = json.dumps(prepared(model)).replace("<", "\\u003c")  # nothing in it may look like a tag
-    page = page.replace('id="prepared">null<', f'id="prepared">{text}<')
     page = HOME.sub(lambda link: f"{link[1]}.html" if (out / f"{link[1]}.html").exists() else link[0], page)
-    (out / "index.html").write_text(page, encoding="utf-8")
+    text = json.dumps(view).replace("<", "\\u003c")  # nothing in it may look like a tag
+    return page.replace('id="prepared">null<', f'id="prepared">{text}<')
 
 
 def prepared(model: minroberta.Model) -> dict[str, object]:
@@ -61,7 +65,8 @@ def prepared(model: minroberta.Model) -> dict[str, object]:
         "tokens": [tokenizer.text_of([id]) for id in ids[0].tolist()],
         "position": position,
         "guesses": [
-            [[tokenizer.text_of([int(id)]), float(row[id])] for id in best(row, GUESSES)] for row in probabilities(logits)
+            [[tokenizer.text_of([int(id)]), float(row[id])] for id in best(row, GUESSES)]
+            for row in probabilities(logits)
         ],
         "attention": [base64.b64encode((255 * p).round().astype("u1").tobytes()).decode() for p in attention],
     }
