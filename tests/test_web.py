@@ -19,8 +19,10 @@ from typing import Any
 import numpy as np
 import pytest
 from browser import PHONE, Visit, chromium, contrast, visit
+from click.testing import CliRunner
 
 import minroberta
+from minroberta.cli.app import main
 from minroberta.heads import lm_head
 from minroberta.testing import compare, golden, read
 
@@ -177,6 +179,8 @@ def test_every_named_value_is_right(opened: Visit, root: Path, tmp_path: Path) -
     assert {row.verdict for row in report.rows} == {"good"}
     # Sums are computed in float64 here, so that a step's only error is to round its result: less than the noise.
     assert max(row.multiple for row in report.rows) < 2
+    command = ["golden", "check", root / "some/folder/golden.safetensors", tmp_path / "values.safetensors"]
+    assert CliRunner().invoke(main, [*map(str, command)]).exit_code == 0
     opened.page.click("summary")
     shown = [line.split("\t") for line in opened.page.inner_text("#rows").splitlines()[1:]]
     assert [(row[0], row[4]) for row in shown] == [(row.name, f"{row.multiple:.2f}") for row in report.rows]
@@ -198,6 +202,7 @@ def test_the_guesses(opened: Visit, address: str) -> None:
     opened.page.fill("#text", "The Amazon River flows into the Atlantic <mask>.")
     opened.page.wait_for_selector("#answer b:text('Ocean')")
     best = MODEL.fill_mask("The Amazon River flows into the Atlantic <mask>.", top_k=3)
+    assert re.match(r"14 tokens, computed by this browser in \d+ ms\.$", opened.page.inner_text("#time"))
     answer = ", ".join(f"{one['token_str'].strip()} {percent(one['score'])}" for one in best)
     assert opened.page.inner_text("#answer") == answer
     assert opened.requests and all(request.startswith((address, "blob:")) for request in opened.requests)
@@ -258,24 +263,21 @@ def test_keyboard(opened: Visit) -> None:
     assert "␣Prize reads" in page.inner_text("#reading")
 
 
-FIRST_WRONG = {
-    "positions begin at 0": "embeddings.position_ids",
-    "keys without their bias": "encoder.layer.0.attention.self.key",
-    "gelu approximated by tanh": "encoder.layer.0.intermediate",
-    "scores not divided by √E": "encoder.layer.0.attention.self.scores",
-}
+DOCUMENT = (ROOT / "docs" / "javascript.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
 def test_planted_mistakes(opened: Visit) -> None:
+    """They show as the table in the document says."""
     page = opened.page
     right = page.inner_text("#verdict")
-    assert page.locator("#mistake option").all_inner_texts() == ["none", *FIRST_WRONG]
-    for mistake, name in FIRST_WRONG.items():
+    rows = re.findall(r"^\| (.+) \| (\d+) \| `(.+)` \| (.+) %", DOCUMENT, re.MULTILINE)
+    assert page.locator("#mistake option").all_inner_texts() == ["none", *(row[0] for row in rows)]
+    for mistake, count, name, guess in rows:
         page.select_option("#mistake", mistake)
-        verdict = page.inner_text("#verdict.wrong")
-        assert f"The first is {name}. " in verdict
-        assert ("still Nobel" in verdict) == ("√E" not in mistake)
+        verdict = page.inner_text("#verdict.wrong").replace("\u00a0", " ")
+        assert f"✗ {count} of 121 values are wrong. The first is {name}. The guess is" in verdict
+        assert f" {guess} %" in verdict and ("is still" in verdict) == ("Nobel" in guess)
     page.select_option("#mistake", "none")
     assert page.inner_text("#verdict.right") == right
 
@@ -387,3 +389,8 @@ def test_the_page_s_commands_are_readme_s() -> None:
     block = re.findall(r"```sh\n(.+?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)[0]
     assert block in f"{page.partition('cd minroberta')[2].partition('</code>')[0].lstrip()}\n"
     assert TEXT in page
+
+
+def test_the_document_s_lines() -> None:
+    rows = dict(re.findall(r"^\| \[\w+\.js\]\(\.\./(web/\w+\.js)\) \| (\d+) \|", DOCUMENT, re.MULTILINE))
+    assert rows == {f"web/{path.name}": str(len(path.read_text().splitlines())) for path in sorted(WEB.glob("*.js"))}

@@ -47,6 +47,7 @@ const isChanged = () => factors.some((ofLayer) => ofLayer.some((factor) => facto
 
 /** Tokenize the sentence and compute it. */
 function readSentence() {
+  const start = performance.now();
   const all = tokenizer.encode($("text").value);
   ids = all.length > LONGEST ? [...all.slice(0, LONGEST - 1), all.at(-1)] : all;
   const tokens = ids.map((id) => tokenizer.decode([id]));
@@ -58,6 +59,7 @@ function readSentence() {
   $("status").textContent = notes.join(" ");
   plain = run(model, ids);
   compute();
+  $("time").textContent = `${ids.length} tokens, computed by this browser in ${Math.round(performance.now() - start)} ms.`;
 }
 
 /** Compute the sentence with the heads as they are. */
@@ -344,6 +346,7 @@ async function start() {
   for (const control of live) control.disabled = false;
   listenToModel();
   readSentence();
+  $("time").append(` The model was here ${(performance.now() / 1000).toFixed(1)} s after the page was opened.`);
   golden = read(await fetched("golden.safetensors"));
   check();
 }
