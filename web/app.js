@@ -1,4 +1,4 @@
-/** The page: shows a view of a sentence, and makes a new one when the sentence, the token or a head's factor changes. */
+/** The page: it shows a view of a sentence, and a new one if the sentence, the token or a head's factor changes. */
 
 import { compare, limit } from "./golden.js";
 import { lens, likeliest, modelOf, run } from "./lens.js";
@@ -55,11 +55,12 @@ function readSentence() {
   view = { tokens, position: mask < 0 ? Math.max(ids.length - 2, 0) : mask };
   const notes = [];
   if (mask < 0) notes.push(`There is no ${MASK} in the sentence, so the guesses are for a token that the model sees.`);
-  if (all.length > LONGEST) notes.push(`This page reads ${LONGEST} of these ${all.length} tokens; minroberta reads 512.`);
+  if (all.length > LONGEST) notes.push(`This page reads ${LONGEST} of ${all.length} tokens; minroberta reads 512.`);
   $("status").textContent = notes.join(" ");
   plain = run(model, ids);
   compute();
-  $("time").textContent = `${ids.length} tokens, computed by this browser in ${Math.round(performance.now() - start)} ms.`;
+  const time = Math.round(performance.now() - start);
+  $("time").textContent = `${ids.length} tokens, computed by this browser in ${time} ms.`;
 }
 
 /** Compute the sentence with the heads as they are. */
@@ -90,8 +91,10 @@ function show() {
 
 function showAnswer() {
   const guess = ([text, p], i) => [i ? ", " : "", element(i ? "span" : "b", {}, text.trim()), ` ${percent(p)}`];
-  const before = view.before && ` (before the heads were changed: ${view.before[0][0].trim()} ${percent(view.before[0][1])})`;
-  $("answer").replaceChildren(...view.guesses.at(-1).flatMap(guess), before ?? "");
+  $("answer").replaceChildren(...view.guesses.at(-1).flatMap(guess));
+  if (!view.before) return;
+  const [text, p] = view.before[0];
+  $("answer").append(` (before the heads were changed: ${text.trim()} ${percent(p)})`);
 }
 
 function showTokens() {
@@ -111,7 +114,8 @@ function showLens() {
     });
     return element("tr", {}, element("th", { scope: "row" }, i ? `layer ${i - 1}` : "embeddings"), ...cells);
   });
-  $("lens").replaceChildren(element("caption", {}, `Guesses at ${shown(view.tokens[view.position])}, best first`), ...rows);
+  const caption = element("caption", {}, `Guesses at ${shown(view.tokens[view.position])}, best first`);
+  $("lens").replaceChildren(caption, ...rows);
 }
 
 // --- the heads -------------------------------------------------------------------------------------------------------
@@ -162,7 +166,8 @@ function showHead() {
       cell.style.setProperty("--p", Math.min(probs[i * L + j], 1));
       return cell;
     });
-    return element("tr", { className: i === view.position ? "chosen" : "" }, element("th", { scope: "row" }, shown(token)), ...cells);
+    const className = i === view.position ? "chosen" : "";
+    return element("tr", { className }, element("th", { scope: "row" }, shown(token)), ...cells);
   });
   const caption = element("caption", {}, `Layer ${layer}, head ${head}`);
   $("matrix").classList.toggle("crowded", L > 24);
@@ -189,7 +194,8 @@ function showControls() {
   $("factor").value = factor.toFixed(2);
   $("switch").textContent = factor ? "Switch off" : "Switch on";
   $("reset").disabled = !isChanged();
-  const changes = factors.flatMap((ofLayer, i) => ofLayer.map((f, h) => (f === 1 ? "" : `layer ${i}, head ${h} × ${f}`)));
+  const change = (f, i, h) => (f === 1 ? "" : `layer ${i}, head ${h} × ${f}`);
+  const changes = factors.flatMap((ofLayer, i) => ofLayer.map((f, h) => change(f, i, h)));
   $("changed").textContent = isChanged() ? `Changed: ${changes.filter(Boolean).join("; ")}.` : "";
 }
 
@@ -231,8 +237,10 @@ function showVerdict(rows, input, logits) {
   }
   const worst = rows.reduce((one, other) => (other.multiple > one.multiple ? other : one));
   $("verdict").textContent =
-    `✓ All ${rows.length} values agree. The worst is ${worst.name}: it differs by ${worst.difference.toExponential(1)}, ` +
-    `which is ${worst.multiple.toFixed(2)} times what float32's rounding does to it. Up to ${most.toFixed(0)} times is right.`;
+    `✓ All ${rows.length} values agree. The worst is ${worst.name}: ` +
+    `it differs by ${worst.difference.toExponential(1)}, ` +
+    `which is ${worst.multiple.toFixed(2)} times what float32's rounding does to it. ` +
+    `Up to ${most.toFixed(0)} times is right.`;
 }
 
 function showRows(rows) {
@@ -334,7 +342,8 @@ async function start() {
   listenToHeads();
   const live = document.querySelectorAll("#tokens, #strength, #switch, #mistake");
   for (const control of live) control.disabled = true;
-  $("status").textContent = `These answers were computed before. For yours, ${(prepared.bytes / 1e6).toFixed(0)} MB of weights arrive:`;
+  const megabytes = (prepared.bytes / 1e6).toFixed(0);
+  $("status").textContent = `These answers were computed before. For yours, ${megabytes} MB of weights arrive:`;
   const [config, file, weights] = await Promise.all([
     json("tiny/config.json"),
     json("tiny/tokenizer.json"),

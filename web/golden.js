@@ -10,9 +10,10 @@
 export function compare({ arrays, metadata }, values) {
   const noise = JSON.parse(metadata.noise);
   const most = limit(JSON.parse(metadata.config), arrays["inputs.input_ids"].shape[1]);
-  const names = Object.keys(arrays).filter((name) => name.startsWith("values.")).map((name) => name.slice("values.".length));
-  return names.map((name) => {
-    const { shape, data: truth } = arrays[`values.${name}`];
+  const stored = Object.keys(arrays).filter((name) => name.startsWith("values."));
+  return stored.map((its) => {
+    const name = its.slice("values.".length);
+    const { shape, data: truth } = arrays[its];
     const data = values[name]?.shape.join() === shape.join() ? values[name].data : truth.map(() => NaN);
     const difference = truth.reduce((largest, number, i) => worse(largest, Math.abs(number - data[i])), 0);
     const relative = difference / truth.reduce((largest, number) => Math.max(largest, Math.abs(number)), 0);

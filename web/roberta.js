@@ -7,7 +7,9 @@
  * Letters: L tokens, D hidden size, H heads, F feed-forward size, V vocabulary.
  */
 
-import { add, attentionScores, embedding, gelu, layerNorm, linear, scaleHeads, softmax, weightedValues } from "./ops.js";
+import {
+  add, attentionScores, embedding, gelu, layerNorm, linear, scaleHeads, softmax, weightedValues,
+} from "./ops.js";
 
 /**
  * The functions of a model: `encoder`, `lmHead`, and `maskedLm`, which is one after the other.

@@ -7,7 +7,8 @@
 /** The arrays of a file by name, and its metadata. buffer: an ArrayBuffer. Throws Error for a dtype that it lacks. */
 export function read(buffer) {
   const start = 8 + Number(new DataView(buffer).getBigUint64(0, true));
-  const { __metadata__: metadata, ...entries } = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, start - 8)));
+  const header = new TextDecoder().decode(new Uint8Array(buffer, 8, start - 8));
+  const { __metadata__: metadata, ...entries } = JSON.parse(header);
   const arrays = {};
   for (const [name, { dtype, shape, data_offsets: [begin, end] }] of Object.entries(entries)) {
     const bytes = buffer.slice(start + begin, start + end); // a copy, which begins at a multiple of 4 as it must

@@ -52,7 +52,8 @@ export class Tokenizer {
   decode(ids) {
     const bytes = ids.flatMap((id) => {
       const entry = this.entries.get(id);
-      return this.special.has(entry) ? [...new TextEncoder().encode(entry)] : [...entry].map((letter) => BYTES.get(letter));
+      if (this.special.has(entry)) return [...new TextEncoder().encode(entry)];
+      return [...entry].map((letter) => BYTES.get(letter));
     });
     return new TextDecoder("utf-8", { ignoreBOM: true }).decode(Uint8Array.from(bytes));
   }
