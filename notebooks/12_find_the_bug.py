@@ -147,7 +147,12 @@ for limit, words in ((errors[23], "rounding of float32"), (1e-3, "tolerance 1e-3
     ax.text(limit * 1.1, len(order) - 1, words, va="top", rotation=90, color="0.3")
 for name in ("bias-missing-key", "eps-1e-6", "gelu-float16", "gelu-tanh", "bias-missing-query", "positions-from-0"):
     ax.annotate(name, (found[name][0], order.index(name)), (8, -3), textcoords="offset points", fontsize=9)
-ax.set(xscale="log", xlabel="largest error of the logits, as a share of the largest logit", ylabel="mistakes, sorted")
+ax.set(
+    xscale="log",
+    xlim=(5e-7, 30),
+    xlabel="largest error of the logits, as a share of the largest logit",
+    ylabel="mistakes, sorted",
+)
 ax.set_title(f"{len(found)} known mistakes, planted one by one")
 ax.legend(loc="lower right")
 plt.show()
@@ -218,8 +223,8 @@ assert max(row.error for row in right_report.rows) < right_report.bound
 # Every value gets a *verdict*. `good`: right up to rounding. `wrong`: this step itself is wrong. `follows`: the step is
 # right, but its input was off already. `layout`: the right numbers in another order of axes, which is accepted.
 # `shape`: no order of axes explains the shape. `suspicious`: within the bound, but further off than usual; in a trained
-# model, whose sums have large terms that cancel, this happens to right programs too. You look for `wrong`. All `follows`
-# vanish when those are mended.
+# model, whose sums have large terms that cancel, this happens to right programs too. You look for `wrong`: when that is
+# mended, all `follows` vanish.
 
 # %%
 verdicts = {row.name: row.verdict for row in report.rows}
@@ -364,8 +369,8 @@ check(1, first_port)
 
 # %% [markdown]
 # **2. Two at once.** `mine.second` makes two mistakes, one in the embeddings. After it all values are off, and still
-# the second one can be found. Give both, each with the first value that it makes wrong. (Hint: print the names of all rows
-# of the report whose verdict is "wrong".)
+# the second one can be found. Give both, each with the first value that it makes wrong. (Hint: print the names of
+# all rows of the report whose verdict is "wrong".)
 
 # %%
 # exercise 2
@@ -389,9 +394,10 @@ check(2, second_port)
 
 # %% [markdown]
 # **3. One that nobody has named.** `mine.third` has a mistake in a single layer that is not in the catalogue:
-# `diagnose` gives an empty list. Locate the value, and write a function that makes of the value before it *exactly what the port
-# makes*. Then you have understood the bug. (Hint: is each number made from one number? Then plot one against the other.
-# From a row? Then look at the row's sum, its mean, its ratios. The parameters are in `model.p.encoder.layer[i]`.)
+# `diagnose` gives an empty list. Locate the value, and write a function that makes of the value before it *exactly what
+# the port makes*. Then you have understood the bug. (Hint: is each number made from one number? Then plot one against
+# the other. From a row? Then look at the row's sum, its mean, its ratios. The parameters are in
+# `model.p.encoder.layer[i]`.)
 
 
 # %%
