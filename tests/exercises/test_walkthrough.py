@@ -1,0 +1,147 @@
+"""The exercises of the first notebook: right answers are right, and each likely mistake gets its sentence."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import minroberta
+from minroberta import activations, ops
+from minroberta.exercises.walkthrough import TEXT, check
+
+MODEL = minroberta.load()
+CONFIG = MODEL.config
+IDS = MODEL.tokenize(TEXT)["input_ids"]
+POSITIONS = np.arange(2, 2 + IDS.size)[None]
+ROOT = CONFIG.head_size**0.5
+MASK = IDS == CONFIG.vocab_size - 1
+
+
+def said(number: int, answer: Any, capsys: pytest.CaptureFixture) -> str:
+    check(number, answer)
+    return capsys.readouterr().out.strip()
+
+
+def changed(array: np.ndarray, value: int) -> np.ndarray:
+    """The array with another last number."""
+    return np.where(np.arange(array.size) == array.size - 1, value, array)
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (None, "exercise 1 is not answered yet"),
+        ((IDS[:, ::-1], POSITIONS[:, ::-1]), "right"),
+        ((IDS[:, ::-1].tolist(), POSITIONS[:, ::-1].tolist()), "right"),
+        ((IDS[:, [1, 0, *range(2, IDS.size)]], POSITIONS[:, [1, 0, *range(2, IDS.size)]]), "right"),
+        (IDS[:, ::-1], "not yet: give both, the ids and the positions, each of shape (1, L)"),
+        ((IDS[:, ::-1], None), "not yet: give both, the ids and the positions"),
+        ((IDS[0, ::-1], POSITIONS[0, ::-1]), f"not yet: the ids has shape ({IDS.size},), not (1, {IDS.size})"),
+        ((changed(IDS, 7), POSITIONS), "not yet: these are other tokens: reorder those of the sentence"),
+        ((IDS, POSITIONS), "not yet: the tokens are in the same order as before"),
+        ((IDS[:, ::-1], POSITIONS), "not yet: the positions are in the old order, so that each token has"),
+        ((IDS[:, ::-1], POSITIONS[:, ::-1] - 2), "not yet: the positions count from 0: those of RoBERTa begin at 2"),
+        ((IDS[:, ::-1], changed(POSITIONS[:, ::-1], 3)), "not yet: the positions must be those of the sentence, 2 to"),
+        ((IDS[:, ::-1], np.roll(POSITIONS, 1)), "not yet: the guess has changed: ids and positions must be"),
+    ],
+)
+def test_another_order(answer: Any, sentence: str, capsys: pytest.CaptureFixture) -> None:
+    assert said(1, answer, capsys).startswith(sentence)
+
+
+def layer(x: np.ndarray, p: Any, stop: str = "", **how: Any) -> np.ndarray:
+    """A right layer, but for what is said. stop: the value after which to stop."""
+    factor, act = how.get("factor", 1), how.get("act", activations.gelu)
+    own, eps = p.attention.self, CONFIG.layer_norm_eps
+    q, k, v = (
+        ops.split_heads(ops.linear(x, **part.tree), CONFIG.head_size) for part in (own.query, own.key, own.value)
+    )
+    context = ops.merge_heads(ops.softmax(factor * ops.attention_scores(q, k)) @ v)
+    made = {"attended": ops.linear(context, **p.attention.output.dense.tree)}
+    made["sum"] = how.get("first", 1) * x + made["attended"]
+    made["half"] = x = ops.layer_norm(made["sum"], **p.attention.output.LayerNorm.tree, eps=eps)
+    made["back"] = ops.linear(act(ops.linear(x, **p.intermediate.dense.tree)), **p.output.dense.tree)
+    made["end"] = how.get("second", 1) * x + made["back"]
+    made[""] = ops.layer_norm(made["end"], **p.output.LayerNorm.tree, eps=eps)
+    return made[stop]
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (layer, "right"),
+        (lambda x, p: layer(x.astype(float), p), "right"),
+        (lambda x, p: None, "not yet: your function returns None: is it written, and does it end with return?"),
+        (lambda x, p: layer(x, p)[0], "not yet: the result has shape"),
+        (lambda x, p: layer(x, p, stop="attended"), "not yet: that is what attention makes: it is to be added to x"),
+        (lambda x, p: layer(x, p, stop="sum"), "not yet: that is the sum after attention: it is to be normed"),
+        (lambda x, p: layer(x, p, stop="half"), "not yet: that is the first half of the layer: the feed-forward"),
+        (lambda x, p: layer(x, p, stop="back"), "not yet: that is what the feed-forward makes: it is to be added"),
+        (lambda x, p: layer(x, p, stop="end"), "not yet: that is the sum at the end: its norm is missing"),
+        (lambda x, p: layer(x, p, factor=ROOT), "not yet: the scores are not divided by √E, the root of the head size"),
+        (lambda x, p: layer(x, p, factor=1 / ROOT), "not yet: the scores are divided by √E twice"),
+        (lambda x, p: layer(x, p, act=lambda y: y), "not yet: the gelu between the two linear maps is missing"),
+        (lambda x, p: layer(x, p, act=lambda y: np.maximum(y, 0)), "not yet: that is relu between the two linear maps"),
+        (lambda x, p: layer(x, p, first=0), "not yet: x is not added to what attention makes"),
+        (lambda x, p: layer(x, p, second=0), "not yet: what the feed-forward makes is not added to the first half"),
+    ],
+)
+def test_a_layer(answer: Any, sentence: str, capsys: pytest.CaptureFixture) -> None:
+    assert said(2, answer, capsys).startswith(sentence)
+
+
+def test_the_oracle_judges_a_layer(capsys: pytest.CaptureFixture) -> None:
+    assert said(2, lambda x, p: 1.01 * layer(x, p), capsys) == "not yet: the first wrong value is encoder.layer.5"
+
+
+def chance(mask: np.ndarray) -> float:
+    first = MODEL(IDS).logits[MASK][0].argmax()
+    return float(ops.softmax(MODEL(IDS, head_mask=mask).logits[MASK][0])[first])
+
+
+def without(i: int, j: int) -> float:
+    mask = np.ones((CONFIG.num_hidden_layers, CONFIG.num_attention_heads))
+    mask[i, j] = 0
+    return chance(mask)
+
+
+def only(i: int, j: int) -> float:
+    mask = np.zeros((CONFIG.num_hidden_layers, CONFIG.num_attention_heads))
+    mask[i, j] = 1
+    return chance(mask)
+
+
+Head = tuple[int, int]
+
+
+@pytest.fixture(scope="module")
+def best() -> Head:
+    return min(np.ndindex(CONFIG.num_hidden_layers, CONFIG.num_attention_heads), key=lambda one: without(*one))
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (lambda best: (best, without), "right: without head "),
+        (lambda best: best, "not yet: the head is a pair (layer, head) of integers, both counted from 0"),
+        (lambda best: without, "not yet: give the pair (layer, head), and your function"),
+        (lambda best: ((6, 0), without), "not yet: there is no head 0 in a layer 6: layers are 0 to 5, heads 0 to 7"),
+        (lambda best: ((0, -1), without), "not yet: there is no head -1 in a layer 0"),
+        (lambda best: (best, lambda i, j: None), "not yet: your function returns None"),
+        (lambda best: (best, only), "not yet: only this head is left: 1 keeps a head, and 0 switches it off"),
+        (lambda best: (best, lambda i, j: without(j % 6, i)), "not yet: the mask has layers first, then heads"),
+        (lambda best: (best, lambda i, j: without(i, j - 1)), "not yet: heads are counted from 0"),
+        (lambda best: (best, lambda i, j: without(i - 1, j)), "not yet: layers are counted from 0"),
+        (
+            lambda best: (best, lambda i, j: chance(np.ones((6, 8)))),
+            "not yet: that is how likely the guess is with all",
+        ),
+        (lambda best: (best, lambda i, j: 0.25), "not yet: without("),
+        (lambda best: (((best[0] + 1) % 6, best[1]), without), "not yet: without that head it is "),
+    ],
+)
+def test_the_head_that_matters_most(
+    answer: Callable[[Head], Any], sentence: str, best: Head, capsys: pytest.CaptureFixture
+) -> None:
+    assert said(3, answer(best), capsys).startswith(sentence)
