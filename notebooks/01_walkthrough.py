@@ -11,16 +11,16 @@
 # ---
 
 # %% [markdown]
-# # One sentence, from bytes to a prediction
+# # 1. One sentence: what happens between text and guess?
 #
 # A RoBERTa ([Liu et al. 2019](https://arxiv.org/abs/1907.11692)) reads a text in which a word is hidden, and says what
-# the word may be. Here we follow one sentence through a small one, step by step, and look at every array on the way.
-# Each step is a line or two of NumPy, which we write out once before we call the package's function for it, and at the
-# end our own steps give exactly what the finished model gives.
+# the word may be. Here we follow one sentence through a small one, and look at every array on the way. Each step is a
+# line or two of NumPy, which we write out once before we call the package's function for it. At the end our own steps
+# give exactly what the finished model gives.
 #
-# You need to know what a matrix product is, and a little Python. Wherever the text claims something that a computer
-# can check, the code beside it checks it, with `assert`. Weights of a newer training may draw other pictures than you
-# see here; the claims hold for any.
+# It takes about 25 minutes, and as long again with the exercises. No other notebook comes before it: you need to know
+# what a matrix product is, and a little Python. Whatever the text claims, the code beside it checks with `assert`.
+# Weights of a newer training may draw other pictures than you see here; the claims hold for any.
 
 # %%
 import itertools
@@ -31,45 +31,32 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import minroberta
-from minroberta import activations, heads, layers, ops, weights
+from minroberta import activations, heads, layers, ops, plot, weights
+from minroberta.exercises.walkthrough import TEXT, check
 
 np.set_printoptions(precision=2, suppress=True, linewidth=110)
-plt.rcParams.update({"font.size": 10, "axes.titlesize": 11, "axes.titlelocation": "left", "figure.dpi": 80})
+plt.rcParams.update(plot.STYLE)
 
 model = minroberta.load()  # a small model of English, which comes with the package
 config = model.config
-text = "The river flows into the <mask> Ocean."
+text = TEXT
 
 print(model)
+print(text)
 
 # %% [markdown]
 # Six layers, vectors of 256 numbers, eight heads: roberta-base has 12, 768 and 12, and 50,265 tokens instead of
 # 8,000; the computation is the same. The rest
 # of the notebook explains what these are.
 #
-# Two helpers, for looking. `same` compares what we compute with what the model computes; `heat` draws a matrix as
-# colours, red above zero and blue below, with a name for each row and column.
+# One helper: `same` compares what we compute with what the model computes. Pictures come from `minroberta.plot`; its
+# `matrix` draws a matrix as colours, red above zero and blue below, or from white to blue if nothing is below zero.
 
 
 # %%
 def same(ours, theirs):
     """Equal, but for the last digits of float32: the largest number has seven of them."""
     return ours.shape == theirs.shape and np.abs(ours - theirs).max() <= 1e-4 * np.abs(theirs).max()
-
-
-def heat(ax, matrix, title, rows=None, columns=None, low=None, high=None, colours="RdBu_r", labels=("", "")):
-    """Draw a matrix; without limits, zero is white."""
-    high = np.abs(matrix).max() if high is None else high
-    low = -high if low is None else low
-    image = ax.imshow(matrix, cmap=colours, vmin=low, vmax=high, aspect="auto", interpolation="nearest")
-    ax.set_title(title)
-    ax.set_ylabel(labels[0])
-    ax.set_xlabel(labels[1])
-    if rows is not None:
-        ax.set_yticks(range(len(rows)), rows)
-    if columns is not None:
-        ax.set_xticks(range(len(columns)), columns, rotation=60, ha="right", rotation_mode="anchor")
-    return image
 
 
 # %% [markdown]
@@ -115,11 +102,11 @@ assert library.get_vocab_size() == config.vocab_size == 5 + 256 + len(merges)  #
 
 # %% [markdown]
 # To split a new word, we replay the list. Start with single bytes. Among all neighbours that are in the list, glue
-# those that come first in it. Repeat until no neighbours are in the list. Each line below shows the place in the list
+# those that come first in it. Repeat until no neighbours are in the list. Each line below shows the number in the list
 # of the merge that was made.
 
 # %%
-rank = {pair: place for place, pair in enumerate(merges)}
+rank = {pair: number for number, pair in enumerate(merges)}
 
 
 def split(word):
@@ -159,8 +146,8 @@ ids = model.tokenize(text)["input_ids"]  # (B, L): one text of L tokens
 names = [library.id_to_token(token) for token in ids[0]]
 B, L = ids.shape
 
-for place, (token, name) in enumerate(zip(ids[0], names, strict=True)):
-    print(f"place {place:<3} id {token:<6} {name}")
+for i, (token, name) in enumerate(zip(ids[0], names, strict=True)):
+    print(f"token {i:<3} id {token:<6} {name}")
 
 print("shape", ids.shape)
 assert (names[0], names[-1]) == ("<s>", "</s>")
@@ -168,11 +155,11 @@ assert "".join(names[1:-1]).replace("Ġ", " ") == text.replace(" <mask>", "<mask
 
 # %%
 mask_id = model.tokenizer.mask_token_id
-mask_place = int((ids[0] == mask_id).argmax())
+mask_position = int((ids[0] == mask_id).argmax())
 
 assert (ids == mask_id).sum() == 1
 assert mask_id == config.vocab_size - 1  # RoBERTa's <mask> is the last of its tokens
-print("the mask stands at place", mask_place)
+print("the mask is token", mask_position, "counted from 0")
 
 # %% [markdown]
 # ## Positions
@@ -262,25 +249,28 @@ assert same(by_hand, x)
 assert same(x, trace["embeddings"])
 
 # %%
-figure, axes = plt.subplots(3, 1, figsize=(10, 9), layout="constrained")
+figure, axes = plt.subplots(3, 1, figsize=(9, 7.5), layout="constrained")
 panels = [(word, "Rows of the token table"), (position, "Rows of the position table"), (x, "The sum, normed")]
 for ax, (array, title) in zip(axes, panels, strict=True):
-    shown = array[0, :, :64]  # the first 64 channels are enough to see the pattern
-    image = heat(ax, shown, f"{title}: a row a token, 64 of its {array.shape[-1]} numbers", rows=names)
-    figure.colorbar(image, ax=ax)
-axes[-1].set_xlabel("channel")
+    shown = array[0, :, :48]  # the first 48 channels are enough to see the pattern
+    title = f"{title}: a row a token, 48 of its {array.shape[-1]} numbers"
+    plot.matrix(ax, shown, title, names, labels=("", "channel"), unit="value")
 plt.show()
 
 # %% [markdown]
+# The rows of the token table look like noise: what a token means is spread over all channels. In the position table
+# neighbours resemble each other, so that columns show waves. In the sum you see both, and equal tokens at two positions
+# get different vectors.
+#
 # One array of shape (1, tokens, 256) goes into the layers, and an array of the same shape comes out of each. It is
 # called the *residual stream*. So far no token knows of any other: `<mask>` has the same vector in every sentence in
 # which it stands at this position. Here is another sentence, to see that; we come back to it when the layers are done.
 
 # %%
-moved = model.tokenize("He " * (mask_place - 1) + "<mask>")["input_ids"]
+moved = model.tokenize("He " * (mask_position - 1) + "<mask>")["input_ids"]
 
-assert (moved[0, mask_place], ids[0, mask_place]) == (mask_id, mask_id)
-assert same(minroberta.trace(model, moved)["embeddings"][0, mask_place], x[0, mask_place])
+assert (moved[0, mask_position], ids[0, mask_position]) == (mask_id, mask_id)
+assert same(minroberta.trace(model, moved)["embeddings"][0, mask_position], x[0, mask_position])
 
 # %% [markdown]
 # ## One attention head, by hand
@@ -346,10 +336,8 @@ assert same(shares, trace["encoder.layer.0.attention.self.probs"][0, head])
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
 labels = ("this token asks ...", "... and looks at this one")
-image = heat(axes[0], scores, "Scores: how query and key fit", names, names, labels=labels)
-figure.colorbar(image, ax=axes[0])
-image = heat(axes[1], shares, "Shares: each row sums to 1", names, names, 0, None, "Blues", labels)
-figure.colorbar(image, ax=axes[1])
+plot.matrix(axes[0], scores, "Scores: how query and key fit", names, names, labels=labels, unit="score")
+plot.matrix(axes[1], shares, "Shares: each row sums to 1", names, names, labels=labels, unit="share")
 plt.show()
 
 # %% [markdown]
@@ -381,12 +369,7 @@ assert same(context, merged)
 assert same(attended, trace["encoder.layer.0.attention.output.dense"])
 
 # %%
-figure, axes = plt.subplots(2, 4, figsize=(12, 7), sharex=True, sharey=True, layout="constrained")
-for h, ax in enumerate(axes.flat):
-    image = heat(ax, probs[0, h], f"Head {h}", names, names, 0, 1, "Blues")
-figure.colorbar(image, ax=axes, label="share", shrink=0.6)
-figure.suptitle("The eight heads of the first layer: each row is a token, and shows where it looks")
-plt.show()
+plot.heads(trace, 0)
 
 # %% [markdown]
 # Look for stripes. A line just beside the diagonal means that each token looks at its neighbour, the diagonal itself
@@ -446,6 +429,9 @@ axes[1].legend()
 plt.show()
 
 # %% [markdown]
+# On the left, gelu follows the dotted line where x is large, and lies on 0 where it is very negative. On the right, the
+# left half of the first histogram has become the tall bar at 0.
+#
 # Again the result is added and the sum normed, and the first layer is done. The package writes the same as one
 # function.
 
@@ -459,92 +445,17 @@ assert same(after_layer, trace["encoder.layer.0"])
 assert same(in_one, trace["encoder.layer.0"])
 
 # %% [markdown]
-# ## The other order of norms
+# Twice in a layer we had a function f, a sum, and a norm: x ← norm(x + f(x)). That is *post-LN*, the order of BERT and
+# RoBERTa. Many later models have *pre-LN*, x ← x + f(norm(x)), and one more norm after the last layer.
+# [Notebook 5](05_layers.ipynb) is about the two. Here the norm of the last layer is the last norm of the body.
 #
-# Twice in a layer we had a function f, a sum, and a norm. There are two orders in which these may stand:
-#
-# | | | where |
-# |---|---|---|
-# | post-LN | x ← norm(x + f(x)) | BERT, RoBERTa, this model |
-# | pre-LN | x ← x + f(norm(x)) | RoBERTa-PreLayerNorm, XLM-RoBERTa-XL, most of what came later |
-#
-# In post-LN the norm stands *on* the stream: everything passes through it. In pre-LN it stands beside the stream, on
-# the way into f. In the package both are one function, `layers.residual`, of two lines each; which one runs is a field
-# of the configuration. Here is the attention half of our layer both ways, with the same weights.
-
-# %%
-p_attention = p.encoder.layer[0].attention
-
-
-def attend(x):
-    """The f of the first half of a layer, as `layers.residual` takes it."""
-    return layers.self_attention(x, p_attention, config)
-
-
-def normed(x):
-    """The norm of the first half."""
-    return ops.layer_norm(x, **p_attention.output.LayerNorm.tree, eps=config.layer_norm_eps)
-
-
-pre_config = config.replace(norm_first=True)
-post = layers.residual(x, attend, p_attention.output, config)
-pre = layers.residual(x, attend, p_attention.output, pre_config)
-
-assert same(post, normed(x + attend(x)))
-assert same(pre, x + attend(normed(x)))
-assert same(post, trace["encoder.layer.0.attention"])
-assert not same(pre, post)
-print("post-LN", post.shape, " pre-LN", pre.shape)
-
-# %% [markdown]
-# The weights were trained for post-LN, so as a pre-LN model they will guess badly. But they show what the order does
-# to the stream. In pre-LN nothing on the stream is ever scaled, so that its end is a plain sum: the embeddings, plus
-# what each half of each layer had to add. In post-LN the sum is scaled anew at each step. Real pre-LN models have one
-# more norm, after the last layer, so that the head gets numbers of a usual size.
-
-# %%
-pre_model = minroberta.Model(pre_config, model.params, "masked_lm", model.tokenizer)
-pre_trace = minroberta.trace(pre_model, ids)
-
-added = [
-    pre_trace[f"encoder.layer.{i}.{half}.dense"]
-    for i in range(config.num_hidden_layers)
-    for half in ("attention.output", "output")
-]
-assert same(pre_trace["embeddings"] + sum(added), pre_trace["encoder"])
-
-last = p.encoder.layer[config.num_hidden_layers - 1].output.LayerNorm
-standard = (trace["encoder"] - last.bias) / last.weight  # what the last norm had before it stretched and shifted
-assert np.allclose(standard.mean(-1), 0, atol=1e-2)
-assert np.allclose(standard.std(-1), 1, atol=1e-2)
-
-# %%
-depth = range(config.num_hidden_layers + 1)
-stages = ["embeddings", *(f"after layer {i}" for i in depth[:-1])]  # layers are counted from 0
-
-
-def spread(trace):
-    """The standard deviation of a token's channels, the mean over tokens, after each layer."""
-    states = [trace["embeddings"], *(trace[f"encoder.layer.{i}"] for i in range(config.num_hidden_layers))]
-    return [state.std(-1).mean() for state in states]
-
-
-figure, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
-ax.plot(depth, spread(trace), "o-", label="post-LN: set anew by each norm")
-ax.plot(depth, spread(pre_trace), "s--", label="pre-LN, same weights: a growing sum")
-ax.set_title("How large the stream is after each layer")
-ax.set_xticks(depth, stages, rotation=20)
-ax.set_ylabel("spread of a token's channels")
-ax.set_ylim(0)
-ax.legend()
-plt.show()
-
-# %% [markdown]
 # ## The other layers
 #
 # The remaining layers do the same, each with other weights. A loop is all there is to it.
 
 # %%
+depth = range(config.num_hidden_layers + 1)
+stages = ["embeddings", *(f"after layer {i}" for i in depth[:-1])]  # layers are counted from 0
 states = [x]  # the embeddings, then the stream after each layer
 for layer in range(config.num_hidden_layers):
     states.append(layers.encoder_layer(states[-1], p.encoder.layer[layer], config))
@@ -562,34 +473,37 @@ print(f"{len(states)} states of shape {states[0].shape}")
 other = minroberta.trace(model, moved)
 others = [other["embeddings"], *(other[f"encoder.layer.{i}"] for i in depth[:-1])]
 for stage, mine, theirs in zip(stages, states, others, strict=True):
-    a, b = mine[0, mask_place], theirs[0, mask_place]
+    a, b = mine[0, mask_position], theirs[0, mask_position]
     print(f"{stage:<15} cosine {a @ b / np.linalg.norm(a) / np.linalg.norm(b):.3f}")
 
-assert same(states[0][0, mask_place], others[0][0, mask_place])
-assert not any(same(a[0, mask_place], b[0, mask_place]) for a, b in zip(states[1:], others[1:], strict=True))
-
-# %%
-looks = np.stack([trace[f"encoder.layer.{i}.attention.self.probs"][0, :, mask_place].mean(0) for i in depth[:-1]])
-assert np.allclose(looks.sum(-1), 1)
-
-figure, ax = plt.subplots(figsize=(9, 3.8), layout="constrained")
-image = heat(
-    ax, looks, "Where <mask> looks: the mean of the heads, layer by layer",
-    [f"layer {i}" for i in depth[:-1]], names, 0, None, "Blues",
-)  # fmt: skip
-figure.colorbar(image, ax=ax, label="share")
-plt.show()
+assert same(states[0][0, mask_position], others[0][0, mask_position])
+assert not any(same(a[0, mask_position], b[0, mask_position]) for a, b in zip(states[1:], others[1:], strict=True))
 
 # %% [markdown]
-# Shares have to sum to 1, also for a head that finds nothing to collect in this text. Such a head can rest on a token
-# that is in every text, `<s>` or `</s>`. How much of the attention of `<mask>` rests there, in each layer?
+# Where does `<mask>` look, on its way through the layers? Its guess has to come from the other words.
+#
+# **Predict before you run:** which two tokens get most of its attention in the later layers? "River" and "Ocean"?
+
+# %%
+looks = np.stack([trace[f"encoder.layer.{i}.attention.self.probs"][0, :, mask_position].mean(0) for i in depth[:-1]])
+assert np.allclose(looks.sum(-1), 1)  # (layers, L): the mean of the heads
+
+figure, ax = plt.subplots(figsize=(9, 3.8), layout="constrained")
+title = "Where <mask> looks: the mean of the heads, layer by layer"
+plot.matrix(ax, looks, title, [f"layer {i}" for i in depth[:-1]], names, unit="share")
+plt.show()
 
 # %%
 resting = looks[:, 0] + looks[:, -1]
 for i, share in enumerate(resting):
-    print(f"layer {i}: {share:.0%}")
+    print(f"layer {i}: {share:.0%} of the attention of <mask> is on <s> and </s>")
 
 assert resting.max() > 2 / L  # more than these two tokens would get if all tokens got the same
+
+# %% [markdown]
+# Dark columns at the two ends are `<s>` and `</s>`, which say nothing about rivers. Shares have to sum to 1, also for a
+# head that finds nothing to collect in this text, and such a head can rest on a token that is in every text. How much
+# that is, and what happens if one forbids it, is the subject of [notebook 9](09_sinks.ipynb).
 
 # %% [markdown]
 # ## From a vector to a guess
@@ -609,18 +523,31 @@ logits = hidden @ p.embeddings.word_embeddings.weight.T + p.lm_head.bias  # (B, 
 
 assert same(logits, heads.lm_head(states[-1], p, config))
 assert same(logits, model(ids).logits)
-print("scores", logits.shape, "for each place a score of each of", config.vocab_size, "tokens")
+print("scores", logits.shape, "for each position a score of each of", config.vocab_size, "tokens")
 
 # %% [markdown]
 # A softmax makes the scores at the mask into probabilities.
 
 # %%
-probabilities = ops.softmax(logits[0, mask_place])  # (V,)
+probabilities = ops.softmax(logits[0, mask_position])  # (V,)
 order = np.argsort(-probabilities)
 
 assert np.isclose(probabilities.sum(), 1)
 for token in order[:5]:
     print(f"{probabilities[token]:6.1%}  {text.replace(' <mask>', model.decode([token]))}")
+
+# %% [markdown]
+# In training the hidden token is known, and the *loss* is minus the logarithm of the probability that it got: 0 if the
+# model was sure and right. Labels of -100 say that a position does not count. [Notebook 7](07_training.ipynb) trains a
+# model with this loss, and [notebook 8](08_heads.ipynb) shows the other heads and their losses.
+
+# %%
+labels = np.full_like(ids, -100)
+labels[0, mask_position] = order[0]  # as if the first guess were right
+loss = model(ids, labels=labels).loss
+
+print(f"loss {loss:.3f}")
+assert np.isclose(loss, -np.log(probabilities[order[0]]), atol=1e-4)
 
 # %% [markdown]
 # ## The guess forms
@@ -631,7 +558,7 @@ for token in order[:5]:
 # Layers are counted from 0, so that "after layer 5" is the end.
 
 # %%
-guesses = np.concatenate([ops.softmax(heads.lm_head(state, p, config))[:, mask_place] for state in states])
+guesses = np.concatenate([ops.softmax(heads.lm_head(state, p, config))[:, mask_position] for state in states])
 best = np.argsort(-guesses)[:, :6]  # (layers + 1, 6): the six likeliest after each layer
 
 assert guesses.shape == (config.num_hidden_layers + 1, config.vocab_size)
@@ -639,23 +566,16 @@ assert np.allclose(guesses.sum(-1), 1)
 assert same(guesses[-1], probabilities)
 
 # %%
-chances = np.take_along_axis(guesses, best, -1)
+for stage, six in zip(stages, best, strict=True):
+    print(f"{stage:<15}", "  ".join(repr(model.decode([token])) for token in six))
 
-figure, ax = plt.subplots(figsize=(11, 4.6), layout="constrained")
-image = heat(ax, chances, f"{text}   What the head would say at each stage", stages, range(1, 7), 0, None, "Blues")
-ax.set_xticks(range(6), [f"guess {i}" for i in range(1, 7)], rotation=0, ha="center")
-for row in range(chances.shape[0]):
-    for column in range(chances.shape[1]):
-        chance = chances[row, column]
-        name = repr(model.decode([best[row, column]]))
-        colour = "white" if chance > 0.6 * chances.max() else "black"
-        ax.text(column, row, f"{name}\n{chance:.1%}", ha="center", va="center", color=colour, fontsize=9)
-figure.colorbar(image, ax=ax, label="probability")
-plt.show()
+# %%
+plot.lens(trace)
 
 # %% [markdown]
-# Another view: take the five tokens that win in the end, and follow how likely each is from layer to layer. Do not
-# expect a line that only rises: a layer may write what the next layer can use and the head cannot read.
+# Read the picture from top to bottom. Another view: take the five tokens that win in the end, and follow how likely
+# each is from layer to layer. Do not expect a line that only rises: a layer may write what the next layer can use and
+# the head cannot read.
 
 # %%
 figure, ax = plt.subplots(figsize=(8, 3.8), layout="constrained")
@@ -697,38 +617,29 @@ print(f"tables {tables:,}, layers {layer_count} · {each_layer:,}, head {in_head
 
 # %% [markdown]
 # The large ones have more layers, wider vectors and more tokens, and nothing else: `minroberta.load` takes the name
-# "roberta-base" for the real one, and its trace has the same names. How a model learns its numbers is the subject of
-# [docs/training.md](../docs/training.md).
+# "roberta-base" for the real one, and its trace has the same names.
 #
 # ## Three exercises
 #
-# Replace `None` by your answer and run the cell; what you make is checked. A solution is folded below each check.
+# Fill in and run; what you make is checked. A solution is folded below each check.
 #
 # **1. A bag of words?** Attention does not know what order its tokens come in: only the positions tell. So hand the
 # model the same tokens *in another order*, without changing its guess for the mask. (Hint: a model can be called as
-# `model(ids, position_ids=...)`, and you can reorder two arrays alike.)
+# `model(ids, position_ids=...)`, and you can reorder two arrays alike. `ids` and `positions` are the right ones.)
 
 # %%
 # exercise 1
-shuffled_ids = None  # (1, L), the tokens of `ids` in another order
-shuffled_positions = None  # (1, L)
+shuffled = None  # (the ids in another order, their positions), each of shape (1, L)
 
 # %%
 # check 1
-if shuffled_ids is None:
-    print("exercise 1 is not answered yet")
-else:
-    assert (np.sort(shuffled_ids) == np.sort(ids)).all(), "the same tokens, please"
-    assert (shuffled_ids != ids).any(), "another order, please"
-    found = model(shuffled_ids, position_ids=shuffled_positions).logits[shuffled_ids == mask_id][0]
-    assert same(found, logits[0, mask_place]), "the guess has changed"
-    print("right")
+check(1, shuffled)
 
 # %% [markdown]
 # <details><summary>A solution of exercise 1</summary>
 #
 # ```python
-# shuffled_ids, shuffled_positions = ids[:, ::-1], positions[:, ::-1]
+# shuffled = ids[:, ::-1], positions[:, ::-1]
 # ```
 #
 # </details>
@@ -738,22 +649,16 @@ else:
 # `activations`, without `layers`. (Hint: it takes ten lines, and all of them stand above: q, k and v; scores, softmax,
 # context, linear; sum and norm; linear, gelu, linear; sum and norm.)
 
+
 # %%
 # exercise 2
-my_layer = None  # a function of x (B, L, D) and p_layer, such as p.encoder.layer[5], giving (B, L, D)
+def my_layer(x, p_layer):
+    """A layer's output, (B, L, D). p_layer: its parameters, such as p.encoder.layer[5]."""
+
 
 # %%
 # check 2
-if my_layer is None:
-    print("exercise 2 is not answered yet")
-else:
-    last_layer = config.num_hidden_layers - 1
-    made, after_half = my_layer(states[-2], p.encoder.layer[last_layer]), trace[f"encoder.layer.{last_layer}.attention"]
-    assert made is not None, "my_layer gives nothing back: does it end with return?"
-    assert made.shape == x.shape, f"the result has shape {made.shape}, not {x.shape}"
-    assert not same(made, after_half), "that is the first half of the layer: the feed-forward half is still to come"
-    assert same(made, states[-1]), "not what the last layer makes"
-    print("right")
+check(2, my_layer)
 
 # %% [markdown]
 # <details><summary>A solution of exercise 2</summary>
@@ -774,8 +679,10 @@ else:
 
 # %% [markdown]
 # **3. The attention head that matters most.** Switch off one of them, and the guess becomes more or less sure. Which
-# single one, switched off, makes the model's first guess *least* likely? (Hint: `model(ids, head_mask=mask)` takes an
-# array of ones and zeros, of shape (layers, heads). There are only 48 heads: try them all.)
+# single one, switched off, makes the model's first guess *least* likely? Write `without`, which says how likely it is
+# without a head, and find the head. (Hint: `model(ids, head_mask=mask)` takes an array of ones and zeros, of shape
+# (layers, heads). There are only 48 heads: try them all.)
+
 
 # %%
 # exercise 3
@@ -783,22 +690,12 @@ most_important = None  # a tuple (layer, head)
 
 
 def without(layer, head):
-    """How likely the first guess is without one head. Yours to write."""
+    """How likely the first guess, `order[0]`, is without one head."""
 
 
 # %%
 # check 3
-if most_important is None:
-    print("exercise 3 is not answered yet")
-else:
-    assert without(0, 0) is not None, "without gives nothing back: does it end with return?"
-    winner, (i, j) = order[0], most_important
-    zero = {f"encoder.layer.{i}.attention.self": lambda x: x * (np.arange(x.shape[-1]) // E != j).astype(x.dtype)}
-    left = ops.softmax(minroberta.trace(model, ids, edit=zero).output.logits[0, mask_place])[winner]
-    assert np.isclose(without(i, j), left, rtol=1e-3), "this is not how likely it is without that head"
-    heads_of_all = np.ndindex(config.num_hidden_layers, config.num_attention_heads)
-    assert all(without(*one) >= left * 0.999 for one in heads_of_all), "another head matters more"
-    print("right:", most_important)
+check(3, most_important and (most_important, without))
 
 # %% [markdown]
 # <details><summary>A solution of exercise 3</summary>
@@ -807,9 +704,21 @@ else:
 # def without(layer, head):
 #     head_mask = np.ones((config.num_hidden_layers, config.num_attention_heads))
 #     head_mask[layer, head] = 0
-#     return ops.softmax(model(ids, head_mask=head_mask).logits[0, mask_place])[order[0]]
+#     return ops.softmax(model(ids, head_mask=head_mask).logits[0, mask_position])[order[0]]
 #
 # most_important = min(np.ndindex(config.num_hidden_layers, config.num_attention_heads), key=lambda one: without(*one))
 # ```
 #
 # </details>
+
+# %% [markdown]
+# ## What to remember
+#
+# Text becomes bytes, tokens and ids; ids become vectors; attention moves things between tokens, the feed-forward works
+# on each; the head compares the last vector with each token's. Every step is a line or two.
+#
+# Next: [notebook 2, what the model sees](02_tokens.ipynb). To read on: [ops.py](../minroberta/ops.py),
+# [layers.py](../minroberta/layers.py) and [heads.py](../minroberta/heads.py), in this order, read as the papers do:
+# attention in [Vaswani et al. 2017](https://arxiv.org/abs/1706.03762), section 3.2, masked language modelling in
+# [Devlin et al. 2019](https://arxiv.org/abs/1810.04805), section 3.1, and what RoBERTa changed in
+# [Liu et al. 2019](https://arxiv.org/abs/1907.11692), sections 3 and 4.

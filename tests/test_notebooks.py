@@ -1,7 +1,12 @@
-"""Notebooks: each .ipynb is what jupytext makes of its .py, and runs from clean, its asserts and exercises included."""
+"""Notebooks: each .ipynb is what jupytext makes of its .py, and runs from clean, its asserts and exercises included.
 
+They have one form: a question, short cells whose claims are asserted, a surprise, two or three exercises, the next one.
+"""
+
+import base64
 import hashlib
 import re
+import statistics
 import warnings
 from pathlib import Path
 from typing import Any
@@ -56,6 +61,63 @@ def test_outputs_show_no_machine_and_no_warning(source: Path) -> None:
         assert output.get("name") != "stderr"
         text = output.get("text") or output.data.get("text/plain", "")
         assert not re.search(r"/(home|root|work|tmp|usr|Users)/|Warning", text)
+
+
+def test_the_notebooks_are_numbered() -> None:
+    assert [int(source.stem.partition("_")[0]) for source in SOURCES] == list(range(1, len(SOURCES) + 1))
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
+def test_the_first_cell_says_what_will_be_answered_and_how_long_it_takes(source: Path) -> None:
+    first = jupytext.read(source).cells[0].source
+    assert re.match(rf"# {int(source.stem[:2])}\. [^\n]+\?\n", first)
+    assert re.search(r"\d+ minutes", first)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
+def test_cells_are_short_and_claims_are_asserted(source: Path) -> None:
+    code = [text for kind, text in cells(jupytext.read(source)) if kind == "code"]
+    assert statistics.median(len(text.splitlines()) for text in code) <= 8
+    assert sum(len(re.findall(r"^ *assert ", text, re.MULTILINE)) for text in code) >= FEWEST_ASSERTS
+
+
+FEWEST_ASSERTS = 12
+"""Number of assertions that a notebook has at least."""
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
+def test_there_is_a_surprise_to_predict_and_an_answer_after_it(source: Path) -> None:
+    found = cells(jupytext.read(source))
+    places = [place for place, (kind, text) in enumerate(found) if kind == "markdown" and "**Predict before" in text]
+    assert places
+    for place in places:
+        following = "\n".join(text for kind, text in found[place + 1 : place + 5] if kind == "code")
+        assert "assert " in following
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
+def test_links_lead_to_files_and_to_the_next_notebook(source: Path) -> None:
+    text = "\n".join(text for kind, text in cells(jupytext.read(source)) if kind == "markdown")
+    linked = [link.partition("#")[0] for link in re.findall(r"\]\((?!https?://)([^)\s]+)\)", text)]
+    assert [link for link in linked if not (FOLDER / link).exists()] == []
+    following = {one.stem[:2]: f"{one.stem}.ipynb" for one in SOURCES}.get(f"{int(source.stem[:2]) + 1:02}")
+    assert following is None or following in linked
+    assert "https://arxiv.org/abs/" in text
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
+def test_pictures_are_small(source: Path) -> None:
+    page = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+    outputs = [output for cell in page.cells if cell.cell_type == "code" for output in cell.outputs]
+    pictures = [
+        base64.b64decode(output.data["image/png"]) for output in outputs if "image/png" in output.get("data", {})
+    ]
+    assert pictures
+    assert max(map(len, pictures)) < LARGEST_PICTURE
+
+
+LARGEST_PICTURE = 100_000
+"""Limit on the bytes of a picture in a notebook."""
 
 
 @pytest.mark.slow
