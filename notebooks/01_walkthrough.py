@@ -249,7 +249,7 @@ assert same(by_hand, x)
 assert same(x, trace["embeddings"])
 
 # %%
-figure, axes = plt.subplots(3, 1, figsize=(9, 7.5), layout="constrained")
+figure, axes = plt.subplots(3, 1, figsize=(8.5, 10), layout="constrained")
 panels = [(word, "Rows of the token table"), (position, "Rows of the position table"), (x, "The sum, normed")]
 for ax, (array, title) in zip(axes, panels, strict=True):
     shown = array[0, :, :48]  # the first 48 channels are enough to see the pattern
@@ -259,8 +259,8 @@ plt.show()
 
 # %% [markdown]
 # The rows of the token table look like noise: what a token means is spread over all channels. In the position table
-# neighbours resemble each other, so that columns show waves. In the sum you see both, and equal tokens at two positions
-# get different vectors.
+# neighbours resemble each other, so that columns show waves. In the sum you see both, and upright stripes beside them:
+# what all tokens share, the one row of kinds and the bias of the norm.
 #
 # One array of shape (1, tokens, 256) goes into the layers, and an array of the same shape comes out of each. It is
 # called the *residual stream*. So far no token knows of any other: `<mask>` has the same vector in every sentence in

@@ -254,21 +254,34 @@ assert tensorflow.ENDINGS["kernel"][1](np.zeros((2, 3))).shape == (3, 2)  # tran
 
 # %% [markdown]
 # The weight and the bias of a layer norm change their names too: `weight` and `bias` in PyTorch and fairseq, `gamma`
-# and `beta` in TensorFlow (and in PyTorch files of 2018 and 2019), `scale` and `bias` in Flax. fairseq has a trap:
-# its `final_layer_norm` is not the final norm of the model, but the second norm of each layer.
+# and `beta` in TensorFlow (and in PyTorch files of 2018 and 2019), `scale` and `bias` in Flax. fairseq and KerasHub
+# have names of their own for the rest of a layer too:
 
 # %%
-print("fairseq's norms of a layer, and ours:")
+in_keras = {name: path for name, (path, _) in keras.LAYER.items()}
 for theirs_, ours_ in fairseq.LAYER.items():
-    if theirs_.endswith("layer_norm.weight"):
-        print(f"  {theirs_:<30} {ours_}")
+    if theirs_.endswith(".weight"):
+        ours_, theirs_ = ours_.removesuffix(".weight"), theirs_.removesuffix(".weight")
+        print(f"{ours_:<28} {theirs_:<21} {in_keras[ours_].removeprefix('_self_attention_layer/')}")
 
-assert fairseq.LAYER["final_layer_norm.weight"] == "output.LayerNorm.weight"
+assert fairseq.LAYER["fc1.weight"] == "intermediate.dense.weight"
 assert {"gamma", "beta"} <= tensorflow.ENDINGS.keys()
 assert flax.ENDINGS["scale"][0] == "weight"
 
 # %% [markdown]
-# Three frameworks also leave something out. fairseq and KerasHub have no token types; the single row of RoBERTa's table
+# fairseq has two traps. Its `final_layer_norm` is not the final norm of the model, but the second norm of each layer.
+# And its files of 2019 hold query, key and value *fused*, as one `in_proj_weight` of shape (3·D, D): queries first,
+# then keys, then values. If you split that in another order, you get a model that loads. Its tables are called
+# `embed_tokens` and `embed_positions`, and their norm `layernorm_embedding`, or `emb_layer_norm` until 2020.
+
+# %%
+assert fairseq.LAYER["final_layer_norm.weight"] == "output.LayerNorm.weight"
+assert "self_attn.in_proj_weight" in fairseq.THIRDS
+norm_of_embeddings = {name for name, ours_ in fairseq.WHOLE.items() if ours_ == "embeddings.LayerNorm.weight"}
+assert norm_of_embeddings == {"sentence_encoder.emb_layer_norm.weight", "sentence_encoder.layernorm_embedding.weight"}
+
+# %% [markdown]
+# Two frameworks also leave something out. fairseq and KerasHub have no token types; the single row of RoBERTa's table
 # is zero in a model that came from fairseq, and a conversion to KerasHub adds it to each position. And KerasHub's table
 # of positions starts with the first token: it has 512 rows where Hugging Face and fairseq have 514. Its position ids
 # count padding too, so that padding must be on the right.
@@ -296,7 +309,7 @@ for family in ("roberta", "roberta-prelayernorm", "xlm-roberta-xl"):
     minroberta.init({"model_type": family, **small}, head="encoder").save(folder / family)
     names = [name.removesuffix(".weight") for name in read(folder / family / "model.safetensors")]
     norms[family] = [name for name in names if name.lower().endswith("norm") and "layer.1" not in name]
-    print(f"{family:<22}", ", ".join(sorted(norms[family])))
+    print(f"{family}:", *sorted(norms[family]), sep="\n    ")
 
 # %%
 assert set(norms["roberta"]) == {
@@ -354,9 +367,25 @@ assert for_tf["roberta/encoder/layer_._0/intermediate/dense/kernel:0"].shape == 
 # ## The mistake that nothing reports
 #
 # Now suppose that a converter forgets to transpose one kernel. A feed-forward weight has shape (1024, 256), and loading
-# it the other way round fails at once. But the weights of query, key, value and of attention's output are *square*.
-# Every one of the 24 square weights in our layers can be transposed, and the file still loads. Usually the answers are
-# ruined: you see *that* something is wrong, but not where. Let us look for the one that does the least harm.
+# it the other way round fails at once.
+
+# %%
+oblong = "roberta.encoder.layer.0.intermediate.dense.weight"
+fails = folder / "fails"
+model.save(fails)
+safetensors.write(fails / "model.safetensors", held | {oblong: held[oblong].T.copy()}, {"format": "pt"})
+try:
+    minroberta.load(fails)
+except minroberta.WeightsError as error:
+    message = str(error)
+
+print(message)
+assert "has shape (256, 1024), but the configuration requires (1024, 256)" in message
+
+# %% [markdown]
+# But the weights of query, key, value and of attention's output are *square*. Every one of the 24 in our layers can be
+# transposed, and the file still loads. Usually the answers are ruined: you see *that* something is wrong, but not
+# where. Let us look for the one that does the least harm.
 
 # %%
 text = "She was the first woman to win the <mask> Prize."
@@ -391,32 +420,33 @@ assert len(square) == 4 * config.num_hidden_layers
 # number, a histogram, the singular values?
 
 # %%
-right_one, wrong_one = ours[victim], ours[victim].T
+sides = [ours[victim], ours[victim].T]
+np.random.default_rng(3).shuffle(sides)
 figure, axes = plt.subplots(1, 2, figsize=(9, 4.2), layout="constrained")
-for ax, weight, title in zip(axes, (wrong_one, right_one), "AB", strict=True):
-    plot.matrix(
-        ax, weight[:64, :64], f"Weight {title}: which is the right one?", labels=("row", "column"), low=-1.5, high=1.5
-    )
+for ax, weight, title in zip(axes, sides, "AB", strict=True):
+    title = f"Weight {title}: is this the right one?"
+    plot.matrix(ax, weight[:64, :64], title, labels=("row", "column"), low=-1.5, high=1.5)
 plt.show()
 
 # %%
-a, b = wrong_one, right_one
+a, b = sides
+print("The right one is", "A" if np.array_equal(a, ours[victim]) else "B")
 assert a.shape == b.shape
-assert np.array_equal(np.sort(a, axis=None), np.sort(b, axis=None))  # the same numbers, so the same sum and histogram
+assert np.array_equal(np.sort(a, axis=None), np.sort(b, axis=None))  # the same numbers: sum, mean, histogram
 assert np.allclose(np.linalg.svd(a)[1], np.linalg.svd(b)[1], rtol=1e-3, atol=1e-4)  # the same singular values
-assert not np.array_equal(a, b)
 
+# %%
 quiet = folder / "quiet"
 model.save(quiet)
-broken = held | {f"roberta.{victim}": wrong_one.copy()}
+broken = held | {f"roberta.{victim}": ours[victim].T.copy()}
 safetensors.write(quiet / "model.safetensors", broken, {"format": "pt"})
 with warnings.catch_warnings():
     warnings.simplefilter("error")
     port = minroberta.load(quiet)  # no error, and no warning
 
 # %% [markdown]
-# A is the wrong one, and nothing that looks at this weight alone says so: not its shape, not its numbers, not even its
-# singular values. The file loads without a warning.
+# Nothing that looks at the weight alone tells the two apart: not its shape, not its numbers, not even its singular
+# values. And the file loads without a warning.
 #
 # Two things do give it away. If the source can be loaded, `verify` compares weight by weight. If only its *outputs*
 # can be had, or those of a port, `compare` judges each named value by the values before it, and `diagnose` tries the
