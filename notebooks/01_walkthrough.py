@@ -559,15 +559,11 @@ assert np.isclose(loss, -np.log(probabilities[order[0]]), atol=1e-4)
 
 # %%
 guesses = np.concatenate([ops.softmax(heads.lm_head(state, p, config))[:, mask_position] for state in states])
-best = np.argsort(-guesses)[:, :6]  # (layers + 1, 6): the six likeliest after each layer
+best = guesses.argmax(-1)  # (layers + 1,): the likeliest token after each layer
 
 assert guesses.shape == (config.num_hidden_layers + 1, config.vocab_size)
 assert np.allclose(guesses.sum(-1), 1)
 assert same(guesses[-1], probabilities)
-
-# %%
-for stage, six in zip(stages, best, strict=True):
-    print(f"{stage:<15}", "  ".join(repr(model.decode([token])) for token in six))
 
 # %%
 plot.lens(trace)
@@ -598,7 +594,7 @@ filled = model.fill_mask(text)
 for candidate in filled:
     print(f"{candidate['score']:6.1%}  {candidate['sequence']}")
 
-assert filled[0]["token"] == order[0] == best[-1, 0]  # the last layer's guess
+assert filled[0]["token"] == order[0] == best[-1]  # the last layer's guess
 assert np.allclose([candidate["score"] for candidate in filled], probabilities[order[:5]], atol=1e-4)
 assert all(candidate["token_str"] in candidate["sequence"] for candidate in filled)
 

@@ -464,9 +464,9 @@ assert report.first_bad == victim.removesuffix(".weight")
 plot.error(report)
 
 # %% [markdown]
-# Read the picture from left to right. Up to layer 2 all values are right but for rounding, in the green band. The cross
-# is the one step that is wrong by itself. All that follows is off too, a hundred thousand times the rounding, although
-# each of these steps is right: the grey dots, which judge each step alone, stay low.
+# Read the picture from left to right. Before the cross all values are right but for rounding, in the green band. The
+# cross is the one step that is wrong by itself. Nearly all that follows is off too, by many thousand times the rounding,
+# although each of these steps is right: the grey dots, which judge each step alone, stay low.
 
 # %%
 findings = diagnose(model, asked, values)
@@ -474,9 +474,8 @@ print(findings[0])
 assert findings[0].name.startswith("weight-transposed-")
 
 # %% [markdown]
-# A converter should therefore be tested with *values*, on an input, against the framework that it converts from. Or
-# test it with a tiny model whose sizes all differ. The hidden size is always H·E, so a square weight stays square; but
-# random numbers in, and values out, show it.
+# A converter should therefore be tested with *values*: an input, and what the framework that it converts from makes of
+# it. A tiny model with random weights is enough for that.
 #
 # ## LoRA is one more matrix
 #
