@@ -465,8 +465,8 @@ plot.error(report)
 
 # %% [markdown]
 # Read the picture from left to right. Before the cross all values are right but for rounding, in the green band. The
-# cross is the one step that is wrong by itself. Nearly all that follows is off too, by many thousand times the rounding,
-# although each of these steps is right: the grey dots, which judge each step alone, stay low.
+# cross is the one step that is wrong by itself. Nearly all that follows is off too, by many thousand times the
+# rounding, although each of these steps is right: the grey dots, which judge each step alone, stay low.
 
 # %%
 findings = diagnose(model, asked, values)
