@@ -44,6 +44,7 @@ def judge_positions(answer: Any, ids: numpy.ndarray, pad: int) -> None:
         "positions begin at 0, and go on at pads": count - 1,
         "positions begin at 0, and all columns are counted": column - 1,
         "positions begin at pad: the first token has position pad + 1": (count - 1) * real + pad,
+        "positions begin at pad, and go on at pads: they begin at pad + 1, and pads get pad": count - 1 + pad,
         "positions begin at 1, and pads get 0: add the id of padding": count * real,
         "all columns are counted, pads as well: count only the tokens": column + pad,
         "pads get the number of the token before them: they get the id of padding": count + pad,

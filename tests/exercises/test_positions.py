@@ -81,7 +81,7 @@ def count(ids: np.ndarray, pad: int) -> np.ndarray:
     [
         (lambda ids, pad: count(ids, pad) - 1, "positions begin at 0"),
         (lambda ids, pad: np.arange(ids.shape[1]) + 0 * ids, "positions begin at 0"),
-        (lambda ids, pad: count(ids, pad) - 1 + pad, "positions begin at pad: the first"),
+        (lambda ids, pad: count(ids, pad) - 1 + pad, "positions begin at pad, and go on at pads"),
         (
             lambda ids, pad: count(ids, pad) * (ids != pad),
             "positions begin at 1, and pads get 0: add the id of padding",
