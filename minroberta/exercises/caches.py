@@ -1,0 +1,216 @@
+"""The exercises of notebook 10: the causal mask after a cache, attention with a cache, a prompt that is read once."""
+
+import functools
+from typing import Any
+
+import numpy
+
+from .. import ops
+from ..loading import Model, init
+from ..trace import Node, trace
+from .checks import Checks, NotYet, array_of, expect, expect_values, result_of
+
+SIZES = ((4, 0), (1, 3), (3, 2), (2, 5))
+"""Numbers of new and of cached tokens."""
+
+PROMPT, CONTINUATIONS = ([0, 5, 6, 7, 8, 9], ([11], [12, 13, 14], [14, 5]))
+
+SELF = "encoder.layer.0.attention.self"
+
+
+# --- exercise 1: the mask -------------------------------------------------------------------------------------------
+
+
+def masking(answer: Any) -> str:
+    """A function from the numbers of new and cached tokens to the causal mask."""
+    for new, past in SIZES:
+        judge_mask(answer, new, past)
+    return "each new token reads all that is cached, and the new ones up to itself"
+
+
+def judge_mask(answer: Any, new: int, past: int) -> None:
+    """Raise NotYet if the mask of these sizes is not right."""
+    found, given = result_of(answer, new, past), f"for {new} new tokens after {past}"
+    shape = numpy.shape(found)
+    if past and shape == (new, new):
+        raise NotYet(f"{given}, the mask lacks the cached tokens: its shape is {shape}, not {(new, past + new)}")
+    if shape == (past + new, past + new):
+        raise NotYet(f"{given}, the mask has rows for cached tokens too: only the new ones ask. Keep its last {new}")
+    if shape == (past + new, new):
+        raise NotYet(f"{given}, rows and columns are exchanged: a row is a token that reads")
+    array = array_of(found, (new, past + new), f"{given}, the mask")
+    if array.size and array.min() < 0:
+        raise NotYet("booleans are asked for, True where a token may read, and not numbers to add to the scores")
+    rows, columns = numpy.arange(new)[:, None], numpy.arange(past + new)[None]
+    right = columns <= rows + past
+    known = {
+        "tokens do not read themselves: a token reads those up to and including itself": columns < rows + past,
+        "a token reads the one after it as well": columns <= rows + past + 1,
+        "True and False are exchanged: True is where a token may read": ~right,
+        "rows and columns are exchanged: a row is a token that reads, and may read to the left": columns >= rows + past,
+        "nothing is hidden": numpy.ones_like(right),
+        "the cached tokens are forgotten: new token i is token past + i of the text": columns <= rows,
+    }
+    expect(
+        array.astype(float), right.astype(float), {sentence: x.astype(float) for sentence, x in known.items()}, given
+    )
+
+
+# --- exercise 2: attention with a cache -----------------------------------------------------------------------------
+
+
+@functools.cache
+def small() -> Model:
+    """A random decoder in whose values each mistake shows: its weights are large."""
+    config = {
+        "model_type": "roberta",
+        "vocab_size": 30,
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_attention_heads": 2,
+        "num_hidden_layers": 2,
+        "max_position_embeddings": 24,
+        "initializer_range": 0.5,
+        "is_decoder": True,
+    }
+    return init(config, head="causal_lm", seed=3)
+
+
+def attending(answer: Any) -> str:
+    """A function for the attention of new tokens on top of a cache, judged by the oracle."""
+    model, E = small(), small().config.head_size
+    past = model([PROMPT, PROMPT[::-1]]).past_key_values
+    inputs = {"input_ids": numpy.array([[11, 12, 13], [14, 5, 6]]), "past_key_values": past}
+    x, p = trace(model, **inputs)["embeddings"], model.p.encoder.layer[0].attention.self
+    found = result_of(Unchanged(answer, p, E), x, *past[0])
+    if not isinstance(found, tuple | list) or len(found) != 2:
+        raise NotYet(f"two arrays are asked for, the shares and the context, not {type(found).__name__}")
+    B, L, D = x.shape
+    S = past[0][0].shape[2] + L
+    shares = array_of(found[0], (B, D // E, L, S), "the array of shares")
+    context = array_of(found[1], (B, L, D), "the context")
+    known = {sentence: attention(x, past[0], p, E, **change)[0] for sentence, change in ATTENDING_MISTAKES.items()}
+    for sentence, wrong in known.items():
+        if numpy.allclose(shares, wrong, atol=1e-4):
+            raise NotYet(sentence)
+    expect_values(model, inputs, {f"{SELF}.probs": shares, SELF: context})
+    return "the oracle agrees with both"
+
+
+class Unchanged:
+    """The reader's function of x and the cache, with parameters that are not copied for it."""
+
+    def __init__(self, answer: Any, *more: Any) -> None:
+        if not callable(answer):
+            raise NotYet(f"a function is asked for, not {type(answer).__name__}")
+        self.answer, self.more = answer, more
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call it."""
+        return self.answer(*arguments, *self.more)
+
+
+def attention(
+    x: numpy.ndarray, past: Any, p: Node, E: int, first: bool = False, cached: bool = True, corner: bool = True
+) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """The shares and the context of new tokens.
+
+    first: put the new keys and values before the cached ones. cached: if False, leave out what is cached. corner: if
+    False, begin the mask in the upper left corner, as without a cache.
+    """
+    q, k, v = (ops.split_heads(ops.linear(x, **part.tree), E) for part in (p.query, p.key, p.value))
+    before = [array if cached else 0 * array for array in past[:2]]
+    keys, values = (numpy.concatenate([b, a] if first else [a, b], 2) for a, b in zip(before, (k, v), strict=True))
+    L, S = q.shape[2], keys.shape[2]
+    mask = ops.causal_mask(numpy, L, S) if corner else ops.causal_mask(numpy, S, S)[:L]
+    shares = ops.softmax(numpy.where(mask, q @ keys.swapaxes(2, 3) / E**0.5, numpy.float32(-1e30)))
+    return shares, ops.merge_heads(shares @ values)
+
+
+ATTENDING_MISTAKES: dict[str, dict[str, bool]] = {
+    "the new keys stand before the cached ones: they come after them": {"first": True},
+    "the mask begins in the upper left corner: new token i is token past + i of the text": {"corner": False},
+}
+"""Likely mistakes that the oracle does not know: the sentence to say, and the change of `attention`."""
+
+
+# --- exercise 3: a prompt that is read once -------------------------------------------------------------------------
+
+
+class Counted:
+    """A model that counts the tokens that it computes. Copies are the model itself."""
+
+    def __init__(self, model: Model) -> None:
+        self.model, self.tokens = model, 0
+
+    def __call__(self, input_ids: Any, **inputs: Any) -> Any:
+        """Call the model."""
+        self.tokens += numpy.size(input_ids)
+        return self.model(input_ids, **inputs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)
+
+    def __deepcopy__(self, memo: Any) -> "Counted":
+        return self
+
+
+def scoring(answer: Any) -> str:
+    """A function from a prompt and continuations to log probabilities, whose computed tokens are counted."""
+    model, prompt = Counted(small()), numpy.array([PROMPT])
+    continuations = [numpy.array([ids]) for ids in CONTINUATIONS]
+    found = array_of(result_of(answer, model, prompt, continuations), (len(continuations),), "the list of scores")
+    logs = [all_logs(prompt, ids) for ids in continuations]  # (L + N, V) each
+    L = prompt.shape[1]
+
+    def summed(shift: int, mean: bool = False, skip: int = 0) -> numpy.ndarray:
+        rows = [
+            x[L + shift :][range(skip, ids.size), ids[0, skip:]] for x, ids in zip(logs, continuations, strict=True)
+        ]
+        return numpy.array([row.mean() if mean else row.sum() for row in rows])
+
+    known = {
+        "each token is scored by its own logits: the logits of a token predict the next one": summed(0),
+        "the first token of each continuation is left out: the last logits of the prompt predict it": summed(
+            -1, skip=1
+        ),
+        "these are means: the sum of the log probabilities is asked for": summed(-1, mean=True),
+        "these are probabilities: their logarithms are asked for": numpy.exp(summed(-1)),
+        "the sign is wrong: the logarithm of a probability is negative": -summed(-1),
+        "these are sums of logits: take `ops.log_softmax` of them first": summed_logits(prompt, continuations),
+        "the positions or the mask of the prompt are lost: give the cache as past_key_values": alone(continuations),
+    }
+    expect(found, summed(-1), known, "the list of scores")
+    least, most = L, L + sum(ids.size for ids in continuations)
+    if model.tokens > most:
+        raise NotYet(f"the scores are right, but {model.tokens} tokens were computed: {most} are enough, with a cache")
+    if model.tokens < least:
+        raise NotYet("the scores are right, but not computed with the model that was given")
+    return f"{model.tokens} tokens were computed instead of {sum(L + ids.size for ids in continuations)}"
+
+
+def all_logs(prompt: numpy.ndarray, ids: numpy.ndarray) -> numpy.ndarray:
+    """The log probabilities of all tokens after each token of a text: (L + N, V)."""
+    return ops.log_softmax(small()(numpy.concatenate([prompt, ids], 1)).logits[0])
+
+
+def summed_logits(prompt: numpy.ndarray, continuations: list[numpy.ndarray]) -> numpy.ndarray:
+    """The sum of the logits of each continuation's tokens."""
+    L, found = prompt.shape[1], []
+    for ids in continuations:
+        logits = small()(numpy.concatenate([prompt, ids], 1)).logits[0, L - 1 :]
+        found.append(logits[range(ids.size), ids[0]].sum())
+    return numpy.array(found)
+
+
+def alone(continuations: list[numpy.ndarray]) -> numpy.ndarray:
+    """The scores if the continuations are computed without the prompt, but for the first token."""
+    model, prompt, found = small(), numpy.array([PROMPT]), []
+    for ids in continuations:
+        logits = numpy.concatenate([model(prompt).logits[0, -1:], model(ids).logits[0, :-1]])
+        found.append(ops.log_softmax(logits)[range(ids.size), ids[0]].sum())
+    return numpy.array(found)
+
+
+check = Checks(masking, attending, scoring)
+"""Judge the answer to an exercise of notebook 10."""
