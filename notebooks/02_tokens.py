@@ -56,7 +56,7 @@ assert tokens_of("The river flows.")[-1] == "</s>"
 # ## An alphabet of 256 letters
 #
 # A text is stored as bytes, numbers from 0 to 255, and these 256 are the tokenizer's alphabet. To be able to print
-# them, it writes each byte as one visible character. 188 bytes are visible already, if we read them as Latin letters.
+# them, it writes each byte as one visible character. 188 bytes are visible characters already, in the table Latin-1.
 # The other 68, such as the space and the end of a line, get the characters with the numbers 256, 257 and so on.
 
 # %%
@@ -82,8 +82,9 @@ assert spell(" ") == "Ġ" == chr(256 + moved.index(32))
 # %%
 vocabulary = library.get_vocab()  # the id of each token
 random.seed(0)
-blocks = [(0x20, 0x700), (0x4E00, 0x9FA6), (0xAC00, 0xD7A4), (0x1F300, 0x1F580)]  # Latin to Arabic, Chinese, Korean, 🌀
-signs = [chr(n) for block in blocks for n in range(*block) if unicodedata.category(chr(n)) != "Cn"]  # Cn: not in use
+blocks = [(0x20, 0x700), (0x4E00, 0x9FA6), (0x1F300, 0x1F580)]  # Latin to Arabic, Chinese, pictures
+signs = [chr(n) for start, end in blocks for n in range(start, end)]
+signs = [sign for sign in signs if unicodedata.category(sign) != "Cn"]  # without numbers that have no sign
 noise = ["".join(random.choices(signs, k=20)) for _ in range(500)]
 
 assert set(letters.values()) <= vocabulary.keys()
@@ -103,9 +104,10 @@ same_sentence = [
     "すべての人間は生まれながらにして自由であり尊厳と権利とについて平等である。",
 ]
 for text in same_sentence:
-    print(f"{len(text)} characters, {len(text.encode()):>3} bytes, {len(ids_of(text)) - 2:>3} tokens   {text[:24]}…")
+    count = len(ids_of(text)) - 2  # without <s> and </s>
+    print(f"{len(text)} characters, {len(text.encode()):>3} bytes, {count:>3} tokens   {text[:20]}…")
 
-counts = [len(ids_of(text)) - 2 for text in same_sentence]  # without <s> and </s>
+counts = [len(ids_of(text)) - 2 for text in same_sentence]
 assert counts == sorted(counts)
 assert counts[0] < len(same_sentence[0]) / 3
 
@@ -117,7 +119,8 @@ assert counts[0] < len(same_sentence[0]) / 3
 # such a space; other signs, with such a space; and what is left, white space. No token ever crosses these cuts.
 
 # %%
-odd = "".join(c for c in map(chr, range(0x110000)) if unicodedata.category(c) in ("No", "Nl"))  # ², ½, Ⅷ …
+every = map(chr, range(0x110000))
+odd = "".join(sign for sign in every if unicodedata.category(sign) in ("No", "Nl"))  # ², ½, Ⅷ and so on
 letter, digit, sign = rf"[^\W\d_{odd}]", rf"[\d{odd}]", r"(?:[^\s\w]|_)"
 pattern = re.compile(rf"'s|'t|'re|'ve|'m|'ll|'d| ?{letter}+| ?{digit}+| ?{sign}+|\s+(?!\S)|\s+")
 
@@ -134,8 +137,8 @@ print(cut("In 1969 they'd landed on the  Moon!"))
 # leaves its last character to what follows. Our pattern cuts as the library does, and joined, the words are the text.
 
 # %%
-texts = ["In 1969 they'd landed on the  Moon!", "x² + ½ = 7_a\n\n\tb ", "don't, DON'T", "cafe\u0301 🌊🌊 日本", *noise]
-for text in texts:
+texts = ["In 1969 they'd landed on the  Moon!", "x² + ½ = 7_a\n\n\tb ", "don't, DON'T", "cafe\u0301 🌊🌊 日本"]
+for text in [*texts, *noise]:
     theirs = [word for word, _ in library.pre_tokenizer.pre_tokenize_str(text)]
     assert [spell(word) for word in cut(text)] == theirs
     assert "".join(cut(text)) == text
@@ -180,7 +183,7 @@ made_of = {a + b: (a, b) for a, b in merges}
 
 
 def draw(ax, piece, left, colour, top=True):
-    """Draw a token above its letters, as the tree of the merges that make it. Returns where its root stands."""
+    """Draw a token as the tree of the merges that make it. Returns where its root stands."""
     if piece not in made_of:
         ax.text(left, 0.6, piece, ha="center", va="baseline", fontsize=15, family="monospace")
         return left, 0.9
@@ -207,7 +210,8 @@ for ax, (parts, colour, title) in zip(axes, panels, strict=True):
     ax.set_title(title, loc="left", fontsize=14)
     ax.set_xticks([])
     ax.set_ylim(0.4, 5.2)
-axes[0].set_yticks([1 + np.log10(1 + n) for n in (0, 10, 100, 1000, 5000)], [0, 10, 100, 1000, 5000], fontsize=12)
+ticks = [0, 10, 100, 1000, 5000]
+axes[0].set_yticks([1 + np.log10(1 + n) for n in ticks], ticks, fontsize=12)
 axes[0].set_ylabel("rank of the merge: higher is later", fontsize=12)
 plt.show()
 
@@ -219,26 +223,26 @@ assert rank["e", "b"] < rank["Ġnot", "e"] < rank["b", "ook"]
 
 
 # %%
-def longest_first(word):
+def longest_match(word):
     """Split a word as WordPiece would: the longest token that fits, then on from there."""
     width = next(n for n in range(len(word), 0, -1) if word[:n] in vocabulary)
-    return [word[:width], *longest_first(word[width:])] if word[width:] else [word]
+    return [word[:width], *longest_match(word[width:])] if word[width:] else [word]
 
 
 for word in (" afternoon", " copyright", " whatever", " tasks", " datasets"):
-    print(tokens_of(word)[1:-1], "instead of", longest_first(spell(word)))
-    assert tokens_of(word)[1:-1] != longest_first(spell(word))
+    print(tokens_of(word)[1:-1], "instead of", longest_match(spell(word)))
+    assert tokens_of(word)[1:-1] != longest_match(spell(word))
 
 # %% [markdown]
-# Numbers are split in the same way, by what was frequent and not by the value of a digit. That is one reason why such
-# models are bad at sums.
+# Numbers are split in the same way, by what was frequent and not by the value of a digit: whoever hopes that the model
+# can count should know that it never sees digits in columns.
 
 # %%
 for text in (" 1999", " 1969", " 2025", " 12345", " 1000000"):
     print(f"{text:<9}", tokens_of(text)[1:-1])
 
 assert len(tokens_of(" 1999")) < len(tokens_of(" 12345"))
-assert len({len(tokens_of(f" {year}")) for year in range(1900, 2030)}) > 1  # years differ in their number of tokens
+assert len({len(tokens_of(f" {year}")) for year in range(1900, 2030)}) > 1  # some years take more
 
 # %% [markdown]
 # ## What looks alike to us
@@ -248,11 +252,11 @@ assert len({len(tokens_of(f" {year}")) for year in range(1900, 2030)}) > 1  # ye
 # beforehand: é as one character and é as e with an accent are different tokens.
 
 # %%
-for text in ("water", " water", "Water", " Water", " WATER", "café", "cafe\u0301"):
+spellings = ["water", " water", "Water", " Water", " WATER", "café", "cafe\u0301"]
+for text in spellings:
     print(f"{text!r:<10} {tokens_of(text)[1:-1]}")
 
-spellings = [tuple(ids_of(text)) for text in ("water", " water", "Water", " Water", " WATER", "café", "cafe\u0301")]
-assert len(set(spellings)) == len(spellings)
+assert len({tuple(ids_of(text)) for text in spellings}) == len(spellings)
 assert unicodedata.normalize("NFC", "cafe\u0301") == "café"
 
 # %% [markdown]
@@ -273,6 +277,9 @@ shuffled = np.random.default_rng(0).permutation(len(unit))
 by_chance = (unit * unit[shuffled]).sum(1)  # (V,)
 print(f"water and Ġwater {likeness('water', 'Ġwater'):.2f}, in and Ġin {likeness('in', 'Ġin'):.2f}")
 print(f"two at random    {by_chance.mean():.2f} ± {by_chance.std():.2f}")
+
+assert abs(by_chance.mean()) < 0.1
+assert likeness("water", "Ġwater") > by_chance.mean() + by_chance.std()
 
 # %% [markdown]
 # Most byte-level tokenizers can be told to put a space before the text, so that its first word is like all the others:
@@ -348,7 +355,7 @@ print(tokens_of(question, paragraph))
 
 a, b = ids_of(question)[1:-1], ids_of(paragraph)[1:-1]
 assert ids_of(question, paragraph) == [0, *a, 2, 2, *b, 2]
-assert ids_of(question, paragraph) == ids_of(f"{question}</s></s>{paragraph}")  # written out, it is the same
+assert ids_of(question, paragraph) == ids_of(f"{question}</s></s>{paragraph}")  # or written out
 assert "token_type_ids" not in tokenizer.tokenize(question, paragraph)
 assert model.p.embeddings.token_type_embeddings.weight.shape == (1, model.config.hidden_size)
 
@@ -364,12 +371,13 @@ long = ids_of("one " * 600)
 assert len(long) == tokenizer.longest == 512
 assert long[-1] == vocabulary["</s>"]
 
-kept = tokens_of("one two three four five six seven", "red green", max_length=10)
+numbers, colours = "one two three four five six seven", "red green"
+kept = tokens_of(numbers, colours, max_length=10)
 print(kept)
 assert kept.count("</s>") == 3
 assert len(kept) == 10
 assert kept[-3:] == ["red", "Ġgreen", "</s>"]  # the shorter text is whole
-assert kept == tokens_of("one two three four five six seven", "red green", max_length=10, truncation="only_first")
+assert kept == tokens_of(numbers, colours, max_length=10, truncation="only_first")
 
 # %% [markdown]
 # If both texts are longer than half of the room, each gets a half. To answer questions, people truncate the paragraph
@@ -436,7 +444,7 @@ assert "the<mask>" in model.decode(ids_of("into the <mask> Ocean"))
 # %%
 # exercise 1
 def pieces_of(word):
-    """The tokens of a word, which is spelled as in `spell`: "Ġnotebook" gives ["Ġnot", "eb", "ook"]."""
+    """The tokens of a word as `spell` writes it: "Ġnotebook" gives ["Ġnot", "eb", "ook"]."""
 
 
 # %%
@@ -513,7 +521,7 @@ check(2, encode)
 # %%
 # exercise 3
 def pair_of(a, b, longest):
-    """The ids of a pair, special tokens included, from the ids of each text. a, b: lists of integers."""
+    """The ids of a pair, special tokens included, from the ids of each text, two lists."""
 
 
 # %%
@@ -539,7 +547,8 @@ check(3, pair_of)
 # The model now has ids, but ids in a row are only a set to it until it knows which comes first. That is
 # [notebook 3: why start at 2?](03_positions.ipynb)
 #
-# In the package, [text/tokenizer.py](../minroberta/text/tokenizer.py) pads, truncates and pairs. Byte-pair encoding of
-# words is due to [Sennrich et al. 2016, section 3.2](https://arxiv.org/abs/1508.07909); bytes as its alphabet came with
+# In the package, [text/tokenizer.py](../minroberta/text/tokenizer.py) pads, truncates and pairs, and
+# [text/plain.py](../minroberta/text/plain.py) is the rest of a tokenizer in plain Python. Byte-pair encoding of words
+# is due to [Sennrich et al. 2016, section 3.2](https://arxiv.org/abs/1508.07909); bytes as its alphabet came with
 # GPT-2, and [Liu et al. 2019, section 4.4](https://arxiv.org/abs/1907.11692) took them over. Other families differ:
 # XLM-RoBERTa and CamemBERT use sentencepiece, which also normalises the text and writes a space as `▁`.

@@ -79,7 +79,8 @@ assert (probs[:, :, 0, 0] == 1).all()
 # this is everything.
 
 # %%
-longer = np.concatenate([ids, decoder.tokenize(" It is wide.", add_special_tokens=False)["input_ids"]], axis=1)
+more = decoder.tokenize(" It is wide.", add_special_tokens=False)["input_ids"]
+longer = np.concatenate([ids, more], axis=1)
 after = minroberta.trace(decoder, longer)
 
 assert longer.shape[1] > L
@@ -97,7 +98,8 @@ assert same(after.output.logits[:, :L], trace.output.logits)
 # %%
 E = decoder.config.head_size
 name = "encoder.layer.0.attention.self"
-q, k, v = (ops.split_heads(trace[f"{name}.{part}"], E) for part in ("query", "key", "value"))  # (B, H, L, E) each
+parts = (trace[f"{name}.{part}"] for part in ("query", "key", "value"))  # (B, L, D) each
+q, k, v = (ops.split_heads(part, E) for part in parts)  # (B, H, L, E) each
 
 q_new = q[:, :, -1:]  # (B, H, 1, E): the query of the new token
 shares = ops.softmax(q_new @ k.swapaxes(2, 3) / E**0.5)  # (B, H, 1, E) @ (B, H, E, L) -> (B, H, 1, L)
@@ -145,7 +147,7 @@ following = minroberta.trace(decoder, longer[:, L:], past_key_values=cache)
 
 print("positions of the new tokens", following["embeddings.position_ids"])
 assert following["embeddings.position_ids"][0, 0] == L + 2
-assert following[f"{name}.probs"].shape[2:] == (longer.shape[1] - L, longer.shape[1])  # (new queries, all keys)
+assert following[f"{name}.probs"].shape[2:] == (more.shape[1], longer.shape[1])  # new queries, all keys
 
 # %% [markdown]
 # If several tokens are new, they need the mask among themselves: new token i may read all that is cached, and the new
@@ -211,7 +213,8 @@ print(f"{numbers // L} numbers a token here")
 # their beginning is computed once. (Our caches are never changed in place: each call gives a new one.)
 #
 # And what may *not* be kept? Everything after a change. If a token in the middle is replaced, the caches up to it are
-# still right, and all after it are wrong. Nor may you drop the oldest tokens to save room: later keys have read them.
+# still right, and all after it are wrong. Nor may you drop the oldest tokens to save room: from layer 1 on, the keys
+# and values of the others have read them.
 
 # %%
 changed = ids.copy()
@@ -221,6 +224,10 @@ before = np.array([layer[0][0] for layer in cache])
 
 assert same(keys[:, :, :4], before[:, :, :4])
 assert all(not same(keys[:, :, s], before[:, :, s]) for s in range(4, L))
+
+rest = decoder(ids[:, 2:], position_ids=np.arange(4, L + 2)[None]).past_key_values  # without the oldest two
+assert same(rest[0][0], cache[0][0][:, :, 2:])
+assert not same(rest[1][0], cache[1][0][:, :, 2:])
 
 # %% [markdown]
 # ## Padding
@@ -234,10 +241,11 @@ assert all(not same(keys[:, :, s], before[:, :, s]) for s in range(4, L))
 prompts = decoder.tokenizer.rows(["The river flows", "In the year of the great war, he"])
 rows = decoder.tokenizer.padded([row[:-1] for row in prompts], side="left")  # without </s>
 mask = rows["attention_mask"]
-step = decoder.tokenize([" the", " the"], add_special_tokens=False)["input_ids"]  # (B, 1): the same token for both
+step = decoder.tokenize([" the", " the"], add_special_tokens=False)["input_ids"]  # (B, 1)
 output = decoder(**rows)
 wider = np.concatenate([mask, np.ones_like(step)], axis=1)  # (B, S + 1)
-batched = decoder(step, attention_mask=wider, past_key_values=output.past_key_values).logits  # (B, 1, V)
+past = output.past_key_values
+batched = decoder(step, attention_mask=wider, past_key_values=past).logits  # (B, 1, V)
 
 print(mask)
 for row, prompt in enumerate(prompts):
@@ -250,16 +258,18 @@ for row, prompt in enumerate(prompts):
 # transformers does, and a left-padded prompt then goes on at wrong positions. (Pass `position_ids` there.)
 
 # %%
-bare = tuple(output.past_key_values)
-traces = [
-    minroberta.trace(decoder, step, attention_mask=wider, past_key_values=past)["embeddings.position_ids"]
-    for past in (output.past_key_values, bare)
-]
-print("tokens in each row", output.past_key_values.tokens.ravel(), "of", mask.shape[1], "columns")
-print("next positions", traces[0].ravel(), "and from a bare tuple", traces[1].ravel())
 
-assert (traces[0] == mask.sum(1, keepdims=True) + 2).all()
-assert (traces[1] == mask.shape[1] + 2).all()
+
+def next_positions(past):
+    trace = minroberta.trace(decoder, step, attention_mask=wider, past_key_values=past)
+    return trace["embeddings.position_ids"]  # (B, 1)
+
+
+print("tokens in each row", past.tokens.ravel(), "of", mask.shape[1], "columns")
+print("next positions", next_positions(past).ravel(), "from a bare tuple", next_positions(tuple(past)).ravel())
+
+assert (next_positions(past) == mask.sum(1, keepdims=True) + 2).all()
+assert (next_positions(tuple(past)) == mask.shape[1] + 2).all()
 
 # %% [markdown]
 # ## The encoder
@@ -273,10 +283,10 @@ assert (traces[1] == mask.shape[1] + 2).all()
 
 # %%
 def change(model):
-    """How far the values of the first L tokens move if the text is longer, as a share of their length: (layers, L)."""
-    texts = [minroberta.trace(model, rows) for rows in (ids, longer)]
+    """How far the first L tokens' values move in a longer text, as a share of their length: (layers, L)."""
     layers = [f"encoder.layer.{i}.attention.self.value" for i in range(model.config.num_hidden_layers)]
-    short, long = (np.array([trace[layer][0, :L] for layer in layers]) for trace in texts)  # (layers, L, D) each
+    traces = [minroberta.trace(model, rows) for rows in (ids, longer)]
+    short, long = (np.array([trace[layer][0, :L] for layer in layers]) for trace in traces)
     return np.linalg.norm(long - short, axis=-1) / np.linalg.norm(short, axis=-1)
 
 
@@ -299,7 +309,10 @@ assert moved[1:].mean(1).min() > 0.01
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.3), layout="constrained", sharey=True)
-panels = [(both_ways, "Encoder: all but layer 0 must be computed again"), (decoder, "Decoder: all may be remembered")]
+panels = [
+    (both_ways, "Encoder: all but layer 0 must be computed again"),
+    (decoder, "Decoder: all may be remembered"),
+]
 layers = [f"layer {i}" for i in range(config.num_hidden_layers)]
 for ax, (model, title) in zip(axes, panels, strict=True):
     shares = change(model)
@@ -377,7 +390,7 @@ check(1, causal_mask)
 # %%
 # exercise 2
 def attend(x, k_past, v_past, p, E):
-    """The shares, (B, H, L, S), and the context, (B, L, D), of the L new tokens; S counts cached and new ones.
+    """The shares, (B, H, L, S), and the context, (B, L, D), of L new tokens; S counts all.
 
     x: (B, L, D); k_past, v_past: (B, H, S - L, E); p: a layer's `attention.self`.
     """
@@ -420,7 +433,7 @@ check(2, attend)
 def scores(model, prompt, continuations):
     """The log probability of each continuation: a list of floats.
 
-    prompt: (1, L) ids; continuations: a list of arrays (1, N), each with at least one token. The model is a decoder.
+    model: a decoder; prompt: (1, L) ids; continuations: a list of ids (1, N), N at least 1.
     """
 
 
