@@ -1,0 +1,158 @@
+"""The exercises of notebook 4: right answers are right, and each likely mistake gets its sentence."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minroberta.exercises.attention import check
+
+Array = np.ndarray
+LOWEST = np.finfo(np.float64).min
+
+
+def softmax(scores: Array, axis: int = -1) -> Array:
+    e = np.exp(scores - scores.max(axis, keepdims=True))
+    return e / e.sum(axis, keepdims=True)
+
+
+def attention(
+    q: Array, k: Array, v: Array, mask: Array, *, number: float = LOWEST, scale: float | None = None, axis: int = -1
+) -> tuple[Array, Array, Array]:
+    B, H, L, E = q.shape
+    scores = q @ k.swapaxes(-1, -2) / (scale or math.sqrt(E)) + np.where(mask == 0, number, 0)[:, None, None]
+    shares = softmax(scores, axis)
+    return scores, shares, (shares @ v).swapaxes(1, 2).reshape(B, L, H * E)
+
+
+def unmerged(q: Array, k: Array, v: Array, mask: Array) -> tuple[Array, Array, Array]:
+    scores, shares, _ = attention(q, k, v, mask)
+    return scores, shares, shares @ v
+
+
+def reshaped(q: Array, k: Array, v: Array, mask: Array) -> tuple[Array, Array, Array]:
+    scores, shares, context = attention(q, k, v, mask)
+    return scores, shares, (shares @ v).reshape(context.shape)
+
+
+def multiplied(q: Array, k: Array, v: Array, mask: Array) -> tuple[Array, Array, Array]:
+    B, H, L, E = q.shape
+    scores = q @ k.swapaxes(-1, -2) / math.sqrt(E) * mask[:, None, None]
+    shares = softmax(scores)
+    return scores, shares, (shares @ v).swapaxes(1, 2).reshape(B, L, H * E)
+
+
+def after_softmax(q: Array, k: Array, v: Array, mask: Array) -> tuple[Array, Array, Array]:
+    scores, shares, _ = attention(q, k, v, np.ones_like(mask))
+    shares = shares * mask[:, None, None]
+    B, H, L, E = q.shape
+    return scores, shares, (shares @ v).swapaxes(1, 2).reshape(B, L, H * E)
+
+
+def raw(q: Array, k: Array, v: Array, mask: Array) -> tuple[Array, Array, Array]:
+    B, H, L, E = q.shape
+    scores = q @ k.swapaxes(-1, -2) / math.sqrt(E) + mask[:, None, None]
+    shares = softmax(scores)
+    return scores, shares, (shares @ v).swapaxes(1, 2).reshape(B, L, H * E)
+
+
+def of_queries(q: Array, k: Array, v: Array, mask: Array) -> tuple[Array, Array, Array]:
+    """The mask is applied to queries instead of keys."""
+    B, H, L, E = q.shape
+    scores = q @ k.swapaxes(-1, -2) / math.sqrt(E) + np.where(mask == 0, LOWEST, 0)[:, None, :, None]
+    shares = softmax(scores)
+    return scores, shares, (shares @ v).swapaxes(1, 2).reshape(B, L, H * E)
+
+
+def said(number: int, answer: Any, capsys: pytest.CaptureFixture) -> str:
+    check(number, answer)
+    return capsys.readouterr().out.strip()
+
+
+WRONG = "not yet: the first wrong value is encoder.layer.0.attention.self"
+MISTAKE = ". It looks like the known mistake "
+
+FIRST: list[tuple[Any, str]] = [
+    (None, "exercise 1 is not answered yet"),
+    (lambda q, k, v, mask: None, "not yet: your function returns None"),
+    (attention, "right: the oracle agrees"),
+    (lambda q, k, v, mask: attention(q, k, v, mask)[1], "not yet: three arrays are asked for"),
+    (lambda q, k, v, mask: [x[:1] for x in attention(q, k, v, mask)], "not yet: the scores should have shape"),
+    (unmerged, "not yet: the context should have shape (2, 7, 24), not (2, 4, 7, 6): merge the heads"),
+    (reshaped, f"{WRONG}{MISTAKE}heads-unswapped"),
+    (lambda *a: attention(*a, scale=1), f"{WRONG}.scores{MISTAKE}scores-unscaled"),
+    (lambda *a: attention(*a, scale=24**0.5), f"{WRONG}.scores{MISTAKE}scores-scaled-by-hidden"),
+    (lambda q, k, v, mask: attention(k, q, v, mask), f"{WRONG}.scores{MISTAKE}query-key-swapped"),
+    (lambda q, k, v, mask: attention(q, k, v, 1 + 0 * mask), f"{WRONG}.scores{MISTAKE}mask-ignored"),
+    (lambda q, k, v, mask: attention(q, k, v, 1 - mask), f"{WRONG}.scores{MISTAKE}mask-inverted"),
+    (multiplied, f"{WRONG}.scores{MISTAKE}mask-multiplied"),
+    (raw, f"{WRONG}.scores{MISTAKE}mask-added-raw"),
+    (after_softmax, f"{WRONG}.scores"),
+    (of_queries, f"{WRONG}.scores"),
+    (lambda *a: attention(*a, axis=-2), f"{WRONG}.probs{MISTAKE}softmax-over-queries"),
+    (lambda *a: attention(*a, axis=1), f"{WRONG}.probs{MISTAKE}softmax-over-heads"),
+    (lambda *a: attention(*a, number=-np.inf), "not yet: a row that hides every key gives NaN"),
+    (lambda *a: attention(*a, number=-10000), "not yet: a row that hides every key is read as if nothing were hidden"),
+    (lambda *a: attention(*a, number=-1e9), "not yet: a row that hides every key is read as if nothing were hidden"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("answer", "sentence"), FIRST)
+@pytest.mark.filterwarnings("ignore:(invalid value|overflow):RuntimeWarning")
+def test_attention_with_a_mask(answer: Any, sentence: str, capsys: pytest.CaptureFixture) -> None:
+    assert said(1, answer, capsys).startswith(sentence)
+
+
+def shifted(by: int, length: float) -> Any:
+    return lambda L, E: (length * np.roll(np.eye(L, E), by, axis=0), np.eye(L, E))
+
+
+def by_waves(L: int, E: int) -> tuple[Array, Array]:
+    """Keys as sinusoids, and queries as those of the position before: another right answer."""
+    speeds = np.geomspace(0.3, 3, E // 2)
+
+    def waves(position: Array) -> Array:
+        return 30 * np.concatenate([np.sin(position[:, None] * speeds), np.cos(position[:, None] * speeds)], -1)
+
+    return waves(np.arange(L) - 1), waves(np.arange(L))
+
+
+SECOND: list[tuple[Any, str]] = [
+    (None, "exercise 2 is not answered yet"),
+    (lambda L, E: None, "not yet: your function returns None"),
+    (shifted(1, 100), "right: each token gives at least"),
+    (by_waves, "right: each token gives at least"),
+    (lambda L, E: np.eye(L, E), "not yet: two arrays are asked for"),
+    (lambda L, E: (np.eye(L), np.eye(L)), "not yet: the array of queries has shape (6, 6), not (6, 16)"),
+    (shifted(0, 100), "not yet: each token reads itself"),
+    (shifted(-1, 100), "not yet: tokens read the next one"),
+    (lambda L, E: shifted(1, 100)(L, E)[::-1], "not yet: tokens read the next one"),
+    (shifted(1, 1), "not yet: the direction is right, but a token gives only"),
+    (lambda L, E: (np.ones((L, E)), np.ones((L, E))), "not yet: all shares are equal"),
+    (shifted(2, 100), "not yet: for L = 6 and E = 16, token 1 reads token 5 most, not token 0"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("answer", "sentence"), SECOND)
+def test_a_head_that_reads_the_token_before(answer: Any, sentence: str, capsys: pytest.CaptureFixture) -> None:
+    assert said(2, answer, capsys).startswith(sentence)
+
+
+THIRD: list[tuple[Any, str]] = [
+    (None, "exercise 3 is not answered yet"),
+    (lambda w, b, u: None, "not yet: your function returns None"),
+    (lambda w, b, u: b + w @ u, "right: the answers stay the same"),
+    (lambda w, b, u: b, "not yet: that is the old bias"),
+    (lambda w, b, u: w @ u, "not yet: the old bias is lost"),
+    (lambda w, b, u: b + u, "not yet: the value's bias goes through the weight"),
+    (lambda w, b, u: b + u @ w, "not yet: the weight lies the other way"),
+    (lambda w, b, u: b - w @ u, "not yet: the value's bias is to be added"),
+    (lambda w, b, u: b + w * u, "not yet: the new bias has shape (24, 24), not (24,)"),
+    (lambda w, b, u: b + 2 * w @ u, "not yet: the new bias is "),
+]
+
+
+@pytest.mark.parametrize(("answer", "sentence"), THIRD)
+def test_the_bias_of_the_value(answer: Any, sentence: str, capsys: pytest.CaptureFixture) -> None:
+    assert said(3, answer, capsys).startswith(sentence)
