@@ -14,9 +14,9 @@
 # # 9. Sinks: what are these layers for?
 #
 # In the upper layers of this model most attention goes to `<s>`, a token that says nothing about the text. Is it
-# wasted? We measure it, find out what `<s>` hands over, and switch parts off in two ways, of which the usual one gives
-# the wrong answer. In the end more than a third of the attention heads are gone, and we know what one of the others is for. This
-# takes about 25 minutes. Read [4. Who reads whom?](04_attention.ipynb) first.
+# wasted? We measure it, find out what `<s>` hands over, and switch parts off in two ways, of which the usual one
+# misleads. In the end more than a third of the attention heads are gone, and we know what one of the others is for.
+# This takes about 25 minutes. Read [4. Who reads whom?](04_attention.ipynb) first.
 #
 # A *head* is a head of attention here; the part that guesses is called the language modelling head. Layers are counted
 # from 0.
