@@ -61,10 +61,12 @@ def same(ours, theirs):
 # ## One head, and all of them
 #
 # A token has a query q, by which it asks; a key k, by which it is found; and a value v, which it hands over. How much
-# query l takes from key s is a softmax of dot products:
+# query l takes from key s is a softmax of dot products, and what it collects, the *context*, is a weighted mean:
 #
-# $$\mathrm{share}_{ls} = \frac{\exp(q_l \cdot k_s / \sqrt E)}{\sum_t \exp(q_l \cdot k_t / \sqrt E)}, \qquad
-# \mathrm{context}_l = \sum_s \mathrm{share}_{ls}\, v_s$$
+# ```
+# share(l, s) = exp(q(l)·k(s) / √E) / Σₜ exp(q(l)·k(t) / √E)
+# context(l)  = Σₛ share(l, s) · v(s)
+# ```
 #
 # This is equation 1 of [Vaswani et al. 2017](https://arxiv.org/abs/1706.03762), section 3.2.1. The row's largest score
 # is subtracted first, which changes no share and keeps the exponentials small.
@@ -78,8 +80,8 @@ def softmax(scores):
 
 
 def attention(q, k, v):
-    """What each query collects. q: (..., L, E); k, v: (..., S, E). Returns the shares and the context."""
-    scores = q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1])  # (..., L, E) @ (..., E, S) -> (..., L, S)
+    """Shares and context. q: (..., L, E); k, v: (..., S, E)."""
+    scores = q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1])  # -> (..., L, S)
     shares = softmax(scores)
     return shares, shares @ v  # (..., L, S) @ (..., S, E) -> (..., L, E)
 
@@ -90,7 +92,7 @@ def attention(q, k, v):
 
 # %%
 name = "encoder.layer.1.attention.self"
-query, key, value = (trace[f"{name}.{part}"] for part in ("query", "key", "value"))  # (B, L, D) each
+query, key, value = (trace[f"{name}.{part}"] for part in ("query", "key", "value"))  # (B, L, D)
 one = slice(3 * E, 4 * E)  # the channels of head 3
 
 shares, context = attention(query[0, :, one], key[0, :, one], value[0, :, one])
@@ -149,36 +151,50 @@ texts = [
 def all_shares(text):
     """The shares of every head of every layer for one text: (layers, H, L, L)."""
     found = minroberta.trace(model, **model.tokenize(text))
-    return np.stack([found[f"encoder.layer.{i}.attention.self.probs"][0] for i in range(config.num_hidden_layers)])
+    layers = range(config.num_hidden_layers)
+    return np.stack([found[f"encoder.layer.{i}.attention.self.probs"][0] for i in layers])
 
 
 def share_at(shares, offset):
-    """The mean share that a token gives to the one `offset` tokens after it: (..., L, L) -> (...)."""
+    """The mean share that a token gives to the one `offset` after it: (..., L, L) -> (...)."""
     return np.diagonal(shares[..., 1:-1, 1:-1], offset, axis1=-2, axis2=-1).mean(-1)
 
 
 # %%
 measured = [all_shares(one) for one in texts]
-reads = {what: np.mean([share_at(one, n) for one in measured], 0) for what, n in
-         [("the previous token", -1), ("itself", 0), ("the next token", 1)]}  # fmt: skip
-reads["<s>"] = np.mean([one[..., 1:-1, 0].mean(-1) for one in measured], 0)  # each (layers, H)
-
-best = {what: np.unravel_index(share.argmax(), share.shape) for what, share in reads.items()}
-for what, (layer, head) in best.items():
-    print(f"layer {layer}, head {head} gives {reads[what][layer, head]:.1%} of its attention to {what}")
-
-# %% [markdown]
-# An even split would give each token one share in about twenty. These heads are far from that: they are pointers. A
-# pointer to the neighbour cannot know the words, so it has to come from the positions, which were added to the words
-# at the very start.
+offsets = {"the previous token": -1, "itself": 0, "the next token": 1}
+reads = {what: np.mean([share_at(x, n) for x in measured], 0) for what, n in offsets.items()}
+reads["<s>"] = np.mean([x[..., 1:-1, 0].mean(-1) for x in measured], 0)  # each (layers, H)
 
 # %%
-even = np.mean([1 / one.shape[-1] for one in measured])
+best = {what: np.unravel_index(share.argmax(), share.shape) for what, share in reads.items()}
+for what, (layer, head) in best.items():
+    print(f"layer {layer}, head {head} gives {reads[what][layer, head]:.1%} to {what}")
+
+# %% [markdown]
+# An even split would give each token one share in about twenty. These heads are far from that: they are pointers.
+
+# %%
+even = np.mean([1 / x.shape[-1] for x in measured])
+print(f"an even share is {even:.1%}")
+for what, share in reads.items():
+    print(f"{(share > 0.9).sum()} of {share.size} heads give more than 90 % to {what}")
 
 assert all(share.max() > 5 * even for share in reads.values())
 assert len(set(best.values())) == 4  # four different heads
-sharp = {what: int((share > 0.9).sum()) for what, share in reads.items()}
-print(f"an even share is {even:.1%}; heads with more than 90 %: {sharp}")
+
+# %% [markdown]
+# A pointer to the neighbour should not care what the words are: it is made of the positions, which were added to the
+# words at the very start. So it has to work on tokens that make no sense.
+
+# %%
+nonsense = np.random.default_rng(0).integers(5, config.vocab_size - 1, (1, 22))
+found = minroberta.trace(model, nonsense)
+for what, offset in offsets.items():
+    layer, head = best[what]
+    share = share_at(found[f"encoder.layer.{layer}.attention.self.probs"][0, head], offset)
+    print(f"layer {layer}, head {head} gives {share:.1%} to {what}, in random tokens")
+    assert share > 5 * even
 
 # %% [markdown]
 # **The picture to remember.** Each row is a token that reads, each column one that is read. The training of this model
@@ -186,12 +202,11 @@ print(f"an even share is {even:.1%}; heads with more than 90 %: {sharp}")
 # heads learned it without such help ([Clark et al. 2019](https://arxiv.org/abs/1906.04341), section 3.1).
 
 # %%
+tokens = [model.decode([token]).strip() for token in model.tokenize(text)["input_ids"][0]]
 figure, axes = plt.subplots(2, 2, figsize=(9.5, 9), sharex=True, sharey=True, layout="constrained")
-tokens = [repr(model.decode([token]))[1:-1].strip() for token in model.tokenize(text)["input_ids"][0]]
 for ax, (what, (layer, head)) in zip(axes.flat, best.items(), strict=True):
-    image = plot.matrix(
-        ax, measured[0][layer, head], f"Layer {layer}, head {head} reads {what}", tokens, tokens, low=0, high=1
-    )
+    title = f"Layer {layer}, head {head} reads {what}"
+    image = plot.matrix(ax, measured[0][layer, head], title, tokens, tokens, low=0, high=1)
 figure.colorbar(image, ax=axes, label="share of attention", shrink=0.5)
 plt.show()
 
@@ -211,7 +226,8 @@ random = np.random.default_rng(0)
 for size in (4, 64, 1024):
     a, b = random.standard_normal((2, 5000, size))
     products = (a * b).sum(-1)
-    print(f"E = {size:<5} variance {products.var():7.1f}, after the division {(products / math.sqrt(size)).var():.2f}")
+    divided = products / math.sqrt(size)
+    print(f"E = {size:<5} variance {products.var():7.1f}, after the division {divided.var():.2f}")
     assert abs(products.var() / size - 1) < 0.1
 
 # %% [markdown]
@@ -224,7 +240,7 @@ for size in (4, 64, 1024):
     query, keys = random.standard_normal((300, 1, size)), random.standard_normal((300, 20, size))
     scores = (query * keys).sum(-1)  # (300, 20): 300 queries with 20 keys each
     largest = [softmax(x).max(-1).mean() for x in (scores, scores / math.sqrt(size))]
-    print(f"E = {size:<5} the largest of 20 shares: {largest[0]:.2f} without the division, {largest[1]:.2f} with it")
+    print(f"E = {size:<5} largest of 20 shares: {largest[0]:.2f} undivided, {largest[1]:.2f} divided")
 
 assert largest[0] > 0.9
 assert largest[1] < 0.4
@@ -235,7 +251,7 @@ assert largest[1] < 0.4
 # %%
 for size in ("roberta-base", "roberta-large"):
     real = minroberta.Config.from_dict(minroberta.config.PRESETS[size])
-    print(f"{size:<13} {real.hidden_size:>4} channels / {real.num_attention_heads} heads = {real.head_size}")
+    print(f"{size:<13} {real.hidden_size} channels / {real.num_attention_heads} heads = {real.head_size}")
     assert math.sqrt(real.head_size) == 8
 
 # %% [markdown]
@@ -253,7 +269,7 @@ extended = ops.additive_mask(mask, np.float64)  # (B, S) -> (B, 1, 1, S)
 assert extended.shape == (2, 1, 1, mask.shape[1])
 assert (extended[:, 0, 0][mask == 1] == 0).all()
 assert (extended[:, 0, 0][mask == 0] == np.finfo(np.float64).min).all()
-print("added to the scores of the second text:", extended[1, 0, 0, :8])
+print("added for a token:", extended[1, 0, 0, 0] + 0, "  for padding:", extended[1, 0, 0, -1])
 
 # %% [markdown]
 # The number is the most negative *finite* one of the dtype. Its exponential is exactly 0. So padding gets a share of
@@ -276,7 +292,8 @@ assert np.allclose(shares.sum(-1), 1)  # also the rows of padding
 
 # %%
 forgotten = minroberta.trace(model, batch["input_ids"])
-read = forgotten["encoder.layer.1.attention.self.probs"][1, :, :count, count:].sum(-1)  # share that goes to padding
+shares = forgotten["encoder.layer.1.attention.self.probs"][1]  # (H, L, S)
+read = shares[:, :count, count:].sum(-1)  # what tokens give to padding
 
 assert read.max() > 0.01
 assert not same(forgotten["encoder"][1, :count], alone["encoder"][0])
@@ -292,9 +309,9 @@ print(f"without a mask, up to {read.max():.0%} of a token's attention goes to pa
 # %%
 scores = np.array([2.0, 0.0, -1.0, 1.0], np.float32)  # a query's four keys, all hidden
 lowest = np.finfo(np.float32).min
+numbers = {"nothing hidden": 0, "-10000": -10000, "-inf": -np.inf, "lowest finite": lowest}
 with np.errstate(invalid="ignore"):
-    rows = {what: softmax(scores + np.float32(number)) for what, number in
-            [("nothing hidden", 0), ("-10000", -10000), ("-inf", -np.inf), ("lowest finite", lowest)]}  # fmt: skip
+    rows = {what: softmax(scores + np.float32(number)) for what, number in numbers.items()}
 for what, row in rows.items():
     print(f"{what:<15}{row}")
 
@@ -317,7 +334,7 @@ causal = ops.causal_mask(np, 4, 4)
 print(causal.astype(int))
 
 assert (causal == np.tril(np.ones((4, 4)))).all()
-assert ops.additive_mask(causal[None], np.float32).shape == (1, 1, 4, 4)  # (B, L, S) -> (B, 1, L, S)
+assert ops.additive_mask(causal[None], np.float32).shape == (1, 1, 4, 4)  # (B, 1, L, S)
 
 # %% [markdown]
 # ## What float16 cannot hold
@@ -338,7 +355,7 @@ with np.errstate(over="ignore"):
 # %%
 for i in range(config.num_hidden_layers):
     scores = trace[f"encoder.layer.{i}.attention.self.scores"]
-    print(f"layer {i}: |q · k| is up to {np.abs(scores).max() * math.sqrt(E):,.0f} before the division")
+    print(f"layer {i}: q · k is up to {np.abs(scores).max() * math.sqrt(E):,.0f} in size")
 
 # %% [markdown]
 # Look at the last layer of these weights: its q · k would be infinite in float16. That is why engines divide q by √E
@@ -362,7 +379,7 @@ assert ops.attention_scores(q.astype(half), k.astype(half)).dtype == np.float32
 head_mask = np.ones((config.num_hidden_layers, H))
 head_mask[1, 3] = 0
 off = minroberta.trace(model, **model.tokenize(text), head_mask=head_mask)
-before, after = (ops.split_heads(x[name], E) for x in (trace, off))  # what was collected: (B, H, L, E)
+before, after = (ops.split_heads(x[name], E) for x in (trace, off))  # contexts: (B, H, L, E)
 
 assert (off[f"{name}.probs"][0, 3] == 0).all()
 assert (after[0, 3] == 0).all()
@@ -380,16 +397,16 @@ assert same(np.delete(after, 3, axis=1), np.delete(before, 3, axis=1))
 def without(part):
     """The model without the bias of query, key or value."""
     arrays = flat(model.params)
-    zeros = {name: 0 * x for name, x in arrays.items() if name.endswith(f"attention.self.{part}.bias")}
+    zeros = {name: 0 * x for name, x in arrays.items() if name.endswith(f"self.{part}.bias")}
     return minroberta.Model(config, tree({**arrays, **zeros}), "masked_lm", model.tokenizer)
 
 
 # %%
-right = model(**batch).logits
-moved = {part: np.abs(without(part)(**batch).logits - right).max() for part in ("query", "key", "value")}
-for part, distance in moved.items():
+right, moved = model(**batch).logits, {}
+for part in ("query", "key", "value"):
+    moved[part] = np.abs(without(part)(**batch).logits - right).max()
     largest = max(np.abs(p.attention.self.tree[part]["bias"]).max() for p in model.p.encoder.layer)
-    print(f"without the bias of the {part:<6}(up to {largest:.1f}) logits move by up to {distance:.1g}")
+    print(f"without the {part}'s bias, of up to {largest:.1f}, logits move by up to {moved[part]:.1g}")
 
 # %%
 assert moved["key"] < 1e-6
@@ -398,10 +415,12 @@ assert min(moved["query"], moved["value"]) > 0.01
 # %% [markdown]
 # The bias of the key is not small, and it does nothing. Here is why. With it, the score of query l and key s is
 #
-# $$q_l \cdot (k_s + b) = q_l \cdot k_s + q_l \cdot b$$
+# ```
+# q(l) · (k(s) + b) = q(l) · k(s) + q(l) · b
+# ```
 #
 # The last term has no s in it: it is the same for the whole row, and a softmax does not see what is added to a whole
-# row. The query's bias adds $b \cdot k_s$, which differs from key to key. The value's bias does arrive: shares sum to
+# row. The query's bias adds b · k(s), which differs from key to key. The value's bias does arrive: shares sum to
 # 1, so that each query collects it exactly once (exercise 3).
 
 # %%
@@ -418,7 +437,7 @@ assert np.allclose(softmax(row + 100), softmax(row))
 
 # %%
 reference = minroberta.trace(model, **batch)
-port = dict(minroberta.trace(without("key"), **batch))  # names and arrays, as any port could give them
+port = dict(minroberta.trace(without("key"), **batch))  # names and arrays, as of any port
 report = compare(reference, port)
 
 print(len(report.rows), "values were compared")
@@ -476,7 +495,10 @@ assert compare(reference, {"logits": port["logits"]}).ok
 # %%
 # exercise 1
 def my_attention(q, k, v, mask):
-    """q, k, v: (B, H, L, E); mask: (B, L) of 1 and 0. Returns scores, shares (B, H, L, L) and context (B, L, D)."""
+    """Scores and shares, (B, H, L, L), and context, (B, L, D).
+
+    q, k, v: (B, H, L, E); mask: (B, L), 1 for a token and 0 for padding.
+    """
 
 
 # %%
@@ -535,7 +557,7 @@ check(2, my_head)
 # %%
 # exercise 3
 def my_bias(weight, bias, value_bias):
-    """weight: (D, D) and bias: (D,) of attention.output.dense; value_bias: (D,). Returns the new bias, (D,)."""
+    """The new bias, (D,). weight: (D, D) and bias: (D,) of attention.output.dense; value_bias: (D,)."""
 
 
 # %%

@@ -42,7 +42,8 @@ trace = minroberta.trace(model, **model.tokenize("The river flows into the <mask
 # %%
 def same(ours, theirs):
     """True if two arrays are equal but for rounding in float32."""
-    return ours.shape == theirs.shape and np.abs(ours - theirs).max() <= 1e-4 * np.abs(theirs).max()
+    close = np.abs(ours - theirs) <= 1e-4 * np.abs(theirs).max()
+    return ours.shape == theirs.shape and close.all()
 
 
 # %% [markdown]
@@ -52,7 +53,9 @@ def same(ours, theirs):
 # multiplied by a weight and gets a bias, both learned. It looks at no other token and at no other text, so that it
 # works the same in training and in use. It is equation 3 of [Ba et al. 2016](https://arxiv.org/abs/1607.06450):
 #
-# $$\mathrm{norm}(x) = \frac{x - \mathrm{mean}(x)}{\sqrt{\mathrm{var}(x) + \varepsilon}} \cdot w + b$$
+# ```
+# norm(x) = (x - mean(x)) / √(variance(x) + ε) · weight + bias
+# ```
 
 
 # %%
@@ -63,10 +66,12 @@ def layer_norm(x, weight, bias, eps):
     return centred / np.sqrt(variance + eps) * weight + bias
 
 
+# %%
+name = "encoder.layer.0.attention.output"
+x = trace[f"{name}.sum"]  # (B, L, D), what comes into the first norm of layer 0
 p = model.p.encoder.layer[0].attention.output.LayerNorm
-x = trace["encoder.layer.0.attention.output.sum"]  # (B, L, D)
 
-assert same(layer_norm(x, p.weight, p.bias, config.layer_norm_eps), trace["encoder.layer.0.attention.output.LayerNorm"])
+assert same(layer_norm(x, p.weight, p.bias, config.layer_norm_eps), trace[f"{name}.LayerNorm"])
 
 # %% [markdown]
 # A vector that is three times as long, or has 5 added to all of its numbers, gives the same. So a norm forgets how
@@ -108,10 +113,10 @@ assert abs(outside.std() / made.std() - 1) > 0.2
 
 # %%
 D = config.hidden_size
-unbiased = x.std(-1, ddof=1, keepdims=True)
+factor = x.std(-1) / x.std(-1, ddof=1)  # ddof=1: divided by D - 1
 
-print(f"with D - 1, numbers are {(x.std(-1, keepdims=True) / unbiased).mean():.4f} of what they should be")
-assert np.allclose(x.std(-1, keepdims=True) / unbiased, math.sqrt((D - 1) / D))
+print(f"with D - 1, numbers are {factor.mean():.4f} of what they should be")
+assert np.allclose(factor, math.sqrt((D - 1) / D))
 
 # %% [markdown]
 # **The gelu has two formulas.** x·Φ(x), with the error function erf, is the exact one, and `hidden_act: "gelu"` means
@@ -135,13 +140,15 @@ assert 4e-4 < apart.max() < 5e-4
 # always tanh.
 
 # %%
-approximate = minroberta.Model(config.replace(hidden_act="gelu_new"), model.params, "masked_lm", model.tokenizer)
-other = minroberta.trace(approximate, **trace.inputs)
+changed = minroberta.Model(config.replace(hidden_act="gelu_new"), model.params, "masked_lm")
+other = minroberta.trace(changed, **trace.inputs)
+name = "encoder.layer.0.intermediate"  # what the gelu gives
+guesses = [found["logits"].argmax(-1) for found in (trace, other)]
 
+print("first guesses that change:", int((guesses[0] != guesses[1]).sum()))
 assert config.hidden_act == "gelu"
-assert 1e-4 < np.abs(other["encoder.layer.0.intermediate"] - trace["encoder.layer.0.intermediate"]).max() < 6e-4
+assert 1e-4 < np.abs(other[name] - trace[name]).max() < 6e-4
 assert same(activations.gelu(other["lm_head.dense"]), other["lm_head.gelu"])
-print("first guesses that change:", int((other["logits"].argmax(-1) != trace["logits"].argmax(-1)).sum()))
 
 # %% [markdown]
 # ## The two orders
@@ -192,7 +199,8 @@ SIZES = {"vocab_size": 32, "hidden_size": D, "intermediate_size": 4 * D, "num_at
 
 def random_model(kind, depth, gain=1.0, seed=0):
     """A model with random weights of standard deviation gain / √D."""
-    fields = {**SIZES, "model_type": kind, "num_hidden_layers": depth, "initializer_range": gain / math.sqrt(D)}
+    fields = {**SIZES, "model_type": kind, "num_hidden_layers": depth}
+    fields["initializer_range"] = gain / math.sqrt(D)  # the standard deviation
     return minroberta.init(fields, head="masked_lm", seed=seed)
 
 
@@ -268,7 +276,8 @@ tiny = random_model("roberta-prelayernorm", depth=3)
 encoder = minroberta.Model(tiny.config, tiny.params, "encoder")
 out = encoder(ids, output_hidden_states=True)
 
-assert same(ops.layer_norm(out.hidden_states[-1], **encoder.p.LayerNorm.tree, eps=1e-5), out.last_hidden_state)
+normed = ops.layer_norm(out.hidden_states[-1], **encoder.p.LayerNorm.tree, eps=1e-5)
+assert same(normed, out.last_hidden_state)
 
 # %% [markdown]
 # ## How much of a token is left?
@@ -284,7 +293,7 @@ assert same(ops.layer_norm(out.hidden_states[-1], **encoder.p.LayerNorm.tree, ep
 
 # %%
 def what_is_left(model, ids):
-    """The cosine of each state of the stream and the embeddings, the mean over tokens: (layers + 1,)."""
+    """The mean cosine of each state of the stream and the embeddings: (layers + 1,)."""
     states = model(ids, output_hidden_states=True).hidden_states
     states = [state - state.mean((0, 1)) for state in states]  # (B, L, D)
     units = [state / np.linalg.norm(state, axis=-1, keepdims=True) for state in states]
@@ -305,8 +314,8 @@ assert left["roberta-prelayernorm"][-1] > 0.15
 # ## Twelve layers and an easy task
 #
 # Let us train these two models of twelve layers, 60 steps each, with AdamW and one learning rate. The task: *say the
-# token that you see*. Nothing is masked, and the output table is the input table, so the answer lies at hand; a model
-# without any layers could do it. There are 27 tokens, so that guessing costs ln 27 = 3.3.
+# token that you see*. Nothing is masked, and the output table is the input table, so the answer lies at hand. There are
+# 27 tokens, so that guessing costs ln 27 = 3.3.
 #
 # **Predict before you run:** which of the two learns it, and how far does the other get?
 
@@ -321,15 +330,16 @@ def batches():
 
 
 def losses(kind, gain):
-    """The loss at each of 60 steps."""
-    return [step.loss for step, _ in train(random_model(kind, DEPTH, gain), batches(), steps=60, learning_rate=3e-3)]
+    """The loss at each of 60 steps. `train` gives each step, and the model after it."""
+    model = random_model(kind, DEPTH, gain)
+    return [step.loss for step, _ in train(model, batches(), steps=60, learning_rate=3e-3)]
 
 
 # %%
 chance = math.log(27)
 learned = {kind: losses(kind, gain=1.0) for kind in families[:2]}
 for kind, values in learned.items():
-    print(f"{kind:<22}loss {values[0]:.2f} at the first step, {np.mean(values[-5:]):.2f} at the end")
+    print(f"{kind:<22}loss {values[0]:.2f} at first, {np.mean(values[-5:]):.2f} at the end")
 
 assert np.mean(learned["roberta"][-5:]) > 0.9 * chance
 assert np.mean(learned["roberta-prelayernorm"][-5:]) < 0.3 * chance
@@ -341,10 +351,11 @@ assert np.mean(learned["roberta-prelayernorm"][-5:]) < 0.3 * chance
 
 # %%
 figure, (one, two) = plt.subplots(1, 2, figsize=(10.5, 4), layout="constrained")
-for kind, style, label in (("roberta", "o-", "post-LN"), ("roberta-prelayernorm", "s--", "pre-LN")):
+for kind, style, label in zip(families, ("o-", "s--"), ("post-LN", "pre-LN"), strict=False):
     one.plot(left[kind], style, label=label, markersize=4)
     two.plot(range(1, 61), learned[kind], style, label=label, markersize=2.5)
-one.set(title="How much of a token is left, before training", xlabel="layers done", ylabel="cosine with the embeddings")
+one.set(title="How much of a token is left, before training", ylabel="cosine with the embeddings")
+one.set(xlabel="layers done")
 two.axhline(chance, color="grey", linestyle=":", label="guessing: ln 27")
 two.set(title="Learning to repeat the token", xlabel="step", ylabel="loss", ylim=(0, None))
 one.legend()
@@ -364,13 +375,14 @@ plt.show()
 # transformers is σ = 0.02, at any width:
 
 # %%
-widths = {"this notebook's": 32, "roberta-base": 768, "roberta-large": 1024, "XLM-RoBERTa-XL": 2560}
 sigma = Config().initializer_range
+widths = {"here": 32, "roberta-base": 768, "roberta-large": 1024, "XLM-RoBERTa-XL": 2560}
 for name, width in widths.items():
     print(f"{name:<16} D = {width:<5} gain of σ = {sigma}: {sigma * math.sqrt(width):.2f}")
 
 assert sigma == 0.02
-assert Config(model_type="xlm-roberta-xl").hidden_size == 2560
+xl = Config(model_type="xlm-roberta-xl")
+assert (xl.hidden_size, xl.num_hidden_layers, xl.norm_first) == (2560, 36, True)
 
 # %%
 random = np.random.default_rng(0)
@@ -403,34 +415,38 @@ for gain in (0.11, 0.55):
 
 
 # %%
+def of_layer(gradients, number):
+    """The length of the gradient of a layer's weights, all together."""
+    name = f"encoder.layer.{number}."
+    found = [(x**2).sum() for key, x in gradients.items() if key.startswith(name) and x.ndim == 2]
+    return math.sqrt(sum(found))
+
+
 def at_the_start(kind, depth, seed):
-    """The size of the last state, and the lengths of the gradients of the first and the last layer's weights."""
+    """The size of the last state, and the gradients' lengths of the first and the last layer."""
     model = random_model(kind, depth, seed=seed)
-    g = minroberta.gradients(model, ids[:4], labels=ids[:4], intermediates=False)
-    lengths = [
-        math.sqrt(sum((x**2).sum() for name, x in g.items() if name.startswith(f"encoder.layer.{i}.") and x.ndim == 2))
-        for i in (0, depth - 1)
-    ]
-    return model(ids[:4], output_hidden_states=True).hidden_states[-1].std(-1).mean(), *lengths
+    last = model(ids[:4], output_hidden_states=True).hidden_states[-1]
+    g = minroberta.gradients(model, ids[:4], labels=ids[:4])
+    return last.std(-1).mean(), of_layer(g, 0), of_layer(g, depth - 1)
 
 
 # %%
 measured = {}
-print("                      layers  size of the stream   gradient of the first layer   of the last layer")
 for kind in families[:2]:
     for depth in (6, 48):
         runs = np.array([at_the_start(kind, depth, seed) for seed in range(4)])  # (4, 3)
         measured[kind, depth] = runs
-        sizes = [f"{low:.2f} to {high:.2f}" for low, high in zip(runs.min(0), runs.max(0), strict=True)]
-        print(f"{kind:<22}{depth:>6}  {sizes[0]:^19}   {sizes[1]:^27}   {sizes[2]:^17}")
+        print(f"{kind}, {depth} layers")
+        for what, column in zip(("stream", "first gradient", "last gradient"), runs.T, strict=True):
+            print(f"    {what:<15}{column.min():6.2f} to {column.max():5.2f}")
 
 # %%
-post, pre = (lambda depth: measured["roberta", depth]), (lambda depth: measured["roberta-prelayernorm", depth])
+post, pre = (np.array([measured[kind, depth] for depth in (6, 48)]) for kind in families[:2])
 
-assert np.allclose(post(48)[:, 0], 1, atol=0.01)  # a norm's output has size 1
-assert (pre(48)[:, 0] > 2 * pre(6)[:, 0]).all()
-assert pre(48)[:, 2].mean() < 0.7 * pre(6)[:, 2].mean()
-assert np.ptp(np.log(post(48)[:, 1])) > 2 * np.ptp(np.log(pre(48)[:, 1]))
+assert np.allclose(post[..., 0], 1, atol=0.01)  # a norm's output has size 1
+assert (pre[1, :, 0] > 2 * pre[0, :, 0]).all()  # the stream grows
+assert pre[1, :, 2].mean() < 0.7 * pre[0, :, 2].mean()  # the last layer's gradient shrinks
+assert np.ptp(np.log(post[1, :, 1])) > 2 * np.ptp(np.log(pre[1, :, 1]))  # post-LN's varies more
 
 # %% [markdown]
 # [Xiong et al. 2020](https://arxiv.org/abs/2002.04745), section 3, prove it: at the start, the gradients of a post-LN
@@ -508,7 +524,7 @@ check(2, my_body)
 # %%
 # exercise 3
 def my_count(config):
-    """The number of weights, an integer, from the fields of a Config, such as config.hidden_size."""
+    """The number of weights, from the fields of a Config, such as config.hidden_size."""
 
 
 # %%

@@ -91,7 +91,7 @@ def rest(layer):
     shares = trace[f"encoder.layer.{layer}.attention.self.probs"]  # (B, H, L, S)
     to_first = shares[..., 0]  # (B, H, L)
     to_last = np.stack([text[..., place] for text, place in zip(shares, last, strict=True)])
-    return [to.swapaxes(1, 2)[inner].mean(0) for to in (to_first, to_last)]  # (B, L, H) -> (tokens, H) -> (H,)
+    return [to.swapaxes(1, 2)[inner].mean(0) for to in (to_first, to_last)]  # (tokens, H) -> (H,)
 
 
 resting = np.array([rest(layer) for layer in range(N)])  # (layers, 2, H)
@@ -127,20 +127,21 @@ assert all(resting[layer].mean(-1).sum() > 5 * even for layer in sinks)
 
 # %%
 def varying(x):
-    """The part of the squared length of vectors that is not their mean: (n, D) -> a number from 0 to 1."""
+    """The part of the squared length of vectors, (n, D), that is not their mean: from 0 to 1."""
     return ((x - x.mean(0)) ** 2).sum() / (x**2).sum()
 
 
 # %%
 for layer in range(N):
-    value = np.linalg.norm(trace[f"encoder.layer.{layer}.attention.self.value"], axis=-1)  # (B, L)
+    value = trace[f"encoder.layer.{layer}.attention.self.value"]  # (B, L, D)
+    sizes = np.linalg.norm(value, axis=-1)
     state = trace[f"encoder.layer.{layer - 1}" if layer else "embeddings"]  # (B, L, D)
     print(
-        f"layer {layer}: value of <s> {value[:, 0].mean():5.1f}, of others {value[inner].mean():5.1f};  "
-        f"the state varies by {varying(state[:, 0]):.3%} for <s>, by {varying(state[inner]):.0%} for others"
+        f"layer {layer}: value of <s> {sizes[:, 0].mean():4.1f}, of others {sizes[inner].mean():4.1f}; "
+        f"state of <s> varies by {varying(state[:, 0]):.3%}, of others {varying(state[inner]):.0%}"
     )
     assert varying(state[:, 0]) < 0.1 * varying(state[inner])
-    assert layer not in sinks or value[:, 0].mean() < value[inner].mean()
+    assert layer not in sinks or sizes[:, 0].mean() < sizes[inner].mean()
 
 # %% [markdown]
 # So `<s>` has *the same* state in every text, to a fraction of a per cent, and in the layers that rest its value is
@@ -148,12 +149,11 @@ for layer in range(N):
 # true of the output of attention as a whole, of all heads through the output map?
 
 # %%
-outputs = [trace[f"encoder.layer.{layer}.attention.output.dense"][real] for layer in range(N)]  # (tokens, D) each
+names = [f"encoder.layer.{layer}.attention.output.dense" for layer in range(N)]
+outputs = [trace[name][real] for name in names]  # (tokens, D) each
 for layer, x in enumerate(outputs):
-    print(
-        f"layer {layer}: mean output of attention {np.linalg.norm(x.mean(0)):4.0f} long, "
-        f"and {varying(x):5.1%} of the squared length differs from token to token"
-    )
+    length = np.linalg.norm(x.mean(0))
+    print(f"layer {layer}: the mean output is {length:3.0f} long; {varying(x):5.1%} differs between tokens")
 
 assert all(varying(outputs[layer]) < 0.05 for layer in sinks)
 
@@ -181,7 +181,8 @@ masked[np.arange(len(rows)), places] = model.tokenizer.mask_token_id
 # %%
 def right(model, edit=None):
     """The part of the masked tokens that the first guess finds."""
-    logits = minroberta.trace(model, masked, attention_mask=masks, edit=edit)["logits"]  # (n, L, V)
+    found = minroberta.trace(model, masked, attention_mask=masks, edit=edit)
+    logits = found["logits"]  # (n, L, V)
     return (logits[np.arange(len(rows)), places].argmax(-1) == answers).mean()
 
 
@@ -205,7 +206,7 @@ def switched_off(name):
 
 
 # %%
-attention = [switched_off(f"encoder.layer.{layer}.attention.output.dense") for layer in range(N)]
+attention = [switched_off(name) for name in names]
 for layer, (zero, mean) in enumerate(attention):
     print(f"attention of layer {layer}: {zero:4.0%} right with zeros, {mean:4.0%} with the mean")
 
@@ -248,10 +249,13 @@ plt.show()
 # token to token. Neither replacement will do.
 
 # %%
-feed_forward = [switched_off(f"encoder.layer.{layer}.output.dense") for layer in range(N)]
-for layer, (zero, mean) in enumerate(feed_forward):
-    x = trace[f"encoder.layer.{layer}.output.dense"][real]
-    print(f"feed-forward of layer {layer}: {zero:4.0%} with zeros, {mean:4.0%} with the mean; {varying(x):.0%} differs")
+feed_forward = []
+for layer in range(N):
+    name = f"encoder.layer.{layer}.output.dense"
+    zero, mean = switched_off(name)
+    feed_forward.append((zero, mean))
+    part = varying(trace[name][real])
+    print(f"layer {layer}: {zero:4.0%} with zeros, {mean:4.0%} with the mean; {part:.0%} differs")
 
 assert all(max(both) < 0.7 * whole for both in feed_forward)
 
@@ -286,7 +290,8 @@ assert max(early[:3]) < 0.5 * whole
 # answer needs.
 
 # %%
-one, two = (model.tokenize(f"The old {word} near the river <mask> built in 1850.") for word in ("houses", "house"))
+one = model.tokenize("The old houses near the river <mask> built in 1850.")
+two = model.tokenize("The old house near the river <mask> built in 1850.")
 of_one, of_two = minroberta.trace(model, **one), minroberta.trace(model, **two)
 at = int((one["input_ids"][0] == model.tokenizer.mask_token_id).argmax())
 were, was = (int(found["logits"][0, at].argmax()) for found in (of_one, of_two))
@@ -305,7 +310,7 @@ def lead(found):
 
 
 def patched(stage, position):
-    """How much of the way from the first answer to the second one vector goes: 0 for nothing, 1 for all of it."""
+    """How far one vector moves the answer: 0 for not at all, 1 for all the way to the second."""
     mine, theirs = of_one[stage][0], of_two[stage][0]  # (L, D)
     mixed = np.where(np.arange(len(mine))[:, None] == position, theirs, mine)[None]
     moved = lead(minroberta.trace(model, **one, edit={stage: lambda x: mixed}))
@@ -314,7 +319,8 @@ def patched(stage, position):
 
 # %%
 tokens = [model.decode([token]).strip() for token in one["input_ids"][0]]
-route = np.array([[patched(stage, i) for i in range(len(tokens))] for stage in stages])  # (layers + 1, L)
+route = np.array([[patched(stage, i) for i in range(len(tokens))] for stage in stages])
+print("route", route.shape, "(layers + 1, L)")
 
 subject = tokens.index("houses")
 assert np.isclose(route[0, subject], 1, atol=0.02)  # at the start, all is in the word itself
@@ -338,11 +344,13 @@ plt.show()
 
 # %%
 arrival = int((route[:, at] > 0.25).argmax()) - 1  # the first layer after which <mask> knows
-shares = of_one[f"encoder.layer.{arrival}.attention.self.probs"][0, :, at]  # (H, S): where <mask> looks
-reader = int(shares[:, subject : subject + 2].sum(-1).argmax())
+shares = of_one[f"encoder.layer.{arrival}.attention.self.probs"][0, :, at]  # (H, S), from <mask>
+to_noun = shares[:, subject : subject + 2].sum(-1)  # and to the token after it
+reader = int(to_noun.argmax())
 
-print(f"layer {arrival}, head {reader}: from <mask>, {shares[reader, subject : subject + 2].sum():.0%} to the noun and")
-print(f"the token after it, {shares[reader, 0]:.0%} to <s>; in other texts {resting[arrival, 0, reader]:.0%} to <s>")
+# %%
+print(f"layer {arrival}, head {reader}: from <mask>, {to_noun[reader]:.0%} to the noun and the token after it,")
+print(f"{shares[reader, 0]:.0%} to <s>; in other texts, {resting[arrival, 0, reader]:.0%} to <s>")
 assert arrival in sinks
 assert shares[reader, 0] < resting[arrival, 0, reader]
 
@@ -364,7 +372,8 @@ def with_mean(layer, head):
 
 # %%
 sure = [with_mean(arrival, head) for head in range(H)]
-print("all heads:", ops.softmax(of_one["logits"][0, at])[were].round(2), "  one at its mean:", np.array(sure).round(2))
+print("all heads as they are:", ops.softmax(of_one["logits"][0, at])[were].round(2))
+print("one at its mean:      ", np.round(sure, 2))
 assert np.argmin(sure) == reader
 
 # %% [markdown]
@@ -385,7 +394,8 @@ assert np.abs(a - b).max() < 1e-3 * np.abs(b).max()
 assert pruned.config.pruned_heads == {4: [0, 1]}
 
 # %%
-fewer = sum(x.size for x in flat(model.params).values()) - sum(x.size for x in flat(pruned.params).values())
+before, after = (sum(x.size for x in flat(each.params).values()) for each in (model, pruned))
+fewer = before - after
 assert fewer == 2 * (4 * config.hidden_size * E + 3 * E)
 print(f"two heads have {fewer:,} weights")
 
@@ -395,14 +405,15 @@ print(f"two heads have {fewer:,} weights")
 # remove all others of these layers.
 
 # %%
-by_rest = {layer: resting[layer].sum(0).argsort() for layer in sinks}  # (H,): those that rest least come first
+by_rest = {layer: resting[layer].sum(0).argsort() for layer in sinks}  # those that rest least first
 gone = {layer: sorted(map(int, order[2:])) for layer, order in by_rest.items()}
 
 
 def bias_without(layer, some):
     """The bias of the output map, with what these heads give on average added to it."""
-    p, collected = model.p.encoder.layer[layer].attention.output.dense, trace[f"encoder.layer.{layer}.attention.self"]
-    mean = collected[real].mean(0) * np.isin(np.arange(H * E) // E, some)  # (H·E,), 0 for heads that stay
+    p = model.p.encoder.layer[layer].attention.output.dense
+    mean = trace[f"encoder.layer.{layer}.attention.self"][real].mean(0)  # (H·E,)
+    mean = mean * np.isin(np.arange(H * E) // E, some)  # 0 for heads that stay
     return p.bias + p.weight @ mean
 
 
@@ -412,9 +423,10 @@ for layer, some in gone.items():
     params[f"encoder.layer.{layer}.attention.output.dense.bias"] = bias_without(layer, some)
 with_constants = minroberta.Model(config, tree(params), "masked_lm", model.tokenizer)
 
+# %%
 plain, folded = model.prune_heads(gone), with_constants.prune_heads(gone)
 count = sum(map(len, gone.values()))
-print(f"without {count} of {N * H} heads: {right(plain):.0%} right, and {right(folded):.0%} with their constants kept")
+print(f"without {count} of {N * H} heads: {right(plain):.0%} right, and {right(folded):.0%} with constants")
 
 assert right(folded) > right(plain) + 0.3
 assert right(folded) > 0.6 * whole
@@ -467,7 +479,7 @@ check(1, my_rest)
 # %%
 # exercise 2
 def my_edit(values, mask):
-    """values: (B, L, D); mask: (B, L). Returns a function from an array (b, l, D) to one of the same shape."""
+    """A function from an array (b, l, D) to one of the same shape. values: (B, L, D); mask: (B, L)."""
 
 
 # %%
@@ -494,7 +506,7 @@ check(2, my_edit)
 # %%
 # exercise 3
 def my_removal(weight, bias, mean, gone, E):
-    """weight: (D, H·E), bias: (D,), mean: (H·E,), gone: a list of heads. Returns a weight and a bias."""
+    """The new weight and bias. weight: (D, H·E), bias: (D,), mean: (H·E,), gone: a list of heads."""
 
 
 # %%
