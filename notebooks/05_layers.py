@@ -135,9 +135,9 @@ assert np.allclose(by_tanh, activations.gelu_tanh(line))
 assert 4e-4 < apart.max() < 5e-4
 
 # %% [markdown]
-# So the wrong gelu shows in the fourth digit of a value, and hardly ever in a guess. The activations of the *heads* do
-# not depend on `hidden_act`: the language modelling head always has the exact gelu, the pooler and the classifier
-# always tanh.
+# So the wrong gelu shows in the fourth digit of a value, and hardly ever in a guess. `hidden_act` is for the layers
+# only. What is put on top of them does not depend on it: the language modelling head always has the exact gelu, the
+# pooler and the classifier always tanh.
 
 # %%
 changed = minroberta.Model(config.replace(hidden_act="gelu_new"), model.params, "masked_lm")
@@ -355,7 +355,7 @@ for kind, style, label in zip(families, ("o-", "s--"), ("post-LN", "pre-LN"), st
     one.plot(left[kind], style, label=label, markersize=4)
     two.plot(range(1, 61), learned[kind], style, label=label, markersize=2.5)
 one.set(title="How much of a token is left, before training", ylabel="cosine with the embeddings")
-one.set(xlabel="layers done")
+one.set(xlabel="number of layers done (0: the embeddings)")
 two.axhline(chance, color="grey", linestyle=":", label="guessing: ln 27")
 two.set(title="Learning to repeat the token", xlabel="step", ylabel="loss", ylim=(0, None))
 one.legend()

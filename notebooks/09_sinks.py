@@ -90,7 +90,7 @@ def rest(layer):
     """The mean share that goes to <s>, and to </s>, in each head of a layer: (H,) each."""
     shares = trace[f"encoder.layer.{layer}.attention.self.probs"]  # (B, H, L, S)
     to_first = shares[..., 0]  # (B, H, L)
-    to_last = np.stack([text[..., place] for text, place in zip(shares, last, strict=True)])
+    to_last = np.stack([text[..., position] for text, position in zip(shares, last, strict=True)])
     return [to.swapaxes(1, 2)[inner].mean(0) for to in (to_first, to_last)]  # (tokens, H) -> (H,)
 
 
@@ -158,7 +158,7 @@ for layer, x in enumerate(outputs):
 assert all(varying(outputs[layer]) < 0.05 for layer in sinks)
 
 # %% [markdown]
-# In the layers that rest, 99 % of what attention adds to the stream is one vector, the same for every token of every
+# In the layers that rest, about 99 % of what attention adds to the stream is one vector, the same for every token of every
 # text. That is what a *bias* does.
 
 # %% [markdown]
@@ -172,10 +172,10 @@ assert all(varying(outputs[layer]) < 0.05 for layer in sinks)
 # %%
 ids, mask = (model.tokenize(TEST)[name] for name in ("input_ids", "attention_mask"))
 chosen = [(row, at) for row in range(len(TEST)) for at in range(2, mask[row].sum() - 1, 4)]
-rows, places = np.array(chosen).T
-answers, masks = ids[rows, places], mask[rows]
+rows, positions = np.array(chosen).T
+answers, masks = ids[rows, positions], mask[rows]
 masked = ids[rows]  # a row for each masked token: (n, L)
-masked[np.arange(len(rows)), places] = model.tokenizer.mask_token_id
+masked[np.arange(len(rows)), positions] = model.tokenizer.mask_token_id
 
 
 # %%
@@ -183,7 +183,7 @@ def right(model, edit=None):
     """The part of the masked tokens that the first guess finds."""
     found = minroberta.trace(model, masked, attention_mask=masks, edit=edit)
     logits = found["logits"]  # (n, L, V)
-    return (logits[np.arange(len(rows)), places].argmax(-1) == answers).mean()
+    return (logits[np.arange(len(rows)), positions].argmax(-1) == answers).mean()
 
 
 whole = right(model)
@@ -270,7 +270,7 @@ states = minroberta.trace(model, masked, attention_mask=masks)
 stages = ["embeddings", *(f"encoder.layer.{layer}" for layer in range(N))]
 early = []
 for stage in stages:
-    at_mask = states[stage][np.arange(len(rows)), places][None]  # (B, L, D) -> (1, n, D)
+    at_mask = states[stage][np.arange(len(rows)), positions][None]  # (B, L, D) -> (1, n, D)
     guesses = heads.lm_head(at_mask, model.p, config)[0].argmax(-1)
     early.append((guesses == answers).mean())
     print(f"after {stage:<16} {early[-1]:4.0%} of the first guesses would be right")
@@ -355,9 +355,9 @@ assert arrival in sinks
 assert shares[reader, 0] < resting[arrival, 0, reader]
 
 # %% [markdown]
-# This is what resting is for. The head usually looks at `<s>`, and that means *nothing found*. When it finds a subject
-# whose verb is missing, it reads. The sink is its off switch; and a mean over many tokens hides the few for which it is
-# on. Give each head of that layer its mean, one at a time, and see how sure the model still is:
+# This is what resting is for. The head usually looks at `<s>`, and that means *nothing found*. Here `<mask>` wants a
+# verb, the head has found its subject, and it reads. The sink is its off switch; and a mean over many tokens hides the
+# few for which it is on. Give each head of that layer its mean, one at a time, and see how sure the model still is:
 
 
 # %%

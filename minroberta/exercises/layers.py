@@ -90,8 +90,8 @@ def second(answer: Any) -> str:
         raise NotYet(f"the list has {len(found)} arrays, not {len(pairs) + 1}: one after each half, and the normed end")
     names = [f"encoder.layer.{i}{half}" for i in range(len(pairs) // 2) for half in (".attention", "")] + ["LayerNorm"]
     values = {
-        name: array_of(array, x.shape, f"state {place}")
-        for place, (name, array) in enumerate(zip(names, found, strict=True))
+        name: array_of(array, x.shape, f"state {index}")
+        for index, (name, array) in enumerate(zip(names, found, strict=True))
     }
     expect_values(model(), run().inputs, {"embeddings": x} | values)
     return f"all {len(values)} states are the oracle's"
