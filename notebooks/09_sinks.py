@@ -158,8 +158,8 @@ for layer, x in enumerate(outputs):
 assert all(varying(outputs[layer]) < 0.05 for layer in sinks)
 
 # %% [markdown]
-# In the layers that rest, about 99 % of what attention adds to the stream is one vector, the same for every token of every
-# text. That is what a *bias* does.
+# In the layers that rest, about 99 % of what attention adds to the stream is one vector, the same for every token of
+# every text. That is what a *bias* does.
 
 # %% [markdown]
 # ## Two ways to switch something off
