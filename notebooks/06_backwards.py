@@ -118,7 +118,7 @@ print(f"{len(weights)} weights with {sum(w.size for w in weights.values()):,} nu
 # %% [markdown]
 # ## One row, in numbers
 #
-# Take a linear map with two inputs and three outputs, and suppose that we know what each *output* owes: ∂y = (1, 0, −2).
+# Take a linear map with two inputs and three outputs. Suppose that we know what each *output* owes: ∂y = (1, 0, −2).
 # Input 0 goes into every output, each time with another weight. So its debt is collected from all of them, with the
 # same weights: ∂x₀ = 1·1 + 0·3 − 2·5 = −9. That is the chain rule: what went out over a weight comes back over it.
 
@@ -233,8 +233,8 @@ assert (abs((g * centred).sum(-1)) <= 1e-2 * lengths).all()  # nearly nothing fo
 
 # %% [markdown]
 # **The gelu** works on each number alone: its debt is multiplied by the slope of the curve there, which is
-# Φ(x) + x·φ(x), with the normal distribution's Φ and its density φ. Then comes the **linear** map, as above, and we have
-# arrived at the last hidden state.
+# Φ(x) + x·φ(x), with the normal distribution's Φ and its density φ. Then comes the **linear** map, as above, and we
+# have arrived at the last hidden state.
 
 # %%
 u, step = trace["lm_head.dense"][0], 1e-6
@@ -378,12 +378,18 @@ for part in parts:
 # though none of them does anything. So do not compare two trainings by their key biases, and do not conclude from a
 # large weight that it matters.
 
-# %%
-sizes = {part: [np.abs(weights[f"encoder.layer.{i}.attention.self.{part}.bias"]).mean() for i in range(6)] for part in parts}  # fmt: skip
-for part, of_layers in sizes.items():
-    print(f"{part:<6}", np.round(of_layers, 2))
 
-assert np.median(sizes["key"]) > np.median(sizes["value"])
+# %%
+def sizes(part):
+    """The mean size of the elements of one of the three biases, in each layer."""
+    names = [f"encoder.layer.{i}.attention.self.{part}.bias" for i in range(config.num_hidden_layers)]
+    return np.array([np.abs(weights[name]).mean() for name in names])
+
+
+for part in parts:
+    print(f"{part:<6}", sizes(part))
+
+assert np.median(sizes("key")) > np.median(sizes("value"))
 
 # %% [markdown]
 # ## How small should a nudge be?
@@ -414,9 +420,9 @@ steps = 10.0 ** np.arange(0.5, -10.1, -0.5)
 errors = {dtype: np.array([error(h, dtype) for h in steps]) for dtype in copies}
 best = {dtype: steps[e.argmin()] for dtype, e in errors.items()}
 
-assert errors["float64"].min() < 1e-6 < 1e-4 > errors["float32"].min()
+assert errors["float64"].min() < 1e-6 < np.median(errors["float32"])
 assert best["float64"] < best["float32"]
-assert all(e[-1] > 100 * e.min() for e in errors.values())  # too small is as bad as too large
+assert all(e[-5:].max() > 100 * e.min() for e in errors.values())  # a step can be too small, too
 
 # %%
 figure, ax = plt.subplots(figsize=(8, 4), layout="constrained")
@@ -446,9 +452,9 @@ print(f"best step: {best['float32']:.0e} in float32, {best['float64']:.0e} in fl
 # %% [markdown]
 # ## When a gradient is wrong
 #
-# A wrong gradient rarely looks wrong: the loss still falls, a little slower. `diagnose_gradients` compares the gradients
-# of a port with the reference, and names a known mistake if one explains them. Let us forget that the table of tokens
-# is used twice. A tiny random model is enough for that.
+# A wrong gradient rarely looks wrong: the loss still falls, a little slower. `diagnose_gradients` compares the
+# gradients of a port with the reference, and names a known mistake if one explains them. Let us forget that the table
+# of tokens is used twice. A tiny random model is enough for that.
 
 # %%
 tiny = {"model_type": "roberta", "vocab_size": 60, "hidden_size": 16, "intermediate_size": 32,
@@ -471,8 +477,8 @@ print(finding)
 # Each asks for a function of arrays; `check` tries it with numbers of its own.
 #
 # **1. Where debts begin.** Write the gradient of the mean cross entropy with respect to the logits. `logits`: (L, V),
-# `labels`: (L,), where −100 means that the position does not count. (Hint: probabilities less one-hot, 0 where the label
-# is −100, divided by the number of labels that count. Careful: −100 is also a valid index in NumPy.)
+# `labels`: (L,), where −100 means that the position does not count. (Hint: probabilities less one-hot, 0 where the
+# label is −100, divided by the number of labels that count. Careful: −100 is also a valid index in NumPy.)
 
 
 # %%
@@ -560,8 +566,8 @@ check(3, attention_backward)
 # %% [markdown]
 # ## Where to go on
 #
-# Now that each weight knows what it owes, it can pay: [7. Training from nothing](07_training.ipynb) takes a random model
-# and follows the debts until it understands. The code is in `minroberta/ops_backward.py` (the formulas, each with its
+# Now that each weight knows what it owes, it can pay: [7. Training from nothing](07_training.ipynb) takes a random
+# model and follows the debts until it understands. The code is in `minroberta/ops_backward.py` (the formulas, each with its
 # derivation) and `minroberta/backward.py` (the walk); [docs/training.md](../docs/training.md) is about its use, and
 # [decision 16](../docs/decisions/16-backward.md) says why it is written by hand. The norm is that of
 # [Ba et al. 2016](https://arxiv.org/abs/1607.06450), section 3; the attention that of

@@ -82,7 +82,8 @@ def of_norm(g: Array, x: Array, w: Array) -> tuple[Array, Mapping[str, Array], M
     bare = x / spread(x, 0)
     known = {
         "s depends on x too: a term with z is missing": h / s,
-        "nothing is subtracted forwards, so mean(h) has no part in this norm": (h - h.mean(-1, keepdims=True) - along) / s,
+        "nothing is subtracted forwards, so mean(h) has no part in this norm": (h - h.mean(-1, keepdims=True) - along)
+        / s,
         "that is the backward pass of a layer norm, with its mean": ops_backward.layer_norm(g, x, w, EPS)[0],
         "g goes through the weight first: h = g · w": (g - z * (g * z).mean(-1, keepdims=True)) / s,
         "divide by s": h - along,
@@ -90,7 +91,7 @@ def of_norm(g: Array, x: Array, w: Array) -> tuple[Array, Mapping[str, Array], M
         "take the mean of h·z, not the sum": (h - z * (h * z).sum(-1, keepdims=True)) / s,
         "take the mean over the channels of a row, the last axis": (h - z * (h * z).mean(0)) / s,
         "the term is z · mean(h·z), with z = x / s in both places": (h - x * (h * x).mean(-1, keepdims=True)) / s,
-        "eps is missing": (h - bare * (h * bare).mean(-1, keepdims=True)) / spread(x, 0),
+        "eps is missing, or not the one that was given": (h - bare * (h * bare).mean(-1, keepdims=True)) / spread(x, 0),
         "mean(h·z) is to be multiplied by z again": (h - (h * z).mean(-1, keepdims=True)) / s,
     }
     known_w = {
