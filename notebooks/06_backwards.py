@@ -567,8 +567,9 @@ check(3, attention_backward)
 # ## Where to go on
 #
 # Now that each weight knows what it owes, it can pay: [7. Training from nothing](07_training.ipynb) takes a random
-# model and follows the debts until it understands. The code is in `minroberta/ops_backward.py` (the formulas, each with its
-# derivation) and `minroberta/backward.py` (the walk); [docs/training.md](../docs/training.md) is about its use, and
-# [decision 16](../docs/decisions/16-backward.md) says why it is written by hand. The norm is that of
-# [Ba et al. 2016](https://arxiv.org/abs/1607.06450), section 3; the attention that of
-# [Vaswani et al. 2017](https://arxiv.org/abs/1706.03762), section 3.2.1.
+# model and follows the debts until it understands.
+#
+# The formulas, with their derivations, are in `minroberta/ops_backward.py`; the walk is in `minroberta/backward.py`.
+# [docs/training.md](../docs/training.md) is about its use, and [decision 16](../docs/decisions/16-backward.md) says why
+# it is written by hand. The norm is that of [Ba et al. 2016](https://arxiv.org/abs/1607.06450), section 3; the
+# attention that of [Vaswani et al. 2017](https://arxiv.org/abs/1706.03762), section 3.2.1.
