@@ -188,7 +188,8 @@ assert list(bounds.values()) == sorted(bounds.values(), reverse=True)
 # They start at 0, so at first they are too small. After t steps a part 1 − βᵗ of the weights of the mean has been given
 # away; dividing by it is the *bias correction*.
 #
-# $$w = w - \mathrm{rate}\cdot\Bigl(\frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \varepsilon} + \lambda w\Bigr)$$
+# $$\hat m = \frac{m}{1 - \beta_1^t}, \qquad \hat v = \frac{v}{1 - \beta_2^t}, \qquad
+# w = w - \mathrm{rate}\cdot\Bigl(\frac{\hat m}{\sqrt{\hat v} + \varepsilon} + \lambda w\Bigr)$$
 #
 # The last term is the *weight decay* of Adam**W** ([Loshchilov and Hutter 2019](https://arxiv.org/abs/1711.05101),
 # algorithm 2): each weight shrinks by the share rate · λ in a step, whatever its gradient. It is *decoupled*: if λw
@@ -228,9 +229,9 @@ print([name for name in weights if not decays(name)][:4])
 assert not any(decays(name) for name in weights if name.endswith("bias") or "norm" in name.lower())
 
 # %% [markdown]
-# **The learning rate** is not constant. It rises linearly from 0 in the *warm-up*, while v is still a poor estimate, and
-# then falls linearly to 0, so that the last steps settle. **Clipping**: if the norm of all gradients together exceeds a
-# limit, usually 1, all are scaled down by one factor, so that a single odd batch cannot throw the model far.
+# **The learning rate** is not constant. It rises linearly from 0 in the *warm-up*, while v is still a poor estimate.
+# Then it falls linearly to 0, so that the last steps settle. **Clipping**: if the norm of all gradients together
+# exceeds a limit, usually 1, all are scaled down by one factor, so that a single odd batch cannot throw the model far.
 
 # %%
 STEPS, WARM_UP = 400, 40
@@ -323,9 +324,9 @@ assert shares.max() > 0.6
 assert mirrors(model).max() < 0.3  # before training
 
 # %% [markdown]
-# **The picture to remember.** On the left, the loss falls to the line of the copier and *rests there*: for some fifty
-# steps nothing seems to happen. Then it falls over a cliff, to the line of the one who understands. On the right is
-# what was found on the way down: a head that is a mirror.
+# **The picture to remember.** On the left, the loss falls to the line of one who knows only the letters and *rests
+# there*: for fifty steps nothing seems to happen. Then it falls over a cliff, to the line of one who understands. On
+# the right is what was found on the way down: a head that is a mirror.
 
 # %%
 smooth = np.convolve(losses, np.ones(10) / 10, "valid")  # the mean of ten steps
@@ -333,7 +334,8 @@ figure, axes = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained", width
 axes[0].plot(np.arange(10, STEPS + 1), smooth, label="loss, the mean of ten steps")
 for (reader, bound), style in zip(bounds.items(), (":", "--", "-."), strict=True):
     axes[0].axhline(bound, color="0.4", linestyle=style, linewidth=1.2)
-    axes[0].text(STEPS, bound + 0.04, reader, ha="right", va="bottom", fontsize=9)
+    above = reader == "knows only the letters"
+    axes[0].text(0.985 * STEPS, bound, reader, ha="right", va="bottom" if above else "top", fontsize=9)
 axes[0].set(
     title="A plateau, then a cliff", xlabel="step", ylabel="nats for each label", ylim=(0, 4.3), xlim=(0, STEPS)
 )
@@ -352,17 +354,18 @@ plt.show()
 # look at a plateau twice before you stop a training.
 
 # %%
-low = losses[STEPS // 2 :].mean()
-fast = np.flatnonzero(smooth < (bounds["copies what stands there"] + low) / 2)[0] + 10
+blind, understood = bounds["knows only the letters"], bounds["looks at the mirror image"]
+half_way = int((smooth < (blind + understood) / 2).argmax()) + 10  # the first such step
 
-assert fast < STEPS / 2
-print(f"half of the way down at step {fast}")
+print(f"half of the way down at step {half_way}")
+assert abs(losses[30:60].mean() - blind) < 0.15  # the plateau
+assert 60 < half_way < 200
 
 # %% [markdown]
 # ## The same, from other random weights
 #
-# Our weights began as random numbers with a standard deviation of 1/√64 = 0.125. RoBERTa's began with 0.02. Texts, masks,
-# rates and steps stay the same.
+# Our weights began as random numbers with a standard deviation of 1/√64 = 0.125. RoBERTa's began with 0.02. Texts,
+# masks, rates and steps stay the same.
 #
 # **Predict before you run:** with weights that are six times as small, is the model faster, slower, or the same?
 
@@ -382,9 +385,9 @@ assert accuracy(stuck) < 0.7 < right
 # It began *better*, with logits near 0, and then stayed on a plateau for as long as we looked. Its loss is below the
 # copier's: reading all letters alike, it has learned which letters are in a text, but not where.
 #
-# What is different? A vector of 64 numbers of size 1 times a matrix of numbers of size σ has numbers of size σ·√64. With
-# σ = 1/√64 the size stays 1; with 0.02, it is 0.16. A score is a product of two such vectors, so it is forty times as
-# small. All shares are equal then, and a head that reads all alike hardly learns from where it should read.
+# What is different? A vector of 64 numbers of size 1 times a matrix of numbers of size σ has numbers of size σ·√64.
+# With σ = 1/√64 the size stays 1; with 0.02, it is 0.16. A score is a product of two such vectors, so it is forty times
+# as small. Then all shares are nearly equal, and a head that reads all alike hardly learns from where it should read.
 
 # %%
 sizes, slopes = [], []
@@ -398,8 +401,8 @@ assert sizes[1] < sizes[0] / 10
 assert slopes[1] < slopes[0] / 10
 
 # %% [markdown]
-# For 768 channels, 0.02 is a good choice: 1/√768 is 0.036. It is a bad one for 64. If a small copy of a large model does
-# not learn, look at its first weights before you look for a bug.
+# For 768 channels, 0.02 is a good choice: 1/√768 is 0.036. It is a bad one for 64. If a small copy of a large model
+# does not learn, look at its first weights before you look for a bug.
 #
 # ## The real one
 #
@@ -422,9 +425,9 @@ assert real.initializer_range == 0.02
 #
 # ## Three exercises
 #
-# **1. Masks of your own.** Write the masking. `special` holds the ids that are never chosen, and `random` is a generator
-# of NumPy. (Hint: `random.random(ids.shape) < 0.15` chooses. A second such array divides the chosen into 80, 10 and 10.
-# `np.where(condition, these, those)` puts arrays together. Random tokens come from the whole vocabulary.)
+# **1. Masks of your own.** Write the masking. `special` holds the ids that are never chosen, and `random` is one of
+# NumPy's generators. (Hint: `random.random(ids.shape) < 0.15` chooses. A second such array divides the chosen into 80,
+# 10 and 10. `np.where(condition, these, those)` combines arrays. Random tokens come from the whole vocabulary.)
 
 
 # %%
@@ -478,9 +481,9 @@ check(2, adam_l2)
 # </details>
 
 # %% [markdown]
-# **3. The lowest loss.** Suppose that *every* chosen token became `<mask>`, without the 10 % and 10 %. What is then the
-# lowest possible loss for palindromes, in nats? Give a number. (Hint: when can a letter not be known, how often is that,
-# and what is the loss then?)
+# **3. The lowest loss.** Suppose that *every* chosen token became `<mask>`, without the 10 % and 10 %. What is then
+# the lowest possible loss for palindromes, in nats? Give a number. (Hint: when can a letter not be known, how often is
+# that, and what is the loss then?)
 
 # %%
 # exercise 3
@@ -494,7 +497,7 @@ check(3, lowest)
 # <details><summary>A solution of exercise 3</summary>
 #
 # ```python
-# lowest = 0.15 * math.log(26)  # the mirror image is masked too; otherwise the loss is 0
+# lowest = 0.15 * math.log(26)  # the mirror image is masked too; else the loss is 0
 # ```
 #
 # </details>
