@@ -23,7 +23,11 @@ def main(*beginnings: str) -> None:
         for place, cell in enumerate(notebook.cells):
             cell["id"] = f"cell-{place}"  # by default ids are random, and every cell would differ at every run
         nbclient.NotebookClient(
-            notebook, kernel_name="python3", record_timing=False, resources={"metadata": {"path": str(FOLDER)}}
+            notebook,
+            kernel_name="python3",
+            record_timing=False,
+            coalesce_streams=True,  # by default printed lines are divided among outputs at random
+            resources={"metadata": {"path": str(FOLDER)}},
         ).execute()
         notebook.metadata["language_info"] = {"name": "python"}  # without Python's version
         notebook.metadata["weights"] = hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()  # the weights of the outputs
