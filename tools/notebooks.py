@@ -1,7 +1,7 @@
 """Write notebooks/*.ipynb from their .py, executed in a new kernel. Needs the extra `notebooks`.
 
-    python tools/notebooks.py         # all of them
-    python tools/notebooks.py 04 05   # those whose names begin so
+python tools/notebooks.py         # all of them
+python tools/notebooks.py 04 05   # those whose names begin so
 """
 
 import hashlib
