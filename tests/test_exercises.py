@@ -5,6 +5,7 @@ import pytest
 
 import minroberta
 from minroberta import ops
+from minroberta.exercises import checks
 from minroberta.exercises.checks import Checks, NotYet, array_of, expect, expect_values, result_of
 
 
@@ -69,13 +70,15 @@ def test_a_single_number() -> None:
     assert array_of(True, ()).shape == ()
 
 
-def test_the_oracle_names_the_value_and_the_mistake() -> None:
+def test_the_oracle_names_the_value_and_the_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     model, name = minroberta.load(), "encoder.layer.0.attention.self.scores"
     inputs = model.tokenize("The river flows into the <mask> Ocean.")
     found = minroberta.trace(model, **inputs)
     q, k = (ops.split_heads(found[f"encoder.layer.0.attention.self.{part}"], 32) for part in ("query", "key"))
     expect_values(model, inputs, {name: q @ k.swapaxes(-1, -2) / 32**0.5})
+    monkeypatch.setattr(checks, "LIMIT", 60.0)  # also on a busy machine
     with pytest.raises(NotYet, match=rf"^the first wrong value is {name}\. It looks like the known mistake [\w-]+: "):
         expect_values(model, inputs, {name: q @ k.swapaxes(-1, -2)})
+    monkeypatch.setattr(checks, "LIMIT", 0.1)
     with pytest.raises(NotYet, match=f"^the first wrong value is {name}$"):
         expect_values(model, inputs, {name: q @ k.swapaxes(-1, -2) / 31})

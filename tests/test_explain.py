@@ -134,6 +134,7 @@ def name_of(opened: Visit, token: int) -> str:
     return opened.page.locator("#tokens bdi").nth(token).inner_text()
 
 
+@pytest.mark.slow
 def test_pointing_changes_the_picture(browser: Any, file: Path) -> None:
     with visit(browser, file.as_uri()) as opened:
         picture = "document.querySelector('#map').toDataURL()"
@@ -145,6 +146,7 @@ def test_pointing_changes_the_picture(browser: Any, file: Path) -> None:
         assert opened.page.evaluate(picture) == before
 
 
+@pytest.mark.slow
 def test_a_cell_of_the_map_says_its_share(browser: Any, file: Path, trace: minroberta.Trace) -> None:
     with visit(browser, file.as_uri()) as opened:
         choose(opened, "layers", 0)
@@ -159,6 +161,7 @@ def test_a_cell_of_the_map_says_its_share(browser: Any, file: Path, trace: minro
         assert opened.page.locator("#tokens input").nth(6).is_checked()
 
 
+@pytest.mark.slow
 def test_the_map_draws_each_share_as_strong_as_it_is(browser: Any, file: Path, trace: minroberta.Trace) -> None:
     with visit(browser, file.as_uri()) as opened:
         choose(opened, "layers", 3)
@@ -172,6 +175,7 @@ def test_the_map_draws_each_share_as_strong_as_it_is(browser: Any, file: Path, t
         assert np.abs(np.reshape(alpha, expected.shape) / 255 - expected).max() < 0.005
 
 
+@pytest.mark.slow
 def test_guesses_and_sizes_are_those_of_the_chosen_token(browser: Any, file: Path, trace: minroberta.Trace) -> None:
     model, stages = trace.model, ["embeddings", *(f"encoder.layer.{layer}" for layer in range(6))]
     with visit(browser, file.as_uri()) as opened:
@@ -192,6 +196,7 @@ def test_guesses_and_sizes_are_those_of_the_chosen_token(browser: Any, file: Pat
             assert np.corrcoef(heights, sizes)[0, 1] < -0.9999  # the larger, the further up
 
 
+@pytest.mark.slow
 def test_the_answer_is_the_models(browser: Any, file: Path) -> None:
     with visit(browser, file.as_uri()) as opened:
         rows = [row.split("\t") for row in opened.page.locator("#answers table").inner_text().splitlines()]
@@ -203,6 +208,7 @@ def test_the_answer_is_the_models(browser: Any, file: Path) -> None:
 # --- without a mouse ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_keys(browser: Any, file: Path, trace: minroberta.Trace) -> None:
     """Tab goes from the layers to the heads to the tokens; arrows choose."""
     with visit(browser, file.as_uri()) as opened:
@@ -220,6 +226,7 @@ def test_keys(browser: Any, file: Path, trace: minroberta.Trace) -> None:
         assert f"(token {MASK + 1})" in opened.page.locator("#lens .of").inner_text()
 
 
+@pytest.mark.slow
 def test_roles_and_names(browser: Any, file: Path) -> None:
     with visit(browser, file.as_uri()) as opened:
         for group, count, first in (
@@ -237,6 +244,7 @@ def test_roles_and_names(browser: Any, file: Path) -> None:
         assert opened.page.locator("html").get_attribute("lang") == "en"
 
 
+@pytest.mark.slow
 def test_touch(browser: Any, file: Path, trace: minroberta.Trace) -> None:
     with visit(browser, file.as_uri(), PHONE, touch=True) as opened:
         opened.page.locator("#layers label").nth(1).tap()
@@ -248,6 +256,7 @@ def test_touch(browser: Any, file: Path, trace: minroberta.Trace) -> None:
 # --- how it looks ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [PHONE, (320, 600), DESKTOP])
 def test_no_scrolling_sideways(browser: Any, file: Path, tmp_path: Path, size: tuple[int, int]) -> None:
     model = minroberta.load()
@@ -260,6 +269,7 @@ def test_no_scrolling_sideways(browser: Any, file: Path, tmp_path: Path, size: t
             assert opened.errors == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dark", [False, True])
 def test_colours_have_contrast(browser: Any, file: Path, dark: bool) -> None:
     with visit(browser, file.as_uri(), dark=dark) as opened:
@@ -294,6 +304,7 @@ def test_a_text_that_is_too_long_gets_a_sentence() -> None:
         facts(model, " a" * 100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", HEADS)
 def test_every_head(browser: Any, head: str, tmp_path: Path) -> None:
     model = minroberta.load(head=head) if head != "encoder" else small("encoder")
@@ -319,6 +330,7 @@ def test_every_head(browser: Any, head: str, tmp_path: Path) -> None:
             assert said.startswith(without[head])
 
 
+@pytest.mark.slow
 def test_a_decoder(browser: Any, tmp_path: Path) -> None:
     model = small("causal_lm", is_decoder=True)
     found = facts(model, "She built it.")
@@ -332,6 +344,7 @@ def test_a_decoder(browser: Any, tmp_path: Path) -> None:
         assert shown(opened).tolist() == [1.0, *[0.0] * (len(found["tokens"]) - 1)]
 
 
+@pytest.mark.slow
 def test_choices_and_layers_of_fewer_heads(browser: Any, tmp_path: Path) -> None:
     found = facts(small("multiple_choice"), "She built it.")
     assert found["answers"] == "This head compares choices. One text alone has no answer."

@@ -411,6 +411,7 @@ def run(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
 
+@pytest.mark.slow
 def test_every_task_gives_the_same_answers() -> None:
     assert json.loads(run(HIDE + TASKS)) == json.loads(run(TASKS))
 

@@ -126,6 +126,7 @@ def texts() -> list[str]:
     return within + beyond + ["".join(choose.choices(PARTS, k=choose.randint(0, 12))) for _ in range(10_000)]
 
 
+@pytest.mark.slow
 def test_the_tokenizer_is_the_library_s(tmp_path: Path) -> None:
     """Ids of 140,000 texts, and the texts of these ids, are those of the Rust library."""
     given = texts()

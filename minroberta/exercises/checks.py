@@ -15,7 +15,7 @@ from ..trace import trace
 SHARE = 1e-4
 """The largest difference that counts as rounding, as a share of the largest number: float32 keeps seven digits."""
 
-LIMIT = 4.0
+LIMIT = 10.0
 """Number of seconds that the oracle may search for a known mistake."""
 
 

@@ -73,6 +73,7 @@ def test_the_oracle_names_what_is_known_and_nothing_else(place: int) -> None:
     assert named == [[first[0]], [early[0], later[0]], []]
 
 
+@pytest.mark.slow
 def test_a_name_chooses_the_mistakes() -> None:
     one, again = ports("Ada Lovelace"), ports(" ada lovelace ")
     for part in ("first", "second", "third"):
@@ -98,6 +99,7 @@ def test_right_answers(said: Callable[[int, Any], str]) -> None:
     assert said(2, pairs([OUTPUT, NORM])).startswith("right")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [
@@ -118,6 +120,7 @@ def test_wrong_answers_to_the_first(answer: Any, sentence: str, said: Callable[[
     assert said(1, answer).startswith(sentence)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [
@@ -141,6 +144,7 @@ def misspelt(x: np.ndarray, constant: float = 0.44715) -> np.ndarray:
     return x / 2 * (1 + np.tanh((2 / np.pi) ** 0.5 * (x + constant * x**3)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [
@@ -177,6 +181,7 @@ FORMULAS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarr
 """For each unknown mistake the port's formula, and the right one."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unknown", UNKNOWN, ids=lambda unknown: unknown.explanation[:25])
 def test_each_unknown_mistake_can_be_found(unknown: Unknown, capsys: pytest.CaptureFixture) -> None:
     theirs, right = next(pair for words, pair in FORMULAS.items() if unknown.explanation.startswith(words))
