@@ -47,6 +47,7 @@ def of_logits(logits: Array, right: Array) -> dict[str, Array]:
         "positions with the label -100 owe nothing, and the sum is to be divided by those that count": everywhere,
         "positions with the label -100 owe nothing, and do not count in the mean": everywhere / len(LABELS),
         "the right token owes its probability less 1: subtract the one-hot of the label": chances * counts / n,
+        "the softmax is over the classes, the last axis": (ops.softmax(logits.T).T - chances + everywhere) * counts / n,
         "use probabilities: a softmax of the logits comes first": (logits * counts + right * n - chances * counts) / n,
     }
 
@@ -85,6 +86,13 @@ def of_norm(g: Array, x: Array, w: Array) -> tuple[Array, Mapping[str, Array], M
         "nothing is subtracted forwards, so mean(h) has no part in this norm": (h - h.mean(-1, keepdims=True) - along)
         / s,
         "that is the backward pass of a layer norm, with its mean": ops_backward.layer_norm(g, x, w, EPS)[0],
+        "mean(h) is the term to leave out: that of z · mean(h·z) comes from s, which is here too": (
+            h - h.mean(-1, keepdims=True)
+        )
+        / s,
+        "g goes through the weight first, inside the mean too: h = g · w": w
+        * (g - z * (g * z).mean(-1, keepdims=True))
+        / s,
         "g goes through the weight first: h = g · w": (g - z * (g * z).mean(-1, keepdims=True)) / s,
         "divide by s": h - along,
         "z · mean(h·z) is subtracted, not added": (h + along) / s,
@@ -104,6 +112,9 @@ def of_norm(g: Array, x: Array, w: Array) -> tuple[Array, Mapping[str, Array], M
 
 
 # --- 3. attention ---------------------------------------------------------------------------------------------------
+
+HEAD_SIZE = 32
+"""Channels of a head of the embedded model, which the notebook uses: not those of the arrays here."""
 
 Three = tuple[Array, Array, Array]
 
@@ -133,10 +144,16 @@ def of_attention(g: Array, q: Array, k: Array, v: Array, mask: Array) -> tuple[T
         return s @ k / by, turned(s) @ q / by, turned(p) @ g
 
     unmasked, unscaled = ops.softmax(raw / scale), ops.softmax(raw + mask)
+    other = HEAD_SIZE**0.5
+    of_other = ops.softmax(raw / other + mask)
     q_of, k_of, v_of = ended(s)
     known = {
         "the mask is missing: add it to the scores before the softmax": ended(of_softmax(g_p, unmasked), unmasked),
         "the scores are divided by √E forwards, too, before the softmax": ended(of_softmax(g_p, unscaled), unscaled),
+        "E is the last axis of q, q.shape[-1], not the head size of the model above": ended(
+            of_softmax(g_p, of_other), of_other, by=other
+        ),
+        "return them in this order: ∂q, ∂k, ∂v": (v_of, k_of, q_of),
         "the shares are not a weight to be passed as they lie: ∂v is sharesᵀ g": (q_of, k_of, p @ g),
         "the row's sum is missing in the softmax: p · (∂p - Σ p·∂p)": ended(p * g_p),
         "Σ p·∂p is a sum over the keys, the last axis": ended(over_queries),

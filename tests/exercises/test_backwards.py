@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import minroberta
 from minroberta import ops
-from minroberta.exercises.backwards import check
+from minroberta.exercises.backwards import HEAD_SIZE, check
 
 Array = np.ndarray
 
@@ -56,6 +57,13 @@ def without_softmax(logits: Array, labels: Array) -> Array:
     return g * counts[:, None] / counts.sum()
 
 
+def over_positions(logits: Array, labels: Array) -> Array:
+    counts = labels != -100
+    g = ops.softmax(logits.T).T
+    g[counts, labels[counts]] -= 1
+    return g * counts[:, None] / counts.sum()
+
+
 def only_this_batch(logits: Array, labels: Array) -> Array:
     """Divided by 4, the number of labels that count in one of the batches."""
     return of_logits(logits, labels) * (labels != -100).sum() / 4
@@ -79,6 +87,7 @@ FIRST: list[tuple[Any, str]] = [
     (lambda x, y: everywhere(x, y) / len(y), "not yet: positions with the label -100 owe nothing, and do not count"),
     (without_label, "not yet: the right token owes its probability less 1"),
     (without_softmax, "not yet: use probabilities"),
+    (over_positions, "not yet: the softmax is over the classes, the last axis"),
     (only_this_batch, "not yet: ∂logits if all count is "),
     (lambda x, y: of_logits(x, y)[y != -100], "not yet: ∂logits has shape (4, 106), not (6, 106)"),
     (lambda x, y: np.zeros_like(x), "not yet: ∂logits is 0 at "),
@@ -115,6 +124,11 @@ def with_x_for_z(g: Array, x: Array, w: Array, eps: float) -> tuple[Array, Array
     return (h - x * (h * x).mean(-1, keepdims=True)) / s, (g * x / s).sum(0)
 
 
+def with_weight_last(g: Array, x: Array, w: Array, eps: float) -> tuple[Array, Array]:
+    gx, gw = of_norm(g / w, x, w, eps)
+    return w * gx, gw * w
+
+
 def of_weight(change: Any) -> Any:
     """An answer whose ∂x is right; change: ∂w from g, x, w and z."""
 
@@ -136,6 +150,8 @@ SECOND: list[tuple[Any, str]] = [
     (lambda g, x, w, eps: of_norm(g, x, w, eps)[0], "not yet: 2 arrays are asked for: return ∂x, ∂w"),
     (how(times=0), "not yet: s depends on x too"),
     (how(mean=True), "not yet: nothing is subtracted forwards"),
+    (how(mean=True, times=0), "not yet: mean(h) is the term to leave out"),
+    (with_weight_last, "not yet: g goes through the weight first, inside the mean too"),
     (of_layer_norm, "not yet: that is the backward pass of a layer norm"),
     (how(weight=False), "not yet: g goes through the weight first"),
     (lambda g, x, w, eps: of_norm(g / w, x, w, eps), "not yet: g goes through the weight first"),
@@ -216,6 +232,8 @@ THIRD: list[tuple[Any, str]] = [
     (differently(factor=False, row=0), "not yet: the softmax is missing"),
     (differently(backward=1), "not yet: divide by √E, as the scores were"),
     (differently(backward=4), "not yet: divide by √E once, not twice"),
+    (differently(forward=math.sqrt(32), backward=math.sqrt(32)), "not yet: E is the last axis of q, q.shape[-1]"),
+    (lambda *a: attention(*a)[::-1], "not yet: return them in this order"),
     (swapped, "not yet: ∂q and ∂k are swapped"),
     (transposed(0), "not yet: ∂q is ∂scores k"),
     (transposed(1), "not yet: ∂k is ∂scoresᵀ q"),
@@ -229,3 +247,7 @@ THIRD: list[tuple[Any, str]] = [
 @pytest.mark.parametrize(("answer", "sentence"), THIRD)
 def test_attention_backwards(answer: Any, sentence: str, capsys: pytest.CaptureFixture) -> None:
     assert said(3, answer, capsys).startswith(sentence)
+
+
+def test_the_head_size_is_that_of_the_embedded_model() -> None:
+    assert minroberta.load().config.head_size == HEAD_SIZE
