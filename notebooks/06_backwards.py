@@ -378,7 +378,7 @@ for part in parts:
     name = f"encoder.layer.3.attention.self.{part}.bias"
     moved = np.abs(after[name] - before[name]).mean() / 1e-3
     print(f"{part:<6} gradient {np.abs(rounded[name]).max():.0e}, moved by {moved:.2f} of the learning rate")
-    assert moved > 0.1
+    assert moved > 0.01
 
 assert np.abs(rounded["encoder.layer.3.attention.self.key.bias"]).max() < 1e-6
 
