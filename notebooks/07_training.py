@@ -131,7 +131,8 @@ print(f"{len(rows)} labels count; loss {output.loss:.2f}")
 # %% [markdown]
 # exp(loss) is the *perplexity*: among how many equally likely tokens the model hesitates, as it were. If all V tokens
 # are equally likely, the loss is ln V and the perplexity V. So **ln V is what a new model should show**: logits near 0.
-# Much more means that it is sure of nonsense, or that something is wrong.
+# Much more means that it is sure of nonsense, or that something is wrong. Ours shows a little more, since its first
+# weights are rather large. That is on purpose, as you will see below.
 
 # %%
 equal = np.zeros_like(logits)
@@ -141,7 +142,7 @@ for name, size in [("ours", V), ("the embedded model", 8000), ("roberta-base", 5
     print(f"{name:<20} ln {size:<6} = {math.log(size):.2f}")
 print(f"our new model: {output.loss:.2f}, with a perplexity of {math.exp(output.loss):.0f}")
 
-assert output.loss > 0.9 * math.log(V)
+assert 1.05 < output.loss / math.log(V) < 1.3
 
 # %% [markdown]
 # ## What can be known?
@@ -185,8 +186,8 @@ assert list(bounds.values()) == sorted(bounds.values(), reverse=True)
 #
 # $$m = \beta_1 m + (1 - \beta_1)\,g, \qquad v = \beta_2 v + (1 - \beta_2)\,g^2$$
 #
-# They start at 0, so at first they are too small. After t steps a part 1 − βᵗ of the weights of the mean has been given
-# away; dividing by it is the *bias correction*.
+# They start at 0, so at first they are too small. After t steps, the shares of the t gradients in the mean sum to
+# 1 − βᵗ only, and the rest is the 0 of the start. Dividing by this sum makes it a mean: the *bias correction*.
 #
 # $$\hat m = \frac{m}{1 - \beta_1^t}, \qquad \hat v = \frac{v}{1 - \beta_2^t}, \qquad
 # w = w - \mathrm{rate}\cdot\Bigl(\frac{\hat m}{\sqrt{\hat v} + \varepsilon} + \lambda w\Bigr)$$
@@ -207,7 +208,7 @@ def our_adamw(w, g, m, v, t, rate, decay=0.01, one=0.9, two=0.999, eps=1e-8):
 # %%
 weights = flat(model.params)  # a dict of all weights by name
 found = minroberta.gradients(model, ids[:100], labels=wanted)
-after, moments = adamw(weights, found, Moments.of(weights), rate=1e-3)  # the package's
+after, moments = adamw(weights, found, Moments.of(weights), rate=1e-3)  # no steps yet: m = v = 0
 after, moments = adamw(after, found, moments, rate=1e-3)  # and a second step
 
 name = "encoder.layer.0.intermediate.dense.weight"
@@ -246,8 +247,9 @@ print(f"all gradients together have the norm {length:.2f}, clipped {kept:.2f}")
 # %% [markdown]
 # ## Four hundred steps
 #
-# That is all there is to training: texts, masks, loss, gradients, a step, and again. `train` is this loop. It yields
-# each step, with the model after it. Each batch has 32 new palindromes, with new masks.
+# That is all there is to training: texts, masks, loss, gradients, a step, and again. `train` is this loop, with AdamW,
+# warm-up and decay of the rate, and clipping at 1. It yields each step, with the model after it. Each batch has 32 new
+# palindromes, with new masks.
 
 
 # %%
@@ -261,13 +263,14 @@ def batches(seed):
 
 
 def trained(model):
-    """The loss at each step, and the model after the last."""
+    """The loss at each step, and the models after it."""
     steps = list(train(model, batches(seed=1), steps=STEPS, learning_rate=3e-3, warm_up=WARM_UP))
-    return np.array([step.loss for step, _ in steps]), steps[-1][1]
+    return np.array([step.loss for step, _ in steps]), [after for _, after in steps]
 
 
 # %%
-losses, learned = trained(model)
+losses, models = trained(model)
+learned = models[-1]
 for start in range(0, STEPS, 50):
     print(f"steps {start + 1:>3} to {start + 50:>3}: {losses[start : start + 50].mean():.2f} nats")
 
@@ -350,8 +353,9 @@ plt.show()
 # %% [markdown]
 # Why a cliff? The gap needs a chain of three: a head that looks at the right position, a value that carries the letter,
 # and an output that says it. As long as one is missing, the others are of little use, and their gradients are small.
-# When all are there a little, each makes the others worth more. Losses of large models often have such cliffs, too:
-# look at a plateau twice before you stop a training.
+# When all are there a little, each makes the others worth more. The training of BERT has such a cliff, too, while its
+# heads learn which word belongs to which ([Chen et al. 2023](https://arxiv.org/abs/2309.07311)). So look at a plateau
+# twice before you stop a training.
 
 # %%
 blind, understood = bounds["knows only the letters"], bounds["looks at the mirror image"]
@@ -360,6 +364,18 @@ half_way = int((smooth < (blind + understood) / 2).argmax()) + 10  # the first s
 print(f"half of the way down at step {half_way}")
 assert abs(losses[30:60].mean() - blind) < 0.15  # the plateau
 assert 60 < half_way < 200
+
+
+# %%
+def slope_of_queries(model):
+    """The length of the gradient of layer 0's query weight, which decides where its heads look."""
+    found = minroberta.gradients(model, ids[:100], labels=wanted)
+    return np.linalg.norm(found["encoder.layer.0.attention.self.query.weight"])
+
+
+slopes = {step: slope_of_queries(models[step - 1]) for step in (50, half_way)}
+print("gradient of the queries", ", ".join(f"{slope:.3f} at step {step}" for step, slope in slopes.items()))
+assert slopes[half_way] > 5 * slopes[50]  # small on the plateau, large on the cliff
 
 # %% [markdown]
 # ## The same, from other random weights
@@ -371,7 +387,8 @@ assert 60 < half_way < 200
 
 # %%
 small = minroberta.init(config.replace(initializer_range=0.02), "masked_lm", seed=0)
-losses_of_small, stuck = trained(small)
+losses_of_small, models = trained(small)
+stuck = models[-1]
 
 print(f"at the beginning {losses_of_small[0]:.2f} nats, at the end {losses_of_small[-50:].mean():.2f}")
 print(f"{accuracy(stuck):.1%} of the gaps right; the best mirror has {mirrors(stuck).max():.0%}")
@@ -381,9 +398,16 @@ assert abs(losses_of_small[0] - math.log(V)) < 0.2  # it begins better: nearly l
 assert losses_of_small[-50:].mean() > 3 * losses[-50:].mean()  # and then it is stuck
 assert accuracy(stuck) < 0.7 < right
 
+guesses = stuck(asked).logits[every, gaps].argmax(-1)  # (n,)
+in_text = (guesses[:, None] == asked).any(1).mean()
+print(f"{in_text:.0%} of its guesses are letters that stand in the text")
+assert in_text > 0.8
+assert losses_of_small[-50:].mean() < bounds["copies what stands there"]
+
 # %% [markdown]
-# It began *better*, with logits near 0, and then stayed on a plateau for as long as we looked. Its loss is below the
-# copier's: reading all letters alike, it has learned which letters are in a text, but not where.
+# It began *better*, with logits near 0. Then it came down to a plateau, lower than the first model's, and stayed there
+# for as long as we looked. Its loss is below the copier's: reading all letters alike, it has learned which letters are
+# in a text, but not where.
 #
 # What is different? A vector of 64 numbers of size 1 times a matrix of numbers of size σ has numbers of size σ·√64.
 # With σ = 1/√64 the size stays 1; with 0.02, it is 0.16. A score is a product of two such vectors, so it is forty times
@@ -393,16 +417,15 @@ assert accuracy(stuck) < 0.7 < right
 sizes, slopes = [], []
 for name, one in [("0.125", model), ("0.02", small)]:
     scores = minroberta.trace(one, asked)["encoder.layer.0.attention.self.scores"]
-    slope = minroberta.gradients(one, ids[:100], labels=wanted)["encoder.layer.0.attention.self.query.weight"]
-    sizes, slopes = [*sizes, scores.std()], [*slopes, np.linalg.norm(slope)]
+    sizes, slopes = [*sizes, scores.std()], [*slopes, slope_of_queries(one)]
     print(f"from {name:<6} scores of size {sizes[-1]:.3f}, gradient of the queries {slopes[-1]:.5f}")
 
 assert sizes[1] < sizes[0] / 10
 assert slopes[1] < slopes[0] / 10
 
 # %% [markdown]
-# For 768 channels, 0.02 is a good choice: 1/√768 is 0.036. It is a bad one for 64. If a small copy of a large model
-# does not learn, look at its first weights before you look for a bug.
+# For 768 channels, 0.02 is large enough: 1/√768 is 0.036, not even twice as much. For 64 it is too small. If a small
+# copy of a large model does not learn, look at its first weights before you look for a bug.
 #
 # ## The real one
 #

@@ -55,6 +55,8 @@ def check_labels(ids: Array, new: Array, labels: Array) -> None:
         raise NotYet("the new ids contain -100, which is no token: return the new ids first, and then the labels")
     if chosen.all():
         raise NotYet("every position has a label: give -100 where nothing is asked, or all positions count")
+    if (chosen != (new != ids))[:, 1:25].mean() > 0.7:
+        raise NotYet("the labels are the wrong way round: the chosen positions keep their token, all others get -100")
     if not chosen.any():
         raise NotYet("no position has a label: the chosen ones keep their token as label")
     if (labels[chosen] == new[chosen]).all() and (labels != ids)[chosen].any():
@@ -133,6 +135,13 @@ def stepped(
     return w - 0.1 * step - decoupled * w, m, v
 
 
+def of_m_alone(w: Array, g: Array, m: Array, v: Array, *, t: int) -> tuple[Array, Array, Array]:
+    """A step with the decay added to m, after the running mean."""
+    m, v = 0.9 * m + 0.1 * g + 0.2 * w, 0.999 * v + 0.001 * g * g
+    step = m / (1 - 0.9**t) / (numpy.sqrt(v / (1 - 0.999**t)) + 1e-8)
+    return w - 0.1 * step, m, v
+
+
 def wrong_steps(w: Array, g: Array, m: Array, v: Array, *, t: int) -> dict[str, tuple[Array, Array, Array]]:
     """Likely mistakes, each under its sentence."""
 
@@ -143,6 +152,7 @@ def wrong_steps(w: Array, g: Array, m: Array, v: Array, *, t: int) -> dict[str, 
     return {
         "that is AdamW: here the decay goes into the gradient, before m and v": one(penalty=0, decoupled=0.1 * 0.2),
         "the decay is missing: add decay · w to the gradient": one(penalty=0),
+        "the decay is added to m alone: add it to the gradient, before m and v": of_m_alone(w, g, m, v, t=t),
         "the decay is subtracted from the gradient: add it": one(penalty=-0.2),
         "decay · w is multiplied by the rate already: it goes into the gradient as it is": one(penalty=0.02),
         "the bias correction is missing: divide m by 1 - 0.9ᵗ, and v by 1 - 0.999ᵗ": one(corrected=(False, False)),

@@ -68,6 +68,11 @@ def always_alike(ids: Array, special: Any, mask_id: int, vocabulary: int, random
     return masks(ids, special, mask_id, vocabulary, np.random.default_rng(0))
 
 
+def inverted(ids: Array, *given: Any) -> tuple[Array, Array]:
+    new, labels = masks(ids, *given)
+    return new, np.where(labels == -100, ids, -100)
+
+
 def with_other_labels(*given: Any) -> tuple[Array, Array]:
     new, labels = masks(*given)
     return new, np.where(labels == -100, -100, labels % 900 + 1)
@@ -86,6 +91,7 @@ FIRST: list[tuple[Any, str]] = [
     (how(elsewhere=0), "not yet: every position has a label"),
     (how(elsewhere=1), "not yet: every position has a label"),
     (lambda *a: (a[0], np.full_like(a[0], -100)), "not yet: no position has a label"),
+    (inverted, "not yet: the labels are the wrong way round"),
     (how(of="new"), "not yet: the labels are the new tokens"),
     (lambda *a: masks(*a)[::-1], "not yet: the new ids contain -100"),
     (lambda *a: (masks(*a)[0], np.abs(masks(*a)[1] - 1)), "not yet: every position has a label"),
@@ -129,6 +135,11 @@ def adam(
     return new, m / of_m if "m" in kept else m, v / of_v if "v" in kept else v
 
 
+def decay_in_m(w: Array, g: Array, m: Array, v: Array, t: int, rate: float, decay: float) -> tuple[Array, Array, Array]:
+    m, v = 0.9 * m + 0.1 * g + decay * w, 0.999 * v + 0.001 * g * g
+    return w - rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8), m, v
+
+
 def settings(**how: Any) -> Any:
     return lambda *given: adam(*given, **how)
 
@@ -140,6 +151,7 @@ SECOND: list[tuple[Any, str]] = [
     (lambda *a: adam(*a)[0], "not yet: 3 arrays are asked for: return w, m, v"),
     (settings(penalty=0, decoupled=1), "not yet: that is AdamW"),
     (settings(penalty=0), "not yet: that is AdamW"),
+    (decay_in_m, "not yet: the decay is added to m alone"),
     (settings(penalty=-1), "not yet: the decay is subtracted from the gradient"),
     (settings(penalty=0.1), "not yet: decay · w is multiplied by the rate already"),
     (settings(uncorrected="mv"), "not yet: the bias correction is missing"),
