@@ -56,7 +56,7 @@ folder = Path(scratch.name)
 right = folder / "right"
 model.save(right)
 for path in sorted(right.iterdir()):
-    print(f"{path.name:<18} {path.stat().st_size:>11,} bytes")
+    print(f"{path.name:<21} {path.stat().st_size:>11,} bytes")
 
 fields = json.loads((right / "config.json").read_text())
 assert fields["num_attention_heads"] == 8
@@ -176,7 +176,7 @@ assert "lacks" in message
 #
 # The embedded model is stored in float16, two bytes a number, and computed in float32. float16 keeps 11 binary digits,
 # so that storing rounds each number once, by at most one part in 2,048. bfloat16 is the upper half of a float32: it has
-# float32's range, but only 8 digits. NumPy does not know it; sixteen zero bits behind it make a float32.
+# float32's range, but only 8 digits. NumPy does not know it; followed by sixteen zero bits, it is a float32.
 
 # %%
 x = np.random.default_rng(0).standard_normal(100_000).astype("float32")
@@ -207,7 +207,7 @@ assert np.array_equal(held[name].astype("float16").astype("float32"), held[name]
 # ## One model in several files
 #
 # Large models are cut into *shards*, `model-00001-of-00002.safetensors` and so on, whole arrays each. An index says in
-# which file each name is. Without the index, the shards are not a model.
+# which file each name is. Without the index, the shards are not a model: loading them raises.
 
 # %%
 cut = folder / "cut"
@@ -218,6 +218,12 @@ parts = {f"model-0000{i}-of-00002.safetensors": names[i - 1 :: 2] for i in (1, 2
 for file, own in parts.items():
     safetensors.write(cut / file, {name: held[name] for name in own}, {"format": "pt"})
 index = {"metadata": {}, "weight_map": {name: file for file, own in parts.items() for name in own}}
+try:
+    minroberta.load(cut)
+except minroberta.NotFoundError as error:
+    assert "no index that lists them" in str(error)
+
+# %%
 (cut / "model.safetensors.index.json").write_text(json.dumps(index))
 
 verdict = verify(model, minroberta.load(cut))  # every field and weight, then the outputs for a random input
@@ -299,8 +305,9 @@ assert "embeddings.token_type_embeddings.weight" not in keras.locations(config, 
 # ## The names tell the order of the norms
 #
 # Models with other norms are other families, with other names. Here are the norms of tiny models of three families with
-# two layers. In pre-LN the module that holds a norm is not the one that is summed, and there is one norm more at the
-# end. ([Notebook 5](05_layers.ipynb) is about these two orders.)
+# two layers. In RoBERTa the norm comes after a sum, so it is in `output`, the module that adds. In the other two it
+# comes before attention and before the feed-forward part (pre-LN), so that it is elsewhere, and after the last layer
+# there is one more. ([Notebook 5](05_layers.ipynb) is about these two orders.)
 
 # %%
 small = {"vocab_size": 20, "hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 12}
@@ -383,9 +390,9 @@ print(message)
 assert "has shape (256, 1024), but the configuration requires (1024, 256)" in message
 
 # %% [markdown]
-# But the weights of query, key, value and of attention's output are *square*. Every one of the 24 in our layers can be
-# transposed, and the file still loads. Usually the answers are ruined: you see *that* something is wrong, but not
-# where. Let us look for the one that does the least harm.
+# But the weights of query, key, value and of attention's output are *square*. Any of the 24 in our layers can be
+# transposed, and the shapes still fit. Nearly always the answers are ruined: you see *that* something is wrong, but
+# not where. Let us look for the one that does the least harm.
 
 # %%
 text = "She was the first woman to win the <mask> Prize."
@@ -413,6 +420,7 @@ still = sum(found.argmax() == winner for found in ports.values())
 print(f"{still} of {len(square)} models still guess {model.decode([winner])!r} first; the quietest: {victim}")
 print(f"its probability falls from {chances(model)[winner]:.0%} to {ports[victim][winner]:.0%}")
 assert len(square) == 4 * config.num_hidden_layers
+assert 1 <= still < len(square) / 8
 
 # %% [markdown]
 # **Predict before you run:** these are the first 64 rows and columns of that weight, once as it should be and once
@@ -445,12 +453,28 @@ with warnings.catch_warnings():
     port = minroberta.load(quiet)  # no error, and no warning
 
 # %% [markdown]
-# Nothing that looks at the weight alone tells the two apart: not its shape, not its numbers, not even its singular
-# values. And the file loads without a warning.
+# Nothing in that list tells the two apart: not the shape, not the numbers, not even the singular values. And the file
+# loads without a warning.
 #
-# Two things do give it away. If the source can be loaded, `verify` compares weight by weight. If only its *outputs*
-# can be had, or those of a port, `compare` judges each named value by the values before it, and `diagnose` tries the
-# known mistakes ([notebook 4](04_attention.ipynb) introduced them).
+# There is a trace, if you know what to look for. Training has left one axis of each of these weights with sums near 0:
+# a row of a query, key or value sums to much less than a column, and in attention's output it is the other way round.
+# There the reason is a norm that follows: it ignores what all channels have in common ([notebook
+# 6](06_backwards.ipynb)), so the sum of a column has no gradient, and weight decay shrinks it. But this is a habit of
+# trained weights, here of ours. No loader checks it, and new weights do not have it.
+
+# %%
+for name in square:
+    of_rows, of_columns = (np.abs(ours[name].sum(axis)).mean() for axis in (1, 0))
+    small_one, large_one = (of_columns, of_rows) if "output" in name else (of_rows, of_columns)
+    assert large_one > 2 * small_one
+
+new = flat(minroberta.init(config, "masked_lm").params)[victim]
+assert 0.5 < np.abs(new.sum(0)).mean() / np.abs(new.sum(1)).mean() < 2
+
+# %% [markdown]
+# Two things give the mistake away for sure. If the source can be loaded, `verify` compares weight by weight. If only
+# its *outputs* can be had, or those of a port, `compare` judges each named value by the values before it, and
+# `diagnose` tries the known mistakes ([notebook 4](04_attention.ipynb) introduced them).
 
 # %%
 verdict = verify(model, port)
@@ -461,12 +485,15 @@ reference, values = minroberta.trace(model, **asked), dict(minroberta.trace(port
 report = compare(reference, values)
 print("first wrong value:", report.first_bad)
 assert report.first_bad == victim.removesuffix(".weight")
+beside = victim.replace("key.weight", "value")
+assert {row.name: row.verdict for row in report.rows}[beside] != "follows"
 plot.error(report)
 
 # %% [markdown]
 # Read the picture from left to right. Before the cross all values are right but for rounding, in the green band. The
 # cross is the one step that is wrong by itself. Nearly all that follows is off too, by many thousand times the
-# rounding, although each of these steps is right: the grey dots, which judge each step alone, stay low.
+# rounding, although each of these steps is right: the grey dots, which judge each step alone, stay low. (The one blue
+# dot that dips after the cross is the value of the same layer. It does not depend on the key.)
 
 # %%
 findings = diagnose(model, asked, values)
@@ -481,7 +508,8 @@ assert findings[0].name.startswith("weight-transposed-")
 #
 # Fine-tuning changes every weight a little. LoRA ([Hu et al. 2021](https://arxiv.org/abs/2106.09685), section 4.1)
 # restricts the change of a weight W to a product of two thin matrices: W + (α/r)·B A, where A is (r, I), B is (O, r),
-# and r is small. A file of A and B is tiny beside the model. Training starts with B = 0, that is, with no change.
+# and r is small. α is a fixed number that one chooses, like a learning rate: it says how much the product counts. A
+# file of A and B is tiny beside the model. Training starts with B = 0, that is, with no change.
 
 # %%
 r, alpha = 4, 8
@@ -512,6 +540,7 @@ a, b = (adapted[f"base_model.model.roberta.{module}.lora_{which}.weight"] for wh
 assert np.allclose(change, alpha / r * (b @ a), atol=1e-6)
 assert (sizes[:r] > 1e-3).all() and (sizes[r:] < 1e-4 * sizes[0]).all()  # rank r
 numbers = sum(x.size for x in adapted.values())
+assert numbers < 0.01 * sum(x.size for x in ours.values())
 print(f"{numbers:,} numbers in the adapter, {numbers / sum(x.size for x in ours.values()):.1%} of the model's")
 
 # %% [markdown]
@@ -606,7 +635,7 @@ check(3, merge)
 # ## What to remember
 #
 # A checkpoint is a header and numbers. Most weights are the same in every framework, but for a name; the kernels of
-# TensorFlow, Flax and Keras are transposed, and where they are square, only values on an input can show a mistake.
+# TensorFlow, Flax and Keras are transposed, and where they are square, it takes values on an input to show a mistake.
 #
 # Next: [notebook 12, find the bug](12_find_the_bug.ipynb), where you do that for three ports. To read on: the formats
 # in [minroberta/checkpoints/formats](../minroberta/checkpoints/formats), `load_arrays` in

@@ -102,6 +102,8 @@ def _judge_offsets(name: str, offsets: Any, count: int, start: int, size: int) -
     first, stop = offsets
     if stop > size and first >= start:
         raise NotYet(f"data_offsets of {name!r} count from the start of the file: they count from the header's end")
+    if stop > size and stop - first == count:
+        raise NotYet(f"data_offsets of {name!r} end at byte {stop}, but the header is followed by {size} bytes only")
     if stop - first != count:
         hint = ": the second is where the array ends, not its length" if stop == count else ""
         raise NotYet(f"data_offsets of {name!r} span {stop - first} bytes, but the array has {count}{hint}")
@@ -140,6 +142,9 @@ def _misread(part: str, kernel: numpy.ndarray) -> Iterator[tuple[str, numpy.ndar
     )
     yield mixed, kernel.T.reshape(D, D)
     yield f"{mixed}. And the weight is transposed", kernel.T.reshape(D, D).T
+    if part == "output":
+        as_query = numpy.moveaxis(kernel, 0, -1).reshape(D, D)
+        yield "the axes of output are H, E, D: the first two are to be merged, not the last two", as_query
     axes = (2, 1, 0) if part == "output" else (1, 0, 2)
     yield (
         f"the axes of {part} are {', '.join(AXES[part])}: you swapped two of them",

@@ -77,6 +77,10 @@ def in_memory(x: np.ndarray) -> bytes:
         (writer(field="size"), "not yet: shape of 'table' is None, where [2, 3] is right"),
         (writer(dtype="F32"), "not yet: dtype of 'half' is 'F32', where 'F16' is right"),
         (writer(numbers=in_memory), "not yet: table.T holds the right numbers in another order"),
+        (
+            lambda arrays: writer()(arrays)[:-4],
+            "not yet: data_offsets of 'one' end at byte 58, but the header is followed by 54 bytes only",
+        ),
         (writer(after=b"more"), "not yet: the library of safetensors refuses the file: "),
         (lambda arrays: writer()({"table": arrays["table"]}), "not yet: the header has no entry for 'table.T': it has"),
     ],
@@ -95,6 +99,11 @@ def of_output_only(part: str, kernel: np.ndarray) -> np.ndarray:
     return kernel.transpose(2, 1, 0).reshape(6, 6) if part == "output" else merged_axes(part, kernel).T
 
 
+def as_if_all_were_queries(part: str, kernel: np.ndarray) -> np.ndarray:
+    """Right but for the output, whose last axis is moved to the rows."""
+    return np.moveaxis(kernel, 0, -1).reshape(6, 6)
+
+
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [
@@ -103,6 +112,7 @@ def of_output_only(part: str, kernel: np.ndarray) -> np.ndarray:
         (lambda part, kernel: kernel, "not yet: the weight of query has shape (6, 2, 3), not (6, 6)"),
         (merged_axes, "not yet: the weight of query is transposed: its rows are the inputs"),
         (lambda part, kernel: kernel.T.reshape(6, 6), "not yet: the rows of the weight of query are in another order"),
+        (as_if_all_were_queries, "not yet: the axes of output are H, E, D: the first two are to be merged"),
         (of_output_only, "not yet: the columns of the weight of output are in another order: inputs go head by head"),
         (
             lambda part, kernel: kernel.T.reshape(6, 6).T,
