@@ -467,9 +467,17 @@ for name in square:
     of_rows, of_columns = (np.abs(ours[name].sum(axis)).mean() for axis in (1, 0))
     small_one, large_one = (of_columns, of_rows) if "output" in name else (of_rows, of_columns)
     assert large_one > 2 * small_one
+    if name == victim:
+        print(f"{name}: a row sums to {of_rows:.2f} on average, a column to {of_columns:.2f}, without signs")
 
 new = flat(minroberta.init(config, "masked_lm").params)[victim]
 assert 0.5 < np.abs(new.sum(0)).mean() / np.abs(new.sum(1)).mean() < 2
+
+# %%
+found = minroberta.gradients(model, **asked, labels=asked["input_ids"])[square[-1]]  # (O, I)
+print(square[-1])
+assert "output" in square[-1]
+assert np.abs(found.sum(0)).max() < 1e-3 * np.abs(found).sum(0).max()  # a column's sum has no gradient
 
 # %% [markdown]
 # Two things give the mistake away for sure. If the source can be loaded, `verify` compares weight by weight. If only
