@@ -176,14 +176,23 @@ assert "lacks" in message
 #
 # The embedded model is stored in float16, two bytes a number, and computed in float32. float16 keeps 11 binary digits,
 # so that storing rounds each number once, by at most one part in 2,048. bfloat16 is the upper half of a float32: it has
-# float32's range, but only 8 digits. NumPy does not know it; followed by sixteen zero bits, it is a float32.
+# float32's range, but only 8 digits. NumPy does not know it; followed by sixteen zero bits, it is a float32. Half-way
+# cases are rounded to the even neighbour, in every format: the position 257 in bfloat16 becomes 256, not 258.
+
 
 # %%
-x = np.random.default_rng(0).standard_normal(100_000).astype("float32")
-half = x.astype("float16").astype("float32")
-upper = ((x.view("uint32") + 0x8000) >> 16).astype("uint16")  # bfloat16: rounded to the upper 16 bits
-brain = (upper.astype("uint32") << 16).view("float32")
+def to_bfloat16(x):
+    """Rounded to the upper 16 bits of a float32, and given back as float32."""
+    bits = x.view("uint32")
+    upper = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16  # a half-way case is rounded up only if the last digit is odd
+    return (upper << 16).view("float32")
 
+
+x = np.random.default_rng(0).standard_normal(100_000).astype("float32")
+half, brain = x.astype("float16").astype("float32"), to_bfloat16(x)
+assert to_bfloat16(np.float32([256, 257, 258, 259])).tolist() == [256, 256, 258, 260]
+
+# %%
 normal = np.abs(x) > 2**-14  # smaller numbers have fewer digits in float16
 for name, rounded, digits in (("float16", half, 11), ("bfloat16", brain, 8)):
     error = np.abs(rounded / x - 1)[normal].max()
