@@ -113,7 +113,7 @@ def test_a_saved_model(folders: tuple[Path, Path]) -> None:
 def test_the_times_of_docs_browser(folders: tuple[Path, Path]) -> None:
     """docs/browser.md names what is measured here. The bounds leave room for a slow, busy machine."""
     there = folders[1]
-    assert facts(there, "more.json")["first answer"] < 30
+    assert facts(there, "more.json")["first answer"] < 120
     assert all(seconds < 120 for seconds in facts(there)["seconds"].values())
 
 
