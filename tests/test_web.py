@@ -378,10 +378,10 @@ def test_links() -> None:
 def test_links_lead_to_the_pages_beside_it(tmp_path: Path) -> None:
     """If the page stands at the root of the documents' site."""
     (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "golden.html").write_text("")
+    (tmp_path / "docs" / "testing.html").write_text("")
     index = runpy.run_path(str(ROOT / "tools" / "web.py"))["index"]
     found = links(index(tmp_path, {}))
-    assert "docs/golden.html" in found and f"{HOME}docs/golden.md" not in found
+    assert "docs/testing.html" in found and f"{HOME}docs/testing.md" not in found
     assert f"{HOME}docs/javascript.md" in found
 
 
