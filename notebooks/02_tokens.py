@@ -162,8 +162,8 @@ assert len({a + b for a, b in merges}) == len(merges)  # each makes another toke
 assert rank["Ġ", "t"] == 0
 
 # %% [markdown]
-# **Predict before you run:** the vocabulary has a token ` note` and a token `book`. Into how many tokens is the word
-# ` notebook` split, and which?
+# **Predict before you run:** the vocabulary has a token `Ġnote` and a token `book`. Into how many tokens is the word
+# `Ġnotebook` split, and which?
 
 # %%
 print("Ġnote" in vocabulary, "book" in vocabulary)
@@ -175,8 +175,8 @@ assert pieces == ["Ġnot", "eb", "ook"]
 
 # %% [markdown]
 # Three, and none of them is a word that we would recognise. Nothing looks for long tokens, or for few. Only ranks
-# count: `e` and `b` have rank 1164, while the merge that makes ` note` has 4903, and that of `book` 5092. So `e` and
-# `b` are merged first, and then neither ` note` nor `book` can be made. Here is the picture to remember.
+# count: `e` and `b` have rank 1164, while the merge that makes `Ġnote` has 4903, and that of `book` 5092. So `e` and
+# `b` are merged first, and then neither `Ġnote` nor `book` can be made. Here is the picture to remember.
 
 # %%
 made_of = {a + b: (a, b) for a, b in merges}
@@ -260,7 +260,7 @@ assert len({tuple(ids_of(text)) for text in spellings}) == len(spellings)
 assert unicodedata.normalize("NFC", "cafe\u0301") == "café"
 
 # %% [markdown]
-# That `water` and ` water` mean the same, the model had to learn. It has a row of numbers for each, which started at
+# That `water` and `Ġwater` mean the same, the model had to learn. It has a row of numbers for each, which started at
 # random, and training has brought them together as far as the two words are used alike. The cosine of two such rows
 # is 1 if they point in the same direction; for two tokens taken at random it is near 0.
 
@@ -316,7 +316,7 @@ assert all(vocabulary[a + b] == 4 + 256 + rank[a, b] for a, b in merges)  # numb
 # letters and 50,000 merges, which are GPT-2's, GPT-2's `<|endoftext|>`, three entries `madeupword0000` to `0002` that
 # fill the number up to a multiple of 8, and `<mask>`.
 #
-# Its ids are *not* GPT-2's. They are the lines of fairseq's dictionary, which is sorted by frequency, so that ` the`
+# Its ids are *not* GPT-2's. They are the lines of fairseq's dictionary, which is sorted by frequency, so that `Ġthe`
 # has id 5 and not GPT-2's 262. A port that numbers by rank reads the wrong rows.
 
 # %%
@@ -332,7 +332,7 @@ print(tokens_of("a text that ends </s> twice"))
 # token. The library looks for special tokens before it cuts words.
 #
 # `<mask>` has one more rule: it takes the white space on its left with it. The token that is guessed brings its
-# own space, as ` Ocean` does. White space on its right stays with the next word.
+# own space, as `ĠOcean` does. White space on its right stays with the next word.
 
 # %%
 with_space, without = ids_of("into the <mask> Ocean"), ids_of("into the<mask> Ocean")
