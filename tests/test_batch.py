@@ -438,9 +438,12 @@ def test_the_examples(engine: str, sentences: Path, tmp_path: Path) -> None:
     assert found["text"].equals(given["text"])
     vectors = found["vector"].combine_chunks().flatten().to_numpy().reshape(ROWS, -1)
     assert vectors.shape[1] == clusters.WIDTH * clusters.REPEATED
-    expected = minroberta.load(head="encoder").encode(given["text"].to_pylist()[::7])  # some of each batch
-    # in one call, other texts stand beside each one, in products of other sizes: a few roundings of numbers below 8
-    assert np.abs(vectors[::7, : clusters.WIDTH] - expected).max() < 1e-5
+    some = given["text"].to_pylist()[::7]  # some of each batch
+    one_call, exact = (minroberta.load(head="encoder", dtype=dtype).encode(some) for dtype in ("float32", "float64"))
+    # In one call, other texts stand beside each one, in products of other sizes, which some processors sum in another
+    # order: the vectors are as far from the exact ones as those of one call are, up to chance.
+    rounding = np.abs(one_call - exact).max()
+    assert np.abs(vectors[::7, : clusters.WIDTH] - exact).max() <= 4 * rounding < 0.01
 
     entries = [json.loads(line) for line in log.read_text().splitlines()]
     batches = [entry for entry in entries if "first" in entry]
