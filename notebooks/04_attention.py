@@ -198,8 +198,9 @@ for what, offset in offsets.items():
 
 # %% [markdown]
 # **The picture to remember.** Each row is a token that reads, each column one that is read. The training of this model
-# began with heads in layer 0 that read a neighbouring position; those of the other layers have learned it. BERT's
-# heads learned it without such help ([Clark et al. 2019](https://arxiv.org/abs/1906.04341), section 3.1).
+# began with four heads in layer 0 that read a position one or two away, and with positions as waves; all others have
+# learned it. BERT's heads learned it without such help ([Clark et al. 2019](https://arxiv.org/abs/1906.04341), section
+# 3.1).
 
 # %%
 tokens = [model.decode([token]).strip() for token in model.tokenize(text)["input_ids"][0]]
@@ -324,7 +325,7 @@ assert np.allclose(rows["-10000"], rows["nothing hidden"], atol=1e-3)  # as if n
 # %% [markdown]
 # So −∞ spreads NaN, and −10000, which BERT's first code used, ignores the mask in such a row. RoBERTa in transformers
 # uses the lowest finite number. Ask for this row when you test a port: in other rows the three give the same, unless
-# scores are themselves in the thousands.
+# the scores of one row are themselves thousands apart.
 #
 # A mask may also have a row for each query, (B, L, S). A decoder's *causal* mask is one: query l reads keys up to l.
 # Notebook [10](10_caches.ipynb) uses it.
@@ -464,8 +465,9 @@ assert report.first_bad == wrong[0]
 assert verdicts["logits"] == "good"
 
 # %% [markdown]
-# The same as a picture: the error of every value, in the order of computation, in multiples of what rounding in
-# float32 would do. Values in the green band are right.
+# The same as a picture: the error of every value, in the order of computation, in multiples of what rounding in float32
+# would do. Values in the green band are right. A cross is the error of a step alone; the line is the error that has
+# built up, and a spike without a cross only follows.
 
 # %%
 plot.error(report)
@@ -487,9 +489,9 @@ assert compare(reference, {"logits": port["logits"]}).ok
 # Replace the stub and run the cell; the check says what is wrong. A solution is folded below each check.
 #
 # **1. Attention with a mask.** Write it for all heads. Return three arrays: the scores with the mask added, the shares,
-# and what is collected, merged to (B, L, D). The check gives your arrays to the oracle, and tries a row that hides
-# every key. (Hint: `np.finfo(q.dtype).min` is the number; it is to be added where the mask is 0. The mask needs two
-# more axes.)
+# and what is collected, merged to (B, L, D). The check gives your arrays to the oracle, which repeats each step and
+# names the first wrong one, and tries a row that hides every key. (Hint: `np.finfo(q.dtype).min` is the number; it is
+# to be added where the mask is 0. The mask needs two more axes.)
 
 
 # %%

@@ -15,8 +15,9 @@
 #
 # A layer does two things to the vectors of a text, and norms twice. RoBERTa norms *after* each of the two, as BERT and
 # the first Transformer did; nearly all large models since norm *before*. Here we open the layer norm and the gelu,
-# write both orders, count the norms, and train two deep models that differ in nothing else. One of them fails at a task
-# that could hardly be easier. This takes about 25 minutes. Read [1. One sentence](01_walkthrough.ipynb) first.
+# write both orders, count the norms, and train two deep models that differ in their norms alone. One of them, trained
+# without a slow start, fails at a task that could hardly be easier. This takes about 25 minutes. Read
+# [1. One sentence](01_walkthrough.ipynb) first.
 
 # %%
 import math
@@ -74,8 +75,9 @@ p = model.p.encoder.layer[0].attention.output.LayerNorm
 assert same(layer_norm(x, p.weight, p.bias, config.layer_norm_eps), trace[f"{name}.LayerNorm"])
 
 # %% [markdown]
-# A vector that is three times as long, or has 5 added to all of its numbers, gives the same. So a norm forgets how
-# large its input was, and keeps its direction only. Remember this: it is the reason for all that follows.
+# A vector that is three times as long, or has 5 added to all of its numbers, gives the same. So a norm forgets the size
+# and the mean of its input, and keeps the direction of what is left. Remember this: it is the reason for all that
+# follows.
 
 # %%
 plain = {"weight": np.ones(config.hidden_size), "bias": np.zeros(config.hidden_size), "eps": 1e-5}
@@ -177,8 +179,9 @@ def pre_ln(x, norm, f):
 
 # %% [markdown]
 # Let us run a layer in both ways, on two small random models. `halves` gives the norm and the f of each half, from the
-# package. The parameter tree has the names of the `roberta` family in every family; files and traces have the family's
-# own, as we shall see.
+# package. A *family* is a model type: RoBERTa, or one of its two pre-LN relatives, RoBERTa-PreLayerNorm and
+# XLM-RoBERTa-XL. The parameter tree has the names of the `roberta` family in every family; files and traces have the
+# family's own, as we shall see.
 
 
 # %%
@@ -345,9 +348,9 @@ assert np.mean(learned["roberta"][-5:]) > 0.9 * chance
 assert np.mean(learned["roberta-prelayernorm"][-5:]) < 0.3 * chance
 
 # %% [markdown]
-# The post-LN model did not learn to repeat a token. It has learned that there are 27 of them, and no more. The random
-# weights are the same, and so are the data; only the norms stand elsewhere, and pre-LN has one more at its end.
-# **This is the picture to remember:**
+# The post-LN model did not learn to repeat a token in these 60 steps. It has learned that there are 27 of them, and no
+# more. The random weights are the same, and so are the data; only the norms stand elsewhere, and pre-LN has one more at
+# its end. **This is the picture to remember:**
 
 # %%
 figure, (one, two) = plt.subplots(1, 2, figsize=(10.5, 4), layout="constrained")
@@ -363,9 +366,9 @@ two.legend()
 plt.show()
 
 # %% [markdown]
-# The left panel explains the right one. When the stream reaches the end of the post-LN model, nothing of the token is
-# left in it, so that there is nothing to learn from. And the way back is as long: the gradient passes the same 24
-# norms. In pre-LN a sum leads straight from the embeddings to the end, and the gradient goes straight back.
+# The left panel explains the right one. When the stream reaches the end of the post-LN model, little of the token is
+# left in it, so that there is little to learn from at the start. And the way back is as long: the gradient passes the
+# same 24 norms. In pre-LN a sum leads straight from the embeddings to the end, and the gradient goes straight back.
 
 # %% [markdown]
 # ## How can RoBERTa work, then?

@@ -114,10 +114,14 @@ def norm_of(p: Node) -> Function:
 # --- 3. the number of weights ---------------------------------------------------------------------------------------
 
 
+TELLING = {**SIZES, "type_vocab_size": 3, "intermediate_size": 44}
+"""Sizes with which each likely mistake gives another count."""
+
+
 def third(answer: Any) -> str:
     """A function of a Config: the number of weights of the body, without pooler and head."""
     for kind in ("roberta", "roberta-prelayernorm", "xlm-roberta-xl"):
-        check_count(answer, Config.from_dict({**SIZES, "model_type": kind, "type_vocab_size": 3}), f"a small {kind}")
+        check_count(answer, Config.from_dict({**TELLING, "model_type": kind}), f"a small {kind}")
     base = Config.from_dict(PRESETS["roberta-base"])
     return f"roberta-base has {check_count(answer, base, 'roberta-base'):,} in its body"
 
@@ -142,9 +146,12 @@ def why_not_count(more: int, config: Config) -> str:
         -config.max_position_embeddings * D: "the table of positions is missing",
         -N * (D * D + D): "attention has four linear maps: query, key, value, and the one after them",
         -N * 4 * D: "the norms of the layers are missing",
+        -N * (F + D): "the biases of the feed-forward part are missing",
     }
     for count, where in ((1, "too many"), (-1, "missing")):
-        known[2 * D * count] = f"one norm is {where}; the families differ at their beginning and their end"
+        known[2 * D * count] = (
+            f"one norm is {where}, where families differ at their beginning and their end, or two rows of positions are"
+        )
         known[4 * D * count] = f"two norms are {where}"
         known[N * 2 * D * count] = f"one norm in each layer is {where}"
     norms = 2 * N + config.embedding_norm + config.norm_first
