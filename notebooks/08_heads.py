@@ -49,8 +49,8 @@ def same(ours, theirs):
 # %% [markdown]
 # ## One body
 #
-# We load the embedded model once with each head. Its file has the weights of four of them; the pooler and the head for
-# choices are missing in it and get random weights. The body is the same in all seven.
+# We load the embedded model once with each head. Its file has all weights but those of the pooler and of the head for
+# choices, which get random ones. The body is the same in all seven.
 
 # %%
 settings = {"causal_lm": {"is_decoder": True}}  # so that no token sees later ones
@@ -259,8 +259,8 @@ assert not np.isclose(found.loss, wrong)
 print(f"loss {found.loss:.2f}, and {wrong:.2f} if the shapes are left to broadcast")
 
 # %% [markdown]
-# So one `.astype(float)` on your labels changes the loss, or brings an error about shapes. transformers decides at the
-# first call with labels and writes it into the configuration; here each call decides anew.
+# So one `.astype(float)` on your labels asks for another loss, and mostly brings an error about shapes. transformers
+# decides at the first call with labels and writes it into the configuration; here each call decides anew.
 #
 # ## What is ignored?
 #
@@ -334,9 +334,9 @@ plot.matrix(ax, np.stack(list(reads.values())), "Which last states does each hea
 plt.show()
 
 # %% [markdown]
-# A pale cell may be read and owe little: the tag of "The" is right already. The lower two rows depend on a single
-# state. The upper rows show what is ignored: all but `<mask>`, the last token, `<s>` and `</s>`. The encoder has no
-# row, since it has no loss.
+# Each row is divided by its largest number. A pale cell may be read and owe little: the tag that we asked for is right
+# for "The" already. The lower two rows depend on a single state. masked_lm ignores all but `<mask>`, causal_lm the last
+# token, token_classification `<s>` and `</s>`. The encoder has no row, since it has no loss.
 #
 # ## What does a frozen body know?
 #
@@ -447,9 +447,10 @@ assert results["new head on <s>, all weights"] > 0.9
 assert results["new head on <s>, all weights"] > results["new head on <s>, frozen body"]
 
 # %% [markdown]
-# A frozen `<s>` is worse than a frozen mean here: pre-training never asked anything of the state of `<s>`. With all
-# weights, the body learns to put there what the head needs. For roberta-base and the usual tasks, the paper's settings
-# were: batches of 16 or 32, a rate of 1e-5 to 3e-5, up to 10 epochs, a warm-up of 6 % of the steps, λ = 0.1 (table 10).
+# The new head does worse than the fit to the mean did, but it also reads another layer, and `<s>` alone. With all
+# weights, the body learns to put into `<s>` what the head needs. For roberta-base and the usual tasks, the paper's
+# settings were: batches of 16 or 32, a rate of 1e-5 to 3e-5, up to 10 epochs, a warm-up of 6 % of the steps, λ = 0.1
+# (table 10).
 #
 # In training, heads drop values: the text classifier before each of its two maps, the token classifier before its one,
 # the chooser after its pooler, and the question head nowhere. The probability is `classifier_dropout`, or

@@ -15,8 +15,8 @@
 #
 # In the upper layers of this model most attention goes to `<s>`, a token that says nothing about the text. Is it
 # wasted? We measure it, find out what `<s>` hands over, and switch parts off in two ways, of which the usual one
-# misleads. In the end more than a third of the attention heads are gone, and we know what one of the others is for.
-# This takes about 25 minutes. Read [4. Who reads whom?](04_attention.ipynb) first.
+# misleads. In the end more than a third of the attention heads are gone, with most of the guesses kept, and we know
+# what one of the others is for. This takes about 25 minutes. Read [4. Who reads whom?](04_attention.ipynb) first.
 #
 # A *head* is a head of attention here; the part that guesses is called the language modelling head. Layers are counted
 # from 0.
@@ -159,7 +159,8 @@ assert all(varying(outputs[layer]) < 0.05 for layer in sinks)
 
 # %% [markdown]
 # In the layers that rest, about 99 % of what attention adds to the stream is one vector, the same for every token of
-# every text. That is what a *bias* does.
+# every text. That is what a *bias* does. (Shares of the squared length.) Layers 0 and 2 have a large constant, too, but
+# what little varies there cannot be spared, as we shall see.
 
 # %% [markdown]
 # ## Two ways to switch something off
@@ -223,10 +224,10 @@ for layer in sinks:  # the constant is longer than the stream to which it is add
     assert np.linalg.norm(outputs[layer].mean(0)) > np.linalg.norm(stream, axis=-1).mean()
 
 # %% [markdown]
-# By zeroing, the attention of *every* layer is vital: without it, nothing is right. By the mean, the layers that rest
-# can do nearly without. Both are true, of different questions. Zeroing takes away what attention says *and* the
-# constant, on which the norm that follows relies: it is longer than the stream itself. The mean takes away only what
-# attention says. **This is the picture to remember:**
+# By zeroing, the attention of *every* layer is vital: without it, nothing is right. By the mean, most of the guesses
+# survive in the layers that rest. Both are true, of different questions. Zeroing takes away what attention says *and*
+# the constant, on which the norm that follows relies: it is longer than the stream itself. The mean takes away only
+# what attention says. **This is the picture to remember:**
 
 # %%
 figure, ax = plt.subplots(figsize=(8, 4), layout="constrained")
@@ -340,7 +341,8 @@ plt.show()
 # need not stay where its word stands: in these weights it is, after layer 0, at the *next* token, which has just read
 # it, and after layer 1 it is back. A state at a position is not a state *of the word* at that position.
 #
-# The way to `<mask>`, four tokens off, is taken in a layer that rests. So there is a head that does not. Which one?
+# Much of the way to `<mask>`, four tokens off, is taken in a layer that rests. So there is a head that does not. Which
+# one?
 
 # %%
 arrival = int((route[:, at] > 0.25).argmax()) - 1  # the first layer after which <mask> knows
@@ -355,9 +357,10 @@ assert arrival in sinks
 assert shares[reader, 0] < resting[arrival, 0, reader]
 
 # %% [markdown]
-# This is what resting is for. The head usually looks at `<s>`, and that means *nothing found*. Here `<mask>` wants a
-# verb, the head has found its subject, and it reads. The sink is its off switch; and a mean over many tokens hides the
-# few for which it is on. Give each head of that layer its mean, one at a time, and see how sure the model still is:
+# In this sentence we see what resting may be for. The head usually looks at `<s>`, and that means *nothing found*. Here
+# `<mask>` wants a verb, the head has found its subject, and it reads. The sink is its off switch; and a mean over many
+# tokens hides the few for which it is on. Give each head of that layer its mean, one at a time, and see how sure the
+# model still is:
 
 
 # %%
