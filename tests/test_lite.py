@@ -3,6 +3,7 @@
 Nothing is loaded from elsewhere: requests to other hosts would go to a proxy, which refuses and records them.
 """
 
+import contextlib
 import functools
 import http.server
 import json
@@ -102,8 +103,10 @@ def recorded(listener: socket.socket, lines: list[bytes]) -> None:
             connection, _ = listener.accept()
         except OSError:  # closed
             return
-        with connection:
-            lines.append(connection.recv(500).split(b"\r\n")[0])
+        with connection, contextlib.suppress(OSError):
+            connection.settimeout(5)  # so that one that stays silent does not hide the next ones
+            if line := connection.recv(500).split(b"\r\n")[0]:  # a browser also opens some without a request
+                lines.append(line)
 
 
 class Run(NamedTuple):

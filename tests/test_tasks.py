@@ -403,8 +403,8 @@ def test_a_very_long_text() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("unit", ["ab c. ", "a", "\x00é"])
 def test_a_text_four_times_as_long(unit: str) -> None:
-    """It takes four times as long; with the square of the length, sixteen times."""
-    short, long = (seconds_of_every_task(unit, size) for size in (10**5, 4 * 10**5))
+    """It takes four times as long; with the square of the length, sixteen times. The better of two runs counts."""
+    short, long = (min(seconds_of_every_task(unit, size) for _ in range(2)) for size in (10**5, 4 * 10**5))
     assert long < 7 * short
 
 
