@@ -61,7 +61,8 @@ def same(ours, theirs):
 # ## One head, and all of them
 #
 # A token has a query q, by which it asks; a key k, by which it is found; and a value v, which it hands over. How much
-# query l takes from key s is a softmax of dot products, and what it collects, the *context*, is a weighted mean:
+# query l takes from key s, its *share*, is a softmax of dot products, and what it collects, the *context*, is a
+# weighted mean:
 #
 # ```
 # share(l, s) = exp(q(l)·k(s) / √E) / Σₜ exp(q(l)·k(t) / √E)
@@ -70,6 +71,8 @@ def same(ours, theirs):
 #
 # This is equation 1 of [Vaswani et al. 2017](https://arxiv.org/abs/1706.03762), section 3.2.1. The row's largest score
 # is subtracted first, which changes no share and keeps the exponentials small.
+#
+# In shapes, B is the number of texts, L that of queries and S that of keys. Here L and S are both the number of tokens.
 
 
 # %%
@@ -117,9 +120,9 @@ assert same(ops.merge_heads(context), trace[name])  # (B, L, D)
 assert np.allclose(shares.sum(-1), 1)
 
 # %% [markdown]
-# The heads share nothing: each has other rows of the three weights. A fourth linear map, `attention.output.dense`,
-# mixes what they collected. So attention has four weights of D × D and four biases of D, however many heads there are.
-# What grows with the text is the table of shares, with H·L·L numbers.
+# The heads have nothing in common: each has other rows of the three weights. A fourth linear map,
+# `attention.output.dense`, mixes what they collected. So attention has four weights of D × D and four biases of D,
+# however many heads there are. What grows with the text is the table of shares, with H·L·L numbers.
 
 # %%
 attention_weights = flat(model.params["encoder"]["layer"][1]["attention"])
@@ -188,7 +191,7 @@ assert len(set(best.values())) == 4  # four different heads
 # words at the very start. So it has to work on tokens that make no sense.
 
 # %%
-nonsense = np.random.default_rng(0).integers(5, config.vocab_size - 1, (1, 22))
+nonsense = np.random.default_rng(0).integers(5, config.vocab_size - 1, (1, 22))  # no <s> and no other special token
 found = minroberta.trace(model, nonsense)
 for what, offset in offsets.items():
     layer, head = best[what]
@@ -317,6 +320,7 @@ for what, row in rows.items():
     print(f"{what:<15}{row}")
 
 # %%
+assert np.nextafter(lowest, np.float32(0)) - lowest > 2e31  # to the next float
 assert (scores + lowest == lowest).all()  # the scores are lost in the sum
 assert (rows["lowest finite"] == 1 / 4).all()
 assert np.isnan(rows["-inf"]).all()  # -inf minus -inf is not a number
@@ -324,8 +328,8 @@ assert np.allclose(rows["-10000"], rows["nothing hidden"], atol=1e-3)  # as if n
 
 # %% [markdown]
 # So −∞ spreads NaN, and −10000, which BERT's first code used, ignores the mask in such a row. RoBERTa in transformers
-# uses the lowest finite number. Ask for this row when you test a port: in other rows the three give the same, unless
-# the scores of one row are themselves thousands apart.
+# uses the lowest finite number. Test a port with such a row, too: in other rows the three give the same, unless the
+# scores of one row are themselves thousands apart.
 #
 # A mask may also have a row for each query, (B, L, S). A decoder's *causal* mask is one: query l reads keys up to l.
 # Notebook [10](10_caches.ipynb) uses it.
@@ -362,6 +366,15 @@ for i in range(config.num_hidden_layers):
 # Look at the last layer of these weights: its q · k would be infinite in float16. That is why engines divide q by √E
 # *before* the product, or keep the scores in float32. This package does the latter: `ops.attention_scores` returns
 # float32 for float16.
+#
+# How can scores be so large? Nearly all of such a score is the same for its whole row, which changes no share. Within a
+# row the scores of this layer differ by far less.
+
+# %%
+assert np.abs(scores).max() * math.sqrt(E) > np.finfo(half).max  # of the last layer
+apart = np.ptp(scores, axis=-1)  # the largest score of each row, less the smallest
+print(f"scores of up to {np.abs(scores).max():,.0f}; in a row {np.median(apart):.0f} apart, at most {apart.max():,.0f}")
+assert apart.max() < 0.1 * np.abs(scores).max()
 
 # %%
 with np.errstate(over="ignore"):
@@ -385,6 +398,12 @@ before, after = (ops.split_heads(x[name], E) for x in (trace, off))  # contexts:
 assert (off[f"{name}.probs"][0, 3] == 0).all()
 assert (after[0, 3] == 0).all()
 assert same(np.delete(after, 3, axis=1), np.delete(before, 3, axis=1))
+
+# %%
+arrays, dense = flat(model.params), "encoder.layer.1.attention.output.dense.weight"
+arrays[dense] = np.where(np.arange(D) // E == 3, 0, arrays[dense])  # the columns of head 3
+zeroed = minroberta.Model(config, tree(arrays), "masked_lm")
+assert same(zeroed(**model.tokenize(text)).logits, off["logits"])
 
 # %% [markdown]
 # ## A bias that nobody misses

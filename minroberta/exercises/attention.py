@@ -55,6 +55,7 @@ def first(answer: Any) -> str:
         found, ((B, H, L, L), (B, H, L, L), (B, L, H * E)), ("the scores", "the shares", "the context"), strict=True
     ):
         check_shape(array, shape, what)
+    check_masked(numpy.asarray(found[0]), numpy.asarray(found[1]), ops.attention_scores(q, k))
     array_of(found[1], (B, H, L, L), "the shares")
     name = "encoder.layer.0.attention.self"
     given = {f"{name}.{part}": run()[f"{name}.{part}"] for part in ("query", "key", "value")}
@@ -78,6 +79,17 @@ def check_shape(array: Any, shape: tuple[int, ...], what: str) -> None:
         return
     merged = ": merge the heads, by swapping two axes and then reshaping" if len(found) == 4 and len(shape) == 3 else ""
     raise NotYet(f"{what} should have shape {shape}, not {found}{merged}")
+
+
+def check_masked(scores: numpy.ndarray, shares: numpy.ndarray, plain: numpy.ndarray) -> None:
+    """Raise NotYet for mistakes with the mask that the oracle does not explain. plain: scores without a mask."""
+    hidden = numpy.array(MASK) == 0
+    if numpy.isnan(shares).any():
+        raise NotYet("the shares are not all numbers: 0 · -inf is NaN, so add the lowest finite number of the dtype")
+    if (scores.swapaxes(1, 2)[hidden] < plain.min() - 1000).all():  # (B, H, L, S) -> (rows, H, S)
+        raise NotYet("the mask hides queries: let it hide keys alone, the last axis, with mask[:, None, None]")
+    if numpy.allclose(scores, plain) and not shares.transpose(0, 3, 1, 2)[hidden].any():  # -> (columns, H, L)
+        raise NotYet("the mask is missing in the scores: add it to them, before the softmax, and return that sum")
 
 
 def check_hidden_row(answer: Any, q: Any, k: Any, v: Any) -> None:

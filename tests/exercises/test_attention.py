@@ -50,6 +50,17 @@ def after_softmax(q: Array, k: Array, v: Array, mask: Array) -> tuple[Array, Arr
     return scores, shares, (shares @ v).swapaxes(1, 2).reshape(B, L, H * E)
 
 
+def unadded(q: Array, k: Array, v: Array, mask: Array) -> tuple[Array, Array, Array]:
+    """All is right, but the scores are returned without the mask."""
+    return attention(q, k, v, np.ones_like(mask))[0], *attention(q, k, v, mask)[1:]
+
+
+def times_infinity(q: Array, k: Array, v: Array, mask: Array) -> tuple[Array, Array, Array]:
+    scores = attention(q, k, v, np.ones_like(mask))[0] + ((1 - mask) * -np.inf)[:, None, None]
+    shares = softmax(scores)
+    return scores, shares, (shares @ v).swapaxes(1, 2).reshape(len(q), q.shape[2], -1)
+
+
 def raw(q: Array, k: Array, v: Array, mask: Array) -> tuple[Array, Array, Array]:
     B, H, L, E = q.shape
     scores = q @ k.swapaxes(-1, -2) / math.sqrt(E) + mask[:, None, None]
@@ -88,8 +99,10 @@ FIRST: list[tuple[Any, str]] = [
     (lambda q, k, v, mask: attention(q, k, v, 1 - mask), f"{WRONG}.scores{MISTAKE}mask-inverted"),
     (multiplied, f"{WRONG}.scores{MISTAKE}mask-multiplied"),
     (raw, f"{WRONG}.scores{MISTAKE}mask-added-raw"),
-    (after_softmax, f"{WRONG}.scores"),
-    (of_queries, f"{WRONG}.scores"),
+    (after_softmax, "not yet: the mask is missing in the scores: add it to them"),
+    (unadded, "not yet: the mask is missing in the scores: add it to them"),
+    (of_queries, "not yet: the mask hides queries"),
+    (times_infinity, "not yet: the shares are not all numbers: 0 · -inf is NaN"),
     (lambda *a: attention(*a, axis=-2), f"{WRONG}.probs{MISTAKE}softmax-over-queries"),
     (lambda *a: attention(*a, axis=1), f"{WRONG}.probs{MISTAKE}softmax-over-heads"),
     (lambda *a: attention(*a, number=-np.inf), "not yet: a row that hides every key gives NaN"),
