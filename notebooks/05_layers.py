@@ -121,8 +121,9 @@ print(f"with D - 1, numbers are {factor.mean():.4f} of what they should be")
 assert np.allclose(factor, math.sqrt((D - 1) / D))
 
 # %% [markdown]
-# **The gelu has two formulas.** x·Φ(x), with the error function erf, is the exact one, and `hidden_act: "gelu"` means
-# it. GPT-2 and others take an approximation with tanh, called "gelu_new" or "gelu_pytorch_tanh"
+# **The gelu has two formulas.** x·Φ(x) is the exact one, and `hidden_act: "gelu"` means it. Φ(x) = (1 + erf(x/√2)) / 2
+# is the probability that a standard normal number is below x; erf is the error function. GPT-2 and others take an
+# approximation with tanh, called "gelu_new" or "gelu_pytorch_tanh"
 # ([Hendrycks and Gimpel 2016](https://arxiv.org/abs/1606.08415), section 2). How far apart are they?
 
 # %%
@@ -290,8 +291,8 @@ assert same(normed, out.last_hidden_state)
 # sum: the token's part stays, and more is added beside it. After n halves the first leaves something like 2^(−n/2) of
 # the token, the second 1/√(1 + n).
 #
-# We measure it by a cosine, 1 for equal directions and 0 for unrelated ones, between the stream and the embeddings, in
-# both of which the mean of all tokens was subtracted.
+# We measure it by a cosine, 1 for equal directions and 0 for unrelated ones, between the stream and the embeddings.
+# From both we first subtract the mean of all tokens: what all have in common says nothing about one of them.
 
 
 # %%
@@ -318,7 +319,7 @@ assert left["roberta-prelayernorm"][-1] > 0.15
 #
 # Let us train these two models of twelve layers, 60 steps each, with AdamW and one learning rate. The task: *say the
 # token that you see*. Nothing is masked, and the output table is the input table, so the answer lies at hand. There are
-# 27 tokens, so that guessing costs ln 27 = 3.3.
+# 27 tokens, with the ids 5 to 31. So guessing costs ln 27 = 3.3.
 #
 # **Predict before you run:** which of the two learns it, and how far does the other get?
 
@@ -452,9 +453,10 @@ assert pre[1, :, 2].mean() < 0.7 * pre[0, :, 2].mean()  # the last layer's gradi
 assert np.ptp(np.log(post[1, :, 1])) > 2 * np.ptp(np.log(pre[1, :, 1]))  # post-LN's varies more
 
 # %% [markdown]
-# [Xiong et al. 2020](https://arxiv.org/abs/2002.04745), section 3, prove it: at the start, the gradients of a post-LN
-# model are large near its end and call for a warm-up, those of a pre-LN model get smaller with depth and do not. So
-# pre-LN won because it can be made deep without care, not because it computes anything that post-LN could not.
+# [Xiong et al. 2020](https://arxiv.org/abs/2002.04745), section 3, prove it for the start of training. The gradients of
+# a post-LN model are large near its end, and call for a warm-up. Those of a pre-LN model get smaller with depth, and
+# need none. So pre-LN won because it can be made deep without care, not because it computes anything that post-LN could
+# not.
 
 # %% [markdown]
 # ## Three exercises

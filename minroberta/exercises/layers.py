@@ -88,6 +88,8 @@ def second(answer: Any) -> str:
         raise NotYet("a list of arrays is asked for")
     if len(found) != len(pairs) + 1:
         raise NotYet(f"the list has {len(found)} arrays, not {len(pairs) + 1}: one after each half, and the normed end")
+    if len({id(state) for state in found[:-1]}) < len(pairs):
+        raise NotYet("some states are one and the same array: x += f changes it in place, so write x = x + f")
     names = [f"encoder.layer.{i}{half}" for i in range(len(pairs) // 2) for half in (".attention", "")] + ["LayerNorm"]
     values = {
         name: array_of(array, x.shape, f"state {index}")
@@ -130,7 +132,9 @@ def check_count(answer: Any, config: Config, what: str) -> int:
     """The right number. Raises NotYet for another."""
     parts = shapes(config, "encoder")
     right = sum(int(numpy.prod(shape)) for name, shape in parts.items() if not name.startswith("pooler."))
-    found = int(array_of(result_of(answer, config), (), "the count"))
+    given = float(array_of(result_of(answer, config), (), "the count"))
+    if (found := round(given)) != given:
+        raise NotYet(f"a count is an integer, not {given}")
     if found != right:
         raise NotYet(f"{what} has {right:,} weights, and you count {found:,}: {why_not_count(found - right, config)}")
     return right
@@ -145,7 +149,7 @@ def why_not_count(more: int, config: Config) -> str:
         -config.type_vocab_size * D: "the table of token types is missing",
         -config.max_position_embeddings * D: "the table of positions is missing",
         -N * (D * D + D): "attention has four linear maps: query, key, value, and the one after them",
-        -N * 4 * D: "the norms of the layers are missing",
+        -N * 4 * D: "the norms of the layers are missing, or the biases of the four linear maps of attention",
         -N * (F + D): "the biases of the feed-forward part are missing",
     }
     for count, where in ((1, "too many"), (-1, "missing")):

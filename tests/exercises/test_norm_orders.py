@@ -75,6 +75,11 @@ def pre(x: Array, norm: Any, f: Any) -> Array:
     return x + f(norm(x))
 
 
+def in_place(x: Array, norm: Any, f: Any) -> Array:
+    x += f(norm(x))
+    return x
+
+
 WRONG = "not yet: the first wrong value is"
 OF_FIRST = f"{WRONG} encoder.layer.0.attention. It looks like the known mistake"
 OF_END = f"{WRONG} LayerNorm. It looks like the known mistake"
@@ -83,6 +88,7 @@ SECOND: list[tuple[Any, str]] = [
     (None, "exercise 2 is not answered yet"),
     (lambda x, pairs, final_norm: None, "not yet: your function returns None"),
     (body(pre), "right: all 7 states"),
+    (body(in_place), "not yet: some states are one and the same array"),
     (body(lambda x, norm, f: norm(x + f(x))), f"{OF_FIRST} norm-order"),
     (body(lambda x, norm, f: norm(x) + f(norm(x))), f"{OF_FIRST} residual-from-norm"),
     (body(lambda x, norm, f: f(norm(x))), f"{OF_FIRST} residual-missing"),
@@ -118,6 +124,8 @@ THIRD: list[tuple[Any, str]] = [
     (lambda c: None, "not yet: your function returns None"),
     (count, "right: roberta-base has 124,055,040 in its body"),
     (lambda c: float(count(c)), "right: "),
+    (lambda c: count(c) + 0.5, "not yet: a count is an integer, not 15420.5"),
+    (lambda c: count(c) - c.num_hidden_layers * 4 * c.hidden_size, "or the biases of the four linear maps"),
     (lambda c: count(c, norms=2 * c.num_hidden_layers), "15,420 weights, and you count 15,372: one norm is missing"),
     (lambda c: count(c, norms=2 * c.num_hidden_layers + 1), "not yet: a small roberta-prelayernorm has 15,468 weights"),
     (lambda c: count(c, norms=2 * c.num_hidden_layers + 1 + c.norm_first), "not yet: a small xlm-roberta-xl has"),
