@@ -159,8 +159,8 @@ assert all(varying(outputs[layer]) < 0.05 for layer in sinks)
 
 # %% [markdown]
 # In the layers that rest, about 99 % of what attention adds to the stream is one vector, the same for every token of
-# every text. That is what a *bias* does. (Shares of the squared length.) Layers 0 and 2 have a large constant, too, but
-# what little varies there cannot be spared, as we shall see.
+# every text. That is what a *bias* does. (99 % is a part of the squared length, as above.) Layers 0 and 2 have a large
+# constant, too, but what little varies there cannot be spared, as we shall see.
 
 # %% [markdown]
 # ## Two ways to switch something off
@@ -279,10 +279,12 @@ for stage in stages:
 # %%
 assert early[-1] == whole
 assert max(early[:3]) < 0.5 * whole
+assert min(np.diff(early)) < 0  # it falls on the way
 
 # %% [markdown]
-# It need not rise steadily. If it falls on the way, the stream has not forgotten anything: a layer may write what the
-# next can use, in a form that the language modelling head cannot read. So a lens that shows nothing proves nothing.
+# It need not rise steadily, and here it falls on the way. That does not mean that the stream has forgotten it: a layer
+# may write what the next can use, in a form that the language modelling head cannot read. So a lens that shows nothing
+# proves nothing.
 #
 # ## Which way does a word go?
 #
@@ -337,10 +339,19 @@ plot.matrix(ax, route, title, names, tokens, low=0, high=1, unit="part of the wa
 plt.show()
 
 # %% [markdown]
-# Read it from top to bottom. The number of the noun starts in its own position, and ends at `<mask>`. On the way it
-# need not stay where its word stands: in these weights it is, after layer 0, at the *next* token, which has just read
-# it, and after layer 1 it is back. A state at a position is not a state *of the word* at that position.
+# Read it from top to bottom. Whether the noun is singular or plural is known at its own position first, and at `<mask>`
+# in the end. On the way it need not stay where its word stands: in these weights it is, after layer 0, at the *next*
+# token. After layer 1 it is back. A state at a position is not a state *of the word* at that position.
 #
+# Such a step needs a head that reads the one token from the other. Both layers have one:
+
+# %%
+there, back = (of_one[f"encoder.layer.{layer}.attention.self.probs"][0] for layer in (0, 1))  # (H, L, S)
+
+assert there[:, subject + 1, subject].max() > 0.9  # the next token reads the noun
+assert back[:, subject, subject + 1].max() > 0.9  # and the noun reads the next token
+
+# %% [markdown]
 # Much of the way to `<mask>`, four tokens off, is taken in a layer that rests. So there is a head that does not. Which
 # one?
 

@@ -120,6 +120,7 @@ def check_weight(found: Any, weight: Array, goes: Array) -> None:
         "these are the columns of the heads that go": weight[:, goes],
         "head h has the columns h·E to (h + 1)·E - 1, beside one another": weight[:, ~interleaved],
         "columns are set to 0, but not removed": weight * ~goes,
+        "one column is removed for each head: a head has E of them": numpy.delete(weight, [0, 2], axis=1),
         "all columns are still there": weight,
     }
     for sentence, wrong in known.items():

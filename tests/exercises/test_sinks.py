@@ -127,6 +127,7 @@ THIRD: list[tuple[Any, str]] = [
     (removal(lambda w, b, m, g: (w[~g], b)), "not yet: rows are removed"),
     (removal(lambda w, b, m, g: (w[:, g], b)), "not yet: these are the columns of the heads that go"),
     (removal(lambda w, b, m, g: (w * ~g, b)), "not yet: columns are set to 0"),
+    (lambda w, b, m, gone, E: (np.delete(w, gone, 1), b), "not yet: one column is removed for each head"),
     (removal(lambda w, b, m, g: (w, b)), "not yet: all columns are still there"),
     (removal(lambda w, b, m, g: (kept(w, g).T, b)), "not yet: the weight is transposed"),
     (removal(lambda w, b, m, g: (w[:, 1::2], b)), "not yet: head h has the columns"),
