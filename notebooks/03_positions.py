@@ -48,7 +48,7 @@ def guess(ids, **inputs):
 
 ids = model.tokenize("The river flows into the <mask> Ocean.")["input_ids"]
 B, L = ids.shape
-print("ids", ids[0], "guess", guess(ids))
+print("ids", ids[0], "guess", repr(guess(ids)))
 
 # %% [markdown]
 # ## Attention knows no order
@@ -66,7 +66,7 @@ shuffled = minroberta.trace(model, ids[:, order], position_ids=equal)["encoder"]
 
 assert (order != np.arange(L)).any()
 assert same(shuffled, states[:, order])
-print("guess without any order:", guess(ids, position_ids=equal))
+print("guess without any order:", repr(guess(ids, position_ids=equal)))
 
 # %% [markdown]
 # So each token's vector gets a second part. The model has a table of *position embeddings*: a row of learned numbers
@@ -150,8 +150,8 @@ assert all(same(found[row][mask[row] == 1], alone) for row in range(3))
 # %% [markdown]
 # Three rows, and the same values at every token. Three things can go wrong here.
 #
-# First, to number all columns, pads included, as KerasHub does: then padding is right only on the right. Left pads move
-# the text by three positions, and pads within it tear it apart.
+# First, to number all columns, pads included, as KerasHub does, the RoBERTa of Keras: then padding is right only on the
+# right. Left pads move the text by three positions, and pads within it tear it apart.
 
 # %%
 columns = np.broadcast_to(np.arange(padded.shape[1]) + pad + 1, padded.shape)
@@ -248,9 +248,12 @@ print(f"usual size of the last states: {right.std():.2f}")
 # None, with these weights. Hidden values are off by more than their usual size, and whoever looks at guesses sees
 # nothing. Such a port passes a demonstration, and is a little worse at everything, for ever.
 #
-# Why does the model bear it? Because it hardly asks *where* a token is, but how far two tokens are from each other. The
-# whole text can move by 20 or 300 positions, too. What it does not bear is a wrong order. (If tokens and positions are
-# reversed *together*, that is the same text for it: the last line of the cell.)
+# Why does the model bear it? Because it hardly asks *where* a token is, but how far two tokens are from each other. It
+# was trained so: every other text of its training began at a random position
+# ([model card](../minroberta/tiny/MODEL_CARD.md)). A model that was trained otherwise may bear less.
+#
+# The whole text can move by 20 or 300 positions, too. What the model does not bear is a wrong order. (If tokens and
+# positions are reversed *together*, that is the same text for it: the last line of the cell.)
 
 # %%
 row = model.tokenize(texts[3])["input_ids"]
@@ -282,8 +285,8 @@ plt.show()
 
 # %% [markdown]
 # The lines split off rows 0 and 1, which are like no row that is used. Beyond them, neighbours are alike, and the
-# stripes run along the diagonal: row 10 is to 13 as 30 is to 33. Nobody built this in. Each row was learned by itself,
-# and the model found out that distance is what matters.
+# stripes run along the diagonal: row 10 is to 13 as 30 is to 33. So how alike two rows are depends on their distance
+# much more than on where they stand.
 
 # %%
 used = table[2:130] / np.linalg.norm(table[2:130], axis=1, keepdims=True)  # (128, D)
@@ -293,6 +296,25 @@ unused = table[:2] / np.linalg.norm(table[:2], axis=1, keepdims=True)
 print(f"cosine of neighbours {near.mean():.2f}, of rows fifty apart {far.mean():.2f}")
 assert near.mean() > 0.5 > far.mean()
 assert np.abs(unused @ used.T).mean() < 0.3
+assert all(np.diag(cosines[2:, 2:], apart).std() < cosines[2:, 2:].std() for apart in range(1, 21))  # stripes
+
+# %% [markdown]
+# The model did not find all of this out by itself. Before training, its table was filled with *waves*
+# ([decision 7](../docs/decisions/7-tiny.md)): sines and cosines of many wavelengths, in which two rows are as alike as
+# their distance says, wherever they stand. No token uses rows 0 and 1, so they are still the waves of 0 and 1, and like
+# each other: hence the dark corner. Training has changed all other rows a lot, and has kept the stripes. Whether a
+# table that starts at random comes to have them, this picture cannot say.
+
+# %%
+P, D = table.shape
+angles = np.arange(P)[:, None] / 10_000 ** (np.arange(0, D, 2) / D)  # (P, D / 2)
+waves = np.stack([np.sin(angles), np.cos(angles)], axis=2).reshape(P, D)  # (P, D / 2, 2) -> (P, D)
+kept = (table * waves).sum(1) / np.linalg.norm(table, axis=1) / np.linalg.norm(waves, axis=1)  # cosines, (P,)
+
+print(f"cosine of a row with its wave: {kept[0]:.3f} and {kept[1]:.3f}, then {kept[2:].mean():.2f} on average")
+assert np.isclose(waves[10] @ waves[13], waves[30] @ waves[33])
+assert kept[:2].min() > 0.999
+assert kept[2:].max() < 0.9
 
 # %% [markdown]
 # How does one find such a mistake, if guesses do not show it? Compare values by name, from the front. The positions are
@@ -312,7 +334,7 @@ assert (257).bit_length() == 9 > 8  # an odd number with nine binary digits need
 # RoBERTa learns a row for each position, as BERT does. Others compute the rows from sines (Vaswani et al. 2017, section
 # 3.5), add a learned number for each *distance* to the scores of attention (`relative_key` in
 # `position_embedding_type`, Shaw et al. 2018), or turn queries and keys by an angle (rotary embeddings, not in
-# RoBERTa). All of them say outright what this model had to find out: what matters is how far apart two tokens are.
+# RoBERTa). In all of these the distance of two tokens is built in.
 #
 # ## Three exercises
 #

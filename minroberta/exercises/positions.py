@@ -52,6 +52,12 @@ def judge_positions(answer: Any, ids: numpy.ndarray, pad: int) -> None:
         "pads are left out of the count, but still get other numbers: they get the id of padding": column * ~real
         + (count + pad) * real,
         "the 2 is fixed: the first token has position pad + 1, whatever the id of padding": count * real + 1,
+        "tokens get the number of their column: count only the tokens before them, not the pads": (column + pad) * real
+        + pad * ~real,
+        "the count is one too high: the first token has position pad + 1": right + 1,
+        "tokens are counted along the wrong axis: count along axis 1, in each row": real.cumsum(0) * real + pad,
+        "the count goes on from row to row: begin anew in each, with axis=1": real.cumsum().reshape(ids.shape) * real
+        + pad,
         "1 is taken for padding, whatever `pad` is": (ids != 1).cumsum(1) * (ids != 1) + pad,
         "1 is taken for padding, whatever `pad` is, and the 2 is fixed": (ids != 1).cumsum(1) * (ids != 1) + 1,
     }

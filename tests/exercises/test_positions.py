@@ -93,10 +93,21 @@ def count(ids: np.ndarray, pad: int) -> np.ndarray:
         (lambda ids, pad: count(ids, pad) * (ids != pad) + 1, "the 2 is fixed"),
         (lambda ids, pad: np.cumsum(ids != pad) + pad, "the array of positions has shape (12,), not (2, 6)"),
         (lambda ids, pad: position_ids(ids, pad).astype("float32"), "positions are integers, not float32"),
-        (lambda ids, pad: np.cumsum(ids != pad, axis=0) * (ids != pad) + pad, "for the ids [[0, 5, 6, 2, 1, 1], ["),
+        (
+            lambda ids, pad: np.cumsum(ids != pad, axis=0) * (ids != pad) + pad,
+            "tokens are counted along the wrong axis",
+        ),
+        (
+            lambda ids, pad: np.cumsum(ids != pad).reshape(ids.shape) * (ids != pad) + pad,
+            "the count goes on from row to row",
+        ),
+        (lambda ids, pad: position_ids(ids, pad) + 1, "the count is one too high"),
         (lambda ids, pad: position_ids(ids[:, ::-1], pad)[:, ::-1], "for the ids [[0, 5, 6, 2, 1, 1], ["),
         (lambda ids, pad: position_ids(ids, pad) + (ids == pad), "for the ids [[0, 5, 6, 2, 1, 1]"),
-        (lambda ids, pad: np.where(ids == pad, pad, np.arange(ids.shape[1]) + pad + 1), "for the ids [[1, 1, 0"),
+        (
+            lambda ids, pad: np.where(ids == pad, pad, np.arange(ids.shape[1]) + pad + 1),
+            "tokens get the number of their column",
+        ),
     ],
 )
 def test_mistakes_of_positions(answer: Callable, sentence: str, capsys: pytest.CaptureFixture) -> None:
