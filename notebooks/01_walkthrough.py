@@ -206,8 +206,11 @@ print("equal, with pads and without:", alone.shape)
 # ## Embeddings
 #
 # Now the ids become vectors. The model holds a table with a row for every token, learned in training, and one with a
-# row for every position. Look up a row in each and add them. A third table, for the kind of text, has a single row in
-# RoBERTa and so adds the same to all; it is left over from BERT.
+# row for every position. Look up a row in each and add them. A third table is left over from BERT, which numbers two
+# texts in one input 0 and 1. It has a single row in RoBERTa, and so adds the same to all.
+#
+# Comments give the shapes in letters: B texts of L tokens, and D numbers in each vector, here 256. More letters follow:
+# H heads of E channels, F channels inside the feed-forward, V tokens in the vocabulary.
 #
 # From here on we need the model's parameters, and its own values to compare with. `model.p` walks through the
 # parameters by name, and `trace` runs the model and keeps every intermediate, under the names that Hugging Face gives
@@ -372,9 +375,13 @@ assert same(attended, trace["encoder.layer.0.attention.output.dense"])
 plot.heads(trace, 0)
 
 # %% [markdown]
+# The pictures that the package labels itself write the space before a word as `·` instead of `Ġ`.
+#
 # Look for stripes. A line just beside the diagonal means that each token looks at its neighbour, the diagonal itself
-# that it looks at itself, and a column that all look at one token, often `<s>` or `</s>`. Do not read too much into a
-# single picture: what a head *does* with what it sees depends on its values, too.
+# that it looks at itself, and a column that all look at one token, often `<s>` or `</s>`. The lines are no discovery of
+# this model: before training, each head of layer 0 was set to look at one neighbour
+# ([decision 7](../docs/decisions/7-tiny.md)). Do not read too much into a single picture, either: what a head *does*
+# with what it sees depends on its values, too.
 
 # %% [markdown]
 # ## Add, and norm
@@ -394,8 +401,8 @@ assert same(after_attention, trace["encoder.layer.0.attention"])
 #
 # Attention moves things between tokens. The second half of a layer works on each token by itself: a linear map to four
 # times as many channels, a bend, and a linear map back. The bend is *gelu*, x·Φ(x), where Φ(x) is the probability that
-# a bell-shaped random number is below x. Large numbers pass, very negative ones become almost 0, and between it is
-# smooth. Without a bend, two linear maps would be no more than one.
+# a random number of the normal distribution, with mean 0 and variance 1, is below x. Large numbers pass, very negative
+# ones become almost 0, and between it is smooth. Without a bend, two linear maps would be no more than one.
 
 # %%
 wide = ops.linear(after_attention, **p.encoder.layer[0].intermediate.dense.tree)  # (B, L, D) -> (B, L, F)
@@ -429,9 +436,21 @@ axes[1].legend()
 plt.show()
 
 # %% [markdown]
-# On the left, gelu follows the dotted line where x is large, and lies on 0 where it is very negative. On the right, the
-# left half of the first histogram has become the tall bar at 0.
-#
+# On the left, gelu follows the dotted line where x is large, and lies on 0 where it is very negative. On the right, all
+# that was below 0 has become the tall bar at 0. With the weights shown here that is nearly everything: most tokens have
+# no channel above 0 at all. Still the map back gets something from each, for the values in the bar are small but not 0,
+# and there are 1,024 of them. Look at the other layers: in the last one many more channels pass.
+
+# %%
+bias = p.encoder.layer[0].output.dense.bias
+for layer in range(config.num_hidden_layers):
+    above = trace[f"encoder.layer.{layer}.intermediate.dense"][0] > 0  # (L, F)
+    print(f"layer {layer}: number of channels above 0, for each token: {above.sum(-1)}")
+
+assert above.mean() > (wide > 0).mean()  # the last layer and this one
+assert all(not same(token, bias) for token in transformed[0])
+
+# %% [markdown]
 # Again the result is added and the sum normed, and the first layer is done. The package writes the same as one
 # function.
 
@@ -477,7 +496,8 @@ for stage, mine, theirs in zip(stages, states, others, strict=True):
     print(f"{stage:<15} cosine {a @ b / np.linalg.norm(a) / np.linalg.norm(b):.3f}")
 
 assert same(states[0][0, mask_position], others[0][0, mask_position])
-assert not any(same(a[0, mask_position], b[0, mask_position]) for a, b in zip(states[1:], others[1:], strict=True))
+for mine, theirs in zip(states[1:], others[1:], strict=True):
+    assert not same(mine[0, mask_position], theirs[0, mask_position])
 
 # %% [markdown]
 # Where does `<mask>` look, on its way through the layers? Its guess has to come from the other words.
@@ -485,8 +505,9 @@ assert not any(same(a[0, mask_position], b[0, mask_position]) for a, b in zip(st
 # **Predict before you run:** which two tokens get most of its attention in the later layers? "River" and "Ocean"?
 
 # %%
-looks = np.stack([trace[f"encoder.layer.{i}.attention.self.probs"][0, :, mask_position].mean(0) for i in depth[:-1]])
-assert np.allclose(looks.sum(-1), 1)  # (layers, L): the mean of the heads
+by_layer = [trace[f"encoder.layer.{i}.attention.self.probs"][0, :, mask_position] for i in depth[:-1]]  # (H, L) each
+looks = np.mean(by_layer, axis=1)  # (layers, L): the mean of the heads
+assert np.allclose(looks.sum(-1), 1)
 
 figure, ax = plt.subplots(figsize=(9, 3.8), layout="constrained")
 title = "Where <mask> looks: the mean of the heads, layer by layer"
@@ -495,15 +516,17 @@ plt.show()
 
 # %%
 resting = looks[:, 0] + looks[:, -1]
-for i, share in enumerate(resting):
-    print(f"layer {i}: {share:.0%} of the attention of <mask> is on <s> and </s>")
+words = 1 + looks[:, 1:-1].argmax(-1)  # the token between them that gets most, in each layer
+for i, (share, word) in enumerate(zip(resting, words, strict=True)):
+    print(f"layer {i}: {share:.0%} on <s> and </s>, {looks[i, word]:.0%} on {names[word]}")
 
 assert resting.max() > 2 / L  # more than these two tokens would get if all tokens got the same
 
 # %% [markdown]
 # Dark columns at the two ends are `<s>` and `</s>`, which say nothing about rivers. Shares have to sum to 1, also for a
 # head that finds nothing to collect in this text, and such a head can rest on a token that is in every text. How much
-# that is, and what happens if one forbids it, is the subject of [notebook 9](09_sinks.ipynb).
+# that is, and what happens if one forbids it, is the subject of [notebook 9](09_sinks.ipynb). The last number of each
+# line is the token between them that gets most: in the last layer, where the guess must be ready, here it is `ĠOcean`.
 
 # %% [markdown]
 # ## From a vector to a guess
@@ -511,7 +534,7 @@ assert resting.max() > 2 / L  # more than these two tokens would get if all toke
 # The last state of `<mask>` is 256 numbers. The *language modelling head* of the model, which has nothing to do with
 # the heads of attention, turns them into a score for each token of the vocabulary: a linear map, a gelu, a norm, and
 # then the dot product with each token's embedding. So the table that made vectors from tokens at the start makes scores
-# from vectors at the end.
+# from vectors at the end. These scores are called *logits*.
 
 # %%
 hidden = ops.layer_norm(
@@ -553,9 +576,9 @@ assert np.isclose(loss, -np.log(probabilities[order[0]]), atol=1e-4)
 # ## The guess forms
 #
 # The head is made for the last state, but every state has the right shape for it. Nothing stops us from asking early:
-# if the model had to answer now, what would it say? This is known as the *logit lens*. Early answers should be taken
-# with a grain of salt, for the head never learned to read early states: a good guess may appear, vanish and come back.
-# Layers are counted from 0, so that "after layer 5" is the end.
+# if the model had to answer now, what would it say? This is known as the *logit lens*: a state is seen through its
+# logits. Early answers should be taken with a grain of salt, for the head never learned to read early states: a good
+# guess may appear, vanish and come back. Layers are counted from 0, so that "after layer 5" is the end.
 
 # %%
 guesses = np.concatenate([ops.softmax(heads.lm_head(state, p, config))[:, mask_position] for state in states])
@@ -608,8 +631,10 @@ tables = (V + config.max_position_embeddings + config.type_vocab_size) * D + 2 *
 each_layer = 4 * (D * D + D) + 2 * D + (D * F + F) + (F * D + D) + 2 * D
 in_head = (D * D + D) + 2 * D + V  # the table of tokens is used again, so that only a bias is new
 
-assert tables + layer_count * each_layer + in_head == sum(x.size for x in weights.flat(model.params).values())
-print(f"tables {tables:,}, layers {layer_count} · {each_layer:,}, head {in_head:,}")
+total = tables + layer_count * each_layer + in_head
+
+assert total == sum(array.size for array in weights.flat(model.params).values())
+print(f"tables {tables:,} + layers {layer_count} · {each_layer:,} + head {in_head:,} = {total:,}")
 
 # %% [markdown]
 # The large ones have more layers, wider vectors and more tokens, and nothing else: `minroberta.load` takes the name
@@ -621,7 +646,7 @@ print(f"tables {tables:,}, layers {layer_count} · {each_layer:,}, head {in_head
 #
 # **1. A bag of words?** Attention does not know what order its tokens come in: only the positions tell. So hand the
 # model the same tokens *in another order*, without changing its guess for the mask. (Hint: a model can be called as
-# `model(ids, position_ids=...)`, and you can reorder two arrays alike. `ids` and `positions` are the right ones.)
+# `model(ids, position_ids=...)`, and you can reorder two arrays alike. `ids` and `positions` hold the right order.)
 
 # %%
 # exercise 1

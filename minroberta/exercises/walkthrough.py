@@ -40,10 +40,12 @@ def _chances(logits: numpy.ndarray, ids: numpy.ndarray) -> numpy.ndarray:
 def shuffle(answer: Any) -> None:
     """Exercise 1: the ids of the sentence in another order, and position ids with which the guess stays the same."""
     model, ids, found = _run()
-    if not isinstance(answer, list | tuple) or len(answer) != 2 or any(part is None for part in answer):
+    pair = isinstance(answer, list | tuple) or numpy.shape(answer) == (2, *ids.shape)
+    if not pair or len(answer) != 2 or any(part is None for part in answer):
         raise NotYet("give both, the ids and the positions, each of shape (1, L)")
     others, positions = (
-        array_of(part, ids.shape, what) for part, what in zip(answer, ("the ids", "the positions"), strict=True)
+        array_of(part, ids.shape, f"the array of {what}")
+        for part, what in zip(answer, ("ids", "positions"), strict=True)
     )
     if (numpy.sort(others) != numpy.sort(ids)).any():
         raise NotYet("these are other tokens: reorder those of the sentence")
@@ -83,6 +85,8 @@ def _mistaken(name: str) -> dict[str, numpy.ndarray]:
     """The layer's output with likely mistakes, and values on the way to it, each under its sentence."""
     model, ids, found = _run()
     attention, wide = f"{name}.attention", found[f"{name}.intermediate.dense"]
+    last = model.config.num_hidden_layers - 1
+    before = found[f"encoder.layer.{last - 1}"]
     root = model.config.head_size**0.5
     on_the_way = {
         "that is the first half of the layer: the feed-forward half is still to come": attention,
@@ -103,10 +107,18 @@ def _mistaken(name: str) -> dict[str, numpy.ndarray]:
             f"{name}.output.sum",
             lambda _: found[f"{name}.output.dense"],
         ),
+        "the second sum is with the first half's output, not with the x of the layer": (
+            f"{name}.output.sum",
+            lambda _: before + found[f"{name}.output.dense"],
+        ),
         "the gelu between the two linear maps is missing": (f"{name}.intermediate", lambda _: wide),
         "that is relu between the two linear maps, not gelu": (f"{name}.intermediate", lambda _: wide * (wide > 0)),
     }
     made = {sentence: trace(model, ids, edit={value: edit})[name] for sentence, (value, edit) in edits.items()}
+    norm = model.p.encoder.layer[last].attention.output.LayerNorm.tree
+    made["the second norm has weights of its own, those of p_layer.output.LayerNorm"] = ops.layer_norm(
+        found[f"{name}.output.sum"], **norm, eps=model.config.layer_norm_eps
+    )
     return {sentence: found[value] for sentence, value in on_the_way.items()} | made
 
 
@@ -123,14 +135,22 @@ def most_important(answer: Any) -> str:
     for one in {(i, j), (0, 1), (2, 0)}:
         _judge_chance(array_of(result_of(function, *one), (), f"without{one}"), chances, one)
     if chances[i, j] > chances.min() * 1.001:
-        raise NotYet(f"without that head it is {chances[i, j]:.1%} likely, but there is a head that matters more")
-    return f"without head {j} of layer {i} the guess is {chances[i, j]:.1%} likely"
+        raise NotYet(
+            f"without that head its probability is {_shown(chances[i, j])}, but there is a head that matters more"
+        )
+    return f"without head {j} of layer {i} the probability of the guess is {_shown(chances[i, j])}"
+
+
+def _shown(chance: float) -> str:
+    """A probability as a percentage, or in full if that would be 0.0%."""
+    return f"{chance:.1%}" if chance >= 0.0005 else f"{chance:.1g}"
 
 
 def _head_and_function(answer: Any, shape: tuple[int, ...]) -> tuple[tuple[int, int], Any]:
     if not isinstance(answer, list | tuple) or len(answer) != 2:
         raise NotYet("give the pair (layer, head), and your function")
     head, function = answer
+    head = head.tolist() if isinstance(head, numpy.ndarray) else head
     if not (isinstance(head, list | tuple) and len(head) == 2):
         raise NotYet("the head is a pair (layer, head) of integers, both counted from 0")
     i, j = (int(number) for number in head)
@@ -143,7 +163,13 @@ def _judge_chance(given: numpy.ndarray, chances: numpy.ndarray, one: tuple[int, 
     """Raise NotYet if the reader's number is not the probability without this head."""
     _, ids, found = _run()
     plain = _chances(found.output.logits, ids)
-    known = {"that is how likely the guess is with all heads": plain.max()}
+    layer_off = numpy.ones(chances.shape)
+    layer_off[one[0]] = 0
+    known = {
+        "that is how likely the guess is with all heads": plain.max(),
+        "that is by how much the guess becomes less likely: return how likely it is": plain.max() - chances[one],
+        "that is the loss: return the probability itself": -numpy.log(chances[one]),
+    }
     if chances.shape[0] > one[1] and chances.shape[1] > one[0]:
         known["the mask has layers first, then heads: these two are exchanged"] = chances[one[::-1]]
     only = numpy.zeros(chances.shape)
@@ -151,10 +177,14 @@ def _judge_chance(given: numpy.ndarray, chances: numpy.ndarray, one: tuple[int, 
     masks = {
         "only this head is left: 1 keeps a head, and 0 switches it off": only,
         "heads are counted from 0: another one is switched off": _all_but((one[0], one[1] - 1), chances.shape),
+        "all heads of the layer are switched off: set mask[layer, head] to 0": layer_off,
         "layers are counted from 0: another one is switched off": _all_but((one[0] - 1, one[1]), chances.shape),
     }
     winner = plain.argmax()
     known |= {words: _with_mask(mask)[winner] for words, mask in masks.items()}
+    known["that is the likeliest token without the head: return the probability of `order[0]`"] = _with_mask(
+        _all_but(one, chances.shape)
+    ).max()
     if not same(given, chances[one]):
         expect(given, chances[one], known, f"without{one}")
 

@@ -34,10 +34,11 @@ def changed(array: np.ndarray, value: int) -> np.ndarray:
         (None, "exercise 1 is not answered yet"),
         ((IDS[:, ::-1], POSITIONS[:, ::-1]), "right"),
         ((IDS[:, ::-1].tolist(), POSITIONS[:, ::-1].tolist()), "right"),
+        (np.stack([IDS[:, ::-1], POSITIONS[:, ::-1]]), "right"),
         ((IDS[:, [1, 0, *range(2, IDS.size)]], POSITIONS[:, [1, 0, *range(2, IDS.size)]]), "right"),
         (IDS[:, ::-1], "not yet: give both, the ids and the positions, each of shape (1, L)"),
         ((IDS[:, ::-1], None), "not yet: give both, the ids and the positions"),
-        ((IDS[0, ::-1], POSITIONS[0, ::-1]), f"not yet: the ids has shape ({IDS.size},), not (1, {IDS.size})"),
+        ((IDS[0, ::-1], POSITIONS[0, ::-1]), f"not yet: the array of ids has shape ({IDS.size},), not (1, {IDS.size})"),
         ((changed(IDS, 7), POSITIONS), "not yet: these are other tokens: reorder those of the sentence"),
         ((IDS, POSITIONS), "not yet: the tokens are in the same order as before"),
         ((IDS[:, ::-1], POSITIONS), "not yet: the positions are in the old order, so that each token has"),
@@ -62,8 +63,8 @@ def layer(x: np.ndarray, p: Any, stop: str = "", **how: Any) -> np.ndarray:
     made["sum"] = how.get("first", 1) * x + made["attended"]
     made["half"] = x = ops.layer_norm(made["sum"], **p.attention.output.LayerNorm.tree, eps=eps)
     made["back"] = ops.linear(act(ops.linear(x, **p.intermediate.dense.tree)), **p.output.dense.tree)
-    made["end"] = how.get("second", 1) * x + made["back"]
-    made[""] = ops.layer_norm(made["end"], **p.output.LayerNorm.tree, eps=eps)
+    made["end"] = how.get("second", 1) * how.get("before", x) + made["back"]
+    made[""] = ops.layer_norm(made["end"], **how.get("norm", p.output.LayerNorm).tree, eps=eps)
     return made[stop]
 
 
@@ -85,6 +86,11 @@ def layer(x: np.ndarray, p: Any, stop: str = "", **how: Any) -> np.ndarray:
         (lambda x, p: layer(x, p, act=lambda y: np.maximum(y, 0)), "not yet: that is relu between the two linear maps"),
         (lambda x, p: layer(x, p, first=0), "not yet: x is not added to what attention makes"),
         (lambda x, p: layer(x, p, second=0), "not yet: what the feed-forward makes is not added to the first half"),
+        (lambda x, p: layer(x, p, before=x), "not yet: the second sum is with the first half's output, not with the x"),
+        (
+            lambda x, p: layer(x, p, norm=p.attention.output.LayerNorm),
+            "not yet: the second norm has weights of its own",
+        ),
     ],
 )
 def test_a_layer(answer: Any, sentence: str, capsys: pytest.CaptureFixture) -> None:
@@ -98,6 +104,18 @@ def test_the_oracle_judges_a_layer(capsys: pytest.CaptureFixture) -> None:
 def chance(mask: np.ndarray) -> float:
     first = MODEL(IDS).logits[MASK][0].argmax()
     return float(ops.softmax(MODEL(IDS, head_mask=mask).logits[MASK][0])[first])
+
+
+def likeliest(i: int, j: int) -> float:
+    mask = np.ones((CONFIG.num_hidden_layers, CONFIG.num_attention_heads))
+    mask[i, j] = 0
+    return float(ops.softmax(MODEL(IDS, head_mask=mask).logits[MASK][0]).max())
+
+
+def without_layer(i: int, j: int) -> float:
+    mask = np.ones((CONFIG.num_hidden_layers, CONFIG.num_attention_heads))
+    mask[i] = 0
+    return chance(mask)
 
 
 def without(i: int, j: int) -> float:
@@ -124,6 +142,14 @@ def best() -> Head:
     ("answer", "sentence"),
     [
         (lambda best: (best, without), "right: without head "),
+        (lambda best: (np.array(best), without), "right: without head "),
+        (lambda best: (best, likeliest), "not yet: that is the likeliest token without the head"),
+        (lambda best: (best, without_layer), "not yet: all heads of the layer are switched off"),
+        (lambda best: (best, lambda i, j: -np.log(without(i, j))), "not yet: that is the loss"),
+        (
+            lambda best: (best, lambda i, j: chance(np.ones((6, 8))) - without(i, j)),
+            "not yet: that is by how much the guess becomes less likely",
+        ),
         (lambda best: best, "not yet: the head is a pair (layer, head) of integers, both counted from 0"),
         (lambda best: without, "not yet: give the pair (layer, head), and your function"),
         (lambda best: ((6, 0), without), "not yet: there is no head 0 in a layer 6: layers are 0 to 5, heads 0 to 7"),
@@ -138,10 +164,14 @@ def best() -> Head:
             "not yet: that is how likely the guess is with all",
         ),
         (lambda best: (best, lambda i, j: 0.25), "not yet: without("),
-        (lambda best: (((best[0] + 1) % 6, best[1]), without), "not yet: without that head it is "),
+        (lambda best: (((best[0] + 1) % 6, best[1]), without), "not yet: without that head its probability is "),
     ],
 )
 def test_the_head_that_matters_most(
     answer: Callable[[Head], Any], sentence: str, best: Head, capsys: pytest.CaptureFixture
 ) -> None:
     assert said(3, answer(best), capsys).startswith(sentence)
+
+
+def test_a_small_probability_is_not_shown_as_0(best: Head, capsys: pytest.CaptureFixture) -> None:
+    assert "0.0%" not in said(3, (best, without), capsys)
