@@ -398,7 +398,8 @@ assert batch["input_ids"][0, -1] == vocabulary["<pad>"] == 1
 # ## The way back
 #
 # *Offsets* say which characters of the text a token comes from, without the space on its left. Special tokens have
-# (0, 0), and the bytes of one character share it. With them, the words that a model marks can be found in the text.
+# (0, 0), and the bytes of one character share it. A space that is a token of its own, as before the wave, has an empty
+# span. With offsets, the words that a model marks can be found in the text.
 
 # %%
 text = "A café by the 🌊"
@@ -409,6 +410,7 @@ for token, (start, end) in zip(tokens_of(text), spans, strict=True):
 
 assert spans[0] == spans[-1] == [0, 0]
 assert spans[-2] == [14, 15]  # the last byte of the wave, which is one character
+assert spans[tokens_of(text).index("Ġ")] == [14, 14]  # the space before it
 
 # %% [markdown]
 # `decode` turns ids into text. It is the inverse for plain texts, as we saw with the noise, but not always: what

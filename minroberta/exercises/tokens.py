@@ -127,6 +127,14 @@ def longest_match(word: str) -> list[str]:
     return [word[:width], *longest_match(word[width:])]
 
 
+def split_once(word: str) -> list[str]:
+    """Merge, by rank, the pairs that stand in the word at the start, and no pair that comes of a merge."""
+    pieces = list(word)
+    for pair in sorted(set(itertools.pairwise(pieces)) & ranks().keys(), key=ranks().__getitem__):
+        pieces = merged(pieces, pair)
+    return pieces
+
+
 MERGING_MISTAKES: dict[str, Callable[[str], list[str]]] = {
     "these are single letters: nothing was merged": list,
     "you take the longest token that fits, as WordPiece does: merge pairs of neighbours, by rank": longest_match,
@@ -139,6 +147,7 @@ MERGING_MISTAKES: dict[str, Callable[[str], list[str]]] = {
     "you merge the first pair by the alphabet: rank is what counts, as in min(known, key=rank.get)": lambda word: split(
         word, min
     ),
+    "you merge only pairs of single letters: a merge makes new pairs, so look again after each": split_once,
     "you stop after one merge: look again with the new pieces, until no pair is in the list": lambda word: split(
         word, lambda known: min(known, key=ranks().__getitem__), most=1
     ),
@@ -175,6 +184,8 @@ def ids_from(answer: Any, text: str) -> list[int]:
     if isinstance(found, str) or not hasattr(found, "__iter__"):
         raise NotYet(f"a list of ids is asked for, not {type(found).__name__}")
     found = list(found)
+    if any(isinstance(token, list | tuple) for token in found):
+        raise NotYet("a list of ids is asked for, not a list of a list for each word: join them")
     if any(isinstance(token, str) for token in found):
         raise NotYet("ids are asked for, not the tokens themselves: look them up in the vocabulary")
     return found

@@ -31,6 +31,14 @@ def one_at_a_time(word: str) -> list[str]:
     return pieces
 
 
+def pairs_of_the_start(word: str) -> list[str]:
+    """The pairs are looked for once, before anything is merged."""
+    pieces = list(word)
+    for pair in sorted({pair for pair in itertools.pairwise(word) if pair in ranks()}, key=ranks().get):
+        pieces = merged(pieces, pair)
+    return pieces
+
+
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_silence_and_a_forgotten_return(number: int, capsys: pytest.CaptureFixture) -> None:
     assert said(number, None, capsys) == f"exercise {number} is not answered yet"
@@ -58,6 +66,7 @@ def test_merges_by_rank(answer: Callable, capsys: pytest.CaptureFixture) -> None
         (lambda word: split(word, lambda known: max(known, key=ranks().get)), "you merge the pair with the highest"),
         (lambda word: split(word, min), "you merge the first pair by the alphabet"),
         (lambda word: split(word, lambda known: min(known, key=ranks().get), 1), "you stop after one merge"),
+        (pairs_of_the_start, "you merge only pairs of single letters"),
         (lambda word: by_rank(word)[:-1], "Ġnotebook gives ['Ġnot', 'eb'], which joined is Ġnoteb: letters were lost"),
         (lambda word: [ranks().get(pair, 0) for pair in itertools.pairwise(word)], "the tokens themselves are asked"),
         (
@@ -99,6 +108,7 @@ def test_ids_of_a_text(capsys: pytest.CaptureFixture) -> None:
         (tokens.misspelled, "é was taken for a letter of the alphabet"),
         (tokens.uncut, "tokens cross the cuts between words"),
         (lambda text: tokenizer().library.encode(text, add_special_tokens=False).tokens, "ids are asked for, not the"),
+        (lambda text: [[token] for token in ids_of(text)], "a list of ids is asked for, not a list of a list"),
         (lambda text: ids_of(text.strip()), "' 日本 ½ x² Ångström' gives"),
         (lambda text: ids_of(text[:15]), "'The river flows.' gives"),
         (lambda text: ids_of(text.replace("  ", " ")), "'In  1969' gives"),
