@@ -109,7 +109,8 @@ assert same(context, trace[name][:, -1:])
 
 # %% [markdown]
 # No mask was needed: the last token may read everything. So the cache is, for each layer, the keys and the values of
-# all tokens so far. A decoder returns it as `past_key_values`, a tuple of a pair (k, v) for each layer.
+# all tokens so far. A decoder returns it as `past_key_values`, a tuple of a pair (k, v) for each layer. In the shapes,
+# L is the number of tokens that ask, and S of those that may be read, cached ones included.
 
 # %%
 output = decoder(ids)
@@ -193,8 +194,9 @@ assert slow_tokens == sum(L + step for step in range(count))
 assert end - middle < middle - start  # and it is faster
 
 # %% [markdown]
-# Without a cache, the work grows with the square of the text's length, and attention's part even with its cube. With
-# one, each token costs one pass through the layers, and attention to what is there.
+# Without a cache, the work of writing a whole text grows with the square of its length, and attention's part even with
+# the cube, for each new token computes all the others again. With a cache, each token costs one pass through the
+# layers, and attention to what is there.
 #
 # The price is memory: a key and a value for each token and layer, so 2 · layers · D numbers a token. A roberta-base as
 # a decoder would keep 18,432 of them, in float32 36 MiB for 512 tokens.
@@ -213,8 +215,8 @@ print(f"{numbers // L} numbers a token here")
 # their beginning is computed once. (Our caches are never changed in place: each call gives a new one.)
 #
 # And what may *not* be kept? Everything after a change. If a token in the middle is replaced, the caches up to it are
-# still right, and all after it are wrong. Nor may you drop the oldest tokens to save room: from layer 1 on, the keys
-# and values of the others have read them.
+# still right, and all after it are wrong. Nor is it exact to drop the oldest tokens to save room, though some do: from
+# layer 1 on, the keys and values of the others have read them.
 
 # %%
 changed = ids.copy()
@@ -283,7 +285,7 @@ assert (next_positions(tuple(past)) == mask.shape[1] + 2).all()
 
 # %%
 def change(model):
-    """How far the first L tokens' values move in a longer text, as a share of their length: (layers, L)."""
+    """How far the first L tokens' values move in a longer text, as a share of their norm: (layers, L)."""
     layers = [f"encoder.layer.{i}.attention.self.value" for i in range(model.config.num_hidden_layers)]
     traces = [minroberta.trace(model, rows) for rows in (ids, longer)]
     short, long = (np.array([trace[layer][0, :L] for layer in layers]) for trace in traces)

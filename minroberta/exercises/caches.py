@@ -94,8 +94,28 @@ def attending(answer: Any) -> str:
     for sentence, wrong in known.items():
         if numpy.allclose(shares, wrong, atol=1e-4):
             raise NotYet(sentence)
+    judge_context(context, shares, x, past[0], p, E)
     expect_values(model, inputs, {f"{SELF}.probs": shares, SELF: context})
     return "the oracle agrees with both"
+
+
+def judge_context(context: numpy.ndarray, shares: numpy.ndarray, x: numpy.ndarray, past: Any, p: Node, E: int) -> None:
+    """Raise NotYet if the shares are right, and the context shows a likely mistake."""
+    if not numpy.allclose(shares, attention(x, past, p, E)[0], atol=1e-4):
+        return
+    v = ops.split_heads(ops.linear(x, **p.value.tree), E)
+    collected = shares @ numpy.concatenate([past[1], v], 2)  # (B, H, L, E)
+    known = {
+        "the heads are merged without swapping axes back: move the axis of heads behind the tokens, then reshape": (
+            collected.reshape(context.shape)
+        ),
+        "k_past stands before the new values: v_past belongs there": ops.merge_heads(
+            shares @ numpy.concatenate([past[0], v], 2)
+        ),
+    }
+    for sentence, wrong in known.items():
+        if numpy.allclose(context, wrong, atol=1e-4):
+            raise NotYet(sentence)
 
 
 class Unchanged:
@@ -112,25 +132,39 @@ class Unchanged:
 
 
 def attention(
-    x: numpy.ndarray, past: Any, p: Node, E: int, first: bool = False, cached: bool = True, corner: bool = True
+    x: numpy.ndarray,
+    past: Any,
+    p: Node,
+    E: int,
+    first: bool = False,
+    cached: bool = True,
+    corner: bool = True,
+    low: bool = True,
+    late: bool = False,
 ) -> tuple[numpy.ndarray, numpy.ndarray]:
     """The shares and the context of new tokens.
 
     first: put the new keys and values before the cached ones. cached: if False, leave out what is cached. corner: if
-    False, begin the mask in the upper left corner, as without a cache.
+    False, begin the mask in the upper left corner, as without a cache. low: if False, put 0 where the mask hides. late:
+    mask the shares, after the softmax.
     """
     q, k, v = (ops.split_heads(ops.linear(x, **part.tree), E) for part in (p.query, p.key, p.value))
     before = [array if cached else 0 * array for array in past[:2]]
     keys, values = (numpy.concatenate([b, a] if first else [a, b], 2) for a, b in zip(before, (k, v), strict=True))
     L, S = q.shape[2], keys.shape[2]
     mask = ops.causal_mask(numpy, L, S) if corner else ops.causal_mask(numpy, S, S)[:L]
-    shares = ops.softmax(numpy.where(mask, q @ keys.swapaxes(2, 3) / E**0.5, numpy.float32(-1e30)))
+    hidden = numpy.float32(-1e30 if low else 0)
+    shares = ops.softmax(numpy.where(mask | late, q @ keys.swapaxes(2, 3) / E**0.5, hidden)) * (mask | (not late))
     return shares, ops.merge_heads(shares @ values)
 
 
 ATTENDING_MISTAKES: dict[str, dict[str, bool]] = {
     "the new keys stand before the cached ones: they come after them": {"first": True},
     "the mask begins in the upper left corner: new token i is token past + i of the text": {"corner": False},
+    "hidden scores are 0, of which the softmax makes e⁰ = 1: give them a very low number, such as -1e30": {
+        "low": False
+    },
+    "shares are hidden after the softmax, so that they do not sum to 1: hide the scores before it": {"late": True},
 }
 """Likely mistakes that the oracle does not know: the sentence to say, and the change of `attention`."""
 
@@ -179,6 +213,15 @@ def scoring(answer: Any) -> str:
         "these are probabilities: their logarithms are asked for": numpy.exp(summed(-1)),
         "the sign is wrong: the logarithm of a probability is negative": -summed(-1),
         "these are sums of logits: take `ops.log_softmax` of them first": summed_logits(prompt, continuations),
+        "only the first token of each continuation is scored: all of its tokens count": numpy.array(
+            [x[L - 1, ids[0, 0]] for x, ids in zip(logs, continuations, strict=True)]
+        ),
+        "a continuation goes on after the one before it: begin each with the cache of the prompt": one_after_the_other(
+            prompt, continuations
+        ),
+        "a continuation is computed with the cache of the one before it: begin each with the prompt's": (
+            one_after_the_other(prompt, continuations, first_from_prompt=True)
+        ),
         "the positions or the mask of the prompt are lost: give the cache as past_key_values": alone(continuations),
     }
     expect(found, summed(-1), known, "the list of scores")
@@ -201,6 +244,23 @@ def summed_logits(prompt: numpy.ndarray, continuations: list[numpy.ndarray]) -> 
     for ids in continuations:
         logits = small()(numpy.concatenate([prompt, ids], 1)).logits[0, L - 1 :]
         found.append(logits[range(ids.size), ids[0]].sum())
+    return numpy.array(found)
+
+
+def one_after_the_other(
+    prompt: numpy.ndarray, continuations: list[numpy.ndarray], first_from_prompt: bool = False
+) -> numpy.ndarray:
+    """The scores if each continuation stands after the one before it.
+
+    first_from_prompt: score the first token of each by the last logits of the prompt.
+    """
+    text, found = prompt, []
+    for ids in continuations:
+        logs = all_logs(text, ids)[text.size - 1 : -1]  # (N, V): each predicts the next
+        if first_from_prompt:
+            logs[0] = all_logs(prompt, ids)[prompt.size - 1]
+        found.append(logs[range(ids.size), ids[0]].sum())
+        text = numpy.concatenate([text, ids], 1)
     return numpy.array(found)
 
 

@@ -110,6 +110,12 @@ def unmerged(*given: Any) -> Shares:
     return shares, context.reshape(B, L, 2, D // 2).swapaxes(1, 2).reshape(B, L, D)
 
 
+def hidden_late(*given: Any) -> Shares:
+    shares, context = attend(*given, diagonal=9)
+    L, S = shares.shape[2:]
+    return shares * causal_mask(L, S - L), context
+
+
 @pytest.mark.parametrize("answer", [attend, with_(hidden=-np.inf), wrong()])
 def test_attention_with_a_cache(answer: Callable, capsys: pytest.CaptureFixture) -> None:
     assert said(2, answer, capsys) == "right: the oracle agrees with both"
@@ -127,10 +133,12 @@ SELF = "the first wrong value is encoder.layer.0.attention.self"
         (with_(diagonal=9), f"{SELF}.probs. It looks like the known mistake causal-missing"),
         (with_(diagonal=1), f"{SELF}.probs. It looks like the known mistake causal-off-by-one"),
         (with_(diagonal=-1), f"{SELF}.probs. It looks like the known mistake causal-off-by-one"),
-        (with_(values=False), SELF),
-        (with_(hidden=0), f"{SELF}.probs"),
+        (with_(values=False), "k_past stands before the new values"),
+        (with_(hidden=0), "hidden scores are 0"),
+        (hidden_late, "shares are hidden after the softmax"),
         (wrong(cached=False), f"{SELF}.probs"),
-        (unmerged, SELF),
+        (unmerged, "the heads are merged without swapping axes back"),
+        (lambda *given: (attend(*given)[0], 2 * attend(*given)[1]), SELF),
         (without_the_past, "the array of shares has shape (2, 2, 3, 3), not (2, 2, 3, 9)"),
         (lambda *given: attend(*given)[1], "two arrays are asked for, the shares and the context, not ndarray"),
         (lambda *given: attend(*given)[::-1], "the array of shares has shape (2, 3, 16)"),
@@ -199,6 +207,23 @@ def one_after_the_other(model: Any, prompt: np.ndarray, continuations: list[np.n
     return found
 
 
+def with_the_cache_of_the_last(model: Any, prompt: np.ndarray, continuations: list[np.ndarray]) -> list[float]:
+    """Each continuation with the cache of the one before it, but its first token scored by the prompt."""
+    first, found = model(prompt), []
+    cache = first.past_key_values
+    for ids in continuations:
+        then = model(ids, past_key_values=cache)
+        cache = then.past_key_values
+        logits = np.concatenate([first.logits[0, -1:], then.logits[0, :-1]])
+        found.append(float(ops.log_softmax(logits)[range(ids.size), ids[0]].sum()))
+    return found
+
+
+def of_first_tokens(model: Any, prompt: np.ndarray, continuations: list[np.ndarray]) -> list[float]:
+    logs = ops.log_softmax(model(prompt).logits[0, -1])
+    return [float(logs[ids[0, 0]]) for ids in continuations]
+
+
 def of_another_model(model: Any, *given: Any) -> list[float]:
     return scores(model.model, *given)
 
@@ -232,7 +257,9 @@ def with_text(**changes: Any) -> Callable:
         (of_the_other_sign, "the sign is wrong"),
         (without_the_cache, "the positions or the mask of the prompt are lost"),
         (of_another_model, "the scores are right, but not computed with the model that was given"),
-        (one_after_the_other, "the list of scores is "),
+        (one_after_the_other, "a continuation goes on after the one before it"),
+        (with_the_cache_of_the_last, "a continuation is computed with the cache of the one before it"),
+        (of_first_tokens, "only the first token of each continuation is scored"),
         (with_text(of=ops.softmax), "the list of scores is "),
         (with_text(shift=-2), "the list of scores is "),
         (lambda *given: scores(*given)[0], "the list of scores has shape (), not (3,)"),
