@@ -378,8 +378,8 @@ plot.heads(trace, 0)
 # The pictures that the package labels itself write the space before a word as `·` instead of `Ġ`.
 #
 # Look for stripes. A line just beside the diagonal means that each token looks at its neighbour, the diagonal itself
-# that it looks at itself, and a column that all look at one token, often `<s>` or `</s>`. The lines are no discovery of
-# this model: before training, each head of layer 0 was set to look at one neighbour
+# that it looks at itself, and a column that all look at one token, often `<s>` or `</s>`. The model did not find all of
+# these lines by itself: before training, each head of layer 0 was set to look at one position nearby
 # ([decision 7](../docs/decisions/7-tiny.md)). Do not read too much into a single picture, either: what a head *does*
 # with what it sees depends on its values, too.
 
@@ -505,8 +505,8 @@ for mine, theirs in zip(states[1:], others[1:], strict=True):
 # **Predict before you run:** which two tokens get most of its attention in the later layers? "River" and "Ocean"?
 
 # %%
-by_layer = [trace[f"encoder.layer.{i}.attention.self.probs"][0, :, mask_position] for i in depth[:-1]]  # (H, L) each
-looks = np.mean(by_layer, axis=1)  # (layers, L): the mean of the heads
+by_layer = [trace[f"encoder.layer.{i}.attention.self.probs"][0, :, mask_position] for i in depth[:-1]]
+looks = np.mean(by_layer, axis=1)  # (layers, H, L) -> (layers, L): the mean of the heads
 assert np.allclose(looks.sum(-1), 1)
 
 figure, ax = plt.subplots(figsize=(9, 3.8), layout="constrained")
