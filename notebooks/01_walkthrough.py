@@ -716,7 +716,7 @@ def without(layer, head):
 
 # %%
 # check 3
-check(3, most_important and (most_important, without))
+check(3, None if most_important is None else (most_important, without))
 
 # %% [markdown]
 # <details><summary>A solution of exercise 3</summary>
