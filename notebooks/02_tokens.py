@@ -510,7 +510,8 @@ check(2, encode)
 
 # %% [markdown]
 # **3. A pair that fits.** Put two texts into one row of at most `longest` tokens. If they do not fit, take tokens from
-# the end of the longer one until they do, or until both are equally long; then take from both in turn.
+# the end of the longer one until they do, or until both are equally long; then take from both in turn, first
+# from the text that was shorter (or from the first, if neither was).
 #
 # <details><summary>A hint</summary>
 #
@@ -536,8 +537,9 @@ check(3, pair_of)
 # ```python
 # def pair_of(a, b, longest):
 #     a, b = list(a), list(b)
+#     was_shorter = b if len(a) > len(b) else a
 #     while len(a) + len(b) > longest - 4:
-#         (a if len(a) > len(b) else b).pop()
+#         (was_shorter if len(a) == len(b) else max(a, b, key=len)).pop()
 #     return [0, *a, 2, 2, *b, 2]
 # ```
 #

@@ -201,9 +201,9 @@ for what, offset in offsets.items():
 
 # %% [markdown]
 # **The picture to remember.** Each row is a token that reads, each column one that is read. The training of this model
-# began with four heads in layer 0 that read a position one or two away, and with positions as waves; all others have
-# learned it. BERT's heads learned it without such help ([Clark et al. 2019](https://arxiv.org/abs/1906.04341), section
-# 3.1).
+# began with the eight heads of layer 0 each reading one position, up to four away, and with positions as waves; the
+# heads of later layers have learned it. BERT's heads learned it without such help ([Clark et al.
+# 2019](https://arxiv.org/abs/1906.04341), section 3.1).
 
 # %%
 tokens = [model.decode([token]).strip() for token in model.tokenize(text)["input_ids"][0]]

@@ -1,6 +1,7 @@
 """The checks of notebook 2: right answers are right, and each likely mistake gets its sentence."""
 
 import itertools
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
@@ -94,7 +95,7 @@ def test_a_mistake_that_few_words_show_is_found(capsys: pytest.CaptureFixture) -
 
 
 def test_ids_of_a_text(capsys: pytest.CaptureFixture) -> None:
-    assert said(2, ids_of, capsys) == "right: the ids of 1,007 texts are the library's"
+    assert said(2, ids_of, capsys) == "right: the ids of 1,008 texts are the library's"
 
 
 @pytest.mark.parametrize(
@@ -124,13 +125,21 @@ def test_mistakes_of_encoding(answer: Callable, sentence: str, capsys: pytest.Ca
 
 def shared(a: list[int], b: list[int], room: int) -> tuple[list[int], list[int]]:
     a, b = list(a), list(b)
+    was_shorter = b if len(a) > len(b) else a
     while len(a) + len(b) > room:
-        (a if len(a) > len(b) else b).pop()
+        (was_shorter if len(a) == len(b) else max(a, b, key=len)).pop()
     return a, b
 
 
 def pair_of(a: list[int], b: list[int], longest: int) -> list[int]:
     a, b = shared(a, b, longest - 4)
+    return [0, *a, 2, 2, *b, 2]
+
+
+def from_the_second_at_a_tie(a: list[int], b: list[int], longest: int) -> list[int]:
+    a, b = list(a), list(b)
+    while len(a) + len(b) > longest - 4:
+        (a if len(a) > len(b) else b).pop()
     return [0, *a, 2, 2, *b, 2]
 
 
@@ -159,7 +168,7 @@ def from_the_beginning(a: list[int], b: list[int], longest: int) -> list[int]:
 
 
 def test_a_pair(capsys: pytest.CaptureFixture) -> None:
-    assert said(3, pair_of, capsys) == "right: 6 pairs are as the library makes them"
+    assert said(3, pair_of, capsys) == "right: 9 pairs are as the library makes them"
     assert said(3, lambda a, b, longest: iter(pair_of(a, b, longest)), capsys).startswith("right")
 
 
@@ -185,3 +194,22 @@ def test_a_pair(capsys: pytest.CaptureFixture) -> None:
 )
 def test_mistakes_of_pairs(answer: Callable, sentence: str, capsys: pytest.CaptureFixture) -> None:
     assert said(3, answer, capsys).startswith(f"not yet: {sentence}")
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_tie(swapped: bool, capsys: pytest.CaptureFixture) -> None:
+    """Taking always from the same text at a tie is wrong, whichever it is."""
+
+    def answer(a: list[int], b: list[int], longest: int) -> list[int]:
+        if not swapped:
+            return from_the_second_at_a_tie(a, b, longest)
+        _, *row = from_the_second_at_a_tie(b, a, longest)
+        end = row.index(2)
+        return [0, *row[end + 2 : -1], 2, 2, *row[:end], 2]
+
+    assert "at a tie from the one that was shorter" in said(3, answer, capsys)
+
+
+def test_letters_are_not_composed(capsys: pytest.CaptureFixture) -> None:
+    composed = "cafe\u0301 gives"
+    assert composed in said(2, lambda text: ids_of(unicodedata.normalize("NFC", text)), capsys).replace("'", "")
