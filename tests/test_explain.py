@@ -14,6 +14,7 @@ from click.testing import CliRunner
 import minroberta
 from minroberta import InputError, heads, ops
 from minroberta.cli import main
+from minroberta.plot import values
 from minroberta.plot.page import BEST, MOST, facts, page
 
 TEXT = "The river flows into the <mask> Ocean."
@@ -336,6 +337,8 @@ def test_a_decoder(browser: Any, tmp_path: Path) -> None:
     found = facts(model, "She built it.")
     assert found["chosen"] == len(found["tokens"]) - 1
     assert found["answers"][0][0] == "the next token"
+    run = minroberta.trace(model, model.tokenize("She built it.")["input_ids"][:, :-1])  # no </s>, as for `generate`
+    assert found["answers"][0][1] == values.name_of(run, int(run.output.logits[0, -1].argmax()))
     assert [[name, f"{share / 10:.1f}%"] for name, share in found["guesses"][-1][-1]] == [
         list(answer[1:]) for answer in found["answers"]
     ]

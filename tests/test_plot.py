@@ -173,6 +173,13 @@ def test_norms(family: str) -> None:
 # --- the oracle -----------------------------------------------------------------------------------------------------
 
 
+def test_a_very_large_error() -> None:
+    run = minroberta.trace(small(), IDS[:1])
+    far = dict(run) | {"embeddings": run["embeddings"] + 1e15}
+    (ax,) = plot.error(compare(run, far)).axes
+    assert ax.get_ylim()[1] > 1e15
+
+
 def test_error() -> None:
     model, port = small(), small(hidden_act="gelu_new")
     report = compare(minroberta.trace(model, IDS[:1]), dict(minroberta.trace(port, IDS[:1])))

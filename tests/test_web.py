@@ -394,4 +394,6 @@ def test_the_page_s_commands_are_readme_s() -> None:
 
 def test_the_document_s_lines() -> None:
     rows = dict(re.findall(r"^\| \[\w+\.js\]\(\.\./(web/\w+\.js)\) \| (\d+) \|", DOCUMENT, re.MULTILINE))
-    assert rows == {f"web/{path.name}": str(len(path.read_text().splitlines())) for path in sorted(WEB.glob("*.js"))}
+    assert rows == {
+        f"web/{path.name}": str(len(path.read_text(encoding="utf-8").splitlines())) for path in sorted(WEB.glob("*.js"))
+    }

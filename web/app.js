@@ -259,11 +259,11 @@ function showRows(rows) {
 
 // --- events ----------------------------------------------------------------------------------------------------------
 
-let timer;
-/** Call a function after some milliseconds, unless another is to be called by then. */
+const timers = new Map();
+/** Call a function after some milliseconds, unless it is to be called again by then. */
 function soon(callback, milliseconds) {
-  clearTimeout(timer);
-  timer = setTimeout(callback, milliseconds);
+  clearTimeout(timers.get(callback));
+  timers.set(callback, setTimeout(callback, milliseconds));
 }
 
 const choiceOf = (target) => target.closest("label")?.firstChild.value.split(" ").map(Number);

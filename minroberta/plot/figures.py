@@ -275,7 +275,7 @@ def _errors(ax: "Axes", report: "Result") -> None:
     """The errors of all values, on a logarithmic scale."""
     rows = list(enumerate(report.rows))
     finite = [m for row in report.rows for m in (row.multiple, row.alone or 0.0) if math.isfinite(m)]
-    top = 10 ** math.ceil(math.log10(max([50.0, report.bound, *finite])) + 0.2)
+    top = 10.0 ** math.ceil(math.log10(max([50.0, report.bound, *finite])) + 0.2)
 
     def draw(marks: str, label: str, points: list[tuple[int, float]], **how: Any) -> None:
         if points:

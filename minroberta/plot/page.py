@@ -58,6 +58,8 @@ def _inputs(model: Model, text: Text) -> dict[str, numpy.ndarray]:
     """The text in tokens. Raises InputError for more than a page holds."""
     one, other = (text, None) if isinstance(text, str) else text
     inputs = tokenizer_of(model).tokenize(one, other, truncation=False)
+    if model.head == "causal_lm" and inputs["input_ids"][0, -1] == model.config.eos_token_id:
+        inputs = {name: array[:, :-1] for name, array in inputs.items()}  # as for `generate`: the text goes on
     count, config = inputs["input_ids"].shape[1], model.config
     most = math.isqrt(MOST // (config.num_hidden_layers * config.num_attention_heads))
     if count > most:
