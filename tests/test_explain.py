@@ -336,6 +336,7 @@ def test_a_decoder(browser: Any, tmp_path: Path) -> None:
     model = small("causal_lm", is_decoder=True)
     found = facts(model, "She built it.")
     assert found["chosen"] == len(found["tokens"]) - 1
+    assert found["tokens"][-1] == "."  # and not </s>
     assert found["answers"][0][0] == "the next token"
     run = minroberta.trace(model, model.tokenize("She built it.")["input_ids"][:, :-1])  # no </s>, as for `generate`
     assert found["answers"][0][1] == values.name_of(run, int(run.output.logits[0, -1].argmax()))
