@@ -301,6 +301,42 @@ def test_while_the_weights_arrive(browser: Any, address: str) -> None:
 
 
 @pytest.mark.slow
+def test_while_the_golden_file_arrives(browser: Any, address: str) -> None:
+    """The page answers already. A mistake can be planted only when there is something to compare with."""
+    with visit(browser, "about:blank") as opened:
+        page, held = opened.page, list[Any]()
+        page.route("**/golden.safetensors", lambda route: held.append(route))
+        page.goto(address)
+        page.wait_for_selector("#verdict:text('when the golden file has arrived')")
+        assert page.is_disabled("#mistake") and not page.is_visible("#values") and not page.is_visible("summary")
+        page.dispatch_event("#mistake", "change")  # as a browser may do that restores a form
+        page.fill("#text", "The Amazon River flows into the Atlantic <mask>.")
+        page.wait_for_selector("#answer b:text('Ocean')")
+        held[0].continue_()
+        page.wait_for_selector("#verdict.right")
+        page.select_option("#mistake", "positions begin at 0")
+        page.wait_for_selector("#verdict.wrong")
+        assert page.is_visible("#values") and page.is_visible("summary") and opened.errors == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("answer", "reason"), [({"status": 404}, "the server answers 404"), ({"body": b"not such a file"}, ".")]
+)
+def test_without_the_golden_file(browser: Any, address: str, answer: dict[str, Any], reason: str) -> None:
+    """Only the comparison is not available, and this is said where it would stand."""
+    with visit(browser, "about:blank") as opened:
+        page = opened.page
+        page.route("**/golden.safetensors", lambda route: route.fulfill(**answer))
+        page.goto(address)
+        page.wait_for_selector("#verdict:text('The comparison is not available: ')")
+        assert reason in page.inner_text("#verdict") and page.inner_text("#status") == ""
+        assert page.is_disabled("#mistake") and not page.is_visible("#values") and not page.is_visible("summary")
+        page.click("#switch")
+        page.wait_for_selector("#answer:has-text('before the heads were changed: Nobel')")
+
+
+@pytest.mark.slow
 def test_what_goes_wrong_is_said(browser: Any, address: str, root: Path) -> None:
     with visit(browser, "about:blank") as opened:
         opened.page.route("**/model.safetensors", lambda route: route.fulfill(status=404))

@@ -218,7 +218,7 @@ function check() {
   showVerdict(rows, input, found.logits);
   showRows(rows);
   URL.revokeObjectURL($("values").href);
-  Object.assign($("values"), { href: URL.createObjectURL(write(found)), hidden: false });
+  $("values").href = URL.createObjectURL(write(found));
 }
 
 function showVerdict(rows, input, logits) {
@@ -308,7 +308,6 @@ function listenToModel() {
     for (const ofLayer of factors) ofLayer.fill(1);
     compute();
   });
-  $("mistake").addEventListener("change", check);
 }
 
 // --- the start -------------------------------------------------------------------------------------------------------
@@ -340,7 +339,7 @@ async function start() {
   makeHeads(attention.length, attention[0].length / view.tokens.length ** 2);
   show();
   listenToHeads();
-  const live = document.querySelectorAll("#tokens, #strength, #switch, #mistake");
+  const live = document.querySelectorAll("#tokens, #strength, #switch");
   for (const control of live) control.disabled = true;
   const megabytes = (prepared.bytes / 1e6).toFixed(0);
   $("status").textContent = `These answers were computed before. For yours, ${megabytes} MB of weights arrive:`;
@@ -356,8 +355,20 @@ async function start() {
   listenToModel();
   readSentence();
   $("time").append(` The model was here ${(performance.now() / 1000).toFixed(1)} s after the page was opened.`);
+  startComparison().catch((error) => {
+    $("verdict").textContent = `The comparison is not available: ${error.message}. The rest of the page works.`;
+    console.error(error);
+  });
+}
+
+/** Compare, as soon as the golden file is here, which nothing else needs. */
+async function startComparison() {
+  $("verdict").textContent = "The comparison begins when the golden file has arrived.";
   golden = read(await fetched("golden.safetensors"));
   check();
+  for (const id of ["values", "every"]) $(id).hidden = false;
+  $("mistake").disabled = false;
+  $("mistake").addEventListener("change", check);
 }
 
 start().catch((error) => {
