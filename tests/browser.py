@@ -18,7 +18,7 @@ DESKTOP = (1280, 900)
 
 
 @contextlib.contextmanager
-def chromium() -> Iterator[Any]:
+def chromium(*arguments: str) -> Iterator[Any]:
     """A browser of playwright. The test is skipped, with a reason, if playwright or chromium is missing."""
     reason = 'pages are tested in a browser where playwright is: pip install -e ".[browser]"'
     library = pytest.importorskip("playwright.sync_api", reason=reason)
@@ -26,9 +26,9 @@ def chromium() -> Iterator[Any]:
     if program is None:
         pytest.skip(f"pages are tested where a browser is installed: none of {', '.join(NAMES)} is on the PATH")
     with library.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])  # a container's root
-        yield browser
-        browser.close()
+        options = ["--no-sandbox", *arguments]  # a container's root has no sandbox
+        with contextlib.closing(playwright.chromium.launch(executable_path=program, args=options)) as browser:
+            yield browser
 
 
 @dataclass

@@ -34,6 +34,6 @@ def wheel(folder: Path) -> Path:
     """The wheel of the package, built into a folder."""
     pytest.importorskip("hatchling", reason='the wheel is built with the extra dev: pip install -e ".[dev]"')
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(build, check=True, capture_output=True, cwd=ROOT)
+    subprocess.run(build, check=True, capture_output=True, cwd=ROOT, timeout=120)
     (built,) = folder.glob("*.whl")
     return built

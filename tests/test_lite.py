@@ -8,8 +8,7 @@ import functools
 import http.server
 import json
 import re
-import shutil
-import socket
+import socketserver
 import threading
 import time
 from collections.abc import Iterator
@@ -18,12 +17,14 @@ from typing import Any, NamedTuple
 
 import in_browsers
 import pytest
+from browser import chromium
 
 pytestmark = pytest.mark.slow
 constants = pytest.importorskip(
     "jupyterlite_pyodide_kernel.constants", reason='the page is built with its extra: pip install -e ".[lite]"'
 )
 
+LITE = in_browsers.tool("lite")
 NOTEBOOKS = in_browsers.ROOT / "notebooks"
 FIRST = NOTEBOOKS / "01_walkthrough.ipynb"
 OF_THE_BROWSER = re.compile(rb"[\w.-]+\.(googleapis|google)\.com[:/]")
@@ -36,15 +37,22 @@ def settings(folder: Path) -> dict[str, Any]:
     return {**found, **found["litePluginSettings"]["@jupyterlite/pyodide-kernel-extension:kernel"]}
 
 
+def build(out: Path, *pyodide: Path) -> Path:
+    """The page, built. Skips the test if PyPI cannot be reached."""
+    try:
+        LITE.build(out, *pyodide)
+    except LITE.CannotGet as error:
+        pytest.skip(f"the page cannot be built: {error}")
+    return out
+
+
 # --- what is built --------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def default(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page that takes Python from Pyodide's servers."""
-    out = tmp_path_factory.mktemp("default") / "out"
-    in_browsers.tool("lite").build(out)
-    return out
+    return build(tmp_path_factory.mktemp("default") / "out")
 
 
 def test_by_default_python_comes_from_its_own_servers(default: Path) -> None:
@@ -63,7 +71,7 @@ def test_nothing_comes_from_pypi(default: Path) -> None:
 
 
 def test_only_the_kernel_s_extension_is_there(default: Path) -> None:
-    assert [found["name"] for found in settings(default)["federated_extensions"]] == [in_browsers.tool("lite").KERNEL]
+    assert [found["name"] for found in settings(default)["federated_extensions"]] == [LITE.KERNEL]
 
 
 def test_every_notebook_is_there_and_installs_first(default: Path) -> None:
@@ -78,6 +86,28 @@ def test_no_name_of_a_machine_is_there(default: Path) -> None:
     assert texts and not [path for path in texts if str(default.parent) in path.read_text(encoding="utf-8")]
 
 
+@pytest.mark.parametrize(
+    ("name", "download"),
+    [
+        ("lite", lambda tool, folder: tool._download(folder)),
+        ("pyodide", lambda tool, folder: tool._add_packages({}, folder, folder)),
+    ],
+)
+def test_a_wheel_with_another_hash_is_refused(
+    name: str, download: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "comm-0.2.3-py3-none-any.whl").write_bytes(b"another wheel")
+    (tmp_path / "names.txt").write_text(f"comm==0.2.3 --hash=sha256:{'0' * 64}\n")
+    for option, value in {"NO_INDEX": "1", "FIND_LINKS": str(tmp_path), "EXTRA_INDEX_URL": ""}.items():
+        monkeypatch.setenv(f"PIP_{option}", value)
+    tool = in_browsers.tool(name)
+    monkeypatch.setattr(tool, "REQUIREMENTS", tmp_path / "names.txt")
+    with pytest.raises(tool.CannotGet) as caught:
+        download(tool, tmp_path / "wheels")
+    assert f"Expected sha256 {'0' * 64}" in f"{caught.value}{capfd.readouterr().err}"
+    assert not [*tmp_path.glob("wheels/*")]
+
+
 # --- in chromium ----------------------------------------------------------------------------------------------------
 
 
@@ -90,23 +120,30 @@ class Files(http.server.SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
-def served(folder: Path) -> http.server.ThreadingHTTPServer:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Files, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server
-
-
-def recorded(listener: socket.socket, lines: list[bytes]) -> None:
+class Refusing(socketserver.StreamRequestHandler):
     """The proxy: record the first line of each request, and hang up."""
-    while True:
+
+    timeout = 5  # seconds; a browser also opens connections without a request
+
+    def handle(self) -> None:
+        with contextlib.suppress(OSError):
+            if line := self.rfile.readline(500).strip():
+                LINES.append(line)
+
+
+LINES: list[bytes] = []
+"""What the proxy recorded."""
+
+
+@contextlib.contextmanager
+def serving(handler: Any) -> Iterator[int]:
+    """The port of a server, while it runs."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
-            connection, _ = listener.accept()
-        except OSError:  # closed
-            return
-        with connection, contextlib.suppress(OSError):
-            connection.settimeout(5)  # so that one that stays silent does not hide the next ones
-            if line := connection.recv(500).split(b"\r\n")[0]:  # a browser also opens some without a request
-                lines.append(line)
+            yield server.server_port
+        finally:
+            server.shutdown()
 
 
 class Run(NamedTuple):
@@ -121,35 +158,22 @@ class Run(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The first notebook, all cells."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="a browser is driven with: pip install playwright")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("chromium is not installed")
-    out = tmp_path_factory.mktemp("local") / "out"
-    in_browsers.tool("lite").build(out, in_browsers.pyodide())
-    page_settings = out / "jupyter-lite.json"
-    changed = json.loads(page_settings.read_text(encoding="utf-8"))
-    changed["jupyter-config-data"]["exposeAppInBrowser"] = True  # so that the test can read the cells
-    page_settings.write_text(json.dumps(changed), encoding="utf-8")
-    server, proxy, lines = served(out), socket.create_server(("127.0.0.1", 0)), list[bytes]()
-    threading.Thread(target=recorded, args=(proxy, lines), daemon=True).start()
-    with playwright.sync_playwright() as driver:
-        options = ["--no-sandbox", f"--proxy-server=http://127.0.0.1:{proxy.getsockname()[1]}"]
-        browser = driver.chromium.launch(executable_path=chromium, args=options)
+    with serving(Refusing) as port, chromium(f"--proxy-server=http://127.0.0.1:{port}") as browser:
+        out = build(tmp_path_factory.mktemp("local") / "out", in_browsers.pyodide())
+        page_settings = out / "jupyter-lite.json"
+        changed = json.loads(page_settings.read_text(encoding="utf-8"))
+        changed["jupyter-config-data"]["exposeAppInBrowser"] = True  # so that the test can read the cells
+        page_settings.write_text(json.dumps(changed), encoding="utf-8")
         page = browser.new_page(viewport={"width": 1280, "height": 900})
-        url = f"http://127.0.0.1:{server.server_port}/lab/index.html?path={FIRST.name}"
-        yield Run(*cells_of(page, url, out.parent / "page.png", lines))
-        browser.close()
-    server.shutdown()
-    server.server_close()
-    proxy.close()
+        with serving(functools.partial(Files, directory=str(out))) as port:
+            url = f"http://127.0.0.1:{port}/lab/index.html?path={FIRST.name}"
+            cells, seconds = cells_of(page, url, out.parent / "page.png")
+    return Run(cells, LINES, seconds)
 
 
-def cells_of(
-    page: Any, url: str, shot: Path, lines: list[bytes]
-) -> tuple[list[dict[str, Any]], list[bytes], dict[str, float]]:
+def cells_of(page: Any, url: str, shot: Path) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """Open the notebook, choose "Run All Cells", and wait until each cell has a number."""
     start, seconds = time.perf_counter(), {}
     page.goto(url)
@@ -168,7 +192,7 @@ def cells_of(
     )
     seconds["all cells"] = time.perf_counter() - start
     page.screenshot(path=shot)  # to look at
-    return page.evaluate(code), lines, seconds
+    return page.evaluate(code), seconds
 
 
 def test_all_cells_run(run: Run) -> None:

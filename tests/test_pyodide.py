@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,30 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     assert done.returncode == 0, done.stderr[-3000:]
     in_pyodide.results(str(here))
     return here, there
+
+
+def test_another_archive_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool, folder = in_browsers.tool("pyodide"), tmp_path / "pyodide"
+
+    def packed(*command: str) -> None:
+        assert command[0] == "C:/npm.cmd"
+        Path(command[-1], f"pyodide-{tool.PYODIDE}.tgz").write_bytes(b"another archive")
+
+    monkeypatch.setattr(tool, "_run", packed)
+    monkeypatch.setattr(tool.shutil, "which", lambda name: f"C:/{name}.cmd")
+    with pytest.raises(tool.CannotGet, match=f"SHA-256 .* instead of {tool.SHA256}"):
+        tool.fill(folder)
+    monkeypatch.setattr(tool.shutil, "which", lambda name: None)
+    with pytest.raises(tool.CannotGet, match="npm is not installed"):
+        tool.fill(folder)
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_download_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = in_browsers.tool("pyodide")
+    monkeypatch.setattr(tool, "LONGEST", 0.2)
+    with pytest.raises(tool.CannotGet, match=r" took more than 0\.2 s"):
+        tool._run(sys.executable, "-c", "import time; time.sleep(60)")
 
 
 def facts(folder: Path, name: str = "facts.json") -> dict[str, Any]:

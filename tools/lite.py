@@ -21,6 +21,11 @@ from jupyter_core.paths import jupyter_path
 
 ROOT = Path(__file__).parents[1]
 KERNEL = "@jupyterlite/pyodide-kernel-extension"
+REQUIREMENTS = Path(__file__).with_suffix(".txt")
+"""Wheels that the kernel needs beside Pyodide's packages, with versions and hashes."""
+
+LONGEST = 300
+"""Seconds after which a build or a download is given up."""
 
 SETTINGS = {
     "jupyter-lite-schema-version": 0,
@@ -39,8 +44,15 @@ import piplite
 await piplite.install("minroberta")"""
 
 
+class CannotGet(Exception):
+    """PyPI cannot be reached, or has another file than `REQUIREMENTS` names."""
+
+
 def build(out: Path, pyodide: Path | None = None) -> None:
-    """Write the page. JupyterLite builds in a new folder: in an old one, it may keep settings of an earlier build."""
+    """Write the page. JupyterLite builds in a new folder: in an old one, it may keep settings of an earlier build.
+
+    Raises CannotGet.
+    """
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         (work / "jupyter-lite.json").write_text(json.dumps(SETTINGS))
@@ -49,12 +61,19 @@ def build(out: Path, pyodide: Path | None = None) -> None:
         for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
             (work / "notebooks" / notebook.name).write_text(_with_install(notebook), encoding="utf-8")
         _python("hatchling", "build", "-t", "wheel", "-d", str(work / "pypi"), folder=ROOT)
-        # What the kernel needs beside Pyodide's packages.
-        _python("pip", "download", "-q", "--no-deps", "--only-binary=:all:", "-d", str(work / "pypi"), "comm")
+        _download(work / "pypi")
         if pyodide:
             shutil.copytree(pyodide, work / "static" / "pyodide")
         _python("jupyterlite_core", "build", folder=work)
         shutil.move(work / "_output", out)
+
+
+def _download(folder: Path) -> None:
+    options = ("--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes", "--dest", str(folder))
+    try:
+        _python("pip", "download", *options, "-r", str(REQUIREMENTS))
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        raise CannotGet(f"pip cannot download what {REQUIREMENTS.name} names") from error
 
 
 def _choices() -> dict[str, Any]:
@@ -79,7 +98,7 @@ def _with_install(path: Path) -> str:
 
 
 def _python(*arguments: str, folder: Path | None = None) -> None:
-    subprocess.run([sys.executable, "-m", *arguments], check=True, cwd=folder)
+    subprocess.run([sys.executable, "-m", *arguments], check=True, cwd=folder, timeout=LONGEST)
 
 
 if __name__ == "__main__":
@@ -89,4 +108,7 @@ if __name__ == "__main__":
     options = parser.parse_args()
     if options.out.exists():
         parser.error(f"{options.out} exists: give a new folder")
-    build(options.out, options.pyodide)
+    try:
+        build(options.out, options.pyodide)
+    except CannotGet as error:
+        sys.exit(str(error))

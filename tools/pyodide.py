@@ -5,8 +5,8 @@
 The npm package `pyodide` has the interpreter, and a lock file with the hash of each package that is built for it. The
 PyPI package open-webui has NumPy and others that are compiled, and these must have the hashes of the lock file. Pure
 packages that it lacks come from PyPI, in the version that the lock file names. PyPI's files have other hashes, which
-the lock file in the folder gets. This needs npm. It is for tests, and for pages that shall load nothing from elsewhere:
-`tools/lite.py` lets the browser take all of this from Pyodide's own servers by default.
+`tools/pyodide.txt` names, and which the lock file in the folder gets. This needs npm. It is for tests and for pages
+that load nothing from elsewhere: by default, `tools/lite.py` lets the browser load all of this from Pyodide's servers.
 """
 
 import hashlib
@@ -22,10 +22,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-PYODIDE, CARRIER = "314.0.4", "open-webui==0.12.4"
+PYODIDE = "314.0.4"
+SHA256 = "85d930cbff5bcf8bf8f5fb62d5b73d9a1e73f706a8a64c3e527ec980f1d32bd4"
+"""Version of Pyodide, and hash of its npm archive. The versions and hashes of PyPI's files are in `REQUIREMENTS`."""
+
+REQUIREMENTS = Path(__file__).with_suffix(".txt")
 CORE = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip")
 PACKAGES = ("numpy", "matplotlib", "micropip", "ipython", "jedi", "click", "tqdm", "threadpoolctl")
-"""What minroberta needs, and what Jupyter's kernel and its completion need."""
+"""Packages that minroberta, Jupyter's kernel and its completion need."""
 
 
 class CannotGet(Exception):
@@ -34,15 +38,12 @@ class CannotGet(Exception):
 
 def fill(folder: Path) -> None:
     """Write all files into a folder that does not exist yet. Raises CannotGet, and then there is no folder."""
-    if shutil.which("npm") is None:
-        raise CannotGet("npm is not installed")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as name:
         work = Path(name)
         result = work / "pyodide"
         result.mkdir()
-        _run("npm", "pack", f"pyodide@{PYODIDE}", "--silent", "--pack-destination", name)
-        with tarfile.open(work / f"pyodide-{PYODIDE}.tgz") as archive:
+        with tarfile.open(_archive(work)) as archive:
             for file in (*CORE, "pyodide-lock.json"):
                 (result / file).write_bytes(archive.extractfile(f"package/{file}").read())
         lock = json.loads((result / "pyodide-lock.json").read_text())
@@ -61,8 +62,22 @@ def cached() -> Path:
     return folder
 
 
+def _archive(work: Path) -> Path:
+    """The npm archive, with the right hash."""
+    npm = shutil.which("npm")  # npm.cmd on Windows
+    if npm is None:
+        raise CannotGet("npm is not installed")
+    _run(npm, "pack", f"pyodide@{PYODIDE}", "--silent", "--pack-destination", str(work))
+    path = work / f"pyodide-{PYODIDE}.tgz"
+    if (found := _sha256(path.read_bytes())) != SHA256:
+        raise CannotGet(f"npm's {path.name} has the SHA-256 {found} instead of {SHA256}")
+    return path
+
+
 def _add_packages(entries: dict[str, Any], folder: Path, work: Path) -> None:
-    _download(CARRIER, work)
+    """Write the wheels into the folder, and the hashes of PyPI's into the entries."""
+    options = ("--quiet", "--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--require-hashes")
+    _run(sys.executable, "-m", "pip", "download", *options, "--dest", str(work), "-r", str(REQUIREMENTS))
     (carrier,) = work.glob("open_webui-*.whl")
     with zipfile.ZipFile(carrier) as archive:
         carried = {Path(name).name: name for name in archive.namelist() if name.endswith(".whl")}
@@ -70,12 +85,18 @@ def _add_packages(entries: dict[str, Any], folder: Path, work: Path) -> None:
             file = entry["file_name"]
             if file in carried:
                 content = archive.read(carried[file])
-                if hashlib.sha256(content).hexdigest() != entry["sha256"]:
-                    raise CannotGet(f"{CARRIER} has another {file} than Pyodide {PYODIDE}'s lock file names")
-            else:
-                content = _pure(entry, work)
-                entry["sha256"] = hashlib.sha256(content).hexdigest()
+                if _sha256(content) != entry["sha256"]:
+                    raise CannotGet(f"{carrier.name} has another {file} than Pyodide {PYODIDE}'s lock file names")
+            elif (work / file).exists():
+                content = (work / file).read_bytes()
+                entry["sha256"] = _sha256(content)
+            else:  # a mistake of this repository
+                raise ValueError(f"{carrier.name} lacks {file}, so that {REQUIREMENTS.name} must name it")
             (folder / file).write_bytes(content)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _needed(entries: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -89,28 +110,25 @@ def _needed(entries: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield entries[name]
 
 
-def _pure(entry: dict[str, Any], work: Path) -> bytes:
-    """A wheel of PyPI for any system."""
-    if not entry["file_name"].endswith("-none-any.whl"):
-        raise CannotGet(f"{CARRIER} lacks {entry['file_name']}, which is compiled")
-    target = work / entry["name"]
-    _download(f"{entry['name']}=={entry['version']}", target)
-    (wheel,) = target.glob("*-none-any.whl")
-    return wheel.read_bytes()
-
-
-def _download(requirement: str, folder: Path) -> None:
-    options = ("--quiet", "--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--dest", str(folder))
-    _run(sys.executable, "-m", "pip", "download", *options, requirement)
-
-
 def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
+    """Run a command. Raises CannotGet if it fails or takes too long."""
+    what = " ".join((Path(command[0]).name, *command[1:4]))
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST)
+    except subprocess.TimeoutExpired as error:
+        raise CannotGet(f"{what} took more than {LONGEST} s") from error
     if done.returncode:
-        raise CannotGet(f"{' '.join(command[:4])} failed: {done.stderr.strip()[-300:]}")
+        raise CannotGet(f"{what} failed: {done.stderr.strip()[-300:]}")
+
+
+LONGEST = 300
+"""Seconds after which a download is given up; 113 MB are downloaded."""
 
 
 if __name__ == "__main__":
     if len(sys.argv) != 2 or Path(sys.argv[1]).exists():
         sys.exit("give a folder that does not exist yet: python tools/pyodide.py FOLDER")
-    fill(Path(sys.argv[1]))
+    try:
+        fill(Path(sys.argv[1]))
+    except CannotGet as error:
+        sys.exit(str(error))
