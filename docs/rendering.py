@@ -206,7 +206,7 @@ def command_section(context: click.Context) -> nodes.section:
 def offers(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
     """Put links below two kinds of titles: to the live page, and to the file of a notebook and to JupyterLite."""
     links = []
-    if page == "docs/index" and (ROOT / "tools" / "web.py").exists():
+    if page == "docs/index":
         links = ['<a href="../index.html">Type a sentence of your own, and see every layer guess</a>']
     elif doctree is not None and page.startswith("notebooks/"):
         name = f"{Path(page).name}.ipynb"

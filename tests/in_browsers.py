@@ -1,4 +1,4 @@
-"""What the tests of Pyodide and JupyterLite share: the folder with Pyodide, the wheel, and `tools/` as modules."""
+"""For the tests of Pyodide and JupyterLite: the folder with Pyodide, the wheel, and `tools/` as modules."""
 
 import importlib.util
 import subprocess

@@ -1,4 +1,4 @@
-"""What `test_pyodide.py` compares: `results` runs once in this Python and once in Pyodide."""
+"""Results that `test_pyodide.py` compares: `results` runs once in this Python and once in Pyodide."""
 
 import json
 import time

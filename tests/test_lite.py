@@ -28,7 +28,7 @@ LITE = in_browsers.tool("lite")
 NOTEBOOKS = in_browsers.ROOT / "notebooks"
 FIRST = NOTEBOOKS / "01_walkthrough.ipynb"
 OF_THE_BROWSER = re.compile(rb"[\w.-]+\.(googleapis|google)\.com[:/]")
-"""What chromium itself asks for: updates of its parts."""
+"""Requests of chromium itself, for updates of its parts."""
 
 
 def settings(folder: Path) -> dict[str, Any]:
@@ -132,7 +132,7 @@ class Refusing(socketserver.StreamRequestHandler):
 
 
 LINES: list[bytes] = []
-"""What the proxy recorded."""
+"""The requests that the proxy recorded."""
 
 
 @contextlib.contextmanager
@@ -147,7 +147,7 @@ def serving(handler: Any) -> Iterator[int]:
 
 
 class Run(NamedTuple):
-    """What a notebook gave on the page."""
+    """The cells of a notebook that ran on the page, the requests to other hosts, and times since the start."""
 
     cells: list[dict[str, Any]]
     elsewhere: list[bytes]

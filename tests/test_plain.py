@@ -115,7 +115,7 @@ def test_any_text(name: str, first: str, second: str, add: bool, prefix: bool, t
 
 
 def kinds(tokenizer: Any, characters: list[str]) -> list[list[Any]]:
-    """How each of some characters is split from a letter, a digit and a sign, and if it is white space."""
+    """Spans into which each of some characters is split beside a letter, a digit, a sign and white space."""
     return [[span for _, span in tokenizer.pre_tokenize_str(f"a{c}1{c}!{c}{c} x")] for c in characters]
 
 

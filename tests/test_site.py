@@ -113,7 +113,7 @@ def test_arrays_have_no_type(rendering: ModuleType) -> None:
 
 
 class Page(HTMLParser):
-    """What a page links to, what it loads, and the anchors that it has."""
+    """The links of a page, the files that it loads, and its anchors."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -127,10 +127,14 @@ class Page(HTMLParser):
             self.links.append(values["href"])
         elif tag == "link" and values.get("rel") in ("stylesheet", "icon", "preload", "prefetch", "modulepreload"):
             self.loads.append(values["href"])
-        elif tag == "meta" and values.get("http-equiv") == "refresh":
-            self.links.append(values["content"].partition("url=")[2])
         elif "src" in values:
             self.loads.append(values["src"])
+
+
+@pytest.mark.parametrize("name", ["site", "web"])
+def test_a_folder_must_be_given(name: str) -> None:
+    done = subprocess.run([sys.executable, ROOT / "tools" / f"{name}.py"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, f"give the folder to write: python tools/{name}.py OUT\n")
 
 
 @pytest.mark.slow

@@ -10,9 +10,6 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-START = '<!doctype html><meta charset="utf-8"><title>minroberta</title>\
-<meta http-equiv="refresh" content="0; url=docs/index.html"><a href="docs/index.html">minroberta</a>\n'
-"""A start page that leads to the documents."""
 
 
 def main(out: Path) -> None:
@@ -20,12 +17,11 @@ def main(out: Path) -> None:
     with tempfile.TemporaryDirectory() as kept:  # nothing is kept for the next time, so that every page is new
         sphinx = [sys.executable, "-m", "sphinx", "--quiet", "--fail-on-warning", "--keep-going"]
         subprocess.run([*sphinx, "--conf-dir", ROOT / "docs", "--doctree-dir", kept, ROOT, out], check=True)
-    live = ROOT / "tools" / "web.py"
-    if live.exists():  # last, because it links to the pages that are there
-        subprocess.run([sys.executable, live, out], check=True)
-    else:
-        (out / "index.html").write_text(START, encoding="utf-8")
+    # Last, because the start page links to the pages that are there.
+    subprocess.run([sys.executable, ROOT / "tools" / "web.py", out], check=True)
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("give the folder to write: python tools/site.py OUT")
     main(Path(sys.argv[1]))

@@ -1,4 +1,4 @@
-"""The answer of each head for one text, as rows of a table: what it is about, the answer, and its score in words."""
+"""The answers of each head for one text, as rows of a table: subject, answer, and its score in words."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,7 +12,7 @@ from ..trace import Trace
 from . import values
 
 Answer = tuple[str, str, str]
-"""What an answer is about, or ""; the answer; and its score."""
+"""Subject of an answer, such as a token, or ""; the answer; and its score."""
 
 BEST = 5
 """Number of answers about the same."""
@@ -26,7 +26,7 @@ WITHOUT = {
 
 
 def answers(trace: Trace, text: Text) -> list[Answer]:
-    """What the head of a traced model says to the text or pair of the trace; [] if it says nothing."""
+    """Return the answers of a traced model's head to the text or pair of the trace; [] if it has none."""
     return list(OF_HEAD[trace.model.head](trace, text)) if trace.model.head in OF_HEAD else []
 
 

@@ -107,7 +107,7 @@ def matrix(
 
 
 SLANTED: dict[str, Any] = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"}
-"""How names stand below an axis."""
+"""Options of the names below an axis."""
 
 
 def _ticks(names: Sequence[Any], count: int, inches: float, axis: str) -> tuple[list[int], list[str]]:
@@ -134,7 +134,7 @@ READER, READ = "this token reads ...", "... from this one"
 
 
 def attention(trace: Trace, layer: int, head: int, *, text: int = 0, across: bool = False) -> "Picture":
-    """Who reads whom in one attention head: a row for each token that reads, a column for each that is read.
+    """Attention of one head: a row for each token that reads, a column for each that is read.
 
     The numbers are those of `encoder.layer.N.attention.self.probs`, of which each row sums to 1.
 
@@ -175,7 +175,7 @@ def heads(trace: Trace, layer: int, *, text: int = 0, across: bool = False) -> "
 
 
 def lens(trace: Trace, position: int | None = None, *, text: int = 0, top: int = 5) -> "Picture":
-    """What the language modelling head would guess from the residual stream at each stage: the logit lens.
+    """Guesses of the language modelling head from the residual stream at each stage: the logit lens.
 
     In a pre-LN model, each state goes through the final norm first. The last row is the model's answer.
 

@@ -1,4 +1,4 @@
-"""What a trace tells about one text: its tokens, where they attend, how large the stream is, and early guesses."""
+"""Values of a trace for one text: its tokens, their attention, the size of the residual stream, and early guesses."""
 
 from typing import Any
 

@@ -502,7 +502,7 @@ OTHERS = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "fuse_un
 models = SimpleNamespace(BPE=BPE)
 pre_tokenizers = decoders = SimpleNamespace(ByteLevel=ByteLevel)
 processors = SimpleNamespace(RobertaProcessing=RobertaProcessing)
-"""Where the library has these classes."""
+"""These classes, in the modules in which the library has them."""
 
 
 def library() -> Any:
