@@ -1,8 +1,10 @@
 """Byte-level BPE in plain Python: the same ids, offsets, texts and files as the tokenizers library."""
 
 import copy
+import functools
 import json
 import lzma
+import operator
 import pickle
 import re
 import subprocess
@@ -22,6 +24,7 @@ from support import ODD_PARTS
 import minroberta
 from minroberta import Config, TokenizerError
 from minroberta.text import plain
+from minroberta.text.sources import library_errors
 from minroberta.text.tokenizer import Tokenizer
 
 HERE = Path(__file__).parent
@@ -299,17 +302,73 @@ OTHERS: dict[str, tuple[list[str], Any, str]] = {
 }  # fmt: skip
 
 
+def keys(names: list[str]) -> list[str | int]:
+    return [int(name) if name.isdecimal() else name for name in names]
+
+
+def changed(content: bytes, names: list[str], value: Any) -> bytes:
+    """A file with another value, or without the field if this is `...`."""
+    state = json.loads(content)
+    *above, last = keys(names)
+    node = functools.reduce(operator.getitem, above, state)
+    node[last] = value
+    if value is ...:
+        del node[last]
+    return json.dumps(state).encode()
+
+
 @pytest.mark.parametrize(("names", "value", "telling"), OTHERS.values(), ids=list(OTHERS))
 def test_another_kind_needs_the_library(names: list[str], value: Any, telling: str) -> None:
-    state = json.loads(FILES["tiny"])
-    *above, last = names
-    node = state
-    for name in above:
-        node = node[int(name) if isinstance(node, list) else name]
-    node[last] = value
     with pytest.raises(ValueError, match=re.escape(telling)) as caught:
-        plain.Tokenizer.from_buffer(json.dumps(state).encode())
+        plain.Tokenizer.from_buffer(changed(FILES["tiny"], names, value))
     assert plain.NEEDS_LIBRARY in str(caught.value)
+
+
+FIELDS = [
+    ["version"], ["added_tokens"], ["normalizer"], ["pre_tokenizer"], ["decoder"], ["post_processor"], ["model"],
+    *(["added_tokens", "0", field] for field in ("id", *plain.FLAGS)),
+    *([step, field] for step in ("pre_tokenizer", "decoder") for field in plain.BYTE_LEVEL),
+    *(["post_processor", field] for field in plain.AROUND),
+    *(["model", field] for field in ("vocab", "merges", "unk_token", *plain.OTHERS)),
+    ["model", "vocab", "a"], ["model", "merges", "0"], ["model", "merges", "99"],
+]  # fmt: skip
+VALUES = [
+    ..., None, True, False, 0, 1, -5, 1.5, -0.0, 2**31, 2**32 - 1, 2**32, "", "a", "1", "a b", "1.0", {}, {"a": 1},
+    [], [1], ["a"], [None], ["a", 1], ["a", -1], ["a", 1.5], ["a", True], ["a", "1"], ["a", 2**32], [1, "a"], [1, 2],
+    ["a", 1, 2], ["a", "b", "c"], ["a", None], [["a", "b"]], [["a"]], [{}], "#version: 0.2", ["#version: 0.2"],
+]  # fmt: skip
+LEGACY = changed(SMALL, ["model", "merges"], [" ".join(pair) for pair in json.loads(SMALL)["model"]["merges"]])
+
+
+@pytest.mark.parametrize("content", [SMALL, LEGACY], ids=["pairs", "texts"])
+@pytest.mark.parametrize("names", FIELDS, ids=".".join)
+@pytest.mark.filterwarnings("ignore")
+def test_a_value_is_rejected_if_the_library_rejects_it(names: list[str], content: bytes) -> None:
+    """And if both accept it, as the value that is there, they read the same."""
+    there = functools.reduce(operator.getitem, keys(names), json.loads(content))
+    for value in [there, *VALUES]:
+        file = changed(content, names, value)
+        try:
+            with library_errors(""):  # a panic is no ValueError
+                theirs = tokenizers.Tokenizer.from_buffer(file)
+        except TokenizerError:
+            with pytest.raises(ValueError, match=r"^(its \w|Expecting)"):
+                plain.Tokenizer.from_buffer(file)
+            continue
+        try:
+            ours = plain.Tokenizer.from_buffer(file)
+        except ValueError as error:
+            assert value is not there and (plain.NEEDS_LIBRARY in str(error) or is_odd(names, value)), (value, error)
+        else:
+            assert_same((theirs, ours), ("The <mask> apple ", "a"))
+
+
+def is_odd(names: list[str], value: Any) -> bool:
+    """True for what the library reads as something else: a list as an object, and a post-processor without flags."""
+    return (len(names) == 1 and isinstance(value, list)) or names in (
+        ["post_processor", "add_prefix_space"],
+        ["post_processor", "trim_offsets"],
+    )
 
 
 # --- the choice -----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import json
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import SimpleNamespace
@@ -297,16 +297,19 @@ class Token(NamedTuple):
 
 
 class Encoding:
-    """The tokens of a text or pair: a list for each of their properties. The token types of RoBERTa are 0."""
+    """The tokens of a text or pair: a list for each of their properties.
 
-    def __init__(self, tokens: Iterable[Token]) -> None:
+    typed: the token type of a pair's second text is 1; RoBERTa's are all 0.
+    """
+
+    def __init__(self, tokens: Iterable[Token], typed: bool = False) -> None:
         found = list(tokens)
         self.ids = [token.id for token in found]
         self.tokens = [token.text for token in found]
         self.offsets = [token.offsets for token in found]
         self.word_ids = [token.word for token in found]
         self.sequence_ids = [token.sequence for token in found]
-        self.type_ids = [0] * len(self.ids)
+        self.type_ids = [(typed and token.sequence) or 0 for token in found]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -363,15 +366,14 @@ class Tokenizer:
     @classmethod
     def from_buffer(cls, content: bytes) -> "Tokenizer":
         """The tokenizer of a `tokenizer.json`. Raises ValueError if it is not RoBERTa's byte-level BPE."""
-        state = json.loads(content)
+        state = json.loads(content.decode())
         model, splits, around = _checked(state)
-        merges = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
-        self = cls(BPE(model["vocab"], [(first, second) for first, second in merges], model.get("unk_token")))
+        self = cls(BPE(model["vocab"], _pairs(model["merges"]), model.get("unk_token")))
         self.pre_tokenizer = ByteLevel(splits["add_prefix_space"], splits["trim_offsets"])
         if around:
             sep, start = (tuple(around[name]) for name in ("sep", "cls"))
             self.post_processor = RobertaProcessing(sep, start, around["trim_offsets"], around["add_prefix_space"])
-        self.add_tokens([AddedToken(*(token[name] for name in FLAGS)) for token in state.get("added_tokens") or ()])
+        self.add_tokens([AddedToken(*(token[name] for name in FLAGS)) for token in state.get("added_tokens", ())])
         return self
 
     def to_str(self, pretty: bool = False) -> str:
@@ -451,7 +453,7 @@ class Tokenizer:
             texts.append(self.post_processor.trimmed(tokens) if self.post_processor else tokens)
         if add_special_tokens and self.post_processor:
             return Encoding(self.post_processor.around(texts))
-        return Encoding(token for tokens in texts for token in tokens)
+        return Encoding((token for tokens in texts for token in tokens), typed=not self.post_processor)
 
     def _tokens(self, text: str, number: int | None) -> Iterator[Token]:
         """The tokens of a text. number: the index of the word that the text is, if it is one."""
@@ -476,26 +478,115 @@ class Tokenizer:
 FLAGS = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
 """The fields of an added token, in the order of `AddedToken`."""
 
+# --- the file -------------------------------------------------------------------------------------------------------
+
 NEEDS_LIBRARY = "which needs the library tokenizers: pip install tokenizers, where it can be installed"
 
+Fields = Mapping[str, Any]
 
-def _checked(state: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Model, pre-tokenizer and post-processor of a `tokenizer.json`. Raises ValueError if they are of another kind."""
-    parts = [state.get(name) or {} for name in ("normalizer", "pre_tokenizer", "decoder", "post_processor")]
-    kinds = tuple(part.get("type") for part in parts)
-    model = state["model"]
+Kind = tuple[Callable[[Any], bool], str]
+"""A kind of values in a file: a function that is true for them, and their name in words."""
+
+
+def _is_id(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**32
+
+
+def _types(value: Any) -> list[type]:
+    """The types in a list; [] for another value."""
+    return [*map(type, value)] if isinstance(value, list) else []
+
+
+OBJECT: Kind = (lambda value: isinstance(value, dict), "an object")
+LIST: Kind = (lambda value: isinstance(value, list), "a list")
+TEXT: Kind = (lambda value: isinstance(value, str), "a text")
+FLAG: Kind = (lambda value: isinstance(value, bool), "true or false")
+NUMBER: Kind = (lambda value: type(value) in (int, float), "a number")
+ID: Kind = (_is_id, "an integer from 0 to 2^32 - 1")
+VERSION: Kind = (lambda value: value == "1.0", "'1.0'")
+TOKEN: Kind = (lambda value: _types(value) == [str, int] and _is_id(value[1]), "a token and its id")
+PAIR: Kind = (lambda value: _types(value) == [str, str], "a list of two tokens")
+
+ADDED = {"id": ID, "content": TEXT, **dict.fromkeys(FLAGS[1:], FLAG)}
+BYTE_LEVEL = dict.fromkeys(("add_prefix_space", "trim_offsets", "use_regex"), FLAG)
+AROUND = {"sep": TOKEN, "cls": TOKEN, "add_prefix_space": FLAG, "trim_offsets": FLAG}
+STEPS = {"normalizer": {}, "pre_tokenizer": BYTE_LEVEL, "decoder": BYTE_LEVEL, "post_processor": AROUND}
+"""The fields of each step."""
+
+KINDS = (None, "ByteLevel", "ByteLevel", "RobertaProcessing")
+OTHERS = {
+    "dropout": NUMBER,
+    "continuing_subword_prefix": TEXT,
+    "end_of_word_suffix": TEXT,
+    "fuse_unk": FLAG,
+    "byte_fallback": FLAG,
+    "ignore_merges": FLAG,
+}
+"""Options of the library's BPE that RoBERTa does not use."""
+
+
+def _checked(state: Any) -> tuple[Fields, Fields, Fields | None]:
+    """Model, pre-tokenizer and post-processor of a `tokenizer.json`.
+
+    Raises ValueError if they are of another kind, or have a value that the library rejects. The library takes a
+    RobertaProcessing with an invalid flag for a BertProcessing, which has no flags; here it is an error.
+    """
+    _check("content", state, OBJECT)
+    _check("version", state.get("version", "1.0"), VERSION)
+    model, steps = state.get("model"), {name: state[name] for name in STEPS if state.get(name) is not None}
+    for name, part in {"model": model, **steps}.items():
+        _check(name, part, OBJECT)
+    _check_model(model)
+    _check_steps(steps)
+    added = state.get("added_tokens", [])
+    _check("added_tokens", added, LIST)
+    for token in added:
+        _check("added token", token, OBJECT)
+        _check_fields("added token", token, ADDED)
+    return model, steps["pre_tokenizer"], steps.get("post_processor")
+
+
+def _check_model(model: Fields) -> None:
+    for name, kind in {**OTHERS, "unk_token": TEXT}.items():
+        if model.get(name) is not None:
+            _check(name, model[name], kind)
     others = [name for name in OTHERS if model.get(name)]
     if model.get("type", "BPE") != "BPE" or others or "merges" not in model:
         what = ", ".join(others) or model.get("type", "no merges")
         raise ValueError(f"its model has {what}, {NEEDS_LIBRARY}")
-    if kinds not in (KIND, (*KIND[:3], None)) or not parts[1].get("use_regex", True):
+    _check("vocab", model.get("vocab"), OBJECT)
+    for token, index in model["vocab"].items():
+        _check(f"id of {token[:100]!r}", index, ID)
+
+
+def _check_steps(steps: Mapping[str, Fields]) -> None:
+    kinds = tuple((steps[name].get("type") or "of no type") if name in steps else None for name in STEPS)
+    if kinds not in (KINDS, (*KINDS[:3], None)) or not steps["pre_tokenizer"].get("use_regex", True):
         raise ValueError(f"its steps are {', '.join(map(str, kinds))}, not RoBERTa's, {NEEDS_LIBRARY}")
-    return [model, parts[1], parts[3]]
+    for name, step in steps.items():
+        _check_fields(name, {"use_regex": True, **step}, STEPS[name])
 
 
-KIND = (None, "ByteLevel", "ByteLevel", "RobertaProcessing")
-OTHERS = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", "byte_fallback", "ignore_merges")
-"""Options of the library's BPE that RoBERTa does not use."""
+def _check_fields(name: str, part: Fields, kinds: Mapping[str, Kind]) -> None:
+    for field, kind in kinds.items():
+        _check(f"{name}'s {field}", part.get(field), kind)
+
+
+def _check(name: str, value: Any, kind: Kind) -> None:
+    holds, words = kind
+    if not holds(value):
+        raise ValueError(f"its {name} is {value!r:.100}, not {words}")
+
+
+def _pairs(merges: Any) -> list[tuple[str, str]]:
+    """The merges of a file as pairs. Older files have texts with a space, and may begin with a version."""
+    _check("merges", merges, LIST)
+    if all(isinstance(merge, str) for merge in merges):
+        merges = [merge.split(" ") for merge in merges if not merge.startswith("#version")]
+    for merge in merges:
+        _check("merge", merge, PAIR)
+    return [(first, second) for first, second in merges]
+
 
 # --- which of the two -----------------------------------------------------------------------------------------------
 
