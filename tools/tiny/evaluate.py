@@ -135,7 +135,7 @@ def overlap(found: list[str], wanted: list[str]) -> float:
 
 
 def embeddings(data: Path) -> dict[str, float]:
-    """How well vectors of 500 questions tell apart the ten articles that they are about, beside tf-idf.
+    """Separation of the ten articles that 500 questions are about by the questions' vectors, and by tf-idf.
 
     NMI: of ten clusters by k-means with the articles, the mean of ten runs. Probe: accuracy of a logistic regression
     on standardised channels, in five folds.
