@@ -115,7 +115,7 @@ class Candidate:
             other = self._run(setting._replace(inputs=with_numbers(setting.inputs, wiggle)), wiggle)
             with numpy.errstate(invalid="ignore"):  # of infinities, which the verdict is about
                 moved = {name: numpy.fmax(most, abs(other[name] - computed[name])) for name, most in moved.items()}
-        noise = {name: by_size(name, most, computed[name]) * self._unit(setting, name) for name, most in moved.items()}
+        noise = {name: by_size(name, most, computed) * self._unit(setting, name) for name, most in moved.items()}
         off = {name: self._differences(name, computed[name]) for name in noise}
         relative = {name: multiple_of(off[name], noise[name]) for name in noise}
         multiples = {name: float(array.max(initial=0)) for name, array in relative.items()}

@@ -24,9 +24,16 @@ NUMBERS = ("inputs_embeds", "encoder_hidden_states")
 """Names of the floating-point inputs, which a port rounds just as it rounds values."""
 
 RUNS = 2
-"""Number of runs with random rounding errors.
+"""Number of runs with random rounding errors from which the noise of a single step is measured.
 
 In one run the largest error of a few elements may be small by chance; in two runs that is unlikely.
+"""
+
+RUNS_THROUGH = 8
+"""Number of such runs for errors that have gathered through the whole model.
+
+In a trained model they may all go back to one number, such as a score of a token between two others: if that number
+happens to move little, everything after it moves too little as well. In eight runs this is unlikely.
 """
 
 
@@ -77,14 +84,14 @@ def noise(model: Model, inputs: Mapping[str, Any], values: Mapping[str, Array], 
 
 
 def noises(
-    model: Model, inputs: Mapping[str, Any], values: Mapping[str, Array], edit: Edit | None = None
+    model: Model, inputs: Mapping[str, Any], values: Mapping[str, Array], edit: Edit | None = None, runs: int = RUNS
 ) -> dict[str, Array]:
     """The noise of each element in `run(model, inputs, edit)`: the change that float32 rounding alone makes to it.
 
-    The noise is the largest change of this element, or of any smaller element of the same value, in runs that multiply
-    every value and every floating-point input by 1 + ε·r with random r in [-1, 1]. These runs are in float64, so that
-    the noise is the same on every machine; a run in float32 would depend on the matrix library. model: a model in
-    float64. Returns arrays with the shapes of the values.
+    The noise is the largest change of this element, or of any smaller element of the same value, in runs that round
+    every value and every floating-point input at random, as `wiggled` does. These runs are in float64, so that the
+    noise is the same on every machine; a run in float32 would depend on the matrix library. model: a model in float64.
+    runs: the number of runs. Returns arrays with the shapes of the values.
     """
     moved: dict[str, Array] = {}
 
@@ -92,20 +99,20 @@ def noises(
         if name in values:
             moved[name] = numpy.fmax(moved.get(name, 0.0), abs(value - values[name]))
 
-    for seed in range(RUNS):
+    for seed in range(runs):
         wiggle = wiggled(edit, seed)
         watch(model, with_numbers(inputs, wiggle), see, wiggle)
-    return {name: by_size(name, difference, values[name]) for name, difference in moved.items()}
+    return {name: by_size(name, difference, values) for name, difference in moved.items()}
 
 
-def by_size(name: str, moved: Array, value: Array) -> Array:
-    """For each element, the largest change in any element of its size or smaller, plus a small constant.
+def by_size(name: str, moved: Array, values: Mapping[str, Array]) -> Array:
+    """For each element of `values[name]`, the largest change in any element of its size or smaller, and its rounding.
 
-    The constant is ε/2 times the size of a typical element. That size is the root mean square, but at least 1 after an
-    activation: the sum 1 + erf in GELU has the rounding error of a number near 1, however small GELU's result is.
-    Elements are grouped by magnitude, in powers of two, and the smallest groups are merged until they hold enough
-    elements.
+    The rounding is ε/2 times the root mean square of all elements, or after an activation at least ε/2 times the
+    element of its argument, as in `wiggled`. Elements are grouped by magnitude, in powers of two, and the smallest
+    groups are merged until they hold enough elements.
     """
+    value = values[name]
     counts = abs(value) < MASKED
     sizes, moved = numpy.where(counts, abs(value), 0.0), numpy.where(counts, moved, 0.0)
     octaves = numpy.clip(numpy.frexp(sizes)[1], -OCTAVES, OCTAVES) + OCTAVES
@@ -117,11 +124,18 @@ def by_size(name: str, moved: Array, value: Array) -> Array:
     enough = int((so_far >= min(ENOUGH, sizes.size)).argmax())
     most[:enough] = most[enough]
     usual = math.sqrt((sizes * sizes).sum() / max(1, sizes.size))
-    return most[octaves] + EPS["float32"] / 2 * (max(1.0, usual) if ACTIVATED.search(name) else usual)
+    rounded = numpy.fmax(usual, abs(values[argument_of(name)])) if ACTIVATED.search(name) else usual
+    return most[octaves] + EPS["float32"] / 2 * rounded
 
 
 ACTIVATED = re.compile(r"(^|\.)(intermediate|gelu)$")
 """Names of the outputs of activations."""
+
+
+def argument_of(name: str) -> str:
+    """The name of the value that an activation was applied to."""
+    return f"{name.removesuffix('.gelu')}.dense"
+
 
 OCTAVES = 30
 """Number of powers of two above 1, and below 1, that are distinguished."""
@@ -137,16 +151,22 @@ ENOUGH = 64
 
 
 def wiggled(edit: Edit | None, seed: int) -> Edit:
-    """An edit that applies `edit`, if given, and then multiplies each element by 1 + ε·r with random r in [-1, 1]."""
+    """An edit that applies `edit`, if given, and then multiplies each element by 1 + ε·r with random r in [-1, 1].
+
+    The output of an activation also moves by ε·r·|x|/2, where x is its argument. GELU is x/2 times a sum, 1 + erf, that
+    rounds as a number near 1 does, however small it is: for most negative x this is GELU's largest error by far.
+    """
+    latest: Array = None  # the value before, which is an activation's argument
 
     def wiggle(name: str, value: Array) -> Array:
-        value = value if edit is None else edit(name, value)
-        if not is_float(value.dtype):
-            return value
-        factor = numpy.resize(factors(seed), value.shape)
+        nonlocal latest
+        before, latest = latest, value if edit is None else edit(name, value)
+        if not is_float(latest.dtype):
+            return latest
+        factor = numpy.resize(factors(seed), latest.shape)
         if name.endswith(".scores"):  # a masked score times a factor above 1 would overflow
-            factor[abs(value) >= MASKED] = 1
-        return value * factor
+            factor[abs(latest) >= MASKED] = 1
+        return latest * factor + ((factor - 1) * abs(before) / 2 if ACTIVATED.search(name) else 0.0)
 
     return wiggle
 

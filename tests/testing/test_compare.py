@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support import tiny
 
+import minroberta
 from minroberta import InputError, Model, trace
 from minroberta.testing import Report, assert_matches, compare
 from minroberta.weights import flat, tree
@@ -613,6 +614,33 @@ def test_a_systematic_error_is_suspicious_in_any_layout(kept: Callable[[np.ndarr
     with pytest.warns(UserWarning, match="suspicious: last_hidden_state"):
         assert_matches(values, trace(model, **INPUTS))
     assert not found(model, with_eps(1e-5, kept)[1]).suspicious
+
+
+TRAINED = minroberta.load()
+SENTENCES = [
+    "Paris",
+    "Mozart was an Austrian composer of classical <mask>.",
+    "Too long and too boring.",
+    "Water boils at 100 degrees Celsius, and freezes at 0.",
+    "aaaa aaaa aaaa bbbb",
+]
+
+
+@pytest.mark.parametrize("text", SENTENCES)
+def test_a_trained_model_in_float32_is_not_suspicious(text: str) -> None:
+    """Its sums hold large terms that cancel, and GELU's argument is far below 0 nearly everywhere."""
+    reference = trace(TRAINED, **TRAINED.tokenizer(text))
+    report = compare(reference, dict(reference))
+    assert report.ok and not report.suspicious
+    assert 2 < max(row.multiple for row in report.rows) < 11 < report.bound
+
+
+def test_gelu_by_tanh_is_wrong_in_a_trained_model() -> None:
+    port = Model(TRAINED.config.replace(hidden_act="gelu_new"), TRAINED.params, TRAINED.head)
+    inputs = TRAINED.tokenizer(SENTENCES[1])
+    report = compare(trace(TRAINED, **inputs), dict(trace(port, **inputs)))
+    assert report.first_bad == "encoder.layer.0.intermediate"
+    assert [row.name for row in report.bad] == [row.name for row in report.rows if row.name.endswith(".intermediate")]
 
 
 @pytest.mark.parametrize("made", [np.zeros_like, np.negative, lambda logits: 2 * logits])

@@ -81,6 +81,16 @@ def test_a_wiggle_starts_from_given_values() -> None:
     np.testing.assert_allclose(moved, 5, rtol=EPS["float32"])
 
 
+def test_a_wiggle_rounds_the_sum_in_gelu() -> None:
+    """Of -5, GELU makes -5/2 times 1 + erf: a number near 0, which is off by as much as one near 5/2."""
+    wiggle = wiggled(None, 0)
+    wiggle("encoder.layer.0.intermediate.dense", np.full((1, 5000), -5.0))
+    moved = wiggle("encoder.layer.0.intermediate", np.full((1, 5000), -1.4e-6))
+    assert 0.99 < abs(moved + 1.4e-6).max() / (2.5 * EPS["float32"]) < 1.01
+    alone = wiggle("encoder.layer.0.output.dense", np.full((1, 5000), -1.4e-6))
+    assert abs(alone + 1.4e-6).max() < 1e-12
+
+
 def test_masked_scores_are_not_multiplied() -> None:
     """The lowest number times more than 1 is infinite."""
     scores = np.full((1, 1, 1, 1000), np.finfo(np.float64).min)
@@ -132,7 +142,7 @@ def test_a_larger_number_has_no_less_noise() -> None:
     """Noise is the largest change among numbers of one size, and at least that for larger ones."""
     value = 2.0 ** np.repeat(np.arange(8), 100)
     moved = np.random.default_rng(0).uniform(0, 1e-6, value.shape)
-    found = by_size("encoder", moved, value)
+    found = by_size("encoder", moved, {"encoder": value})
     octaves = found.reshape(8, 100)
     assert (octaves == octaves[:, :1]).all() and (np.diff(octaves[:, 0]) >= 0).all()
     assert (found >= np.maximum.accumulate(moved.reshape(8, 100).max(1)).repeat(100)).all()
@@ -142,32 +152,38 @@ def test_few_small_numbers_are_taken_together() -> None:
     """A single number may round exactly by luck: the noise is that of 64."""
     value = np.concatenate([np.full(3, 1e-3), np.full(100, 1.0)])
     moved = np.concatenate([np.zeros(3), np.full(100, 1e-6)])
-    assert by_size("encoder", moved, value)[:3] == pytest.approx(by_size("encoder", moved, value)[3:].min())
+    found = by_size("encoder", moved, {"encoder": value})
+    assert found[:3] == pytest.approx(found[3:].min())
 
 
 def test_half_a_rounding_of_a_usual_number_at_least() -> None:
     value = np.full((4, 50), 0.01)
     half = EPS["float32"] / 2
-    assert by_size("encoder", np.zeros_like(value), value) == pytest.approx(0.01 * half)
-    for name in ("encoder.layer.0.intermediate", "lm_head.gelu"):  # GELU's 1 + erf rounds as 1 does
-        assert by_size(name, np.zeros_like(value), value) == pytest.approx(half)
-    assert by_size("encoder.layer.0.intermediate.dense", np.zeros_like(value), value) == pytest.approx(0.01 * half)
+    unmoved = np.zeros_like(value)
+    assert by_size("encoder", unmoved, {"encoder": value}) == pytest.approx(0.01 * half)
+    layer = {"encoder.layer.0.intermediate.dense": -5 * np.ones((4, 50)), "encoder.layer.0.intermediate": value}
+    lm_head = {"lm_head.dense": -5 * np.ones((4, 50)), "lm_head.gelu": value}
+    for values in (layer, lm_head):  # GELU's 1 + erf rounds as 1 does
+        before, after = values
+        assert by_size(after, unmoved, values) == pytest.approx(5 * half)
+        assert by_size(before, unmoved, values) == pytest.approx(5 * half)
+        assert by_size(after, unmoved, {**values, before: unmoved}) == pytest.approx(0.01 * half)
 
 
 def test_masked_numbers_do_not_count() -> None:
     value = np.ones((1, 100))
     moved = np.full_like(value, 1e-7)
-    plain = by_size("x.scores", moved, value)
+    plain = by_size("x.scores", moved, {"x.scores": value})
     value[0, 50:], moved[0, 50:] = -10 * MASKED, 1e20
-    masked = by_size("x.scores", moved, value)
+    masked = by_size("x.scores", moved, {"x.scores": value})
     assert masked[0, :50].max() <= plain.max()
 
 
 def test_a_sample_of_many_numbers() -> None:
     value = np.ones((2, 2**18))
     moved = np.full_like(value, 1e-7)
-    assert by_size("encoder", moved, value).shape == value.shape
-    assert by_size("encoder", moved, value).max() < 1.3e-7 + EPS["float32"]
+    assert by_size("encoder", moved, {"encoder": value}).shape == value.shape
+    assert by_size("encoder", moved, {"encoder": value}).max() < 1.3e-7 + EPS["float32"]
 
 
 # --- the bound ------------------------------------------------------------------------------------------------------
