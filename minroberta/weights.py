@@ -307,7 +307,7 @@ def _of_machine() -> float:
 
 def _of_process() -> float:
     """The memory that the limit of this process (`ulimit -v`) leaves, on Linux; infinite without a limit."""
-    with contextlib.suppress(ImportError, OSError):
+    with contextlib.suppress(ImportError, AttributeError, OSError):  # JupyterLite's module is empty
         import resource
 
         limit, _ = resource.getrlimit(resource.RLIMIT_AS)

@@ -9,6 +9,7 @@ import numpy as np
 
 import minroberta
 from minroberta.testing import compare, diagnose
+from minroberta.train import train
 
 TEXT = "She was the first woman to win the <mask> Prize."
 TEXTS = [
@@ -25,7 +26,7 @@ def results(folder: str) -> None:
     model, exact = minroberta.load(), minroberta.load(dtype="float64")
     inputs = exact.tokenize(TEXT)
     trace = minroberta.trace(exact, **inputs)
-    np.savez(f"{folder}/values.npz", **dict(trace))
+    np.savez(f"{folder}/values.npz", **dict(trace), **of_a_new_model())
     changed = {**exact.config.to_dict(), "hidden_act": "gelu_new"}
     port = dict(
         minroberta.trace(minroberta.Model(minroberta.Config.from_dict(changed), exact.params, exact.head), **inputs)
@@ -47,3 +48,15 @@ def results(folder: str) -> None:
         "seconds": seconds,
     }
     Path(folder, "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
+def of_a_new_model() -> dict[str, np.ndarray]:
+    """The gradients of a model with random weights, and its logits after a step of training, in float64."""
+    sizes = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
+    config = {"model_type": "roberta", "num_attention_heads": 2, **sizes}
+    model = minroberta.init(config, "masked_lm", seed=1, dtype="float64")
+    batch = {"input_ids": np.array([[0, 7, 9, 11, 2]]), "labels": np.array([[-100, 7, -100, 12, -100]])}
+    gradients = minroberta.gradients(model, **batch)
+    ((_, trained),) = train(model, [batch], steps=1, learning_rate=0.01)
+    logits = trained(batch["input_ids"]).logits
+    return {f"gradient of {name}": array for name, array in gradients.items()} | {"trained": logits}

@@ -60,7 +60,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     done = subprocess.run(
         ["node", "--input-type=module", "-e", RUN, *map(str, arguments)], capture_output=True, text=True, timeout=300
     )
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0 and "Warning" not in done.stderr, done.stderr[-3000:]
     in_pyodide.results(str(here))
     return here, there
 

@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import struct
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -917,6 +918,13 @@ for make in (lambda: minroberta.init({**TINY, **wide}), lambda: minroberta.load(
     said = alone(program, path, known).splitlines()
     end = "GB of memory are left: reduce the sizes" if known else "GB, which are not left: reduce the sizes"
     assert len(said) == 2 and all("weights of these sizes take" in line and end in line for line in said)
+
+
+def test_a_system_that_knows_no_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows has no module `resource`, and JupyterLite an empty one."""
+    for module in (None, ModuleType("resource")):
+        monkeypatch.setitem(sys.modules, "resource", module)
+        assert minroberta.init(TINY).config.hidden_size == TINY["hidden_size"]
 
 
 def test_a_model_saved_over_the_file_that_it_is_mapped_from(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import contextlib
 import functools
 import itertools
 import os
+import sys
 from collections.abc import Callable, Sequence
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, TypeVar
@@ -51,6 +52,8 @@ def _controller() -> Any:
 @functools.cache
 def _shareable() -> Any:
     """The controller of an OpenBLAS built with pthreads, or None if only the calling thread can be limited."""
+    if sys.platform == "emscripten":  # there are no threads, and threadpoolctl's way to look for them is outdated
+        return None
     found = _controller().select(internal_api="openblas")
     return found if found and all(one.threading_layer == "pthreads" for one in found.lib_controllers) else None
 
