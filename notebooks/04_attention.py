@@ -22,6 +22,7 @@
 
 # %%
 import math
+import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -466,7 +467,8 @@ print("last good:", report.last_good)
 print("first bad:", report.first_bad)
 
 # %%
-print("\n".join(str(report).splitlines()[:2]))
+for line in str(report).splitlines()[:2]:
+    print(textwrap.fill(line, 100, break_on_hyphens=False))
 
 # %% [markdown]
 # Each value has a *verdict*. `good`: right, up to rounding. `wrong`: this step itself is wrong. `follows`: this step is
@@ -485,8 +487,9 @@ assert verdicts["logits"] == "good"
 
 # %% [markdown]
 # The same as a picture: the error of every value, in the order of computation, in multiples of what rounding in float32
-# would do. Values in the green band are right. A cross is the error of a step alone; the line is the error that has
-# built up, and a spike without a cross only follows.
+# would do. The parts of the network stand on grey and white in turn, and the dotted line is the first wrong value.
+# Values in the green band are right. A cross is the error of a step alone; the line is the error that has built up, and
+# a spike without a cross only follows.
 
 # %%
 plot.error(report)
