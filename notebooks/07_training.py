@@ -338,7 +338,8 @@ axes[0].plot(np.arange(10, STEPS + 1), smooth, label="loss, the mean of ten step
 for (reader, bound), style in zip(bounds.items(), (":", "--", "-."), strict=True):
     axes[0].axhline(bound, color="0.4", linestyle=style, linewidth=1.2)
     above = reader == "knows only the letters"
-    axes[0].text(0.985 * STEPS, bound, reader, ha="right", va="bottom" if above else "top", fontsize=9)
+    shift, side = (0.05, "bottom") if above else (-0.08, "top")  # clear of the line
+    axes[0].text(0.985 * STEPS, bound + shift, reader, ha="right", va=side, fontsize=9)
 axes[0].set(
     title="A plateau, then a cliff", xlabel="step", ylabel="nats for each label", ylim=(0, 4.3), xlim=(0, STEPS)
 )
