@@ -87,8 +87,9 @@ assert x.shape == (B, L, D)
 
 # %%
 of_pooler, of_lm = D * D + D, D * D + D + 2 * D + V
+kinds = models["token_classification"].config.num_labels  # 17 kinds of words; a whole text gets one of 2 labels
 expected = {"masked_lm": of_lm, "causal_lm": of_lm, "multiple_choice": of_pooler + D + 1,
-            "sequence_classification": D * D + D + 2 * D + 2, "token_classification": 17 * D + 17,
+            "sequence_classification": D * D + D + 2 * D + 2, "token_classification": kinds * D + kinds,
             "question_answering": 2 * D + 2}  # fmt: skip
 for head, count in expected.items():
     names = head_shapes(models[head].config, head)
@@ -269,7 +270,8 @@ print(f"loss {found.loss:.2f}, and {wrong:.2f} if the shapes are left to broadca
 # padded position with a label counts. So give padding the label −100.
 
 # %%
-labels = np.where(ids == model.tokenizer.mask_token_id, 4626, -100)
+atlantic = model.tokenizer.library.token_to_id("ĠAtlantic")
+labels = np.where(ids == model.tokenizer.mask_token_id, atlantic, -100)  # a label at each <mask>, and nowhere else
 everywhere = np.where(mask == 1, ids, -100)
 
 counts = labels != -100
@@ -304,14 +306,16 @@ assert not np.isclose(beyond, found.loss)
 
 # %%
 one = {"input_ids": ids[:1]}
-words = np.where(np.isin(ids[:1], [0, 1, 2]), -100, 5)  # a tag for each token but <s> and </s>
+determiner = tagger.config.label2id["DET"]  # the tag of words such as "the"
+words = np.where(np.isin(ids[:1], [0, 1, 2]), -100, determiner)  # for each token but <s> (0), <pad> (1) and </s> (2)
+filled = np.where(ids[:1] == model.tokenizer.mask_token_id, atlantic, ids[:1])  # the second of two choices
 asked = {
     "masked_lm": {"labels": labels[:1]},
     "causal_lm": {"labels": ids[:1]},
     "token_classification": {"labels": words},
     "question_answering": {"start_positions": [6], "end_positions": [8]},
     "sequence_classification": {"labels": [1]},
-    "multiple_choice": {"labels": [0], "input_ids": np.stack([ids[:1], ids[:1] + (ids[:1] == 4)], 1)},
+    "multiple_choice": {"labels": [0], "input_ids": np.stack([ids[:1], filled], 1)},  # (B, C, L)
 }
 
 # %%
@@ -334,9 +338,10 @@ plot.matrix(ax, np.stack(list(reads.values())), "Which last states does each hea
 plt.show()
 
 # %% [markdown]
-# Each row is divided by its largest number. A pale cell may be read and owe little: the tag that we asked for is right
-# for "The" already. The lower two rows depend on a single state. masked_lm ignores all but `<mask>`, causal_lm the last
-# token, token_classification `<s>` and `</s>`. The encoder has no row, since it has no loss.
+# Each row is divided by its largest number. A pale cell may be read and owe little: we asked for the tag of "the" at
+# every word, and at "The" and "the" it is right already. The lower two rows depend on a single state. masked_lm ignores
+# all but `<mask>`, causal_lm the last token, token_classification `<s>` and `</s>`. The encoder has no row, since it
+# has no loss.
 #
 # ## What does a frozen body know?
 #
@@ -370,16 +375,17 @@ assert len(held_out) == 72
 # %% [markdown]
 # We try the simplest thing first: freeze the body, take the *mean* of a text's token vectors, and fit a linear
 # classifier to it. **Predict before you run:** which of these means know who did it? (a) The mean of the rows of the
-# table of tokens. (b) The mean of the states after layer 3. Is either better than chance?
+# table of tokens. (b) The mean of the embeddings, in which each token's position is added. (c) The mean of the states
+# after layer 3. Is any of them better than chance?
 
 
 # %%
 def means(examples):
-    """The mean over the tokens of each text, of the table's rows and of the states after layer 3: (B, D) each."""
+    """The mean over a text's tokens, of the table's rows, the embeddings and the states after layer 3: (B, D) each."""
     tokens = model.tokenize([example.texts[0] for example in examples])
     kept = tokens["attention_mask"][..., None] / tokens["attention_mask"].sum(1)[:, None, None]  # (B, L, 1)
-    states = models["encoder"](**tokens, output_hidden_states=True).hidden_states[4]  # [0] is the embeddings
-    return (table[tokens["input_ids"]] * kept).sum(1), (states * kept).sum(1)  # (B, L, D) -> (B, D)
+    states = models["encoder"](**tokens, output_hidden_states=True).hidden_states  # [0] is the embeddings
+    return [(x * kept).sum(1) for x in (table[tokens["input_ids"]], states[0], states[4])]  # (B, L, D) -> (B, D)
 
 
 def accuracy_of(vectors, others):
@@ -395,25 +401,27 @@ def signs(examples):
 
 
 # %%
-of_rows, of_states = zip(means(training), means(held_out), strict=True)
-results = {"mean of the table's rows, frozen": accuracy_of(*of_rows)}
-results["mean after layer 3, frozen"] = accuracy_of(*of_states)
+which = ("mean of the table's rows, frozen", "mean of the embeddings, frozen", "mean after layer 3, frozen")
+both = zip(means(training), means(held_out), strict=True)
+results = {name: accuracy_of(*vectors) for name, vectors in zip(which, both, strict=True)}
 for what, right in results.items():
     print(f"{what:<36}{right:.1%}")
 
 assert abs(results["mean of the table's rows, frozen"] - 0.5) < 0.02
+assert abs(results["mean of the embeddings, frozen"] - 0.5) < 0.1
 assert results["mean after layer 3, frozen"] > 0.75
 
 # %% [markdown]
 # The mean of the rows is at chance, and no classifier whatever could do better: both sentences of a pair have the
-# *same* mean, so they get the same answer. What the mean forgot cannot be brought back.
+# *same* mean, so they get the same answer. What the mean forgot cannot be brought back. Adding positions to the tokens
+# does not help here: the mean then says which words there are and which positions, but hardly which word stands where.
 #
 # The mean of later states is another matter. It is a mean, too, but attention has already written into each token who
 # stands where: "dog" as the one who sees is another vector than "dog" as the one who is seen. So a bag of *states*
 # knows the order that a bag of *tokens* has lost.
 
 # %%
-rows, states = means(held_out)
+rows, _, states = means(held_out)
 pairs = rows.reshape(-1, 2, D), states.reshape(-1, 2, D)
 
 assert all(same(one, other) for one, other in pairs[0])
