@@ -78,9 +78,11 @@ assert (base.max_position_embeddings, base.layer_norm_eps, base.type_vocab_size)
 # %% [markdown]
 # ## safetensors in twenty lines
 #
-# The file is simple enough to read by hand. First eight bytes: the length of the header, an integer whose smallest byte
-# comes first (little-endian). Then the header, JSON, padded with spaces to a multiple of eight bytes so that the
-# numbers are aligned. Then the numbers of one array after the other, little-endian, row by row, without gaps.
+# The file is simple enough to read by hand. It has three parts:
+#
+# 1. Eight bytes: the length of the header, an integer whose smallest byte comes first (*little-endian*).
+# 2. The header, JSON, padded with spaces to a multiple of eight bytes so that the numbers are aligned.
+# 3. The numbers of one array after the other, little-endian, row by row, without gaps.
 
 # %%
 raw = (right / "model.safetensors").read_bytes()
@@ -142,8 +144,10 @@ assert body == {name for name in ours if not name.startswith("lm_head.")}
 # %% [markdown]
 # Look at what is missing: a weight for `lm_head.decoder`, the last map from 256 channels to 8,000 scores. It is *tied*:
 # it is the table of word embeddings, used a second time, and stored once. Other programs write it twice; then the two
-# must be equal. Its bias stands in the file under two names, `lm_head.bias` and `lm_head.decoder.bias`, and is one
-# parameter. To add both to the scores is a mistake that was seen in the field.
+# must be equal.
+#
+# Its bias stands in the file under two names, `lm_head.bias` and `lm_head.decoder.bias`, and is one parameter. To add
+# both to the scores is a mistake that was seen in the field.
 
 # %%
 assert "lm_head.decoder.weight" not in held
@@ -175,9 +179,11 @@ assert "lacks" in message
 # ## Half the bytes
 #
 # The embedded model is stored in float16, two bytes a number, and computed in float32. float16 keeps 11 binary digits,
-# so that storing rounds each number once, by at most one part in 2,048. bfloat16 is the upper half of a float32: it has
-# float32's range, but only 8 digits. NumPy does not know it; followed by sixteen zero bits, it is a float32. Half-way
-# cases are rounded to the even neighbour, in every format: the position 257 in bfloat16 becomes 256, not 258.
+# so that storing rounds each number once, by at most one part in 2,048.
+#
+# bfloat16 is the upper half of a float32: it has float32's range, but only 8 digits. NumPy does not know it; followed
+# by sixteen zero bits, it is a float32. Half-way cases are rounded to the even neighbour, in every format: the position
+# 257 in bfloat16 becomes 256, not 258.
 
 
 # %%
@@ -253,7 +259,8 @@ assert verdict.equal
 # | KerasHub | `layers/transformer_encoder/_self_attention_layer/query_dense/vars/0` | (D, H, E) |
 # | fairseq | `encoder.sentence_encoder.layers.0.self_attn.q_proj.weight` | (O, I) |
 #
-# PyTorch and fairseq store a row for each output and compute x Wᵀ. TensorFlow, Flax and Keras call the weight a
+# I is the number of a map's inputs and O that of its outputs; here both are D = H·E, for H heads of E channels. PyTorch
+# and fairseq store a row for each output and compute x Wᵀ. TensorFlow, Flax and Keras call the weight a
 # *kernel*, with a row for each input, and compute x K. So K = Wᵀ, and a converter has to transpose. Biases and tables
 # of embeddings are the same everywhere.
 
@@ -274,10 +281,10 @@ assert tensorflow.ENDINGS["kernel"][1](np.zeros((2, 3))).shape == (3, 2)  # tran
 
 # %%
 in_keras = {name: path for name, (path, _) in keras.LAYER.items()}
-for theirs_, ours_ in fairseq.LAYER.items():
-    if theirs_.endswith(".weight"):
-        ours_, theirs_ = ours_.removesuffix(".weight"), theirs_.removesuffix(".weight")
-        print(f"{ours_:<28} {theirs_:<21} {in_keras[ours_].removeprefix('_self_attention_layer/')}")
+for in_fairseq, in_torch in fairseq.LAYER.items():
+    if in_fairseq.endswith(".weight"):
+        in_torch, in_fairseq = in_torch.removesuffix(".weight"), in_fairseq.removesuffix(".weight")
+        print(f"{in_torch:<28} {in_fairseq:<21} {in_keras[in_torch].removeprefix('_self_attention_layer/')}")
 
 assert fairseq.LAYER["fc1.weight"] == "intermediate.dense.weight"
 assert {"gamma", "beta"} <= tensorflow.ENDINGS.keys()
@@ -286,20 +293,23 @@ assert flax.ENDINGS["scale"][0] == "weight"
 # %% [markdown]
 # fairseq has two traps. Its `final_layer_norm` is not the final norm of the model, but the second norm of each layer.
 # And its files of 2019 hold query, key and value *fused*, as one `in_proj_weight` of shape (3·D, D): queries first,
-# then keys, then values. If you split that in another order, you get a model that loads. Its tables are called
-# `embed_tokens` and `embed_positions`, and their norm `layernorm_embedding`, or `emb_layer_norm` until 2020.
+# then keys, then values. If you split that in another order, you get a model that loads, and is wrong.
+#
+# Its tables are called `embed_tokens` and `embed_positions`, and their norm `layernorm_embedding`, or `emb_layer_norm`
+# until 2020.
 
 # %%
 assert fairseq.LAYER["final_layer_norm.weight"] == "output.LayerNorm.weight"
 assert "self_attn.in_proj_weight" in fairseq.THIRDS
-norm_of_embeddings = {name for name, ours_ in fairseq.WHOLE.items() if ours_ == "embeddings.LayerNorm.weight"}
+norm_of_embeddings = {name for name, in_torch in fairseq.WHOLE.items() if in_torch == "embeddings.LayerNorm.weight"}
 assert norm_of_embeddings == {"sentence_encoder.emb_layer_norm.weight", "sentence_encoder.layernorm_embedding.weight"}
 
 # %% [markdown]
-# Two frameworks also leave something out. fairseq and KerasHub have no token types; the single row of RoBERTa's table
-# is zero in a model that came from fairseq, and a conversion to KerasHub adds it to each position. And KerasHub's table
-# of positions starts with the first token: it has 512 rows where Hugging Face and fairseq have 514. Its position ids
-# count padding too, so that padding must be on the right.
+# Two frameworks also leave something out. fairseq and KerasHub have no token types. The single row of RoBERTa's table
+# is zero in a model that came from fairseq, and a conversion to KerasHub adds it to each position.
+#
+# And KerasHub's table of positions starts with the first token: it has 512 rows where Hugging Face and fairseq have 514
+# (P in the code). Its position ids count padding too, so that padding must be on the right.
 
 # %%
 types = ours["embeddings.token_type_embeddings.weight"]
@@ -314,9 +324,11 @@ assert "embeddings.token_type_embeddings.weight" not in keras.locations(config, 
 # ## The names tell the order of the norms
 #
 # Models with other norms are other families, with other names. Here are the norms of tiny models of three families with
-# two layers. In RoBERTa the norm comes after a sum, so it is in `output`, the module that adds. In the other two it
-# comes before attention and before the feed-forward part (pre-LN), so that it is elsewhere, and after the last layer
-# there is one more. ([Notebook 5](05_layers.ipynb) is about these two orders.)
+# two layers, those of layer 1 left out.
+#
+# In RoBERTa the norm comes after a sum, so it is in `output`, the module that adds. In the other two it comes before
+# attention and before the feed-forward part (pre-LN), so that it is elsewhere, and after the last layer there is one
+# more. ([Notebook 5](05_layers.ipynb) is about these two orders.)
 
 # %%
 small = {"vocab_size": 20, "hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 12}
@@ -467,6 +479,7 @@ with warnings.catch_warnings():
 #
 # There is a trace, if you know what to look for. Training has left one axis of each of these weights with sums near 0:
 # a row of a query, key or value sums to much less than a column, and in attention's output it is the other way round.
+#
 # There the reason is a norm that follows: it ignores what all channels have in common ([notebook
 # 6](06_backwards.ipynb)), so the sum of a column has no gradient, and weight decay shrinks it. But this is a habit of
 # trained weights, here of ours. No loader checks it, and new weights do not have it.
@@ -508,9 +521,11 @@ plot.error(report)
 
 # %% [markdown]
 # Read the picture from left to right. Before the cross all values are right but for rounding, in the green band. The
-# cross is the one step that is wrong by itself. Nearly all that follows is off too, by many thousand times the
-# rounding, although each of these steps is right: the grey dots, which judge each step alone, stay low. (The one blue
-# dot that dips after the cross is the value of the same layer. It does not depend on the key.)
+# cross is the one step that is wrong by itself.
+#
+# Nearly all that follows is off too, by many thousand times the rounding, although each of these steps is right: the
+# grey dots, which judge each step alone, stay low. (The one blue dot that dips after the cross is the value of the same
+# layer. It does not depend on the key.)
 
 # %%
 findings = diagnose(model, asked, values)
@@ -525,8 +540,10 @@ assert findings[0].name.startswith("weight-transposed-")
 #
 # Fine-tuning changes every weight a little. LoRA ([Hu et al. 2021](https://arxiv.org/abs/2106.09685), section 4.1)
 # restricts the change of a weight W to a product of two thin matrices: W + (α/r)·B A, where A is (r, I), B is (O, r),
-# and r is small. α is a fixed number that one chooses, like a learning rate: it says how much the product counts. A
-# file of A and B is tiny beside the model. Training starts with B = 0, that is, with no change.
+# and r is small. A file of A and B is tiny beside the model.
+#
+# α is a fixed number that one chooses, like a learning rate: it says how much the product counts. Training starts with
+# B = 0, that is, with no change.
 
 # %%
 r, alpha = 4, 8
