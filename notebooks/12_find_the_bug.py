@@ -165,7 +165,8 @@ for limit, words in ((rounding, "rounding of float32"), (1e-3, "tolerance 1e-3")
     ax.axvline(limit, linestyle=":", color="0.4")
     ax.text(limit * 1.1, len(order) - 1, words, va="top", rotation=90, color="0.3")
 for name in ("bias-missing-key", "eps-1e-6", "gelu-float16", "gelu-tanh", "bias-missing-query", "positions-from-0"):
-    ax.annotate(name, (found[name][0], order.index(name)), (10, -8), textcoords="offset points", fontsize=9)
+    ax.annotate(name, (found[name][0], order.index(name)), (10, -8), textcoords="offset points", fontsize=9,
+                bbox={"color": "white", "pad": 0})  # fmt: skip
 ax.set(
     xscale="log",
     xlim=(5e-7, 30),
@@ -228,8 +229,9 @@ assert of_right / noise < 64 < 1000 < off / noise
 
 # %% [markdown]
 # A gap of several powers of ten, where the logits showed nothing. `compare` does that for every value. What counts as
-# rounding is 2·√n times the noise, where n is the length of the longest sum, here the 1,024 of the feed-forward: n
-# roundings add up like a random walk, to √n of them.
+# rounding is 2·√n times the noise, where n is the length of the longest sum, here the 1,024 of the feed-forward. A
+# program that adds n numbers one by one rounds n times, up or down, and like a random walk that leads about √n
+# roundings away. The 2 is a margin, since some walks lead further.
 
 # %%
 report = compare(reference, values)
