@@ -144,9 +144,12 @@ for layer in range(N):
     assert layer not in sinks or sizes[:, 0].mean() < sizes[inner].mean()
 
 # %% [markdown]
-# So `<s>` has *the same* state in every text, to a fraction of a per cent, and in the layers that rest its value is
-# shorter than others. A head that rests takes one vector that is always the same: its output is a constant. Is that
-# true of the output of attention as a whole, of all heads through the output map?
+# So `<s>` has *the same* state in every text, to a fraction of a per cent. (All other tokens share a mean, too, and before
+# the last layer it is nearly all of their length: what differs is small beside it, and has to say which word it is.)
+#
+# In the layers that rest, the value of `<s>` is shorter than others. A head that rests takes one vector that is always
+# the same: its output is a constant. Is that true of the output of attention as a whole, of all heads through the
+# output map?
 
 # %%
 names = [f"encoder.layer.{layer}.attention.output.dense" for layer in range(N)]
@@ -159,7 +162,7 @@ assert all(varying(outputs[layer]) < 0.05 for layer in sinks)
 
 # %% [markdown]
 # In the layers that rest, about 99 % of what attention adds to the stream is one vector, the same for every token of
-# every text. That is what a *bias* does. (99 % is a part of the squared length, as above.) Layers 0 and 2 have a large
+# every text. That is what a *bias* does. (99 % is a part of the squared length, as above.) Layers 0 to 2 have a large
 # constant, too, but what little varies there cannot be spared, as we shall see.
 
 # %% [markdown]
@@ -224,10 +227,10 @@ for layer in sinks:  # the constant is longer than the stream to which it is add
     assert np.linalg.norm(outputs[layer].mean(0)) > np.linalg.norm(stream, axis=-1).mean()
 
 # %% [markdown]
-# By zeroing, the attention of *every* layer is vital: without it, nothing is right. By the mean, most of the guesses
-# survive in the layers that rest. Both are true, of different questions. Zeroing takes away what attention says *and*
-# the constant, on which the norm that follows relies: it is longer than the stream itself. The mean takes away only
-# what attention says. **This is the picture to remember:**
+# By zeroing, the attention of *every* layer is vital: without it, hardly anything is right. By the mean, most of the
+# guesses survive in the layers that rest. Both are true, of different questions. Zeroing takes away what attention says
+# *and* the constant, on which the norm that follows relies: it is longer than the stream itself. The mean takes away
+# only what attention says. **This is the picture to remember:**
 
 # %%
 figure, ax = plt.subplots(figsize=(8, 4), layout="constrained")
@@ -364,16 +367,20 @@ to_noun = shares[:, subject : subject + 2].sum(-1)  # and to the token after it
 reader = int(to_noun.argmax())
 
 # %%
-print(f"layer {arrival}, head {reader}: from <mask>, {to_noun[reader]:.0%} to the noun and the token after it,")
-print(f"{shares[reader, 0]:.0%} to <s>; in other texts, {resting[arrival, 0, reader]:.0%} to <s>")
+to_sink, to_word, to_next = (shares[reader, i] for i in (0, subject, subject + 1))
+print(f"layer {arrival}, head {reader}, here: {to_word:.0%} to the noun, {to_next:.0%} to the next token, {to_sink:.0%} to <s>")
+
+probs = states[f"encoder.layer.{arrival}.attention.self.probs"]  # (B, H, L, S)
+elsewhere = probs[np.arange(len(rows)), reader, positions, 0]  # (n,)
+print(f"at {len(rows)} other masks: {elsewhere.mean():.0%} to <s>; more than half at {(elsewhere > 0.5).sum()} of them")
 assert arrival in sinks
-assert shares[reader, 0] < resting[arrival, 0, reader]
+assert to_sink < 0.1 and elsewhere.mean() > 0.7
 
 # %% [markdown]
 # In this sentence we see what resting may be for. The head usually looks at `<s>`, and that means *nothing found*. Here
-# `<mask>` wants a verb, the head has found its subject, and it reads. The sink is its off switch; and a mean over many
-# tokens hides the few for which it is on. Give each head of that layer its mean, one at a time, and see how sure the
-# model still is:
+# it has found something: less the noun than the token behind it, which read the noun in layer 0. What it looks for in
+# general, one sentence cannot tell. The sink is its off switch; and a mean over many tokens hides the few for which it
+# is on. Give each head of that layer its mean, one at a time, and see how sure the model still is:
 
 
 # %%
