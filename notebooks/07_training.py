@@ -330,7 +330,7 @@ assert mirrors(model).max() < 0.3  # before training
 # %% [markdown]
 # **The picture to remember.** On the left, the loss falls to the line of one who knows only the letters and *rests
 # there*: for fifty steps nothing seems to happen. Then it falls over a cliff, to the line of one who understands. On
-# the right is what was found on the way down: a head that is a mirror. The others of its layer are on the way to it, too:
+# the right is what was found on the way down: a head that is a mirror. The others of its layer are nearly mirrors, too:
 # nothing divides the work among heads.
 
 

@@ -144,7 +144,7 @@ for layer in range(N):
     assert layer not in sinks or sizes[:, 0].mean() < sizes[inner].mean()
 
 # %% [markdown]
-# So `<s>` has *the same* state in every text, to a fraction of a per cent. (All other tokens share a mean, too, and before
+# So `<s>` has *the same* state in every text, to a fraction of a per cent. (All other tokens share a mean, too. Before
 # the last layer it is nearly all of their length: what differs is small beside it, and has to say which word it is.)
 #
 # In the layers that rest, the value of `<s>` is shorter than others. A head that rests takes one vector that is always
@@ -368,7 +368,8 @@ reader = int(to_noun.argmax())
 
 # %%
 to_sink, to_word, to_next = (shares[reader, i] for i in (0, subject, subject + 1))
-print(f"layer {arrival}, head {reader}, here: {to_word:.0%} to the noun, {to_next:.0%} to the next token, {to_sink:.0%} to <s>")
+print(f"layer {arrival}, head {reader}, at this <mask>:")
+print(f"{to_word:.0%} to the noun, {to_next:.0%} to the token after it, {to_sink:.0%} to <s>")
 
 probs = states[f"encoder.layer.{arrival}.attention.self.probs"]  # (B, H, L, S)
 elsewhere = probs[np.arange(len(rows)), reader, positions, 0]  # (n,)
