@@ -30,7 +30,7 @@ plt.rcParams.update(plot.STYLE)
 np.set_printoptions(linewidth=110)
 
 model = minroberta.load()
-config, table = model.config, model.p.embeddings.position_embeddings.weight  # (P, D)
+config, table = model.config, model.p.embeddings.position_embeddings.weight  # (P, D): P positions
 mask_id = model.tokenizer.mask_token_id
 
 
