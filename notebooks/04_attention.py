@@ -238,7 +238,7 @@ for size in (4, 64, 1024):
 # %% [markdown]
 # Why does it matter? A softmax of large scores is nearly all 0 and 1, and there its slope, share · (1 − share), is
 # nearly 0: the head can hardly learn. So the scale is about the *beginning* of training. What comes later is up to the
-# weights: pointers need scores that differ by ten and more.
+# weights: in the pointers above, the largest score of most rows leads the next by more than 5, and e⁵ is 148.
 
 # %%
 for size in (4, 64, 1024):
@@ -249,6 +249,9 @@ for size in (4, 64, 1024):
 
 assert largest[0] > 0.9
 assert largest[1] < 0.4
+for layer, head in best.values():
+    ranked = np.sort(trace[f"encoder.layer.{layer}.attention.self.scores"][0, head], axis=-1)  # (L, S)
+    assert np.median(ranked[:, -1] - ranked[:, -2]) > 5
 
 # %% [markdown]
 # E is the size of a *head*, not the hidden size D. roberta-base and roberta-large have different D, and the same E.
