@@ -345,7 +345,7 @@ learned = {kind: losses(kind, gain=1.0) for kind in families[:2]}
 for kind, values in learned.items():
     print(f"{kind:<22}loss {values[0]:.2f} at first, {np.mean(values[-5:]):.2f} at the end")
 
-assert np.mean(learned["roberta"][-5:]) > 0.9 * chance
+assert abs(np.mean(learned["roberta"][-5:]) - chance) < 0.1 * chance  # as good as guessing
 assert np.mean(learned["roberta-prelayernorm"][-5:]) < 0.3 * chance
 
 # %% [markdown]
