@@ -167,8 +167,9 @@ def linear_backward(g, x, W):
 # ## Where it begins: softmax and loss
 #
 # The first debts are those of the logits, the scores before the softmax. They come out surprisingly simple:
-# **∂logits = probabilities − one-hot of the right token**, divided by the number of labels that count (here 1). Every
-# wrong token owes its probability. The right one owes its probability less 1: negative, so raising it lowers the loss.
+# **∂logits = probabilities − one-hot of the right token** (1 for that token, 0 for all others), divided by the number
+# of labels that count (here 1). Every wrong token owes its probability. The right one owes its probability less 1:
+# negative, so raising it lowers the loss.
 
 # %%
 g = found.intermediates["logits"][0]  # (L, V)
@@ -182,11 +183,11 @@ assert (g[~is_mask[0]] == 0).all()  # where the label is -100, nothing is owed
 # ## Through the head of the language model
 #
 # Forwards, the head was: linear, gelu, norm, and the product with the table of tokens. Backwards we meet the product
-# first. It is a linear map whose weight is the table E, with a row for each token.
+# first. It is a linear map whose weight is the table of word embeddings, with a row for each token.
 
 # %%
-E = p.embeddings.word_embeddings.weight  # (V, D)
-g, of_table, of_bias = linear_backward(g, trace["lm_head.layer_norm"][0], E)  # (L, V) -> (L, D)
+table = p.embeddings.word_embeddings.weight  # (V, D)
+g, of_table, of_bias = linear_backward(g, trace["lm_head.layer_norm"][0], table)  # (L, V) -> (L, D)
 
 assert same(g, found.intermediates["lm_head.layer_norm"][0])
 assert same(of_bias, found["lm_head.bias"])
@@ -298,8 +299,9 @@ assert list(rows) == list(range(2, 2 + ids.shape[1]))  # positions that no token
 # %% [markdown]
 # ## Through attention
 #
-# Forwards, in each head: scores = q kᵀ / √E, shares = softmax(scores), context = shares · v. Backwards, from the
-# context's debt g, line by line. Both products are like linear maps: each factor gets g times the other factor.
+# Forwards, in each head of E channels: scores = q kᵀ / √E, shares = softmax(scores), context = shares · v. Backwards,
+# from the context's debt g, line by line. Both products are like linear maps: each factor gets g times the other
+# factor.
 
 # %%
 at = "encoder.layer.2.attention.self"
@@ -315,7 +317,7 @@ assert same(g_shares, found.intermediates[f"{at}.probs"])
 
 # %% [markdown]
 # **The softmax.** The shares of a row sum to 1, so one can grow only if others shrink. A score therefore owes its share
-# times how much *more* it is worth than the row's average:
+# times how much *more* it is worth than the row's average. For a row's scores s and shares p:
 #
 # $$\partial s_i = p_i\,\Bigl(\partial p_i - \sum_j p_j\,\partial p_j\Bigr)$$
 
@@ -448,8 +450,9 @@ plt.show()
 # %% [markdown]
 # On the right the curve bends, and the error falls a hundredfold for a tenth of the step. On the left, two nearly equal
 # losses are subtracted, and only their last digits are left. The best step is about the cube root of the dtype's
-# precision. In float32 little is left in between: so gradients are checked in float64. At the very left, float32 is
-# flat at 1: the nudge is so small that the loss does not move, and a slope of 0 is 100 % wrong.
+# precision. In float32 little is left in between: so gradients are checked in float64. (A single point far below its
+# neighbours is luck: there the two errors happen to cancel.) At the very left, float32 is flat at 1: the nudge is so
+# small that the loss does not move, and a slope of 0 is 100 % wrong.
 
 # %%
 middle = (steps <= 0.11) & (steps >= 0.9e-3)
