@@ -403,10 +403,10 @@ assert np.argmin(sure) == reader
 # %% [markdown]
 # ## Removing heads
 #
-# `head_mask` multiplies the shares of a head by 0, in one call. `prune_heads` takes the head out for good: E rows of
-# query, key and value, with their biases, and E columns of `attention.output.dense`. The answers are the same, and the
-# model is smaller ([Michel et al. 2019](https://arxiv.org/abs/1905.10650)). Heads keep their numbers, and each layer
-# keeps at least one head; the configuration remembers which are gone, in `pruned_heads`.
+# `head_mask` multiplies the shares of a head by 0, in one call. `prune_heads` takes the head out for good: for its E
+# channels, E rows of query, key and value, with their biases, and E columns of `attention.output.dense`. The answers
+# are the same, and the model is smaller ([Michel et al. 2019](https://arxiv.org/abs/1905.10650)). Heads keep their
+# numbers, and each layer keeps at least one head; the configuration remembers which are gone, in `pruned_heads`.
 
 # %%
 pruned = model.prune_heads({4: [0, 1]})
