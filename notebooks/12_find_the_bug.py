@@ -49,11 +49,12 @@ a, b, c = np.float32(1), np.float32(1e-8), np.float32(-1)
 print("(1 + 1e-8) - 1 =", (a + b) + c, "   but 1e-8 + (1 - 1) =", b + (a + c))
 assert (a + b) + c != b + (a + c)
 
-eps = 2.0**-23
-assert np.finfo("float32").eps == eps  # the distance from 1 to the next float32
+eps = 2.0**-23  # the ε of float32, see below
+assert np.finfo("float32").eps == eps
 
 # %% [markdown]
-# The formats differ in the digits that they keep and in the size of the exponent:
+# The formats differ in the digits that they keep and in the size of the exponent. ε is the distance from 1 to the next
+# number:
 #
 # | | bits of sign, exponent, fraction | digits kept | ε | largest number |
 # |---|---|---|---|---|
@@ -247,9 +248,10 @@ assert max(row.error for row in right_report.rows) < right_report.bound
 # %% [markdown]
 # Every value gets a *verdict*. `good`: right up to rounding. `wrong`: this step itself is wrong. `follows`: the step is
 # right, but its input was off already. `layout`: the right numbers in another order of axes, which is accepted.
-# `shape`: no order of axes explains the shape. `suspicious`: within the bound, but further off than usual. Do not let
-# that word alarm you: in a trained model sums have large terms that cancel, and of the *right* model, too, about half
-# of the values are called so. You look for `wrong`: when that is mended, all `follows` vanish.
+# `shape`: no order of axes explains the shape. `suspicious`: within the bound, but further off than usual.
+#
+# Do not let that last word alarm you: in a trained model sums have large terms that cancel, and of the *right* model,
+# too, about half of the values are called so. You look for `wrong`: when that is mended, all `follows` vanish.
 
 # %%
 verdicts = {row.name: row.verdict for row in report.rows}
