@@ -46,8 +46,7 @@ print(text)
 
 # %% [markdown]
 # Six layers, vectors of 256 numbers, eight heads: roberta-base has 12, 768 and 12, and 50,265 tokens instead of
-# 8,000; the computation is the same. The rest
-# of the notebook explains what these are.
+# 8,000; the computation is the same. The rest of the notebook explains what these are.
 #
 # One helper: `same` compares what we compute with what the model computes. Pictures come from `minroberta.plot`; its
 # `matrix` draws a matrix as colours, red above zero and blue below, or from white to blue if nothing is below zero.
@@ -96,7 +95,7 @@ assert "".join(words).count("Ġ") == 5  # one for each space
 # %%
 settings = json.loads(library.to_str())["model"]  # what stands in tokenizer.json
 merges = [tuple(pair) for pair in settings["merges"]]
-print(f"{len(merges)} merges; the first: {merges[:8]}")
+print(f"{len(merges)} merges; the first: {merges[:6]}")
 
 assert library.get_vocab_size() == config.vocab_size == 5 + 256 + len(merges)  # special tokens, bytes, merges
 

@@ -22,6 +22,7 @@
 import json
 import random
 import re
+import textwrap
 import unicodedata
 
 import matplotlib.pyplot as plt
@@ -294,7 +295,7 @@ assert tokens_of(" water")[1] == "Ġwater"
 try:
     tokenizer.tokenize([["In", "the", "water"]], is_split_into_words=True)
 except minroberta.TokenizerError as error:
-    print(error)
+    print(textwrap.fill(str(error), 100))
 
 # %% [markdown]
 # ## Ids, and five special tokens
@@ -351,7 +352,7 @@ assert model.fill_mask("The river flows into the Atlantic <mask>.")[0]["token_st
 
 # %%
 question, paragraph = "Who wrote Hamlet?", "Hamlet is by Shakespeare."
-print(tokens_of(question, paragraph))
+print(" ".join(tokens_of(question, paragraph)))
 
 a, b = ids_of(question)[1:-1], ids_of(paragraph)[1:-1]
 assert ids_of(question, paragraph) == [0, *a, 2, 2, *b, 2]

@@ -19,6 +19,8 @@
 # [notebook 1](01_walkthrough.ipynb) first; [notebook 2](02_tokens.ipynb) says where the ids come from.
 
 # %%
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -117,7 +119,7 @@ assert model(text[:, :512]).logits.shape[1] == 512
 try:
     model(text)
 except minroberta.InputError as error:
-    print(error)
+    print(textwrap.fill(str(error), 100))
 
 # %% [markdown]
 # It is the *rule* that counts, and not the 2. A model whose pad token has id 0 starts at 1. XLM-RoBERTa and CamemBERT
@@ -326,7 +328,7 @@ assert kept[2:].max() < 0.9
 
 # %%
 names = list(trace)  # in the order of computation
-print(names[:7])
+print(*names[:6], sep="\n")
 assert names.index("embeddings.position_ids") < names.index("embeddings.sum") < 5
 assert (257).bit_length() == 9 > 8  # an odd number with nine binary digits needs all nine
 

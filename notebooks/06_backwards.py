@@ -22,6 +22,7 @@
 
 # %%
 import math
+import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -484,7 +485,7 @@ wrong = {**theirs, "embeddings.word_embeddings.weight": theirs["embeddings.word_
 assert sum((g * theirs[name]).sum() for name, g in wrong.items()) > 0  # a step against it still lowers the loss
 (finding,) = diagnose_gradients(port, given, wrong, wanted, precision="float64")
 assert finding.name == "decoder-gradient-missing"
-print(finding)
+print(textwrap.fill(str(finding), 100))
 
 # %% [markdown]
 # ## Three exercises

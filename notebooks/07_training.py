@@ -227,7 +227,7 @@ moved, _, _ = our_adamw(np.zeros(3), g, 0, 0, 1, rate=0.1)
 
 assert np.allclose(moved, -0.1 * np.sign(g), rtol=1e-4)
 assert np.isclose((1 - 0.9) / math.sqrt(1 - 0.999), 3.16, rtol=1e-2)
-print([name for name in weights if not decays(name)][:4])
+print("no decay:", *[name for name in weights if not decays(name)][:4], sep="\n    ")
 assert not any(decays(name) for name in weights if name.endswith("bias") or "norm" in name.lower())
 
 # %% [markdown]

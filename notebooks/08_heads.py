@@ -60,7 +60,7 @@ D, V = model.config.hidden_size, model.config.vocab_size
 
 for name, w in flat(models["encoder"].params).items():
     assert all((flat(other.params)[name] == w).all() for other in models.values())
-print(", ".join(HEADS))
+print(*HEADS)
 
 # %%
 text = "The river flows into the <mask> Ocean."
@@ -87,7 +87,7 @@ assert x.shape == (B, L, D)
 
 # %%
 of_pooler, of_lm = D * D + D, D * D + D + 2 * D + V
-kinds = models["token_classification"].config.num_labels  # 17 kinds of words; a whole text gets one of 2 labels
+kinds = models["token_classification"].config.num_labels  # 17 kinds of words; 2 labels of a text
 expected = {"masked_lm": of_lm, "causal_lm": of_lm, "multiple_choice": of_pooler + D + 1,
             "sequence_classification": D * D + D + 2 * D + 2, "token_classification": kinds * D + kinds,
             "question_answering": 2 * D + 2}  # fmt: skip

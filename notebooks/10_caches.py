@@ -19,6 +19,7 @@
 # hour. Read notebooks [3](03_positions.ipynb) and [4](04_attention.ipynb) first.
 
 # %%
+import textwrap
 import time
 import warnings
 
@@ -295,7 +296,7 @@ def change(model):
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     both_ways = minroberta.load(head="causal_lm")
-print(caught[0].message)
+print(textwrap.fill(str(caught[0].message), 100))
 
 moved = change(both_ways)
 print([f"layer {layer}: {share:.0%}" for layer, share in enumerate(moved.mean(1))])
@@ -339,7 +340,7 @@ assert decoder(ids, labels=ids).past_key_values is None  # in training there is 
 try:
     both_ways(ids, use_cache=True)
 except minroberta.InputError as error:
-    print(error)
+    print(textwrap.fill(str(error), 100))
 
 # %% [markdown]
 # One more cache, in a sentence: in an encoder-decoder, such as one that summarises, the decoder also reads the states

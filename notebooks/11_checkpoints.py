@@ -22,6 +22,7 @@
 import json
 import re
 import tempfile
+import textwrap
 import warnings
 from pathlib import Path
 
@@ -138,7 +139,7 @@ ours = flat(model.params)  # {"encoder.layer.0.attention.self.query.weight": arr
 body = {name.removeprefix("roberta.") for name in held if name.startswith("roberta.")}
 heads_own = {name for name in held if not name.startswith("roberta.")}
 
-print(sorted(heads_own))
+print(*sorted(heads_own), sep="\n")
 assert body == {name for name in ours if not name.startswith("lm_head.")}
 
 # %% [markdown]
@@ -407,7 +408,7 @@ try:
 except minroberta.WeightsError as error:
     message = str(error)
 
-print(message)
+print(textwrap.fill(message, 100))
 assert "has shape (256, 1024), but the configuration requires (1024, 256)" in message
 
 # %% [markdown]
@@ -529,7 +530,7 @@ plot.error(report)
 
 # %%
 findings = diagnose(model, asked, values)
-print(findings[0])
+print(textwrap.fill(str(findings[0]), 100))
 assert findings[0].name.startswith("weight-transposed-")
 
 # %% [markdown]

@@ -20,6 +20,7 @@
 
 # %%
 import math
+import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -318,7 +319,7 @@ assert [finding.name for finding in findings] == ["gelu-tanh"]
 # makes inputs that can.
 
 # %%
-print(audit(model, asked).of_inputs)
+print(textwrap.fill(audit(model, asked).of_inputs, 100, break_on_hyphens=False))
 telling = telling_inputs(model)
 print({name: array.shape for name, array in telling.items()})
 
@@ -333,7 +334,7 @@ assert "mask-ignored" not in audit(model, telling).inputs
 small = {"vocab_size": 50, "hidden_size": 12, "num_attention_heads": 3, "num_hidden_layers": 1, "intermediate_size": 20}
 fresh = minroberta.init({"model_type": "roberta", **small}, head="masked_lm")
 hidden = audit(fresh, {"input_ids": [[0, 5, 6, 2]]}).weights
-print(", ".join(hidden))
+print(textwrap.fill(", ".join(hidden), 100, break_on_hyphens=False))
 assert "bias-missing-key" in hidden
 assert "bias-missing-key" not in audit(model, asked).weights
 
