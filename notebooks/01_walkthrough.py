@@ -163,7 +163,8 @@ print("the mask is token", mask_position, "counted from 0")
 # %% [markdown]
 # ## Positions
 #
-# The steps that follow treat all positions alike: they would not notice if the words were shuffled. So each token is
+# The steps that follow treat all positions alike: they would not notice if the words were shuffled (you will
+# see it in exercise 1). So each token is
 # also given the number of its position. RoBERTa counts from the id of `<pad>` plus 1, which is 2: the number 1 itself
 # is for padding, and 0 is never used. So the longest text has two tokens fewer than there are numbers.
 #
@@ -192,7 +193,7 @@ assert config.longest == config.max_position_embeddings - config.pad_token_id - 
 
 # %% [markdown]
 # The attention mask, 1 for a token and 0 for padding, keeps real tokens from looking at padding. With it, a text's
-# answer does not depend on the other texts in its batch.
+# scores (*logits*) do not depend on the other texts in its batch.
 
 # %%
 alone = model([batch["input_ids"][1][~pads[1]]]).logits[0]
@@ -358,8 +359,8 @@ print("context of one head", context.shape, "is", E, "of the", merged.shape[-1],
 # %% [markdown]
 # ## All the heads
 #
-# The other heads do the same with other weights, and look elsewhere. In the package, one matrix product does all of
-# them. Their contexts stand side by side, 8 · 32 = 256 channels again, and a last linear map mixes them.
+# The other heads do the same with other weights, and most of them look elsewhere. In the package, one matrix product
+# does all of them. Their contexts stand side by side, 8 · 32 = 256 channels again, and a last linear map mixes them.
 
 # %%
 probs = ops.softmax(ops.attention_scores(q, k))  # (B, H, L, L)
@@ -437,8 +438,8 @@ plt.show()
 # %% [markdown]
 # On the left, gelu follows the dotted line where x is large, and lies on 0 where it is very negative. On the right, all
 # that was below 0 has become the tall bar at 0. With the weights shown here that is nearly everything: most tokens have
-# no channel above 0 at all. Still the map back gets something from each, for the values in the bar are small but not 0,
-# and there are 1,024 of them. Look at the other layers: in the last one many more channels pass.
+# no channel above 0 at all. Still the map back gets something from each token: most values in the bar are small but not
+# 0, and there are 1,024 of them. Look at the other layers: in the last one many more channels pass.
 
 # %%
 bias = p.encoder.layer[0].output.dense.bias
@@ -465,7 +466,7 @@ assert same(in_one, trace["encoder.layer.0"])
 # %% [markdown]
 # Twice in a layer we had a function f, a sum, and a norm: x ← norm(x + f(x)). That is *post-LN*, the order of BERT and
 # RoBERTa. Many later models have *pre-LN*, x ← x + f(norm(x)), and one more norm after the last layer.
-# [Notebook 5](05_layers.ipynb) is about the two. Here the norm of the last layer is the last norm of the body.
+# [Notebook 5](05_layers.ipynb) is about the two. Here the norm of the last layer is the last one before the head.
 #
 # ## The other layers
 #

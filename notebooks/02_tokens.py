@@ -175,7 +175,7 @@ assert {"Ġnote", "book"} <= vocabulary.keys()
 assert pieces == ["Ġnot", "eb", "ook"]
 
 # %% [markdown]
-# Three, and none of them is a word that we would recognise. Nothing looks for long tokens, or for few. Only ranks
+# Three, and none of them is a part that we would cut. Nothing looks for long tokens, or for few. Only ranks
 # count: `e` and `b` have rank 1164, while the merge that makes `Ġnote` has 4903, and that of `book` 5092. So `e` and
 # `b` are merged first, and then neither `Ġnote` nor `book` can be made. Here is the picture to remember.
 
@@ -333,7 +333,8 @@ print(tokens_of("a text that ends </s> twice"))
 # token. The library looks for special tokens before it cuts words.
 #
 # `<mask>` has one more rule: it takes the white space on its left with it. The token that is guessed brings its
-# own space, as `ĠOcean` does. White space on its right stays with the next word.
+# own space, as `ĠOcean` does. Without the rule a lone `Ġ` would stand before the mask, as it hardly ever did in
+# training, and the space would be there twice. White space on its right stays with the next word.
 
 # %%
 with_space, without = ids_of("into the <mask> Ocean"), ids_of("into the<mask> Ocean")
@@ -380,9 +381,13 @@ assert len(kept) == 10
 assert kept[-3:] == ["red", "Ġgreen", "</s>"]  # the shorter text is whole
 assert kept == tokens_of(numbers, colours, max_length=10, truncation="only_first")
 
+halves = tokens_of(numbers, "red green blue " * 4, max_length=12)  # two texts that are both too long
+assert halves.index("</s>") == 1 + 4
+
 # %% [markdown]
-# If both texts are longer than half of the room, each gets a half. To answer questions, people truncate the paragraph
-# only; a long one is better split into windows that overlap, as `model.answer` does.
+# If both texts are longer than half of the room, each gets a half, and of an odd room the shorter one less. To answer
+# questions, people truncate the paragraph only; a long one is better split into windows that overlap, as `model.answer`
+# does.
 #
 # Texts of different lengths go into one array with `<pad>`, id 1, on the right. The *attention mask* says which are
 # tokens, 1, and which are padding, 0. Always hand it to the model: without it, tokens read the pads as if they were

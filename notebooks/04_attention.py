@@ -387,6 +387,15 @@ assert half(300) / half(8) * half(300) == half(11250)  # divided first, it fits
 assert ops.attention_scores(q.astype(half), k.astype(half)).dtype == np.float32
 
 # %% [markdown]
+# Large scores cost digits in float32, too. Its numbers are the further apart, the larger they are: near 10,000 by
+# 0.001. A score that is off by half of that makes its share wrong by a factor of e^0.0005.
+
+# %%
+step = np.spacing(np.float32(10_000))
+print(f"near 10,000, float32 numbers are {step:.4f} apart: a share may be off by {math.expm1(step / 2):.2%}")
+assert step == 2**-10
+
+# %% [markdown]
 # ## Switching a head off
 #
 # A *head mask* is another kind of mask. It has a factor for each head, (H,) or (layers, H), and multiplies the shares

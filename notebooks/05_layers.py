@@ -88,7 +88,7 @@ assert np.allclose(y.mean(-1), 0, atol=1e-4)
 assert np.allclose(y.std(-1), 1, atol=1e-2)
 
 # %% [markdown]
-# ## Three details that ports get wrong
+# ## Four details that ports get wrong
 #
 # **ε** keeps a vector of equal numbers from being divided by 0. In RoBERTa's published files it is 1e-5. BERT has
 # 1e-12, which is also the default of the configuration's class. It stands *inside* the root. For usual vectors you see
@@ -107,6 +107,20 @@ for eps in (1e-12, 1e-5):
 assert np.isclose(made.var(), small_one.var() / (small_one.var() + 1e-5))
 outside = small_one / (small_one.std() + 1e-5)  # eps outside the root
 assert abs(outside.std() / made.std() - 1) > 0.2
+
+# %% [markdown]
+# **The mean is subtracted first.** On paper, the variance is also mean(x²) − mean(x)². In float32 it is not: with a
+# mean of 10,000 both terms are about 10⁸, where float32 numbers are 8 apart. A small variance is lost in between,
+# and the difference may even be negative.
+
+# %%
+far = np.float32(10_000) + np.linspace(-0.2, 0.2, 1000, dtype=np.float32)  # its variance is 0.013
+by_difference = (far * far).mean() - far.mean() ** 2
+
+assert np.spacing(np.float32(1e8)) == 8
+assert np.isclose(((far - far.mean()) ** 2).mean(), 0.0134, rtol=0.01)
+print(f"a variance of {far.astype(float).var():.4f}, by the difference {by_difference:.4f}")
+assert by_difference % 8 == 0
 
 # %% [markdown]
 # **The variance is biased**: its sum is divided by D. NumPy's `var` does that; torch's does not unless you ask. With

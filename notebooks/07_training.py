@@ -182,7 +182,8 @@ assert list(bounds.values()) == sorted(bounds.values(), reverse=True)
 #
 # A step against the gradient, w − rate · g, would do for a curve with one slope. But the gradients of a network differ
 # by factors of thousands from weight to weight. **Adam** therefore divides each by its own usual size. It keeps two
-# running means for each weight, of the gradient (m) and of its square (v):
+# running means for each weight, of the gradient g (m) and of its square (v). β₁ and β₂ say how much of the old mean is
+# kept:
 #
 # $$m = \beta_1 m + (1 - \beta_1)\,g, \qquad v = \beta_2 v + (1 - \beta_2)\,g^2$$
 #

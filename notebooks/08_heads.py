@@ -127,6 +127,19 @@ assert same(spans[..., 0], output.start_logits)
 assert same(spans[..., 1], output.end_logits)
 
 # %% [markdown]
+# An answer is a *pair* of positions. The best start and the best end need not fit together: the end may stand first. So
+# all pairs are compared, and the one with the largest sum is taken of those that do not end before they start.
+
+# %%
+starts, ends = np.array([0.0, 4.0, 1.0]), np.array([5.0, 1.0, 3.0])
+sums = np.where(np.triu(np.ones((3, 3))) == 1, starts[:, None] + ends, -np.inf)  # (L, L): start, end
+start, end = np.unravel_index(sums.argmax(), sums.shape)
+print(f"the best start is {starts.argmax()}, the best end {ends.argmax()}; together {start} to {end}")
+
+assert (start, end) == (1, 2)
+assert starts.argmax() > ends.argmax()
+
+# %% [markdown]
 # ## A token for each position
 #
 # The head of the language models is larger: linear, gelu, norm, and a *decoder* to V scores. The decoder's weight is
@@ -333,15 +346,18 @@ assert all(reads[head][0] == 1 and not reads[head][1:].any() for head in ("seque
 # %%
 names = [repr(model.decode([token]))[1:-1].strip() for token in ids[0]]
 figure, ax = plt.subplots(figsize=(9.5, 3.8), layout="constrained")
-plot.matrix(ax, np.stack(list(reads.values())), "Which last states does each head's loss read?", list(reads), names,
+sizes = np.stack(list(reads.values()))  # (heads, L)
+plot.matrix(ax, sizes, "Which last states does each head's loss read? (dots: those it reads)", list(reads), names,
             low=0, high=1, unit="size of the gradient")  # fmt: skip
+row, column = np.nonzero(sizes)
+ax.scatter(column, row, s=12, color="tab:orange")
 plt.show()
 
 # %% [markdown]
-# Each row is divided by its largest number. A pale cell may be read and owe little: we asked for the tag of "the" at
-# every word, and at "The" and "the" it is right already. The lower two rows depend on a single state. masked_lm ignores
-# all but `<mask>`, causal_lm the last token, token_classification `<s>` and `</s>`. The encoder has no row, since it
-# has no loss.
+# Each row is divided by its largest number. A cell with a dot may be pale: it is read, and owes little. We asked for
+# the tag of "the" at every word, and at "The" and "the" it is right already. The lower two rows depend on a single
+# state. masked_lm ignores all but `<mask>`, causal_lm the last token, token_classification `<s>` and `</s>`. The
+# encoder has no row, since it has no loss.
 #
 # ## What does a frozen body know?
 #

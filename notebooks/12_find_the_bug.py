@@ -13,10 +13,10 @@
 # %% [markdown]
 # # 12. Find the bug: where does a port first go wrong?
 #
-# You have written RoBERTa in another language or as a kernel, and it gives sensible answers. Is it right? This notebook
-# says why looking at answers shows so little, how far two right programs may differ, and how to find the one step that
-# is wrong. At its end three ports wait for you, with mistakes that your name chooses. About 25 minutes, and as long
-# again for the ports. Read [notebook 4](04_attention.ipynb) before, where `compare` came up first.
+# You have written RoBERTa in another language or as a *kernel*, a program for a GPU, and it gives sensible answers. Is
+# it right? This notebook says why looking at answers shows so little, how far two right programs may differ, and how to
+# find the one step that is wrong. At its end three ports wait for you, with mistakes that your name chooses. This takes
+# 25 minutes, and as long again for the ports. Read [notebook 4](04_attention.ipynb) before, where `compare` came first.
 
 # %%
 import math
@@ -249,19 +249,16 @@ assert max(row.error for row in right_report.rows) < right_report.bound
 # %% [markdown]
 # Every value gets a *verdict*. `good`: right up to rounding. `wrong`: this step itself is wrong. `follows`: the step is
 # right, but its input was off already. `layout`: the right numbers in another order of axes, which is accepted.
-# `shape`: no order of axes explains the shape. `suspicious`: within the bound, but further off than usual.
-#
-# Do not let that last word alarm you: in a trained model sums have large terms that cancel, and of the *right* model,
-# too, about half of the values are called so. You look for `wrong`: when that is mended, all `follows` vanish.
+# `shape`: no order of axes explains the shape. `suspicious`: within the bound, but further off than right programs are.
+# You look for `wrong`: when that is mended, all `follows` vanish.
 
 # %%
 verdicts = {row.name: row.verdict for row in report.rows}
 right_verdicts = [row.verdict for row in right_report.rows]
 for verdict in sorted(set(verdicts.values())):
     port_has = list(verdicts.values()).count(verdict)
-    print(f"{verdict:<10} the port has {port_has:>2}, the right model {right_verdicts.count(verdict):>2}")
-assert set(right_verdicts) == {"good", "suspicious"}
-assert right_verdicts.count("suspicious") > len(right_verdicts) / 4
+    print(f"{verdict:<10} the port has {port_has:>2}, the right model {right_verdicts.count(verdict):>3}")
+assert set(right_verdicts) == {"good"}
 
 wrong = [name for name, verdict in verdicts.items() if verdict == "wrong"]
 assert wrong == [key.replace("layer.0", f"layer.{i}") for i in range(config.num_hidden_layers)]  # one bug, six layers
@@ -285,10 +282,10 @@ assert report.first_bad == "encoder.layer.0.intermediate"
 # %% [markdown]
 # Now explain it. The step takes one array and gives one of the same shape. Does each output depend on its own input
 # alone? And at which inputs is it off? (A step over rows, such as a norm or a softmax, would show other traits: a sum
-# that is not 1, a mean that is not 0.)
+# that is not 1, a mean that is not 0.) We look in layer 5, since in layer 0 nearly all inputs are below 0.
 
 # %%
-before, after = values[report.last_good].ravel(), values[report.first_bad].ravel()
+before, after = (values[f"encoder.layer.5.intermediate{end}"].ravel() for end in (".dense", ""))
 difference = after - activations.gelu(before.astype("float64"))
 for x in (-4, -2.7, -1, 0, 1, 2.7):
     nearest = np.abs(before - x).argmin()  # the input that is nearest to x
@@ -301,8 +298,8 @@ assert np.abs(after - tanh_form).max() < 1e-5 < np.abs(difference).max()
 # The curve has the right shape and is a little off nearly everywhere: an approximation. [Notebook 5](05_layers.ipynb)
 # showed one, GELU by tanh, which is at most 5e-4 off, and the last line above finds it to be this one. The checkpoint
 # means the exact GELU, with erf. Only now ask the catalogue. `diagnose` makes each known mistake in the reference and
-# names it if with it *every* step of the port is right up to rounding. An empty answer is honest: then the mistake is
-# not a known one.
+# names it if with it *every* step of the port is right up to rounding; it names several if together they achieve that.
+# An empty answer is honest: then the mistake is not a known one.
 
 # %%
 findings = diagnose(model, asked, values)
@@ -327,8 +324,12 @@ assert {"mask-ignored", "positions-by-place"} <= set(audit(model, asked).inputs)
 assert "mask-ignored" not in audit(model, telling).inputs
 
 # %% [markdown]
-# Weights can hide mistakes too. A new model has biases of 0, and a bias of 0 can be left out unnoticed. So test a port
-# with trained weights, or give random numbers to the biases.
+# A text of one token hides even more. With a single key, its share is 1, whatever the score: the scale, the queries and
+# the keys may all be wrong, and the answer is right.
+#
+# Weights can hide mistakes too. A new model has biases of 0 and norms with weights of 1. So a bias or the weight of a
+# norm can be left out, or two norms exchanged, unnoticed. Test a port with trained weights, or with random numbers in
+# all of them.
 
 # %%
 small = {"vocab_size": 50, "hidden_size": 12, "num_attention_heads": 3, "num_hidden_layers": 1, "intermediate_size": 20}
@@ -336,12 +337,14 @@ fresh = minroberta.init({"model_type": "roberta", **small}, head="masked_lm")
 hidden = audit(fresh, {"input_ids": [[0, 5, 6, 2]]}).weights
 print(textwrap.fill(", ".join(hidden), 100, break_on_hyphens=False))
 assert "bias-missing-key" in hidden
+norm = fresh.p.encoder.layer[0].output.LayerNorm
+assert (norm.weight == 1).all() and (norm.bias == 0).all()
 assert "bias-missing-key" not in audit(model, asked).weights
 
 # %% [markdown]
 # ## From the field
 #
-# None of this is invented. These mistakes of the catalogue were found in real projects, on the left by name.
+# Many of these mistakes are old acquaintances. The catalogue names the project for those that were reported:
 
 # %%
 seen = {one.name: one.seen_in.removeprefix("https://github.com/") for one in known.values() if one.seen_in}
