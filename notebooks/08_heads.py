@@ -340,6 +340,7 @@ for head, given in asked.items():
 
 assert (reads["masked_lm"] > 0).tolist() == (labels[0] != -100).tolist()
 assert (reads["causal_lm"] > 0).tolist() == [True] * (L - 1) + [False]  # after the last there is nothing to predict
+assert reads["token_classification"][[1, 6]].max() < 0.1  # "The" and "the"
 assert (reads["question_answering"] > 0).all()  # the softmax compares all positions
 assert all(reads[head][0] == 1 and not reads[head][1:].any() for head in ("sequence_classification", "multiple_choice"))
 

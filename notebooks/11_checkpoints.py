@@ -481,7 +481,7 @@ with warnings.catch_warnings():
 # There is a trace, if you know what to look for. Training has left one axis of each of these weights with sums near 0:
 # a row of a query, key or value sums to much less than a column, and in attention's output it is the other way round.
 #
-# There the reason is a norm that follows: it ignores what all channels have in common ([notebook
+# In attention's output the reason is a norm that follows: it ignores what all channels have in common ([notebook
 # 6](06_backwards.ipynb)), so the sum of a column has no gradient, and weight decay shrinks it. But this is a habit of
 # trained weights, here of ours. No loader checks it, and new weights do not have it.
 
