@@ -142,14 +142,18 @@ for layer in range(N):
     )
     assert varying(state[:, 0]) < 0.1 * varying(state[inner])
     assert layer not in sinks or sizes[:, 0].mean() < sizes[inner].mean()
+    if resting[layer, 1].mean() > 0.2:  # </s> is a sink, too
+        ends = np.arange(len(last)), last
+        assert sizes[ends].mean() < sizes[inner].mean()
+        assert varying(state[ends]) < 0.1 * varying(state[inner])
 
 # %% [markdown]
 # So `<s>` has *the same* state in every text, to a fraction of a per cent. (All other tokens share a mean, too. Before
 # the last layer it is nearly all of their length: what differs is small beside it, and has to say which word it is.)
 #
-# In the layers that rest, the value of `<s>` is shorter than others. A head that rests takes one vector that is always
-# the same: its output is a constant. Is that true of the output of attention as a whole, of all heads through the
-# output map?
+# In the layers that rest, the value of `<s>` is shorter than others. Where much rests on `</s>`, as in layer 3, the
+# same holds for it. A head that rests takes one vector that is always the same: its output is a constant. Is that true
+# of the output of attention as a whole, of all heads through the output map?
 
 # %%
 names = [f"encoder.layer.{layer}.attention.output.dense" for layer in range(N)]
@@ -380,8 +384,8 @@ assert to_sink < 0.1 and elsewhere.mean() > 0.7
 # %% [markdown]
 # In this sentence we see what resting may be for. The head usually looks at `<s>`, and that means *nothing found*. Here
 # it has found something: less the noun than the token behind it, which read the noun in layer 0. What it looks for in
-# general, one sentence cannot tell. The sink is its off switch; and a mean over many tokens hides the few for which it
-# is on. Give each head of that layer its mean, one at a time, and see how sure the model still is:
+# general, one sentence cannot tell. So the sink may be an off switch; and a mean over many tokens hides the few for
+# which the head is on. Give each head of that layer its mean, one at a time, and see how sure the model still is:
 
 
 # %%
