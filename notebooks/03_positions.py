@@ -248,7 +248,7 @@ print(f"usual size of the last states: {right.std():.2f}")
 
 # %% [markdown]
 # None, with these weights. Hidden values are off by more than their usual size, and whoever looks at guesses sees
-# nothing. Such a port passes a demonstration, and is a little worse at everything, for ever.
+# nothing. Such a port passes a demonstration, and nobody looks for its mistake.
 #
 # Why does the model bear it? Because it hardly asks *where* a token is, but how far two tokens are from each other. It
 # was trained so: every other text of its training began at a random position
@@ -287,8 +287,7 @@ plt.show()
 
 # %% [markdown]
 # The lines split off rows 0 and 1, which are like no row that is used. Beyond them, neighbours are alike, and the
-# stripes run along the diagonal: row 10 is to 13 as 30 is to 33. So how alike two rows are depends on their distance
-# much more than on where they stand.
+# stripes run along the diagonal: how alike two rows are depends on their distance, and less on where they stand.
 
 # %%
 used = table[2:130] / np.linalg.norm(table[2:130], axis=1, keepdims=True)  # (128, D)
@@ -423,7 +422,7 @@ check(2, embed)
 
 # %%
 # exercise 3
-their_table = None  # made from `table`, (514, D)
+their_table = None  # (512, D), made from `table`
 
 # %%
 # check 3
