@@ -1,4 +1,4 @@
-"""The notebooks in a browser: `tools/lite.py` builds the page, and chromium runs the first notebook on it.
+"""The notebooks in a browser: `tools/lite.py` builds the page, and chromium runs two of the notebooks on it.
 
 Nothing is loaded from elsewhere: requests to other hosts would go to a proxy, which refuses and records them.
 """
@@ -27,6 +27,8 @@ constants = pytest.importorskip(
 LITE = in_browsers.tool("lite")
 NOTEBOOKS = in_browsers.ROOT / "notebooks"
 FIRST = NOTEBOOKS / "01_walkthrough.ipynb"
+RUN = [FIRST, NOTEBOOKS / "06_backwards.ipynb"]
+"""The notebooks that are run: the first, and one that makes new models and asks the oracle of their gradients."""
 OF_THE_BROWSER = re.compile(rb"[\w.-]+\.(googleapis|google)\.com[:/]")
 """Requests of chromium itself, for updates of its parts."""
 
@@ -147,8 +149,9 @@ def serving(handler: Any) -> Iterator[int]:
 
 
 class Run(NamedTuple):
-    """The cells of a notebook that ran on the page, the requests to other hosts, and times since the start."""
+    """A notebook that ran on the page: its file and cells, the requests to other hosts, and times since the start."""
 
+    file: Path
     cells: list[dict[str, Any]]
     elsewhere: list[bytes]
     seconds: dict[str, float]
@@ -158,19 +161,26 @@ class Run(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The first notebook, all cells."""
+def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page that takes Python from its own folder, and lets the tests read the cells."""
+    out = build(tmp_path_factory.mktemp("local") / "out", in_browsers.pyodide())
+    page_settings = out / "jupyter-lite.json"
+    changed = json.loads(page_settings.read_text(encoding="utf-8"))
+    changed["jupyter-config-data"]["exposeAppInBrowser"] = True
+    page_settings.write_text(json.dumps(changed), encoding="utf-8")
+    return out
+
+
+@pytest.fixture(scope="module", params=RUN, ids=lambda file: file.stem)
+def run(request: pytest.FixtureRequest, local: Path) -> Run:
+    """A notebook, all cells."""
+    LINES.clear()
     with serving(Refusing) as port, chromium(f"--proxy-server=http://127.0.0.1:{port}") as browser:
-        out = build(tmp_path_factory.mktemp("local") / "out", in_browsers.pyodide())
-        page_settings = out / "jupyter-lite.json"
-        changed = json.loads(page_settings.read_text(encoding="utf-8"))
-        changed["jupyter-config-data"]["exposeAppInBrowser"] = True  # so that the test can read the cells
-        page_settings.write_text(json.dumps(changed), encoding="utf-8")
         page = browser.new_page(viewport={"width": 1280, "height": 900})
-        with serving(functools.partial(Files, directory=str(out))) as port:
-            url = f"http://127.0.0.1:{port}/lab/index.html?path={FIRST.name}"
-            cells, seconds = cells_of(page, url, out.parent / "page.png")
-    return Run(cells, LINES, seconds)
+        with serving(functools.partial(Files, directory=str(local))) as port:
+            url = f"http://127.0.0.1:{port}/lab/index.html?path={request.param.name}"
+            cells, seconds = cells_of(page, url, local.parent / f"{request.param.stem}.png")
+    return Run(request.param, cells, [*LINES], seconds)
 
 
 def cells_of(page: Any, url: str, shot: Path) -> tuple[list[dict[str, Any]], dict[str, float]]:
@@ -203,17 +213,24 @@ def test_all_cells_run(run: Run) -> None:
 
 def test_the_pictures_are_drawn(run: Run) -> None:
     """As many as are saved in the notebook."""
-    saved = [cell for cell in json.loads(FIRST.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    saved = [cell for cell in json.loads(run.file.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
     expected = [output for cell in saved for output in cell["outputs"] if "image/png" in output.get("data", {})]
     pictures = [output["data"]["image/png"] for output in run.outputs() if "image/png" in output.get("data", {})]
-    assert len(pictures) == len(expected) > 5
+    assert len(pictures) == len(expected) >= 1
     assert all(len(picture) > 5_000 for picture in pictures)
 
 
-def test_it_was_python_in_the_browser(run: Run) -> None:
-    """The cells ran there, with the plain tokenizer: nothing else can have given these outputs."""
-    texts = "".join("".join(output["text"]) for output in run.outputs() if output.get("name") == "stdout")
-    assert "<minroberta.Model roberta, masked_lm, 6 layers of 256, 8 heads, float32, numpy>" in texts
+def test_what_is_printed_is_what_is_saved(run: Run) -> None:
+    """Word for word. Digits are those of another matrix library."""
+    saved = json.loads(run.file.read_text(encoding="utf-8"))["cells"]
+    expected = [output for cell in saved for output in cell.get("outputs", [])]
+    printed, wanted = (words(outputs) for outputs in (run.outputs(), expected))
+    assert printed == wanted and len(wanted) > 50
+
+
+def words(outputs: list[dict[str, Any]]) -> list[str]:
+    texts = ["".join(output["text"]) for output in outputs if output.get("name") == "stdout"]
+    return re.findall("[A-Za-z]{3,}", " ".join(texts))
 
 
 def test_nothing_is_loaded_from_elsewhere(run: Run) -> None:
