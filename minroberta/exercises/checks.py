@@ -1,7 +1,10 @@
 """`Checks`, which a notebook calls as `check(n, answer)`; how an answer is judged, by its values or by the oracle."""
 
 import copy
+import reprlib
+import traceback
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -27,8 +30,7 @@ class Checks:
     """The exercises of a notebook: a call prints "right", or a sentence that says what is wrong.
 
     exercises: a function for each exercise, in order. It takes the answer, raises NotYet if that is wrong, and returns
-    None, or a remark to be printed after "right". An error in a function that the reader wrote is raised as it is: its
-    traceback shows the reader's line.
+    None, or a remark to be printed after "right".
     """
 
     def __init__(self, *exercises: Callable[[Any], str | None]) -> None:
@@ -50,13 +52,41 @@ class Checks:
 
 
 def result_of(function: Any, *arguments: Any) -> Any:
-    """What the reader's function returns for these arguments, of which it gets copies."""
+    """Result of the reader's function for copies of these arguments.
+
+    Raises NotYet if it is not a function, raises an error, or returns None.
+    """
     if not callable(function):
         raise NotYet(f"a function is asked for, not {type(function).__name__}")
-    result = function(*copy.deepcopy(arguments))
+    try:
+        result = function(*copy.deepcopy(arguments))
+    except Exception as error:
+        given = ", ".join(map(shown, arguments))
+        raise NotYet(
+            f"your function, called with {given}, raises {type(error).__name__}{line_of(error)}: {error}"
+        ) from error
     if result is None:
         raise NotYet("your function returns None: is it written, and does it end with return?")
     return result
+
+
+def shown(argument: Any) -> str:
+    """An argument in a few words: shape and dtype of an array, otherwise a shortened repr."""
+    if isinstance(argument, numpy.ndarray) and argument.ndim:
+        return f"an array {argument.shape} of {argument.dtype}"
+    if callable(argument):
+        return f"a {type(argument).__name__}"
+    return reprlib.repr(argument)
+
+
+def line_of(error: Exception) -> str:
+    """The last line of the reader's file or cell that the error went through, or nothing if it went through none."""
+    package = str(Path(__file__).parents[1])
+    frames = traceback.extract_tb(error.__traceback__)
+    outside = [frame for frame in frames if not frame.filename.startswith(package)]
+    if not outside:
+        return ""
+    return f" in line {[frame.lineno for frame in outside if frame.filename == outside[0].filename][-1]}"
 
 
 def array_of(answer: Any, shape: tuple[int, ...], what: str = "the result") -> numpy.ndarray:
