@@ -93,6 +93,8 @@ def check_shares(ids: Array, new: Array, labels: Array) -> None:
 # --- 2. Adam with an L2 penalty -------------------------------------------------------------------------------------
 
 STATES = ("w", "m", "v")
+RATES = {3: 0.1, 1: 0.03}
+"""The learning rate of each step: two of them, so that a fixed one shows."""
 
 
 def second(answer: Any) -> str:
@@ -101,12 +103,12 @@ def second(answer: Any) -> str:
     w, g, m = random.standard_normal((3, 6))
     v = m * m + 0.1
     w[:2], g[:2], m[:2], v[:2] = 0, 1e-8, 1e-8, 1e-16  # so small that ε counts
-    for t in (3, 1):
+    for t, rate in RATES.items():
         start = (w, g, m, v) if t == 3 else (w, g, 0 * m, 0 * v)
-        result = result_of(answer, *start, t, 0.1, 0.2)
+        result = result_of(answer, *start, t, rate, 0.2)
         if not isinstance(result, tuple | list) or len(result) != 3:
             raise NotYet("3 arrays are asked for: return w, m, v")
-        right, known = stepped(*start, t=t), wrong_steps(*start, t=t)
+        right, known = stepped(*start, t=t, rate=rate), wrong_steps(*start, t=t, rate=rate)
         for place in (1, 2, 0):  # w needs the others
             sentences = {sentence: wrong[place] for sentence, wrong in known.items()}
             expect(result[place], right[place], sentences, f"the new {STATES[place]} of step {t}")
@@ -120,6 +122,7 @@ def stepped(
     v: Array,
     *,
     t: int,
+    rate: float,
     penalty: float = 0.2,
     decoupled: float = 0.0,
     betas: tuple[float, float] = (0.9, 0.999),
@@ -127,34 +130,36 @@ def stepped(
     eps: tuple[float, float] = (1e-8, 0.0),
     power: int = 2,
 ) -> tuple[Array, Array, Array]:
-    """A step with a rate of 0.1, and with other settings a wrong one. eps: added outside of the root, and inside."""
+    """A step, and with other settings a wrong one. eps: added outside of the root, and inside."""
     (one, two), g = betas, g + penalty * w
     m, v = one * m + (1 - one) * g, two * v + (1 - two) * abs(g) ** power
     of_m, of_v = (1 - beta**t if is_corrected else 1.0 for beta, is_corrected in zip(betas, corrected, strict=True))
     step = (m / of_m) / (numpy.sqrt(v / of_v + eps[1]) + eps[0])
-    return w - 0.1 * step - decoupled * w, m, v
+    return w - rate * step - decoupled * w, m, v
 
 
-def of_m_alone(w: Array, g: Array, m: Array, v: Array, *, t: int) -> tuple[Array, Array, Array]:
+def of_m_alone(w: Array, g: Array, m: Array, v: Array, *, t: int, rate: float) -> tuple[Array, Array, Array]:
     """A step with the decay added to m, after the running mean."""
     m, v = 0.9 * m + 0.1 * g + 0.2 * w, 0.999 * v + 0.001 * g * g
     step = m / (1 - 0.9**t) / (numpy.sqrt(v / (1 - 0.999**t)) + 1e-8)
-    return w - 0.1 * step, m, v
+    return w - rate * step, m, v
 
 
-def wrong_steps(w: Array, g: Array, m: Array, v: Array, *, t: int) -> dict[str, tuple[Array, Array, Array]]:
+def wrong_steps(
+    w: Array, g: Array, m: Array, v: Array, *, t: int, rate: float
+) -> dict[str, tuple[Array, Array, Array]]:
     """Likely mistakes, each under its sentence."""
 
     def one(**settings: Any) -> tuple[Array, Array, Array]:
-        return stepped(w, g, m, v, t=t, **settings)
+        return stepped(w, g, m, v, **{"t": t, "rate": rate} | settings)
 
     right = one()
     return {
-        "that is AdamW: here the decay goes into the gradient, before m and v": one(penalty=0, decoupled=0.1 * 0.2),
+        "that is AdamW: here the decay goes into the gradient, before m and v": one(penalty=0, decoupled=rate * 0.2),
         "the decay is missing: add decay · w to the gradient": one(penalty=0),
-        "the decay is added to m alone: add it to the gradient, before m and v": of_m_alone(w, g, m, v, t=t),
+        "the decay is added to m alone: add it to the gradient, before m and v": of_m_alone(w, g, m, v, t=t, rate=rate),
         "the decay is subtracted from the gradient: add it": one(penalty=-0.2),
-        "decay · w is multiplied by the rate already: it goes into the gradient as it is": one(penalty=0.02),
+        "decay · w is multiplied by the rate already: it goes into the gradient as it is": one(penalty=0.2 * rate),
         "the bias correction is missing: divide m by 1 - 0.9ᵗ, and v by 1 - 0.999ᵗ": one(corrected=(False, False)),
         "v is not corrected: divide it by 1 - 0.999ᵗ": one(corrected=(True, False)),
         "m is not corrected: divide it by 1 - 0.9ᵗ": one(corrected=(False, True)),
@@ -165,7 +170,8 @@ def wrong_steps(w: Array, g: Array, m: Array, v: Array, *, t: int) -> dict[str, 
         "the step goes uphill: subtract it": (2 * w - right[0], *right[1:]),
         "return m as it is kept, without the correction": (w, right[1] / (1 - 0.9**t), right[2]),
         "return v as it is kept, without the correction": (w, right[1], right[2] / (1 - 0.999**t)),
-        "the exponent is t, which is counted from 1 already": stepped(w, g, m, v, t=t + 1),
+        "the rate is an argument, and not always 0.1": one(rate=0.1),
+        "the exponent is t, which is counted from 1 already": one(t=t + 1),
     }
 
 

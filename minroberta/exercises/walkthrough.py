@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from .. import ops
+from .. import layers, ops
 from ..loading import Model, load
 from ..trace import Trace, trace
 from .checks import Checks, NotYet, array_of, expect, expect_values, result_of, same
@@ -68,25 +68,38 @@ def shuffle(answer: Any) -> None:
 
 def layer(answer: Any) -> None:
     """Exercise 2: a function of x (B, L, D) and a layer's parameters, which returns the layer's output."""
+    if "encoder_layer" in getattr(getattr(answer, "__code__", None), "co_names", ()):
+        raise NotYet("that calls the library's encoder_layer: write the layer yourself, from ops and activations")
+    for index in (
+        _run().model.config.num_hidden_layers - 1,
+        1,
+    ):  # a second one, so that a layer with fixed parameters shows
+        _judge_layer(answer, index)
+
+
+def _judge_layer(answer: Any, index: int) -> None:
+    """Raise NotYet if the reader's function does not compute this layer."""
     model, ids, found = _run()
-    last = model.config.num_hidden_layers - 1
-    name, before = f"encoder.layer.{last}", f"encoder.layer.{last - 1}"
-    made = array_of(result_of(answer, found[before], model.p.encoder.layer[last]), found[name].shape)
+    name, before = f"encoder.layer.{index}", f"encoder.layer.{index - 1}"
+    nodes = model.p.encoder.layer
+    made = array_of(result_of(answer, found[before], nodes[index]), found[name].shape)
     if same(made, found[name]):
         return
-    for sentence, value in _mistaken(name).items():
+    for sentence, value in _mistaken(index).items():
         if same(made, value):
             raise NotYet(sentence)
+    for other in range(model.config.num_hidden_layers):
+        if same(made, layers.encoder_layer(found[before], nodes[other], model.config)):
+            raise NotYet(f"p_layer is not used: these are the parameters of layer {other}, where {index} is asked for")
     expect_values(model, {"input_ids": ids}, {before: found[before], name: made})
     expect(made, found[name])
 
 
-def _mistaken(name: str) -> dict[str, numpy.ndarray]:
+def _mistaken(index: int) -> dict[str, numpy.ndarray]:
     """The layer's output with likely mistakes, and values on the way to it, each under its sentence."""
     model, ids, found = _run()
+    name, before = f"encoder.layer.{index}", found[f"encoder.layer.{index - 1}"]
     attention, wide = f"{name}.attention", found[f"{name}.intermediate.dense"]
-    last = model.config.num_hidden_layers - 1
-    before = found[f"encoder.layer.{last - 1}"]
     root = model.config.head_size**0.5
     on_the_way = {
         "that is the first half of the layer: the feed-forward half is still to come": attention,
@@ -99,6 +112,14 @@ def _mistaken(name: str) -> dict[str, numpy.ndarray]:
         "the scores are not divided by √E, the root of the head size": (f"{attention}.self.scores", lambda s: s * root),
         "the scores are divided by √E twice": (f"{attention}.self.scores", lambda s: s / root),
         "queries and keys are exchanged: scores are q kᵀ": (f"{attention}.self.scores", lambda s: s.swapaxes(2, 3)),
+        "the linear map after the context is missing: p_layer.attention.output.dense": (
+            f"{attention}.output.dense",
+            lambda _: found[f"{attention}.self"],
+        ),
+        "the first norm is missing: p_layer.attention.output.LayerNorm": (
+            attention,
+            lambda _: found[f"{attention}.output.sum"],
+        ),
         "x is not added to what attention makes": (
             f"{attention}.output.sum",
             lambda _: found[f"{attention}.output.dense"],
@@ -115,7 +136,7 @@ def _mistaken(name: str) -> dict[str, numpy.ndarray]:
         "that is relu between the two linear maps, not gelu": (f"{name}.intermediate", lambda _: wide * (wide > 0)),
     }
     made = {sentence: trace(model, ids, edit={value: edit})[name] for sentence, (value, edit) in edits.items()}
-    norm = model.p.encoder.layer[last].attention.output.LayerNorm.tree
+    norm = model.p.encoder.layer[index].attention.output.LayerNorm.tree
     made["the second norm has weights of its own, those of p_layer.output.LayerNorm"] = ops.layer_norm(
         found[f"{name}.output.sum"], **norm, eps=model.config.layer_norm_eps
     )

@@ -18,7 +18,9 @@ def raising_inside(x, flag):
 @pytest.mark.parametrize("function", [raising, raising_inside])
 def test_an_error_is_one_sentence_with_the_shapes_and_the_readers_line(function):
     line = function.__code__.co_firstlineno + 1
-    with pytest.raises(NotYet, match=rf"called with an array \(2, 3\) of float64, True, raises .*Error in line {line}: "):
+    with pytest.raises(
+        NotYet, match=rf"called with an array \(2, 3\) of float64, True, raises .*Error in line {line}: "
+    ):
         result_of(function, numpy.ones((2, 3)), True)
 
 
