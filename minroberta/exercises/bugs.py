@@ -239,10 +239,12 @@ def _judge(
 
 def _judge_value(model: Model, inputs: Mapping[str, Any], values: Values, given: Any, right: Sequence[str]) -> None:
     """Raise NotYet if the value is none of those at which a mistake begins, with what the oracle says of it."""
+    if not isinstance(given, str):
+        raise NotYet(f"the name of a value is asked for, a string, not {type(given).__name__}")
     if given in right:
         return
     if given not in values:
-        close = difflib.get_close_matches(str(given), values, n=2)
+        close = difflib.get_close_matches(given, values, n=2)
         raise NotYet(f"the port has no value {given!r}" + (f": did you mean {' or '.join(close)}?" if close else ""))
     row = next(row for row in compare(trace(model, **inputs), values).rows if row.name == given)
     if row.verdict == "wrong":
