@@ -10,7 +10,7 @@ from .. import ops
 from ..loading import Model, init
 from ..trace import Trace, trace
 from ..weights import flat
-from .checks import Checks, NotYet, array_of, expect, expect_values, result_of
+from .checks import Checks, NotYet, array_of, as_array, expect, expect_values, result_of
 
 SIZES = {"model_type": "roberta", "vocab_size": 40, "hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 1,
          "num_attention_heads": 4, "max_position_embeddings": 12, "layer_norm_eps": 1e-5,
@@ -55,21 +55,23 @@ def first(answer: Any) -> str:
         found, ((B, H, L, L), (B, H, L, L), (B, L, H * E)), ("the scores", "the shares", "the context"), strict=True
     ):
         check_shape(array, shape, what)
-    check_masked(numpy.asarray(found[0]), numpy.asarray(found[1]), ops.attention_scores(q, k))
-    array_of(found[1], (B, H, L, L), "the shares")
+    check_masked(found[0], found[1], ops.attention_scores(q, k))
+    array_of(found[1], (B, H, L, L), "the array of shares")
     name = "encoder.layer.0.attention.self"
     given = {f"{name}.{part}": run()[f"{name}.{part}"] for part in ("query", "key", "value")}
-    values = dict(zip((f"{name}.scores", f"{name}.probs", name), map(numpy.asarray, found), strict=True))
+    values = dict(zip((f"{name}.scores", f"{name}.probs", name), found, strict=True))
     expect_values(model(), run().inputs, given | values)
     check_hidden_row(answer, q, k, v)
     return "the oracle agrees, and a query without a key reads all alike"
 
 
 def three_of(result: Any) -> tuple[Any, Any, Any]:
-    """The three arrays that are asked for."""
+    """The three arrays that are asked for. Raises NotYet for anything else."""
     if not isinstance(result, tuple | list) or len(result) != 3:
         raise NotYet("three arrays are asked for: return scores, shares, context")
-    return tuple(result)
+    names = ("the array of scores", "the array of shares", "the context")
+    scores, shares, context = map(as_array, result, names)
+    return scores, shares, context
 
 
 def check_shape(array: Any, shape: tuple[int, ...], what: str) -> None:
@@ -96,7 +98,7 @@ def check_hidden_row(answer: Any, q: Any, k: Any, v: Any) -> None:
     """The first text, with a mask that hides all of it."""
     hidden = numpy.array([[0] * q.shape[2], [1] * q.shape[2]])
     with numpy.errstate(invalid="ignore"):
-        shares = numpy.asarray(three_of(result_of(answer, q, k, v, hidden))[1])[0]
+        shares = three_of(result_of(answer, q, k, v, hidden))[1][0]
     if numpy.isnan(shares).any():
         raise NotYet("a row that hides every key gives NaN: add the lowest finite number of the dtype, not -inf")
     plain = ops.softmax(ops.attention_scores(q, k))[0]

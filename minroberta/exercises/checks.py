@@ -89,12 +89,17 @@ def line_of(error: Exception) -> str:
     return f" in line {[frame.lineno for frame in outside if frame.filename == outside[0].filename][-1]}"
 
 
-def array_of(answer: Any, shape: tuple[int, ...], what: str = "the result") -> numpy.ndarray:
-    """The answer as an array of numbers of this shape."""
+def as_array(answer: Any, what: str = "the result") -> numpy.ndarray:
+    """The answer as an array of any shape and dtype. Raises NotYet if it is not one, such as a list of unequal rows."""
     try:
-        found = numpy.asarray(to_host(answer))
+        return numpy.asarray(to_host(answer))
     except (TypeError, ValueError) as error:
         raise NotYet(f"{what} is not an array of numbers: {error}") from None
+
+
+def array_of(answer: Any, shape: tuple[int, ...], what: str = "the result") -> numpy.ndarray:
+    """The answer as an array of numbers of this shape."""
+    found = as_array(answer, what)
     if found.dtype.kind not in "biuf":
         raise NotYet(f"{what} is not an array of numbers, but of {found.dtype}")
     if found.shape != shape:

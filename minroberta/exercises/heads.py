@@ -50,7 +50,7 @@ def first(answer: Any) -> str:
     if not isinstance(result, tuple | list) or len(result) != 2:
         raise NotYet("two arrays are asked for: return what stands after the tanh, and the logits")
     hidden = array_of(result[0], (len(x), x.shape[-1]), "what stands after the tanh")
-    logits = array_of(result[1], (len(x), 3), "the logits")
+    logits = array_of(result[1], (len(x), 3), "the array of logits")
     if numpy.allclose(hidden, numpy.tanh(of_mean(x, p))):
         raise NotYet("RoBERTa's head reads position 0 alone, not the mean of all positions")
     expect_values(model(), run().inputs, {"encoder": x, "classifier.tanh": hidden, "logits": logits})

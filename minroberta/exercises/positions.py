@@ -8,7 +8,7 @@ import numpy
 
 from ..backend.arrays import to_host
 from ..loading import Model, init, load
-from .checks import Checks, NotYet, array_of, expect, expect_values, result_of, same
+from .checks import Checks, NotYet, array_of, as_array, expect, expect_values, result_of, same
 
 ROWS = (
     [[0, 5, 6, 2, 1, 1], [0, 5, 5, 5, 6, 2]],
@@ -115,7 +115,7 @@ def embedding(answer: Any) -> str:
 def shifting(answer: Any) -> str:
     """The position table for a port that counts from 0."""
     table = to_host(load().p.embeddings.position_embeddings.weight)
-    found = numpy.asarray(to_host(answer))
+    found = as_array(answer, "the table")
     if found.ndim == 2 and found.shape[1:] == table.shape[1:]:
         explain_rows(found, table)
     expect(found, table[2:], what="the table")

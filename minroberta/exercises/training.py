@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy
 
-from .checks import Checks, NotYet, array_of, expect, result_of
+from .checks import Checks, NotYet, array_of, as_array, expect, result_of
 
 Array = numpy.ndarray
 
@@ -41,7 +41,7 @@ def two_of(answer: Any, ids: Array, seed: int) -> tuple[Array, Array]:
     result = result_of(answer, ids, SPECIAL, MASK, VOCABULARY, numpy.random.default_rng(seed))
     if not isinstance(result, tuple | list) or len(result) != 2:
         raise NotYet("two arrays are asked for: return the new ids, and the labels")
-    new, labels = map(numpy.asarray, result)
+    new, labels = map(as_array, result, ("the array of new ids", "the array of labels"))
     for array, what in ((new, "the new ids"), (labels, "the labels")):
         if array.shape != ids.shape or array.dtype.kind not in "iu":
             raise NotYet(f"{what} should be integers of shape {ids.shape}, not {array.dtype} of shape {array.shape}")

@@ -4,6 +4,7 @@ import numpy
 import pytest
 
 from minroberta import ops
+from minroberta.exercises import attention, positions, training
 from minroberta.exercises.checks import NotYet, result_of
 
 
@@ -27,3 +28,16 @@ def test_an_error_is_one_sentence_with_the_shapes_and_the_readers_line(function)
 def test_an_error_of_a_builtin_has_no_line():
     with pytest.raises(NotYet, match="raises TypeError: "):
         result_of(len, 3)
+
+
+@pytest.mark.parametrize(
+    ("check", "number", "answer"),
+    [
+        (attention.check, 1, lambda *given: ([[1], [1, 2]], 0, 0)),
+        (training.check, 1, lambda *given: ([[1], [1, 2]], 0)),
+        (positions.check, 3, [[1], [1, 2]]),
+    ],
+)
+def test_a_list_of_unequal_rows_is_a_sentence(check, number, answer, capsys):
+    check(number, answer)
+    assert " is not an array of numbers: " in capsys.readouterr().out
