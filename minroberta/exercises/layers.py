@@ -39,6 +39,11 @@ def first(answer: Any) -> None:
         "eps is left out": c / numpy.sqrt(variance) * weight + bias,
         "the square root is left out": c / (variance + eps) * weight + bias,
         "the mean is not subtracted": x / numpy.sqrt(variance + eps) * weight + bias,
+        "that is RMS norm, x / √(mean(x²) + eps): subtract the mean first": x
+        / numpy.sqrt((x * x).mean(-1, keepdims=True) + eps) * weight + bias,
+        "that is batch norm, over all tokens of the batch: take mean and variance over the channels, the last axis": (
+            normed_over((0, 1), x, weight, bias, eps)
+        ),
         "weight and bias are left out": scaled,
         "the weight is left out": scaled + bias,
         "the bias is left out": scaled * weight,
@@ -84,6 +89,7 @@ def second(answer: Any) -> str:
     pairs = [pair for p in model().p.encoder.layer for pair in halves(p)]
     x = run()["embeddings"]
     found = result_of(answer, x, pairs, norm_of(model().p.LayerNorm))
+    found = list(found) if isinstance(found, numpy.ndarray) and found.ndim == x.ndim + 1 else found
     if not isinstance(found, list | tuple):
         raise NotYet("a list of arrays is asked for")
     if len(found) != len(pairs) + 1:
