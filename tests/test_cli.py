@@ -985,7 +985,9 @@ def test_notebooks_are_copied_and_never_replaced(tmp_path: Path) -> None:
     ]
     for path in expected:
         copy = tmp_path / "new" / path.name
-        assert copy.read_bytes() == path.read_bytes()
+        original, copied = path.read_text(encoding="utf-8"), copy.read_text(encoding="utf-8")
+        assert copied == original.replace("](../", "](https://github.com/minroberta/minroberta/blob/main/")
+        assert "](../" not in copied  # which would lead out of the folder that Jupyter serves
         copy.write_text("mine")
     (again,) = lines("notebooks", str(tmp_path / "new"))
     assert again["kept"] == again["notebooks"] == [path.name for path in expected]

@@ -19,6 +19,8 @@ from typing import Any
 
 from jupyter_core.paths import jupyter_path
 
+from minroberta.cli.notebooks import to_open_anywhere
+
 ROOT = Path(__file__).parents[1]
 KERNEL = "@jupyterlite/pyodide-kernel-extension"
 REQUIREMENTS = Path(__file__).with_suffix(".txt")
@@ -91,7 +93,7 @@ def _choices() -> dict[str, Any]:
 
 def _with_install(path: Path) -> str:
     """A notebook with a first cell that installs minroberta."""
-    notebook: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    notebook: dict[str, Any] = json.loads(to_open_anywhere(path))
     cell = {"cell_type": "code", "id": "install", "metadata": {}, "source": INSTALL}
     notebook["cells"].insert(0, {**cell, "outputs": [], "execution_count": None})
     return json.dumps(notebook)

@@ -1,6 +1,5 @@
 """The command notebooks: copy them out of the package."""
 
-import shutil
 from pathlib import Path
 
 import click
@@ -10,6 +9,9 @@ from .console import print_json, printable
 
 PLACES = (Path(own).parent / "notebooks", Path(own).parents[1] / "notebooks")
 """Folders of the notebooks: in an installed package, and in a clone."""
+
+HOME = "https://github.com/minroberta/minroberta/blob/main/"
+"""Where the files are to which notebooks link."""
 
 
 @click.command()
@@ -32,9 +34,14 @@ def notebooks(directory: Path, as_json: bool) -> None:
     kept = [path.name for path in found if (directory / path.name).exists()]
     for path in found:
         if path.name not in kept:
-            shutil.copyfile(path, directory / path.name)
+            (directory / path.name).write_text(to_open_anywhere(path), encoding="utf-8", newline="\n")
     if as_json:
         print_json({"directory": str(directory), "notebooks": [path.name for path in found], "kept": kept})
         return
     for path in found:
         click.echo(printable(f"{directory / path.name}{', which was there already' if path.name in kept else ''}"))
+
+
+def to_open_anywhere(notebook: Path) -> str:
+    """The text of a notebook; links to files of the project lead to its home, as these are not beside a copy."""
+    return notebook.read_text(encoding="utf-8").replace("](../", f"]({HOME}")
