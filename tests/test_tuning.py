@@ -179,7 +179,11 @@ HEADER = "opinion,verdict\n" + "".join(f"A cat {i},{i % 2}\n" for i in range(6))
         ("a.json", "3", CLASSES, {}, "must be a list of objects, or SQuAD's object with a list n"),
         ("a.json", "[" * 100_000, CLASSES, {}, "a.json"),
         ("a.csv", "a,b,c\n1,2,3\n", CLASSES, {}, "no column has a usual name for the text in the first line, a, b"),
-        ("a.jsonl", '{"a": "x", "b": "y"}', CLASSES, {}, "no column has a usual name for the text, among a, b: n"),
+        (
+            "a.jsonl", '{"a": "x", "b": "y"}', CLASSES, {},
+            "a usual name for the text and the label, among a, b: name it, as in --column text=a --column label=b",
+        ),
+        ("a.csv", "a,b\nA,b\n", CLASSES, {"label": "a"}, "for the text, among a, b: name it, as in --column text=b"),
         ("a.csv", HEADER, CLASSES, {}, "the first line seems to name the columns, opinion, verdict: s"),
         ("a.csv", "text,label,label\nA,b,c\n", CLASSES, {}, "two columns are named 'label': give each another name"),
         ("a.csv", "a,b\nA,b\n", CLASSES, {"text": "a", "label": "a"}, "the column 'a' is given two roles"),

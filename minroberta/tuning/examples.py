@@ -143,15 +143,19 @@ def _columns(records: Sequence[Record], head: str, given: Mapping[str, str]) -> 
     if head == "multiple_choice" and choices:
         found.setdefault("choices", ",".join(choices))
     if missing := [role for role in ROLES[head].needed if role not in found]:
-        raise InputError(_unknown(missing[0], records, names))
+        raise InputError(_unknown(missing, records, names, [name for name in names if name not in found.values()]))
     return found
 
 
-def _unknown(role: str, records: Sequence[Record], names: Sequence[str]) -> str:
-    """The message if the column of a role is not found."""
+def _unknown(missing: Sequence[str], records: Sequence[Record], names: Sequence[str], free: Sequence[str]) -> str:
+    """The message if the columns of some roles are not found. free: the columns that have no role yet."""
+    role = missing[0]
     if not _are_numbers(names):
-        among = ", ".join(names)
-        return f"no column has a usual name for the {role}, among {among}: name it, as in --column {role}={names[0]}"
+        roles, among = " and the ".join(missing), ", ".join(names)
+        if len(free) < len(missing):
+            return f"no column has a usual name for the {roles}, and among {among} are too few: add a column"
+        options = " ".join(f"--column {role}={name}" for role, name in zip(missing, free, strict=False))
+        return f"no column has a usual name for the {roles}, among {among}: name it, as in {options}"
     name = next(iter(records[0].values()))
     return (
         f"no column has a usual name for the {role} in the first line, {_first_line(records)}: give a name, as in "
