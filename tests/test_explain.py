@@ -414,6 +414,8 @@ def test_json(tmp_path: Path) -> None:
         (["minroberta/tiny", " a" * 200, "-o", "x.html"], "at most 144 tokens"),
         (["minroberta/tiny", "a", "-o", "no/such/x.html"], "x.html: No such file or directory"),
         (["minroberta/tiny", "a", "--head", "multiple_choice", "-o", "x.html"], "has no head 'multiple_choice'"),
+        (["minroberta/tiny", " ", "-o", "x.html"], "the text is empty"),
+        (["minroberta/tiny", "Who?", "--head", "question_answering", "-o", "x.html"], "give it as a second text"),
     ],
 )
 def test_bad_input_gets_a_sentence(arguments: list[str], message: str, tmp_path: Path, monkeypatch: Any) -> None:

@@ -28,7 +28,12 @@ def explain(name: str, text: str, pair: str | None, output: Path, head: str | No
     """
     from ..plot.page import facts, page  # with `testing`, whose import takes a while
 
-    found = facts(Source(name).load(head), text if pair is None else (text, pair))
+    if not text.strip():
+        raise click.UsageError("the text is empty: give one with a word")
+    model = Source(name).load(head)
+    if model.head == "question_answering" and pair is None:
+        raise click.UsageError("a question is answered from a context: give it as a second text, after the question")
+    found = facts(model, text if pair is None else (text, pair))
     written = page(found, name).encode()
     output.write_bytes(written)
     if as_json:
