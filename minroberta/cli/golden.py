@@ -17,7 +17,7 @@ from ..loading import load as load_model
 from ..testing import golden
 from ..testing.audit import audit
 from ..testing.compare import compare
-from ..testing.diagnose import explain
+from ..testing.diagnose import LIMIT, explain
 from ..testing.report import Report
 from ..testing.runs import EPS
 from ..testing.values import NAMES, read
@@ -137,10 +137,24 @@ def _summary(name: str, value: numpy.ndarray, noise: float) -> dict[str, Any]:
     type=click.Choice(list(EPS)),
     help="The dtype that the port computes in: by default float32, or what the suite says of each case.",
 )
+@click.option(
+    "--limit",
+    type=click.FloatRange(0),
+    default=LIMIT,
+    show_default=True,
+    metavar="SECONDS",
+    help="The longest time to search for the mistake in each file.",
+)
 @click.option("--html", type=File, metavar="FILE", help="Also write the report as an HTML page.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def check(
-    file: Path, candidate: Path, names: str | None, precision: str | None, html: Path | None, as_json: bool
+    file: Path,
+    candidate: Path,
+    names: str | None,
+    precision: str | None,
+    limit: float,
+    html: Path | None,
+    as_json: bool,
 ) -> None:
     """Compare a port's values with a golden file, and name the mistake if it is a known one.
 
@@ -152,20 +166,22 @@ def check(
     if file.is_dir():
         if html:
             raise click.UsageError("--html is for a single golden file: give the file of one case")
-        sys.exit(0 if _check_suite(file, candidate, _map(names), precision, as_json) else 1)
-    report = _report(file, candidate, _map(names), precision or "float32")
+        sys.exit(0 if _check_suite(file, candidate, _map(names), precision, limit, as_json) else 1)
+    report = _report(file, candidate, _map(names), precision or "float32", limit)
     if html:
         report.save_html(html)
     click.echo(report.to_json() if as_json else str(report))
     sys.exit(0 if report.ok else 1)
 
 
-def _report(file: Path, candidate: Path, table: Table, precision: str) -> Report:
+def _report(file: Path, candidate: Path, table: Table, precision: str, limit: float) -> Report:
     reference, port = golden.load(file), golden.values_of(read(candidate))
-    return explain(compare(reference, port, names=table, precision=precision), reference, port, table)
+    return explain(compare(reference, port, names=table, precision=precision), reference, port, table, limit=limit)
 
 
-def _check_suite(suite: Path, candidates: Path, table: Table, precision: str | None, as_json: bool) -> bool:
+def _check_suite(
+    suite: Path, candidates: Path, table: Table, precision: str | None, limit: float, as_json: bool
+) -> bool:
     """Check each case that has a candidate, and print the results. True if all are right."""
     cases, given = golden.cases_of(suite), _candidates(candidates)
     names = [case["name"] for case in cases]
@@ -175,7 +191,8 @@ def _check_suite(suite: Path, candidates: Path, table: Table, precision: str | N
         )
     if not given:
         raise NotFoundError(f"{candidates} holds no values: write CASE.npz, CASE.safetensors or CASE/NAME.npy")
-    results = [_checked(suite, case, given[case["name"]], table, precision) for case in cases if case["name"] in given]
+    chosen = [case for case in cases if case["name"] in given]
+    results = [_checked(suite, case, given[case["name"]], table, precision, limit) for case in chosen]
     missing = [name for name in names if name not in given]
     ok = all(result["ok"] for result in results)
     if as_json:
@@ -188,11 +205,11 @@ def _check_suite(suite: Path, candidates: Path, table: Table, precision: str | N
 
 
 def _checked(
-    suite: Path, case: Mapping[str, str], candidate: Path, table: Table, precision: str | None
+    suite: Path, case: Mapping[str, str], candidate: Path, table: Table, precision: str | None, limit: float
 ) -> dict[str, Any]:
     """The result of one case. An error says which case it is about."""
     try:
-        report = _report(suite / case["file"], candidate, table, precision or case["precision"])
+        report = _report(suite / case["file"], candidate, table, precision or case["precision"], limit)
     except Error as error:
         raise InputError(f"case {case['name']}: {error}") from error
     return _result(case["name"], report)

@@ -126,13 +126,18 @@ def _candidate(
 
 
 def explain(
-    report: Report, reference: Any, candidate: Values, names: Names | None = None, packed: Any = None
+    report: Report,
+    reference: Any,
+    candidate: Values,
+    names: Names | None = None,
+    packed: Any = None,
+    limit: float = LIMIT,
 ) -> Report:
     """The report, with the result of `diagnose` added if the candidate is wrong and the reference has a model."""
     trace, _ = trace_of(reference)
     if report.ok or trace is None:
         return report
-    how: dict[str, Any] = {"names": names, "precision": report.precision, "packed": packed}
+    how: dict[str, Any] = {"names": names, "precision": report.precision, "packed": packed, "limit": limit}
     return report.explained(diagnose(trace.model, trace.inputs, candidate, **how))
 
 

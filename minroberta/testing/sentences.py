@@ -106,8 +106,10 @@ def reasons(result: Result) -> Iterator[tuple[str, str, str]]:
     """
     if result.findings == ():
         yield "", "none", " of the known mistakes explains it"
-    for count, finding in enumerate(result.findings or ()):
-        joint = "" if not count else "and also " if finding.on_top_of else "or "
+    for before, finding in zip([None, *(result.findings or ())], result.findings or (), strict=False):
+        joint = "" if before is None else "or "
+        if before and finding.on_top_of not in (None, before.on_top_of):
+            joint = "and also "
         yield joint, finding.name, f": {finding.explanation} {finding.fix}{finding.rest}"
 
 

@@ -213,6 +213,8 @@ def test_a_known_mistake_has_its_name(file: Path, model: Path, tmp_path: Path) -
     result = call("check", file, tmp_path / "port.npz")
     assert result.exit_code == 1
     assert "why: gelu-tanh: " in result.stdout
+    hurried = call("check", file, tmp_path / "port.npz", "--limit", "0")
+    assert "why: none" in hurried.stdout and "give a longer limit" in hurried.stdout
 
 
 @pytest.mark.parametrize("name", ["weights.encoder.layer.0.output.dense.bias", "values.encoder.layer.1"])

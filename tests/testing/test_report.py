@@ -69,6 +69,8 @@ def test_the_mistakes_are_given_if_asked_for() -> None:
     assert str(one).splitlines()[1] == "why: gelu-tanh: GELU is computed by tanh. Use erf <b>."
     assert str(two).splitlines()[2] == "why: and also lm-bias-missing: The bias is missing. Add it."
     assert "why: or gelu-tanh" in str(report.explained([replace(BIAS, on_top_of=None), GELU]))
+    other = replace(BIAS, name="lm-bias-doubled")  # in place of BIAS, beside GELU as well
+    assert str(report.explained([GELU, BIAS, other])).splitlines()[3].startswith("why: or lm-bias-doubled")
     first = '<dt>Why</dt><dd><b class="wrong">gelu-tanh</b>: GELU is computed by tanh. Use erf &lt;b&gt;.</dd>'
     assert first + '<dt></dt><dd>and also <b class="wrong">lm-bias-missing</b>: ' in two.html()
     assert json.loads(two.to_json())["findings"][1]["on_top_of"] == "gelu-tanh"
