@@ -1,5 +1,8 @@
 """The checks of exercises: silence is no answer, a wrong answer gets its reason, and a right one is right."""
 
+import functools
+import re
+
 import numpy as np
 import pytest
 
@@ -26,7 +29,7 @@ def said(answer: object, capsys: pytest.CaptureFixture) -> str:
         (7, "not yet: a function is asked for, not int"),
         (lambda x: None, "not yet: your function returns None: is it written, and does it end with return?"),
         (lambda x: "text", "not yet: the result is not an array of numbers, but of <U4"),
-        (lambda x: [[1], [2, 3]], "not yet: the result is not an array of numbers: "),
+        (lambda x: [[1], [2, 3]], "not yet: the result is not an array of numbers: do all its rows have one"),
         (lambda x: x[:2], "not yet: the result has shape (2,), not (3,)"),
         (lambda x: x / 0 * 0, "not yet: the result has values that are not finite"),
         (lambda x: x**2, "not yet: that is the square"),
@@ -40,9 +43,42 @@ def test_what_is_said(answer: object, sentence: str, capsys: pytest.CaptureFixtu
     assert said(answer, capsys).startswith(sentence)
 
 
-def test_an_error_of_the_reader_is_raised_as_it_is() -> None:
-    with pytest.raises(ZeroDivisionError):
-        Checks(double)(1, lambda x: 1 // 0)
+def test_an_error_of_the_reader_is_a_sentence_with_the_line(capsys: pytest.CaptureFixture) -> None:
+    def my_function(x: np.ndarray) -> np.ndarray:
+        return x @ np.ones((2, 2))
+
+    found = said(my_function, capsys)
+    assert found.startswith("not yet: your function raises ValueError in line ")
+    assert ", `return x @ np.ones((2, 2))`, if called with an array of shape (3,): matmul: " in found
+    assert "\n" not in found
+
+
+def test_an_error_without_a_line_of_the_reader(capsys: pytest.CaptureFixture) -> None:
+    found = said(functools.partial(np.ones, 2, None), capsys)
+    assert found.startswith("not yet: your function raises TypeError if called with an array of shape (3,): ")
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        (np.ones((2, 3)), "an array of shape (2, 3)"),
+        (1e-5, "1e-05"),
+        ("x" * 100, "'xxxxxxxxxxxx...xxxxxxxxxxxxx'"),
+        ([1, 2, 3], "a list of 3"),
+        (len, "a function"),
+        ({}, "a dict"),
+    ],
+)
+def test_arguments_are_shown_in_a_few_words(argument: object, words: str) -> None:
+    with pytest.raises(NotYet, match=f"if called with {re.escape(words)}: integer division"):
+        result_of(lambda x: 1 // 0, argument)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8"])
+def test_differences_of_booleans_and_unsigned_integers(dtype: str) -> None:
+    expect(np.array([0, 1], dtype), np.array([0, 1], dtype))
+    with pytest.raises(NotYet, match=r"the result is (0|False) at \(1,\), where (1|True) is right"):
+        expect(np.array([0, 0], dtype), np.array([0, 1], dtype))
 
 
 def test_the_reader_cannot_change_what_is_judged(capsys: pytest.CaptureFixture) -> None:

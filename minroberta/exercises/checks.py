@@ -37,8 +37,8 @@ class Checks:
         self.exercises = exercises
 
     def __call__(self, number: int, answer: Any) -> None:
-        """Judge the answer to an exercise, counted from 1. None is no answer yet."""
-        if number not in range(1, len(self.exercises) + 1):
+        """Judge the answer to an exercise, counted from 1. None: not answered yet."""
+        if not 1 <= number <= len(self.exercises):
             raise InputError(f"unknown exercise {number}: this notebook has exercises 1 to {len(self.exercises)}")
         if answer is None:
             print(f"exercise {number} is not answered yet")
@@ -52,56 +52,58 @@ class Checks:
 
 
 def result_of(function: Any, *arguments: Any) -> Any:
-    """Result of the reader's function for copies of these arguments.
-
-    Raises NotYet if it is not a function, raises an error, or returns None.
-    """
+    """Result of the reader's function for copies of these arguments. Raises NotYet for an error in it, and for None."""
     if not callable(function):
         raise NotYet(f"a function is asked for, not {type(function).__name__}")
+    given = copy.deepcopy(arguments)
     try:
-        result = function(*copy.deepcopy(arguments))
+        result = function(*given)
     except Exception as error:
-        given = ", ".join(map(shown, arguments))
-        raise NotYet(
-            f"your function, called with {given}, raises {type(error).__name__}{line_of(error)}: {error}"
-        ) from error
+        raise NotYet(_failure(function, arguments, error)) from error
     if result is None:
         raise NotYet("your function returns None: is it written, and does it end with return?")
     return result
 
 
-def shown(argument: Any) -> str:
-    """An argument in a few words: shape and dtype of an array, otherwise a shortened repr."""
-    if isinstance(argument, numpy.ndarray) and argument.ndim:
-        return f"an array {argument.shape} of {argument.dtype}"
-    if callable(argument):
-        return f"a {type(argument).__name__}"
-    return reprlib.repr(argument)
+def _failure(function: Any, arguments: tuple[Any, ...], error: Exception) -> str:
+    """A sentence about an error in the reader's function: the arguments, the reader's line, and the error."""
+    given = ", ".join(map(_shown, arguments))
+    words = " ".join(str(error).split())
+    return f"your function raises {type(error).__name__}{_line(function, error)} if called with {given}: {words}"
 
 
-def line_of(error: Exception) -> str:
-    """The last line of the reader's file or cell that the error went through, or nothing if it went through none."""
-    package = str(Path(__file__).parents[1])
-    frames = traceback.extract_tb(error.__traceback__)
-    outside = [frame for frame in frames if not frame.filename.startswith(package)]
-    if not outside:
-        return ""
-    return f" in line {[frame.lineno for frame in outside if frame.filename == outside[0].filename][-1]}"
+def _shown(argument: Any) -> str:
+    """An argument in a few words: the shape of an array, and the start of a long text or list."""
+    if isinstance(argument, numpy.ndarray):
+        return f"an array of shape {argument.shape}"
+    if isinstance(argument, int | float | str):
+        return reprlib.repr(argument)
+    if isinstance(argument, list):
+        return f"a list of {len(argument)}"
+    return "a function" if callable(argument) else f"a {type(argument).__name__}"
 
 
-def as_array(answer: Any, what: str = "the result") -> numpy.ndarray:
-    """The answer as an array of any shape and dtype. Raises NotYet if it is not one, such as a list of unequal rows."""
+def _line(function: Any, error: Exception) -> str:
+    """The last line in the file or cell of the reader's function that an error came through, or nothing."""
+    file = getattr(getattr(function, "__code__", None), "co_filename", None)
+    lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f" in line {lines[-1].lineno}, `{lines[-1].line}`," if lines else ""
+
+
+def numbers_of(answer: Any, what: str = "the result") -> numpy.ndarray:
+    """The answer as an array of numbers of any shape, finite or not. what: a noun in the singular."""
     try:
-        return numpy.asarray(to_host(answer))
-    except (TypeError, ValueError) as error:
-        raise NotYet(f"{what} is not an array of numbers: {error}") from None
+        found = numpy.asarray(to_host(answer))
+    except (TypeError, ValueError):
+        raise NotYet(f"{what} is not an array of numbers: do all its rows have one length?") from None
+    if found.dtype.kind not in "biuf":
+        raise NotYet(f"{what} is not an array of numbers, but of {found.dtype}")
+    return found
 
 
 def array_of(answer: Any, shape: tuple[int, ...], what: str = "the result") -> numpy.ndarray:
-    """The answer as an array of numbers of this shape."""
-    found = as_array(answer, what)
-    if found.dtype.kind not in "biuf":
-        raise NotYet(f"{what} is not an array of numbers, but of {found.dtype}")
+    """The answer as an array of finite numbers of this shape. what: a noun in the singular."""
+    found = numbers_of(answer, what)
     if found.shape != shape:
         raise NotYet(f"{what} has shape {found.shape}, not {shape}")
     if not numpy.isfinite(found).all():
@@ -109,15 +111,21 @@ def array_of(answer: Any, shape: tuple[int, ...], what: str = "the result") -> n
     return found
 
 
+def _distance(found: numpy.ndarray, right: numpy.ndarray) -> numpy.ndarray:
+    """|found - right|, for booleans and unsigned integers too."""
+    return numpy.abs(numpy.subtract(found, right, dtype=float))
+
+
 def same(found: numpy.ndarray, right: numpy.ndarray) -> bool:
     """True if two arrays of one shape are equal but for rounding in float32."""
-    return bool(numpy.abs(found - right).max(initial=0) <= SHARE * numpy.abs(right).max(initial=0))
+    return bool(_distance(found, right).max(initial=0) <= SHARE * numpy.abs(right).max(initial=0))
 
 
 def expect(answer: Any, right: Any, known: Mapping[str, Any] | None = None, what: str = "the result") -> None:
     """Raise NotYet if the answer is not the right array, but for rounding.
 
-    known: the results of likely mistakes, each under the sentence to say if the answer equals it.
+    known: the results of likely mistakes, each under the sentence to say if the answer equals it. what: a noun in the
+    singular.
     """
     right = numpy.asarray(to_host(right))
     found = array_of(answer, right.shape, what)
@@ -126,7 +134,7 @@ def expect(answer: Any, right: Any, known: Mapping[str, Any] | None = None, what
     for sentence, wrong in (known or {}).items():
         if found.shape == numpy.shape(wrong) and same(found, numpy.asarray(to_host(wrong))):
             raise NotYet(sentence)
-    place = numpy.unravel_index(numpy.abs(found - right).argmax(), right.shape)
+    place = numpy.unravel_index(_distance(found, right).argmax(), right.shape)
     where = f" at {tuple(map(int, place))}" if place else ""
     raise NotYet(f"{what} is {found[place]:.4g}{where}, where {right[place]:.4g} is right")
 
