@@ -4,8 +4,11 @@ import functools
 import itertools
 import json
 import random
+import unicodedata
 from collections.abc import Callable, Iterator
 from typing import Any
+
+import numpy
 
 from ..loading import load
 from ..text.tokenizer import Tokenizer
@@ -149,6 +152,9 @@ MERGING_MISTAKES: dict[str, Callable[[str], list[str]]] = {
         word, min
     ),
     "you merge only pairs of single letters: a merge makes new pairs, so look again after each": split_once,
+    "you merge the last known pair: merge the one with the lowest rank": lambda word: split(
+        word, lambda known: known[-1]
+    ),
     "you stop after one merge: look again with the new pieces, until no pair is in the list": lambda word: split(
         word, lambda known: min(known, key=ranks().__getitem__), most=1
     ),
@@ -179,14 +185,14 @@ def invented_texts() -> list[str]:
     return [tokenizer().text_of(draw.sample(usual, 12)) for _ in range(1000)]
 
 
-def ids_from(answer: Any, text: str) -> list[int]:
-    """The ids that the reader's function gives for a text."""
-    found = result_of(answer, text)
+def ids_from(answer: Any, *given: Any) -> list[int]:
+    """The ids that the reader's function gives for a text, or for a pair."""
+    found = result_of(answer, *given)
     if isinstance(found, str) or not hasattr(found, "__iter__"):
         raise NotYet(f"a list of ids is asked for, not {type(found).__name__}")
-    found = list(found)
-    if any(isinstance(token, list | tuple) for token in found):
-        raise NotYet("a list of ids is asked for, not a list of a list for each word: join them")
+    found = found.tolist() if isinstance(found, numpy.ndarray) else list(found)
+    if any(isinstance(token, list | tuple | numpy.ndarray) and numpy.ndim(token) for token in found):
+        raise NotYet("a list of ids is asked for, not a list of lists: join them")
     if any(isinstance(token, str) for token in found):
         raise NotYet("ids are asked for, not the tokens themselves: look them up in the vocabulary")
     return found
@@ -196,6 +202,11 @@ def uncut(text: str) -> list[int]:
     """The ids of a text that is merged as one long word."""
     word = "".join(word for word, _ in tokenizer().library.pre_tokenizer.pre_tokenize_str(text))
     return looked_up(split(word, lambda known: min(known, key=ranks().__getitem__)))
+
+
+def without_accents(text: str) -> str:
+    """The text without its accents, as BERT's uncased tokenizer has it."""
+    return "".join(letter for letter in unicodedata.normalize("NFD", text) if unicodedata.category(letter) != "Mn")
 
 
 def misspelled(text: str) -> list[int]:
@@ -214,6 +225,14 @@ ENCODING_MISTAKES: dict[str, Callable[[str], list[int]]] = {
     "these ids have <s> and </s> around them: here they are asked for without": lambda text: [0, *ids_of(text), 2],
     "the text was changed to small letters: RoBERTa keeps the case": lambda text: ids_of(text.lower()),
     "a space was put before the text: RoBERTa does not do this": lambda text: ids_of(f" {text}"),
+    "spaces at the ends of a text are lost: they belong to it": lambda text: ids_of(text.strip()),
+    "a space, a tab and a line end are three different characters, and two spaces are not one: keep all": lambda text: (
+        ids_of(" ".join(text.split()))
+    ),
+    "accents were joined with their letters: RoBERTa does not change characters": lambda text: ids_of(
+        unicodedata.normalize("NFC", text)
+    ),
+    "accents were lost: RoBERTa does not change characters": lambda text: ids_of(without_accents(text)),
     "spaces are lost: each belongs to the word on its right, as `cut` gives them": lambda text: [
         token for word in text.split() for token in ids_of(word)
     ],
@@ -241,10 +260,7 @@ def pairing(answer: Any) -> str:
 
 def judge_pair(answer: Any, a: list[int], b: list[int], longest: int, right: list[int]) -> None:
     """Raise NotYet if the reader's row of a pair is not right."""
-    found = result_of(answer, a, b, longest)
-    if isinstance(found, str) or not hasattr(found, "__iter__"):
-        raise NotYet(f"a list of ids is asked for, not {type(found).__name__}")
-    found = list(found)
+    found = ids_from(answer, a, b, longest)
     if found == right:
         return
     given = f"with texts of {len(a)} and {len(b)} tokens and longest={longest}, "
@@ -258,6 +274,8 @@ def judge_pair(answer: Any, a: list[int], b: list[int], longest: int, right: lis
     if len(found) < len(right):
         raise NotYet(f"{given}the row has only {len(found)} tokens, where {len(right)} fit")
     kept = found[1 : ends[0]], found[ends[1] + 1 : -1]
+    if kept == (b[: len(kept[0])], a[: len(kept[1])]):
+        raise NotYet(f"{given}the texts are exchanged: the first comes first")
     numbers, rights = [len(text) for text in kept], [right.index(2) - 1, len(right) - right.index(2) - 3]
     if numbers != rights:
         raise NotYet(
