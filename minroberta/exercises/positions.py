@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy
 
-from ..backend.arrays import to_host
+from .. import ops
+from ..backend.arrays import Array, to_host
 from ..loading import Model, init, load
-from .checks import Checks, NotYet, array_of, as_array, expect, expect_values, result_of, same
+from ..trace import Node
+from .checks import Checks, NotYet, array_of, expect, expect_values, numbers_of, result_of, same
 
 ROWS = (
     [[0, 5, 6, 2, 1, 1], [0, 5, 5, 5, 6, 2]],
@@ -62,7 +64,7 @@ def judge_positions(answer: Any, ids: numpy.ndarray, pad: int) -> None:
         "1 is taken for padding, whatever `pad` is, and the 2 is fixed": (ids != 1).cumsum(1) * (ids != 1) + 1,
     }
     found = array_of(result_of(answer, ids, pad), ids.shape, "the array of positions")
-    if found.dtype.kind == "f":
+    if found.dtype.kind not in "iu":
         raise NotYet(f"positions are integers, not {found.dtype}: they are indices of rows")
     expect(found, right, known, f"for the ids {ids.tolist()} with pad={pad}, the position")
 
@@ -105,8 +107,67 @@ def embedding(answer: Any) -> str:
     B, L = ids.shape
     shapes = {NAMES[0]: (B, L), NAMES[1]: (B, L, 16), NAMES[2]: (B, L, 16)}
     arrays = {name: array_of(values[name], shape, repr(name)) for name, shape in shapes.items()}
+    reject_known(arrays, model.p.embeddings, model.config.layer_norm_eps)
     expect_values(model, {"input_ids": ids, "attention_mask": (ids != 1).astype(int)}, arrays)
     return "the oracle agrees with each of the three values"
+
+
+def reject_known(arrays: Mapping[str, numpy.ndarray], p: Node, eps: float) -> None:
+    """Raise NotYet for a likely mistake in the sum or in the norm, each judged by the values before it."""
+    positions, total, normed = (arrays[name] for name in NAMES)
+    ids = numpy.array(ROWS[-1])
+    right = (ids != 1).cumsum(1) * (ids != 1) + 1
+    if (positions != right).any():
+        return
+    words = p.word_embeddings.weight[ids]
+    rows, kind = p.position_embeddings.weight[right], p.token_type_embeddings.weight[0]
+    reject(total, words + rows + kind, of_sum(ids, words, rows, kind), "embeddings.sum")
+    reject(normed, ops.layer_norm(total, **p.LayerNorm.tree, eps=eps), of_norm(total, p.LayerNorm, eps), "embeddings")
+
+
+def reject(found: numpy.ndarray, right: numpy.ndarray, known: Mapping[str, numpy.ndarray], name: str) -> None:
+    """Raise NotYet if a value is wrong in a known way."""
+    if same(found, right):
+        return
+    for sentence, wrong in known.items():
+        if same(found, wrong):
+            raise NotYet(f"{name}: {sentence}")
+
+
+def of_sum(ids: Array, words: Array, rows: Array, kind: Array) -> dict[str, Array]:
+    """Likely mistakes of the sum, each under its sentence."""
+    return {
+        "that is the word embeddings alone: add the rows of the positions and of type 0": words,
+        "the rows of the positions are missing: p.position_embeddings.weight[positions]": words + kind,
+        "the row of the token type is missing: add p.token_type_embeddings.weight[0]": words + rows,
+        "the rows of the words are missing: p.word_embeddings.weight[ids]": rows + kind,
+        "the embeddings are multiplied by √D: add them as they are": (words * words.shape[-1] ** 0.5 + rows + kind),
+        "padding gets no row: add rows for it as for each token": (words + rows + kind) * (ids != 1)[..., None],
+    }
+
+
+def of_norm(total: Array, p: Node, eps: float) -> dict[str, Array]:
+    """Likely mistakes of the norm, each under its sentence."""
+    plain = standardised(total, -1, eps)
+    size = numpy.sqrt((total**2).mean(-1, keepdims=True) + eps)
+    known = {
+        "the norm is missing: ops.layer_norm of the sum": total,
+        "weight and bias of the norm are missing": plain,
+        "the bias of the norm is missing": plain * p.weight,
+        "the weight of the norm is missing": plain + p.bias,
+    }
+    weighted = {
+        "the norm is applied twice": standardised(plain * p.weight + p.bias, -1, eps),
+        "that is an RMS norm: subtract the mean first": total / size,
+        "the norm is over the texts: take it over the channels, the last axis": standardised(total, 0, eps),
+        "the norm is over the tokens: take it over the channels, the last axis": standardised(total, 1, eps),
+    }
+    return known | {sentence: array * p.weight + p.bias for sentence, array in weighted.items()}
+
+
+def standardised(x: Array, axis: int, eps: float) -> Array:
+    """(x - mean) / √(variance + eps) over an axis."""
+    return (x - x.mean(axis, keepdims=True)) / numpy.sqrt(x.var(axis, keepdims=True) + eps)
 
 
 # --- exercise 3: a table for a port that counts from 0 --------------------------------------------------------------
@@ -115,7 +176,7 @@ def embedding(answer: Any) -> str:
 def shifting(answer: Any) -> str:
     """The position table for a port that counts from 0."""
     table = to_host(load().p.embeddings.position_embeddings.weight)
-    found = as_array(answer, "the table")
+    found = numbers_of(answer, "the table")
     if found.ndim == 2 and found.shape[1:] == table.shape[1:]:
         explain_rows(found, table)
     expect(found, table[2:], what="the table")
@@ -129,6 +190,10 @@ def explain_rows(found: numpy.ndarray, table: numpy.ndarray) -> None:
         raise NotYet("this is the table as it was: the port would look up row 0, which is not trained, for <s>")
     if len(found) == length - 1 and same(found, table[1:]):
         raise NotYet("the port would look up the row of padding, 1, for <s>: leave that out as well")
+    if len(found) == length - 3 and same(found, table[3:]):
+        raise NotYet("the first token has row 2, counted from 0: you left out that one as well")
+    if len(found) == length - 2 and same(found, table[:1:-1]):
+        raise NotYet("the rows are in the reverse order")
     if len(found) == length - 2 and same(found, table[:-2]):
         raise NotYet("you left out the last two rows: leave out those that no token uses")
     if len(found) > length and same(found[-length:], table):

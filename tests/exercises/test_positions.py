@@ -134,11 +134,8 @@ def test_embeddings(capsys: pytest.CaptureFixture) -> None:
             "embeddings.position_ids",
             "by-place",
         ),
-        (with_(types=0), "embeddings.sum", "token-types"),
         (with_(eps=1e-12), "embeddings", "eps"),
         (with_(norm=eps_outside), "embeddings", "eps"),
-        (with_(norm=lambda x, weight, bias, eps: ops.layer_norm(x, weight=weight, bias=0, eps=eps)), "embeddings", ""),
-        (with_(norm=lambda x, **_: x), "embeddings", ""),
     ],
 )
 def test_the_oracle_judges_embeddings(
@@ -147,6 +144,81 @@ def test_the_oracle_judges_embeddings(
     found = said(2, answer, capsys)
     assert found.startswith(f"not yet: the first wrong value is {value}")
     assert mistake in found
+
+
+def total_of(change: Callable) -> Callable:
+    """An answer with another sum. change: the sum from the rows of words, positions and type, and which are tokens."""
+
+    def answer(ids: np.ndarray, p: Any, config: Any) -> dict[str, np.ndarray]:
+        positions = position_ids(ids, config.pad_token_id)
+        rows = p.word_embeddings.weight[ids], p.position_embeddings.weight[positions], p.token_type_embeddings.weight[0]
+        total = change(*rows, (ids != 1)[..., None])
+        normed = ops.layer_norm(total, **p.LayerNorm.tree, eps=config.layer_norm_eps)
+        return {"embeddings.position_ids": positions, "embeddings.sum": total, "embeddings": normed}
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda words, rows, kind, real: words, "that is the word embeddings alone"),
+        (lambda words, rows, kind, real: words + kind, "the rows of the positions are missing"),
+        (lambda words, rows, kind, real: words + rows, "the row of the token type is missing"),
+        (lambda words, rows, kind, real: rows + kind, "the rows of the words are missing"),
+        (lambda words, rows, kind, real: 4 * words + rows + kind, "the embeddings are multiplied by √D"),
+        (lambda words, rows, kind, real: (words + rows + kind) * real, "padding gets no row"),
+    ],
+)
+def test_mistakes_of_the_sum(change: Callable, sentence: str, capsys: pytest.CaptureFixture) -> None:
+    assert said(2, total_of(change), capsys).startswith(f"not yet: embeddings.sum: {sentence}")
+
+
+def over(axis: int, centre: bool = True) -> Callable:
+    def norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float) -> np.ndarray:
+        x = x - x.mean(axis, keepdims=True) * centre
+        return x / np.sqrt((x * x).mean(axis, keepdims=True) + eps) * weight + bias
+
+    return norm
+
+
+@pytest.mark.parametrize(
+    ("norm", "sentence"),
+    [
+        (lambda x, **_: x, "the norm is missing"),
+        (lambda x, weight, bias, eps: over(-1)(x, 1, 0, eps), "weight and bias of the norm are missing"),
+        (lambda x, weight, bias, eps: over(-1)(x, weight, 0, eps), "the bias of the norm is missing"),
+        (lambda x, weight, bias, eps: over(-1)(x, 1, bias, eps), "the weight of the norm is missing"),
+        (lambda x, **p: ops.layer_norm(ops.layer_norm(x, **p), **p), "the norm is applied twice"),
+        (over(-1, centre=False), "that is an RMS norm"),
+        (over(0), "the norm is over the texts"),
+        (over(1), "the norm is over the tokens"),
+    ],
+)
+def test_mistakes_of_the_norm(norm: Callable, sentence: str, capsys: pytest.CaptureFixture) -> None:
+    assert said(2, with_(norm=norm), capsys).startswith(f"not yet: embeddings: {sentence}")
+
+
+def test_embeddings_by_loops_in_float64(capsys: pytest.CaptureFixture) -> None:
+    def answer(ids: np.ndarray, p: Any, config: Any) -> dict[str, Any]:
+        positions = by_a_loop(ids, config.pad_token_id)
+        words, rows, kind = (
+            part.weight.astype(float) for part in (p.word_embeddings, p.position_embeddings, p.token_type_embeddings)
+        )
+        total = [
+            [words[token] + rows[place] + kind[0] for token, place in zip(*pair, strict=True)]
+            for pair in zip(ids, positions, strict=True)
+        ]
+        normed = over(-1)(np.array(total), p.LayerNorm.weight, p.LayerNorm.bias, config.layer_norm_eps)
+        return {"embeddings.position_ids": positions, "embeddings.sum": total, "embeddings": normed}
+
+    assert said(2, answer, capsys) == "right: the oracle agrees with each of the three values"
+
+
+def test_an_error_is_a_sentence(capsys: pytest.CaptureFixture) -> None:
+    found = said(2, lambda ids, p, config: p.word_embeddings.weight[config.vocab_size], capsys)
+    assert found.startswith("not yet: your function raises IndexError in line ")
+    assert "if called with an array of shape (3, 6), " in found
 
 
 def test_what_is_not_three_values(capsys: pytest.CaptureFixture) -> None:
@@ -163,6 +235,7 @@ TABLE = load().p.embeddings.position_embeddings.weight
 
 
 def test_a_table_for_a_port_that_counts_from_0(capsys: pytest.CaptureFixture) -> None:
+    assert said(3, TABLE[2:].astype(float).tolist(), capsys).startswith("right")
     assert said(3, TABLE[2:], capsys).startswith("right: row 0 of their table is row 2 of ours")
 
 
@@ -176,7 +249,12 @@ def test_a_table_for_a_port_that_counts_from_0(capsys: pytest.CaptureFixture) ->
         (np.roll(TABLE, 2, axis=0), "the rows are moved down by two"),
         (np.roll(TABLE, -2, axis=0), "the first 512 rows are right, but"),
         (TABLE[2:-2], "the table has shape (510, 256), not (512, 256)"),
-        (TABLE[2:][::-1], "the table is "),
+        (TABLE[2:][::-1], "the rows are in the reverse order"),
+        (TABLE[3:], "the first token has row 2"),
+        (2 * TABLE[2:], "the table is "),
+        ([[1.0], [2.0, 3.0]], "the table is not an array of numbers: do all its rows have one length?"),
+        ("rows", "the table is not an array of numbers"),
+        (lambda table: table[2:], "the table is not an array of numbers"),
         (TABLE[:, 2:], "the table has shape (514, 254)"),
         (2, "the table has shape (), not (512, 256)"),
     ],
