@@ -84,7 +84,34 @@ def said(number: int, answer: Any, capsys: pytest.CaptureFixture) -> str:
 WRONG = "not yet: the first wrong value is encoder.layer.0.attention.self"
 MISTAKE = ". It looks like the known mistake "
 
+
+def by_loops(q: Array, k: Array, v: Array, mask: Array) -> tuple[list[Any], list[Any], list[Any]]:
+    """Another right answer: lists, head by head."""
+    (B, H, _, E), hidden = q.shape, np.where(mask == 0, LOWEST, 0)
+    scores = [[q[b, h] @ k[b, h].T / E**0.5 + hidden[b] for h in range(H)] for b in range(B)]
+    shares = [[softmax(one) for one in of_text] for of_text in scores]
+    context = [np.concatenate([shares[b][h] @ v[b, h] for h in range(H)], -1) for b in range(B)]
+    return scores, shares, context
+
+
+def by_einsum(q: Array, k: Array, v: Array, mask: Array) -> list[Array]:
+    hidden = (1.0 - mask)[:, None, None] * LOWEST
+    scores = np.einsum("bhle,bhse->bhls", q, k) / math.sqrt(q.shape[-1]) + hidden
+    shares = softmax(scores)
+    return [scores, shares, np.einsum("bhls,bhse->blhe", shares, v).reshape(len(q), q.shape[2], -1)]
+
+
+def ragged(q: Array, k: Array, v: Array, mask: Array) -> tuple[Any, ...]:
+    scores, _, context = attention(q, k, v, mask)
+    return scores, [[1.0], [0.5, 0.5]], context
+
+
 FIRST: list[tuple[Any, str]] = [
+    (by_loops, "right: the oracle agrees"),
+    (by_einsum, "right: the oracle agrees"),
+    (ragged, "not yet: the array of shares is not an array of numbers: do all its rows have one length?"),
+    (lambda q, k, v, mask: q @ k, "not yet: your function raises ValueError in line "),
+    (lambda *a: (attention(*a)[0], attention(*a)[0], attention(*a)[2]), "not yet: scores and shares are one and the"),
     (None, "exercise 1 is not answered yet"),
     (lambda q, k, v, mask: None, "not yet: your function returns None"),
     (attention, "right: the oracle agrees"),
@@ -132,6 +159,11 @@ def by_waves(L: int, E: int) -> tuple[Array, Array]:
 
 
 SECOND: list[tuple[Any, str]] = [
+    (lambda L, E: np.stack(shifted(1, 100)(L, E)), "right: each token gives at least"),
+    (lambda L, E: tuple(x.tolist() for x in shifted(1, 100)(L, E)), "right: each token gives at least"),
+    (shifted(1, 8), "not yet: without √E that would do, but scores are divided by √E"),
+    (lambda L, E: (np.eye(L, E), [[1.0], [0.0, 1.0]]), "not yet: the array of keys is not an array of numbers"),
+    (lambda L, E: (np.eye(L) @ np.eye(E), 0), "not yet: your function raises ValueError in line "),
     (None, "exercise 2 is not answered yet"),
     (lambda L, E: None, "not yet: your function returns None"),
     (shifted(1, 100), "right: each token gives at least"),
@@ -153,6 +185,15 @@ def test_a_head_that_reads_the_token_before(answer: Any, sentence: str, capsys: 
 
 
 THIRD: list[tuple[Any, str]] = [
+    (
+        lambda w, b, u: [sum(r * x for r, x in zip(row, u, strict=True)) + c for row, c in zip(w, b, strict=True)],
+        "right",
+    ),
+    (lambda w, b, u: np.einsum("oi,i->o", w, u) + b, "right: the answers stay the same"),
+    (lambda w, b, u: w @ (b + u), "not yet: both biases go through the weight"),
+    (lambda w, b, u: u, "not yet: that is the value's bias alone"),
+    (lambda w, b, u: b + 7 * w @ u, "not yet: each bias counts once"),
+    (lambda w, b, u: b + 4 * w @ u, "not yet: each head's bias goes through the weight once"),
     (None, "exercise 3 is not answered yet"),
     (lambda w, b, u: None, "not yet: your function returns None"),
     (lambda w, b, u: b + w @ u, "right: the answers stay the same"),
