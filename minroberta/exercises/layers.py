@@ -1,6 +1,7 @@
 """The exercises of notebook 5: the layer norm, a pre-LN body, and the number of weights of three families."""
 
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ from ..config import PRESETS, Config
 from ..loading import Model, init
 from ..trace import Node, Trace, trace
 from ..weights import flat, shapes
-from .checks import Checks, NotYet, array_of, expect, expect_values, result_of
+from .checks import Checks, NotYet, array_of, expect, expect_values, result_of, same
 
 SIZES = {"model_type": "roberta-prelayernorm", "vocab_size": 40, "hidden_size": 24, "intermediate_size": 32,
          "num_hidden_layers": 3, "num_attention_heads": 4, "max_position_embeddings": 13, "layer_norm_eps": 1e-5,
@@ -38,6 +39,10 @@ def first(answer: Any) -> None:
         "eps belongs inside the square root, added to the variance": c / (numpy.sqrt(variance) + eps) * weight + bias,
         "eps is left out": c / numpy.sqrt(variance) * weight + bias,
         "the square root is left out": c / (variance + eps) * weight + bias,
+        "that is an RMS norm: subtract the mean first, and divide by the root of the variance": x
+        / numpy.sqrt((x**2).mean(-1, keepdims=True) + eps) * weight + bias,
+        "subtract the mean before the squares are averaged: the variance is mean((x - mean)²)": c
+        / numpy.sqrt((x**2).mean(-1, keepdims=True) + eps) * weight + bias,
         "the mean is not subtracted": x / numpy.sqrt(variance + eps) * weight + bias,
         "that is RMS norm, x / √(mean(x²) + eps): subtract the mean first": x
         / numpy.sqrt((x * x).mean(-1, keepdims=True) + eps) * weight + bias,
@@ -48,14 +53,22 @@ def first(answer: Any) -> None:
         "the weight is left out": scaled + bias,
         "the bias is left out": scaled * weight,
         "the bias is added before the weight multiplies": (scaled + bias) * weight,
-        "mean and variance are those of all tokens together: each vector has its own": normed_over(
-            (0, 1, 2), x, weight, bias, eps
-        ),
-        "mean and variance are taken over the tokens: take them over the channels, the last axis": normed_over(
-            1, x, weight, bias, eps
-        ),
     }  # fmt: skip
+    known |= {sentence: normed_over(axis, x, weight, bias, eps) for sentence, axis in OTHER_AXES.items()}
     expect(result_of(answer, x, weight, bias, eps), scaled * weight + bias, known)
+
+
+OTHER_AXES = {
+    "mean and variance are those of all tokens together: each vector has its own": (0, 1, 2),
+    "mean and variance are those of a whole text: each vector has its own": (1, 2),
+    "that is a batch norm, over all tokens of the batch: take mean and variance over the last axis, the channels": (
+        0,
+        1,
+    ),
+    "mean and variance are taken over the tokens: take them over the channels, the last axis": 1,
+    "mean and variance are taken over the texts: take them over the channels, the last axis": 0,
+}
+"""Axes over which a layer norm is not taken, each under its sentence."""
 
 
 def normed_over(axis: Any, x: Array, weight: Array, bias: Array, eps: float) -> Array:
@@ -88,21 +101,37 @@ def second(answer: Any) -> str:
     """A function of x, pairs (norm, f) and a final norm: the list of states after each half, and the normed end."""
     pairs = [pair for p in model().p.encoder.layer for pair in halves(p)]
     x = run()["embeddings"]
-    found = result_of(answer, x, pairs, norm_of(model().p.LayerNorm))
-    found = list(found) if isinstance(found, numpy.ndarray) and found.ndim == x.ndim + 1 else found
-    if not isinstance(found, list | tuple):
-        raise NotYet("a list of arrays is asked for")
-    if len(found) != len(pairs) + 1:
-        raise NotYet(f"the list has {len(found)} arrays, not {len(pairs) + 1}: one after each half, and the normed end")
-    if len({id(state) for state in found[:-1]}) < len(pairs):
+    states = states_of(result_of(answer, x, pairs, norm_of(model().p.LayerNorm)), len(pairs) + 1, x.shape)
+    if any(same(state, after) for state, after in itertools.pairwise(states[:-1])):
         raise NotYet("some states are one and the same array: x += f changes it in place, so write x = x + f")
+    reject_first(states[0], x, *pairs[0])
     names = [f"encoder.layer.{i}{half}" for i in range(len(pairs) // 2) for half in (".attention", "")] + ["LayerNorm"]
-    values = {
-        name: array_of(array, x.shape, f"state {index}")
-        for index, (name, array) in enumerate(zip(names, found, strict=True))
+    expect_values(model(), run().inputs, {"embeddings": x, **dict(zip(names, states, strict=True))})
+    return f"all {len(states)} states are the oracle's"
+
+
+def states_of(found: Any, count: int, shape: tuple[int, ...]) -> list[Array]:
+    """The states as arrays, from a list of them or from one array, (count, B, L, D)."""
+    stacked = hasattr(found, "ndim") and found.ndim == len(shape) + 1
+    if not stacked and not isinstance(found, list | tuple):
+        raise NotYet("a list of arrays is asked for")
+    if len(found) != count:
+        raise NotYet(f"the list has {len(found)} arrays, not {count}: one after each half, and the normed end")
+    return [array_of(array, shape, f"state {index}") for index, array in enumerate(found)]
+
+
+def reject_first(state: Array, x: Array, norm: Function, f: Function) -> None:
+    """Raise NotYet for a likely mistake in the first half that the oracle does not name."""
+    known = {
+        "the norm is missing: f takes norm(x)": x + f(x),
+        "the norm comes before f, not after it: x + f(norm(x))": x + norm(f(x)),
+        "the norm is missing, and so is x: x + f(norm(x))": f(x),
+        "state 0 is the embeddings: the list begins with the state after the first half": x,
+        "state 0 is the norm of the embeddings: the list begins with the state after the first half": norm(x),
     }
-    expect_values(model(), run().inputs, {"embeddings": x} | values)
-    return f"all {len(values)} states are the oracle's"
+    for sentence, wrong in known.items():
+        if same(state, wrong):
+            raise NotYet(sentence)
 
 
 def halves(p: Node) -> list[tuple[Function, Function]]:
@@ -152,6 +181,10 @@ def why_not_count(more: int, config: Config) -> str:
     known = {
         D * D + D: "the pooler is not part of the body",
         -N * (5 * D + F): "the biases of the linear maps in the layers are missing",
+        -config.vocab_size * D: "the table of words is missing",
+        config.vocab_size * D: "the head is not part of the body: the table of words counts once",
+        -N * (2 * D * F + F + D): "the feed-forward part is missing",
+        -(N - 1) * (4 * (D * D + D) + 2 * D * F + F + D + 4 * D): "only one layer is counted: multiply by their number",
         -config.type_vocab_size * D: "the table of token types is missing",
         -config.max_position_embeddings * D: "the table of positions is missing",
         -N * (D * D + D): "attention has four linear maps: query, key, value, and the one after them",

@@ -7,6 +7,7 @@ import pytest
 
 from minroberta.config import Config
 from minroberta.exercises.layers import check
+from minroberta.weights import shapes
 
 Array = np.ndarray
 
@@ -30,6 +31,23 @@ def normed(ddof: int = 0, inside: bool = True, axis: Any = -1, centre: bool = Tr
 
 right = normed()
 
+
+def by_loops(x: Array, weight: Array, bias: Array, eps: float) -> list[Any]:
+    """Another right answer: lists, made number by number."""
+
+    def one(row: list[float]) -> list[float]:
+        mean = sum(row) / len(row)
+        root = (sum((number - mean) ** 2 for number in row) / len(row) + eps) ** 0.5
+        return [(number - mean) / root * w + b for number, w, b in zip(row, weight, bias, strict=True)]
+
+    return [[one(row) for row in rows] for rows in x.tolist()]
+
+
+def rms(x: Array, weight: Array, bias: Array, eps: float, centred: bool = False) -> Array:
+    above = x - x.mean(-1, keepdims=True) * centred
+    return above / np.sqrt((x**2).mean(-1, keepdims=True) + eps) * weight + bias
+
+
 FIRST: list[tuple[Any, str]] = [
     (None, "exercise 1 is not answered yet"),
     (lambda x, weight, bias, eps: None, "not yet: your function returns None"),
@@ -40,6 +58,13 @@ FIRST: list[tuple[Any, str]] = [
     (normed(ddof=1), "not yet: divide the sum of squares by D"),
     (normed(inside=False), "not yet: eps belongs inside the square root"),
     (normed(centre=False), "not yet: the mean is not subtracted"),
+    (normed(axis=(0, 1)), "not yet: that is a batch norm"),
+    (normed(axis=0), "not yet: mean and variance are taken over the texts"),
+    (normed(axis=(1, 2)), "not yet: mean and variance are those of a whole text"),
+    (by_loops, "right"),
+    (rms, "not yet: that is an RMS norm"),
+    (lambda x, weight, bias, eps: rms(x, weight, bias, eps, centred=True), "not yet: subtract the mean before the sq"),
+    (lambda x, weight, bias, eps: (x - x.mean(-1)) * weight, "not yet: your function raises ValueError in line "),
     (normed(axis=(0, 1, 2)), "not yet: mean and variance are those of all tokens"),
     (normed(axis=1), "not yet: mean and variance are taken over the tokens"),
     (lambda x, weight, bias, eps: right(x, weight, bias, 0), "not yet: eps is left out"),
@@ -95,14 +120,20 @@ SECOND: list[tuple[Any, str]] = [
     (body(lambda x, norm, f: norm(x + f(x))), f"{OF_FIRST} norm-order"),
     (body(lambda x, norm, f: norm(x) + f(norm(x))), f"{OF_FIRST} residual-from-norm"),
     (body(lambda x, norm, f: f(norm(x))), f"{OF_FIRST} residual-missing"),
-    (body(lambda x, norm, f: x + f(x)), f"{WRONG} encoder.layer.0.attention"),
-    (body(lambda x, norm, f: x + norm(f(x))), f"{WRONG} encoder.layer.0.attention"),
+    (lambda *given: np.stack(body(pre)(*given)), "right: all 7 states"),
+    (lambda *given: tuple(state.tolist() for state in body(pre)(*given)), "right: all 7 states"),
+    (lambda *given: np.stack(body(pre)(*given)[1:]), "not yet: the list has 6 arrays, not 7"),
+    (body(lambda x, norm, f: x + f(x)), "not yet: the norm is missing: f takes norm(x)"),
+    (body(lambda x, norm, f: x + norm(f(x))), "not yet: the norm comes before f, not after it"),
+    (body(lambda x, norm, f: f(x)), "not yet: the norm is missing, and so is x"),
+    (body(lambda x, norm, f: norm(x)), "not yet: state 0 is the norm of the embeddings"),
+    (lambda x, pairs, final_norm: [norm(x) for norm in pairs], "not yet: your function raises TypeError in line "),
     (body(pre, lambda x, norm: x), f"{OF_END} final-norm-missing"),
     (body(pre, lambda x, norm: norm(norm(x))), f"{OF_END} final-norm-doubled"),
     (lambda x, pairs, final_norm: body(pre)(x, pairs, final_norm)[-1], "not yet: a list of arrays is asked for"),
     (lambda x, pairs, final_norm: body(pre)(x, pairs, final_norm)[:-1], "not yet: the list has 6 arrays, not 7"),
     (lambda x, pairs, final_norm: [x, *body(pre)(x, pairs, final_norm)], "not yet: the list has 8 arrays, not 7"),
-    (lambda x, pairs, final_norm: [x, *body(pre)(x, pairs, final_norm)[:-1]], f"{WRONG} encoder.layer.0.attention"),
+    (lambda x, pairs, final_norm: [x, *body(pre)(x, pairs, final_norm)[:-1]], "not yet: state 0 is the embeddings"),
 ]
 
 
@@ -122,11 +153,35 @@ def count(config: Config, *, norms: int | None = None, width: int = 2, maps: int
     return tables + N * layer + norms * width * D
 
 
+def of_layer(config: Config) -> int:
+    D, F = config.hidden_size, config.intermediate_size
+    return 4 * (D * D + D) + 2 * D * F + F + D + 4 * D
+
+
+def by_shapes(config: Config) -> int:
+    """Another right answer: the sizes of all arrays of the body."""
+    parts = shapes(config, "encoder")
+    return sum(np.zeros(shape).size for name, shape in parts.items() if "pooler" not in name)
+
+
 THIRD: list[tuple[Any, str]] = [
     (None, "exercise 3 is not answered yet"),
     (lambda c: None, "not yet: your function returns None"),
     (count, "right: roberta-base has 124,055,040 in its body"),
     (lambda c: float(count(c)), "right: "),
+    (lambda c: np.array(count(c)), "right: "),
+    (by_shapes, "right: "),
+    (lambda c: c.d_model, "not yet: your function raises AttributeError in line "),
+    (lambda c: [count(c)], "not yet: the count has shape (1,), not ()"),
+    (lambda c: [[1], [2, 3]], "not yet: the count is not an array of numbers"),
+    (lambda c: count(c) - c.vocab_size * c.hidden_size, "the table of words is missing"),
+    (lambda c: count(c) + c.vocab_size * c.hidden_size, "the head is not part of the body"),
+    (
+        lambda c: count(c) - c.num_hidden_layers * (2 * c.hidden_size * c.intermediate_size + c.hidden_size
+        + c.intermediate_size),
+        "the feed-forward part is missing",
+    ),
+    (lambda c: count(c) - (c.num_hidden_layers - 1) * of_layer(c), "only one layer is counted"),
     (lambda c: count(c) + 0.5, "not yet: a count is an integer, not 15420.5"),
     (lambda c: count(c) - c.num_hidden_layers * 4 * c.hidden_size, "or the biases of the four linear maps"),
     (lambda c: count(c, norms=2 * c.num_hidden_layers), "15,420 weights, and you count 15,372: one norm is missing"),
