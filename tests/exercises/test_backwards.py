@@ -74,6 +74,9 @@ def kept(labels: Array) -> int:
 
 
 FIRST: list[tuple[Any, str]] = [
+    (lambda x, y: in_a_loop(x, y).tolist(), "right"),
+    (lambda x, y: x[:, y[5] * 9], "not yet: your function raises IndexError in line "),
+    (lambda x, y: [[1.0], [1.0, 2.0]], "not yet: ∂logits is not an array of numbers: do all its rows have one length?"),
     (None, "exercise 1 is not answered yet"),
     (lambda x, y: None, "not yet: your function returns None"),
     (of_logits, "right: each position that counts owes 0 in total"),
@@ -113,6 +116,17 @@ def of_norm(g: Array, x: Array, w: Array, eps: float, **how: Any) -> tuple[Array
     return gx, (g * z).sum(0)
 
 
+def by_loops(g: Array, x: Array, w: Array, eps: float) -> list[Any]:
+    """Another right answer: the whole Jacobian of each row."""
+    of_x, of_w = [], np.zeros(len(w))
+    for row, debt in zip(x, g, strict=True):
+        s = math.sqrt(sum(row * row) / len(row) + eps)
+        jacobian = np.diag(w) / s - np.outer(w * row, row) / (len(row) * s**3)
+        of_x.append((debt @ jacobian).tolist())
+        of_w += debt * row / s
+    return [of_x, of_w.tolist()]
+
+
 def of_layer_norm(g: Array, x: Array, w: Array, eps: float) -> tuple[Array, Array]:
     s = np.sqrt(x.var(-1, keepdims=True) + eps)
     z, h = (x - x.mean(-1, keepdims=True)) / s, g * w
@@ -144,6 +158,9 @@ def how(**settings: Any) -> Any:
 
 
 SECOND: list[tuple[Any, str]] = [
+    (by_loops, "right: with one term less than a layer norm"),
+    (lambda g, x, w, eps: (g @ x, w), "not yet: your function raises ValueError in line "),
+    (lambda g, x, w, eps: of_norm(g, x, w, eps)[::-1], "not yet: return them in this order: ∂x, ∂w"),
     (None, "exercise 2 is not answered yet"),
     (lambda g, x, w, eps: None, "not yet: your function returns None"),
     (of_norm, "right: with one term less than a layer norm"),
@@ -218,7 +235,21 @@ def added_again(*a: Array) -> tuple[Array, Array, Array]:
     return of_q + a[4][..., :1], of_k, of_v
 
 
+def by_einsum(g: Array, q: Array, k: Array, v: Array, mask: Array) -> Array:
+    """Another right answer, stacked."""
+    root = math.sqrt(q.shape[-1])
+    p = ops.softmax(np.einsum("bhle,bhse->bhls", q, k) / root + mask)
+    g_p = np.einsum("bhle,bhse->bhls", g, v)
+    jacobian = np.einsum("bhls,st->bhlst", p, np.eye(p.shape[-1])) - np.einsum("bhls,bhlt->bhlst", p, p)
+    s = np.einsum("bhlt,bhlst->bhls", g_p, jacobian) / root
+    return np.stack([s @ k, np.einsum("bhls,bhle->bhse", s, q), np.einsum("bhls,bhle->bhse", p, g)])
+
+
 THIRD: list[tuple[Any, str]] = [
+    (by_einsum, "right: masked keys owe nothing"),
+    (lambda *a: [x.tolist() for x in attention(*a)], "right: masked keys owe nothing"),
+    (lambda *a: by_einsum(*a)[:2], "not yet: 3 arrays are asked for: return ∂q, ∂k, ∂v"),
+    (lambda g, q, k, v, mask: np.concatenate([g, q], 0) @ k, "not yet: your function raises ValueError in line "),
     (None, "exercise 3 is not answered yet"),
     (lambda *a: None, "not yet: your function returns None"),
     (attention, "right: masked keys owe nothing"),
