@@ -6,7 +6,7 @@ from typing import Any
 import numpy
 
 from .. import ops, ops_backward
-from .checks import Checks, NotYet, expect, result_of
+from .checks import Checks, NotYet, expect, numbers_of, result_of
 
 Array = numpy.ndarray
 
@@ -63,7 +63,7 @@ def second(answer: Any) -> str:
     g, x = numpy.random.default_rng(1).standard_normal((2, 5, 8))
     x, w = x + 0.5, numpy.linspace(0.5, 2, 8)
     of_x, of_w = arrays_of(result_of(answer, g, x, w, EPS), ("∂x", "∂w"))
-    if numpy.shape(of_x) == w.shape and numpy.shape(of_w) == x.shape:
+    if numbers_of(of_x, "∂x").shape == w.shape and numbers_of(of_w, "∂w").shape == x.shape:
         raise NotYet("return them in this order: ∂x, ∂w")
     right, known, known_w = of_norm(g, x, w)
     expect(of_x, right, known, "∂x")

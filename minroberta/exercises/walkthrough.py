@@ -66,7 +66,7 @@ def shuffle(answer: Any) -> None:
 
 def _pair(answer: Any, shape: tuple[int, ...]) -> tuple[numpy.ndarray, numpy.ndarray]:
     """The two arrays of the answer, ids and positions, of this shape each."""
-    parts = list(answer) if isinstance(answer, list | tuple | numpy.ndarray) else []
+    parts = list(answer) if isinstance(answer, list | tuple) or numpy.ndim(answer) else []
     if len(parts) != 2 or parts[0] is None or parts[1] is None:
         raise NotYet("give both, the ids and the positions, each of shape (1, L)")
     return array_of(parts[0], shape, "the array of ids"), array_of(parts[1], shape, "the array of positions")
@@ -230,10 +230,11 @@ def _head_and_function(answer: Any, shape: tuple[int, ...]) -> tuple[tuple[int, 
     if not isinstance(answer, list | tuple) or len(answer) != 2:
         raise NotYet("give the pair (layer, head), and your function")
     head, function = answer
-    head = numpy.asarray(head) if isinstance(head, list | tuple | numpy.ndarray) else None
-    if head is None or head.shape != (2,) or head.dtype.kind not in "iu":
+    head = head.tolist() if isinstance(head, numpy.ndarray) else head
+    pair = isinstance(head, list | tuple) and len(head) == 2
+    if not pair or not all(isinstance(number, int | numpy.integer) for number in head):
         raise NotYet("the head is a pair (layer, head) of integers, both counted from 0")
-    i, j = head.tolist()
+    i, j = map(int, head)
     if not (0 <= i < shape[0] and 0 <= j < shape[1]):
         raise NotYet(f"there is no head {j} in a layer {i}: layers are 0 to {shape[0] - 1}, heads 0 to {shape[1] - 1}")
     return (i, j), function
