@@ -4,7 +4,6 @@ import copy
 import reprlib
 import traceback
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy

@@ -44,11 +44,6 @@ def first(answer: Any) -> None:
         "subtract the mean before the squares are averaged: the variance is mean((x - mean)²)": c
         / numpy.sqrt((x**2).mean(-1, keepdims=True) + eps) * weight + bias,
         "the mean is not subtracted": x / numpy.sqrt(variance + eps) * weight + bias,
-        "that is RMS norm, x / √(mean(x²) + eps): subtract the mean first": x
-        / numpy.sqrt((x * x).mean(-1, keepdims=True) + eps) * weight + bias,
-        "that is batch norm, over all tokens of the batch: take mean and variance over the channels, the last axis": (
-            normed_over((0, 1), x, weight, bias, eps)
-        ),
         "weight and bias are left out": scaled,
         "the weight is left out": scaled + bias,
         "the bias is left out": scaled * weight,
