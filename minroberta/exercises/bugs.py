@@ -9,7 +9,7 @@ The first port makes one known mistake, the second makes two, and the third one 
 
 import difflib
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,8 +76,9 @@ def _base_2(scores: Array, here: Here) -> Array:
 
 
 def _one_more(scores: Array, here: Here) -> Array:
-    powers = numpy.exp(scores)
-    return powers / (1 + powers.sum(-1, keepdims=True))
+    largest = scores.max(-1, keepdims=True).clip(0)  # the 1 is e⁰: a further score of 0
+    powers = numpy.exp(scores - largest)
+    return powers / (numpy.exp(-largest) + powers.sum(-1, keepdims=True))
 
 
 def _silu(x: Array, here: Here) -> Array:
@@ -160,19 +161,24 @@ class Ports:
 
 
 def ports(name: str) -> Ports:
-    """The three ports of a reader. The same name gives the same mistakes, on every machine."""
+    """Return the three ports of a reader. The same name gives the same mistakes, on every machine."""
+    return made_of(*chosen(name))
+
+
+Known = tuple[str, str]
+"""The name of a mistake of the catalogue, and the first value that it makes wrong."""
+
+
+def chosen(name: str) -> tuple[list[Known], list[Known], Unknown, int]:
+    """Mistakes of a reader's first and second port, that of the third port, and its layer."""
     digest = hashlib.sha256(name.strip().casefold().encode()).digest()
 
     def choice(place: int, of: Sequence[Any]) -> Any:
         return of[digest[place] % len(of)]
 
     first, early, later = (choice(i, list(table.items())) for i, table in enumerate((SEEN, EARLY, LATER)))
-    unknown, layer = choice(3, UNKNOWN), choice(4, range(1, load().config.num_hidden_layers - 1))
-    return made_of([first], [early, later], unknown, layer)
-
-
-Known = tuple[str, str]
-"""The name of a mistake of the catalogue, and the first value that it makes wrong."""
+    layer = choice(4, range(1, load().config.num_hidden_layers - 1))
+    return [first], [early, later], choice(3, UNKNOWN), layer
 
 
 def made_of(first: Sequence[Known], second: Sequence[Known], unknown: Unknown, layer: int) -> Ports:
@@ -199,7 +205,10 @@ def made_of(first: Sequence[Known], second: Sequence[Known], unknown: Unknown, l
         _judge_value(model, inputs, three, answer[0], [value])
         right = trace(model, **inputs, edit={source: lambda _: three[source]})[value]
         asked = {"that is what the reference makes: write what the port makes, which is wrong": right}
-        expect(result_of(answer[1], three[source]), three[value], asked, "the result of your function")
+        others = _other_mistakes(unknown, three[source], Here(value, three, model, inputs))
+        result = result_of(answer[1], three[source])
+        _judge_overflow(result)
+        expect(result, three[value], asked | others, "the result of your function")
         return unknown.explanation
 
     return Ports(inputs, one, two, three, Checks(of_first, of_second, of_third))
@@ -218,37 +227,66 @@ def _as_pair(answer: Any) -> Known:
 def _judge(
     model: Model, inputs: Mapping[str, Any], values: Values, given: Sequence[Known], right: Sequence[Known]
 ) -> str:
-    """Raise NotYet for the first wrong part of an answer; otherwise return what the mistakes are."""
-    known = mistakes(model)
+    """Explain the mistakes if the answer is right. Raises NotYet for the first wrong part of it."""
+    known, wanted = mistakes(model), {value: name for name, value in right}
     for name, value in given:
-        _judge_value(model, inputs, values, value, [place for _, place in right])
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=3)
-            hint = f": did you mean {' or '.join(close)}?" if close else ": docs/mistakes.md lists them"
-            raise NotYet(f"the catalogue has no mistake {name!r}{hint}")
-        wanted = next(mistake for mistake, place in right if place == value)
-        if name != wanted:
-            raise NotYet(
-                f"{value} is where the port goes wrong, but not by {name}: {known[name].explanation} That would give "
-                "other numbers"
-            )
-    if len({name for name, _ in given}) < len(right):
+        if value in known and name in values:
+            raise NotYet(f"give the value first, and then the mistake: ({name!r}, {value!r})")
+        _judge_value(model, inputs, values, value, wanted)
+        _judge_name(name, value, wanted[value], known)
+    if len(set(given)) < len(right):
         raise NotYet("that is one mistake, given twice: the port makes another one too")
     return " ".join(f"{known[name].explanation} {known[name].seen_in}".strip() for name, _ in right)
 
 
-def _judge_value(model: Model, inputs: Mapping[str, Any], values: Values, given: Any, right: Sequence[str]) -> None:
-    """Raise NotYet if the value is none of those at which a mistake begins, with what the oracle says of it."""
+def _judge_name(name: str, value: str, wanted: str, known: Mapping[str, Mistake]) -> None:
+    """Raise NotYet if the mistake that was given is not the one that makes the value wrong."""
+    if name not in known:
+        raise NotYet(f"the catalogue has no mistake {name!r}{_meant(name, known) or ': docs/mistakes.md lists them'}")
+    if name != wanted:
+        raise NotYet(
+            f"{value} is where the port goes wrong, but not by {name}: {known[name].explanation} That would give other "
+            "numbers"
+        )
+
+
+def _meant(given: str, names: Iterable[str]) -> str:
+    """A question for the names that look like the given one, or nothing."""
+    close = difflib.get_close_matches(given, names, n=3)
+    return f": did you mean {' or '.join(close)}?" if close else ""
+
+
+def _judge_value(model: Model, inputs: Mapping[str, Any], values: Values, given: Any, right: Collection[str]) -> None:
+    """Raise NotYet if no mistake begins at the given value, with the oracle's verdict on it."""
     if not isinstance(given, str):
-        raise NotYet(f"the name of a value is asked for, a string, not {type(given).__name__}")
-    if given in right:
-        return
+        raise NotYet(f"the name of a value is a string, such as 'embeddings.LayerNorm', not {type(given).__name__}")
     if given not in values:
-        close = difflib.get_close_matches(given, values, n=2)
-        raise NotYet(f"the port has no value {given!r}" + (f": did you mean {' or '.join(close)}?" if close else ""))
-    row = next(row for row in compare(trace(model, **inputs), values).rows if row.name == given)
-    if row.verdict == "wrong":
-        raise NotYet(f"{given} is wrong, but it is not the first that is wrong for this reason: look before it")
-    if row.verdict == "follows":
-        raise NotYet(f"{given} is off, but its own step is right: it follows from a wrong value before it")
-    raise NotYet(f"{given} is right in this port, up to rounding")
+        raise NotYet(f"the port has no value {given!r}{_meant(given, values)}")
+    if given not in right:
+        verdicts = {row.name: row.verdict for row in compare(trace(model, **inputs), values).rows}
+        raise NotYet(f"{given} {VERDICTS.get(verdicts.get(given, ''), 'is right in this port, up to rounding')}")
+
+
+VERDICTS = {
+    "wrong": "is wrong, but it is not the first that is wrong for this reason: look before it",
+    "follows": "is off, but its own step is right: it follows from a wrong value before it",
+}
+"""What is said of a value at which no mistake begins, by the oracle's verdict on it."""
+
+
+def _other_mistakes(planted: Unknown, source: Array, here: Here) -> dict[str, Array]:
+    """The results of the other unknown mistakes in this step, each under its sentence."""
+    return {
+        f"that is another mistake than the port's: {other.explanation}": other.formula(source, here)
+        for other in UNKNOWN
+        if other.value == planted.value and other is not planted
+    }
+
+
+def _judge_overflow(result: Any) -> None:
+    """Raise NotYet if an array is not finite: for a softmax, the likely reason is the size of its powers."""
+    if isinstance(result, numpy.ndarray) and result.dtype.kind == "f" and not numpy.isfinite(result).all():
+        raise NotYet(
+            "your function makes values that are not finite: if it takes e to the power of scores, subtract each row's "
+            "largest score first, or compute in float64"
+        )
