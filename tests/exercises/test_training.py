@@ -1,5 +1,6 @@
 """The exercises of notebook 7: right answers are right, and each likely mistake gets its sentence."""
 
+import functools
 import math
 from collections.abc import Collection
 from typing import Any
@@ -78,6 +79,26 @@ def with_other_labels(*given: Any) -> tuple[Array, Array]:
     return new, np.where(labels == -100, -100, labels % 900 + 1)
 
 
+def of_changed(ids: Array, *given: Any) -> tuple[Array, Array]:
+    """Labels at changed tokens alone."""
+    new, labels = masks(ids, *given)
+    return new, np.where(new != ids, labels, -100)
+
+
+def of_two_draws(
+    ids: Array, special: Any, mask_id: int, vocabulary: int, random: Any, masks_last: bool = False
+) -> tuple[Array, Array]:
+    """A random number for the masks, and another for the random tokens."""
+    chosen = (random.random(ids.shape) < 0.15) & ~np.isin(ids, special)
+    masked, other = chosen & (random.random(ids.shape) < 0.8), chosen & (random.random(ids.shape) < 0.1)
+    others = random.integers(0, vocabulary, ids.shape)
+    if masks_last:
+        new = np.where(masked, mask_id, np.where(other, others, ids))
+    else:
+        new = np.where(other, others, np.where(masked, mask_id, ids))
+    return new, np.where(chosen, ids, -100)
+
+
 FIRST: list[tuple[Any, str]] = [
     (None, "exercise 1 is not answered yet"),
     (lambda *a: None, "not yet: your function returns None"),
@@ -85,8 +106,16 @@ FIRST: list[tuple[Any, str]] = [
     (in_a_loop, "right"),
     (how(lowest=4), "right"),
     (lambda *a: masks(*a)[0], "not yet: two arrays are asked for"),
-    (lambda *a: [x * 1.0 for x in masks(*a)], "not yet: the new ids should be integers of shape (400, 62), not float"),
-    (lambda *a: [x[:3] for x in masks(*a)], "not yet: the new ids should be integers of shape (400, 62), not int"),
+    (lambda *a: [x * 1.0 for x in masks(*a)], "not yet: the array of new ids should be of integers, not of float64"),
+    (lambda *a: [x[:3] for x in masks(*a)], "not yet: the array of new ids has shape (3, 62), not (400, 62)"),
+    (lambda *a: (masks(*a)[0], [[1], [1, 2]]), "not yet: the array of labels is not an array of numbers"),
+    (lambda *a: [x.tolist() for x in masks(*a)], "right"),
+    (of_changed, "not yet: all tokens with a label are changed: a tenth of the chosen keep their token"),
+    (of_two_draws, "not yet: 19% of the chosen tokens stay as they are, not 10%: use one random number for both"),
+    (
+        functools.partial(of_two_draws, masks_last=True),
+        "not yet: 19% of the chosen tokens stay as they are, not 10%: use one random number",
+    ),
     (lambda *a: (masks(*a)[0], a[0]), "not yet: every position has a label"),
     (how(elsewhere=0), "not yet: every position has a label"),
     (how(elsewhere=1), "not yet: every position has a label"),
@@ -104,7 +133,7 @@ FIRST: list[tuple[Any, str]] = [
     (how(rows_alike=True), "not yet: all texts have their gaps at the same positions"),
     (how(parts=(1, 1)), "not yet: 100% of the chosen tokens become <mask>, not 80%"),
     (how(parts=(0.8, 0.8)), "not yet: 21% of the chosen tokens stay as they are, not 10%"),
-    (how(parts=(0.8, 1)), "not yet: 0% of the chosen tokens stay as they are, not 10%"),
+    (how(parts=(0.8, 1)), "not yet: all tokens with a label are changed"),
     (how(parts=(0.9, 0.95)), "not yet: 90% of the chosen tokens become <mask>"),
     (how(one_token=True), "not yet: the random tokens are few different ones"),
     (lambda ids, special, mask_id, vocabulary, random: masks(ids, special, mask_id, 31, random), "not yet: the random"),
@@ -130,7 +159,8 @@ def adam(
     of_m = 1 if "m" in how.get("uncorrected", "") else 1 - one ** (t + how.get("later", 0))
     of_v = 1 if "v" in how.get("uncorrected", "") else 1 - two ** (t + how.get("later", 0))
     root = np.sqrt(v / of_v + how.get("inside", 0)) + how.get("eps", 1e-8)
-    new = w - how.get("sign", 1) * rate * (m / of_m) / root - how.get("decoupled", 0) * rate * decay * w
+    step = (m / of_m + how.get("late", 0) * decay * w) / root
+    new = w - how.get("sign", 1) * rate * step - how.get("decoupled", 0) * rate * decay * w
     kept = how.get("kept", "")
     return new, m / of_m if "m" in kept else m, v / of_v if "v" in kept else v
 
@@ -138,6 +168,21 @@ def adam(
 def decay_in_m(w: Array, g: Array, m: Array, v: Array, t: int, rate: float, decay: float) -> tuple[Array, Array, Array]:
     m, v = 0.9 * m + 0.1 * g + decay * w, 0.999 * v + 0.001 * g * g
     return w - rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8), m, v
+
+
+def in_place(w: Array, g: Array, m: Array, v: Array, t: int, rate: float, decay: float) -> list[Array]:
+    """Another right answer, which writes into the arrays that it is given."""
+    g += decay * w
+    m[:] = 0.9 * m + 0.1 * g
+    v[:] = 0.999 * v + 0.001 * g**2
+    w -= rate * m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+    return [w, m, v]
+
+
+def by_number(w: Array, g: Array, m: Array, v: Array, *more: Any) -> list[list[float]]:
+    """Another right answer, for each number alone, as lists."""
+    found = [adam(*numbers, *more) for numbers in zip(w, g, m, v, strict=True)]
+    return [[float(one[i]) for one in found] for i in range(3)]
 
 
 def settings(**how: Any) -> Any:
@@ -150,7 +195,7 @@ SECOND: list[tuple[Any, str]] = [
     (adam, "right: here a weight with large gradients hardly decays"),
     (lambda *a: adam(*a)[0], "not yet: 3 arrays are asked for: return w, m, v"),
     (settings(penalty=0, decoupled=1), "not yet: that is AdamW"),
-    (settings(penalty=0), "not yet: that is AdamW"),
+    (settings(penalty=0), "not yet: the decay is missing"),
     (decay_in_m, "not yet: the decay is added to m alone"),
     (settings(penalty=-1), "not yet: the decay is subtracted from the gradient"),
     (settings(penalty=0.1), "not yet: decay · w is multiplied by the rate already"),
@@ -159,16 +204,27 @@ SECOND: list[tuple[Any, str]] = [
     (settings(uncorrected="m"), "not yet: m is not corrected"),
     (settings(eps=0, inside=1e-8), "not yet: ε is added after the root"),
     (settings(eps=0), "not yet: ε is missing"),
-    (settings(eps=1e-6), "not yet: the new w of step 3 is "),
+    (settings(eps=1e-6), "not yet: ε is 1e-8 here, not 1e-6"),
+    (settings(eps=1e-7), "not yet: the new w of step 3 is "),
     (settings(power=1), "not yet: v is the mean of squares"),
     (settings(betas=(0.999, 0.9)), "not yet: β₁ and β₂ are swapped"),
-    (settings(betas=(0.9, 0.98)), "not yet: the new v of step 3 is "),
+    (settings(betas=(0.9, 0.98)), "not yet: β₂ is 0.999 here, not 0.98"),
+    (settings(betas=(0.9, 0.99)), "not yet: the new v of step 3 is "),
     (settings(sign=-1), "not yet: the step goes uphill"),
     (settings(kept="m"), "not yet: return m as it is kept"),
     (settings(kept="v"), "not yet: return v as it is kept"),
     (lambda w, g, m, v, t, rate, decay: adam(w, g, m, v, t, 0.1, decay), "not yet: the rate is an argument"),
     (settings(later=1), "not yet: the exponent is t, which is counted from 1 already"),
-    (settings(decoupled=1), "not yet: the new w of step 3 is "),
+    (settings(kept="mv"), "not yet: return m and v as they are kept"),
+    (settings(decoupled=1), "not yet: the decay is there twice"),
+    (settings(penalty=0, late=1), "not yet: the decay is added after m and v"),
+    (settings(penalty=0, decoupled=10), "not yet: the decay is subtracted from w without the rate"),
+    (lambda w, g, m, v, t, rate, decay: adam(w, g, m, v, t, 0.1, decay), "not yet: the rate is 0.05 here: use the"),
+    (lambda w, g, m, v, t, rate, decay: adam(w, g, m, v, t, rate, 0.2), "not yet: the decay is 0.3 here: use the"),
+    (lambda w, g, m, v, t, rate, decay: adam(w, g, m, v, t, 1, decay), "not yet: the rate is missing"),
+    (lambda *a: (adam(*a)[1], adam(*a)[2], adam(*a)[0]), "not yet: return w, m, v in this order"),
+    (in_place, "right"),
+    (by_number, "right"),
 ]
 
 
