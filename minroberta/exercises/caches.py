@@ -8,12 +8,14 @@ import numpy
 from .. import ops
 from ..loading import Model, init
 from ..trace import Node, trace
-from .checks import Checks, NotYet, array_of, expect, expect_values, result_of
+from .checks import Checks, NotYet, array_of, expect, expect_values, numbers_of, result_of
 
 SIZES = ((4, 0), (1, 3), (3, 2), (2, 5))
 """Numbers of new and of cached tokens."""
 
 PROMPT, CONTINUATIONS = ([0, 5, 6, 7, 8, 9], ([11], [12, 13, 14], [14, 5]))
+
+Shape = tuple[int, ...]
 
 SELF = "encoder.layer.0.attention.self"
 
@@ -30,17 +32,11 @@ def masking(answer: Any) -> str:
 
 def judge_mask(answer: Any, new: int, past: int) -> None:
     """Raise NotYet if the mask of these sizes is not right."""
-    found, given = result_of(answer, new, past), f"for {new} new tokens after {past}"
-    shape = getattr(found, "shape", None)
-    if past and shape == (new, new):
-        raise NotYet(f"{given}, the mask lacks the cached tokens: its shape is {shape}, not {(new, past + new)}")
-    if past and shape == (past + new, past + new):
-        raise NotYet(f"{given}, the mask has rows for cached tokens too: only the new ones ask. Keep its last {new}")
-    if past and shape == (past + new, new):
-        raise NotYet(f"{given}, rows and columns are exchanged: a row is a token that reads")
-    if isinstance(found, numpy.ndarray) and found.dtype.kind in "if" and (found < 0).any():
+    given = f"for {new} new tokens after {past}"
+    found = numbers_of(result_of(answer, new, past), f"{given}, the mask")
+    judge_shape(found.shape, new, past)
+    if found.dtype.kind in "if" and (found < 0).any():
         raise NotYet("booleans are asked for, True where a token may read, and not numbers to add to the scores")
-    array = array_of(found, (new, past + new), f"{given}, the mask")
     rows, columns = numpy.arange(new)[:, None], numpy.arange(past + new)[None]
     right = columns <= rows + past
     known = {
@@ -51,10 +47,21 @@ def judge_mask(answer: Any, new: int, past: int) -> None:
         "rows and columns are exchanged: a row is a token that reads, and may read to the left": columns >= rows + past,
         "nothing is hidden": numpy.ones_like(right),
         "the cached tokens are forgotten: new token i is token past + i of the text": columns <= rows,
+        "all new tokens read the cached ones, but no new ones": numpy.broadcast_to(columns < past, right.shape),
+        "the rows are in reverse order: the first row is the first new token": right[::-1],
     }
-    expect(
-        array.astype(float), right.astype(float), {sentence: x.astype(float) for sentence, x in known.items()}, given
-    )
+    expect(found, right, known, f"{given}, the mask")
+
+
+def judge_shape(shape: tuple[int, ...], new: int, past: int) -> None:
+    """Raise NotYet if a likely mistake gives a mask of this shape."""
+    given = f"for {new} new tokens after {past}"
+    if past and shape == (new, new):
+        raise NotYet(f"{given}, the mask lacks the cached tokens: its shape is {shape}, not {(new, past + new)}")
+    if past and shape == (past + new, past + new):
+        raise NotYet(f"{given}, the mask has rows for cached tokens too: only the new ones ask. Keep its last {new}")
+    if past and shape == (past + new, new):
+        raise NotYet(f"{given}, rows and columns are exchanged: a row is a token that reads")
 
 
 # --- exercise 2: attention with a cache -----------------------------------------------------------------------------
@@ -83,11 +90,13 @@ def attending(answer: Any) -> str:
     past = model([PROMPT, PROMPT[::-1]]).past_key_values
     inputs: dict[str, Any] = {"input_ids": numpy.array([[11, 12, 13], [14, 5, 6]]), "past_key_values": past}
     x, p = trace(model, **inputs)["embeddings"], model.p.encoder.layer[0].attention.self
-    found = result_of(Unchanged(answer, p, E), x, *past[0])
+    found = result_of(answer, x, *past[0], p, E)
     if not isinstance(found, tuple | list) or len(found) != 2:
         raise NotYet(f"two arrays are asked for, the shares and the context, not {type(found).__name__}")
     B, L, D = x.shape
     S = past[0][0].shape[2] + L
+    given = numbers_of(found[0], "the array of shares"), numbers_of(found[1], "the context")
+    judge_shapes(given[0].shape, given[1].shape, (B, D // E, L, S), E)
     shares = array_of(found[0], (B, D // E, L, S), "the array of shares")
     context = array_of(found[1], (B, L, D), "the context")
     known = {sentence: attention(x, past[0], p, E, **change)[0] for sentence, change in ATTENDING_MISTAKES.items()}
@@ -97,6 +106,21 @@ def attending(answer: Any) -> str:
     judge_context(context, shares, x, past[0], p, E)
     expect_values(model, inputs, {f"{SELF}.probs": shares, SELF: context})
     return "the oracle agrees with both"
+
+
+def judge_shapes(shares: Shape, context: Shape, wanted: Shape, E: int) -> None:
+    """Raise NotYet if likely mistakes give these shapes. wanted: the right shape of the shares."""
+    B, H, L, S = wanted
+    if shares == (B, L, H * E) and context == wanted:
+        raise NotYet("return the shares first, and then the context")
+    if shares == (B, H, L, L):
+        raise NotYet(f"the cache is forgotten: {L} new tokens read {S}, so put k_past and v_past before the new ones")
+    if shares == (B, H, S, S):
+        raise NotYet("cached tokens have no queries any more: only the new ones ask")
+    if shares == (B, L, S):
+        raise NotYet("the shares are of one head: split queries and keys by `ops.split_heads`")
+    if context in ((B, H, L, E), (B, L, H, E)):
+        raise NotYet("the context is still split into heads: merge it by `ops.merge_heads`")
 
 
 def judge_context(context: numpy.ndarray, shares: numpy.ndarray, x: numpy.ndarray, past: Any, p: Node, E: int) -> None:
@@ -112,23 +136,16 @@ def judge_context(context: numpy.ndarray, shares: numpy.ndarray, x: numpy.ndarra
         "k_past stands before the new values: v_past belongs there": ops.merge_heads(
             shares @ numpy.concatenate([past[0], v], 2)
         ),
+        "the new values stand before the cached ones: they come after them": ops.merge_heads(
+            shares @ numpy.concatenate([v, past[1]], 2)
+        ),
+        "the new keys stand where the new values belong": ops.merge_heads(
+            shares @ numpy.concatenate([past[1], ops.split_heads(ops.linear(x, **p.key.tree), E)], 2)
+        ),
     }
     for sentence, wrong in known.items():
         if numpy.allclose(context, wrong, atol=1e-4):
             raise NotYet(sentence)
-
-
-class Unchanged:
-    """The reader's function of x and the cache, with parameters that are not copied for it."""
-
-    def __init__(self, answer: Any, *more: Any) -> None:
-        if not callable(answer):
-            raise NotYet(f"a function is asked for, not {type(answer).__name__}")
-        self.answer, self.more = answer, more
-
-    def __call__(self, *arguments: Any) -> Any:
-        """Call it."""
-        return self.answer(*arguments, *self.more)
 
 
 def attention(
@@ -173,14 +190,15 @@ ATTENDING_MISTAKES: dict[str, dict[str, bool]] = {
 
 
 class Counted:
-    """A model that counts the tokens that it computes. Copies are the model itself."""
+    """A model that counts the tokens that it computes, and calls without any. Copies are the model itself."""
 
     def __init__(self, model: Model) -> None:
-        self.model, self.tokens = model, 0
+        self.model, self.tokens, self.empty_calls = model, 0, 0
 
     def __call__(self, input_ids: Any, **inputs: Any) -> Any:
         """Call the model."""
         self.tokens += numpy.size(input_ids)
+        self.empty_calls += numpy.size(input_ids) == 0
         return self.model(input_ids, **inputs)
 
     def __getattr__(self, name: str) -> Any:
@@ -194,7 +212,7 @@ def scoring(answer: Any) -> str:
     """A function from a prompt and continuations to log probabilities, whose computed tokens are counted."""
     model, prompt = Counted(small()), numpy.array([PROMPT])
     continuations = [numpy.array([ids]) for ids in CONTINUATIONS]
-    found = array_of(result_of(answer, model, prompt, continuations), (len(continuations),), "the list of scores")
+    found = array_of(scores_of(answer, model, prompt, continuations), (len(continuations),), "the list of scores")
     logs = [all_logs(prompt, ids) for ids in continuations]  # (L + N, V) each
     L = prompt.shape[1]
 
@@ -211,6 +229,9 @@ def scoring(answer: Any) -> str:
         ),
         "these are means: the sum of the log probabilities is asked for": summed(-1, mean=True),
         "these are probabilities: their logarithms are asked for": numpy.exp(summed(-1)),
+        "these are sums of probabilities: take their logarithms first, and then the sum": numpy.array(
+            [numpy.exp(x[L - 1 :][range(ids.size), ids[0]]).sum() for x, ids in zip(logs, continuations, strict=True)]
+        ),
         "the sign is wrong: the logarithm of a probability is negative": -summed(-1),
         "these are sums of logits: take `ops.log_softmax` of them first": summed_logits(prompt, continuations),
         "only the first token of each continuation is scored: all of its tokens count": numpy.array(
@@ -225,12 +246,32 @@ def scoring(answer: Any) -> str:
         "the positions or the mask of the prompt are lost: give the cache as past_key_values": alone(continuations),
     }
     expect(found, summed(-1), known, "the list of scores")
-    least, most = L, L + sum(ids.size for ids in continuations)
-    if model.tokens > most:
-        raise NotYet(f"the scores are right, but {model.tokens} tokens were computed: {most} are enough, with a cache")
-    if model.tokens < least:
-        raise NotYet("the scores are right, but not computed with the model that was given")
+    judge_count(model.tokens, L, [ids.size for ids in continuations])
     return f"{model.tokens} tokens were computed instead of {sum(L + ids.size for ids in continuations)}"
+
+
+def scores_of(answer: Any, model: Counted, *given: Any) -> Any:
+    """The result of the reader's function. Raises NotYet, with the reason if it computes no tokens."""
+    try:
+        return result_of(answer, model, *given)
+    except NotYet as error:
+        if model.empty_calls:
+            raise NotYet(
+                "a continuation of one token needs no further call: the prompt's last logits predict it"
+            ) from error
+        raise
+
+
+def judge_count(tokens: int, prompt: int, sizes: list[int]) -> None:
+    """Raise NotYet if this is not the number of tokens that a cache lets one compute."""
+    most, least = prompt + sum(sizes), prompt + sum(sizes) - len(sizes)
+    if tokens > most:
+        raise NotYet(
+            f"the scores are right, but {tokens} tokens were computed: with a cache, {most} are enough, or {least} "
+            "without the last of each continuation"
+        )
+    if tokens < least:
+        raise NotYet("the scores are right, but not computed with the model that was given")
 
 
 def all_logs(prompt: numpy.ndarray, ids: numpy.ndarray) -> numpy.ndarray:

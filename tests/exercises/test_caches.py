@@ -59,7 +59,18 @@ def test_a_mask(answer: Callable, capsys: pytest.CaptureFixture) -> None:
             "booleans are asked for",
         ),
         (lambda new, past: np.where(causal_mask(new, past), 0, -1e9), "booleans are asked for"),
-        (lambda new, past: causal_mask(new, past)[::-1], "for 4 new tokens after 0"),
+        (lambda new, past: causal_mask(new, past)[::-1], "the rows are in reverse order"),
+        (
+            lambda new, past: causal_mask(new, past) & (np.arange(new)[:, None] > 1),
+            "for 4 new tokens after 0, the mask is",
+        ),
+        (lambda new, past: np.arange(past + new)[None] < past + np.zeros((new, 1)), "all new tokens read the cached"),
+        (
+            lambda new, past: [[True] * i for i in range(new)],
+            "for 4 new tokens after 0, the mask is not an array of num",
+        ),
+        (lambda new, past: causal_mask(new, 0).tolist(), "for 1 new tokens after 3, the mask lacks the cached tokens"),
+        (lambda new, past: new / past, "your function raises ZeroDivisionError"),
         (lambda new, past: causal_mask(new, past) & (np.arange(past + new) >= past), "the cached tokens are hidden"),
     ],
 )
@@ -104,6 +115,31 @@ def without_the_past(x: np.ndarray, k: np.ndarray, v: np.ndarray, p: Any, E: int
     return attend(x, k[:, :, :0], v[:, :, :0], p, E)
 
 
+def split(context: np.ndarray) -> np.ndarray:
+    return ops.split_heads(context, 8)
+
+
+def of_values(x: np.ndarray, k: np.ndarray, v: np.ndarray, p: Any, E: int, first: bool) -> Shares:
+    """Right shares, of new values before the cached ones or of new keys after them."""
+    shares = attend(x, k, v, p, E)[0]
+    new = ops.split_heads(ops.linear(x, **(p.value if first else p.key).tree), E)
+    return shares, ops.merge_heads(shares @ np.concatenate([new, v] if first else [v, new], axis=2))
+
+
+def with_einsum(x: np.ndarray, k_past: np.ndarray, v_past: np.ndarray, p: Any, E: int) -> list[list]:
+    """Another right answer, head by head in float64, as lists."""
+    shares, contexts = [], []
+    for h in range(k_past.shape[1]):
+        part = slice(h * E, (h + 1) * E)
+        q, k, v = (x @ y.weight[part].T.astype(float) + y.bias[part] for y in (p.query, p.key, p.value))
+        k, v = np.concatenate([k_past[:, h], k], 1), np.concatenate([v_past[:, h], v], 1)
+        scores = np.einsum("bie,bje->bij", q, k) / np.sqrt(E)
+        powers = np.exp(scores) * causal_mask(x.shape[1], k_past.shape[2])
+        shares.append(powers / powers.sum(-1, keepdims=True))
+        contexts.append(shares[-1] @ v)
+    return [np.stack(shares, 1).tolist(), np.concatenate(contexts, -1).tolist()]
+
+
 def unmerged(*given: Any) -> Shares:
     shares, context = attend(*given)
     B, L, D = context.shape
@@ -116,7 +152,7 @@ def hidden_late(*given: Any) -> Shares:
     return shares * causal_mask(L, S - L), context
 
 
-@pytest.mark.parametrize("answer", [attend, with_(hidden=-np.inf), wrong()])
+@pytest.mark.parametrize("answer", [attend, with_(hidden=-np.inf), wrong(), with_einsum])
 def test_attention_with_a_cache(answer: Callable, capsys: pytest.CaptureFixture) -> None:
     assert said(2, answer, capsys) == "right: the oracle agrees with both"
 
@@ -139,9 +175,19 @@ SELF = "the first wrong value is encoder.layer.0.attention.self"
         (wrong(cached=False), f"{SELF}.probs"),
         (unmerged, "the heads are merged without swapping axes back"),
         (lambda *given: (attend(*given)[0], 2 * attend(*given)[1]), SELF),
-        (without_the_past, "the array of shares has shape (2, 2, 3, 3), not (2, 2, 3, 9)"),
+        (without_the_past, "the cache is forgotten: 3 new tokens read 9"),
+        (lambda *given: (attend(*given)[0], split(attend(*given)[1])), "the context is still split into heads"),
+        (lambda *given: (attend(*given)[0].mean(1), attend(*given)[1]), "the shares are of one head"),
+        (lambda *given: (np.zeros((2, 2, 9, 9)), attend(*given)[1]), "cached tokens have no queries any more"),
+        (lambda *given: (attend(*given)[0][..., 1:], attend(*given)[1]), "the array of shares has shape (2, 2, 3, 8)"),
+        (lambda *given: ([[1], [1, 2]], attend(*given)[1]), "the array of shares is not an array of numbers"),
+        (lambda x, k, v, p, E: attention(x, (k, v[:, :, ::-1]), p, E), SELF),
+        (lambda x, k, v, p, E: of_values(x, k, v, p, E, first=True), "the new values stand before the cached ones"),
+        (lambda x, k, v, p, E: of_values(x, k, v, p, E, first=False), "the new keys stand where the new values"),
+        (lambda x, k, v, p, E: attend(x, k, v, p, E + 1), "your function raises "),
         (lambda *given: attend(*given)[1], "two arrays are asked for, the shares and the context, not ndarray"),
-        (lambda *given: attend(*given)[::-1], "the array of shares has shape (2, 3, 16)"),
+        (lambda *given: (split(attend(*given)[1]), attend(*given)[0]), "the array of shares has shape"),
+        (lambda *given: attend(*given)[::-1], "return the shares first, and then the context"),
     ],
 )
 def test_mistakes_of_attention(answer: Callable, sentence: str, capsys: pytest.CaptureFixture) -> None:
@@ -171,6 +217,16 @@ def without_the_last_tokens(model: Any, prompt: np.ndarray, continuations: list[
             logits = np.concatenate([logits, model(ids[:, :-1], past_key_values=first.past_key_values).logits[0]])
         found.append(ops.log_softmax(logits)[range(ids.size), ids[0]].sum())
     return np.array(found)
+
+
+def with_an_empty_call(model: Any, prompt: np.ndarray, continuations: list[np.ndarray]) -> list[float]:
+    """The last token of a continuation is left out, but the model is called without tokens if that was all."""
+    first, found = model(prompt), []
+    for ids in continuations:
+        then = model(ids[:, :-1], past_key_values=first.past_key_values)
+        logits = np.concatenate([first.logits[0, -1:], then.logits[0]])
+        found.append(float(ops.log_softmax(logits)[range(ids.size), ids[0]].sum()))
+    return found
 
 
 def by_text(
@@ -248,7 +304,9 @@ def with_text(**changes: Any) -> Callable:
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [
-        (by_text, "the scores are right, but 24 tokens were computed: 12 are enough, with a cache"),
+        (by_text, "the scores are right, but 24 tokens were computed: with a cache, 12 are enough, or 9 without"),
+        (with_an_empty_call, "a continuation of one token needs no further call"),
+        (lambda model, *given: model([[99]]), "your function raises InputError"),
         (with_text(shift=0), "each token is scored by its own logits"),
         (with_text(skip=1), "the first token of each continuation is left out"),
         (with_text(total=np.mean), "these are means"),
@@ -260,7 +318,8 @@ def with_text(**changes: Any) -> Callable:
         (one_after_the_other, "a continuation goes on after the one before it"),
         (with_the_cache_of_the_last, "a continuation is computed with the cache of the one before it"),
         (of_first_tokens, "only the first token of each continuation is scored"),
-        (with_text(of=ops.softmax), "the list of scores is "),
+        (with_text(of=ops.softmax), "these are sums of probabilities"),
+        (lambda *given: [2 * score for score in scores(*given)], "the list of scores is "),
         (with_text(shift=-2), "the list of scores is "),
         (lambda *given: scores(*given)[0], "the list of scores has shape (), not (3,)"),
     ],
