@@ -3,7 +3,7 @@
 import itertools
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +44,19 @@ def write(answer: Any) -> str:
         except WeightsError as error:
             raise NotYet(f"the library of safetensors refuses the file: {str(error).partition(': ')[2]}") from None
         for name, array in arrays.items():
-            expect(held[name], array, {f"{name} holds the right numbers in another order": _in_memory(array)}, name)
+            expect(held[name], array, _misstored(name, array), name)
     return f"the library reads {len(arrays)} arrays from your {len(made)} bytes"
 
 
-def _in_memory(array: numpy.ndarray) -> numpy.ndarray:
-    """The numbers in the order in which they lie in memory, whatever the shape says."""
-    return array.ravel(order="K").reshape(array.shape)
+def _misstored(name: str, array: numpy.ndarray) -> dict[str, numpy.ndarray]:
+    """An array as it is read after likely mistakes, each under its sentence."""
+    return {
+        f"{name} holds the right numbers in another order": array.ravel(order="K").reshape(array.shape),
+        f"{name} holds the right numbers column by column: they go row by row": array.ravel(order="F").reshape(
+            array.shape
+        ),
+        f"the bytes of each number of {name} are reversed: they are little-endian": array.byteswap(),
+    }
 
 
 def _length(made: bytes) -> int:
@@ -94,6 +100,7 @@ def _judge_entries(header: dict[str, Any], arrays: dict[str, numpy.ndarray], sta
             if entry.get(field) != right:
                 raise NotYet(f"{field} of {name!r} is {entry.get(field)!r}, where {right!r} is right")
         _judge_offsets(name, entry.get("data_offsets"), array.nbytes, start, size)
+    _judge_order(header, arrays)
 
 
 def _judge_offsets(name: str, offsets: Any, count: int, start: int, size: int) -> None:
@@ -102,11 +109,35 @@ def _judge_offsets(name: str, offsets: Any, count: int, start: int, size: int) -
     first, stop = offsets
     if stop > size and first >= start:
         raise NotYet(f"data_offsets of {name!r} count from the start of the file: they count from the header's end")
+    if stop > size and first >= start - 8 and stop - first == count:
+        raise NotYet(f"data_offsets of {name!r} count from the header's start: they count from its end")
     if stop > size and stop - first == count:
         raise NotYet(f"data_offsets of {name!r} end at byte {stop}, but the header is followed by {size} bytes only")
     if stop - first != count:
-        hint = ": the second is where the array ends, not its length" if stop == count else ""
-        raise NotYet(f"data_offsets of {name!r} span {stop - first} bytes, but the array has {count}{hint}")
+        raise NotYet(
+            f"data_offsets of {name!r} span {stop - first} bytes, but the array has {count}{_hint(offsets, count)}"
+        )
+
+
+def _hint(offsets: list[int], count: int) -> str:
+    """The likely reason of offsets that do not span the number of bytes, or nothing."""
+    first, stop = offsets
+    if stop == count:
+        return ": the second is where the array ends, not its length"
+    if stop - first == count - 1:
+        return ": the second is the byte after the last one"
+    return ": count bytes, not numbers" if stop - first in (count // 4, count // 2) else ""
+
+
+def _judge_order(header: dict[str, Any], names: Iterable[str]) -> None:
+    """Raise NotYet if two arrays share bytes."""
+    spans = sorted((header[name]["data_offsets"], name) for name in names)
+    filled = [(span, name) for span, name in spans if span[0] < span[1]]
+    for (before, other), (span, name) in itertools.pairwise(filled):
+        if span[0] < before[1]:
+            raise NotYet(
+                f"data_offsets of {name!r} and of {other!r} overlap: an array begins where the one before ends"
+            )
 
 
 # --- 2: KerasHub's layout -------------------------------------------------------------------------------------------
@@ -180,6 +211,8 @@ def _known(
         "the product is divided by r: multiply it by alpha too": 1 / rank,
         f"r is taken as {width}, a width of the weight: it is the number of rows of A, {rank} here": alpha / width,
         "the product is multiplied by r / alpha, the inverse of the factor": rank / alpha,
+        "the factor is fixed: compute it from alpha and the number of rows of A": 4.0,
+        f"r is taken as 3: it is the number of rows of A, {rank} here": alpha / 3,
         "the product is multiplied by alpha / √r, which only adapters with use_rslora mean": alpha / rank**0.5,
     }
     products: dict[str, Callable[[], numpy.ndarray]] = {

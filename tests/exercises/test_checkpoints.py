@@ -51,6 +51,26 @@ def test_right_writers(answer: Write, capsys: pytest.CaptureFixture) -> None:
     assert said(1, answer, capsys).startswith("right: the library reads 5 arrays from your ")
 
 
+def from_the_header(arrays: dict[str, np.ndarray]) -> Any:
+    """The offsets count from where the header begins."""
+    made = writer()(arrays)
+    for _ in range(4):  # the header's length depends on the digits of the offsets
+        made = writer(start=int.from_bytes(made[:8], "little"))(arrays)
+    return made
+
+
+def each_from_0(arrays: dict[str, np.ndarray]) -> bytes:
+    """The offsets of each array begin at 0."""
+    made = writer()(arrays)
+    length = int.from_bytes(made[:8], "little")
+    header = json.loads(made[8 : 8 + length])
+    for entry in header.values():
+        first, stop = entry["data_offsets"]
+        entry["data_offsets"] = [0, stop - first]
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + made[8 + length :]
+
+
 def in_memory(x: np.ndarray) -> bytes:
     return x.ravel(order="K").tobytes()
 
@@ -74,6 +94,20 @@ def in_memory(x: np.ndarray) -> bytes:
         ),
         (writer(stop=lambda first, size: str(size)), "not yet: data_offsets of 'table' must be two integers"),
         (writer(stop=lambda first, size: first + 4), "not yet: data_offsets of 'table' span 4 bytes, but the array"),
+        (
+            writer(stop=lambda first, size: first + size - 1),
+            "not yet: data_offsets of 'table' span 23 bytes, but the arr"
+            "ay has 24: the second is the byte after the last one",
+        ),
+        (
+            writer(stop=lambda first, size: first + size // 4),
+            "not yet: data_offsets of 'table' span 6 bytes, but the array has 24: count bytes, not numbers",
+        ),
+        (each_from_0, "not yet: data_offsets of 'half' and of 'one' overlap: an array begins where the one before"),
+        (from_the_header, "not yet: data_offsets of 'table' count from the header's start: they count from its end"),
+        (writer(numbers=lambda x: x.T.tobytes()), "not yet: table holds the right numbers column by column"),
+        (writer(numbers=lambda x: x.byteswap().tobytes()), "not yet: the bytes of each number of table are reversed"),
+        (lambda arrays: arrays["missing"], "not yet: your function raises KeyError"),
         (writer(field="size"), "not yet: shape of 'table' is None, where [2, 3] is right"),
         (writer(dtype="F32"), "not yet: dtype of 'half' is 'F32', where 'F16' is right"),
         (writer(numbers=in_memory), "not yet: table.T holds the right numbers in another order"),
@@ -94,6 +128,17 @@ def merged_axes(part: str, kernel: np.ndarray) -> np.ndarray:
     return kernel.reshape(-1, kernel.shape[-1]) if part == "output" else kernel.reshape(len(kernel), -1)
 
 
+def in_loops(part: str, kernel: np.ndarray) -> list[list[float]]:
+    """Another right answer, number by number."""
+    found = np.zeros((6, 6))
+    for d, h, e in np.ndindex(6, 2, 3):
+        if part == "output":
+            found[d, h * 3 + e] = kernel[h, e, d]
+        else:
+            found[h * 3 + e, d] = kernel[d, h, e]
+    return found.tolist()
+
+
 def of_output_only(part: str, kernel: np.ndarray) -> np.ndarray:
     """The right weights of query, key and value; that of the output as if it had their axes."""
     return kernel.transpose(2, 1, 0).reshape(6, 6) if part == "output" else merged_axes(part, kernel).T
@@ -108,6 +153,8 @@ def as_if_all_were_queries(part: str, kernel: np.ndarray) -> np.ndarray:
     ("answer", "sentence"),
     [
         (lambda part, kernel: merged_axes(part, kernel).T, "right"),
+        (in_loops, "right"),
+        (lambda part, kernel: [[1], [2, 3]], "not yet: the weight of query is not an array of numbers"),
         (lambda part, kernel: None, "not yet: your function returns None"),
         (lambda part, kernel: kernel, "not yet: the weight of query has shape (6, 2, 3), not (6, 6)"),
         (merged_axes, "not yet: the weight of query is transposed: its rows are the inputs"),
@@ -144,6 +191,10 @@ def test_kernels_of_kerashub(answer: Any, sentence: str, capsys: pytest.CaptureF
         (lambda w, a, b, alpha: w + alpha / len(a) * a.T @ b.T, "not yet: the product is Aᵀ Bᵀ, which is the transp"),
         (lambda w, a, b, alpha: w + a.T @ b.T, "not yet: the product is Aᵀ Bᵀ, which is the transposed one; and the"),
         (lambda w, a, b, alpha: alpha / len(a) * b @ a, "not yet: that is the update alone: add the weight"),
+        (lambda w, a, b, alpha: w + 4 * b @ a, "not yet: the factor is fixed: compute it from alpha"),
+        (lambda w, a, b, alpha: w + alpha / 3 * b @ a, "not yet: r is taken as 3: it is the number of rows of A, 2 h"),
+        (lambda w, a, b, alpha: w + a @ b, "not yet: your function raises ValueError"),
+        (lambda w, a, b, alpha: (w + alpha / len(a) * np.einsum("or,ri->oi", b, a)).tolist(), "right"),
         (lambda w, a, b, alpha: w, "not yet: that is the weight without the update"),
         (lambda w, a, b, alpha: w - alpha / len(a) * b @ a, "not yet: the update is taken away from the weight"),
         (lambda w, a, b, alpha: a @ b, "not yet: the result has shape (3, 3), not (8, 8)"),

@@ -43,6 +43,16 @@ def as_readers(shares: Array, mask: Array) -> Array:
     return rest(shares.swapaxes(-1, -2), mask)
 
 
+def in_loops(shares: Array, mask: Array) -> list[float]:
+    """Another right answer, as a list."""
+    total, count = [0.0] * shares.shape[1], 0
+    for text, n in zip(shares.tolist(), mask.sum(1), strict=True):
+        count += n
+        for head, rows in enumerate(text):
+            total[head] += sum(row[0] + row[n - 1] for row in rows[:n])
+    return [x / count for x in total]
+
+
 FIRST: list[tuple[Any, str]] = [
     (None, "exercise 1 is not answered yet"),
     (lambda shares, mask: None, "not yet: your function returns None"),
@@ -57,6 +67,9 @@ FIRST: list[tuple[Any, str]] = [
     (as_readers, "not yet: that is where <s> and </s> look"),
     (lambda shares, mask: rest(shares, mask).mean(), "not yet: the result has shape (), not (3,)"),
     (lambda shares, mask: 1 - rest(shares, mask), "not yet: the result is "),
+    (lambda shares, mask: [[1], [2, 3]], "not yet: the result is not an array of numbers"),
+    (lambda shares, mask: shares[mask == 1], "not yet: your function raises IndexError"),
+    (in_loops, "right"),
 ]  # fmt: skip
 
 
@@ -91,7 +104,11 @@ SECOND: list[tuple[Any, str]] = [
     (mean_of_means, "not yet: each token counts the same"),
     (lambda values, mask: lambda x: x + values[mask == 1].mean(0), "not yet: the mean is to replace the value"),
     (lambda values, mask: always(values[mask == 1].mean()), "not yet: each channel has a mean"),
-    (lambda values, mask: lambda x: values[mask == 1].mean(0), "not yet: what the edit returns has shape (6,)"),
+    (lambda values, mask: lambda x: values[mask == 1].mean(0), "not yet: the edit returns an array of another shape"),
+    (lambda values, mask: lambda x: values, "not yet: the edit returns an array of another shape than it was given"),
+    (lambda values, mask: lambda x: x[0], "not yet: the result of the edit has shape (5, 6), not (2, 5, 6)"),
+    (lambda values, mask: lambda x: [[1], [2, 3]], "not yet: the result of the edit is not an array of numbers"),
+    (lambda values, mask: lambda x: 1 / 0, "not yet: your function raises ZeroDivisionError"),
     (lambda values, mask: lambda x: np.zeros(x.shape) + values[mask == 1].mean(0),
      "not yet: the edit was given float32 and returned float64"),
 ]  # fmt: skip
@@ -140,6 +157,10 @@ THIRD: list[tuple[Any, str]] = [
     (removal(lambda w, b, m, g: (kept(w, g), b + m[g] @ w[g])), "not yet: the weight lies the other way"),
     (removal(lambda w, b, m, g: (kept(w, g), b + m * g)), "not yet: the mean goes through the weight"),
     (removal(lambda w, b, m, g: (kept(w, g), b + m.mean())), "not yet: the bias is "),
+    (removal(lambda w, b, m, g: ([[1], [1, 2]], b)), "not yet: the weight is not an array of numbers"),
+    (removal(lambda w, b, m, g: (kept(w, g), [[1], [1, 2]])), "not yet: the bias is not an array of numbers"),
+    (removal(lambda w, b, m, g: (b, kept(w, g))), "not yet: return the weight first, and then the bias"),
+    (removal(lambda w, b, m, g: [kept(w, g).astype("float32"), np.einsum("oi,i->o", w, m * g) + b]), "right"),
 ]  # fmt: skip
 
 
