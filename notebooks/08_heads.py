@@ -249,7 +249,7 @@ assert np.isclose(chooser(**given, labels=[1]).loss, ops.cross_entropy(scores.re
 # | `num_labels` | labels | `problem_type` | loss |
 # |---|---|---|---|
 # | 1 | any, (B,) or (B, 1) | `regression` | mean of (x − y)² |
-# | more | integers, (B,) | `single_label_classification` | cross entropy |
+# | more | integers, (B,) or (B, 1) | `single_label_classification` | cross entropy |
 # | more | floats, (B, N), from 0 to 1 | `multi_label_classification` | binary cross entropy, N yes-or-no questions |
 
 # %%
@@ -550,8 +550,8 @@ check(2, span_loss)
 
 # %% [markdown]
 # **3. Which loss?** Write the choice of `sequence_classification`, and the three losses. `problem_type` is None or one
-# of the three names. (Hint: the table above. `ops.softmax`, `ops.log_softmax` and `activations.sigmoid` are there. Give
-# labels of a regression the shape of the logits.)
+# of the three names. A label of −100 is ignored. (Hint: the table above. `ops.softmax`, `ops.log_softmax` and
+# `activations.sigmoid` are there. Give labels of a regression the shape of the logits, and classes the shape (B,).)
 
 
 # %%
@@ -576,6 +576,7 @@ check(3, loss_of)
 #     if problem_type == "regression":
 #         return ((logits - labels.reshape(B, N)) ** 2).mean()
 #     if problem_type == "single_label_classification":
+#         labels = labels.reshape(B)
 #         counts = np.flatnonzero(labels != -100)
 #         return -ops.log_softmax(logits)[counts, labels[counts]].mean()
 #     chances = activations.sigmoid(logits)

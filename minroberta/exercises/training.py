@@ -116,8 +116,6 @@ def check_parts(masks: Array, kept: Array) -> None:
 # --- 2. Adam with an L2 penalty -------------------------------------------------------------------------------------
 
 STATES = ("w", "m", "v")
-RATES = {3: 0.1, 1: 0.03}
-"""The learning rate of each step: two of them, so that a fixed one shows."""
 
 State = tuple[Array, ...]
 """w, g, m and v before a step, or w, m and v after it."""

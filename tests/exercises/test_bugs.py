@@ -236,7 +236,3 @@ def test_every_mistake_that_was_seen_has_an_address() -> None:
     known = bugs.mistakes(minroberta.load())
     assert all(known[name].seen_in for name in SEEN)
     assert {*EARLY, *LATER} <= known.keys()
-
-
-def test_a_value_that_is_not_a_name_is_a_sentence(said: Callable[[int, Any], str]) -> None:
-    assert said(3, ([["a"]], lambda x: x)).startswith("not yet: the name of a value is asked for, a string, not list")

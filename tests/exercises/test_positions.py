@@ -93,6 +93,7 @@ def count(ids: np.ndarray, pad: int) -> np.ndarray:
         (lambda ids, pad: count(ids, pad) * (ids != pad) + 1, "the 2 is fixed"),
         (lambda ids, pad: np.cumsum(ids != pad) + pad, "the array of positions has shape (12,), not (2, 6)"),
         (lambda ids, pad: position_ids(ids, pad).astype("float32"), "positions are integers, not float32"),
+        (lambda ids, pad: ids != pad, "positions are integers, not bool"),
         (
             lambda ids, pad: np.cumsum(ids != pad, axis=0) * (ids != pad) + pad,
             "tokens are counted along the wrong axis",

@@ -213,7 +213,6 @@ SECOND: list[tuple[Any, str]] = [
     (settings(sign=-1), "not yet: the step goes uphill"),
     (settings(kept="m"), "not yet: return m as it is kept"),
     (settings(kept="v"), "not yet: return v as it is kept"),
-    (lambda w, g, m, v, t, rate, decay: adam(w, g, m, v, t, 0.1, decay), "not yet: the rate is an argument"),
     (settings(later=1), "not yet: the exponent is t, which is counted from 1 already"),
     (settings(kept="mv"), "not yet: return m and v as they are kept"),
     (settings(decoupled=1), "not yet: the decay is there twice"),
