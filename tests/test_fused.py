@@ -304,8 +304,9 @@ def test_head_by_head_is_for_processors_and_long_sequences() -> None:
         assert ("stablehlo.while" in text) is loops, (length, platform)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_heads")
-@pytest.mark.parametrize("is_decoder", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.parametrize("is_decoder", [False, True])
 def test_a_model_head_by_head(is_decoder: bool) -> None:
     """Compiled, operation by operation, and where JAX compiles nothing."""
     fields = {**TINY, "is_decoder": is_decoder, "use_cache": False}

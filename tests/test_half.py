@@ -80,7 +80,8 @@ def test_a_model_with_large_scores(xp: Any, dtype: str, positions: str) -> None:
     assert np.isfinite(plain.astype(float)).all()
 
 
-@pytest.mark.parametrize("dtype", [pytest.param("float16", marks=pytest.mark.slow), "bfloat16"])
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_gradients_keep_their_dtype(dtype: str) -> None:
     """Products of half types that return float32 can be differentiated, near the gradient in float32."""
     models = {each: init(TINY, head="masked_lm", dtype=each, xp=jnp) for each in (dtype, "float32")}

@@ -90,7 +90,7 @@ def real_texts() -> list[str]:
     return list(dict.fromkeys(lines + inputs["texts"]))
 
 
-@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("name", ["tiny", pytest.param("roberta-base", marks=pytest.mark.slow)])
 def test_thousands_of_real_texts(name: str) -> None:
     lines = real_texts()
     assert len(lines) > 5_000

@@ -249,7 +249,7 @@ def test_names_without_room_are_left_out() -> None:
     assert [int(y) for y in ax.get_yticks()] == list(range(0, 200, every))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "bfloat16"])
 def test_arrays_of_another_library(dtype: str) -> None:
     xp = pytest.importorskip("jax.numpy", reason="JAX is the other library")
     model = minroberta.init(FIELDS, head="masked_lm", seed=1, xp=xp, dtype=dtype)

@@ -143,7 +143,7 @@ def without_biases(x: np.ndarray, p: Any) -> np.ndarray:
             lambda x, p: layer(x, p, **{"from": "sum"}),
             "not yet: the second sum is with the first half's output, not with the sum before its norm",
         ),
-        (without_biases, "not yet: the first wrong value is encoder.layer.5"),
+        pytest.param(without_biases, "not yet: the first wrong value is encoder.layer.5", marks=pytest.mark.slow),
         (lambda x, p: x @ p.attention.self.query.bias[:7], "not yet: your function raises ValueError in line "),
         (lambda x, p: None, "not yet: your function returns None: is it written, and does it end with return?"),
         (lambda x, p: layer(x, p)[0], "not yet: the result has shape"),
@@ -169,6 +169,7 @@ def test_a_layer(answer: Any, sentence: str, capsys: pytest.CaptureFixture) -> N
     assert said(2, answer, capsys).startswith(sentence)
 
 
+@pytest.mark.slow
 def test_the_oracle_judges_a_layer(capsys: pytest.CaptureFixture) -> None:
     assert said(2, lambda x, p: 1.01 * layer(x, p), capsys) == "not yet: the first wrong value is encoder.layer.5"
 

@@ -209,9 +209,8 @@ def test_the_marker_is_known(pytester: pytest.Pytester) -> None:
 # --- pages ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "options", [pytest.param([], id="alone"), pytest.param(["-n", "1"], id="xdist", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [pytest.param([], id="alone"), pytest.param(["-n", "1"], id="xdist")])
 def test_a_page_for_each_mismatch(pytester: pytest.Pytester, options: list[str]) -> None:
     """Only mismatches that fail a test get a page."""
     result = run(pytester, BAD, "--roberta-report=pages", *options)
