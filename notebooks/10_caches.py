@@ -286,7 +286,7 @@ assert (next_positions(tuple(past)) == mask.shape[1] + 2).all()
 
 # %%
 def change(model):
-    """How far the first L tokens' values move in a longer text, as a share of their norm: (layers, L)."""
+    """The change of the first L tokens' values in a longer text, as a share of their norm: (layers, L)."""
     layers = [f"encoder.layer.{i}.attention.self.value" for i in range(model.config.num_hidden_layers)]
     traces = [minroberta.trace(model, rows) for rows in (ids, longer)]
     short, long = (np.array([trace[layer][0, :L] for layer in layers]) for trace in traces)

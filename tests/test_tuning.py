@@ -184,6 +184,7 @@ HEADER = "opinion,verdict\n" + "".join(f"A cat {i},{i % 2}\n" for i in range(6))
             "a usual name for the text and the label, among a, b: name it, as in --column text=a --column label=b",
         ),
         ("a.csv", "a,b\nA,b\n", CLASSES, {"label": "a"}, "for the text, among a, b: name it, as in --column text=b"),
+        ("a.jsonl", '{"a": "x"}', CLASSES, {}, "for the text and the label, and there are too few columns, a: add one"),
         ("a.csv", HEADER, CLASSES, {}, "the first line seems to name the columns, opinion, verdict: s"),
         ("a.csv", "text,label,label\nA,b,c\n", CLASSES, {}, "two columns are named 'label': give each another name"),
         ("a.csv", "a,b\nA,b\n", CLASSES, {"text": "a", "label": "a"}, "the column 'a' is given two roles"),

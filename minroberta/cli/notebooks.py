@@ -11,7 +11,7 @@ PLACES = (Path(own).parent / "notebooks", Path(own).parents[1] / "notebooks")
 """Folders of the notebooks: in an installed package, and in a clone."""
 
 HOME = "https://github.com/minroberta/minroberta/blob/main/"
-"""Where the files are to which notebooks link."""
+"""Address of the project's files, to which notebooks link."""
 
 
 @click.command()

@@ -271,7 +271,7 @@ VERDICTS = {
     "wrong": "is wrong, but it is not the first that is wrong for this reason: look before it",
     "follows": "is off, but its own step is right: it follows from a wrong value before it",
 }
-"""What is said of a value at which no mistake begins, by the oracle's verdict on it."""
+"""The end of the sentence for a value at which no mistake begins, by the oracle's verdict."""
 
 
 def _other_mistakes(planted: Unknown, source: Array, here: Here) -> dict[str, Array]:

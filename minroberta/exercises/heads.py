@@ -66,7 +66,7 @@ MISREAD: dict[str, Callable[[Array], Array]] = {
     "RoBERTa's head reads position 0 alone, not the largest value over the positions": lambda x: x.max(1),
     "RoBERTa's head reads position 0, not the last one": lambda x: x[:, -1],
 }
-"""What the head may be thought to read, each under its sentence."""
+"""Vectors that a reader may take for the head's input, each under its sentence."""
 
 
 # --- 2. the loss of a span ------------------------------------------------------------------------------------------

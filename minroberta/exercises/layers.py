@@ -56,10 +56,7 @@ def first(answer: Any) -> None:
 OTHER_AXES = {
     "mean and variance are those of all tokens together: each vector has its own": (0, 1, 2),
     "mean and variance are those of a whole text: each vector has its own": (1, 2),
-    "that is a batch norm, over all tokens of the batch: take mean and variance over the last axis, the channels": (
-        0,
-        1,
-    ),
+    "that is a batch norm, over all tokens: take mean and variance over the last axis, the channels": (0, 1),
     "mean and variance are taken over the tokens: take them over the channels, the last axis": 1,
     "mean and variance are taken over the texts: take them over the channels, the last axis": 0,
 }

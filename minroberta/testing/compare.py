@@ -19,7 +19,7 @@ from .layout import AXES, OF_TOKENS, REORDERED, arranged, as_given
 from .pooling import NAME, Pooled
 from .report import Report
 from .result import Row
-from .runs import EPS, MASKED, RUNS_THROUGH, bound_of, exact, noises, run
+from .runs import EPS, MASKED, RUNS_THROUGH, bound_of, exact, noises, run, with_arguments
 from .values import Named, Names, Values, numbers, under_our_names
 
 NO_NOISE = (
@@ -402,7 +402,7 @@ def _steps(ours: Reference, theirs: Mapping[str, numpy.ndarray]) -> dict[str, St
 
     with numpy.errstate(all="ignore"):  # the candidate's values may be arbitrary
         computed = run(model, inputs, continued)
-        noise = noises(model, inputs, computed, continued)
+        noise = noises(model, inputs, {name: computed[name] for name in with_arguments(theirs)}, continued)
     return {name: Step(computed[name], noise[name]) for name in theirs}
 
 

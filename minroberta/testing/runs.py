@@ -3,7 +3,7 @@
 import functools
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy
@@ -137,6 +137,11 @@ def argument_of(name: str) -> str:
     return f"{name.removesuffix('.gelu')}.dense"
 
 
+def with_arguments(names: Iterable[str]) -> set[str]:
+    """The names, and those of the arguments of activations among them: `by_size` needs these values."""
+    return {other for name in names for other in (name, *([argument_of(name)] if ACTIVATED.search(name) else []))}
+
+
 OCTAVES = 30
 """Number of powers of two above 1, and below 1, that are distinguished."""
 
@@ -160,13 +165,16 @@ def wiggled(edit: Edit | None, seed: int) -> Edit:
 
     def wiggle(name: str, value: Array) -> Array:
         nonlocal latest
-        before, latest = latest, value if edit is None else edit(name, value)
-        if not is_float(latest.dtype):
-            return latest
-        factor = numpy.resize(factors(seed), latest.shape)
+        value = value if edit is None else edit(name, value)
+        before, latest = latest, value
+        if not is_float(value.dtype):
+            return value
+        factor = numpy.resize(factors(seed), value.shape)
         if name.endswith(".scores"):  # a masked score times a factor above 1 would overflow
-            factor[abs(latest) >= MASKED] = 1
-        return latest * factor + ((factor - 1) * abs(before) / 2 if ACTIVATED.search(name) else 0.0)
+            factor[abs(value) >= MASKED] = 1
+        if ACTIVATED.search(name):
+            return value * factor + (factor - 1) * abs(before) / 2
+        return value * factor
 
     return wiggle
 

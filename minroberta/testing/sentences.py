@@ -106,10 +106,10 @@ def reasons(result: Result) -> Iterator[tuple[str, str, str]]:
     """
     if result.findings == ():
         yield "", "none", " of the known mistakes explains it"
-    for before, finding in zip([None, *(result.findings or ())], result.findings or (), strict=False):
-        joint = "" if before is None else "or "
-        if before and finding.on_top_of not in (None, before.on_top_of):
-            joint = "and also "
+    findings = result.findings or ()
+    for index, finding in enumerate(findings):
+        is_second = index and finding.on_top_of not in (None, findings[index - 1].on_top_of)
+        joint = "and also " if is_second else "or " if index else ""
         yield joint, finding.name, f": {finding.explanation} {finding.fix}{finding.rest}"
 
 

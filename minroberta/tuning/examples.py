@@ -153,8 +153,8 @@ def _unknown(missing: Sequence[str], records: Sequence[Record], names: Sequence[
     if not _are_numbers(names):
         roles, among = " and the ".join(missing), ", ".join(names)
         if len(free) < len(missing):
-            return f"no column has a usual name for the {roles}, and among {among} are too few: add a column"
-        options = " ".join(f"--column {role}={name}" for role, name in zip(missing, free, strict=False))
+            return f"no column has a usual name for the {roles}, and there are too few columns, {among}: add one"
+        options = " ".join(f"--column {one}={name}" for one, name in zip(missing, free, strict=False))
         return f"no column has a usual name for the {roles}, among {among}: name it, as in {options}"
     name = next(iter(records[0].values()))
     return (

@@ -82,7 +82,7 @@ def test_a_wiggle_starts_from_given_values() -> None:
 
 
 def test_a_wiggle_rounds_the_sum_in_gelu() -> None:
-    """Of -5, GELU makes -5/2 times 1 + erf: a number near 0, which is off by as much as one near 5/2."""
+    """GELU of -5 is -5/2 · (1 + erf): nearly 0, but rounded as coarsely as a number near 5/2."""
     wiggle = wiggled(None, 0)
     wiggle("encoder.layer.0.intermediate.dense", np.full((1, 5000), -5.0))
     moved = wiggle("encoder.layer.0.intermediate", np.full((1, 5000), -1.4e-6))
